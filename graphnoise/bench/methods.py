@@ -1,0 +1,294 @@
+"""The plain methods of the benchmark, and the registry that finds them and those of other distributions.
+
+A method is a class with a class attribute `version` (change it whenever results change: recorded cells of another version
+are kept but not used), an `__init__` whose keyword arguments are the hyper-parameters, each with a default, and
+
+    fit_predict(task: Task) -> Tensor      scores of all nodes, shape [num_nodes, num_classes]; the largest wins
+
+A class attribute `stochastic = False` says that the seed does not matter, so that one initialisation is enough. A
+distribution adds methods through the entry-point group `graphnoise.node_methods`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Protocol
+
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from .. import _check
+from ..nn import GraphAttention, GraphConvolution, Linear, dropout
+from ..propagation import propagate
+from .problem import Inputs, Problem, Task
+
+GROUP = "graphnoise.node_methods"
+
+
+class Method(Protocol):
+    """What the benchmark needs of a method."""
+
+    version: str
+    stochastic: bool
+
+    def fit_predict(self, task: Task) -> Tensor:
+        """Train on the task's given labels and return the scores of all nodes, shape [num_nodes, num_classes]."""
+
+
+def registry() -> dict[str, EntryPoint]:
+    """Return the installed methods by name."""
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def create(name: str, overrides: Mapping[str, Any] | None = None) -> tuple[Method, dict[str, Any]]:
+    """Return a method and all of its hyper-parameters, defaults included.
+
+    Raises:
+        InputError: No such method (the nearest name is suggested) or no such hyper-parameter.
+
+    Example:
+        >>> method, parameters = create("lp", {"alpha": 0.8})
+        >>> parameters
+        {'alpha': 0.8, 'steps': 50}
+    """
+    known = registry()
+    factory = known[_check.choice("method", name, known)].load()
+    signature = inspect.signature(factory)
+    parameters = {key: parameter.default for key, parameter in signature.parameters.items()}
+    for key, value in (overrides or {}).items():
+        parameters[_check.choice(f"hyper-parameter of {name}", key, parameters)] = value
+    return factory(**parameters), parameters
+
+
+class LP:
+    """Label propagation with restart: symmetric normalisation, no self-loops, no features.
+
+    Args:
+        alpha: Weight of the neighbours, in [0, 1].
+        steps: Number of steps.
+
+    Source:
+        Zhou et al., "Learning with Local and Global Consistency", NIPS 2003, section 2.
+    """
+
+    version = "1"
+    stochastic = False
+
+    def __init__(self, alpha: float = 0.9, steps: int = 50) -> None:
+        self.alpha, self.steps = _check.rate("lp.alpha", alpha), _check.integer("lp.steps", steps, 0)
+
+    def fit_predict(self, task: Task) -> Tensor:
+        """Propagate the training labels."""
+        start = torch.zeros(task.problem.num_nodes, task.problem.num_classes)
+        start[task.problem.train, task.y[task.problem.train]] = 1.0
+        return propagate(task.problem.graph, start, alpha=self.alpha, num_steps=self.steps).y
+
+
+class SGC:
+    """Simple graph convolution: logistic regression on features smoothed over the graph.
+
+    D^-1/2 (A + I) D^-1/2 applied `hops` times to row-normalised features, rows then L2-normalised.
+
+    Args:
+        hops: Number of smoothing steps.
+        C: Inverse strength of the L2 penalty, as in scikit-learn.
+
+    Source:
+        Wu et al., "Simplifying Graph Convolutional Networks", ICML 2019, section 2.2.
+    """
+
+    version = "1"
+    stochastic = False
+
+    def __init__(self, hops: int = 2, C: float = 1.0) -> None:
+        self.hops, self.C = _check.integer("sgc.hops", hops, 0), _check.real("sgc.C", C, 1e-12)
+
+    def fit_predict(self, task: Task) -> Tensor:
+        """Fit on the training nodes."""
+        x = task.problem.smoothed(self.hops).numpy()
+        given = task.y[task.problem.train].numpy()
+        out = torch.zeros(task.problem.num_nodes, task.problem.num_classes)
+        if (given == given[0]).all():  # noise left a single class: nothing to fit
+            out[:, int(given[0])] = 1.0
+            return out
+        model = LogisticRegression(C=self.C, max_iter=1000).fit(x[task.problem.train.numpy()], given)
+        out[:, torch.from_numpy(model.classes_)] = torch.from_numpy(model.predict_proba(x)).float()
+        return out
+
+
+class _Network(ABC):
+    """Full-batch training with Adam, stopped and selected on the task's validation labels.
+
+    The epoch with the highest validation accuracy is kept (ties: the lower validation loss); training ends after `patience`
+    epochs without a better one.
+    """
+
+    version = "1"
+    stochastic = True
+    depth = 2  # graph layers
+
+    def __init__(
+        self, hidden: int, dropout: float, lr: float, weight_decay: float, epochs: int, patience: int
+    ) -> None:
+        name = type(self).__name__.lower()
+        self.hidden = _check.integer(f"{name}.hidden", hidden, 1)
+        self.dropout = _check.real(f"{name}.dropout", dropout, 0.0, 0.99)
+        self.lr = _check.real(f"{name}.lr", lr, 1e-12)
+        self.weight_decay = _check.real(f"{name}.weight_decay", weight_decay, 0.0)
+        self.epochs = _check.integer(f"{name}.epochs", epochs, 1)
+        self.patience = _check.integer(f"{name}.patience", patience, 1)
+
+    @abstractmethod
+    def build(self, problem: Problem, generator: torch.Generator) -> torch.nn.ModuleList:
+        """Return the layers, with initial weights from the generator."""
+
+    @abstractmethod
+    def logits(self, layers: torch.nn.ModuleList, inputs: Inputs, generator: torch.Generator | None) -> Tensor:
+        """Return the logits of the inputs' output nodes; with dropout where a generator is given."""
+
+    def fit_predict(self, task: Task) -> Tensor:
+        """Train and return the class probabilities of the selected epoch."""
+        generator = torch.Generator().manual_seed(task.seed)
+        problem, train, val = task.problem, task.y[task.problem.train], task.y[task.problem.val]
+        layers = self.build(problem, generator)
+        optimiser = torch.optim.Adam(layers.parameters(), self.lr, weight_decay=self.weight_decay, fused=True)
+        best, waited = (-1.0, math.inf), 0
+        chosen = torch.empty(0)
+        for _ in range(self.epochs):
+            loss = F.cross_entropy(self.logits(layers, problem.inputs(self.depth, training=True), generator), train)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            with torch.no_grad():
+                scores = self.logits(layers, problem.inputs(self.depth, training=False), None)
+            predicted = scores.argmax(1)
+            task.report(loss.item(), predicted)
+            accuracy = (predicted[problem.val] == val).float().mean().item()
+            now = (accuracy, F.cross_entropy(scores[problem.val], val).item())
+            waited += 1
+            if now[0] > best[0] or (now[0] == best[0] and now[1] < best[1]):
+                best, waited, chosen = now, 0, scores
+            if waited >= self.patience:
+                break
+        return chosen.softmax(1)
+
+
+class MLP(_Network):
+    """Two linear layers on the features alone; the graph is not used.
+
+    Args:
+        hidden: Width of the hidden layer.
+        dropout: Probability of dropping an input or a hidden unit.
+        lr: Learning rate.
+        weight_decay: L2 penalty.
+        epochs: Epochs at most.
+        patience: Epochs without a better validation score before training ends.
+    """
+
+    depth = 0
+
+    def __init__(
+        self,
+        hidden: int = 16,
+        dropout: float = 0.5,
+        lr: float = 0.01,
+        weight_decay: float = 5e-4,
+        epochs: int = 200,
+        patience: int = 50,
+    ) -> None:
+        super().__init__(hidden, dropout, lr, weight_decay, epochs, patience)
+
+    def build(self, problem: Problem, generator: torch.Generator) -> torch.nn.ModuleList:
+        """Return the two layers."""
+        return torch.nn.ModuleList(
+            [
+                Linear(problem.x.shape[1], self.hidden, bias=True, generator=generator),
+                Linear(self.hidden, problem.num_classes, bias=True, generator=generator),
+            ]
+        )
+
+    def logits(self, layers: torch.nn.ModuleList, inputs: Inputs, generator: torch.Generator | None) -> Tensor:
+        """Return the logits of the inputs' output nodes; with dropout where a generator is given."""
+        hidden = F.relu(layers[0](dropout(inputs.features, self.dropout, generator)))
+        out: Tensor = layers[1](dropout(hidden, self.dropout, generator))
+        return out
+
+
+class GCN(MLP):
+    """Graph convolutional network of two layers; hyper-parameters as for `MLP`.
+
+    Source:
+        Kipf and Welling, "Semi-Supervised Classification with Graph Convolutional Networks", ICLR 2017, section 5.2.
+    """
+
+    depth = 2
+
+    def build(self, problem: Problem, generator: torch.Generator) -> torch.nn.ModuleList:
+        """Return the two layers."""
+        return torch.nn.ModuleList(
+            [
+                GraphConvolution(problem.x.shape[1], self.hidden, generator=generator),
+                GraphConvolution(self.hidden, problem.num_classes, generator=generator),
+            ]
+        )
+
+    def logits(self, layers: torch.nn.ModuleList, inputs: Inputs, generator: torch.Generator | None) -> Tensor:
+        """Return the logits of the inputs' output nodes; with dropout where a generator is given."""
+        first, second = inputs.blocks
+        hidden = F.relu(layers[0](dropout(inputs.features, self.dropout, generator), first))
+        out: Tensor = layers[1](dropout(hidden, self.dropout, generator), second)
+        return out
+
+
+class GAT(_Network):
+    """Graph attention network of two layers; the second has one head.
+
+    Args:
+        hidden: Width of each head of the first layer.
+        heads: Heads of the first layer.
+        dropout: Probability of dropping an input, a hidden unit or an attention weight.
+        lr: Learning rate.
+        weight_decay: L2 penalty.
+        epochs: Epochs at most.
+        patience: Epochs without a better validation score before training ends.
+
+    Source:
+        Velickovic et al., "Graph Attention Networks", ICLR 2018, section 3.3.
+    """
+
+    def __init__(
+        self,
+        hidden: int = 8,
+        heads: int = 8,
+        dropout: float = 0.6,
+        lr: float = 0.005,
+        weight_decay: float = 5e-4,
+        epochs: int = 200,
+        patience: int = 50,
+    ) -> None:
+        super().__init__(hidden, dropout, lr, weight_decay, epochs, patience)
+        self.heads = _check.integer("gat.heads", heads, 1)
+
+    def build(self, problem: Problem, generator: torch.Generator) -> torch.nn.ModuleList:
+        """Return the two layers."""
+        wide = self.hidden * self.heads
+        more: dict[str, Any] = {"attention_dropout": self.dropout, "generator": generator}
+        return torch.nn.ModuleList(
+            [
+                GraphAttention(problem.x.shape[1], self.hidden, self.heads, **more),
+                GraphAttention(wide, problem.num_classes, 1, **more),
+            ]
+        )
+
+    def logits(self, layers: torch.nn.ModuleList, inputs: Inputs, generator: torch.Generator | None) -> Tensor:
+        """Return the logits of the inputs' output nodes; with dropout where a generator is given."""
+        first, second = inputs.blocks
+        hidden = F.elu(layers[0](dropout(inputs.features, self.dropout, generator), first, generator))
+        out: Tensor = layers[1](dropout(hidden, self.dropout, generator), second, generator)
+        return out

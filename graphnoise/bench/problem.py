@@ -1,0 +1,146 @@
+"""What a method for node classification may see."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from .. import _check
+from ..graph import Graph
+from ..nn import Block, SparseFeatures, receptive_field
+from ..propagation import propagate
+
+SPARSE_BELOW = 0.1  # features with a smaller share of non-zeros are kept sparse
+
+
+class Problem:
+    """A data set, with the structures that methods share, each built once a process.
+
+    Args:
+        data: A torch_geometric `Data` with x, edge_index, y, train_mask, val_mask and test_mask.
+
+    Raises:
+        InputError: A field is missing, of the wrong length, out of range or not finite; a class has no training node.
+    """
+
+    def __init__(self, data: Data) -> None:
+        for name in ("x", "edge_index", "y", "train_mask", "val_mask", "test_mask"):
+            if getattr(data, name, None) is None:
+                _check.fail("data", f"a Data with {name}", "none")
+        n = int(data.num_nodes or 0)
+        self.x = _check.finite("data.x", data.x, dims=2)
+        if self.x.shape[0] != n:
+            _check.fail("data.x", f"{n} rows, one a node", self.x.shape[0])
+        self.graph = Graph.from_edge_index(data.edge_index, n)
+        self.truth = _check.labels("data.y", data.y, size=n)
+        self.num_classes = int(self.truth.max()) + 1
+        self.train_mask, self.val_mask, self.test_mask = (
+            _check.mask(f"data.{split}_mask", getattr(data, f"{split}_mask"), n) for split in ("train", "val", "test")
+        )
+        counts = torch.bincount(self.truth[self.train_mask], minlength=self.num_classes)
+        if (counts == 0).any():
+            _check.fail("data.train_mask", "training nodes of every class", f"none of class {int(counts.argmin())}")
+        for split, mask in (("val", self.val_mask), ("test", self.test_mask)):
+            if not bool(mask.any()):
+                _check.fail(f"data.{split}_mask", "at least one node", "none")
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes."""
+        return self.graph.num_nodes
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of features, arcs, labels and splits."""
+        state = hashlib.blake2b(digest_size=16)
+        for value in (self.x, self.graph.edge_index, self.truth, self.train_mask, self.val_mask, self.test_mask):
+            state.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            state.update(value.contiguous().numpy().tobytes())
+        return state.hexdigest()
+
+    @cached_property
+    def normalised(self) -> Tensor:
+        """Features with rows that sum to 1 where all are at least 0 (bag of words); as they are otherwise."""
+        return self.x / self.x.sum(1, keepdim=True).clamp(min=1e-12) if float(self.x.min()) >= 0 else self.x
+
+    @cached_property
+    def features(self) -> Tensor | SparseFeatures:
+        """The normalised features, sparse where few are non-zero."""
+        share = float((self.x != 0).float().mean())
+        return SparseFeatures(self.normalised) if share < SPARSE_BELOW else self.normalised
+
+    @cached_property
+    def looped(self) -> Graph:
+        """The graph with self-loops, normalised symmetrically."""
+        return self.graph.with_self_loops().normalise("sym")
+
+    def smoothed(self, hops: int) -> Tensor:
+        """Return S^hops X with S the graph with self-loops, rows L2-normalised: what SGC classifies."""
+        if hops not in self._smoothed:
+            out = propagate(self.looped, self.normalised, alpha=1.0, num_steps=hops).y
+            self._smoothed[hops] = torch.nn.functional.normalize(out, dim=1)
+        return self._smoothed[hops]
+
+    @cached_property
+    def _smoothed(self) -> dict[int, Tensor]:
+        return {}
+
+    def inputs(self, depth: int, *, training: bool) -> Inputs:
+        """Return what a network with `depth` graph layers reads for the outputs of the training nodes, or of all nodes.
+
+        A loss on the training nodes depends on their receptive field only, so training on it is exact.
+        """
+        key = (depth, training)
+        if key not in self._inputs:
+            if training:
+                nodes, blocks = receptive_field(self.looped, self.train, depth)
+                x = self.features
+                self._inputs[key] = Inputs(x.rows(nodes) if isinstance(x, SparseFeatures) else x[nodes], blocks)
+            else:
+                self._inputs[key] = Inputs(self.features, [Block.whole(self.looped)] * depth)
+        return self._inputs[key]
+
+    @cached_property
+    def _inputs(self) -> dict[tuple[int, bool], Inputs]:
+        return {}
+
+    @cached_property
+    def train(self) -> Tensor:
+        """Positions of the training nodes."""
+        return self.train_mask.nonzero().view(-1)
+
+    @cached_property
+    def val(self) -> Tensor:
+        """Positions of the validation nodes."""
+        return self.val_mask.nonzero().view(-1)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a network reads: the features of its input nodes and the arcs of each graph layer."""
+
+    features: Tensor | SparseFeatures
+    blocks: list[Block]
+
+
+@dataclass
+class Task:
+    """One training problem: given labels, some of them wrong, and a seed. The truth is not in it.
+
+    Attributes:
+        problem: The data set.
+        y: Given labels, int64, shape [num_nodes]; -1 outside the training and validation nodes.
+        seed: Seed of initial weights and dropout.
+        report: Called with (loss, predicted classes of all nodes) after each epoch, for the curves.
+    """
+
+    problem: Problem
+    y: Tensor
+    seed: int
+    report: Callable[[float, Tensor], None] = field(default=lambda loss, predicted: None)

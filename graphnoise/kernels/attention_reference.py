@@ -1,0 +1,23 @@
+"""Graph attention in torch: the meaning of `kernels/attention.py`, and its tier on any device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+
+def attend(
+    rowptr: Tensor, col: Tensor, h: Tensor, source: Tensor, target: Tensor, slope: float, kept: Tensor | None
+) -> Tensor:
+    """Return the sum of neighbours' features with softmax weights, shape [targets, heads, width]."""
+    row = torch.repeat_interleave(torch.arange(target.shape[0], device=col.device), rowptr.diff())
+    score = F.leaky_relu(source[col] + target[row], slope)
+    at = row.unsqueeze(1).expand_as(score)
+    highest = torch.full_like(target, -torch.inf).scatter_reduce(0, at, score.detach(), "amax")
+    weight = (score - highest[row]).exp()
+    weight = weight / torch.zeros_like(target).index_add(0, row, weight)[row]
+    if kept is not None:
+        weight = weight * kept
+    out = h.new_zeros(target.shape[0], *h.shape[1:])
+    return out.index_add(0, row, weight.unsqueeze(-1) * h[col])

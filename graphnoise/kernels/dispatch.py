@@ -1,0 +1,29 @@
+"""Which tier runs: the data decide, and an explicit wish that cannot be met is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .._check import choice, fail
+
+
+def select(backend: str | None, refusals: Mapping[str, str | None]) -> str:
+    """Return the tier that runs an operation.
+
+    Args:
+        backend: A tier by name, or None for the first one that can serve.
+        refusals: For each tier, best first, the declared reason why it cannot serve this call, or None if it can.
+
+    Raises:
+        InputError: `backend` is unknown, or named and cannot serve; the message gives the tier's own reason.
+
+    Example:
+        >>> select(None, {"native": "needs CPU tensors", "reference": None})
+        'reference'
+    """
+    if backend is None:
+        return next(name for name, refusal in refusals.items() if refusal is None)
+    name = choice("backend", backend, refusals)
+    if (refusal := refusals[name]) is not None:
+        fail("backend", f"a tier that can serve this call ({name!r} {refusal})", repr(backend))
+    return name

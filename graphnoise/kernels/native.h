@@ -1,0 +1,34 @@
+// What the native kernels share: array types, and clones for newer processors.
+
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+
+#include <cstdint>
+#include <optional>
+
+namespace nb = nanobind;
+
+using Index = std::int64_t;
+
+template <typename T, int Dims>
+using Array = nb::ndarray<T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
+
+using IndexIn = Array<const Index, 1>;
+using IndexOut = Array<Index, 1>;
+using Floats2In = Array<const float, 2>;
+using Floats2Out = Array<float, 2>;
+using Floats3In = Array<const float, 3>;
+using Floats3Out = Array<float, 3>;
+
+// One binary for all x86-64 processors: glibc picks the clone at load time. Elsewhere there is one version.
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+#define GRAPHNOISE_CLONES __attribute__((target_clones("default", "arch=x86-64-v3")))
+#else
+#define GRAPHNOISE_CLONES
+#endif
+
+void add_attention(nb::module_ &m);
+void add_csr(nb::module_ &m);

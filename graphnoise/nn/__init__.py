@@ -1,0 +1,8 @@
+"""Layers for small graphs on the CPU: sparse features, graph convolution, graph attention; equal to torch_geometric's."""
+
+from .attention import GraphAttention
+from .block import Block, receptive_field
+from .layers import GraphConvolution, Linear, dropout
+from .sparse import SparseFeatures
+
+__all__ = ["Block", "GraphAttention", "GraphConvolution", "Linear", "SparseFeatures", "dropout", "receptive_field"]

@@ -1,0 +1,81 @@
+"""Dropout from a given generator, a linear layer that takes sparse features, and graph convolution."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from .block import Block
+from .sparse import SparseFeatures, product
+
+Features = TypeVar("Features", Tensor, SparseFeatures)
+
+
+def dropout(x: Features, p: float, generator: torch.Generator | None) -> Features:
+    """Zero each entry with probability p and divide the others by 1 - p; no generator (or p = 0) means no dropout.
+
+    Sparse features draw for their stored entries only, which is the same in distribution.
+    """
+    if generator is None or p == 0:
+        return x
+    if isinstance(x, SparseFeatures):
+        return x.scaled(keep(x.value, p, generator))
+    return x * keep(x, p, generator)
+
+
+def keep(x: Tensor, p: float, generator: torch.Generator) -> Tensor:
+    """Return the factors of dropout: 0 with probability p, else 1 / (1 - p), in the shape of x."""
+    return (torch.rand(x.shape, generator=generator, device=x.device) >= p).to(x.dtype).div_(1 - p)
+
+
+class Linear(torch.nn.Module):
+    """`x @ weight` (+ bias), for dense or sparse x; Glorot-uniform weights from a generator.
+
+    Args:
+        inputs: Number of input features.
+        outputs: Number of output features.
+        bias: Whether to add a bias, zero at first.
+        generator: Source of the initial weights.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool, generator: torch.Generator) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.empty(inputs, outputs))
+        torch.nn.init.xavier_uniform_(self.weight, generator=generator)
+        self.bias = torch.nn.Parameter(torch.zeros(outputs)) if bias else None
+
+    def forward(self, x: Tensor | SparseFeatures) -> Tensor:
+        """Return the transformed features, shape [num_nodes, outputs]."""
+        out = x @ self.weight
+        return out if self.bias is None else out + self.bias
+
+
+class GraphConvolution(torch.nn.Module):
+    r"""Graph convolution: S X W + b, with S the symmetrically normalised graph with self-loops.
+
+    Args:
+        inputs: Number of input features.
+        outputs: Number of output features.
+        generator: Source of the initial weights.
+
+    Example:
+        >>> layer = GraphConvolution(2, 3, generator=torch.Generator().manual_seed(0))
+        >>> from graphnoise import Graph
+        >>> graph = Graph.from_edge_index(torch.tensor([[0, 1], [1, 0]])).with_self_loops().normalise()
+        >>> layer(torch.eye(2), Block.whole(graph)).shape
+        torch.Size([2, 3])
+
+    Source:
+        Kipf and Welling, "Semi-Supervised Classification with Graph Convolutional Networks", ICLR 2017, section 2.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.linear = Linear(inputs, outputs, bias=False, generator=generator)
+        self.bias = torch.nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor | SparseFeatures, block: Block) -> Tensor:
+        """Return the convolved features, shape [num_targets, outputs]; `block` holds normalised arcs and self-loops."""
+        return product(block.matrix, block.transpose, self.linear(x)) + self.bias

@@ -1,0 +1,133 @@
+"""Sparse products with gradients over a fixed pattern, whose transpose is built once."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .. import _check
+from ..kernels.csr import compress
+
+
+def slices(rowptr: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (rowptr, entries) of some rows of a compressed matrix, in the order given."""
+    counts = rowptr.diff()[rows]
+    start = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    return start, torch.arange(int(start[-1])) + (rowptr[rows] - start[:-1]).repeat_interleave(counts)
+
+
+def csr(rowptr: Tensor, col: Tensor, value: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Return a torch CSR tensor over arrays that are known to be valid."""
+    with warnings.catch_warnings():  # torch warns once a process that CSR is in beta
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support", UserWarning)
+        return torch.sparse_csr_tensor(rowptr, col, value, shape, check_invariants=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """Where the entries of a sparse matrix stand, by row and by column.
+
+    Attributes:
+        rowptr: Where each row begins, shape [rows + 1].
+        col: Column of each entry, row by row, shape [entries].
+        row: Row of each entry, shape [entries].
+        colptr: Where each column begins in the transpose, shape [columns + 1].
+        order: The entries column by column, shape [entries].
+        shape: (rows, columns).
+    """
+
+    rowptr: Tensor
+    col: Tensor
+    row: Tensor
+    colptr: Tensor
+    order: Tensor
+    shape: tuple[int, int]
+
+    @classmethod
+    def build(cls, rowptr: Tensor, col: Tensor, columns: int) -> Pattern:
+        """Build the pattern from its compressed rows."""
+        rows = rowptr.numel() - 1
+        row = torch.repeat_interleave(torch.arange(rows, device=col.device), rowptr.diff())
+        colptr, order = compress(col, columns)
+        return cls(rowptr, col, row, colptr, order, (rows, columns))
+
+    def matrix(self, value: Tensor) -> Tensor:
+        """Return the matrix with these entries as a torch CSR tensor."""
+        return csr(self.rowptr, self.col, value, self.shape)
+
+    def transposed(self, value: Tensor) -> Tensor:
+        """Return its transpose as a torch CSR tensor."""
+        return csr(self.colptr, self.row[self.order], value[self.order], self.shape[::-1])
+
+
+class _Product(torch.autograd.Function):
+    """Sparse matrix (constant) times dense: the gradient is the product with the transpose."""
+
+    @staticmethod
+    def forward(ctx, matrix: Tensor, transpose: Tensor, dense: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.transpose = transpose
+        return torch.sparse.mm(matrix, dense)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[None, None, Tensor]:  # type: ignore[no-untyped-def]
+        return None, None, torch.sparse.mm(ctx.transpose, grad)
+
+
+def product(matrix: Tensor, transpose: Tensor, dense: Tensor) -> Tensor:
+    """Return matrix @ dense, differentiable in `dense`."""
+    result: Tensor = _Product.apply(matrix, transpose, dense)
+    return result
+
+
+class SparseFeatures:
+    """Node features of which few are non-zero: bag-of-words features of citation graphs are 1 % dense.
+
+    Args:
+        x: Dense features, finite, shape [num_nodes, num_features].
+
+    Raises:
+        InputError: `x` is not a finite matrix.
+
+    Example:
+        >>> features = SparseFeatures(torch.tensor([[0.0, 2.0], [0.0, 0.0]]))
+        >>> (features @ torch.ones(2, 3)).tolist()
+        [[2.0, 2.0, 2.0], [0.0, 0.0, 0.0]]
+    """
+
+    def __init__(self, x: Tensor) -> None:
+        dense = _check.finite("x", x, dims=2)
+        at = dense.nonzero()
+        rowptr, _ = compress(at[:, 0].contiguous(), dense.shape[0])
+        self.pattern = Pattern.build(rowptr, at[:, 1].contiguous(), dense.shape[1])
+        self._set(dense[at[:, 0], at[:, 1]])
+
+    def _set(self, value: Tensor) -> None:
+        self.value = value
+        self._matrix, self._transpose = self.pattern.matrix(value), self.pattern.transposed(value)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(num_nodes, num_features)."""
+        return self.pattern.shape
+
+    def rows(self, nodes: Tensor) -> SparseFeatures:
+        """Return the features of these nodes only, in the order given."""
+        rowptr, entry = slices(self.pattern.rowptr, nodes)
+        return SparseFeatures._of(Pattern.build(rowptr, self.pattern.col[entry], self.shape[1]), self.value[entry])
+
+    def scaled(self, factor: Tensor) -> SparseFeatures:
+        """Return the features with each stored entry multiplied by `factor`, shape [entries]."""
+        return SparseFeatures._of(self.pattern, self.value * factor)
+
+    @staticmethod
+    def _of(pattern: Pattern, value: Tensor) -> SparseFeatures:
+        features = object.__new__(SparseFeatures)
+        features.pattern = pattern
+        features._set(value)
+        return features
+
+    def __matmul__(self, weight: Tensor) -> Tensor:
+        return product(self._matrix, self._transpose, weight)

@@ -1,0 +1,212 @@
+"""Two-class flips: membership of a cluster, and positives of implicit feedback."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from scipy.optimize import brentq
+
+from graphnoise import _check
+from graphnoise.noise._labels import Array, Floats, Ints, NoisyLabels, Seed, nearest
+from graphnoise.noise.transition import Transition
+
+
+def flip_membership(
+    members: Array, num_nodes: int | None = None, *, a1: float, a0: float, seed: Seed = 0, exact: bool = False
+) -> NoisyLabels:
+    """Return noisy 0/1 membership labels: a1 = P(label 1 | inside), a0 = P(label 0 | outside).
+
+    Args:
+        members: the cluster, a Boolean mask [n] (of class c: `y == c`) or positions.
+        num_nodes: n, needed with positions.
+        a1: accuracy inside.
+        a0: accuracy outside.
+        seed: of the draws.
+        exact: the expected numbers of flips, rounded, instead of independent draws (as `Transition.corrupt`).
+
+    Raises:
+        InputError: positions without or outside `num_nodes`, a mask of another length, a1 or a0 outside [0,
+            1].
+
+    >>> flip_membership([0, 1], 6, a1=0.5, a0=0.75, seed=2, exact=True).flipped.int()
+    tensor([0, 1, 1, 0, 0, 0], dtype=torch.int32)
+
+    Source: local clustering with noisy node labels (`specs/local-clustering.md`, section 1.1).
+    """
+    inside = _check.tensor("members", members)
+    if num_nodes is None:
+        if inside.dtype != torch.bool or inside.dim() != 1:
+            _check.fail("num_nodes", "the number of nodes, unless members is a Boolean mask", None)
+        num_nodes = inside.numel()
+    y = _check.mask("members", inside, _check.integer("num_nodes", num_nodes, 0)).long()
+    a1, a0 = _check.rate("a1", a1), _check.rate("a0", a0)
+    noise = Transition([[a0, 1 - a0], [1 - a1, a1]])
+    return noise.corrupt(_check.like(y, members), seed=seed, exact=exact)
+
+
+def label_f1(a1: float, a0: float, k: int, n: int) -> float:
+    """Return the F1 of taking the labels alone as the cluster: 2 a1 k / (k + a1 k + (1 - a0)(n - k)).
+
+    It is the ratio of expectations, for a cluster of k among n nodes.
+
+    Raises:
+        InputError: a1 or a0 is outside [0, 1], or k is not from 1 to n.
+
+    >>> round(label_f1(0.9, 0.9, k=500, n=10_000), 3)
+    0.474
+
+    Source: `specs/local-clustering.md`, section 1.8 (a).
+    """
+    a1, a0 = _check.rate("a1", a1), _check.rate("a0", a0)
+    n = _check.integer("n", n, 1)
+    k = _check.integer("k", k, 1, n)
+    return 2 * a1 * k / (k + a1 * k + (1 - a0) * (n - k))
+
+
+@dataclass(frozen=True, eq=False)
+class NoisyInteractions:
+    """Interactions after noise, and what the noise did.
+
+    Attributes:
+        matrix: users × items in CSR: the positives without the hidden ones, with the added ones (value 1).
+        added: false positives [2, k], rows users and items, in order of user, then item.
+        hidden: false negatives [2, k], in the same form.
+        false_positive_rate: added pairs over positives before noise; 0.0 without positives.
+        false_negative_rate: hidden pairs over positives before noise; 0.0 without positives.
+    """
+
+    matrix: Any
+    added: Ints
+    hidden: Ints
+    false_positive_rate: float
+    false_negative_rate: float
+
+
+def flip_interactions(
+    matrix: Any,
+    false_positive_rate: float,
+    false_negative_rate: float = 0.0,
+    popularity: float = 0.0,
+    seed: Seed = 0,
+    hidden_popularity: float = 0.0,
+) -> NoisyInteractions:
+    """Add unobserved pairs as positives and hide observed ones; never the same pair, never twice.
+
+    With P positives (stored, non-zero), nearest(false_positive_rate × P) of the free cells are added and
+    nearest(false_negative_rate × P) of the positives hidden, each drawn one after the other without
+    replacement in proportion to (1 + positives of the item)^power. Memory grows with P, not with users ×
+    items.
+
+    Args:
+        matrix: users × items, any SciPy sparse format; it is not changed.
+        false_positive_rate: added pairs as a share of the positives.
+        false_negative_rate: hidden positives as a share of the positives.
+        popularity: the power for added pairs; 0 is uniform, 1 prefers popular items in proportion.
+        seed: of the draws.
+        hidden_popularity: the power for hidden pairs; below 0 rare items lose more.
+
+    Raises:
+        InputError: not a sparse matrix, values that are not finite, a rate outside [0, 1], a power
+            outside [-10, 10], or too few free cells.
+
+    >>> clicks = sp.csr_array(np.eye(4))
+    >>> noisy = flip_interactions(clicks, 0.5, 0.25, seed=1)
+    >>> noisy.added.shape[1], noisy.hidden.shape[1], noisy.matrix.nnz
+    (2, 1, 5)
+
+    Source: recipes (a), (b) and (e) of `specs/implicit-feedback.md`, section 5.
+    """
+    if not sp.issparse(matrix) or matrix.ndim != 2:
+        _check.fail("matrix", "a SciPy sparse matrix, users × items", type(matrix).__name__)
+    add = _check.rate("false_positive_rate", false_positive_rate)
+    hide = _check.rate("false_negative_rate", false_negative_rate)
+    power = _check.real("popularity", popularity, -10.0, 10.0)
+    hidden_power = _check.real("hidden_popularity", hidden_popularity, -10.0, 10.0)
+    rng = _check.generator(seed)
+    clean = sp.csr_array(matrix, copy=True)
+    clean.sum_duplicates()
+    _check.finite("matrix", clean.data)
+    clean.eliminate_zeros()
+    (num_users, num_items), positives = clean.shape, int(clean.nnz)
+    users = np.repeat(np.arange(num_users, dtype=np.int64), np.diff(clean.indptr))
+    items: Ints = clean.indices.astype(np.int64)
+    counts = np.bincount(items, minlength=num_items)
+    num_added, num_hidden = nearest(add * positives), nearest(hide * positives)
+    free = num_users * num_items - positives
+    if num_added > free:
+        _check.fail("false_positive_rate", f"at most {free} added pairs, the free cells", num_added)
+
+    cells = np.sort(items * num_users + users)  # item-major, so that the cells of an item lie together
+    new = _free_cells(cells, num_users - counts, _weights(counts, power), num_added, rng)
+    races = rng.exponential(size=positives) / _weights(counts, hidden_power)[items]
+    lost = np.sort(np.argsort(races)[:num_hidden])
+    kept = np.ones(positives, dtype=bool)
+    kept[lost] = False
+    new_items, new_users = np.divmod(new, max(num_users, 1))
+    order = np.lexsort((new_items, new_users))
+    added = np.stack([new_users[order], new_items[order]])
+    data = np.concatenate([clean.data[kept], np.ones(num_added, dtype=clean.dtype)])
+    where = np.concatenate([users[kept], added[0]]), np.concatenate([items[kept], added[1]])
+    build = sp.csr_array if isinstance(matrix, sp.sparray) else sp.csr_matrix
+    noisy = build((data, where), shape=clean.shape)
+    noisy.sort_indices()
+    hidden = np.stack([users[lost], items[lost]])
+    total = max(positives, 1)
+    return NoisyInteractions(noisy, added, hidden, num_added / total, num_hidden / total)
+
+
+def _weights(counts: Ints, power: float) -> Floats:
+    """The weight of each item: (1 + its positives)^power."""
+    weights: Floats = (counts + 1.0) ** power
+    return weights
+
+
+def _free_cells(cells: Ints, free: Ints, weights: Floats, size: int, rng: np.random.Generator) -> Ints:
+    """Draw `size` cells that are not in the sorted `cells`, without replacement, by the weights of their
+    items.
+
+    The r-th free cell is r + (number of taken cells before it), so ranks of free cells are all we have to
+    draw.
+    """
+    if weights.size == 0 or np.ptp(weights) == 0:
+        ranks = rng.choice(int(free.sum()), size, replace=False, shuffle=False) if size else cells[:0]
+    else:
+        starts = free.cumsum() - free
+        picks = _counts_by_weight(free, weights, size, rng)
+        drawn = [
+            starts[i] + rng.choice(free[i], picks[i], replace=False, shuffle=False)
+            for i in picks.nonzero()[0]
+        ]
+        ranks = np.concatenate([cells[:0], *drawn])
+    taken_before: Ints = np.searchsorted(cells - np.arange(cells.size), ranks, side="right")
+    return ranks + taken_before
+
+
+def _counts_by_weight(free: Ints, weights: Floats, size: int, rng: np.random.Generator) -> Ints:
+    """Return how many cells each item gets when `size` are drawn in turn, without replacement, by weight.
+
+    Every cell runs an exponential race at the rate of its item, and the first `size` win. Only those that
+    finish before a time t are drawn, t such that a few more than `size` are expected.
+    """
+    weights = weights / weights.max()
+    goal = size + 10 * np.sqrt(size) + 10
+    time = np.inf
+    if goal < free.sum():
+
+        def excess(log_time: float) -> float:
+            return float((free * -np.expm1(-weights * np.exp(log_time))).sum() - goal)
+
+        time = np.exp(brentq(excess, -50.0, 700.0))
+    while True:
+        finished = -np.expm1(-weights * time)
+        runners = np.repeat(np.arange(free.size), rng.binomial(free, finished))
+        if runners.size >= size:
+            break
+        time *= 2
+    races = -np.log1p(-rng.random(runners.size) * finished[runners]) / weights[runners]
+    counts: Ints = np.bincount(runners[np.argsort(races)[:size]], minlength=free.size)
+    return counts

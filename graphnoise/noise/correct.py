@@ -1,0 +1,130 @@
+"""Losses that undo a known transition matrix: forward, backward, and importance reweighting.
+
+With f = logits, p = softmax(f), T[i, j] = P(observed j | true i) and y the observed label. Each takes a
+`Transition`, or a tensor [C, C] with rows that sum to 1 if T is to be learned (gradients then reach it).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from graphnoise import _check
+from graphnoise.noise._labels import Array
+from graphnoise.noise.transition import Transition
+
+
+def forward_correction(
+    logits: Tensor, noisy: Array, transition: Transition | Tensor, reduction: str = "mean"
+) -> Tensor:
+    """Return -log (Tᵗ p)_y: the model's clean posterior is passed through the noise before the comparison.
+
+    Its minimiser over p is the clean posterior. It is computed in the log domain, so confident logits stay
+    finite.
+
+    Args:
+        logits: [n, C].
+        noisy: observed labels [n].
+        transition: T.
+        reduction: "mean", "sum" or "none" (a loss a sample, [n]).
+
+    Raises:
+        InputError: shapes do not fit, logits are not finite, bad labels, or a label that T makes impossible.
+
+    >>> forward_correction(torch.zeros(1, 2), [0], Transition([[1.0, 0.0], [0.5, 0.5]]), "sum").exp()
+    tensor(1.3333)
+
+    Source: Patrini et al. 2017, Making deep neural networks robust to label noise, theorem 2.
+    """
+    log_p, y, matrix = _door(logits, noisy, transition, reduction)
+    return _reduce(-_log_observed(log_p, y, matrix), reduction)
+
+
+def backward_correction(
+    logits: Tensor, noisy: Array, transition: Transition | Tensor, reduction: str = "mean"
+) -> Tensor:
+    """Return (T⁻¹ l)_y with l_k = -log p_k: unbiased, as sum_j T[i, j] (T⁻¹ l)_j = l_i. It may be negative.
+
+    Arguments as in `forward_correction`; T must be invertible.
+
+    Raises:
+        InputError: as there, or T is singular (condition number in the maximum norm above 1e12).
+
+    >>> logits, noise = torch.tensor([[0.3, -1.0]]), Transition([[0.9, 0.1], [0.2, 0.8]])
+    >>> losses = torch.cat([backward_correction(logits, [j], noise, "none") for j in (0, 1)])
+    >>> torch.allclose(noise.matrix.float() @ losses, -logits.log_softmax(1)[0])
+    True
+
+    Source: Patrini et al. 2017, theorem 1.
+    """
+    log_p, y, matrix = _door(logits, noisy, transition, reduction)
+    unit = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+    inverse, info = torch.linalg.solve_ex(matrix, unit)
+    norm = torch.linalg.matrix_norm
+    condition = float(norm(matrix.detach(), torch.inf) * norm(inverse.detach(), torch.inf))
+    if int(info) or not condition <= 1e12:
+        _check.fail("transition", "an invertible matrix", "a singular one")
+    return _reduce(-(inverse[y].to(log_p.dtype) * log_p).sum(1), reduction)
+
+
+def importance_reweighting(
+    logits: Tensor,
+    noisy: Array,
+    transition: Transition | Tensor,
+    reduction: str = "mean",
+    *,
+    detach: bool = True,
+) -> Tensor:
+    """Return w · (-log p_y) with w = p_y / (Tᵗ p)_y, the share of clean among the labels observed there.
+
+    Arguments as in `forward_correction`, and:
+
+    Args:
+        logits: [n, C].
+        noisy: observed labels [n].
+        transition: T.
+        reduction: "mean", "sum" or "none".
+        detach: treat w as a constant (as importance weights are meant); False lets gradients through it.
+
+    Raises:
+        InputError: as `forward_correction`.
+
+    >>> noise = Transition([[1.0, 0.0], [0.5, 0.5]])
+    >>> importance_reweighting(torch.zeros(1, 2), [0], noise) / torch.tensor(2.0).log()
+    tensor(0.6667)
+
+    Source: Liu and Tao 2016, Classification with noisy labels by importance reweighting; Xia et al. 2019,
+    T-revision.
+    """
+    log_p, y, matrix = _door(logits, noisy, transition, reduction)
+    own = log_p.gather(1, y[:, None])[:, 0]
+    weights = (own - _log_observed(log_p, y, matrix)).exp()
+    return _reduce(-(weights.detach() if detach else weights) * own, reduction)
+
+
+def _door(
+    logits: Tensor, noisy: Array, transition: Transition | Tensor, reduction: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log p [n, C], labels [n] and T in float64, all on the device of the logits."""
+    scores = _check.finite("logits", logits, dims=2)
+    classes = scores.shape[1]
+    _check.choice("reduction", reduction, ("mean", "none", "sum"))
+    matrix = transition.matrix if isinstance(transition, Transition) else transition
+    if not isinstance(matrix, Tensor) or matrix.shape != (classes, classes):
+        got = tuple(matrix.shape) if isinstance(matrix, Tensor) else type(matrix).__name__
+        _check.fail("transition", f"a Transition or a tensor [{classes}, {classes}]", got)
+    y = _check.labels("noisy", noisy, classes, size=len(scores)).to(scores.device)
+    return scores.log_softmax(1), y, matrix.to(scores.device, torch.float64)
+
+
+def _log_observed(log_p: Tensor, y: Tensor, matrix: Tensor) -> Tensor:
+    """Return log (Tᵗ p)_y = logsumexp_i (log p_i + log T[i, y])."""
+    impossible = (matrix.detach() <= 0).all(0)[y]
+    if bool(impossible.any()):
+        where = int(impossible.nonzero()[0])
+        _check.fail("noisy", "labels that the transition can produce", f"{int(y[where])} at position {where}")
+    return torch.logsumexp(log_p + matrix.log().to(log_p.dtype).T[y], 1)
+
+
+def _reduce(losses: Tensor, reduction: str) -> Tensor:
+    return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses

@@ -1,0 +1,180 @@
+"""Label noise as a `torch_geometric` transform."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from inspect import Parameter, signature
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+
+from graphnoise import _check
+from graphnoise.noise._labels import NoisyLabels
+from graphnoise.noise.cascade import propagated, spreading
+from graphnoise.noise.instance import confidence_dependent, feature_dependent, structure_dependent
+from graphnoise.noise.reproduce import legacy
+from graphnoise.noise.transition import Transition, asymmetric, pair, random, symmetric
+
+_MATRICES: dict[str, Callable[..., Transition]] = {
+    "symmetric": symmetric,
+    "pair": pair,
+    "asymmetric": asymmetric,
+    "random": random,
+}
+# Noise that is not class-conditional; a signature says what it reads from the data and what options it has.
+_INSTANCE: dict[str, Callable[..., NoisyLabels]] = {
+    "feature": feature_dependent,
+    "structure": structure_dependent,
+    "confidence": confidence_dependent,
+    "spreading": spreading,
+    "propagated": propagated,
+}
+_READ = ("x", "edge_index")
+_OURS = (*_READ, "y", "rate", "mask", "seed", "model_seed", "exact")
+
+
+class LabelNoise(BaseTransform):  # type: ignore[misc]
+    """Corrupt `data.y` in the named splits; composes with the transforms of `torch_geometric`.
+
+    It sets `data.y` (noisy), `data.y_true` (clean; kept if it is there, so that noise on noise composes),
+    `data.flipped` (Boolean [n], y differs from y_true) and `data.noise_rate` (a dictionary: the realised
+    share of flipped labels in each split named so far). The data that came in, and its tensors, stay as they
+    were.
+
+    Each split has its own random stream, derived from the seed and its name: the training labels are the same
+    whether or not "val" is named too. What classes are exchanged (asymmetric, random) or which maps features
+    take (feature) comes from a further stream that all splits share.
+
+    Args:
+        kind: "symmetric", "pair", "asymmetric", "random", "feature", "structure", "confidence", "spreading",
+            "propagated", or a `Transition`.
+        rate: the flip rate; None with a `Transition`.
+        splits: names; "train" is `data.train_mask`, and so on; "all" is every node. A node in two splits is
+            corrupted once, with the first.
+        seed: a non-negative integer.
+        exact: exact counts in each split instead of independent draws ("spreading" and "propagated" have
+            none).
+        legacy: the stream of ERASE's code instead (symmetric, asymmetric, pair): one for all splits, see
+            `legacy`.
+        **options: of the kind: base (structure), probabilities (confidence), probability (spreading),
+            seed_share and offset (propagated); num_classes, for all named kinds but confidence.
+
+    Raises:
+        InputError: an unknown kind, split or option, a missing mask, attribute or rate, or bad labels.
+
+    >>> data = Data(y=torch.tensor([0, 1, 0, 1]), train_mask=torch.tensor([True, True, False, False]))
+    >>> noisy = LabelNoise("pair", 0.5, splits="train", seed=1, exact=True)(data)
+    >>> noisy.y.tolist(), noisy.noise_rate
+    ([1, 1, 0, 1], {'train': 0.5})
+    """
+
+    def __init__(
+        self,
+        kind: str | Transition,
+        rate: float | None = None,
+        splits: str | Sequence[str] = ("train", "val"),
+        seed: int = 0,
+        exact: bool = False,
+        legacy: bool = False,
+        **options: Any,
+    ) -> None:
+        if isinstance(kind, Transition):
+            if rate is not None:
+                _check.fail("rate", "None with a Transition", rate)
+            self.kind, self.rate = "transition", kind.expected_rate()
+        else:
+            self.kind, self.rate = (
+                _check.choice("kind", kind, (*_MATRICES, *_INSTANCE)),
+                _check.rate("rate", rate),
+            )
+        self.transition = kind if isinstance(kind, Transition) else None
+        if legacy and (exact or self.kind not in ("symmetric", "asymmetric", "pair")):
+            _check.fail("legacy", "symmetric, asymmetric or pair noise that is not exact", self.kind)
+        _check_options(self.kind, exact, options)
+        names = (splits,) if isinstance(splits, str) else tuple(splits)
+        if not names or ("all" in names and len(names) > 1):
+            _check.fail("splits", 'names of splits, or "all" alone', names)
+        self.splits, self.exact, self.legacy, self.options = names, exact, legacy, options
+        self.seed = _check.integer("seed", seed, 0)
+
+    def forward(self, data: Data) -> Data:
+        """Return the data (a shallow copy, made by `__call__`) with noisy labels."""
+        clean = data.get("y_true", data.get("y"))
+        if data.get("y") is None:
+            _check.fail("data", "labels in data.y", "none")
+        size = _check.labels("data.y", data.y).numel()
+        greatest = int(_check.labels("data.y_true", clean, size=size).max()) if size else 0
+        num_classes = self.options.get("num_classes", greatest + 1)
+        masks = {name: _mask(data, name, size) for name in self.splits}
+        noisy = data.y.clone()
+        if self.legacy:
+            union = torch.stack(list(masks.values())).any(0)
+            noisy = legacy(self.kind, data.y, self.rate, union, self.seed, num_classes)[1].y
+        else:
+            done = torch.zeros(size, dtype=torch.bool)
+            for name, mask in masks.items():
+                fresh = (mask & ~done).to(noisy.device)
+                noisy[fresh] = self._corrupt(data, fresh, name, num_classes).y[fresh]
+                done |= mask
+        data.y, data.y_true, data.flipped = noisy, clean.clone(), noisy != clean
+        earlier = [name for name in data.get("noise_rate", {}) if name == "all" or f"{name}_mask" in data]
+        masks = {name: _mask(data, name, size) for name in (*earlier, *masks)}
+        wrong = data.flipped.cpu()
+        data.noise_rate = {
+            name: float(wrong[mask].double().mean()) if mask.any() else 0.0 for name, mask in masks.items()
+        }
+        return data
+
+    def _corrupt(self, data: Data, mask: Tensor, split: str, num_classes: int) -> NoisyLabels:
+        """Draw the noise of one split from its own stream."""
+        draws, shared = _stream(self.seed, split), _stream(self.seed, "shared")
+        if self.transition is not None:
+            return self.transition.corrupt(data.y, mask, draws, self.exact)
+        if self.kind in _MATRICES:
+            make = _MATRICES[self.kind]
+            seeded = {"seed": shared} if "seed" in signature(make).parameters else {}
+            return make(num_classes, self.rate, **seeded).corrupt(data.y, mask, draws, self.exact)
+        function = _INSTANCE[self.kind]
+        ours = {"num_classes": num_classes, "model_seed": shared, "exact": self.exact}
+        arguments = {name: value for name, value in ours.items() if name in signature(function).parameters}
+        for name in _READ:
+            if name in signature(function).parameters:
+                if data.get(name) is None:
+                    _check.fail("data", f"data.{name} for {self.kind} noise", "none")
+                arguments[name] = data[name]
+        return function(y=data.y, rate=self.rate, mask=mask, seed=draws, **(arguments | self.options))
+
+    def __repr__(self) -> str:
+        return f"LabelNoise({self.kind!r}, {self.rate:g}, splits={self.splits}, seed={self.seed})"
+
+
+def _check_options(kind: str, exact: bool, options: dict[str, Any]) -> None:
+    """Refuse options that the kind does not have, and the lack of those that it needs."""
+    function = _INSTANCE.get(kind, symmetric)
+    parameters = signature(function).parameters
+    if exact and kind in _INSTANCE and "exact" not in parameters:
+        _check.fail("exact", f"False with {kind} noise, whose counts are fixed anyway", exact)
+    known = [name for name in parameters if name not in _OURS and kind != "transition"]
+    for name in options:
+        _check.choice("options", name, known)
+    for name in known:
+        if parameters[name].default is Parameter.empty and name not in (*options, "num_classes"):
+            _check.fail("options", f"{name}=… for {kind} noise", "none")
+
+
+def _stream(seed: int, name: str) -> np.random.Generator:
+    """Return the random stream of a split, or of what all splits share."""
+    return np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(name.encode())]))
+
+
+def _mask(data: Data, name: str, size: int) -> Tensor:
+    """Return the Boolean mask of a split, on the CPU."""
+    if name == "all":
+        return torch.ones(size, dtype=torch.bool)
+    _check.choice("splits", name, ["all", *(key[:-5] for key in data.to_dict() if key.endswith("_mask"))])
+    return _check.mask(f"data.{name}_mask", data[f"{name}_mask"], size).cpu()

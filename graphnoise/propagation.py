@@ -1,0 +1,210 @@
+"""Propagation of labels over a graph: `propagate`, and a drop-in for torch_geometric's `LabelPropagation`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from . import _check
+from .graph import NORMALISATIONS, Graph
+from .kernels.dispatch import select
+from .kernels.propagate_reference import propagate as _reference
+
+MODES = ("restart", "lazy")
+
+
+@dataclass(frozen=True)
+class Propagation:
+    """What `propagate` returns.
+
+    Attributes:
+        y: Propagated values, shape [num_nodes, num_classes] (or [num_nodes]).
+        steps: Steps taken.
+        residual: Largest change of any entry in the last step; infinite if there was none.
+        converged: Whether `residual` is at most `tol` (at most 1e-6 where no `tol` was given).
+        backend: The tier that ran.
+    """
+
+    y: Tensor
+    steps: int
+    residual: float
+    converged: bool
+    backend: str
+
+
+def propagate(
+    graph: Graph,
+    y: Tensor,
+    *,
+    alpha: float,
+    num_steps: int,
+    mode: str = "restart",
+    normalisation: str | None = None,
+    mask: Tensor | None = None,
+    clamp: tuple[float, float] | None = None,
+    tol: float | None = None,
+    backend: str | None = None,
+) -> Propagation:
+    r"""Mix each node's values with its neighbours', again and again.
+
+    With S the normalised matrix of the graph and Y0 = y (rows outside `mask` set to 0), one step is
+
+        restart:  Y <- alpha · S Y + (1 - alpha) · Y0      limit (1 - alpha) (I - alpha S)^-1 Y0
+        lazy:     Y <- alpha · S Y + (1 - alpha) · Y       after T steps ((1 - alpha) I + alpha S)^T Y0
+
+    followed by a clamp of every entry to the range `clamp`, if given. `alpha` is always the weight of the
+    **neighbours**: ERASE's published .6 in its lazy walk is the node's own weight, so `alpha=.4` here.
+    In "restart" mode the distance to the limit is at most alpha / (1 - alpha) times the last change, in the norm in which
+    S does not expand (maximum norm for "row").
+
+    Args:
+        graph: The graph; an arc (j, i) lets i hear j.
+        y: Values, floating, finite, shape [num_nodes, num_classes] or [num_nodes]; gradients pass through.
+        alpha: Weight of the neighbours, in [0, 1].
+        num_steps: Steps at most, at least 0.
+        mode: "restart" or "lazy".
+        normalisation: "sym", "row", "col" or "none" (weights as they are); by default as the graph is
+            normalised already, else "sym".
+        mask: Nodes whose rows of y are known (Boolean, or positions); all other rows start from 0.
+        clamp: Range (low, high) that every entry is kept in after each step.
+        tol: Stop as soon as no entry changes by more than this in a step.
+        backend: The tier; None lets the data decide. "reference" is torch's own sparse product.
+
+    Raises:
+        InputError: An argument out of its range; y of the wrong length or not finite; a graph normalised in another way.
+
+    Example:
+        >>> path = Graph.from_edge_index(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]))
+        >>> result = propagate(path, torch.eye(3)[:, [0, 2]], alpha=0.5, num_steps=100, normalisation="row", tol=1e-8)
+        >>> result.converged, result.y.argmax(1).tolist()
+        (True, [0, 0, 1])
+
+    Source:
+        Zhou et al., "Learning with Local and Global Consistency", NIPS 2003, section 2 (restart, "sym").
+    """
+    prepared = _normalised(graph, normalisation)
+    values = _check.tensor("y", y)
+    if not values.is_floating_point():
+        _check.fail("y", "floating-point values (one-hot rows for class labels)", f"values of type {values.dtype}")
+    if values.dim() not in (1, 2) or values.shape[0] != graph.num_nodes:
+        _check.fail("y", f"shape [{graph.num_nodes}] or [{graph.num_nodes}, num_classes]", tuple(values.shape))
+    _check.finite("y", values.detach())
+    if values.device != graph.device:
+        _check.fail("y", f"a tensor on the graph's device ({graph.device})", values.device)
+    weight = _check.rate("alpha", alpha)
+    steps = _check.integer("num_steps", num_steps, 0)
+    mode = _check.choice("mode", mode, MODES)
+    bounds = None if clamp is None else _range(clamp)
+    limit = None if tol is None else _check.real("tol", tol, 0.0)
+    tier = select(backend, {"reference": None})
+
+    start = values if mask is None else _masked(values, mask)
+    columns = start.unsqueeze(1) if start.dim() == 1 else start
+    out, taken, residual = _reference(prepared, columns, weight, steps, mode == "restart", bounds, limit)
+    return Propagation(out.view_as(start), taken, residual, residual <= (1e-6 if limit is None else limit), tier)
+
+
+def _normalised(graph: Graph, normalisation: str | None) -> Graph:
+    if normalisation is None:
+        return graph if graph.normalisation is not None else graph.normalise("sym")
+    kind = _check.choice("normalisation", normalisation, (*NORMALISATIONS, "none"))
+    if kind != "none":
+        return graph.normalise(kind)
+    if graph.normalisation is not None:
+        _check.fail("normalisation", f"{graph.normalisation!r}, as the graph is normalised", "'none'")
+    return graph
+
+
+def _range(clamp: tuple[float, float]) -> tuple[float, float]:
+    if not isinstance(clamp, tuple | list) or len(clamp) != 2:
+        _check.fail("clamp", "a pair (low, high)", repr(clamp))
+    low, high = _check.real("clamp[0]", clamp[0]), _check.real("clamp[1]", clamp[1])
+    if low > high:
+        _check.fail("clamp", "low at most high", f"({low:g}, {high:g})")
+    return low, high
+
+
+def _masked(y: Tensor, mask: Tensor) -> Tensor:
+    keep = _check.mask("mask", mask, y.shape[0]).to(y.device)
+    return torch.where(keep if y.dim() == 1 else keep.unsqueeze(1), y, y.new_zeros(()))
+
+
+class LabelPropagation(torch.nn.Module):
+    r"""Label propagation with torch_geometric's own signature and results.
+
+    `Y <- clamp_[0,1](alpha · D^-1/2 A D^-1/2 Y + (1 - alpha) · Y0)`, `num_layers` times, without self-loops.
+
+    Args:
+        num_layers: Number of steps, at least 0.
+        alpha: Weight of the neighbours, in [0, 1].
+
+    Raises:
+        InputError: A parameter out of its range.
+
+    Example:
+        >>> edge_index = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+        >>> model = LabelPropagation(num_layers=3, alpha=0.9)
+        >>> model(torch.tensor([0, 0, 1]), edge_index, mask=torch.tensor([True, False, True])).argmax(1).tolist()
+        [0, 0, 1]
+
+    Source:
+        Zhu and Ghahramani, "Learning from Labeled and Unlabeled Data with Label Propagation", 2002; the signature is
+        that of `torch_geometric.nn.LabelPropagation`.
+    """
+
+    def __init__(self, num_layers: int, alpha: float) -> None:
+        super().__init__()
+        self.num_layers = _check.integer("num_layers", num_layers, 0)
+        self.alpha = _check.rate("alpha", alpha)
+
+    @torch.no_grad()
+    def forward(
+        self,
+        y: Tensor,
+        edge_index: Tensor | Graph,
+        mask: Tensor | None = None,
+        edge_weight: Tensor | None = None,
+        post_step: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Propagate labels.
+
+        Args:
+            y: Class labels (int64, shape [num_nodes]) or soft labels (floating, shape [num_nodes, num_classes]).
+            edge_index: Arcs, shape [2, num_arcs], or a `Graph`.
+            mask: Nodes whose labels are known; all others start from 0.
+            edge_weight: Weights of the arcs, used as they are; by default the arcs are normalised symmetrically.
+            post_step: Applied after each step in place of the clamp to [0, 1].
+
+        Returns:
+            Soft labels, shape [num_nodes, num_classes].
+
+        Raises:
+            InputError: As `propagate`; or `edge_weight` next to a `Graph`, which holds its own.
+        """
+        if isinstance(edge_index, Graph) and edge_weight is not None:
+            _check.fail("edge_weight", "none next to a Graph, which holds its own weights", "weights")
+        values = _check.tensor("y", y)
+        if not values.is_floating_point():
+            values = torch.nn.functional.one_hot(_check.labels("y", values.reshape(-1))).to(torch.get_default_dtype())
+        if isinstance(edge_index, Graph):
+            graph, kind = edge_index, None
+        else:
+            graph = Graph.from_edge_index(edge_index, values.shape[0], edge_weight)
+            kind = "sym" if edge_weight is None else "none"
+        if post_step is None:
+            result = propagate(
+                graph, values, alpha=self.alpha, num_steps=self.num_layers, normalisation=kind, mask=mask, clamp=(0.0, 1.0)
+            )
+            return result.y
+        start = values if mask is None else _masked(values, mask)
+        out = start
+        for _ in range(self.num_layers):
+            step = propagate(graph, out, alpha=1.0, num_steps=1, normalisation=kind).y
+            out = post_step(self.alpha * step + (1 - self.alpha) * start)
+        return out
+
+    def __repr__(self) -> str:
+        return f"LabelPropagation(num_layers={self.num_layers}, alpha={self.alpha})"

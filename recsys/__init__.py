@@ -1,0 +1,1 @@
+"""Noise-robust recommenders for implicit feedback, on the noise models of `graphnoise`."""
