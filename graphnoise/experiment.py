@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from graphnoise._check import DataError, GraphnoiseError, InputError, fail, integer, real
 from graphnoise.store import Claim, Store, cell_key
@@ -96,25 +96,58 @@ def _one_line(error: Exception) -> str:
     return text if isinstance(error, GraphnoiseError) else f"{type(error).__name__}: {text}"
 
 
+class _Uninterrupted:
+    """Holds Ctrl-C back in the main thread, the only one that it interrupts, until the end or a `pause`."""
+
+    def __init__(self) -> None:
+        main = threading.current_thread() is threading.main_thread()
+        self._usual = signal.getsignal(signal.SIGINT) if main else None
+        self._caught = False
+
+    def _catch(self, *_: object) -> None:
+        self._caught = True
+
+    def __enter__(self) -> Self:
+        if self._usual is not None:
+            signal.signal(signal.SIGINT, self._catch)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._usual is not None:
+            signal.signal(signal.SIGINT, self._usual)
+        if self._caught:
+            self._caught = False
+            signal.raise_signal(signal.SIGINT)
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self.__enter__()
+
+
 def _work(run: Run, store: Store, key: str, config: Config, lease: float) -> Outcome:
-    """Claim a cell just before running it, in whatever process this is; record it; give it back."""
-    claim = store.claim(key, lease)
-    if claim is None:
-        return "held" if store.read(key) is None else "elsewhere", ""
-    _claims.add(claim)
-    try:
+    """Claim a cell just before running it, in whatever process or thread this is; record it; give it back."""
+    with _Uninterrupted() as uninterrupted:
+        claim = store.claim(key, lease)
+        if claim is None:
+            return "held" if store.read(key) is None else "elsewhere", ""
+        _claims.add(claim)
         with claim:
             try:
-                result = run(copy.deepcopy(config))  # `run` may change its copy; the record may not
+                with uninterrupted.pause():
+                    result = run(copy.deepcopy(config))  # `run` may change its copy; the record may not
             except Exception as error:
                 return "failed", _one_line(error)
             try:
                 store.write(key, config, result)
             except InputError as error:  # what it returned isn't a mapping of JSON's types
                 return "failed", _one_line(error)
-    finally:
-        _claims.discard(claim)
-    return "done", ""
+            finally:
+                _claims.discard(claim)
+        return "done", ""
 
 
 class _Here(Executor):
@@ -127,14 +160,15 @@ class _Here(Executor):
 
 
 class _Spawned(ProcessPoolExecutor):
-    """A pool whose workers never see SIGINT: they inherit the mask, so not even while they start."""
+    """A pool whose workers never see Ctrl-C: they inherit the mask, so not even while they start."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            return super().submit(fn, *args, **kwargs)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with _Uninterrupted():  # the mask alone does not do: a thread of torch may receive the signal
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                return super().submit(fn, *args, **kwargs)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _enlist(leash: Connection, initializer: Callable[[], object] | None) -> None:

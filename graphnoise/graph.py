@@ -139,7 +139,9 @@ class Graph:
             weights += [float(attributes[weight]) if weight is not None else 1.0] * (1 + both)
         edge_index = torch.tensor(arcs, dtype=torch.int64).reshape(-1, 2).t()
         return cls.from_edge_index(
-            edge_index, len(position), torch.tensor(weights, dtype=torch.float64) if weight is not None else None
+            edge_index,
+            len(position),
+            torch.tensor(weights, dtype=torch.float64) if weight is not None else None,
         )
 
     @property
@@ -254,7 +256,9 @@ class Graph:
             with warnings.catch_warnings():  # torch warns once a process that CSR is in beta
                 warnings.filterwarnings("ignore", "Sparse CSR tensor support", UserWarning)
                 size = (self.num_nodes, self.num_nodes)
-                matrix = torch.sparse_csr_tensor(self.rowptr, self.col, self.values(dtype), size, check_invariants=False)
+                matrix = torch.sparse_csr_tensor(
+                    self.rowptr, self.col, self.values(dtype), size, check_invariants=False
+                )
             self._matrices[dtype] = matrix
         return self._matrices[dtype]
 
@@ -271,11 +275,8 @@ class Graph:
 
     def to(self, device: torch.device | str) -> Graph:
         """Return the graph on another device."""
-        moved = {
-            name: None if (value := getattr(self, name)) is None else value.to(device)
-            for name in ("rowptr", "col", "weight", "left", "right")
-        }
-        return replace(self, **moved, _matrices={})
+        weight, left, right = (None if t is None else t.to(device) for t in (self.weight, self.left, self.right))
+        return Graph(self.rowptr.to(device), self.col.to(device), weight, left, right, self.normalisation)
 
     def __repr__(self) -> str:
         parts = [f"num_nodes={self.num_nodes}", f"num_arcs={self.num_arcs}"]

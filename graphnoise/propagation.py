@@ -57,8 +57,8 @@ def propagate(
 
     followed by a clamp of every entry to the range `clamp`, if given. `alpha` is always the weight of the
     **neighbours**: ERASE's published .6 in its lazy walk is the node's own weight, so `alpha=.4` here.
-    In "restart" mode the distance to the limit is at most alpha / (1 - alpha) times the last change, in the norm in which
-    S does not expand (maximum norm for "row").
+    In "restart" mode the distance to the limit is at most alpha / (1 - alpha) times the last change, in a norm in
+    which S does not expand (the maximum norm for "row").
 
     Args:
         graph: The graph; an arc (j, i) lets i hear j.
@@ -74,7 +74,7 @@ def propagate(
         backend: The tier; None lets the data decide. "reference" is torch's own sparse product.
 
     Raises:
-        InputError: An argument out of its range; y of the wrong length or not finite; a graph normalised in another way.
+        InputError: An argument out of its range; y of the wrong length or not finite; a graph normalised otherwise.
 
     Example:
         >>> path = Graph.from_edge_index(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]))
@@ -196,7 +196,13 @@ class LabelPropagation(torch.nn.Module):
             kind = "sym" if edge_weight is None else "none"
         if post_step is None:
             result = propagate(
-                graph, values, alpha=self.alpha, num_steps=self.num_layers, normalisation=kind, mask=mask, clamp=(0.0, 1.0)
+                graph,
+                values,
+                alpha=self.alpha,
+                num_steps=self.num_layers,
+                normalisation=kind,
+                mask=mask,
+                clamp=(0.0, 1.0),
             )
             return result.y
         start = values if mask is None else _masked(values, mask)

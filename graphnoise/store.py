@@ -142,13 +142,10 @@ def _surely_dead(owner: Mapping[str, Any]) -> bool:
     return _started(pid) != owner.get("started")
 
 
-def _create(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-
-
-def _fill(descriptor: int, data: bytes, *, sync: bool) -> None:
-    rest = memoryview(data)
+def _write_new(path: Path, data: bytes, *, sync: bool = False) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
+        rest = memoryview(data)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
         if sync:
@@ -161,9 +158,9 @@ class Claim:
     """The right to run one cell; as a context, renewed every quarter of its lease and given back at the end.
 
     Why no two processes hold a cell: its claims are numbered files KEY.0.claim, KEY.1.claim, …, made with
-    O_EXCL, so each number has one maker. The highest number is the current claim, held until it lapses: it
+    os.link (or O_EXCL), so each number has one maker. The highest number is the current claim, held until it lapses: it
     was not renewed for its lease, or was given back (its times set to zero), or its process is surely dead.
-    Who saw claim n lapsed may make claim n + 1, and O_EXCL lets one do so. Nobody removes or renames a claim
+    Who saw claim n lapsed may make claim n + 1, which one can do. Nobody removes or renames a claim
     before the cell has its record, so no number is used twice: a slow process that acts on what it saw long
     ago finds its number taken, whatever happened since (renaming a stale claim away could catch a fresh one).
     Once the record exists, claims are removed, highest first; who makes one after that looks for the record
@@ -262,7 +259,7 @@ class Store:
         data, target, scratch = _encode(key, config, result), self.path(key), self._scratch()
         with self._door("write a cell"):
             try:
-                _fill(_create(scratch), data, sync=True)
+                _write_new(scratch, data, sync=True)
                 os.replace(scratch, target)
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -313,13 +310,9 @@ class Store:
         if others := self.other_versions():
             counts = Counter(path.name.split(".")[1] for path in others)
             found = ", ".join(f"{count} of {version}" for version, count in sorted(counts.items()))
-            lines.append(
-                f"{self.folder}: cells of another version are ignored and kept ({found}; not v{FORMAT})"
-            )
+            lines.append(f"{self.folder}: cells of another version are ignored and kept ({found}; not v{FORMAT})")
         if damaged := self.damaged():
-            lines.append(
-                f"{self.folder}: damaged cells count as missing ({len(damaged)}, {damaged[0].name} first)"
-            )
+            lines.append(f"{self.folder}: damaged cells count as missing ({len(damaged)}, {damaged[0].name} first)")
         return lines
 
     def claim(self, key: str, lease: float = 60.0) -> Claim | None:
@@ -336,14 +329,10 @@ class Store:
             number = self._free_number(key, lease)
             if number is None:
                 return None
-            claim, pid = Claim(self, key, number, lease), os.getpid()
-            owner = {"machine": _machine(), "pid": pid, "started": _started(pid), "lease": lease}
-            try:
-                descriptor = _create(claim.path)
-            except FileExistsError:
+            claim = Claim(self, key, number, lease)
+            if not self._make_claim(claim.path, lease):
                 return None
             try:
-                _fill(descriptor, json.dumps(owner).encode(), sync=False)
                 recorded = self.read(key) is not None
             except BaseException:
                 claim.release()
@@ -351,6 +340,26 @@ class Store:
         if recorded:
             claim.release()
         return None if recorded else claim
+
+    def _make_claim(self, path: Path, lease: float) -> bool:
+        """Make the file of a claim, its text included in one step; False if there is such a file."""
+        pid, scratch = os.getpid(), self._scratch()
+        owner = {"machine": _machine(), "pid": pid, "started": _started(pid), "lease": lease}
+        text = json.dumps(owner).encode()
+        try:
+            _write_new(scratch, text)
+            try:
+                os.link(scratch, path)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+                    raise
+                _write_new(path, text)  # a file system without hard links: if killed here, the lease decides
+        except FileExistsError:
+            return False
+        finally:
+            with contextlib.suppress(OSError):
+                scratch.unlink()
+        return True
 
     def held(self, key: str, lease: float = 60.0) -> bool:
         """Tell whether somebody holds the cell; `lease` is for a claim that does not tell its own."""
@@ -364,9 +373,7 @@ class Store:
         return number if number == 0 or self._lapsed(self.claim_path(key, number - 1), lease) else None
 
     def _lapsed(self, path: Path, lease: float) -> bool:
-        now = (
-            self._now()
-        )  # before the claim is looked at: a pause in between makes it seem younger, never older
+        now = self._now()  # before the claim is looked at: a pause in between makes it seem younger, never older
         try:
             with path.open("rb") as file:  # opening makes a network file system fetch the true time
                 stamp, text = os.fstat(file.fileno()).st_mtime_ns, file.read()
@@ -375,19 +382,19 @@ class Store:
         try:
             owner = json.loads(text)
             lease = float(owner["lease"])
-        except (ValueError, TypeError, KeyError):  # its maker has not written it yet, or died before
+        except (ValueError, TypeError, KeyError):  # its maker could not write it in one step
             owner = {}
         return now - stamp > lease * 1e9 or _surely_dead(owner)
 
     def _now(self) -> int:
         """Return the file system's time in nanoseconds: what it stamps on a new file."""
         probe = self._scratch()
-        descriptor = _create(probe)
         try:
-            return os.fstat(descriptor).st_mtime_ns
+            _write_new(probe, b"")
+            return probe.stat().st_mtime_ns
         finally:
-            os.close(descriptor)
-            probe.unlink()
+            with contextlib.suppress(OSError):
+                probe.unlink()
 
     def sweep(self) -> None:
         """Remove what killed processes left: claims on recorded cells, and temporary files with no writer."""

@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import itertools
 import json
 import os
@@ -31,7 +32,26 @@ def names(store):
 
 # Keys
 
-SCALARS = [None, False, True, 0, 0.0, -0.0, 1, 1.0, 0.1, -1, 2**53, 2.0**53, 2**53 + 1, 1e300, "", "0", "1", "é"]
+SCALARS = [
+    None,
+    False,
+    True,
+    0,
+    0.0,
+    -0.0,
+    1,
+    1.0,
+    0.1,
+    -1,
+    2**53,
+    2.0**53,
+    2**53 + 1,
+    1e300,
+    "",
+    "0",
+    "1",
+    "é",
+]
 VALUES = st.recursive(
     st.sampled_from(SCALARS) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
@@ -57,7 +77,7 @@ def reordered(value):
 
 
 @given(CONFIGS, CONFIGS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_keys_are_equal_exactly_when_configurations_are(a, b):
     assert (cell_key(a) == cell_key(b)) == same(a, b)
     assert cell_key(reordered(a)) == cell_key(a)
@@ -69,7 +89,12 @@ def test_all_pairs_of_tricky_scalars():
 
 
 def test_the_key_of_a_configuration_never_changes():
-    assert cell_key(CONFIG) == "94b1e1e0a12da9b4f3b3ab2e0cf8c1e2"
+    text = b'{"method":"gcn","rate":0.25,"seed":3}'
+    assert (
+        cell_key(CONFIG)
+        == hashlib.blake2b(text, digest_size=16).hexdigest()
+        == "1f6db9388a9b6c057c84c3c85e4054a8"
+    )
 
 
 def endless():
@@ -81,7 +106,10 @@ def endless():
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
-        ({"a": {"b": [1, float("nan")]}}, r"config\['a'\]\['b'\]\[1\]: expected a finite number or None, got nan"),
+        (
+            {"a": {"b": [1, float("nan")]}},
+            r"config\['a'\]\['b'\]\[1\]: expected a finite number or None, got nan",
+        ),
         ({"a": float("-inf")}, r"config\['a'\]: expected a finite number or None, got -inf"),
         ({"a": {1: 2}}, r"config\['a'\]: expected strings as keys, got 1"),
         ({"a": {2, 3}}, r"config\['a'\]: expected None, a bool, .*, got set"),
@@ -187,13 +215,26 @@ def test_cells_of_other_versions_are_reported_and_kept(store, monkeypatch):
 
 
 def test_foreign_files_are_ignored_and_kept(store):
-    foreign = ["README", "x.json", f"{KEY}.json", f"{KEY}.v1.json.bak", f"{KEY[:-1]}.v1.json", ".hidden", "a.tmp"]
+    foreign = [
+        "README",
+        "x.json",
+        f"{KEY}.json",
+        f"{KEY}.v1.json.bak",
+        f"{KEY[:-1]}.v1.json",
+        ".hidden",
+        "a.tmp",
+    ]
     for name in foreign:
         (store.folder / name).write_text("mine")
         os.utime(store.folder / name, (0, 0))
     (store.folder / "folder").mkdir()
     store.sweep()
-    assert (list(store.records()), store.damaged(), store.other_versions(), store.remarks()) == ([], [], [], [])
+    assert (list(store.records()), store.damaged(), store.other_versions(), store.remarks()) == (
+        [],
+        [],
+        [],
+        [],
+    )
     assert names(store) == sorted([*foreign, "folder"])
 
 
@@ -214,35 +255,30 @@ def test_sweep_removes_only_what_nobody_needs(store):
 CALLS = ("open", "write", "fsync", "close", "replace")
 
 
-def faulty(monkeypatch, point, error, dead):
-    """Let the `point`-th of the file calls fail with `error`; if `dead`, all later ones too, as in a killed process."""
-    count = itertools.count()
-    failing = (*CALLS, "unlink") if dead else CALLS
+def faulty(patch, point, error, dead=False):
+    """Let the file call number `point` fail, and if `dead` all after it, as if the process had been killed.
 
-    def wrap(name, real):
+    Returns a function that tells whether that call was reached.
+    """
+    calls, reached = itertools.count(), []
+
+    def faulty_call(name, real):
         def call(*args, **kwargs):
-            place = next(count) if name in CALLS else None
-            late = dead and next(reached, 0)
-            if place == point or late:
-                reached_point()
-                if name == "close":
-                    real(*args, **kwargs)
-                if name == "write" and not late:
-                    real(args[0], bytes(args[1])[: len(args[1]) // 2])
-                raise OSError(error, os.strerror(error))
-            return real(*args, **kwargs)
+            hit = name in CALLS and next(calls) == point
+            if not hit and not (dead and reached):
+                return real(*args, **kwargs)
+            if name == "close":
+                real(*args)
+            elif name == "write" and hit:
+                real(args[0], bytes(args[1])[: len(args[1]) // 2])
+            reached.append(name)
+            raise OSError(error, os.strerror(error))
 
         return call
 
-    reached = iter(())
-
-    def reached_point():
-        nonlocal reached
-        reached = itertools.repeat(1)
-
-    for name in failing:
-        monkeypatch.setattr(os, name, wrap(name, getattr(os, name)))
-    return count
+    for name in (*CALLS, "unlink"):
+        patch.setattr(os, name, faulty_call(name, getattr(os, name)))
+    return lambda: bool(reached)
 
 
 @pytest.mark.parametrize("dead", [False, True])
@@ -257,14 +293,14 @@ def test_a_write_that_fails_anywhere_leaves_the_old_or_the_new_record(store, old
         if old:
             store.write(KEY, CONFIG, old)
         with pytest.MonkeyPatch.context() as patch:
-            count = faulty(patch, point, error, dead)
+            reached = faulty(patch, point, error, dead)
             try:
                 store.write(KEY, CONFIG, {"x": "new"})
             except DataError as raised:
                 assert str(store.folder) in str(raised)  # noqa: PT017 - not every point raises
                 assert os.strerror(error) in str(raised)  # noqa: PT017
             else:
-                assert next(count) <= point, "a failing call was passed over in silence"
+                assert not reached(), "a failing call was passed over in silence"
                 break
         record = store.read(KEY)
         outcomes.append(record and record["result"]["x"])
@@ -329,7 +365,7 @@ def test_a_folder_that_went_away(store):
 def test_a_claim_that_fails_anywhere_says_so_and_blocks_nobody(store, error):
     for point in itertools.count():
         with pytest.MonkeyPatch.context() as patch:
-            faulty(patch, point, error, dead=False)
+            faulty(patch, point, error)
             try:
                 claim = store.claim(KEY)
             except DataError as raised:
@@ -461,7 +497,9 @@ class Stage:
     def __init__(self, patch):
         self.turns = {}
         self.idle = threading.Semaphore(0)
-        for owner, name in [(os, name) for name in ("open", "stat", "utime", "unlink", "replace", "write")] + [
+        for owner, name in [
+            (os, name) for name in ("open", "stat", "utime", "unlink", "replace", "write")
+        ] + [
             (Path, "open"),
             (Path, "read_bytes"),
         ]:
@@ -574,21 +612,28 @@ def test_two_takers_preempted_at_any_two_steps(store, quick, works, lapsed):
     assert entries == {1} if works[0] else {1, 2}
 
 
-def test_three_takers_in_random_orders(store, quick):
-    """Among them the ABA case: one decides on what it saw, another takes over and gives back, a third claims."""
-    random_ = random.Random(0)
+@pytest.mark.parametrize("works", [(True, False, True), (False, False, False)])
+def test_a_taker_is_slow_while_a_second_fails_and_a_third_claims(store, quick, works):
+    """The ABA case: what the first saw is over when it acts, though the cell looks as it did."""
     with pytest.MonkeyPatch.context() as patch:
         stage, entries = Stage(patch), []
-        for number in range(600):
+        for number, (i, j) in enumerate(itertools.product(range(20), repeat=2)):
+            cell = Cell(store, number, lapsed=1)
+            stage.play([cell.actor(work, stage) for work in works], bursts([i, 100, j]))
+            entries.append(cell.entries)
+    assert entries.count(2) > 50, "the first must be late in many of these"
+
+
+def test_three_takers_in_random_orders(store, quick):
+    random_ = random.Random(0)
+    with pytest.MonkeyPatch.context() as patch:
+        stage, entries = Stage(patch), set()
+        for number in range(300):
             cell = Cell(store, number, lapsed=random_.randrange(3))
             works = random_.choice([(False, False, True), (True, False, False), (False, False, False)])
-            order = bursts([0, 0, 0])
-            if number % 2:
-                places = random_.choices(range(3), k=60)
-                order = itertools.chain.from_iterable([place] * random_.randint(1, 12) for place in places)
-            stage.play(
-                [cell.actor(work, stage) for work in works],
-                itertools.chain(order, bursts([0, 0, 0])),
-            )
-            entries.append(cell.entries)
-    assert {1, 2, 3} <= set(entries), "the orders must reach takeovers of takeovers"
+            places = random_.choices(range(3), k=60)
+            order = itertools.chain.from_iterable([place] * random_.randint(1, 12) for place in places)
+            actors = [cell.actor(work, stage) for work in works]
+            stage.play(actors, itertools.chain(order, bursts([0, 0, 0])))
+            entries.add(cell.entries)
+    assert {1, 2, 3} <= entries, "the orders must reach takeovers of takeovers"

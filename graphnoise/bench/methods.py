@@ -1,7 +1,7 @@
 """The plain methods of the benchmark, and the registry that finds them and those of other distributions.
 
-A method is a class with a class attribute `version` (change it whenever results change: recorded cells of another version
-are kept but not used), an `__init__` whose keyword arguments are the hyper-parameters, each with a default, and
+A method is a class with a class attribute `version` (change it whenever results change: recorded cells of another
+version are kept but not used), an `__init__` whose keyword arguments are the hyper-parameters, each with a default, and
 
     fit_predict(task: Task) -> Tensor      scores of all nodes, shape [num_nodes, num_classes]; the largest wins
 
@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from .. import _check
 from ..nn import GraphAttention, GraphConvolution, Linear, dropout
@@ -125,17 +125,15 @@ class SGC:
 class _Network(ABC):
     """Full-batch training with Adam, stopped and selected on the task's validation labels.
 
-    The epoch with the highest validation accuracy is kept (ties: the lower validation loss); training ends after `patience`
-    epochs without a better one.
+    The epoch with the highest validation accuracy is kept (ties: the lower validation loss); training ends after
+    `patience` epochs without a better one.
     """
 
     version = "1"
     stochastic = True
     depth = 2  # graph layers
 
-    def __init__(
-        self, hidden: int, dropout: float, lr: float, weight_decay: float, epochs: int, patience: int
-    ) -> None:
+    def __init__(self, hidden: int, dropout: float, lr: float, weight_decay: float, epochs: int, patience: int) -> None:
         name = type(self).__name__.lower()
         self.hidden = _check.integer(f"{name}.hidden", hidden, 1)
         self.dropout = _check.real(f"{name}.dropout", dropout, 0.0, 0.99)

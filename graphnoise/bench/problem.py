@@ -59,7 +59,14 @@ class Problem:
     def digest(self) -> str:
         """Hash of features, arcs, labels and splits."""
         state = hashlib.blake2b(digest_size=16)
-        for value in (self.x, self.graph.edge_index, self.truth, self.train_mask, self.val_mask, self.test_mask):
+        for value in (
+            self.x,
+            self.graph.edge_index,
+            self.truth,
+            self.train_mask,
+            self.val_mask,
+            self.test_mask,
+        ):
             state.update(f"{value.dtype}{tuple(value.shape)}".encode())
             state.update(value.contiguous().numpy().tobytes())
         return state.hexdigest()

@@ -53,33 +53,30 @@ def attend(
     refusals = {"native": None if served else "needs float32 CPU tensors", "reference": None}
     if select(backend, refusals) == "reference":
         return attention_reference.attend(rowptr, col, h, source, target, slope, kept)
-    out: Tensor = _Attend.apply(rowptr, col, h, source, target, slope, kept)
+    out: Tensor = _Attend.apply(  # type: ignore[no-untyped-call]
+        rowptr, col, h, source, target, slope, kept
+    )
     return out
 
 
 class _Attend(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rowptr, col, h, source, target, slope, kept):  # type: ignore[no-untyped-def]
-        arrays = [t.detach().contiguous() for t in (h, source, target)]
-        out = torch.empty(target.shape[0], *h.shape[1:])
-        weight = torch.empty(col.numel(), h.shape[1])
-        args = [t.numpy() for t in (rowptr, col, *arrays)]
-        _native.attend(*args, slope, None if kept is None else kept.numpy(), out.numpy(), weight.numpy())
-        ctx.save_for_backward(rowptr, col, *arrays, weight, kept)
+        h, source, target = (t.detach().contiguous() for t in (h, source, target))
+        out, weight = torch.empty(target.shape[0], *h.shape[1:]), torch.empty(col.numel(), h.shape[1])
+        ctx.save_for_backward(rowptr, col, h, source, target, kept, weight)
         ctx.slope = slope
+        arcs, values = (rowptr.numpy(), col.numpy()), (h.numpy(), source.numpy(), target.numpy())
+        factors = None if kept is None else kept.numpy()
+        _native.attend(*arcs, *values, slope, factors, out.numpy(), weight.numpy())
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        rowptr, col, h, source, target, weight, kept = ctx.saved_tensors
-        grads = [torch.zeros_like(t) for t in (h, source, target)]
-        _native.attend_backward(
-            *(t.numpy() for t in (rowptr, col, h, source, target)),
-            ctx.slope,
-            None if kept is None else kept.numpy(),
-            weight.numpy(),
-            grad.contiguous().numpy(),
-            *(t.numpy() for t in grads),
-        )
+        rowptr, col, h, source, target, kept, weight = ctx.saved_tensors
+        grads = tuple(torch.zeros_like(t) for t in (h, source, target))
+        arcs, values = (rowptr.numpy(), col.numpy()), (h.numpy(), source.numpy(), target.numpy())
+        factors, into = None if kept is None else kept.numpy(), tuple(t.numpy() for t in grads)
+        _native.attend_backward(*arcs, *values, ctx.slope, factors, weight.numpy(), grad.contiguous().numpy(), *into)
         return None, None, *grads, None, None

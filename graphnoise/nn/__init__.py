@@ -1,8 +1,16 @@
-"""Layers for small graphs on the CPU: sparse features, graph convolution, graph attention; equal to torch_geometric's."""
+"""Layers for small graphs on the CPU, equal to torch_geometric's: sparse features, convolution, attention."""
 
 from .attention import GraphAttention
 from .block import Block, receptive_field
 from .layers import GraphConvolution, Linear, dropout
 from .sparse import SparseFeatures
 
-__all__ = ["Block", "GraphAttention", "GraphConvolution", "Linear", "SparseFeatures", "dropout", "receptive_field"]
+__all__ = [
+    "Block",
+    "GraphAttention",
+    "GraphConvolution",
+    "Linear",
+    "SparseFeatures",
+    "dropout",
+    "receptive_field",
+]

@@ -14,7 +14,7 @@ from .sparse import SparseFeatures
 class GraphAttention(torch.nn.Module):
     r"""Multi-head graph attention, equal to torch_geometric's `GATConv` on arcs that hold their self-loops.
 
-    With h = X W split into heads, w_ij = softmax_j(leaky_relu(a_source · h_j + a_target · h_i)) over the arcs j -> i and
+    With h = X W split into heads, w_ij = softmax_j(leaky_relu(a_source · h_j + a_target · h_i)) over the arcs j -> i,
     the output is sum_j w_ij h_j + b, heads side by side.
 
     Args:

@@ -76,7 +76,7 @@ def receptive_field(graph: Graph, outputs: Tensor, num_layers: int) -> tuple[Ten
         source = graph.col[arc]
         position = torch.full((graph.num_nodes,), -1)
         position[nodes] = torch.arange(nodes.numel())
-        new = source[position[source] < 0].unique()
+        new = torch.unique(source[position[source] < 0])
         position[new] = nodes.numel() + torch.arange(new.numel())
         nodes = torch.cat([nodes, new])
         blocks.append(Block(Pattern.build(rowptr, position[source], nodes.numel()), values[arc]))

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import torch
 from torch import Tensor
 
 from .block import Block
 from .sparse import SparseFeatures, product
 
-Features = TypeVar("Features", Tensor, SparseFeatures)
 
-
-def dropout(x: Features, p: float, generator: torch.Generator | None) -> Features:
+def dropout(x: Tensor | SparseFeatures, p: float, generator: torch.Generator | None) -> Tensor | SparseFeatures:
     """Zero each entry with probability p and divide the others by 1 - p; no generator (or p = 0) means no dropout.
 
     Sparse features draw for their stored entries only, which is the same in distribution.

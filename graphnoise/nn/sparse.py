@@ -69,7 +69,8 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx, matrix: Tensor, transpose: Tensor, dense: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         ctx.transpose = transpose
-        return torch.sparse.mm(matrix, dense)
+        out: Tensor = torch.sparse.mm(matrix, dense)
+        return out
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[None, None, Tensor]:  # type: ignore[no-untyped-def]
@@ -78,7 +79,7 @@ class _Product(torch.autograd.Function):
 
 def product(matrix: Tensor, transpose: Tensor, dense: Tensor) -> Tensor:
     """Return matrix @ dense, differentiable in `dense`."""
-    result: Tensor = _Product.apply(matrix, transpose, dense)
+    result: Tensor = _Product.apply(matrix, transpose, dense)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -161,7 +161,7 @@ def flip_interactions(
 
 def _weights(counts: Ints, power: float) -> Floats:
     """The weight of each item: (1 + its positives)^power."""
-    weights: Floats = (counts + 1.0) ** power
+    weights: Floats = np.asarray((counts + 1.0) ** power, dtype=np.float64)
     return weights
 
 

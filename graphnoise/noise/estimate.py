@@ -43,8 +43,8 @@ def anchor_points(probabilities: Array, percentile: float | None = 97.0) -> Esti
     percentile of p_i, which has to lie among the nodes of class i: above 100 (1 - share of the class). The
     prior solves prior T = mean of p by non-negative least squares.
 
-    On 4 000 planted nodes of four classes whose posteriors carry logit noise of sd 0.3, the mean row L1 error
-    is below 0.1 (0.06 here; without a percentile 0.24).
+    Error (mean row L1, 4 000 planted nodes, four classes from 10 to 40 %): below 0.01 on exact posteriors;
+    below 0.15 if they carry logit noise of sd 0.2, where the greatest (None) errs by more than 0.2.
 
     Args:
         probabilities: P(observed | x) [n, C], calibrated.
@@ -108,8 +108,9 @@ def transition_from_joint(joint: Array, noisy: Array | None = None, smoothing: f
     true
     classes: T is their transpose, rows normalised, and the prior their sums.
 
-    With `confident_joint` on 4 000 planted nodes of four classes and well-separated posteriors, the mean row
-    L1 error is below 0.1 (0.03 here).
+    Error with `confident_joint` (mean row L1, 4 000 planted nodes, four classes): below 0.1 where classes are
+    well separated, also with logit noise of sd 0.2. Classes that overlap bias it towards more noise (above 0.15
+    where the best classifier is right for 80 %).
 
     Args:
         joint: counts [C, C], rows given labels, columns true classes.
@@ -151,8 +152,8 @@ def dual_transition(
     over-confident posteriors of a network fitted to the end, where A is near the identity. With calibrated
     noisy posteriors, where A = B = T, it returns T T: use `anchor_points` there.
 
-    On 4 000 planted nodes of four classes whose over-confident posteriors err in A, the mean row L1 error is
-    below 0.1 (0.03 here).
+    Error (mean row L1, 4 000 planted nodes, four classes): below 0.1 on posteriors sharpened by a power of 8,
+    with logit noise of sd 0.2, where anchors alone err by more than 0.5.
 
     Args:
         probabilities: the intermediate class's posterior [n, C], a fitted network's softmax.
@@ -193,7 +194,8 @@ def expectation_maximisation(
     concave in T, so the start (0.5 I + 0.5 / C) does not matter. It stops when no entry of T moves by more
     than `tolerance`; the prior is the mean responsibility.
 
-    On 4 000 planted nodes of four classes and a calibrated q, the mean row L1 error is below 0.1 (0.05 here).
+    Error (mean row L1, 4 000 planted nodes, four classes): below 0.1 with a calibrated q, also where classes
+    overlap.
 
     Args:
         probabilities: q = P(true | x) [n, C], not the noisy posterior: fitted to that, T would be the

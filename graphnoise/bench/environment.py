@@ -1,0 +1,104 @@
+"""What ran where: machine, versions, commit, time and memory of a cell."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
+
+PACKAGES = ("graphnoise", "torch", "torch-geometric", "numpy", "scipy", "scikit-learn")
+
+
+@functools.cache
+def environment() -> dict[str, Any]:
+    """Return machine, versions and commit, as every record carries them."""
+    return {
+        "machine": platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "commit": _commit(),
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _commit() -> str | None:
+    """Return the commit of the source checkout that runs, with "+" if it was changed; None for an installed wheel."""
+    top = Path(__file__).parents[2]
+    if not (top / ".git").exists():
+        return None
+    try:
+        head, state = (
+            subprocess.run(
+                ["git", "-C", str(top), *args], capture_output=True, text=True, check=True, timeout=10
+            ).stdout
+            for args in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.strip() + ("+" if state.strip() else "")
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run on one thread: results then do not depend on the number of cores, and cells run side by side instead."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Meter:
+    """Seconds and peak memory of what happens between `start` and `read`.
+
+    Where the system lets a process reset its peak (Linux), the peak is this cell's; elsewhere it is the process's.
+    """
+
+    def start(self) -> None:
+        """Begin to measure."""
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+            self._scope = "cell"
+        except OSError:
+            self._scope = "process"
+        self._began = time.perf_counter()
+
+    def read(self) -> dict[str, Any]:
+        """Return seconds, peak resident memory in bytes and what it is the peak of."""
+        return {
+            "seconds": time.perf_counter() - self._began,
+            "peak_memory": self._peak(),
+            "peak_memory_of": self._scope,
+        }
+
+    def _peak(self) -> int:
+        if self._scope == "cell":
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmHWM"):
+                    return int(line.split()[1]) * 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

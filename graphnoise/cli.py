@@ -1,0 +1,276 @@
+"""The command line. The only module that knows both packages; each command imports what it needs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ._check import GraphnoiseError, fail
+from ._files import writing
+
+if TYPE_CHECKING:
+    from .experiment import Progress, Summary
+
+HELP = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(
+    name="graphnoise",
+    help="Learning with wrong labels: data, benchmark, report.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings=HELP,
+)
+bench = typer.Typer(
+    help="Run a benchmark into a folder; the same command goes on where it stopped.", no_args_is_help=True
+)
+data = typer.Typer(help="List, fetch and verify data sets.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+app.add_typer(data, name="data")
+
+out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+Root = Annotated[str | None, typer.Option(help="Folder of raw data sets.", envvar="GRAPHNOISE_DATA")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; every error is one line on standard error and a non-zero exit code."""
+    words = _optional_values(list(sys.argv[1:] if arguments is None else arguments))
+    try:
+        code = app(words, standalone_mode=False)
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except GraphnoiseError as error:
+        code = _complain(error, 1)
+    except typer.Abort:
+        code = 130
+    except KeyboardInterrupt:
+        code = _complain("interrupted", 130)
+    except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        if hasattr(error, "format_message"):  # click's own, about the words of the command
+            code = _complain(error.format_message(), 2)
+        elif os.environ.get("GRAPHNOISE_TRACEBACK"):
+            raise
+        else:
+            text = " ".join(str(error).split())
+            code = _complain(f"unexpected {type(error).__name__}: {text} (GRAPHNOISE_TRACEBACK=1 shows where)", 70)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(error: object, code: int) -> int:
+    print(f"graphnoise: error: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
+
+
+def _optional_values(words: list[str]) -> list[str]:
+    """Let `--plot` and `--csv` stand without a value: the empty one, which the command replaces."""
+    done: list[str] = []
+    for i, word in enumerate(words):
+        done.append(word)
+        if word in ("--plot", "--csv") and (i + 1 == len(words) or words[i + 1].startswith("--")):
+            done.append("")
+    return done
+
+
+def _names(name: str, text: str) -> list[str]:
+    names = [part.strip() for part in text.split(",")]
+    if not all(names):
+        fail(name, "names separated by commas", repr(text))
+    return names
+
+
+def _numbers(name: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        fail(name, "numbers separated by commas", repr(text))
+
+
+def _settings(entries: list[str]) -> dict[str, dict[str, Any]]:
+    """Read `gcn.hidden=64` into {"gcn": {"hidden": 64}}."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        left, equals, text = entry.partition("=")
+        owner, dot, key = left.partition(".")
+        if not (equals and dot and owner and key):
+            fail("--set", "METHOD.PARAMETER=VALUE", repr(entry))
+        found.setdefault(owner, {})[key] = _value(text)
+    return found
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(installed("graphnoise"))
+        raise typer.Exit
+
+
+@bench.command("nodes")
+def bench_nodes(
+    dataset: Annotated[str, typer.Option(help="Data sets, separated by commas.")] = "cora",
+    method: Annotated[str, typer.Option(help="Methods, separated by commas.")] = "lp,sgc,gcn,gat,mlp",
+    noise: Annotated[str, typer.Option(help="Kinds of noise, separated by commas.")] = "symmetric,pair,asymmetric",
+    rate: Annotated[str, typer.Option(help="Flip rates, separated by commas.")] = "0,0.1,0.2,0.3,0.4,0.5",
+    draws: Annotated[int, typer.Option(help="Noise draws.")] = 10,
+    inits: Annotated[int, typer.Option(help="Initialisations of each draw.")] = 1,
+    first_draw: Annotated[int, typer.Option(help="Seed of the first draw.")] = 0,
+    select: Annotated[str, typer.Option(help="Validation labels that methods see: noisy or clean.")] = "noisy",
+    exact: Annotated[bool, typer.Option("--exact", help="Exact counts of flips, not independent draws.")] = False,
+    legacy: Annotated[
+        bool, typer.Option("--legacy", help="The noise stream of ERASE's code (with --select clean).")
+    ] = False,
+    split_seed: Annotated[int, typer.Option(help="Seed of the split where there is no public one.")] = 0,
+    setting: Annotated[list[str] | None, typer.Option("--set", help="METHOD.PARAMETER=VALUE; may be repeated.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes, one thread each.  [default: number of cores]")] = None,
+    folder: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = Path("runs"),
+    root: Root = None,
+) -> None:
+    """Measure methods for node classification as labels go wrong."""
+    from .bench.nodes import Grid, run
+    from .experiment import Store
+
+    grid = Grid(
+        datasets=_names("--dataset", dataset),
+        methods=_names("--method", method),
+        noise=_names("--noise", noise),
+        rates=_numbers("--rate", rate),
+        draws=draws,
+        inits=inits,
+        first_draw=first_draw,
+        select=select,
+        exact=exact,
+        legacy=legacy,
+        split_seed=split_seed,
+        root=root,
+        overrides=_settings(setting or []),
+    )
+    store = Store(folder)
+    workers = jobs if jobs is not None else len(os.sched_getaffinity(0))
+    with _Bar() as bar:
+        try:
+            summary = run(grid, store, jobs=workers, on_done=bar.show)
+        except KeyboardInterrupt:
+            bar.stop()
+            print(f"graphnoise: interrupted; what was recorded stays in {folder}; to go on:", file=sys.stderr)
+            print(f"  {shlex.join(['graphnoise', *sys.argv[1:]])}", file=sys.stderr)
+            raise typer.Exit(130) from None
+    _close(summary, folder)
+
+
+class _Bar:
+    """A progress bar with the time that remains, on standard error."""
+
+    def __init__(self) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, TimeRemainingColumn(compact=True), console=err)
+        self._task = self._bar.add_task("cells", total=None)
+
+    def __enter__(self) -> _Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.stop()
+
+    def show(self, progress: Progress) -> None:
+        """Show how far the grid is."""
+        config = progress.config
+        text = f"{config['dataset']} {config['method']} {config['noise']['kind']} {config['noise']['rate']:g}"
+        self._bar.update(self._task, total=progress.total, completed=progress.finished, description=text)
+
+
+def _close(summary: Summary, folder: Path) -> None:
+    for remark in summary.remarks:
+        print(f"graphnoise: note: {remark}", file=sys.stderr)
+    recorded = summary.total - len(summary.failed)
+    parts = [f"{summary.done} run", f"{summary.skipped} recorded before"]
+    parts += [f"{summary.elsewhere} by other commands"] if summary.elsewhere else []
+    out.print(f"{recorded} of {summary.total} cells in {folder} ({', '.join(parts)}; {summary.seconds:.0f} s)")
+    if summary.failed:
+        kinds = {failure.message: failure for failure in summary.failed}
+        for failure in list(kinds.values())[:5]:
+            c = failure.config
+            where = f"{c['dataset']} {c['method']} {c['noise']['kind']} {c['noise']['rate']:g}"
+            print(f"graphnoise: failed: {where}: {failure.message}", file=sys.stderr)
+        more = "the same command tries them again"
+        print(f"graphnoise: error: {len(summary.failed)} cells failed; {more}", file=sys.stderr)
+        raise typer.Exit(1)
+    out.print(f"to read them: graphnoise report {shlex.quote(str(folder))} --plot")
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("runs"),
+    plot: Annotated[
+        str | None,
+        typer.Option(help="Draw the plots into this file, and one beside it.  [without value: FOLDER/accuracy.png]"),
+    ] = None,
+    table: Annotated[
+        str | None,
+        typer.Option("--csv", help="Write all cells as CSV to this file.  [without value: standard output]"),
+    ] = None,
+) -> None:
+    """Print mean, interval, variance and paired tests over the cells of a folder."""
+    from .bench import plots, results
+    from .bench.report import render
+    from .experiment import Store
+
+    if not folder.is_dir():
+        fail(
+            "folder",
+            "a folder of results",
+            f"{str(folder)!r}, which is {'a file' if folder.exists() else 'not there'}",
+        )
+    store = Store(folder)
+    if table == "":
+        print(results.to_csv(store), end="")
+        return
+    found, remarks = results.sections(store)
+    for section in found:
+        for part in render(section):
+            out.print(part)
+    for remark in remarks:
+        print(f"graphnoise: note: {remark}", file=sys.stderr)
+    if table is not None:
+        with writing(Path(table)) as target:
+            target.write(results.to_csv(store).encode())
+        out.print(f"wrote {table}")
+    if plot is not None:
+        for file in plots.draw(found, plot or folder / "accuracy.png"):
+            out.print(f"wrote {file}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy
+
+from graphnoise import noise
+from graphnoise._check import InputError
+from graphnoise.noise import backward_correction, forward_correction, importance_reweighting
+
+LOSSES = (forward_correction, backward_correction, importance_reweighting)
+T = noise.Transition([[0.7, 0.2, 0.1], [0.0, 0.9, 0.1], [0.3, 0.1, 0.6]])
+Y = torch.tensor([0, 1, 2, 2, 1])
+
+
+def logits_of(seed=0, dtype=torch.float64, n=5, scale=2.0):
+    return torch.from_numpy(scale * np.random.default_rng(seed).normal(size=(n, 3))).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_without_noise_it_is_the_cross_entropy_exactly(loss, dtype):
+    logits = logits_of(dtype=dtype)
+    for reduction in ("none", "sum", "mean"):
+        result = loss(logits, Y, noise.identity(3), reduction)
+        assert result.dtype == dtype
+        torch.testing.assert_close(result, cross_entropy(logits, Y, reduction=reduction), rtol=0, atol=0)
+
+
+def test_forward_and_reweighting_are_their_formulas():
+    logits = logits_of()
+    p = logits.softmax(1)
+    own, observed = p[range(5), Y], (p @ T.matrix)[range(5), Y]
+    torch.testing.assert_close(forward_correction(logits, Y, T, "none"), -observed.log())
+    torch.testing.assert_close(importance_reweighting(logits, Y, T, "none"), -own / observed * own.log())
+    torch.testing.assert_close(
+        backward_correction(logits, Y, T, "none"), -(torch.linalg.inv(T.matrix) @ p.log().T).T[range(5), Y]
+    )
+
+
+@given(st.integers(0, 500), st.integers(2, 6), st.floats(0, 0.45))
+def test_backward_is_unbiased(seed, classes, rate):
+    t = noise.random(classes, rate, seed)
+    logits = torch.from_numpy(np.random.default_rng(seed).normal(size=(1, classes)))
+    each = torch.cat([backward_correction(logits, [j], t, "none") for j in range(classes)])
+    torch.testing.assert_close(t.matrix @ each, -logits.log_softmax(1)[0], rtol=1e-9, atol=1e-9)
+
+
+def test_forward_is_least_at_the_clean_posterior():
+    clean = torch.tensor([[0.5, 0.2, 0.3]], dtype=torch.float64)
+    observed = (clean @ T.matrix)[0]
+
+    def risk(logits):
+        return sum(observed[j] * forward_correction(logits, [j], T, "sum") for j in range(3))
+
+    best = clean.log().requires_grad_()
+    (gradient,) = torch.autograd.grad(risk(best), best)
+    assert gradient.abs().max() < 1e-12
+    assert all(risk(best + 0.3 * logits_of(s, n=1)) > risk(best) for s in range(20))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_gradients(loss):
+    options = {"detach": False} if loss is importance_reweighting else {}
+    for seed in range(3):
+        logits = logits_of(seed).requires_grad_()
+        assert torch.autograd.gradcheck(lambda x: loss(x, Y, T, "none", **options), logits)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_learned_matrix_gets_gradients(loss):
+    scores = logits_of(7, n=3).requires_grad_()
+    options = {"detach": False} if loss is importance_reweighting else {}
+    assert torch.autograd.gradcheck(lambda s: loss(logits_of(), Y, s.softmax(1), "none", **options), scores)
+
+
+def test_detached_weights_scale_the_gradient_of_the_cross_entropy():
+    logits = logits_of().requires_grad_()
+    (gradient,) = torch.autograd.grad(importance_reweighting(logits, Y, T, "sum"), logits)
+    p = logits.detach().softmax(1)
+    weights = p[range(5), Y] / (p @ T.matrix)[range(5), Y]
+    (plain,) = torch.autograd.grad((weights * cross_entropy(logits, Y, reduction="none")).sum(), logits)
+    torch.testing.assert_close(gradient, plain)
+    (through,) = torch.autograd.grad(importance_reweighting(logits, Y, T, "sum", detach=False), logits)
+    assert (through - plain).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_extreme_logits_stay_finite(loss):
+    logits = torch.tensor([[1e4, 0.0, -1e4]] * 3, requires_grad=True)
+    value = loss(logits, [0, 1, 2], T, "none")
+    value.sum().backward()
+    assert torch.isfinite(value).all()
+    assert torch.isfinite(logits.grad).all()
+    confident = forward_correction(logits, [0, 1, 2], T, "none")
+    torch.testing.assert_close(confident, -T.matrix[0].log().float())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((logits_of(), [0, 1], T), "noisy: expected 5 labels"),
+        ((logits_of(), [0, 1, 2, 3, 0], T), "noisy: expected labels from 0 to 2, got 3"),
+        ((logits_of(), Y, noise.identity(2)), r"transition: expected a Transition or a tensor \[3, 3\], got \(2, 2\)"),
+        ((logits_of(), Y, np.eye(3)), "transition: expected a Transition or a tensor .* got ndarray"),
+        ((logits_of() * np.inf, Y, T), "logits: expected finite numbers"),
+        ((logits_of()[0], Y, T), "logits: expected 2 dimensions"),
+        ((logits_of(), Y, T, "men"), "reduction: .*did you mean 'mean'"),
+    ],
+)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_bad_input(loss, arguments, message):
+    with pytest.raises(InputError, match=message):
+        loss(*arguments)
+
+
+def test_impossible_labels_and_singular_matrices():
+    never = noise.from_mapping({2: 0}, 3, 1.0)
+    for loss in (forward_correction, importance_reweighting):
+        with pytest.raises(InputError, match="noisy: expected labels that the transition can produce, got 2 at posi"):
+            loss(logits_of(), Y, never)
+    for singular in (never, noise.symmetric(3, 2 / 3)):
+        with pytest.raises(InputError, match="transition: expected an invertible matrix"):
+            backward_correction(logits_of(), Y, singular)

@@ -1,0 +1,154 @@
+import numpy as np
+import pytest
+import torch
+import torch_geometric.transforms as transforms
+from torch_geometric.data import Data
+
+from graphnoise import noise
+from graphnoise._check import InputError
+from graphnoise.noise import LabelNoise
+
+N = 600
+
+
+def graph():
+    rng = np.random.default_rng(0)
+    part = torch.from_numpy(np.arange(N) % 3)
+    return Data(
+        x=torch.from_numpy(rng.normal(size=(N, 4))).float(),
+        y=torch.from_numpy(rng.integers(0, 4, N)),
+        edge_index=torch.from_numpy(rng.integers(0, N, (2, 4 * N))),
+        train_mask=part == 0,
+        val_mask=part == 1,
+        test_mask=part == 2,
+    )
+
+
+OPTIONS = {"spreading": {"probability": 0.5}, "confidence": {"probabilities": np.full((N, 4), 0.25)}}
+KINDS = (
+    "symmetric",
+    "pair",
+    "asymmetric",
+    "random",
+    "feature",
+    "structure",
+    "confidence",
+    "spreading",
+    "propagated",
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind(kind):
+    data = graph()
+    before = {key: value.clone() for key, value in data.to_dict().items()}
+    options = OPTIONS.get(kind, {})
+    noisy = LabelNoise(kind, 0.4, seed=1, **options)(data)
+    assert set(data.keys()) == set(before)
+    assert all(torch.equal(data[key], value) for key, value in before.items())
+    assert torch.equal(noisy.y_true, data.y)
+    assert noisy.y_true.data_ptr() != data.y.data_ptr()
+    assert torch.equal(noisy.flipped, noisy.y != data.y)
+    assert not noisy.flipped[data.test_mask].any()
+    assert set(noisy.noise_rate) == {"train", "val"}
+    for split, rate in noisy.noise_rate.items():
+        assert rate == pytest.approx(noisy.flipped[data[f"{split}_mask"]].float().mean().item())
+        assert 0.25 < rate < 0.55
+    alone = LabelNoise(kind, 0.4, "train", seed=1, **options)(data)
+    assert torch.equal(alone.y[data.train_mask], noisy.y[data.train_mask])
+    late = LabelNoise(kind, 0.4, ["val", "train"], seed=1, **options)(data)
+    assert torch.equal(late.y, noisy.y)
+    assert not torch.equal(LabelNoise(kind, 0.4, seed=2, **options)(data).y, noisy.y)
+
+
+@pytest.mark.parametrize("kind", ["symmetric", "asymmetric", "feature", "structure", "confidence"])
+def test_exact_counts_in_each_split(kind):
+    noisy = LabelNoise(kind, 0.3, ("train", "test"), exact=True, **OPTIONS.get(kind, {}))(graph())
+    assert noisy.noise_rate == {"train": 0.3, "test": 0.3}
+
+
+def test_splits_have_streams_of_their_own_and_share_the_map():
+    data = graph()
+    data.y[:] = torch.arange(N) // 3 % 4  # the same labels in the same order in every split
+    noisy = LabelNoise("asymmetric", 0.5, seed=4)(data)
+    flips = [noisy.flipped[data[f"{split}_mask"]] for split in ("train", "val")]
+    assert not torch.equal(*flips)
+    targets = {(int(a), int(b)) for a, b in zip(data.y[noisy.flipped], noisy.y[noisy.flipped], strict=True)}
+    assert len(targets) == 4
+
+
+def test_a_transition_as_kind():
+    data = graph()
+    noisy = LabelNoise(noise.from_mapping({0: 3}, 4, 1.0), splits="all")(data)
+    assert torch.equal(noisy.y, torch.where(data.y == 0, 3, data.y))
+    assert set(noisy.noise_rate) == {"all"}
+
+
+def test_noise_on_noise_keeps_the_first_truth():
+    data = graph()
+    chain = transforms.Compose(
+        [transforms.NormalizeFeatures(), LabelNoise("pair", 1.0, "train"), LabelNoise("pair", 1.0)]
+    )
+    noisy = chain(data)
+    assert torch.equal(noisy.y_true, data.y)
+    assert torch.equal(noisy.y[data.train_mask], (data.y[data.train_mask] + 2) % 4)
+    assert torch.equal(noisy.y[data.val_mask], (data.y[data.val_mask] + 1) % 4)
+    back = transforms.Compose([LabelNoise("pair", 1.0, "all")] * 4)(data)
+    assert torch.equal(back.y, data.y)
+    assert back.noise_rate == {"all": 0.0}
+    kept = transforms.Compose([LabelNoise("pair", 1.0, "train"), LabelNoise("pair", 1.0, "val")])(data)
+    assert kept.noise_rate == {"train": 1.0, "val": 1.0}
+
+
+def test_legacy_is_one_stream():
+    data = graph()
+    noisy = LabelNoise("asymmetric", 0.3, "train", seed=123, legacy=True)(data)
+    assert torch.equal(noisy.y, noise.legacy("asymmetric", data.y, 0.3, data.train_mask)[1].y)
+
+
+def test_overlapping_splits_flip_once():
+    data = graph()
+    data.val_mask = data.train_mask.clone()
+    noisy = LabelNoise("pair", 1.0)(data)
+    assert torch.equal(noisy.y[data.train_mask], (data.y[data.train_mask] + 1) % 4)
+
+
+def test_classes_can_be_more_than_the_labels_show():
+    data = graph()
+    noisy = LabelNoise("pair", 1.0, "all", num_classes=9)(data)
+    assert torch.equal(noisy.y, data.y + 1)
+    assert repr(LabelNoise("pair", 0.25)) == "LabelNoise('pair', 0.25, splits=('train', 'val'), seed=0)"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LabelNoise("symetric", 0.1), "kind: .*did you mean 'symmetric'"),
+        (lambda: LabelNoise("pair"), r"rate: expected a rate in \[0, 1\], got None"),
+        (lambda: LabelNoise("pair", 1.5), "rate: expected a rate"),
+        (lambda: LabelNoise(noise.identity(2), 0.5), "rate: expected None with a Transition"),
+        (lambda: LabelNoise("spreading", 0.1), "options: expected probability=… for spreading noise"),
+        (lambda: LabelNoise("spreading", 0.1, probability=0.1, exact=True), "exact: expected False with spreading"),
+        (lambda: LabelNoise("pair", 0.1, base=0.1), "options: expected one of num_classes, got 'base'"),
+        (lambda: LabelNoise("structure", 0.1, bas=0.1), "options: .*did you mean 'base'"),
+        (lambda: LabelNoise(noise.identity(2), num_classes=2), "options: "),
+        (lambda: LabelNoise("random", 0.1, legacy=True), "legacy: expected symmetric, asymmetric or pair"),
+        (lambda: LabelNoise("pair", 0.1, legacy=True, exact=True), "legacy: expected symmetric, asymmetric or pair"),
+        (lambda: LabelNoise("pair", 0.1, seed=np.random.default_rng(0)), "seed: expected an integer"),
+        (lambda: LabelNoise("pair", 0.1, splits=()), "splits: expected names"),
+        (lambda: LabelNoise("pair", 0.1, splits=("all", "val")), "splits: expected names"),
+        (lambda: LabelNoise("pair", 0.1, splits="trian")(graph()), "splits: .*did you mean 'train'"),
+        (lambda: LabelNoise("pair", 0.1)(Data(y=torch.arange(3))), "splits: expected one of all, got 'train'"),
+        (lambda: LabelNoise("pair", 0.1)(Data(x=torch.ones(3, 1))), "data: expected labels in data.y"),
+        (lambda: LabelNoise("feature", 0.1, "all")(Data(y=torch.arange(3))), "data: expected data.x for feature"),
+        (lambda: LabelNoise("structure", 0.1, "all")(Data(y=torch.arange(3))), "data: expected data.edge_index"),
+        (lambda: LabelNoise("pair", 0.1, "all")(Data(y=torch.tensor([0, -1]))), "y: expected labels of at least 0"),
+        (
+            lambda: LabelNoise("pair", 0.1)(Data(y=torch.arange(3), train_mask=torch.ones(2, dtype=torch.bool))),
+            "data.train_mask: expected a mask of 3 entries",
+        ),
+    ],
+)
+def test_bad_input(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
