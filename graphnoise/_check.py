@@ -1,4 +1,4 @@
-"""Errors, and the checks that every door of the package shares.
+"""The checks that every door of the package shares.
 
 Each check names the argument, what was expected and what came, and returns the value in its canonical form.
 Kernels and inner loops assume what these checks have established.
@@ -16,17 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
-class GraphnoiseError(Exception):
-    """Base of all errors that this package raises on purpose; the command line prints them in one line."""
-
-
-class InputError(GraphnoiseError, ValueError):
-    """An argument is not what the function needs: the message names it, what was expected and what came."""
-
-
-class DataError(GraphnoiseError, RuntimeError):
-    """A file, a download or a record is missing, damaged or not what its name says."""
+from .errors import DataError as DataError
+from .errors import GraphnoiseError as GraphnoiseError
+from .errors import InputError as InputError
 
 
 def fail(name: str, expected: str, got: object) -> NoReturn:

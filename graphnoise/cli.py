@@ -7,13 +7,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
-from ._check import GraphnoiseError, fail
-from ._files import writing
+from .errors import DataError, GraphnoiseError, InputError
 
 if TYPE_CHECKING:
     from .experiment import Progress, Summary
@@ -34,7 +33,9 @@ data = typer.Typer(help="List, fetch and verify data sets.", no_args_is_help=Tru
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
 
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+# Tables keep their width where the output goes to a file.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+err = Console(stderr=True, highlight=False)
 Root = Annotated[str | None, typer.Option(help="Folder of raw data sets.", envvar="GRAPHNOISE_DATA")]
 
 
@@ -55,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
-        if hasattr(error, "format_message"):  # click's own, about the words of the command
-            code = _complain(error.format_message(), 2)
+        if hasattr(error, "format_message"):  # click's own, about the words of the command; empty after its help
+            code = _complain(text, 2) if (text := error.format_message()) else 2
         elif os.environ.get("GRAPHNOISE_TRACEBACK"):
             raise
         else:
@@ -80,10 +81,14 @@ def _optional_values(words: list[str]) -> list[str]:
     return done
 
 
+def _bad(name: str, expected: str, got: object) -> NoReturn:
+    raise InputError(f"{name}: expected {expected}, got {got}")
+
+
 def _names(name: str, text: str) -> list[str]:
     names = [part.strip() for part in text.split(",")]
     if not all(names):
-        fail(name, "names separated by commas", repr(text))
+        _bad(name, "names separated by commas", repr(text))
     return names
 
 
@@ -91,7 +96,7 @@ def _numbers(name: str, text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        fail(name, "numbers separated by commas", repr(text))
+        _bad(name, "numbers separated by commas", repr(text))
 
 
 def _settings(entries: list[str]) -> dict[str, dict[str, Any]]:
@@ -101,7 +106,7 @@ def _settings(entries: list[str]) -> dict[str, dict[str, Any]]:
         left, equals, text = entry.partition("=")
         owner, dot, key = left.partition(".")
         if not (equals and dot and owner and key):
-            fail("--set", "METHOD.PARAMETER=VALUE", repr(entry))
+            _bad("--set", "METHOD.PARAMETER=VALUE", repr(entry))
         found.setdefault(owner, {})[key] = _value(text)
     return found
 
@@ -177,7 +182,7 @@ def bench_nodes(
 
 
 class _Bar:
-    """A progress bar with the time that remains, on standard error."""
+    """A progress bar with the time that remains, on standard error; it goes when it ends."""
 
     def __init__(self) -> None:
         from rich.progress import (
@@ -190,8 +195,9 @@ class _Bar:
         )
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bar = Progress(*columns, TimeRemainingColumn(compact=True), console=err)
-        self._task = self._bar.add_task("cells", total=None)
+        self._bar = Progress(*columns, TimeRemainingColumn(compact=True), console=err, transient=True, disable=not err.is_terminal)
+        self._task = self._bar.add_task("preparing", total=None)
+        self._said = 0
 
     def __enter__(self) -> _Bar:
         self._bar.start()
@@ -209,6 +215,10 @@ class _Bar:
         config = progress.config
         text = f"{config['dataset']} {config['method']} {config['noise']['kind']} {config['noise']['rate']:g}"
         self._bar.update(self._task, total=progress.total, completed=progress.finished, description=text)
+        tenth = 10 * progress.finished // progress.total
+        if not err.is_terminal and tenth > self._said:  # a log file gets a line for each tenth of the way
+            self._said = tenth
+            err.print(f"{progress.finished} of {progress.total} cells, {progress.seconds:.0f} s")
 
 
 def _close(summary: Summary, folder: Path) -> None:
@@ -217,7 +227,7 @@ def _close(summary: Summary, folder: Path) -> None:
     recorded = summary.total - len(summary.failed)
     parts = [f"{summary.done} run", f"{summary.skipped} recorded before"]
     parts += [f"{summary.elsewhere} by other commands"] if summary.elsewhere else []
-    out.print(f"{recorded} of {summary.total} cells in {folder} ({', '.join(parts)}; {summary.seconds:.0f} s)")
+    print(f"{recorded} of {summary.total} cells in {folder} ({', '.join(parts)}; {summary.seconds:.0f} s)")
     if summary.failed:
         kinds = {failure.message: failure for failure in summary.failed}
         for failure in list(kinds.values())[:5]:
@@ -227,7 +237,59 @@ def _close(summary: Summary, folder: Path) -> None:
         more = "the same command tries them again"
         print(f"graphnoise: error: {len(summary.failed)} cells failed; {more}", file=sys.stderr)
         raise typer.Exit(1)
-    out.print(f"to read them: graphnoise report {shlex.quote(str(folder))} --plot")
+    print(f"to read them: graphnoise report {shlex.quote(str(folder))} --plot")
+
+
+@data.command("list")
+def data_list(root: Root = None) -> None:
+    """List the known data sets, their published counts and where their files are."""
+    from rich.table import Table
+
+    from . import datasets
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("name", "nodes", "edges", "classes", "features", "files", "licence"):
+        table.add_column(column, justify="right" if column in ("nodes", "edges", "classes", "features") else "left")
+    for e in datasets.catalogue(root):
+        counts = (f"{e.nodes:,}", f"{e.edges:,}", f"{e.classes}", f"{e.features:,}")
+        table.add_row(e.name, *counts, e.found, e.licence)
+    out.print(table)
+
+
+@data.command("get")
+def data_get(names: Annotated[list[str], typer.Argument(help="Names (see `data list`).")], root: Root = None) -> None:
+    """Make data sets available: look in the root folder and the cache, else fetch from their sources."""
+    from . import datasets
+
+    for name in names:
+        folder = datasets.get(name, root, progress=err.print)
+        print(f"{name}: {folder}")
+
+
+@data.command("verify")
+def data_verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Names; by default all whose files are there.")] = None,
+    root: Root = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print every check, not only those that fail.")] = False,
+) -> None:
+    """Compare files and graphs with the published checksums and counts."""
+    from . import datasets
+
+    chosen = names or [entry.name for entry in datasets.catalogue(root) if entry.found != "absent"]
+    if not chosen:
+        raise DataError("no data set is there to verify; `graphnoise data get NAME` fetches one")
+    failed = 0
+    for name in chosen:
+        checks = datasets.verify(name, root)
+        wrong = [check for check in checks if not check.ok]
+        for check in checks if verbose else wrong:
+            mark = "ok" if check.ok else "WRONG"
+            tail = "" if check.ok else f", expected {check.expected}"
+            print(f"{name}: {mark}: {check.what}: {check.found}{tail}")
+        print(f"{name}: {len(checks) - len(wrong)} of {len(checks)} checks hold")
+        failed += len(wrong)
+    if failed:
+        raise DataError(f"{failed} checks failed")
 
 
 @app.command()
@@ -243,12 +305,13 @@ def report(
     ] = None,
 ) -> None:
     """Print mean, interval, variance and paired tests over the cells of a folder."""
+    from ._files import writing
     from .bench import plots, results
     from .bench.report import render
     from .experiment import Store
 
     if not folder.is_dir():
-        fail(
+        _bad(
             "folder",
             "a folder of results",
             f"{str(folder)!r}, which is {'a file' if folder.exists() else 'not there'}",
@@ -266,10 +329,10 @@ def report(
     if table is not None:
         with writing(Path(table)) as target:
             target.write(results.to_csv(store).encode())
-        out.print(f"wrote {table}")
+        print(f"wrote {table}")
     if plot is not None:
         for file in plots.draw(found, plot or folder / "accuracy.png"):
-            out.print(f"wrote {file}")
+            print(f"wrote {file}")
 
 
 if __name__ == "__main__":

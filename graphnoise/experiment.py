@@ -17,8 +17,9 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
-from graphnoise._check import DataError, GraphnoiseError, InputError, fail, integer, real
-from graphnoise.store import Claim, Store, cell_key
+from graphnoise._check import fail, integer, real
+from graphnoise.errors import DataError, GraphnoiseError, InputError
+from graphnoise.store import Store, cell_key
 
 __all__ = ["Failure", "Progress", "Store", "Summary", "cell_key", "run_grid"]
 
@@ -27,8 +28,6 @@ Run = Callable[[Config], Mapping[str, Any]]
 Outcome = tuple[Literal["done", "elsewhere", "failed", "held"], str]
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_claims: set[Claim] = set()  # what this process holds, for a worker that must end at once
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def _one_line(error: Exception) -> str:
 
 
 class _Uninterrupted:
-    """Holds Ctrl-C back in the main thread, the only one that it interrupts, until the end or a `pause`."""
+    """Holds Ctrl-C back in the main thread, the only one that it interrupts, until the block ends or pauses."""
 
     def __init__(self) -> None:
         main = threading.current_thread() is threading.main_thread()
@@ -134,7 +133,6 @@ def _work(run: Run, store: Store, key: str, config: Config, lease: float) -> Out
         claim = store.claim(key, lease)
         if claim is None:
             return "held" if store.read(key) is None else "elsewhere", ""
-        _claims.add(claim)
         with claim:
             try:
                 with uninterrupted.pause():
@@ -143,11 +141,9 @@ def _work(run: Run, store: Store, key: str, config: Config, lease: float) -> Out
                 return "failed", _one_line(error)
             try:
                 store.write(key, config, result)
-            except InputError as error:  # what it returned isn't a mapping of JSON's types
+            except InputError as error:  # what `run` returned is not a mapping of JSON's types
                 return "failed", _one_line(error)
-            finally:
-                _claims.discard(claim)
-        return "done", ""
+    return "done", ""
 
 
 class _Here(Executor):
@@ -180,14 +176,12 @@ def _enlist(leash: Connection, initializer: Callable[[], object] | None) -> None
 
 def _follow(leash: Connection) -> None:
     leash.poll(None)  # nothing is ever sent, so this returns when the other end is closed
-    for claim in tuple(_claims):
-        claim.release()
     os._exit(1)
 
 
 @contextlib.contextmanager
 def _workers(jobs: int, initializer: Callable[[], object] | None) -> Iterator[Executor]:
-    """Open the default executor; if an error ends the block, workers stop at once and give claims back."""
+    """Open the default executor; if an error ends the block, workers end at once."""
     if jobs == 1:
         yield _Here()
         return
@@ -300,24 +294,29 @@ def run_grid(
     missing = {key: config for key, config in grid.items() if store.read(key) is None}
     counts = {"done": 0, "skipped": len(grid) - len(missing), "elsewhere": 0, "failed": 0}
     failures: dict[str, Failure] = {}
-    with contextlib.nullcontext(executor) if executor else _workers(jobs, initializer) as pool:
-        # Two cells a worker keep it busy; a longer queue gains nothing, as a cell is claimed when it begins.
-        window = 1 if isinstance(pool, _Here) else 2 * max(jobs, getattr(pool, "_max_workers", 1))
-        with contextlib.closing(_outcomes(missing, run, store, pool, window, lease)) as outcomes:
-            try:
-                for key, (outcome, error) in outcomes:
-                    counts[outcome] += 1
-                    if outcome == "failed":
-                        failures[key] = Failure(key, grid[key], error)
-                    if on_done is not None:
-                        seconds = time.monotonic() - began
-                        on_done(Progress(len(grid), **counts, seconds=seconds, config=grid[key], error=error))
-            except BrokenExecutor as error:
-                recorded = sum(store.read(key) is not None for key in grid)
-                raise DataError(
-                    f"{store.folder}: a worker process ended early (killed, out of memory, unable to start); "
-                    f"{recorded} of {len(grid)} cells are recorded: run the same command again to go on"
-                ) from error
+    try:
+        with contextlib.nullcontext(executor) if executor else _workers(jobs, initializer) as pool:
+            # Two cells a worker keep it busy; a longer queue gains nothing, as a cell is claimed when it begins.
+            window = 1 if isinstance(pool, _Here) else 2 * max(jobs, getattr(pool, "_max_workers", 1))
+            with contextlib.closing(_outcomes(missing, run, store, pool, window, lease)) as outcomes:
+                try:
+                    for key, (outcome, error) in outcomes:
+                        counts[outcome] += 1
+                        if outcome == "failed":
+                            failures[key] = Failure(key, grid[key], error)
+                        if on_done is not None:
+                            seconds = time.monotonic() - began
+                            on_done(Progress(len(grid), **counts, seconds=seconds, config=grid[key], error=error))
+                except BrokenExecutor as error:
+                    recorded = sum(store.read(key) is not None for key in grid)
+                    raise DataError(
+                        f"{store.folder}: a worker process ended early (killed, out of memory, unable to start); "
+                        f"{recorded} of {len(grid)} cells are recorded: run the same command again to go on"
+                    ) from error
+    except BaseException:
+        with contextlib.suppress(DataError):
+            store.sweep()  # workers that end at once leave their claims
+        raise
     return Summary(
         total=len(grid),
         done=counts["done"],

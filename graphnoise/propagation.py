@@ -78,7 +78,7 @@ def propagate(
 
     Example:
         >>> path = Graph.from_edge_index(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]))
-        >>> result = propagate(path, torch.eye(3)[:, [0, 2]], alpha=0.5, num_steps=100, normalisation="row", tol=1e-8)
+        >>> result = propagate(path, torch.eye(3)[:, [0, 2]], alpha=0.5, num_steps=100, normalisation="row", tol=1e-6)
         >>> result.converged, result.y.argmax(1).tolist()
         (True, [0, 0, 1])
 

@@ -17,7 +17,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from graphnoise._check import DataError, fail, real
+from graphnoise._check import fail, real
+from graphnoise.errors import DataError
 
 FORMAT = 1  # version of the layout; file names carry it, so that versions never overwrite each other
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -80,7 +81,7 @@ def cell_key(config: Mapping[str, Any], name: str = "config") -> str:
     True
     >>> cell_key({"rate": {"class": float("nan")}})
     Traceback (most recent call last):
-    graphnoise._check.InputError: config['rate']['class']: expected a finite number or None, got nan
+    graphnoise.errors.InputError: config['rate']['class']: expected a finite number or None, got nan
     """
     return _digest(_json(config, name, fold=True).encode())
 
@@ -140,6 +141,15 @@ def _surely_dead(owner: Mapping[str, Any]) -> bool:
     except PermissionError:  # another user's process, which /proc may hide: its lease decides
         return False
     return _started(pid) != owner.get("started")
+
+
+def _owner(text: bytes) -> dict[str, Any]:
+    """Return what a claim says of its owner; nothing if its maker could not write it in one step, and died."""
+    try:
+        owner = json.loads(text)
+        return {**owner, "lease": float(owner["lease"])}
+    except (ValueError, TypeError, KeyError):
+        return {}
 
 
 def _write_new(path: Path, data: bytes, *, sync: bool = False) -> None:
@@ -243,11 +253,9 @@ class Store:
 
     def read(self, key: str) -> dict[str, Any] | None:
         """Return {"key", "config", "result"}; None if the record is missing, damaged or another cell's."""
-        with self._door("read a cell"):
-            try:
-                return _decode(key, self.path(key).read_bytes())
-            except FileNotFoundError:
-                return None
+        with self._door("read a cell"), contextlib.suppress(FileNotFoundError):
+            return _decode(key, self.path(key).read_bytes())
+        return None
 
     def write(self, key: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         """Record a cell. Once this returns, the record outlives a power failure; before, the old one stands.
@@ -327,38 +335,30 @@ class Store:
             return None
         with self._door("claim a cell"):
             number = self._free_number(key, lease)
-            if number is None:
+            claim = None if number is None else Claim(self, key, number, lease)
+            if claim is None or not self._make_claim(claim.path, lease):
                 return None
-            claim = Claim(self, key, number, lease)
-            if not self._make_claim(claim.path, lease):
-                return None
-            try:
-                recorded = self.read(key) is not None
-            except BaseException:
-                claim.release()
-                raise
-        if recorded:
-            claim.release()
-        return None if recorded else claim
+        if self.read(key) is None:
+            return claim
+        claim.release()
+        return None
 
     def _make_claim(self, path: Path, lease: float) -> bool:
         """Make the file of a claim, its text included in one step; False if there is such a file."""
         pid, scratch = os.getpid(), self._scratch()
         owner = {"machine": _machine(), "pid": pid, "started": _started(pid), "lease": lease}
-        text = json.dumps(owner).encode()
         try:
-            _write_new(scratch, text)
+            _write_new(scratch, json.dumps(owner).encode())
             try:
                 os.link(scratch, path)
             except OSError as error:
                 if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
                     raise
-                _write_new(path, text)  # a file system without hard links: if killed here, the lease decides
+                _write_new(path, scratch.read_bytes())  # no hard links here: if killed now, the lease decides
         except FileExistsError:
             return False
         finally:
-            with contextlib.suppress(OSError):
-                scratch.unlink()
+            scratch.unlink(missing_ok=True)
         return True
 
     def held(self, key: str, lease: float = 60.0) -> bool:
@@ -379,12 +379,8 @@ class Store:
                 stamp, text = os.fstat(file.fileno()).st_mtime_ns, file.read()
         except FileNotFoundError:  # recorded and removed meanwhile
             return False
-        try:
-            owner = json.loads(text)
-            lease = float(owner["lease"])
-        except (ValueError, TypeError, KeyError):  # its maker could not write it in one step
-            owner = {}
-        return now - stamp > lease * 1e9 or _surely_dead(owner)
+        owner = _owner(text)
+        return now - stamp > owner.get("lease", lease) * 1e9 or _surely_dead(owner)
 
     def _now(self) -> int:
         """Return the file system's time in nanoseconds: what it stamps on a new file."""
@@ -393,17 +389,18 @@ class Store:
             _write_new(probe, b"")
             return probe.stat().st_mtime_ns
         finally:
-            with contextlib.suppress(OSError):
-                probe.unlink()
+            probe.unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove what killed processes left: claims on recorded cells, and temporary files with no writer."""
-        names = self._names()
+        """Clear up after killed processes: claims on recorded cells, claims of the dead, old temporary files."""
         with self._door("clear the folder"):
             now = self._now()
-            for name in names:
+            for name in self._names():
                 path, claim = self.folder / name, _CLAIM.fullmatch(name)
                 with contextlib.suppress(FileNotFoundError):
-                    old = _SCRATCH.fullmatch(name) and now - path.stat().st_mtime_ns > _SCRATCH_LIFE * 1e9
-                    if old or (claim and self.read(claim[1]) is not None):
+                    if claim and self.read(claim[1]) is not None:
+                        path.unlink()
+                    elif claim and _surely_dead(_owner(path.read_bytes())):
+                        os.utime(path, _LAPSED)  # so that other machines need not wait for the lease
+                    elif _SCRATCH.fullmatch(name) and now - path.stat().st_mtime_ns > _SCRATCH_LIFE * 1e9:
                         path.unlink()

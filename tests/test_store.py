@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphnoise import store as module
-from graphnoise._check import DataError, InputError
+from graphnoise.errors import DataError, InputError
 from graphnoise.store import Store, cell_key
 
 CONFIG = {"method": "gcn", "rate": 0.25, "seed": 3}
@@ -90,11 +90,7 @@ def test_all_pairs_of_tricky_scalars():
 
 def test_the_key_of_a_configuration_never_changes():
     text = b'{"method":"gcn","rate":0.25,"seed":3}'
-    assert (
-        cell_key(CONFIG)
-        == hashlib.blake2b(text, digest_size=16).hexdigest()
-        == "1f6db9388a9b6c057c84c3c85e4054a8"
-    )
+    assert cell_key(CONFIG) == hashlib.blake2b(text, digest_size=16).hexdigest() == "1f6db9388a9b6c057c84c3c85e4054a8"
 
 
 def endless():
@@ -497,9 +493,7 @@ class Stage:
     def __init__(self, patch):
         self.turns = {}
         self.idle = threading.Semaphore(0)
-        for owner, name in [
-            (os, name) for name in ("open", "stat", "utime", "unlink", "replace", "write")
-        ] + [
+        for owner, name in [(os, name) for name in ("open", "stat", "utime", "unlink", "replace", "write")] + [
             (Path, "open"),
             (Path, "read_bytes"),
         ]:
@@ -617,11 +611,11 @@ def test_a_taker_is_slow_while_a_second_fails_and_a_third_claims(store, quick, w
     """The ABA case: what the first saw is over when it acts, though the cell looks as it did."""
     with pytest.MonkeyPatch.context() as patch:
         stage, entries = Stage(patch), []
-        for number, (i, j) in enumerate(itertools.product(range(20), repeat=2)):
+        for number, (i, j) in enumerate(itertools.product(range(20), range(0, 20, 2))):
             cell = Cell(store, number, lapsed=1)
             stage.play([cell.actor(work, stage) for work in works], bursts([i, 100, j]))
             entries.append(cell.entries)
-    assert entries.count(2) > 50, "the first must be late in many of these"
+    assert entries.count(2) > 25, "the first must be late in many of these"
 
 
 def test_three_takers_in_random_orders(store, quick):

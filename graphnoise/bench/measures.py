@@ -83,7 +83,7 @@ class Curves:
             row.append(None if value is None else round(value, 4))
 
     def result(self) -> dict[str, list[float | None]]:
-        """Return the curves: loss, accuracy on rightly and on wrongly labelled nodes, share that follows the wrong label."""
+        """Return loss, accuracy on rightly and on wrongly labelled nodes, and share that follows the wrong label."""
         return self._rows
 
 

@@ -220,9 +220,9 @@ def run(
         >>> import tempfile
         >>> from graphnoise import datasets
         >>> folder = tempfile.mkdtemp()
-        >>> data = datasets.planted_partition([30, 30], 0.3, 0.02, num_features=8, seed=0)
-        >>> datasets.save_npz(data, f"{folder}/planted.npz")
-        >>> grid = Grid([f"{folder}/planted.npz"], ["lp", "sgc"], ["pair"], [0.0, 0.3], draws=2)
+        >>> data = datasets.planted_partition([30, 30], 0.3, 0.02, num_features=8, split=(5, 20, 20), seed=0)
+        >>> path = datasets.save_npz(data, f"{folder}/planted.npz")
+        >>> grid = Grid([str(path)], ["lp", "sgc"], ["pair"], [0.0, 0.3], draws=2)
         >>> summary = run(grid, Store(f"{folder}/runs"))
         >>> summary.total, summary.done
         (8, 8)

@@ -77,6 +77,7 @@ def _accuracy(sections: list[Section], new: type[Figure]) -> Figure:
                 panel.fill_between(x, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
             panel.set_title(f"{kind} noise", fontsize=10)
             panel.set_xlabel("nominal noise rate")
+            panel.set_ylim(0, 100)
             panel.grid(alpha=0.25)
         for panel in row[len(section.kinds) :]:
             panel.axis("off")

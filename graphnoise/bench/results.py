@@ -12,6 +12,7 @@ from typing import Any
 
 from .._check import DataError
 from ..experiment import Store
+from ..noise import LabelNoise
 from .nodes import PROTOCOL
 from .statistics import Values
 
@@ -44,8 +45,8 @@ class Section:
 
     @property
     def kinds(self) -> list[str]:
-        """Kinds of noise; "none" only if there is nothing else."""
-        found = sorted({kind for _, kind, _ in self.cells})
+        """Kinds of noise, in the order of `LabelNoise.kinds`; "none" only if there is nothing else."""
+        found = sorted({kind for _, kind, _ in self.cells}, key=_order)
         return [kind for kind in found if kind != "none"] or found
 
     def rates(self, kind: str) -> list[float]:
@@ -85,6 +86,11 @@ def sections(store: Store) -> tuple[list[Section], list[str]]:
     if not total:
         raise DataError(f"{store.folder}: expected cells of `graphnoise bench nodes`, got none")
     return [_section(records) for _, records in sorted(kept.items())], remarks
+
+
+def _order(kind: str) -> tuple[int, str]:
+    name = kind.partition(" ")[0]
+    return (LabelNoise.kinds.index(name) if name in LabelNoise.kinds else -1), kind
 
 
 def _protocol(config: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """Reading other people's files without running them.
 
-Planetoid and GraphData files are pickles, and a pickle is a program. Here it can only name a handful of classes of ours that
-do nothing but keep what they are given; arrays and sparse matrices are built from that afterwards, by us, after checks.
+Planetoid and GraphData files are pickles, and a pickle is a program. Here it can only name a handful of classes of ours
+that do nothing but keep what they are given; arrays and sparse matrices are built from that afterwards, by us, after
+checks.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ _NUMBER = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248])")
 _HEADER = re.compile(
     r"\{'descr': '([<>|=]?(?:[biufSU]\d+|O))', 'fortran_order': (True|False), 'shape': \(([\dL, ]*)\),? *\}\s*"
 )
-_REFUSED = frozenset(
-    "PERSID BINPERSID EXT1 EXT2 EXT4 INST OBJ NEWOBJ_EX NEXT_BUFFER READONLY_BUFFER BYTEARRAY8".split()
-)
+_REFUSED = {
+    *("PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "INST", "OBJ", "NEWOBJ_EX"),
+    *("NEXT_BUFFER", "READONLY_BUFFER", "BYTEARRAY8", "EMPTY_SET", "FROZENSET"),
+}
+_TUPLES = 10_000  # more could nest so deeply that hashing the outermost one overflows the C stack
 
 
 @contextmanager
@@ -42,7 +45,7 @@ def reading(path: Path | str) -> Iterator[None]:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except (
-        *(EOFError, IndexError, KeyError, MemoryError, OverflowError, TypeError, ValueError),
+        *(EOFError, IndexError, KeyError, MemoryError, NotImplementedError, OverflowError, TypeError, ValueError),
         *(struct.error, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError),
     ) as error:
         raise DataError(f"{path}: {error or type(error).__name__}") from error
@@ -95,7 +98,7 @@ class _Dtype(_Inert):
 
 
 class _Array(_Inert):
-    """What `numpy.core.multiarray._reconstruct` starts and the state completes: an array, or the one object in a 0-d array."""
+    """What `numpy.core.multiarray._reconstruct` starts: an array of numbers, or the one object in a 0-d array."""
 
     value: object = None
 
@@ -147,6 +150,8 @@ _CLASSES: dict[tuple[str, str], type[_Inert]] = {
     ("collections", "OrderedDict"): _Dict,
     ("builtins", "dict"): _Dict,
     ("builtins", "list"): _List,
+    ("__builtin__", "dict"): _Dict,  # as Python 2 names them
+    ("__builtin__", "list"): _List,
 }
 
 
@@ -179,11 +184,7 @@ def loads(blob: bytes, what: Path | str) -> Any:
     graphnoise._check.DataError: graph: refused: the pickle names builtins.print
     """
     with reading(what):
-        for opcode, argument, _ in pickletools.genops(blob):  # lengths and memo slots, before anything is allocated
-            if opcode.name in _REFUSED:
-                raise pickle.UnpicklingError(f"refused: opcode {opcode.name}")
-            if opcode.name.endswith("PUT") and isinstance(argument, int) and argument > len(blob):
-                raise pickle.UnpicklingError("refused: a memo beyond the size of the file")
+        _scan(blob)
         try:
             value = _Unpickler(io.BytesIO(blob), encoding="latin1").load()
         except (AttributeError, RecursionError) as error:
@@ -192,9 +193,20 @@ def loads(blob: bytes, what: Path | str) -> Any:
             value = value.value
         if isinstance(value, _Csr):
             return value.build()
-        if isinstance(value, _Inert) and not isinstance(value, (dict, list)):
+        if isinstance(value, (_Inert, type)) and not isinstance(value, (dict, list)):
             raise pickle.UnpicklingError("refused: no plain data")
         return value
+
+
+def _scan(blob: bytes) -> None:
+    """Refuse, before anything is allocated or called, opcodes and sizes that plain data of this length cannot need."""
+    tuples = 0
+    for opcode, argument, _ in pickletools.genops(blob):
+        tuples += opcode.name.startswith("TUPLE")
+        if opcode.name in _REFUSED or tuples > _TUPLES:
+            raise pickle.UnpicklingError(f"refused: opcode {opcode.name}")
+        if opcode.name.endswith("PUT") and isinstance(argument, int) and argument > len(blob):
+            raise pickle.UnpicklingError("refused: a memo beyond the size of the file")
 
 
 def csr(data: Any, indices: Any, indptr: Any, shape: Any) -> csr_matrix:

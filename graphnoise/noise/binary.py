@@ -177,10 +177,7 @@ def _free_cells(cells: Ints, free: Ints, weights: Floats, size: int, rng: np.ran
     else:
         starts = free.cumsum() - free
         picks = _counts_by_weight(free, weights, size, rng)
-        drawn = [
-            starts[i] + rng.choice(free[i], picks[i], replace=False, shuffle=False)
-            for i in picks.nonzero()[0]
-        ]
+        drawn = [starts[i] + rng.choice(free[i], picks[i], replace=False, shuffle=False) for i in picks.nonzero()[0]]
         ranks = np.concatenate([cells[:0], *drawn])
     taken_before: Ints = np.searchsorted(cells - np.arange(cells.size), ranks, side="right")
     return ranks + taken_before

@@ -137,9 +137,7 @@ def propagated(
     return task.finish(flips, (task.clean[flips] + step[step > 0]) % max(task.num_classes, 1))
 
 
-def _forest(
-    adjacency: Any, clean: Ints, order: Ints, num_roots: int, rng: np.random.Generator
-) -> tuple[Ints, int]:
+def _forest(adjacency: Any, clean: Ints, order: Ints, num_roots: int, rng: np.random.Generator) -> tuple[Ints, int]:
     """Return the tree [n] of each node and the number of trees; unreached nodes become roots in turn."""
     tree = np.full(clean.size, -1, dtype=np.int64)
     tree[order[:num_roots]] = np.arange(num_roots)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from scipy.optimize import nnls
 from torch import Tensor
@@ -51,7 +52,8 @@ def anchor_points(probabilities: Array, percentile: float | None = 97.0) -> Esti
         percentile: from 0 to 100, or None for the greatest.
 
     Raises:
-        InputError: no rows, rows that are no distributions, or a percentile outside [0, 100].
+        InputError: no rows, rows that are no distributions, a percentile outside [0, 100], or a class
+            without weight there.
 
     >>> anchor_points([[0.8, 0.2], [0.3, 0.7], [0.5, 0.5]], percentile=None).transition.matrix
     tensor([[0.8000, 0.2000], [0.3000, 0.7000]], dtype=torch.float64)
@@ -61,6 +63,7 @@ def anchor_points(probabilities: Array, percentile: float | None = 97.0) -> Esti
     p = _rows(probabilities)
     level = 100.0 if percentile is None else _check.real("percentile", percentile, 0.0, 100.0)
     values = np.percentile(p, level, axis=0, method="lower")
+    _each_class("probabilities", "weight at the percentile, for every class", values)
     transition = Transition(p[(p == values).argmax(axis=0)])
     prior, _ = nnls(transition.matrix.numpy().T, p.mean(axis=0))
     return Estimate(transition, torch.from_numpy(prior / prior.sum()))
@@ -248,7 +251,9 @@ def _pairs(probabilities: Array, noisy: Array) -> tuple[Floats, Ints]:
 
 def _sums(values: Floats, y: Ints, classes: int) -> Floats:
     """Return S[j, k] = sum of values[n, k] over y_n = j."""
-    return np.stack([np.bincount(y, column, minlength=classes) for column in values.T], axis=1)
+    members = sp.csr_array((np.ones(y.size), y, np.arange(y.size + 1)), shape=(y.size, classes))
+    sums: Floats = members.T @ values
+    return sums
 
 
 def _each_class(name: str, expected: str, counts: Floats | Ints) -> None:

@@ -115,9 +115,7 @@ def structure_dependent(
     base = _check.real("base", base, _LEAST**2)
     rng = _check.generator(seed)
     keys = rng.random(size)
-    classes = sp.csr_array(
-        (np.ones(size), task.clean, np.arange(size + 1)), shape=(size, max(task.num_classes, 1))
-    )
+    classes = sp.csr_array((np.ones(size), task.clean, np.arange(size + 1)), shape=(size, max(task.num_classes, 1)))
     counts = (neighbours(edge_index, size, directed=False) @ classes)[task.nodes].toarray()
     own = np.arange(task.nodes.size), task.clean[task.nodes]
     degrees = counts.sum(axis=1)
@@ -189,9 +187,7 @@ def _features(x: Any, size: int) -> Any:
         coo = x.detach().cpu().to_sparse().coalesce()
         _check.finite("x", coo.values())
         indices: Ints = coo.indices().numpy()
-        matrix = sp.csr_array(
-            (coo.values().double().numpy(), (indices[0], indices[1])), shape=tuple(coo.shape)
-        )
+        matrix = sp.csr_array((coo.values().double().numpy(), (indices[0], indices[1])), shape=tuple(coo.shape))
     else:
         matrix = _check.finite("x", x, dims=2).detach().cpu().double().numpy()
     if matrix.shape[0] != size:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from inspect import Parameter, signature
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -73,6 +73,8 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
     ([1, 1, 0, 1], {'train': 0.5})
     """
 
+    kinds: ClassVar[tuple[str, ...]] = (*_MATRICES, *_INSTANCE)  # what `kind` may name
+
     def __init__(
         self,
         kind: str | Transition,
@@ -89,7 +91,7 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
             self.kind, self.rate = "transition", kind.expected_rate()
         else:
             self.kind, self.rate = (
-                _check.choice("kind", kind, (*_MATRICES, *_INSTANCE)),
+                _check.choice("kind", kind, self.kinds),
                 _check.rate("rate", rate),
             )
         self.transition = kind if isinstance(kind, Transition) else None

@@ -35,9 +35,7 @@ class Transition:
     def __init__(self, matrix: Array) -> None:
         raw = _check.finite("matrix", matrix, dims=2)
         if raw.shape[0] != raw.shape[1] or not raw.numel():
-            _check.fail(
-                "matrix", "a square matrix, one row and one column a class", f"shape {tuple(raw.shape)}"
-            )
+            _check.fail("matrix", "a square matrix, one row and one column a class", f"shape {tuple(raw.shape)}")
         values = raw.detach().cpu().double()
         if bool((values < -1e-6).any()):
             _check.fail("matrix", "probabilities of at least 0", float(values.min()))
@@ -46,9 +44,7 @@ class Transition:
         worst = int((sums - 1).abs().argmax())
         if abs(float(sums[worst]) - 1) > 1e-6:
             _check.fail("matrix", "rows that sum to 1", f"{float(sums[worst]):.7g} in row {worst}")
-        exact = (sums - 1).abs() < 1e-14 * len(
-            values
-        )  # these are sums of 1 already: dividing would only add dust
+        exact = (sums - 1).abs() < 1e-14 * len(values)  # these are sums of 1 already: dividing would only add dust
         self._matrix = values / torch.where(exact, 1.0, sums)
 
     @property
@@ -61,9 +57,7 @@ class Transition:
         """The number of classes C."""
         return len(self._matrix)
 
-    def corrupt(
-        self, y: Array, mask: Array | None = None, seed: Seed = 0, exact: bool = False
-    ) -> NoisyLabels:
+    def corrupt(self, y: Array, mask: Array | None = None, seed: Seed = 0, exact: bool = False) -> NoisyLabels:
         """Draw noisy labels; only entries in `mask` are touched.
 
         Independent draws (the default) make the realised rate vary as a binomial does. With one seed a node's
@@ -206,9 +200,7 @@ def random(num_classes: int, rate: float, seed: Seed = 0) -> Transition:
     Source: the `random` of NoisyGL (arXiv 2406.04299).
     """
     classes, rate = _door(num_classes, rate)
-    weights = torch.from_numpy(
-        1 - _check.generator(seed).random((classes, classes))
-    )  # in (0, 1]: no empty row
+    weights = torch.from_numpy(1 - _check.generator(seed).random((classes, classes)))  # in (0, 1]: no empty row
     weights.fill_diagonal_(0.0)
     return _flips(rate, weights / weights.sum(1, keepdim=True) if classes > 1 else weights)
 
@@ -232,9 +224,7 @@ def from_counts(counts: Array, smoothing: float = 0.0) -> Transition:
     raw = raw + _check.real("smoothing", smoothing, 0.0)
     sums = raw.sum(1, keepdim=True)
     if bool((sums == 0).any()):
-        _check.fail(
-            "counts", "a count in every row, or smoothing above 0", f"none for class {int(sums.argmin())}"
-        )
+        _check.fail("counts", "a count in every row, or smoothing above 0", f"none for class {int(sums.argmin())}")
     return Transition(raw / sums)
 
 

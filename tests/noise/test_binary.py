@@ -86,7 +86,7 @@ def test_interactions(users, items, density, add, hide, power, seed):
 
 @pytest.mark.parametrize("power", [0.0, 3.0])
 def test_all_free_cells_can_be_added(power):
-    clean = clicks(6, 9, 0.5)
+    clean = clicks(6, 9, 0.7)
     full = noise.flip_interactions(clean, (54 - clean.nnz) / clean.nnz, popularity=power)
     assert full.matrix.nnz == 54
     assert (full.matrix.toarray() == 1).all()

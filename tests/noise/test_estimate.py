@@ -147,15 +147,17 @@ def test_the_confident_joint_is_its_definition(seed, classes):
 
 
 def test_smoothing_fills_empty_classes():
-    p = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    hard = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    soft = np.array([[0.8, 0.0, 0.2], [0.0, 0.9, 0.1]])
+    smoothed = [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [1 / 3, 1 / 3, 1 / 3]]
     for estimate in (
-        noise.expectation_maximisation(p, [0, 1], smoothing=1),
-        noise.dual_transition(p, [0, 1], smoothing=1, percentile=None),
-        noise.transition_from_joint(np.diag([1, 1, 0]), [0, 1], smoothing=1),
+        noise.expectation_maximisation(hard, [0, 1], smoothing=1),
+        noise.transition_from_joint(np.diag([1, 1, 0]), smoothing=1),
     ):
-        matrix = estimate.transition.matrix
-        assert (matrix[:2].diagonal() > matrix[:2].fill_diagonal_(0).max(1).values).all()
-    assert noise.expectation_maximisation(p, [0, 1], smoothing=1).transition.matrix[2].tolist() == [1 / 3] * 3
+        torch.testing.assert_close(estimate.transition.matrix, torch.tensor(smoothed, dtype=torch.float64))
+    dual = noise.dual_transition(soft, [0, 1], smoothing=1, percentile=None)  # nobody is predicted as class 2
+    expected = torch.from_numpy(soft[[0, 1, 0]] @ np.array(smoothed))
+    torch.testing.assert_close(dual.transition.matrix, expected)
 
 
 HALF = [[0.5, 0.5]] * 2
@@ -170,6 +172,10 @@ HALF = [[0.5, 0.5]] * 2
         (lambda: noise.confident_joint([[0.5, 0.6]], [0]), "probabilities: expected rows that sum to 1"),
         (lambda: noise.anchor_points(np.empty((0, 3))), "probabilities: expected at least one row"),
         (lambda: noise.anchor_points(HALF, 101), r"percentile: expected a number in \[0, 100\]"),
+        (
+            lambda: noise.anchor_points([[1.0, 0.0]]),
+            "probabilities: .*weight at the percentile, for every class, got none for class 1",
+        ),
         (lambda: noise.anchor_points([[np.nan, 1]]), "probabilities: expected finite numbers"),
         (lambda: noise.dual_transition(HALF, [0, 1]), "probabilities: .*every class.*none for class 1"),
         (lambda: noise.expectation_maximisation([[1.0, 0.0]], [0]), "probabilities: .*none for class 1"),

@@ -143,7 +143,7 @@ def test_rows_are_renormalised_within_the_tolerance_only():
     near = Transition(np.array([[0.5, 0.5 + 5e-7], [0.0, 1.0]]))
     assert near.matrix.sum(1).tolist() == pytest.approx([1, 1], abs=1e-15)
     assert Transition(np.float32([[0.7, 0.2, 0.1]] * 3)).matrix.sum(1).tolist() == pytest.approx([1] * 3, abs=1e-15)
-    with pytest.raises(InputError, match="matrix: expected rows that sum to 1, got 0.99999"):
+    with pytest.raises(InputError, match=r"matrix: expected rows that sum to 1, got 0\.99999"):
         Transition([[1.0, 0.0], [0.5, 0.499995]])
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from graphnoise._check import DataError, fail
+from graphnoise.datasets.safe import reading
 
 
 def cache_folder() -> Path:
@@ -34,8 +35,12 @@ def root_folder(root: str | os.PathLike[str] | None = None) -> Path | None:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    with reading(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -43,8 +48,8 @@ def sha256(path: Path) -> str:
 def writing(path: Path) -> Iterator[BinaryIO]:
     """Write a whole file or none: a temporary file in the same folder, flush, sync, rename.
 
-    A process that is killed leaves at most a hidden `.tmp` file, which nothing reads; of two processes that write at once,
-    the last one's file stays, whole.
+    A process that is killed leaves at most a hidden `.tmp` file, which nothing reads; of two processes that write at
+    once, the last one's file stays, whole.
 
     Raises:
         DataError: the folder cannot be made or written.

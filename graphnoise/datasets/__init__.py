@@ -1,0 +1,29 @@
+"""Graphs with labels: the benchmark sets, files of one's own, and generators with known truth."""
+
+from graphnoise.datasets.load import load
+from graphnoise.datasets.manifest import Dataset, info, names
+from graphnoise.datasets.npz import load_npz, save_npz
+from graphnoise.datasets.ogb import load_ogb
+from graphnoise.datasets.raw import split_masks
+from graphnoise.datasets.synthetic import degree_corrected, planted_partition, power_law, stochastic_block_model
+from graphnoise.datasets.verify import Check, Entry, catalogue, get, verify
+
+__all__ = [
+    "Check",
+    "Dataset",
+    "Entry",
+    "catalogue",
+    "degree_corrected",
+    "get",
+    "info",
+    "load",
+    "load_npz",
+    "load_ogb",
+    "names",
+    "planted_partition",
+    "power_law",
+    "save_npz",
+    "split_masks",
+    "stochastic_block_model",
+    "verify",
+]

@@ -1,0 +1,150 @@
+"""Graphs in `.npz` files: our plain layout, that of gnn-benchmark, and GraphData's pickled matrices.
+
+Our layout holds arrays of numbers only (no pickle): `y`; `edge_index` [2, E] or the CSR parts `adj_indptr`,
+`adj_indices` [, `adj_data`, `adj_shape`]; `x` [N, F] or the CSR parts `attr_indptr`, `attr_indices`, `attr_data`,
+`attr_shape`; optionally `train_mask`, `val_mask`, `test_mask` (Boolean) and `name`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from torch_geometric.data import Data
+
+from graphnoise._check import DataError, fail
+from graphnoise.datasets.files import writing
+from graphnoise.datasets.raw import SPLITS, Raw, adjacency_arcs, to_data
+from graphnoise.datasets.safe import csr, read_npz, reading
+
+_CSR_PARTS = ("data", "indices", "indptr", "shape")
+_LABELS = ("y", "labels", "node_label")
+_ADJACENCY = ("adj_matrix", *(f"adj_{part}" for part in _CSR_PARTS))
+_FEATURES = ("node_attr", "attr_matrix", *(f"attr_{part}" for part in _CSR_PARTS))
+_KEYS = ("edge_index", *_ADJACENCY, "x", *_FEATURES, *_LABELS, *SPLITS, "name")
+
+
+def load_npz(path: str | os.PathLike[str]) -> Data:
+    """Return the graph in a `.npz` file as a PyG `Data`: the masks are those that the file has.
+
+    Read are the plain layout that `save_npz` writes, the keys of gnn-benchmark (`adj_*`, `attr_*`, `labels`) and those
+    of GraphData (`adj_matrix`, `node_attr`, `node_label`, pickled CSR matrices, of which nothing is executed). The
+    graph becomes undirected and simple; arc weights are not kept, and a stored weight of zero is no arc.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: the file is absent or damaged, or lacks the arcs, the features or the labels; features are not
+            finite; an arc's end is not a node; a mask has another length, overlaps another one or holds a node without
+            a label.
+    """
+    raw, name = _read(Path(path))
+    with reading(Path(path)):
+        return to_data(raw, name)
+
+
+def read_npz_raw(path: Path) -> Raw:
+    """Return the arrays of a `.npz` file as they are stored."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[Raw, str]:
+    found = read_npz(path, _KEYS)
+    with reading(path):
+        label = next((key for key in _LABELS if key in found), None)
+        if label is None:
+            fail("y", f"labels under one of the keys {', '.join(_LABELS)}", "none")
+        y = found[label]
+        x = found["x"] if "x" in found else _matrix(found, _FEATURES, "attr", "x", (len(y), None))
+        if "edge_index" in found:
+            arcs = found["edge_index"]
+        else:
+            matrix = _matrix(found, _ADJACENCY, "adj", "edge_index", (len(y), len(y)))
+            if matrix.shape[0] != len(y):
+                fail("adjacency", f"{len(y)} rows, one a label", matrix.shape[0])
+            arcs = adjacency_arcs(csr_matrix(matrix))
+        masks = {key: found[key] for key in SPLITS if key in found}
+        name = str(found["name"]) if "name" in found else path.stem
+        return Raw(arcs, x, y, masks), name
+
+
+def _matrix(found: dict[str, Any], keys: tuple[str, ...], prefix: str, field: str, shape: Any) -> Any:
+    """Return the matrix under one whole key, or from CSR parts."""
+    whole = next((key for key in keys if key.endswith(("matrix", "node_attr")) and key in found), None)
+    if whole is not None:
+        return found[whole]
+    data, indices, indptr, stored_shape = (found.get(f"{prefix}_{part}") for part in _CSR_PARTS)
+    if indices is None or indptr is None or (data is None and prefix == "attr"):
+        fail(field, f"the key {field}, or CSR parts {prefix}_indptr, {prefix}_indices, {prefix}_data", "neither")
+    if stored_shape is None and None in shape:
+        fail(f"{prefix}_shape", "the shape of the CSR matrix", "no such key")
+    ones = np.ones(len(indices), dtype=np.float32)
+    return csr(ones if data is None else data, indices, indptr, shape if stored_shape is None else stored_shape)
+
+
+def save_npz(data: Data, path: str | os.PathLike[str]) -> Path:
+    """Write a graph as one `.npz` file that `load_npz` reads back: whole or not at all, without pickles.
+
+    Args:
+        data: `Data` with `x`, `edge_index`, `y` and optionally the three masks and `name`. What is written is the
+            undirected simple graph of `edge_index`; features are written as CSR where that is smaller.
+        path: the file; its name must end in `.npz`.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: a field is missing or wrong, or the path does not end in `.npz`.
+        DataError: the file cannot be written.
+
+    >>> import tempfile
+    >>> from graphnoise.datasets import planted_partition
+    >>> data = planted_partition([30, 30], 0.3, 0.05, num_features=4, seed=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     again = load_npz(save_npz(data, f"{folder}/two-blocks.npz"))
+    >>> bool((again.edge_index == data.edge_index).all()), bool((again.x == data.x).all()), again.num_classes
+    (True, True, 2)
+    """
+    return write_npz(data, Path(path))
+
+
+def write_npz(data: Data, path: Path, **extra: Any) -> Path:
+    """Write `save_npz`'s file, with further plain arrays in it."""
+    if path.suffix != ".npz":
+        fail("path", "a file name that ends in .npz", repr(str(path)))
+    for key in ("x", "edge_index", "y"):
+        if data.get(key) is None:
+            fail(f"data.{key}", "a tensor", "none")
+    fields = {key: data[key].detach().cpu().numpy() for key in ("x", "edge_index", "y", *SPLITS) if key in data}
+    masks = {key: fields[key] for key in SPLITS if key in fields}
+    clean = to_data(Raw(fields["edge_index"], fields["x"], fields["y"], masks), str(data.get("name") or path.stem))
+    x = clean.x.numpy()
+    arrays = fields | {"edge_index": _smallest(clean.edge_index.numpy(), len(x)), "y": clean.y.numpy(), "x": x}
+    sparse = csr_matrix(x)
+    if 2 * sparse.nnz < x.size:
+        del arrays["x"]
+        parts = (sparse.data, _smallest(sparse.indices, x.shape[1]), sparse.indptr, np.array(sparse.shape))
+        arrays |= {f"attr_{key}": part for key, part in zip(_CSR_PARTS, parts, strict=True)}
+    with writing(path) as file:
+        np.savez(file, allow_pickle=False, **arrays, name=np.array(clean.name), **extra)
+    return path
+
+
+def _smallest(positions: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
+    return positions.astype(np.int32 if size < 1 << 31 else np.int64)
+
+
+def read_text(path: Path, key: str) -> str:
+    """Return one text that `write_npz` was given as an extra array, or the empty string.
+
+    Raises:
+        DataError: the file is absent or damaged, or the array is not text.
+    """
+    found = read_npz(path, (key,))
+    if key in found and (found[key].dtype.kind != "U" or found[key].shape):
+        raise DataError(f"{path}: {key}: not a text")
+    return str(found[key]) if key in found else ""

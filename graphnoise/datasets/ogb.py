@@ -1,0 +1,94 @@
+"""Folders in the raw layout of OGB's node property sets, read without the `ogb` package and its pickled cache."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch_geometric.data import Data
+
+from graphnoise._check import DataError, choice, fail
+from graphnoise.datasets.raw import SPLITS, Raw, to_data
+from graphnoise.datasets.safe import reading
+
+_PARTS = ("train", "valid", "test")
+
+
+def load_ogb(folder: str | os.PathLike[str], scheme: str | None = None) -> Data:
+    """Return the graph in a folder of OGB's raw layout: `load`'s fields, and `node_year` where the folder has years.
+
+    Read are `raw/edge.csv.gz`, `raw/node-feat.csv.gz`, `raw/node-label.csv.gz`, `raw/node_year.csv.gz` (optional),
+    `num-node-list.csv.gz` and `num-edge-list.csv.gz` (in `raw/` or beside it) and
+    `split/<scheme>/{train,valid,test}.csv.gz`. The graph becomes undirected and simple. A label that is NaN is unknown:
+    `y` is -1 there, and such a node in a split is an error. The reading is not cached; `save_npz` keeps its result.
+
+    Args:
+        folder: the set's folder, for instance `dataset/ogbn_arxiv`.
+        scheme: the folder of the split, for instance `"time"`; may be left out where there is one only.
+
+    Raises:
+        InputError: the scheme is not one of the folder's, or must be chosen.
+        DataError: a file is absent or damaged, counts differ, or a node has several labels.
+
+    Source: Hu et al., Open Graph Benchmark (2020), section 4.
+    """
+    base = Path(folder)
+    if not base.is_dir():
+        raise DataError(f"{base}: no such folder")
+    num_nodes = int(_table(base, "num-node-list", np.int64).sum())
+    num_arcs = int(_table(base, "num-edge-list", np.int64).sum())
+    labels = _table(base, "node-label", np.float64)
+    if labels.shape[1] != 1:
+        raise DataError(f"{base}/raw/node-label.csv.gz: expected one label a node, got {labels.shape[1]} columns")
+    y = np.where(np.isnan(labels[:, 0]), -1, labels[:, 0])
+    _length(base, "node-label", len(y), num_nodes)
+    arcs = _table(base, "edge", np.int64).T
+    _length(base, "edge", arcs.shape[1], num_arcs)
+    x = _table(base, "node-feat", np.float32)
+    _length(base, "node-feat", len(x), num_nodes)
+    with reading(base):
+        data = to_data(Raw(arcs, x, y, _split(base, scheme, num_nodes)), base.name)
+    if (base / "raw" / "node_year.csv.gz").is_file() or (base / "node_year.csv.gz").is_file():
+        years = _table(base, "node_year", np.int64)[:, 0]
+        _length(base, "node_year", len(years), num_nodes)
+        data.node_year = torch.from_numpy(years)
+    return data
+
+
+def _split(base: Path, scheme: str | None, num_nodes: int) -> dict[str, Any]:
+    schemes = sorted(path.name for path in (base / "split").glob("*") if path.is_dir())
+    if not schemes:
+        raise DataError(f"{base}/split: no folder of a split")
+    if scheme is None and len(schemes) > 1:
+        fail("scheme", f"one of {', '.join(schemes)}", "none")
+    chosen = schemes[0] if scheme is None else choice("scheme", scheme, schemes)
+    masks = {}
+    for key, part in zip(SPLITS, _PARTS, strict=True):
+        nodes = _table(base / "split" / chosen, part, np.int64)[:, 0]
+        if nodes.min() < 0 or nodes.max() >= num_nodes:
+            where = f"values from {nodes.min()} to {nodes.max()}"
+            fail(f"split/{chosen}/{part}.csv.gz", f"node positions from 0 to {num_nodes - 1}", where)
+        masks[key] = np.zeros(num_nodes, dtype=bool)
+        masks[key][nodes] = True
+    return masks
+
+
+def _table(base: Path, stem: str, dtype: Any) -> np.ndarray[Any, Any]:
+    """Return the rows of a comma-separated file of numbers without a header."""
+    name = f"{stem}.csv.gz"
+    path = next((path for path in (base / "raw" / name, base / name) if path.is_file()), base / "raw" / name)
+    with reading(path), warnings.catch_warnings():
+        warnings.simplefilter("error")  # NumPy only warns of a file without rows
+        try:
+            return np.loadtxt(path, dtype=dtype, delimiter=",", comments=None, ndmin=2)
+        except UserWarning as warning:
+            raise ValueError("no rows") from warning
+
+
+def _length(base: Path, stem: str, got: int, expected: int) -> None:
+    if got != expected:
+        raise DataError(f"{base}/raw/{stem}.csv.gz: expected {expected} rows, got {got}")

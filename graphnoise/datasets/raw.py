@@ -1,0 +1,189 @@
+"""From arrays to a graph: one cleaning for every format, and the checks that a file's contents must pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix, issparse
+from torch import Tensor
+from torch_geometric.data import Data
+
+from graphnoise._check import edge_index, fail, integer
+from graphnoise.datasets.safe import LIMIT
+
+SPLITS = ("train_mask", "val_mask", "test_mask")
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A graph as its files hold it: arcs as stored, features (dense or CSR), labels, the masks that the files fix."""
+
+    arcs: Any
+    x: Any
+    y: Any
+    masks: Mapping[str, Any] = field(default_factory=dict)
+    absent: int = 0  # nodes that have no row in the files
+
+
+def simple_arcs(arcs: Any, num_nodes: int) -> Tensor:
+    """Return the undirected simple graph of some arcs: both directions, no self-loop, no repeat, sorted by row, column.
+
+    Args:
+        arcs: [2, num_arcs] node positions, in any order and direction.
+        num_nodes: the number of nodes.
+
+    Raises:
+        InputError: an end is not a node.
+
+    >>> simple_arcs([[0, 1, 1, 2], [1, 0, 2, 2]], 3).tolist()
+    [[0, 1, 1, 2], [1, 0, 2, 1]]
+    """
+    given = np.asarray(arcs)
+    signed = given.astype(np.int64) if given.dtype.kind == "u" else given  # torch has few operations on unsigned types
+    row, col = edge_index("edge_index", signed, num_nodes).numpy()
+    proper = row != col
+    low, high = np.minimum(row, col)[proper], np.maximum(row, col)[proper]
+    return both_directions(unique(low * num_nodes + high), num_nodes)
+
+
+def both_directions(keys: np.ndarray[Any, Any], num_nodes: int) -> Tensor:
+    """Return sorted arcs, both ways, from distinct keys `low * num_nodes + high` with low < high."""
+    low, high = np.divmod(keys, num_nodes)
+    merged = np.concatenate([keys, np.sort(high * num_nodes + low)])
+    merged.sort(kind="stable")  # two sorted runs
+    return torch.from_numpy(np.stack(np.divmod(merged, num_nodes)))
+
+
+def unique(keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the different integers, sorted: `numpy.unique`, which hashes, takes 20 times as long for millions.
+
+    >>> unique(np.array([3, 1, 3])).tolist()
+    [1, 3]
+    """
+    ordered = np.sort(keys, kind="stable")  # quick where sorted runs are joined
+    first = np.ones(len(ordered), dtype=bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
+
+
+def to_data(raw: Raw, name: str) -> Data:
+    """Return a checked `Data` from the arrays of one graph.
+
+    Its fields: `x` (float32), `edge_index` (int64, undirected, simple, sorted), `y` (int64, -1 where no label is
+    known), `num_classes`, `name`, and the masks of `raw`.
+
+    Raises:
+        InputError: an array is missing, has the wrong shape or type, is not finite, or contradicts another one.
+    """
+    y = _labels(raw.y)
+    data = Data(x=_features(raw.x, len(y)), edge_index=simple_arcs(raw.arcs, len(y)), y=torch.from_numpy(y))
+    used = np.zeros(len(y), dtype=bool)
+    for key, value in raw.masks.items():
+        mask = np.asarray(value)
+        if mask.dtype != np.bool_ or mask.shape != y.shape:
+            fail(key, f"a Boolean mask of {len(y)} entries", f"type {mask.dtype}, shape {mask.shape}")
+        if bool((mask & used).any()):
+            fail(key, "splits that share no node", f"{int((mask & used).sum())} nodes of another split")
+        if bool((y[mask] < 0).any()):
+            fail(key, "labelled nodes only", f"{int((y[mask] < 0).sum())} without a label")
+        used |= mask
+        data[key] = torch.from_numpy(mask.copy())
+    data.num_classes, data.name = int(y.max()) + 1, name
+    return data
+
+
+def _labels(value: Any) -> np.ndarray[Any, Any]:
+    y = np.asarray(value)
+    if y.ndim != 1 or not len(y):
+        fail("y", "one label a node, of at least one node", f"shape {y.shape}")
+    if y.dtype.kind not in "iu" and not (y.dtype.kind == "f" and bool((np.isfinite(y) & (y == np.round(y))).all())):
+        fail("y", "integer labels, -1 where none is known", f"other values, of type {y.dtype}")
+    y = y.astype(np.int64)
+    if y.min() < -1 or y.max() < 0:
+        fail("y", "labels of at least 0, -1 where none is known", f"values from {y.min()} to {y.max()}")
+    if y.max() >= len(y):
+        fail("y", f"fewer classes than the {len(y)} nodes", f"label {y.max()}")
+    return y
+
+
+def _features(value: Any, num_nodes: int) -> Tensor:
+    x: Any = value if issparse(value) else np.asarray(value)
+    if x.ndim != 2 or x.shape[0] != num_nodes or x.dtype.kind not in "biuf":
+        fail("x", f"numbers in {num_nodes} rows, one a node", f"shape {x.shape} of type {x.dtype}")
+    if x.shape[0] * x.shape[1] * 4 > LIMIT:
+        fail("x", f"at most {LIMIT} bytes as a dense float32 matrix", f"shape {x.shape}")
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which is refused below
+        x = x.astype(np.float32)
+    stored = x.data if issparse(x) else x
+    if not bool(np.isfinite(stored).all()):
+        fail("x", "finite numbers", f"{int((~np.isfinite(stored)).sum())} NaN or infinite entries")
+    return torch.from_numpy(x.toarray() if issparse(x) else np.ascontiguousarray(x))
+
+
+def adjacency_arcs(matrix: csr_matrix) -> np.ndarray[Any, Any]:
+    """Return the arcs [2, num_arcs] of a square CSR matrix, in stored order; a stored zero is no arc.
+
+    Raises:
+        InputError: the matrix is not square, or a weight is not finite.
+    """
+    if matrix.shape[0] != matrix.shape[1]:
+        fail("adjacency", "a square matrix", f"shape {matrix.shape}")
+    if not bool(np.isfinite(matrix.data).all()):
+        fail("adjacency", "finite weights", f"{int((~np.isfinite(matrix.data)).sum())} NaN or infinite ones")
+    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    return np.stack([row, matrix.indices.astype(np.int64)])[:, matrix.data != 0]
+
+
+def split_masks(
+    y: Tensor, *, train_per_class: int = 20, num_val: int = 500, num_test: int = 1000, seed: int = 0
+) -> dict[str, Tensor]:
+    r"""Return `train_mask`, `val_mask`, `test_mask`: k nodes a class, then `num_val` and `num_test` of the other nodes.
+
+    The protocol of the sets without a public split: k = 20 nodes of each class drawn uniformly, 500 and 1000 nodes
+    drawn uniformly from the rest. Nodes without a label (-1) are in no split.
+
+    Args:
+        y: labels [N], -1 where none is known.
+        train_per_class: nodes of each class to train on.
+        num_val: nodes to select on.
+        num_test: nodes to test on.
+        seed: of the draw; the same seed gives the same split.
+
+    Raises:
+        InputError: a class has fewer than k nodes, or too few nodes are left.
+
+    Source: Shchur et al., Pitfalls of Graph Neural Network Evaluation (2018), for 20 random nodes a class (they select
+    on 30 a class and test on all others); 500 and 1000 are the sizes of the Planetoid splits.
+
+    >>> masks = split_masks(torch.tensor([0, 0, 0, 1, 1, 1]), train_per_class=1, num_val=2, num_test=2)
+    >>> [int(mask.sum()) for mask in masks.values()]
+    [2, 2, 2]
+    """
+    per_class = integer("train_per_class", train_per_class, 1)
+    num_val, num_test = integer("num_val", num_val, 0), integer("num_test", num_test, 0)
+    labels = y.numpy()
+    rng = np.random.default_rng(integer("seed", seed, 0))
+    order = rng.permutation(len(labels))
+    order = order[labels[order] >= 0]
+    drawn = labels[order]
+    counts = np.bincount(drawn)
+    if not len(counts) or counts.min() < per_class:
+        got = f"{counts.min()} of class {counts.argmin()}" if len(counts) else "no labelled node"
+        fail("train_per_class", f"at least {per_class} nodes of every class to draw from", got)
+    by_class = np.argsort(drawn, kind="stable")
+    starts = np.cumsum(counts) - counts
+    rank = np.empty(len(drawn), dtype=np.int64)
+    rank[by_class] = np.arange(len(drawn)) - np.repeat(starts, counts)
+    train = order[rank < per_class]
+    rest = rng.permutation(order[rank >= per_class])  # again: what is left of a small class stands late in the order
+    if len(rest) < num_val + num_test:
+        fail("num_val + num_test", f"at most {len(rest)}, the nodes that are left", num_val + num_test)
+    masks = {}
+    for key, chosen in zip(SPLITS, (train, rest[:num_val], rest[num_val : num_val + num_test]), strict=True):
+        masks[key] = torch.zeros(len(labels), dtype=torch.bool)
+        masks[key][torch.from_numpy(chosen)] = True
+    return masks

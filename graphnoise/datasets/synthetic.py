@@ -1,0 +1,246 @@
+"""Graphs with known truth: stochastic block models, their degree-corrected form, and power-law graphs.
+
+All are undirected and simple, drawn without an array of nodes × nodes, and the same for the same seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch_geometric.data import Data
+
+from graphnoise._check import fail, generator, integer, rate, real, tensor
+from graphnoise.datasets.raw import both_directions, split_masks, unique
+from graphnoise.datasets.sampling import distinct, ends, keys_of, propensities, triangle
+
+Array = np.ndarray[Any, Any]
+Seed = int | np.random.Generator
+_ROUNDS = 64  # of drawing edges again in place of repeated ones
+
+
+def planted_partition(
+    block_sizes: Sequence[int],
+    p_in: float,
+    p_out: float,
+    *,
+    seed: Seed = 0,
+    num_features: int = 0,
+    separation: float = 1.0,
+    split: tuple[int, int, int] | None = None,
+) -> Data:
+    r"""Return a planted partition: P(edge u, v) = `p_in` within a block and `p_out` between blocks, independently.
+
+    Args:
+        block_sizes: nodes of each block; block b is class b, and nodes are numbered block after block.
+        p_in: probability of an edge between two nodes of one block.
+        p_out: probability of an edge between nodes of two blocks.
+        seed: an integer, or a NumPy generator.
+        num_features: width F of `x` [N, F]; 0 for no features. \(x_v = \mu_{y_v} + \varepsilon_v\) with
+            \(\mu_c \sim N(0, s^2 I)\), \(\varepsilon_v \sim N(0, I)\), s = `separation`.
+        separation: standard deviation of the class means, in units of the noise's.
+        split: training nodes a class, validation nodes and test nodes; no masks where it is not given.
+
+    Returns:
+        `Data` with `edge_index`, `y`, `num_classes`, `num_nodes`, and `x` and masks where asked for.
+
+    Raises:
+        InputError: a size, a probability or the split is impossible.
+
+    Source: Condon and Karp, Algorithms for Graph Partitioning on the Planted Partition Model (2001).
+
+    >>> data = planted_partition([50, 50], p_in=1.0, p_out=0.0)
+    >>> data.edge_index.shape[1] == 2 * 50 * 49, data.is_undirected(), data.num_classes
+    (True, True, 2)
+    """
+    count = len(_sizes(block_sizes))
+    inside, outside = rate("p_in", p_in), rate("p_out", p_out)
+    probs = np.full((count, count), outside)
+    np.fill_diagonal(probs, inside)
+    return stochastic_block_model(
+        block_sizes, probs, seed=seed, num_features=num_features, separation=separation, split=split
+    )
+
+
+def stochastic_block_model(
+    block_sizes: Sequence[int],
+    edge_probs: Any,
+    *,
+    seed: Seed = 0,
+    num_features: int = 0,
+    separation: float = 1.0,
+    split: tuple[int, int, int] | None = None,
+) -> Data:
+    """Return a stochastic block model: P(edge u, v) = `edge_probs[b(u), b(v)]`, independently for every pair.
+
+    The number of edges of each pair of blocks is binomial, and given it, they are distinct pairs drawn uniformly: the
+    exact model, in time O(arcs log arcs).
+
+    Args:
+        block_sizes: nodes of each of the C blocks; block b is class b, and nodes are numbered block after block.
+        edge_probs: symmetric [C, C] probabilities.
+        seed: an integer, or a NumPy generator.
+        num_features: as in `planted_partition`.
+        separation: as in `planted_partition`.
+        split: as in `planted_partition`.
+
+    Raises:
+        InputError: a size is not positive, or `edge_probs` is not a symmetric matrix of probabilities, one row a block.
+
+    Source: Holland, Laskey and Leinhardt, Stochastic Blockmodels: First Steps (1983).
+
+    >>> data = stochastic_block_model([3, 2], [[0, 1], [1, 0]])
+    >>> data.edge_index.tolist()
+    [[0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 4], [3, 4, 3, 4, 3, 4, 0, 1, 2, 0, 1, 2]]
+    """
+    sizes, rng = _sizes(block_sizes), generator(seed)
+    probs = _symmetric("edge_probs", edge_probs, len(sizes))
+    if bool((probs > 1).any()):
+        fail("edge_probs", "probabilities", f"{probs.max():g}")
+    first, second = np.triu_indices(len(sizes))
+    inside = first == second
+    pairs = np.where(inside, sizes[first] * (sizes[first] - 1) // 2, sizes[first] * sizes[second])
+    counts = rng.binomial(pairs, probs[first, second])
+    keys = distinct(rng, pairs, counts)
+    block = np.repeat(np.arange(len(pairs)), counts)
+    place = keys - (np.cumsum(pairs) - pairs)[block]
+    row, col = np.divmod(place, sizes[second[block]])
+    within = inside[block]
+    row[within], col[within] = triangle(place[within])
+    starts = np.cumsum(sizes) - sizes
+    row += starts[first[block]]
+    col += starts[second[block]]
+    return _planted(rng, sizes, row, col, num_features, separation, split)
+
+
+def degree_corrected(
+    block_sizes: Sequence[int],
+    edge_counts: Any,
+    *,
+    exponent: float = 2.5,
+    seed: Seed = 0,
+    num_features: int = 0,
+    separation: float = 1.0,
+    split: tuple[int, int, int] | None = None,
+) -> Data:
+    r"""Return a degree-corrected block model with power-law propensities.
+
+    Edges between u and v are Poisson with mean \(\lambda_{uv} = \theta_u \theta_v\, m_{rs}\) between blocks r and s,
+    and \(\theta_u \theta_v\, 2 m_{rr}\) within one, where \(\theta\) sums to 1 over each block; repeats count once and
+    self-loops are dropped, so that P(edge u, v) = \(1 - e^{-\lambda_{uv}}\). The realised number is therefore somewhat
+    below \(m\).
+
+    Args:
+        block_sizes: nodes of each of the C blocks; block b is class b, and nodes are numbered block after block.
+        edge_counts: symmetric [C, C]; m[r, s] is the expected number of edges between blocks r and s before repeats and
+            self-loops are dropped, m[r, r] of those within block r.
+        exponent: of the power law of \(\theta\), above 2.
+        seed: an integer, or a NumPy generator.
+        num_features: as in `planted_partition`.
+        separation: as in `planted_partition`.
+        split: as in `planted_partition`.
+
+    Raises:
+        InputError: a size, a count or the exponent is impossible.
+
+    Source: Karrer and Newman, Stochastic Blockmodels and Community Structure in Networks (2011), for the model.
+
+    >>> data = degree_corrected([500, 500], [[2000, 100], [100, 2000]], seed=1)
+    >>> same = data.y[data.edge_index[0]] == data.y[data.edge_index[1]]
+    >>> 3000 < data.edge_index.shape[1] / 2 < 4100, bool(same.float().mean() > 0.9)
+    (True, True)
+    """
+    sizes, rng = _sizes(block_sizes), generator(seed)
+    means = _symmetric("edge_counts", edge_counts, len(sizes))
+    starts = np.cumsum(sizes) - sizes
+    theta = [propensities(size, exponent, m, rng) for size, m in zip(sizes.tolist(), np.diag(means), strict=True)]
+    keys = []
+    for r, s in zip(*np.triu_indices(len(sizes)), strict=True):
+        count = int(rng.poisson(means[r, s]))
+        row, col = ends(rng, theta[r], count) + starts[r], ends(rng, theta[s], count) + starts[s]
+        rng.shuffle(col)
+        keys.append(keys_of(row, col, int(sizes.sum())))
+    row, col = np.divmod(unique(np.concatenate(keys)), sizes.sum())
+    return _planted(rng, sizes, row, col, num_features, separation, split)
+
+
+def power_law(num_nodes: int, num_arcs: int, exponent: float = 2.5, *, seed: Seed = 0) -> Data:
+    r"""Return a graph with exactly `num_arcs` arcs and power-law degrees, without labels.
+
+    Edges are drawn one after another, both ends with P(v) = \(\theta_v\); self-loops and repeats are drawn again. Where
+    edges are few against the pairs of nodes this is the model of Chung and Lu with expected degrees `num_arcs`
+    \(\theta_v\).
+
+    Args:
+        num_nodes: N.
+        num_arcs: arcs, twice the number of edges; even.
+        exponent: of the degrees' power law, above 2.
+        seed: an integer, or a NumPy generator.
+
+    Raises:
+        InputError: an argument is impossible, or so many arcs cannot be placed with such a heavy tail.
+
+    Source: Chung and Lu, Connected Components in Random Graphs with Given Expected Degree Sequences (2002).
+
+    >>> data = power_law(1000, 8000, seed=1)
+    >>> data.edge_index.shape[1], data.is_undirected(), data.has_self_loops()
+    (8000, True, False)
+    """
+    n, rng = integer("num_nodes", num_nodes, 2), generator(seed)
+    wanted = integer("num_arcs", num_arcs, 0, n * (n - 1))
+    if wanted % 2:
+        fail("num_arcs", "an even number, two arcs an edge", wanted)
+    theta, keys = propensities(n, exponent, wanted / 2, rng), np.empty(0, dtype=np.int64)
+    for _ in range(_ROUNDS):
+        if not (missing := wanted // 2 - len(keys)):
+            break
+        row, col = ends(rng, theta, missing), ends(rng, theta, missing)
+        rng.shuffle(col)
+        keys = unique(np.concatenate([keys, np.sort(keys_of(row, col, n))]))
+    if 2 * len(keys) < wanted:
+        fail("num_arcs", f"few enough arcs for {n} nodes and exponent {exponent:g}", wanted)
+    return Data(edge_index=both_directions(keys, n), num_nodes=n)
+
+
+def _sizes(block_sizes: Sequence[int]) -> Array:
+    sizes = [integer(f"block_sizes[{place}]", size, 1) for place, size in enumerate(block_sizes)]
+    if not sizes:
+        fail("block_sizes", "at least one block", "none")
+    return np.array(sizes, dtype=np.int64)
+
+
+def _symmetric(name: str, value: Any, count: int) -> Array:
+    matrix = tensor(name, value).double().numpy()
+    if matrix.shape != (count, count):
+        fail(name, f"shape {(count, count)}, one row a block", f"shape {matrix.shape}")
+    if not bool(np.isfinite(matrix).all()) or bool((matrix < 0).any()):
+        fail(name, "finite numbers of at least 0", f"values from {matrix.min()} to {matrix.max()}")
+    if not bool((matrix == matrix.T).all()):
+        fail(name, "a symmetric matrix", "an asymmetric one")
+    return matrix
+
+
+def _planted(
+    rng: np.random.Generator,
+    sizes: Array,
+    row: Array,
+    col: Array,
+    num_features: int,
+    separation: float,
+    split: tuple[int, int, int] | None,
+) -> Data:
+    n, count = int(sizes.sum()), len(sizes)
+    width, spread = integer("num_features", num_features, 0), real("separation", separation, 0.0)
+    y = np.repeat(np.arange(count), sizes)
+    data = Data(edge_index=both_directions(keys_of(row, col, n), n), y=torch.from_numpy(y), num_nodes=n)
+    data.num_classes = count
+    if width:
+        means = spread * rng.standard_normal((count, width), dtype=np.float32)
+        data.x = torch.from_numpy(means[y] + rng.standard_normal((n, width), dtype=np.float32))
+    if split is not None:
+        per_class, num_val, num_test = split
+        draw = int(rng.integers(1 << 32))
+        data.update(split_masks(data.y, train_per_class=per_class, num_val=num_val, num_test=num_test, seed=draw))
+    return data

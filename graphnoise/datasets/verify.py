@@ -1,0 +1,140 @@
+"""What the command line shows and checks: which sets are there, and whether their files hold what is published."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch_geometric.data import Data
+
+from graphnoise._check import DataError
+from graphnoise.datasets.citation import read_cora_raw, read_planetoid
+from graphnoise.datasets.files import cache_folder, sha256
+from graphnoise.datasets.manifest import Dataset, Variant, info, names
+from graphnoise.datasets.npz import read_npz_raw
+from graphnoise.datasets.raw import SPLITS, Raw, split_masks, to_data
+from graphnoise.datasets.safe import reading
+from graphnoise.datasets.sources import Progress, available, places
+
+READERS: dict[str, Callable[[Path, Variant], Raw]] = {
+    "planetoid": lambda folder, variant: read_planetoid(folder, variant.files[0].name.split(".")[1]),
+    "cora-raw": lambda folder, variant: read_cora_raw(folder),
+    "npz": lambda folder, variant: read_npz_raw(folder / variant.files[0].name),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that `verify` compared."""
+
+    what: str
+    expected: str
+    found: str
+    ok: bool
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One set, its published counts, and where its files are: in the "root" folder, the "cache", or "absent"."""
+
+    name: str
+    nodes: int
+    edges: int
+    classes: int
+    features: int
+    licence: str
+    found: str
+    folder: Path | None
+
+
+def get(name: str, root: str | os.PathLike[str] | None = None, progress: Progress | None = None) -> Path:
+    """Make the raw files of a set available, fetching them where needed, and return their folder.
+
+    Args:
+        name: a name that `names()` lists.
+        root: as for `load`.
+        progress: called with one line before each attempt to fetch.
+
+    Raises:
+        InputError: the name is unknown, or the root folder does not exist.
+        DataError: no source has the files; the message has one reason a source.
+    """
+    return available(info(name), root, progress).folder
+
+
+def catalogue(root: str | os.PathLike[str] | None = None) -> list[Entry]:
+    """Return one entry a known set, with where its raw files are; nothing is fetched and no file is opened.
+
+    Raises:
+        InputError: the root folder that was named does not exist.
+    """
+    entries = []
+    for name in names():
+        dataset = info(name)
+        place = next(iter(places(dataset, root)), None)
+        found, folder = (place.found, place.folder) if place is not None else ("absent", None)
+        counts = (dataset.nodes, dataset.edges, dataset.classes, dataset.features)
+        entries.append(Entry(name, *counts, dataset.licence, found, folder))
+    return entries
+
+
+def verify(name: str, root: str | os.PathLike[str] | None = None) -> list[Check]:
+    """Compare the raw files of a set with the manifest: the SHA-256 of each, and every count of the graph they hold.
+
+    All complete sets of files in the first folder that has one are checked: of Cora, the Planetoid files and the raw
+    ones. Nothing is fetched.
+
+    Raises:
+        InputError: the name is unknown, or the root folder does not exist.
+        DataError: neither the root folder nor the cache has the files.
+    """
+    dataset = info(name)
+    found = places(dataset, root)
+    if not found:
+        raise DataError(
+            f"{name}: neither the root folder nor {cache_folder() / name} has its files; get({name!r}) fetches them"
+        )
+    checks = []
+    for place in (place for place in found if place.folder == found[0].folder):
+        for file in (file for file in place.variant.files if file.sha256):
+            value = sha256(place.folder / file.name)
+            checks.append(Check(f"sha256 of {file.name}", file.sha256, value, value == file.sha256))
+        label = place.variant.reader
+        try:
+            raw = READERS[label](place.folder, place.variant)
+            with reading(place.folder):
+                checks += compare(dataset, place.variant, raw, to_data(raw, name))
+        except DataError as error:
+            checks.append(Check(f"reading the {label} files", "a graph", str(error), False))
+    return checks
+
+
+def compare(dataset: Dataset, variant: Variant, raw: Raw, data: Data) -> list[Check]:
+    """Return the counts of a graph, as stored and as cleaned, beside the published ones."""
+    stored = np.asarray(raw.arcs)
+    degree = np.bincount(data.edge_index[0].numpy(), minlength=data.num_nodes)
+    masks = {key: data[key] for key in SPLITS} if raw.masks else split_masks(data.y)
+    counts: list[tuple[str, Any, Any]] = [
+        ("nodes", dataset.nodes, data.num_nodes),
+        ("undirected edges", dataset.edges, data.edge_index.shape[1] // 2),
+        ("classes", dataset.classes, data.num_classes),
+        ("features", dataset.features, data.x.shape[1]),
+        ("feature entries", dataset.entries, int(data.x.count_nonzero())),
+        ("nodes per class", list(dataset.per_class), data.y.bincount().tolist()),
+        ("isolated nodes", dataset.isolated, int((degree == 0).sum())),
+        ("nodes without a row", variant.absent, raw.absent),
+        (f"{dataset.split} split", list(dataset.sizes), [int(masks[key].sum()) for key in SPLITS]),
+    ]
+    if variant.arcs is not None:
+        counts.append(("stored arcs", variant.arcs, stored.shape[1]))
+    if variant.loops is not None:
+        counts.append(("stored self-loops", variant.loops, int((stored[0] == stored[1]).sum())))
+    if dataset.train_edges is not None:
+        inside = int(masks["train_mask"][data.edge_index].all(0).sum()) // 2
+        counts.append(("edges between training nodes", dataset.train_edges, inside))
+    prefix = f"{variant.reader}: " if len(dataset.variants) > 1 else ""
+    return [Check(prefix + what, str(expected), str(found), expected == found) for what, expected, found in counts]

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from graphnoise.bench.statistics import compare, estimate, holm
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+@settings(max_examples=25, deadline=None)
+def test_holm_equals_statsmodels(p):
+    np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], atol=1e-15)
+
+
+def test_interval_is_the_t_interval_over_draws():
+    values = {0: [0.5, 0.7], 1: [0.8, 0.8], 2: [0.4, 0.6]}
+    means = [0.6, 0.8, 0.5]
+    e = estimate(values)
+    low, high = stats.t.interval(0.95, 2, np.mean(means), stats.sem(means))
+    assert e.mean == pytest.approx(np.mean(means))
+    assert e.half_width == pytest.approx((high - low) / 2)
+    assert (e.draws, e.inits) == (3, 2)
+
+
+def test_one_draw_has_no_interval_and_one_initialisation_no_variance_split():
+    assert estimate({4: [0.5, 0.6]}).half_width is None
+    assert estimate({4: [0.5, 0.6]}).draw_share is None
+    assert estimate({0: [0.5], 1: [0.6]}).half_width is not None
+    assert estimate({0: [0.5], 1: [0.6]}).draw_share is None
+    assert estimate({0: [0.5, 0.5], 1: [0.5, 0.5]}).draw_share is None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.8, 1.0])
+def test_variance_parts_are_recovered(share):
+    rng = np.random.default_rng(5)
+    draws = np.sqrt(share) * rng.normal(size=(3000, 1)) + np.sqrt(1 - share) * rng.normal(size=(3000, 4))
+    assert estimate(dict(enumerate(draws.tolist()))).draw_share == pytest.approx(share, abs=0.03)
+
+
+def test_variance_parts_with_unequal_groups():
+    rng = np.random.default_rng(6)
+    values = {d: (rng.normal() + rng.normal(size=2 + d % 4)).tolist() for d in range(4000)}
+    assert estimate(values).draw_share == pytest.approx(0.5, abs=0.03)
+
+
+def test_paired_tests_equal_scipy_on_the_draws_in_common():
+    rng = np.random.default_rng(1)
+    a, b, c = ({d: [float(v)] for d, v in enumerate(rng.normal(m, 1, 12))} for m in (0, 1, 1.2))
+    del b[3]
+    found = {(x.first, x.second): x for x in compare({"a": a, "b": b, "c": c})}
+    raw = []
+    for (first, second), (one, two) in {("a", "b"): (a, b), ("a", "c"): (a, c), ("b", "c"): (b, c)}.items():
+        common = sorted(set(one) & set(two))
+        result = stats.ttest_rel([one[d][0] for d in common], [two[d][0] for d in common])
+        raw.append(result.pvalue)
+        interval = result.confidence_interval()
+        x = found[first, second]
+        assert x.pairs == len(common)
+        assert x.difference - x.half_width == pytest.approx(interval.low)
+        assert x.difference + x.half_width == pytest.approx(interval.high)
+    np.testing.assert_allclose([x.p for x in found.values()], holm(raw))
+
+
+def test_degenerate_pairs():
+    same, shifted = {0: [0.5], 1: [0.7]}, {0: [0.25], 1: [0.45]}
+    assert compare({"a": same, "b": same})[0].p == 1.0
+    assert compare({"a": same, "b": shifted})[0].p == 0.0
+    assert compare({"a": {0: [0.5]}, "b": {0: [0.2]}})[0].p is None
+    assert compare({"a": {0: [0.5]}, "b": {1: [0.2]}}) == []

@@ -1,0 +1,166 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from graphnoise import cli, datasets
+from graphnoise.experiment import Store
+
+COMMAND = [sys.executable, "-m", "graphnoise.cli"]
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "planted.npz"
+    data = datasets.planted_partition([30, 30], 0.25, 0.02, num_features=12, split=(8, 20, 20), seed=1)
+    return str(datasets.save_npz(data, path))
+
+
+def call(capfd, *words):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(words)
+    out, err = capfd.readouterr()
+    return stop.value.code, out, err
+
+
+def nodes(planted, folder, *more):
+    return ["bench", "nodes", "--dataset", planted, "--noise", "pair", "--out", str(folder), "--jobs", "1", *more]
+
+
+def test_bench_then_report(planted, tmp_path, capfd):
+    words = nodes(planted, tmp_path / "runs", "--method", "lp,gcn", "--rate", "0,0.3", "--draws", "2")
+    code, out, err = call(capfd, *words, "--set", "gcn.epochs=3")
+    assert (code, "8 of 8 cells" in out, "8 run" in out) == (0, True, True), err
+    assert "to read them: graphnoise report" in out
+    code, out, _ = call(capfd, *words, "--set", "gcn.epochs=3")
+    assert (code, "8 recorded before" in out) == (0, True)
+    code, out, err = call(capfd, "report", str(tmp_path / "runs"), "--plot", "--csv", str(tmp_path / "cells.csv"))
+    assert (code, err) == (0, "")
+    assert "Test accuracy in %, pair noise" in out
+    assert (tmp_path / "runs" / "accuracy.png").exists()
+    assert (tmp_path / "runs" / "accuracy-training.png").exists()
+    assert len((tmp_path / "cells.csv").read_text().splitlines()) == 9
+    code, out, _ = call(capfd, "report", str(tmp_path / "runs"), "--csv")
+    assert (code, len(out.splitlines())) == (0, 9)
+
+
+def test_tables_fit_eighty_columns_or_are_not_cut(planted, tmp_path, capfd):
+    call(capfd, *nodes(planted, tmp_path, "--method", "lp,sgc", "--draws", "3"))
+    _, out, _ = call(capfd, "report", str(tmp_path))
+    assert "…" not in out
+    header = next(line for line in out.splitlines() if line.startswith("rate"))
+    assert header.split() == ["rate", "0", "0.1", "0.2", "0.3", "0.4", "0.5"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["bench", "nodes", "--method", "gncn"], 1, "method: expected one of .*did you mean 'gcn'"),
+        (["bench", "nodes", "--noise", "piar"], 1, "did you mean 'pair'"),
+        (["bench", "nodes", "--rate", "0,1.5"], 1, r"rate: expected a rate in \[0, 1\], got 1.5"),
+        (["bench", "nodes", "--rate", "0;1"], 1, "--rate: expected numbers separated by commas"),
+        (["bench", "nodes", "--rate", "nan"], 1, "rate: expected a rate"),
+        (["bench", "nodes", "--method", "lp,,gcn"], 1, "--method: expected names separated by commas"),
+        (["bench", "nodes", "--dataset", "croa"], 1, "did you mean 'cora'"),
+        (["bench", "nodes", "--dataset", "nowhere.npz"], 1, "nowhere.npz"),
+        (["bench", "nodes", "--draws", "0"], 1, "draws: expected an integer of at least 1, got 0"),
+        (["bench", "nodes", "--draws", "many"], 2, "--draws"),
+        (["bench", "nodes", "--jobs", "0"], 1, "jobs: expected an integer of at least 1"),
+        (["bench", "nodes", "--select", "best"], 1, "select: expected one of clean, noisy"),
+        (["bench", "nodes", "--set", "gcn=3"], 1, "--set: expected METHOD.PARAMETER=VALUE"),
+        (["bench", "nodes", "--set", "gcn.hidden=many"], 1, "gcn.hidden: expected an integer"),
+        (["bench", "nodse"], 2, "nodse"),
+        (["bench", "nodes", "--root", "/no/such/folder"], 1, "root: expected an existing folder"),
+        (["report", "no-such-folder"], 1, "folder: expected a folder of results"),
+        (["data", "verify", "croa"], 1, "did you mean 'cora'"),
+        (["data", "get", "croa"], 1, "did you mean 'cora'"),
+        (["dta"], 2, "dta"),
+    ],
+)
+def test_every_error_is_one_line_and_no_traceback(words, code, message, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    found, out, err = call(capfd, *words)
+    assert found == code
+    assert out == ""
+    assert re.fullmatch(r"graphnoise: error: .+\n", err), err
+    assert re.search(message, err), err
+
+
+def test_folder_of_results_that_is_a_file(planted, tmp_path, capfd):
+    (tmp_path / "runs").touch()
+    code, _, err = call(capfd, *nodes(planted, tmp_path / "runs"))
+    assert (code, err.count("\n")) == (1, 1)
+    assert "cannot make the folder" in err
+
+
+def test_unexpected_errors_are_one_line_too(monkeypatch, capfd):
+    def broken(*_, **__):
+        raise ZeroDivisionError("division\nby zero")
+
+    monkeypatch.setattr(cli, "app", broken)
+    code, _, err = call(capfd, "report")
+    assert (code, err.count("\n")) == (70, 1)
+    assert "unexpected ZeroDivisionError: division by zero (GRAPHNOISE_TRACEBACK=1" in err
+
+
+def test_version_needs_no_torch():
+    code = "import sys, graphnoise.cli; graphnoise.cli.app(['--version'], standalone_mode=False); print('torch' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert shown[1:] == ["False"]
+
+
+def results(folder):
+    return {
+        r["key"]: {k: v for k, v in r["result"].items() if k != "run"} for r in Store(folder).records()
+    }
+
+
+def slow_words(planted, folder):
+    more = ("--method", "gcn,mlp", "--rate", "0,0.2,0.4", "--draws", "4", "--set", "gcn.epochs=60", "--set", "mlp.epochs=60")
+    return [*COMMAND, *nodes(planted, folder, *more)]
+
+
+def test_ctrl_c_keeps_what_is_recorded_and_prints_the_command_that_resumes(planted, tmp_path):
+    words = slow_words(planted, tmp_path / "a")
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    while len(list((tmp_path / "a").glob("*.json")) if (tmp_path / "a").exists() else []) < 3:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "to go on:" in err
+    assert f"--out {tmp_path / 'a'}" in err
+    before = results(tmp_path / "a")
+    assert 3 <= len(before) < 24
+    subprocess.run(words, check=True, capture_output=True)
+    subprocess.run(slow_words(planted, tmp_path / "b"), check=True, capture_output=True)
+    assert results(tmp_path / "a") == results(tmp_path / "b")
+    assert before.items() <= results(tmp_path / "a").items()
+    assert not list((tmp_path / "a").glob("*.claim"))
+
+
+def test_two_commands_share_a_grid_and_a_killed_one_loses_nothing(planted, tmp_path):
+    words = slow_words(planted, tmp_path / "a")
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    victim = subprocess.Popen(words, **quiet)
+    while len(list((tmp_path / "a").glob("*.json")) if (tmp_path / "a").exists() else []) < 2:
+        assert victim.poll() is None
+        time.sleep(0.005)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.communicate()
+    two = [subprocess.Popen(words, **quiet) for _ in range(2)]
+    outs = [process.communicate(timeout=120)[0] for process in two]
+    assert [process.returncode for process in two] == [0, 0]
+    ran = [int(re.search(r"\((\d+) run", out)[1]) for out in outs]
+    kept = [int(re.search(r"(\d+) recorded before", out)[1]) for out in outs]
+    elsewhere = [int(m[1]) if (m := re.search(r"(\d+) by other", out)) else 0 for out in outs]
+    assert [sum(counts) for counts in zip(ran, kept, elsewhere, strict=True)] == [24, 24], outs
+    assert sum(ran) <= 24 - 2  # nothing that the victim recorded, and nothing twice
+    subprocess.run(slow_words(planted, tmp_path / "b"), check=True, capture_output=True)
+    assert results(tmp_path / "a") == results(tmp_path / "b")

@@ -1,0 +1,106 @@
+import networkx
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from oracles import assert_close, dense, graphs, normalised
+from torch_geometric.data import Data
+from torch_geometric.nn.conv.gcn_conv import gcn_norm
+
+from graphnoise import Graph, InputError
+
+GRAPHS = graphs()
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_normalisations_equal_the_dense_formulas(name, weighted, draw):
+    edge_index, n = GRAPHS[name]
+    weight = torch.rand(edge_index.shape[1], generator=draw, dtype=torch.float64) if weighted else None
+    graph, A = Graph.from_edge_index(edge_index, n, weight), dense(edge_index, n, weight)
+    assert_close(graph.to_dense(torch.float64), A)
+    for kind in ("sym", "row", "col"):
+        S = normalised(A, kind)
+        given = graph.normalise(kind)
+        assert_close(given.to_dense(torch.float64), S)
+        assert_close(given.transposed.to_dense(torch.float64), S.t())
+        assert_close(given.to_csr(torch.float64).to_dense(), S)
+        np.testing.assert_allclose(given.to_scipy().toarray(), S, atol=1e-12)
+
+
+def test_sym_equals_torch_geometric(draw):
+    edge_index, n = GRAPHS["directed with repeats and self-loops"]
+    weight = torch.rand(edge_index.shape[1], generator=draw, dtype=torch.float64)
+    arcs, values = gcn_norm(edge_index, weight, n, add_self_loops=False)
+    assert_close(Graph.from_edge_index(edge_index, n, weight).normalise().to_dense(torch.float64), dense(arcs, n, values))
+
+
+def test_arcs_keep_their_order_within_a_row():
+    edge_index = torch.tensor([[3, 1, 2, 0], [0, 0, 1, 0]])
+    graph = Graph.from_edge_index(edge_index, 4)
+    assert graph.edge_index.tolist() == [[3, 1, 0, 2], [0, 0, 0, 1]]
+
+
+def test_from_other_packages():
+    expected = torch.tensor([[0.0, 2.0, 0.0], [2.0, 0.0, 0.0], [0.0, 3.0, 0.0]])
+    matrix = scipy.sparse.coo_array(expected.numpy())
+    assert torch.equal(Graph.from_scipy(matrix).to_dense(), expected)
+    arcs = torch.tensor([[1, 0, 1], [0, 1, 2]])
+    data = Data(edge_index=arcs, edge_weight=torch.tensor([2.0, 2.0, 3.0]), num_nodes=3)
+    assert torch.equal(Graph.from_data(data).to_dense(), expected)
+    karate = networkx.karate_club_graph()
+    A = networkx.to_numpy_array(karate)
+    np.testing.assert_array_equal(Graph.from_networkx(karate, "weight").to_dense(), A)
+    assert Graph.from_networkx(karate).weight is None
+    multi = networkx.MultiDiGraph([("a", "b"), ("a", "b"), ("c", "c")])
+    np.testing.assert_array_equal(Graph.from_networkx(multi).to_dense(), networkx.to_numpy_array(multi).T)
+
+
+def test_self_loops_are_added_before_normalising():
+    edge_index, n = GRAPHS["undirected"]
+    graph = Graph.from_edge_index(edge_index, n)
+    assert torch.equal(graph.with_self_loops().to_dense(), graph.to_dense() + torch.eye(n))
+    assert torch.equal(graph.with_self_loops(0.5).to_dense(), graph.to_dense() + 0.5 * torch.eye(n))
+    with pytest.raises(InputError, match="not yet normalised"):
+        graph.normalise().with_self_loops()
+
+
+def test_normalising_twice_is_refused_unless_the_same():
+    graph = Graph.from_edge_index(*GRAPHS["undirected"]).normalise("row")
+    assert graph.normalise("row") is graph
+    with pytest.raises(InputError, match="kind: expected a graph not yet normalised"):
+        graph.normalise("sym")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"edge_index": torch.tensor([[0], [3]]), "num_nodes": 3}, "edge_index: expected node positions from 0 to 2"),
+        ({"edge_index": torch.tensor([[-1], [0]]), "num_nodes": 3}, "edge_index: expected node positions"),
+        ({"edge_index": torch.tensor([0, 1]), "num_nodes": 3}, r"edge_index: expected shape \[2, num_arcs\]"),
+        ({"edge_index": torch.tensor([[0.0], [1.0]]), "num_nodes": 3}, "edge_index: expected integer"),
+        ({"edge_index": torch.empty(2, 0), "num_nodes": 0}, "num_nodes: expected a graph with at least one node"),
+        ({"edge_index": torch.empty(2, 0, dtype=torch.long)}, "an empty graph"),
+        ({"edge_index": [["a"], ["b"]], "num_nodes": 3}, "edge_index: expected numbers"),
+        (
+            {"edge_index": torch.tensor([[0], [1]]), "edge_weight": torch.tensor([torch.nan])},
+            "edge_weight: expected finite numbers",
+        ),
+        ({"edge_index": torch.tensor([[0], [1]]), "edge_weight": torch.tensor([-1.0])}, "edge_weight: expected weights"),
+        ({"edge_index": torch.tensor([[0], [1]]), "edge_weight": torch.ones(2)}, "edge_weight: expected 1 weights"),
+    ],
+)
+def test_bad_input_is_named(arguments, message):
+    with pytest.raises(InputError, match=message):
+        Graph.from_edge_index(**arguments)
+
+
+def test_bad_input_of_other_doors():
+    with pytest.raises(InputError, match="matrix: expected a square SciPy sparse matrix"):
+        Graph.from_scipy(np.eye(3))
+    with pytest.raises(InputError, match="data: expected a Data with edge_index"):
+        Graph.from_data(Data(num_nodes=3))
+    with pytest.raises(InputError, match="weight: expected an edge attribute 'w'"):
+        Graph.from_networkx(networkx.path_graph(3), "w")
+    with pytest.raises(InputError, match="did you mean 'sym'"):
+        Graph.from_edge_index(torch.tensor([[0], [1]])).normalise("symm")

@@ -1,0 +1,159 @@
+import pytest
+import torch
+import torch_geometric.nn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import assert_close, dense, graphs, normalised
+
+from graphnoise import Graph, InputError, LabelPropagation, propagate
+
+GRAPHS = graphs()
+
+
+def problem(name, draw, columns=3):
+    edge_index, n = GRAPHS[name]
+    return Graph.from_edge_index(edge_index, n), dense(edge_index, n), torch.rand(n, columns, generator=draw).double()
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("kind", ["sym", "row", "col"])
+def test_lazy_is_a_matrix_power(name, kind, draw):
+    graph, A, y = problem(name, draw)
+    S, a = normalised(A, kind), 0.4
+    expected = torch.linalg.matrix_power((1 - a) * torch.eye(len(A), dtype=torch.float64) + a * S, 5) @ y
+    result = propagate(graph, y, alpha=a, num_steps=5, mode="lazy", normalisation=kind)
+    assert_close(result.y, expected)
+    assert result.steps == 5
+    assert result.backend == "reference"
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("kind", ["sym", "row", "col"])
+def test_restart_tends_to_its_closed_form(name, kind, draw):
+    graph, A, y = problem(name, draw)
+    S, a = normalised(A, kind), 0.9
+    limit = (1 - a) * torch.linalg.solve(torch.eye(len(A), dtype=torch.float64) - a * S, y)
+    result = propagate(graph.normalise(kind), y, alpha=a, num_steps=2000, tol=1e-13)
+    assert result.converged
+    assert result.residual <= 1e-13
+    assert result.steps < 2000
+    assert_close(result.y, limit, 1e-11)
+
+
+def test_steps_and_convergence_are_told(draw):
+    graph, _, y = problem("undirected", draw)
+    few = propagate(graph, y, alpha=0.9, num_steps=3, tol=1e-9)
+    assert (few.steps, few.converged) == (3, False)
+    assert few.residual > 1e-9
+    none = propagate(graph, y, alpha=0.9, num_steps=0)
+    assert torch.equal(none.y, y)
+    assert (none.steps, none.converged) == (0, False)
+    before = propagate(graph, y, alpha=0.9, num_steps=2).y
+    assert few.residual == pytest.approx(float((few.y - before).abs().max()), abs=0)
+
+
+def test_weight_zero_is_the_start_and_masked_rows_start_from_zero(draw):
+    graph, _, y = problem("undirected", draw)
+    assert torch.equal(propagate(graph, y, alpha=0.0, num_steps=4).y, y)
+    mask = torch.zeros(len(y), dtype=torch.bool)
+    mask[[1, 5]] = True
+    by_mask = propagate(graph, y, alpha=0.7, num_steps=4, mask=mask).y
+    assert torch.equal(by_mask, propagate(graph, y, alpha=0.7, num_steps=4, mask=torch.tensor([5, 1])).y)
+    assert torch.equal(by_mask, propagate(graph, y * mask.unsqueeze(1), alpha=0.7, num_steps=4).y)
+    assert not torch.equal(by_mask, propagate(graph, y, alpha=0.7, num_steps=4).y)
+
+
+def test_columns_are_independent_and_vectors_stay_vectors(draw):
+    graph, _, y = problem("hub", draw)
+    together = propagate(graph, y, alpha=0.7, num_steps=4).y
+    alone = propagate(graph, y[:, 1], alpha=0.7, num_steps=4).y
+    assert alone.shape == (len(y),)
+    assert_close(alone, together[:, 1])
+
+
+def test_column_sums_are_conserved_by_the_walk(draw):
+    edge_index, n = GRAPHS["undirected"]
+    y = torch.rand(n, 3, generator=draw).double()
+    result = propagate(Graph.from_edge_index(edge_index, n), y, alpha=0.4, num_steps=7, mode="lazy", normalisation="col")
+    assert_close(result.y.sum(0), y.sum(0))
+
+
+def test_isolated_nodes_keep_their_own_share(draw):
+    graph, _, y = problem("no arcs", draw)
+    assert_close(propagate(graph, y, alpha=0.4, num_steps=3, mode="lazy").y, 0.6**3 * y)
+
+
+@given(alpha=st.floats(0, 1), steps=st.integers(0, 8), seed=st.integers(0, 99), low=st.floats(-1, 0.4))
+@settings(deadline=None, max_examples=40)
+def test_clamped_values_stay_in_range(alpha, steps, seed, low):
+    edge_index, n = GRAPHS["directed with repeats and self-loops"]
+    y = torch.randn(n, 2, generator=torch.Generator().manual_seed(seed))
+    result = propagate(Graph.from_edge_index(edge_index, n), y, alpha=alpha, num_steps=steps, clamp=(low, 0.5))
+    if steps:
+        assert float(result.y.min()) >= low - 1e-7
+        assert float(result.y.max()) <= 0.5 + 1e-7
+
+
+@pytest.mark.parametrize("mode", ["restart", "lazy"])
+@pytest.mark.parametrize("kind", ["sym", "row", "col"])
+def test_gradient(mode, kind, draw):
+    graph, _, y = problem("directed with repeats and self-loops", draw, columns=2)
+    graph = graph.normalise(kind)
+
+    def forward(values):
+        return propagate(graph, values, alpha=0.7, num_steps=3, mode=mode).y
+
+    assert torch.autograd.gradcheck(forward, (y.requires_grad_(),))
+
+
+@pytest.mark.parametrize("labels", ["classes", "soft"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("step", [None, lambda y: y.clamp(0.0, 0.3)])
+def test_label_propagation_equals_torch_geometric(labels, masked, weighted, step, draw):
+    edge_index, n = GRAPHS["undirected"]
+    y = torch.randint(0, 4, (n,), generator=draw)
+    y = y if labels == "classes" else torch.rand(n, 4, generator=draw)
+    mask = torch.rand(n, generator=draw) < 0.5 if masked else None
+    weight = torch.rand(edge_index.shape[1], generator=draw) if weighted else None
+    theirs = torch_geometric.nn.LabelPropagation(num_layers=20, alpha=0.9)(y, edge_index, mask, weight, step)
+    ours = LabelPropagation(num_layers=20, alpha=0.9)(y, edge_index, mask, weight, step)
+    assert_close(ours, theirs, 1e-6)
+    if not weighted:
+        graph = Graph.from_edge_index(edge_index, n)
+        assert torch.equal(LabelPropagation(20, 0.9)(y, graph, mask, post_step=step), ours)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"alpha": 1.5}, r"alpha: expected a rate in \[0, 1\], got 1.5"),
+        ({"alpha": float("nan")}, "alpha"),
+        ({"num_steps": -1}, "num_steps: expected an integer of at least 0"),
+        ({"mode": "restrat"}, "did you mean 'restart'"),
+        ({"normalisation": "columns"}, "normalisation: expected one of"),
+        ({"y": torch.ones(4, 2)}, r"y: expected shape \[23\] or \[23, num_classes\]"),
+        ({"y": torch.full((23, 2), torch.inf)}, "y: expected finite numbers"),
+        ({"y": torch.zeros(23, dtype=torch.long)}, "y: expected floating-point values"),
+        ({"mask": torch.ones(4, dtype=torch.bool)}, "mask: expected a mask of 23 entries"),
+        ({"mask": torch.tensor([23])}, "mask: expected positions from 0 to 22"),
+        ({"clamp": (1.0, 0.0)}, "clamp: expected low at most high"),
+        ({"clamp": 1.0}, r"clamp: expected a pair \(low, high\)"),
+        ({"tol": -1e-3}, "tol"),
+        ({"backend": "referense"}, "did you mean 'reference'"),
+    ],
+)
+def test_bad_input_is_named(change, message):
+    graph = Graph.from_edge_index(*GRAPHS["undirected"])
+    arguments = {"y": torch.ones(23, 2), "alpha": 0.5, "num_steps": 2} | change
+    with pytest.raises(InputError, match=message):
+        propagate(graph, **arguments)
+
+
+def test_a_graph_is_not_normalised_twice(draw):
+    graph, _, y = problem("undirected", draw)
+    given = propagate(graph.normalise("row"), y, alpha=0.5, num_steps=2)
+    assert torch.equal(given.y, propagate(graph, y, alpha=0.5, num_steps=2, normalisation="row").y)
+    for other in ("sym", "none"):
+        with pytest.raises(InputError, match="normalis"):
+            propagate(graph.normalise("row"), y, alpha=0.5, num_steps=2, normalisation=other)
