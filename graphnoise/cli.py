@@ -195,7 +195,9 @@ class _Bar:
         )
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bar = Progress(*columns, TimeRemainingColumn(compact=True), console=err, transient=True, disable=not err.is_terminal)
+        self._bar = Progress(
+            *columns, TimeRemainingColumn(compact=True), console=err, transient=True, disable=not err.is_terminal
+        )
         self._task = self._bar.add_task("preparing", total=None)
         self._said = 0
 
@@ -270,7 +272,9 @@ def data_get(names: Annotated[list[str], typer.Argument(help="Names (see `data l
 def data_verify(
     names: Annotated[list[str] | None, typer.Argument(help="Names; by default all whose files are there.")] = None,
     root: Root = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print every check, not only those that fail.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print every check, not only those that fail.")
+    ] = False,
 ) -> None:
     """Compare files and graphs with the published checksums and counts."""
     from . import datasets

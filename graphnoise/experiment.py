@@ -180,7 +180,7 @@ def _follow(leash: Connection) -> None:
 
 
 @contextlib.contextmanager
-def _workers(jobs: int, initializer: Callable[[], object] | None) -> Iterator[Executor]:
+def _workers(store: Store, jobs: int, initializer: Callable[[], object] | None) -> Iterator[Executor]:
     """Open the default executor; if an error ends the block, workers end at once."""
     if jobs == 1:
         yield _Here()
@@ -193,9 +193,11 @@ def _workers(jobs: int, initializer: Callable[[], object] | None) -> Iterator[Ex
             yield pool
         except BaseException:
             our_end.close()
-            raise
-        finally:
             pool.shutdown(cancel_futures=True)
+            with contextlib.suppress(DataError):
+                store.sweep()  # workers that end at once leave their claims
+            raise
+        pool.shutdown()
 
 
 def _outcomes(
@@ -294,29 +296,24 @@ def run_grid(
     missing = {key: config for key, config in grid.items() if store.read(key) is None}
     counts = {"done": 0, "skipped": len(grid) - len(missing), "elsewhere": 0, "failed": 0}
     failures: dict[str, Failure] = {}
-    try:
-        with contextlib.nullcontext(executor) if executor else _workers(jobs, initializer) as pool:
-            # Two cells a worker keep it busy; a longer queue gains nothing, as a cell is claimed when it begins.
-            window = 1 if isinstance(pool, _Here) else 2 * max(jobs, getattr(pool, "_max_workers", 1))
-            with contextlib.closing(_outcomes(missing, run, store, pool, window, lease)) as outcomes:
-                try:
-                    for key, (outcome, error) in outcomes:
-                        counts[outcome] += 1
-                        if outcome == "failed":
-                            failures[key] = Failure(key, grid[key], error)
-                        if on_done is not None:
-                            seconds = time.monotonic() - began
-                            on_done(Progress(len(grid), **counts, seconds=seconds, config=grid[key], error=error))
-                except BrokenExecutor as error:
-                    recorded = sum(store.read(key) is not None for key in grid)
-                    raise DataError(
-                        f"{store.folder}: a worker process ended early (killed, out of memory, unable to start); "
-                        f"{recorded} of {len(grid)} cells are recorded: run the same command again to go on"
-                    ) from error
-    except BaseException:
-        with contextlib.suppress(DataError):
-            store.sweep()  # workers that end at once leave their claims
-        raise
+    with contextlib.nullcontext(executor) if executor else _workers(store, jobs, initializer) as pool:
+        # Two cells a worker keep it busy; a longer queue gains nothing, as a cell is claimed when it begins.
+        window = 1 if isinstance(pool, _Here) else 2 * max(jobs, getattr(pool, "_max_workers", 1))
+        with contextlib.closing(_outcomes(missing, run, store, pool, window, lease)) as outcomes:
+            try:
+                for key, (outcome, error) in outcomes:
+                    counts[outcome] += 1
+                    if outcome == "failed":
+                        failures[key] = Failure(key, grid[key], error)
+                    if on_done is not None:
+                        seconds = time.monotonic() - began
+                        on_done(Progress(len(grid), **counts, seconds=seconds, config=grid[key], error=error))
+            except BrokenExecutor as error:
+                recorded = sum(store.read(key) is not None for key in grid)
+                raise DataError(
+                    f"{store.folder}: a worker process ended early (killed, out of memory, unable to start); "
+                    f"{recorded} of {len(grid)} cells are recorded: run the same command again to go on"
+                ) from error
     return Summary(
         total=len(grid),
         done=counts["done"],

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -60,10 +61,6 @@ def _json(value: object, name: str, fold: bool = False) -> str:
         fail(name, "a value of modest depth", "one that is nested too deeply or contains itself")
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
 def cell_key(config: Mapping[str, Any], name: str = "config") -> str:
     """Name a cell: the blake2b hash, in 32 hexadecimal digits, of the canonical JSON of its configuration.
 
@@ -83,7 +80,7 @@ def cell_key(config: Mapping[str, Any], name: str = "config") -> str:
     Traceback (most recent call last):
     graphnoise.errors.InputError: config['rate']['class']: expected a finite number or None, got nan
     """
-    return _digest(_json(config, name, fold=True).encode())
+    return hashlib.blake2b(_json(config, name, fold=True).encode(), digest_size=16).hexdigest()
 
 
 def _encode(key: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> bytes:
@@ -94,7 +91,8 @@ def _encode(key: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> b
 
 
 def _head(body: bytes) -> bytes:
-    return f'{{"checksum":"{_digest(body)}",\n'.encode()
+    checksum = hashlib.blake2b(body, digest_size=16).hexdigest()
+    return f'{{"checksum":"{checksum}",\n'.encode()
 
 
 def _decode(key: str, data: bytes) -> dict[str, Any] | None:
@@ -168,13 +166,13 @@ class Claim:
     """The right to run one cell; as a context, renewed every quarter of its lease and given back at the end.
 
     Why no two processes hold a cell: its claims are numbered files KEY.0.claim, KEY.1.claim, …, made with
-    os.link (or O_EXCL), so each number has one maker. The highest number is the current claim, held until it lapses: it
-    was not renewed for its lease, or was given back (its times set to zero), or its process is surely dead.
-    Who saw claim n lapsed may make claim n + 1, which one can do. Nobody removes or renames a claim
-    before the cell has its record, so no number is used twice: a slow process that acts on what it saw long
-    ago finds its number taken, whatever happened since (renaming a stale claim away could catch a fresh one).
-    Once the record exists, claims are removed, highest first; who makes one after that looks for the record
-    again before it runs anything, finds it, and backs off.
+    os.link (or O_EXCL), so each number has one maker. The highest number is the current claim, held until it
+    lapses: it was not renewed for its lease, or was given back (its times set to zero), or its process is
+    surely dead. Who saw claim n lapsed may make claim n + 1, which one can do. Nobody removes or renames a
+    claim before the cell has its record, so no number is used twice: a slow process that acts on what it saw
+    long ago finds its number taken, whatever happened since (renaming a stale claim away could catch a fresh
+    one). Once the record exists, claims are removed, highest first; who makes one after that looks for the
+    record before it runs anything, finds it, and backs off.
 
     An owner that was stopped for longer than its lease loses its claim; should it awake, it records the same
     result as its successor, atomically. Ages are differences of times that the file system itself stamped, so
@@ -331,8 +329,6 @@ class Store:
             lease: seconds, at least 0.1, after which others may take over a claim that is not renewed.
         """
         lease = real("lease", lease, 0.1)
-        if self.read(key) is not None:
-            return None
         with self._door("claim a cell"):
             number = self._free_number(key, lease)
             claim = None if number is None else Claim(self, key, number, lease)
@@ -367,9 +363,7 @@ class Store:
             return self._free_number(key, lease) is None
 
     def _free_number(self, key: str, lease: float) -> int | None:
-        number = 0
-        while self.claim_path(key, number).exists():
-            number += 1
+        number = next(number for number in itertools.count() if not self.claim_path(key, number).exists())
         return number if number == 0 or self._lapsed(self.claim_path(key, number - 1), lease) else None
 
     def _lapsed(self, path: Path, lease: float) -> bool:

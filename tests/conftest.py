@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-
 torch.set_num_threads(1)  # the problems here are tiny, and spinning threads starve their neighbours
 
 

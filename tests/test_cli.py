@@ -108,19 +108,28 @@ def test_unexpected_errors_are_one_line_too(monkeypatch, capfd):
 
 
 def test_version_needs_no_torch():
-    code = "import sys, graphnoise.cli; graphnoise.cli.app(['--version'], standalone_mode=False); print('torch' in sys.modules)"
+    code = "import sys, graphnoise.cli as c; c.app(['--version'], standalone_mode=False); print('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert shown[1:] == ["False"]
 
 
 def results(folder):
-    return {
-        r["key"]: {k: v for k, v in r["result"].items() if k != "run"} for r in Store(folder).records()
-    }
+    return {r["key"]: {k: v for k, v in r["result"].items() if k != "run"} for r in Store(folder).records()}
 
 
 def slow_words(planted, folder):
-    more = ("--method", "gcn,mlp", "--rate", "0,0.2,0.4", "--draws", "4", "--set", "gcn.epochs=60", "--set", "mlp.epochs=60")
+    more = (
+        "--method",
+        "gcn,mlp",
+        "--rate",
+        "0,0.2,0.4",
+        "--draws",
+        "4",
+        "--set",
+        "gcn.epochs=60",
+        "--set",
+        "mlp.epochs=60",
+    )
     return [*COMMAND, *nodes(planted, folder, *more)]
 
 
@@ -131,7 +140,7 @@ def test_ctrl_c_keeps_what_is_recorded_and_prints_the_command_that_resumes(plant
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "to go on:" in err

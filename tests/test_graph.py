@@ -32,7 +32,9 @@ def test_sym_equals_torch_geometric(draw):
     edge_index, n = GRAPHS["directed with repeats and self-loops"]
     weight = torch.rand(edge_index.shape[1], generator=draw, dtype=torch.float64)
     arcs, values = gcn_norm(edge_index, weight, n, add_self_loops=False)
-    assert_close(Graph.from_edge_index(edge_index, n, weight).normalise().to_dense(torch.float64), dense(arcs, n, values))
+    assert_close(
+        Graph.from_edge_index(edge_index, n, weight).normalise().to_dense(torch.float64), dense(arcs, n, values)
+    )
 
 
 def test_arcs_keep_their_order_within_a_row():
@@ -86,7 +88,10 @@ def test_normalising_twice_is_refused_unless_the_same():
             {"edge_index": torch.tensor([[0], [1]]), "edge_weight": torch.tensor([torch.nan])},
             "edge_weight: expected finite numbers",
         ),
-        ({"edge_index": torch.tensor([[0], [1]]), "edge_weight": torch.tensor([-1.0])}, "edge_weight: expected weights"),
+        (
+            {"edge_index": torch.tensor([[0], [1]]), "edge_weight": torch.tensor([-1.0])},
+            "edge_weight: expected weights",
+        ),
         ({"edge_index": torch.tensor([[0], [1]]), "edge_weight": torch.ones(2)}, "edge_weight: expected 1 weights"),
     ],
 )

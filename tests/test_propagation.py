@@ -74,7 +74,9 @@ def test_columns_are_independent_and_vectors_stay_vectors(draw):
 def test_column_sums_are_conserved_by_the_walk(draw):
     edge_index, n = GRAPHS["undirected"]
     y = torch.rand(n, 3, generator=draw).double()
-    result = propagate(Graph.from_edge_index(edge_index, n), y, alpha=0.4, num_steps=7, mode="lazy", normalisation="col")
+    result = propagate(
+        Graph.from_edge_index(edge_index, n), y, alpha=0.4, num_steps=7, mode="lazy", normalisation="col"
+    )
     assert_close(result.y.sum(0), y.sum(0))
 
 

@@ -39,6 +39,7 @@ def load_ogb(folder: str | os.PathLike[str], scheme: str | None = None) -> Data:
     base = Path(folder)
     if not base.is_dir():
         raise DataError(f"{base}: no such folder")
+    split = base / "split" / _scheme(base, scheme)
     num_nodes = int(_table(base, "num-node-list", np.int64).sum())
     num_arcs = int(_table(base, "num-edge-list", np.int64).sum())
     labels = _table(base, "node-label", np.float64)
@@ -51,7 +52,7 @@ def load_ogb(folder: str | os.PathLike[str], scheme: str | None = None) -> Data:
     x = _table(base, "node-feat", np.float32)
     _length(base, "node-feat", len(x), num_nodes)
     with reading(base):
-        data = to_data(Raw(arcs, x, y, _split(base, scheme, num_nodes)), base.name)
+        data = to_data(Raw(arcs, x, y, _masks(split, num_nodes)), base.name)
     if (base / "raw" / "node_year.csv.gz").is_file() or (base / "node_year.csv.gz").is_file():
         years = _table(base, "node_year", np.int64)[:, 0]
         _length(base, "node_year", len(years), num_nodes)
@@ -59,19 +60,22 @@ def load_ogb(folder: str | os.PathLike[str], scheme: str | None = None) -> Data:
     return data
 
 
-def _split(base: Path, scheme: str | None, num_nodes: int) -> dict[str, Any]:
+def _scheme(base: Path, scheme: str | None) -> str:
     schemes = sorted(path.name for path in (base / "split").glob("*") if path.is_dir())
     if not schemes:
         raise DataError(f"{base}/split: no folder of a split")
     if scheme is None and len(schemes) > 1:
         fail("scheme", f"one of {', '.join(schemes)}", "none")
-    chosen = schemes[0] if scheme is None else choice("scheme", scheme, schemes)
+    return schemes[0] if scheme is None else choice("scheme", scheme, schemes)
+
+
+def _masks(split: Path, num_nodes: int) -> dict[str, Any]:
     masks = {}
     for key, part in zip(SPLITS, _PARTS, strict=True):
-        nodes = _table(base / "split" / chosen, part, np.int64)[:, 0]
+        nodes = _table(split, part, np.int64)[:, 0]
         if nodes.min() < 0 or nodes.max() >= num_nodes:
             where = f"values from {nodes.min()} to {nodes.max()}"
-            fail(f"split/{chosen}/{part}.csv.gz", f"node positions from 0 to {num_nodes - 1}", where)
+            fail(f"split/{split.name}/{part}.csv.gz", f"node positions from 0 to {num_nodes - 1}", where)
         masks[key] = np.zeros(num_nodes, dtype=bool)
         masks[key][nodes] = True
     return masks

@@ -48,7 +48,7 @@ def reading(path: Path | str) -> Iterator[None]:
         *(EOFError, IndexError, KeyError, MemoryError, NotImplementedError, OverflowError, TypeError, ValueError),
         *(struct.error, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError),
     ) as error:
-        raise DataError(f"{path}: {error or type(error).__name__}") from error
+        raise DataError(f"{path}: {str(error) or type(error).__name__}") from error
 
 
 class _Inert:
@@ -181,7 +181,7 @@ def loads(blob: bytes, what: Path | str) -> Any:
     {0: [1, 2], 1: [0]}
     >>> loads(pickle.dumps(print), "graph")
     Traceback (most recent call last):
-    graphnoise._check.DataError: graph: refused: the pickle names builtins.print
+    graphnoise.errors.DataError: graph: refused: the pickle names builtins.print
     """
     with reading(what):
         _scan(blob)

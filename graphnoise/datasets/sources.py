@@ -141,7 +141,7 @@ def download(url: str, size: int) -> bytes:
     except urllib.error.URLError as error:  # also what the server answers: 404, 503
         raise SourceError(f"{error.reason}") from error
     except (OSError, HTTPException) as error:
-        raise SourceError(f"{error or type(error).__name__}") from error
+        raise SourceError(f"{str(error) or type(error).__name__}") from error
     if len(blob) != size:
         raise SourceError(
             f"{url.rpartition('/')[2]}: expected {size} bytes, got {len(blob)}{' or more' * (len(blob) > size)}"

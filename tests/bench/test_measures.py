@@ -9,7 +9,7 @@ from graphnoise.bench.problem import Problem
 
 @pytest.fixture
 def problem():
-    """Training nodes 0 (right), 1 (wrong), 2 (right); test nodes 4 hears 0, 5 hears 1 and 0, 6 hears nobody, 7 hears 3."""
+    """Training nodes 0 to 2, validation node 3; of the test nodes 4 hears 0, 5 hears 1 and 0, 6 nobody, 7 hears 3."""
     arcs = torch.tensor([[0, 0, 1, 3], [4, 5, 5, 7]])
     mask = torch.arange(8)
     return Problem(

@@ -95,7 +95,7 @@ def test_unknown_names_suggest_the_nearest():
     assert set(NAMES) <= set(registry())
     with pytest.raises(InputError, match="did you mean 'gcn'"):
         create("gcnn")
-    with pytest.raises(InputError, match="hyper-parameter of gcn: .*did you mean 'hidden'"):
+    with pytest.raises(InputError, match=r"hyper-parameter of gcn: .*did you mean 'hidden'"):
         create("gcn", {"hiden": 3})
     with pytest.raises(InputError, match=r"gat.dropout: expected a number in \[0, 0.99\], got 1.5"):
         create("gat", {"dropout": 1.5})

@@ -97,7 +97,9 @@ def test_every_kind_of_noise_runs_and_touches_named_splits_only(kind, planted):
 
 
 def test_grid_with_confidence_and_spreading_noise(planted, tmp_path):
-    grid = small(planted, noise=["confidence", "spreading"], overrides={"spreading": {"probability": 0.9}}, methods=["lp"])
+    grid = small(
+        planted, noise=["confidence", "spreading"], overrides={"spreading": {"probability": 0.9}}, methods=["lp"]
+    )
     assert run(grid, Store(tmp_path)).done == 6
 
 

@@ -57,7 +57,10 @@ def test_selections_are_separate_sections(planted, tmp_path):
     other = Store(tmp_path)
     for select in ("noisy", "clean"):
         run(Grid([planted], ["lp"], ["pair"], [0.2], draws=1, select=select), other)
-    assert [s.title.split(", ")[1] for s in sections(other)[0]] == ["clean validation labels", "noisy validation labels"]
+    assert [s.title.split(", ")[1] for s in sections(other)[0]] == [
+        "clean validation labels",
+        "noisy validation labels",
+    ]
 
 
 def test_cells_of_another_protocol_are_told_and_left_out(planted, tmp_path, monkeypatch):
@@ -88,7 +91,7 @@ def test_plots_are_written_whole(store, tmp_path):
     assert [f.name for f in files] == ["plot.png", "plot-training.png"]
     assert all(f.read_bytes().startswith(b"\x89PNG") and f.stat().st_size > 10_000 for f in files)
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["plot-training.png", "plot.png"]
-    with pytest.raises(InputError, match="plot: expected one of .*png"):
+    with pytest.raises(InputError, match=r"plot: expected one of .*png"):
         plots.draw(found, tmp_path / "plot.pgn")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):

@@ -124,7 +124,7 @@ def test_plain_data_come_back(protocol):
 )
 def test_matrices_with_parts_that_do_not_fit_are_refused(part, place, value):
     matrix = csr_matrix(random_array((7, 5), density=0.6, rng=np.random.default_rng(0)))
-    assume((part, value) != ("indptr", 7))
+    assume(value != 7 or part in ("indices", "data"))  # elsewhere 7 may be right
     state = matrix.__dict__
     if part == "_shape":
         state[part] = (7, 2) if place % 2 else (value, 5)

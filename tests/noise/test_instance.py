@@ -108,6 +108,21 @@ def test_borders_flip_first_and_to_the_class_beyond():
     assert (noise.structure_dependent(messy, y, 4 / 30, exact=True, base=1e-9).y == result.y).all()
 
 
+def test_the_weight_is_a_share_of_simple_neighbours(plausible):
+    n = 2000  # centres of two sorts, each with four leaves of its own
+    centres, leaves = np.arange(2 * n), 2 * n + np.arange(8 * n).reshape(2 * n, 4)
+    y = np.zeros(10 * n, dtype=int)
+    y[leaves[:n, 0]] = 1  # the first sort has one leaf of another class, and only that one is joined to it
+    y[leaves[n:, :2]] = 1  # the second has two of four
+    joined = [np.stack([centres[:n], leaves[:n, 0]]), np.stack([np.repeat(centres[n:], 4), leaves[n:].ravel()])]
+    same = np.stack([centres[n:], leaves[n:, 3]])
+    loops = np.stack([centres[:n], centres[:n]])
+    arcs = np.concatenate([*joined, same, same, loops], axis=1)  # repeats and loops do not count
+    flipped = noise.structure_dependent(arcs, y, 0.3, mask=centres, seed=0, base=1e-9).flipped
+    plausible(flipped[:n].sum(), n, 0.4)
+    plausible(flipped[n : 2 * n].sum(), n, 0.2)
+
+
 def test_structure_targets_are_in_proportion(plausible):
     star = np.array([[0, 0, 0, 0, 0], [1, 2, 3, 4, 5]])
     y = np.array([0, 1, 1, 1, 2, 0])

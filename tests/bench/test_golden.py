@@ -1,0 +1,72 @@
+"""Figures that the published noise draws give on real Cora: the whole chain at once, from the files to the accuracy."""
+
+import pytest
+import torch
+import torch_geometric.nn
+
+from graphnoise.bench.methods import create
+from graphnoise.bench.nodes import Grid, corrupt, load, run
+from graphnoise.bench.problem import Task
+from graphnoise.experiment import Store
+
+RATES = (0.1, 0.2, 0.3, 0.4, 0.5)
+SGC = {"symmetric": (78.3, 78.6, 76.6, 65.6, 64.8), "asymmetric": (80.2, 77.9, 70.4, 47.4, 20.8)}
+LP = {"symmetric": (69.1, 68.1, 66.0, 61.3, 55.8), "asymmetric": (65.3, 61.6, 55.3, 46.6, 34.2)}
+REALISED = {"symmetric": (5.7, 15.0, 20.0, 30.0, 40.7), "asymmetric": (5.7, 15.7, 25.0, 40.0, 54.3)}
+
+
+@pytest.fixture(scope="module")
+def cora():
+    return load("cora", None, 0)
+
+
+def accuracies(problem, method, kind):
+    """Return test accuracy and realised rate in %, for each rate, on the draws of ERASE's code with seed 123."""
+    found = []
+    for rate in RATES:
+        noise = {"kind": kind, "rate": rate, "exact": False, "legacy": True, "options": {}}
+        given, realised = corrupt(problem, noise, "clean", 123)
+        scores = create(method)[0].fit_predict(Task(problem, given, 0))
+        right = (scores.argmax(1) == problem.truth)[problem.test_mask]
+        found.append((100 * float(right.double().mean()), 100 * realised["train"]))
+    return found
+
+
+@pytest.mark.parametrize("kind", SGC)
+def test_sgc_on_the_published_draws(kind, cora):
+    for (accuracy, realised), golden, rate in zip(
+        accuracies(cora, "sgc", kind), SGC[kind], REALISED[kind], strict=True
+    ):
+        assert accuracy == pytest.approx(golden, abs=0.5)
+        assert realised == pytest.approx(rate, abs=0.05)
+
+
+@pytest.mark.parametrize("kind", LP)
+def test_label_propagation_on_the_published_draws(kind, cora):
+    for (accuracy, _), golden in zip(accuracies(cora, "lp", kind), LP[kind], strict=True):
+        assert accuracy == pytest.approx(golden, abs=0.2)
+
+
+def test_sgc_without_noise(cora):
+    given = torch.where(cora.train_mask, cora.truth, torch.tensor(-1))
+    scores = create("sgc")[0].fit_predict(Task(cora, given, 0))
+    assert float((scores.argmax(1) == cora.truth)[cora.test_mask].double().mean()) == pytest.approx(0.803, abs=0.005)
+
+
+def test_lp_equals_torch_geometric_on_cora(cora):
+    """No value leaves [0, 1] with these weights, so that their clamp changes nothing."""
+    given = torch.where(cora.train_mask, cora.truth, torch.tensor(-1))
+    ours = create("lp")[0].fit_predict(Task(cora, given, 0))
+    model = torch_geometric.nn.LabelPropagation(50, 0.9)
+    theirs = model(cora.truth, cora.graph.edge_index, cora.train_mask)
+    assert float((ours - theirs).abs().max()) < 1e-6
+
+
+def test_the_command_reproduces_the_figures(tmp_path):
+    grid = Grid(methods=["lp"], noise=["asymmetric"], rates=[0.5], draws=1, first_draw=123, select="clean", legacy=True)
+    store = Store(tmp_path)
+    run(grid, store)
+    (record,) = store.records()
+    assert 100 * record["result"]["test_accuracy"] == pytest.approx(34.2, abs=0.2)
+    assert 100 * record["result"]["realised_rate"]["train"] == pytest.approx(54.3, abs=0.05)
+    assert record["config"]["select"] == "clean"
