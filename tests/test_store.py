@@ -439,11 +439,15 @@ def test_a_dead_owner_of_this_machine_loses_its_claim_at_once(store):
     claim = store.claim(KEY)
     disown(claim, pid=gone)
     assert not store.held(KEY), "a zombie is dead"
+    store.sweep()
+    assert claim.path.stat().st_mtime == 0, "for other machines, which cannot know that it is dead"
+    os.utime(claim.path)
     os.waitpid(gone, 0)
     assert not store.held(KEY)
     disown(claim, pid=gone, machine="another boot pid:[1]")
     assert store.held(KEY), "that number on another machine says nothing"
     disown(claim, pid=os.getpid(), machine=module._machine())
+    store.sweep()
     assert store.held(KEY)
     disown(claim, started="1")
     assert not store.held(KEY), "the number is in use anew"

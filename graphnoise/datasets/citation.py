@@ -34,6 +34,7 @@ def read_planetoid(folder: Path, prefix: str) -> Raw:
     Training nodes are the first rows (as many as `y` has), validation nodes the next 500, test nodes those of
     `test.index`. A position between the test indices that has no row (15 in CiteSeer) gets zero features and class 0,
     is in no split, and is counted in `absent`: this is what PyG's `Planetoid` does, and gives the published N = 3327.
+    These nodes do have edges; their class is unknown, and 0 stands in for it.
 
     Raises:
         DataError: a file is absent or damaged, is not plain data, or the files do not fit together.

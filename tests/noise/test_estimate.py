@@ -112,6 +112,12 @@ def test_hard_posteriors_are_plain_counts():
         assert estimate.prior.tolist() == pytest.approx([3 / 6, 2 / 6, 1 / 6])
 
 
+def test_a_percentile_is_the_last_node_below_it():
+    p = np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8], [0.1, 0.9]])
+    # at 75 % of four nodes: the third smallest, at rank 2.25
+    assert noise.anchor_points(p, 75.0).transition.matrix.tolist() == [[0.5, 0.5], [0.2, 0.8]]
+
+
 def test_the_golden_confident_joint():
     p = np.array([0.9, 0.8, 0.3, 0.2, 0.1, 0.6])
     y = np.array([0, 0, 0, 1, 1, 1])

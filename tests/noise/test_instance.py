@@ -117,7 +117,7 @@ def test_the_weight_is_a_share_of_simple_neighbours(plausible):
     joined = [np.stack([centres[:n], leaves[:n, 0]]), np.stack([np.repeat(centres[n:], 4), leaves[n:].ravel()])]
     same = np.stack([centres[n:], leaves[n:, 3]])
     loops = np.stack([centres[:n], centres[:n]])
-    arcs = np.concatenate([*joined, same, same, loops], axis=1)  # repeats and loops do not count
+    arcs = np.concatenate([*joined, *[same] * 6, loops], axis=1)  # repeats and loops do not count
     flipped = noise.structure_dependent(arcs, y, 0.3, mask=centres, seed=0, base=1e-9).flipped
     plausible(flipped[:n].sum(), n, 0.4)
     plausible(flipped[n : 2 * n].sum(), n, 0.2)

@@ -1,0 +1,27 @@
+"""The README keeps its word: its example runs, its links lead somewhere, its commands exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+README = (TOP / "README.md").read_text()
+
+
+def test_the_example_runs(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(example, "README.md", "exec"), {})
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.match(r"\{'train': 0\.\d+, 'val': 0\.\d+\}", first)
+    assert second.startswith("True ")
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_links_lead_to_files(target):
+    assert (TOP / target).exists()
+
+
+@pytest.mark.parametrize("target", re.findall(r"^make (\w+)", README, re.MULTILINE))
+def test_commands_are_targets_of_the_makefile(target):
+    assert re.search(rf"^{target}:", (TOP / "Makefile").read_text(), re.MULTILINE)
