@@ -243,18 +243,20 @@ def _close(summary: Summary, folder: Path) -> None:
 
 
 @data.command("list")
-def data_list(root: Root = None) -> None:
+def data_list(
+    root: Root = None, licences: Annotated[bool, typer.Option("--licences", help="Show licences and terms.")] = False
+) -> None:
     """List the known data sets, their published counts and where their files are."""
     from rich.table import Table
 
     from . import datasets
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("name", "nodes", "edges", "classes", "features", "files", "licence"):
+    for column in ("name", "nodes", "edges", "classes", "features", "files", *["licence"] * licences):
         table.add_column(column, justify="right" if column in ("nodes", "edges", "classes", "features") else "left")
     for e in datasets.catalogue(root):
         counts = (f"{e.nodes:,}", f"{e.edges:,}", f"{e.classes}", f"{e.features:,}")
-        table.add_row(e.name, *counts, e.found, e.licence)
+        table.add_row(e.name, *counts, e.found, *[e.licence] * licences)
     out.print(table)
 
 

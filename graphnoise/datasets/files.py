@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
-from graphnoise._check import DataError, fail
+from graphnoise import _files as files
+from graphnoise._check import fail
 from graphnoise.datasets.safe import reading
 
 
@@ -44,34 +43,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[BinaryIO]:
-    """Write a whole file or none: a temporary file in the same folder, flush, sync, rename.
-
-    A process that is killed leaves at most a hidden `.tmp` file, which nothing reads; of two processes that write at
-    once, the last one's file stays, whole.
-
-    Raises:
-        DataError: the folder cannot be made or written.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with writing(Path(folder) / "a" / "b.bin") as file:
-    ...         _ = file.write(b"whole")
-    ...     (Path(folder) / "a" / "b.bin").read_bytes()
-    b'whole'
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        hint = "; GRAPHNOISE_CACHE names another cache folder" if path.is_relative_to(cache_folder()) else ""
-        raise DataError(f"{path}: cannot be written ({error.strerror or error}){hint}") from error
-    finally:
-        if temporary.exists():  # something failed half way
-            temporary.unlink()
+def writing(path: Path) -> AbstractContextManager[BinaryIO]:
+    """Write a whole file or none, as `graphnoise._files` does; an error in the cache says how to name another."""
+    inside = path.is_relative_to(cache_folder())
+    return files.writing(path, hint="; GRAPHNOISE_CACHE names another cache folder" if inside else "")
