@@ -54,7 +54,7 @@ struct Inputs {
 // Compile-time sizes (0: read them) let the compiler unroll the loops over heads and over a head's features. Loops that
 // hold one kind of work each, over pointers that do not alias, are what it vectorises.
 template <int Heads, int Width>
-GRAPHNOISE_CLONES void forward_rows(const Arcs &a, const Inputs &in, float *__restrict out, float *__restrict weight) {
+void forward_rows(const Arcs &a, const Inputs &in, float *__restrict out, float *__restrict weight) {
     const Index H = Heads ? Heads : a.heads, F = Width ? Width : a.width;
     Row<Heads> top(H), sum(H);
     Row<Heads * Width> total(H * F);
@@ -100,8 +100,8 @@ struct Gradients {
 
 // With w the attention and u_ij = kept_ij <grad_i, h_j> its gradient, the logits get w_ij (u_ij - sum_k w_ik u_ik).
 template <int Heads, int Width>
-GRAPHNOISE_CLONES void backward_rows(const Arcs &a, const Inputs &in, const float *__restrict weight,
-                                     const float *__restrict grad, const Gradients &to) {
+void backward_rows(const Arcs &a, const Inputs &in, const float *__restrict weight, const float *__restrict grad,
+                   const Gradients &to) {
     const Index H = Heads ? Heads : a.heads, F = Width ? Width : a.width;
     Row<Heads> mean(H);
     std::vector<float> u;

@@ -1,4 +1,4 @@
-// What the native kernels share: array types, and clones for newer processors.
+// What the native kernels share.
 
 #pragma once
 
@@ -22,13 +22,6 @@ using Floats2In = Array<const float, 2>;
 using Floats2Out = Array<float, 2>;
 using Floats3In = Array<const float, 3>;
 using Floats3Out = Array<float, 3>;
-
-// One binary for all x86-64 processors: glibc picks the clone at load time. Elsewhere there is one version.
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define GRAPHNOISE_CLONES __attribute__((target_clones("default", "arch=x86-64-v3")))
-#else
-#define GRAPHNOISE_CLONES
-#endif
 
 void add_attention(nb::module_ &m);
 void add_csr(nb::module_ &m);
