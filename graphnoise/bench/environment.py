@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 PACKAGES = ("graphnoise", "torch", "torch-geometric", "numpy", "scipy", "scikit-learn")
 
@@ -66,10 +66,16 @@ def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(1):
+        with _pools().limit(limits=1):
             yield
     finally:
         torch.set_num_threads(before)
+
+
+@functools.cache
+def _pools() -> ThreadpoolController:
+    """Return the thread pools of the libraries loaded so far; finding them takes milliseconds."""
+    return ThreadpoolController()
 
 
 class Meter:

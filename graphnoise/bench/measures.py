@@ -64,20 +64,18 @@ class Curves:
     """Loss and training accuracies by epoch; `record` is what a task reports to."""
 
     def __init__(self, problem: Problem, given: Tensor) -> None:
-        self._nodes = problem.train
-        self._truth, self._given = problem.truth[self._nodes], given[self._nodes]
+        self._truth, self._given = problem.truth[problem.train], given[problem.train]
         self._wrong = self._given != self._truth
         self._rows: dict[str, list[float | None]] = {"loss": [], "right": [], "wrong": [], "misled": []}
 
     def record(self, loss: float, predicted: Tensor) -> None:
-        """Add an epoch: its loss and the predicted classes of all nodes."""
-        p = predicted[self._nodes]
-        hit = p == self._truth
+        """Add an epoch: its loss and the predicted classes of the training nodes."""
+        hit = predicted == self._truth
         values = (
             loss,
             share(hit[~self._wrong]),
             share(hit[self._wrong]),
-            share((p == self._given)[self._wrong]),
+            share((predicted == self._given)[self._wrong]),
         )
         for row, value in zip(self._rows.values(), values, strict=True):
             row.append(None if value is None else round(value, 4))

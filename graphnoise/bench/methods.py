@@ -11,6 +11,7 @@ distribution adds methods through the entry-point group `graphnoise.node_methods
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from abc import ABC, abstractmethod
@@ -41,6 +42,7 @@ class Method(Protocol):
         """Train on the task's given labels and return the scores of all nodes, shape [num_nodes, num_classes]."""
 
 
+@functools.cache
 def registry() -> dict[str, EntryPoint]:
     """Return the installed methods by name."""
     return {point.name: point for point in entry_points(group=GROUP)}
@@ -156,25 +158,27 @@ class _Network(ABC):
         problem, train, val = task.problem, task.y[task.problem.train], task.y[task.problem.val]
         layers = self.build(problem, generator)
         optimiser = torch.optim.Adam(layers.parameters(), self.lr, weight_decay=self.weight_decay, fused=True)
-        best, waited = (-1.0, math.inf), 0
-        chosen = torch.empty(0)
+        best, waited, kept = (-1.0, math.inf), 0, layers.state_dict()
         for _ in range(self.epochs):
-            loss = F.cross_entropy(self.logits(layers, problem.inputs(self.depth, training=True), generator), train)
+            loss = F.cross_entropy(self.logits(layers, problem.inputs(self.depth, "train"), generator), train)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             with torch.no_grad():
-                scores = self.logits(layers, problem.inputs(self.depth, training=False), None)
-            predicted = scores.argmax(1)
-            task.report(loss.item(), predicted)
-            accuracy = (predicted[problem.val] == val).float().mean().item()
-            now = (accuracy, F.cross_entropy(scores[problem.val], val).item())
+                scores = self.logits(layers, problem.inputs(self.depth, "watched"), None)
+            predicted, watched = scores.argmax(1), scores[train.numel() :]
+            task.report(loss.item(), predicted[: train.numel()])
+            accuracy = (predicted[train.numel() :] == val).float().mean().item()
+            now = (accuracy, F.cross_entropy(watched, val).item())
             waited += 1
             if now[0] > best[0] or (now[0] == best[0] and now[1] < best[1]):
-                best, waited, chosen = now, 0, scores
+                best, waited = now, 0
+                kept = {name: value.clone() for name, value in layers.state_dict().items()}
             if waited >= self.patience:
                 break
-        return chosen.softmax(1)
+        layers.load_state_dict(kept)
+        with torch.no_grad():
+            return self.logits(layers, problem.inputs(self.depth, "all"), None).softmax(1)
 
 
 class MLP(_Network):
@@ -198,7 +202,7 @@ class MLP(_Network):
         lr: float = 0.01,
         weight_decay: float = 5e-4,
         epochs: int = 200,
-        patience: int = 30,
+        patience: int = 40,
     ) -> None:
         super().__init__(hidden, dropout, lr, weight_decay, epochs, patience)
 
@@ -268,7 +272,7 @@ class GAT(_Network):
         lr: float = 0.01,
         weight_decay: float = 5e-4,
         epochs: int = 200,
-        patience: int = 30,
+        patience: int = 40,
     ) -> None:
         super().__init__(hidden, dropout, lr, weight_decay, epochs, patience)
         self.heads = _check.integer("gat.heads", heads, 1)

@@ -98,23 +98,26 @@ class Problem:
     def _smoothed(self) -> dict[int, Tensor]:
         return {}
 
-    def inputs(self, depth: int, *, training: bool) -> Inputs:
-        """Return what a network with `depth` graph layers reads for the outputs of the training nodes, or of all nodes.
+    def inputs(self, depth: int, outputs: str) -> Inputs:
+        """Return what a network with `depth` graph layers reads to compute some outputs, exactly and no more.
 
-        A loss on the training nodes depends on their receptive field only, so training on it is exact.
+        Args:
+            depth: Number of graph layers.
+            outputs: "train" (what a loss depends on), "watched" (training nodes, then validation nodes) or "all".
         """
-        key = (depth, training)
+        key = (depth, outputs)
         if key not in self._inputs:
-            if training:
-                nodes, blocks = receptive_field(self.looped, self.train, depth)
-                x = self.features
-                self._inputs[key] = Inputs(x.rows(nodes) if isinstance(x, SparseFeatures) else x[nodes], blocks)
+            x = self.features
+            if outputs == "all":
+                self._inputs[key] = Inputs(x, [Block.whole(self.looped)] * depth)
             else:
-                self._inputs[key] = Inputs(self.features, [Block.whole(self.looped)] * depth)
+                chosen = self.train if outputs == "train" else torch.cat([self.train, self.val])
+                nodes, blocks = receptive_field(self.looped, chosen, depth)
+                self._inputs[key] = Inputs(x.rows(nodes) if isinstance(x, SparseFeatures) else x[nodes], blocks)
         return self._inputs[key]
 
     @cached_property
-    def _inputs(self) -> dict[tuple[int, bool], Inputs]:
+    def _inputs(self) -> dict[tuple[int, str], Inputs]:
         return {}
 
     @cached_property
@@ -144,7 +147,8 @@ class Task:
         problem: The data set.
         y: Given labels, int64, shape [num_nodes]; -1 outside the training and validation nodes.
         seed: Seed of initial weights and dropout.
-        report: Called with (loss, predicted classes of all nodes) after each epoch, for the curves.
+        report: Called after each epoch with the loss and the predicted classes of the training nodes, in order of
+            position, for the curves.
     """
 
     problem: Problem

@@ -56,6 +56,7 @@ struct Inputs {
 template <int Heads, int Width>
 void forward_rows(const Arcs &a, const Inputs &in, float *__restrict out, float *__restrict weight) {
     const Index H = Heads ? Heads : a.heads, F = Width ? Width : a.width;
+    const float half_up = 0.5f * (1 + in.slope), half_down = 0.5f * (1 - in.slope);
     Row<Heads> top(H), sum(H);
     Row<Heads * Width> total(H * F);
     for (Index i = 0; i < a.targets; ++i) {
@@ -67,8 +68,8 @@ void forward_rows(const Arcs &a, const Inputs &in, float *__restrict out, float 
             float *__restrict w = weight + e * H;
             for (Index k = 0; k < H; ++k) {
                 const float logit = s[k] + t[k];
-                w[k] = logit > 0 ? logit : in.slope * logit;
-                top.data[k] = top.data[k] > w[k] ? top.data[k] : w[k];
+                w[k] = half_up * logit + half_down * std::abs(logit);  // leaky ReLU; its sign would be mispredicted
+                if (w[k] > top.data[k]) top.data[k] = w[k];
             }
         }
         for (Index e = begin; e < end; ++e) {
@@ -103,6 +104,7 @@ template <int Heads, int Width>
 void backward_rows(const Arcs &a, const Inputs &in, const float *__restrict weight, const float *__restrict grad,
                    const Gradients &to) {
     const Index H = Heads ? Heads : a.heads, F = Width ? Width : a.width;
+    const float slope = in.slope;
     Row<Heads> mean(H);
     std::vector<float> u;
     for (Index i = 0; i < a.targets; ++i) {
@@ -128,7 +130,7 @@ void backward_rows(const Arcs &a, const Inputs &in, const float *__restrict weig
             float *__restrict to_source = to.source + a.col[e] * H, *__restrict to_target = to.target + i * H;
             for (Index k = 0; k < H; ++k) {
                 const float score = w[k] * (ue[k] - mean.data[k]);
-                const float value = s[k] + t[k] > 0 ? score : in.slope * score;
+                const float value = score * (slope + (1.0f - slope) * static_cast<float>(s[k] + t[k] > 0));
                 to_target[k] += value;
                 to_source[k] += value;
             }
@@ -148,6 +150,7 @@ void attend(IndexIn rowptr, IndexIn col, Floats3In h, Floats2In source, Floats2I
     const Inputs in{h.data(), source.data(), target.data(), kept ? kept->data() : nullptr, slope};
     const auto run = a.heads == 8 && a.width == 8    ? forward_rows<8, 8>
                      : a.heads == 8 && a.width == 32 ? forward_rows<8, 32>
+                     : a.heads == 1                  ? forward_rows<1, 0>
                                                      : forward_rows<0, 0>;
     run(a, in, out.data(), weight.data());
 }
@@ -160,6 +163,7 @@ void attend_backward(IndexIn rowptr, IndexIn col, Floats3In h, Floats2In source,
     const Inputs in{h.data(), source.data(), target.data(), kept ? kept->data() : nullptr, slope};
     const auto run = a.heads == 8 && a.width == 8    ? backward_rows<8, 8>
                      : a.heads == 8 && a.width == 32 ? backward_rows<8, 32>
+                     : a.heads == 1                  ? backward_rows<1, 0>
                                                      : backward_rows<0, 0>;
     run(a, in, weight.data(), grad.data(), {grad_h.data(), grad_source.data(), grad_target.data()});
 }

@@ -50,8 +50,8 @@ def test_a_share_of_nobody_is_none(problem):
 
 def test_curves_follow_right_and_wrong_labels(problem):
     curves = Curves(problem, torch.tensor([0, 2, 2, 0, -1, -1, -1, -1]))
-    curves.record(1.5, torch.tensor([0, 1, 0, 0, 0, 0, 0, 0]))
-    curves.record(0.5, torch.tensor([0, 2, 2, 0, 0, 0, 0, 0]))
+    curves.record(1.5, torch.tensor([0, 1, 0]))
+    curves.record(0.5, torch.tensor([0, 2, 2]))
     assert curves.result() == {"loss": [1.5, 0.5], "right": [0.5, 1.0], "wrong": [1.0, 0.0], "misled": [0.0, 1.0]}
 
 

@@ -78,7 +78,7 @@ def test_networks_report_each_epoch_and_stop_by_patience(name, problem):
         task(problem, report=lambda loss, predicted: seen.append((loss, predicted.shape)))
     )
     assert 10 < len(seen) <= 60
-    assert all(shape == (problem.num_nodes,) for _, shape in seen)
+    assert all(shape == problem.train.shape for _, shape in seen)
     assert seen[-1][0] < seen[0][0]
 
 
