@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import _check
-from .kernels.csr import compress
+from .kernels.csr import compress, matrix
 
 if TYPE_CHECKING:
     import networkx
@@ -253,13 +252,8 @@ class Graph:
     def to_csr(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return S as a torch sparse CSR tensor, built once for each dtype."""
         if dtype not in self._matrices:
-            with warnings.catch_warnings():  # torch warns once a process that CSR is in beta
-                warnings.filterwarnings("ignore", "Sparse CSR tensor support", UserWarning)
-                size = (self.num_nodes, self.num_nodes)
-                matrix = torch.sparse_csr_tensor(
-                    self.rowptr, self.col, self.values(dtype), size, check_invariants=False
-                )
-            self._matrices[dtype] = matrix
+            shape = (self.num_nodes, self.num_nodes)
+            self._matrices[dtype] = matrix(self.rowptr, self.col, self.values(dtype), shape)
         return self._matrices[dtype]
 
     def to_scipy(self) -> Any:

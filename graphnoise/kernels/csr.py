@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
+
 import torch
 from torch import Tensor
 
@@ -39,3 +42,18 @@ def compress(row: Tensor, num_rows: int, *, backend: str | None = None) -> tuple
     order = torch.empty(row.numel(), dtype=torch.int64)
     _native.compress(row.contiguous().numpy(), rowptr.numpy(), order.numpy())
     return rowptr, order
+
+
+def matrix(rowptr: Tensor, col: Tensor, value: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Return a torch CSR tensor over arrays that are known to be valid."""
+    _hear_the_beta_warning()
+    return torch.sparse_csr_tensor(rowptr, col, value, shape, check_invariants=False)
+
+
+@functools.cache
+def _hear_the_beta_warning() -> None:
+    """Torch says once a process that CSR is in beta; users of this package need not hear it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support", UserWarning)
+        empty = torch.tensor([], dtype=torch.int64)
+        torch.sparse_csr_tensor(torch.tensor([0, 0]), empty, torch.tensor([]), (1, 1), check_invariants=False)

@@ -23,7 +23,7 @@ def dropout(x: Tensor | SparseFeatures, p: float, generator: torch.Generator | N
 
 def keep(x: Tensor, p: float, generator: torch.Generator) -> Tensor:
     """Return the factors of dropout: 0 with probability p, else 1 / (1 - p), in the shape of x."""
-    return (torch.rand(x.shape, generator=generator, device=x.device) >= p).to(x.dtype).div_(1 - p)
+    return torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device).ge_(p).div_(1 - p)
 
 
 class Linear(torch.nn.Module):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .. import _check
-from ..kernels.csr import compress
+from ..kernels.csr import compress, matrix
 
 
 def slices(rowptr: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -19,13 +18,6 @@ def slices(rowptr: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     return start, torch.arange(int(start[-1])) + (rowptr[rows] - start[:-1]).repeat_interleave(counts)
 
 
-def csr(rowptr: Tensor, col: Tensor, value: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Return a torch CSR tensor over arrays that are known to be valid."""
-    with warnings.catch_warnings():  # torch warns once a process that CSR is in beta
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support", UserWarning)
-        return torch.sparse_csr_tensor(rowptr, col, value, shape, check_invariants=False)
-
-
 @dataclass(frozen=True, eq=False)
 class Pattern:
     """Where the entries of a sparse matrix stand, by row and by column.
@@ -33,17 +25,17 @@ class Pattern:
     Attributes:
         rowptr: Where each row begins, shape [rows + 1].
         col: Column of each entry, row by row, shape [entries].
-        row: Row of each entry, shape [entries].
         colptr: Where each column begins in the transpose, shape [columns + 1].
         order: The entries column by column, shape [entries].
+        turned: Row of each entry in that order, shape [entries].
         shape: (rows, columns).
     """
 
     rowptr: Tensor
     col: Tensor
-    row: Tensor
     colptr: Tensor
     order: Tensor
+    turned: Tensor
     shape: tuple[int, int]
 
     @classmethod
@@ -52,15 +44,15 @@ class Pattern:
         rows = rowptr.numel() - 1
         row = torch.repeat_interleave(torch.arange(rows, device=col.device), rowptr.diff())
         colptr, order = compress(col, columns)
-        return cls(rowptr, col, row, colptr, order, (rows, columns))
+        return cls(rowptr, col, colptr, order, row[order], (rows, columns))
 
     def matrix(self, value: Tensor) -> Tensor:
         """Return the matrix with these entries as a torch CSR tensor."""
-        return csr(self.rowptr, self.col, value, self.shape)
+        return matrix(self.rowptr, self.col, value, self.shape)
 
     def transposed(self, value: Tensor) -> Tensor:
         """Return its transpose as a torch CSR tensor."""
-        return csr(self.colptr, self.row[self.order], value[self.order], self.shape[::-1])
+        return matrix(self.colptr, self.turned, value[self.order], self.shape[::-1])
 
 
 class _Product(torch.autograd.Function):
