@@ -186,8 +186,9 @@ def _workers(store: Store, jobs: int, initializer: Callable[[], object] | None) 
         yield _Here()
         return
     context = multiprocessing.get_context("spawn")  # a forked torch may hang on locks of its threads
-    worker_end, our_end = context.Pipe(duplex=False)
-    pool = _Spawned(jobs, context, _enlist, (worker_end, initializer))
+    with _Uninterrupted():  # half a pool would leak semaphores
+        worker_end, our_end = context.Pipe(duplex=False)
+        pool = _Spawned(jobs, context, _enlist, (worker_end, initializer))
     with worker_end, our_end:
         try:
             yield pool
