@@ -135,7 +135,9 @@ def slow_words(planted, folder):
 
 def test_ctrl_c_keeps_what_is_recorded_and_prints_the_command_that_resumes(planted, tmp_path):
     words = slow_words(planted, tmp_path / "a")
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
+    heed = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **heed)
     while len(list((tmp_path / "a").glob("*.json")) if (tmp_path / "a").exists() else []) < 3:
         assert process.poll() is None
         time.sleep(0.01)
