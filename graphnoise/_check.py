@@ -84,6 +84,7 @@ def tensor(name: str, value: object) -> Tensor:
         array = np.asarray(value)
         if array.dtype.kind not in "biuf":
             fail(name, "numbers", f"values of type {array.dtype}")
+        array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))  # torch knows no other layout
         return torch.as_tensor(array if array.flags.writeable else array.copy())
     except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, InputError):
@@ -124,6 +125,8 @@ def mask(name: str, value: object, size: int) -> Tensor:
         if m.numel() != size:
             fail(name, f"a mask of {size} entries", f"{m.numel()} entries")
         return m
+    if m.dtype == torch.uint8 and m.numel() == size:  # how masks were kept before there were Boolean tensors
+        return m != 0
     if m.is_floating_point():
         if m.numel() == 0:
             return torch.zeros(size, dtype=torch.bool)
@@ -132,6 +135,8 @@ def mask(name: str, value: object, size: int) -> Tensor:
         fail(name, f"positions from 0 to {size - 1}", f"values from {int(m.min())} to {int(m.max())}")
     out = torch.zeros(size, dtype=torch.bool, device=m.device)
     out[m.long()] = True
+    if int(out.sum()) != m.numel():
+        fail(name, "a Boolean mask, or distinct positions", "positions that repeat (a mask of 0 and 1?)")
     return out
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,28 +35,38 @@ data = typer.Typer(help="List, fetch and verify data sets.", no_args_is_help=Tru
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
 
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `main`: that the reader of a pipe has seen enough, as `head` does, is no error."""
+        raise BrokenPipeError
+
+
 # Tables keep their width where the output goes to a file.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-err = Console(stderr=True, highlight=False)
+out = _Console(highlight=False, markup=False, width=None if sys.stdout and sys.stdout.isatty() else 120)
+err = Console(stderr=True, highlight=False, markup=False)
 Root = Annotated[str | None, typer.Option(help="Folder of raw data sets.", envvar="GRAPHNOISE_DATA")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every error is one line on standard error and a non-zero exit code."""
     words = _optional_values(list(sys.argv[1:] if arguments is None else arguments))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ± shows ? instead
     try:
         code = app(words, standalone_mode=False)
     except typer.Exit as stop:
         code = stop.exit_code
     except GraphnoiseError as error:
         code = _complain(error, 1)
-    except typer.Abort:
-        code = 130
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         code = _complain("interrupted", 130)
     except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        code = _complain(f"cannot read or write ({error.strerror or error})", 1)
     except Exception as error:
         if hasattr(error, "format_message"):  # click's own, about the words of the command; empty after its help
             code = _complain(text, 2) if (text := error.format_message()) else 2
@@ -150,35 +162,43 @@ def bench_nodes(
     root: Root = None,
 ) -> None:
     """Measure methods for node classification as labels go wrong."""
-    from .bench.nodes import Grid, run
-    from .experiment import Store
+    try:  # from the first import on, which takes seconds
+        from .bench.nodes import Grid, run
+        from .experiment import Store
 
-    grid = Grid(
-        datasets=_names("--dataset", dataset),
-        methods=_names("--method", method),
-        noise=_names("--noise", noise),
-        rates=_numbers("--rate", rate),
-        draws=draws,
-        inits=inits,
-        first_draw=first_draw,
-        select=select,
-        exact=exact,
-        legacy=legacy,
-        split_seed=split_seed,
-        root=root,
-        overrides=_settings(setting or []),
-    )
-    store = Store(folder)
-    workers = jobs if jobs is not None else len(os.sched_getaffinity(0))
-    with _Bar() as bar:
-        try:
-            summary = run(grid, store, jobs=workers, on_done=bar.show)
-        except KeyboardInterrupt:
-            bar.stop()
-            print(f"graphnoise: interrupted; what was recorded stays in {folder}; to go on:", file=sys.stderr)
-            print(f"  {shlex.join(['graphnoise', *sys.argv[1:]])}", file=sys.stderr)
-            raise typer.Exit(130) from None
+        grid = Grid(
+            datasets=_names("--dataset", dataset),
+            methods=_names("--method", method),
+            noise=_names("--noise", noise),
+            rates=_numbers("--rate", rate),
+            draws=draws,
+            inits=inits,
+            first_draw=first_draw,
+            select=select,
+            exact=exact,
+            legacy=legacy,
+            split_seed=split_seed,
+            root=root,
+            overrides=_settings(setting or []),
+        )
+        workers = jobs if jobs is not None else len(os.sched_getaffinity(0))
+        with _Bar() as bar:
+            grid.cells()  # a grid that is refused leaves no folder behind
+            summary = run(grid, Store(folder), jobs=workers, on_done=bar.show)
+    except KeyboardInterrupt:
+        print(f"graphnoise: interrupted; what was recorded stays in {folder}; to go on:", file=sys.stderr)
+        print(f"  {_program()} {shlex.join(sys.argv[1:])}", file=sys.stderr)
+        raise typer.Exit(130) from None
     _close(summary, folder)
+
+
+def _program() -> str:
+    """Return how this command was called, in a form that can be typed again."""
+    name = sys.argv[0]
+    if Path(name).name != "graphnoise":
+        return f"{shlex.quote(sys.executable)} -m graphnoise.cli"
+    found = shutil.which("graphnoise")
+    return "graphnoise" if found and Path(found).samefile(name) else shlex.quote(name)
 
 
 class _Bar:
@@ -194,7 +214,12 @@ class _Bar:
             TimeRemainingColumn,
         )
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
         self._bar = Progress(
             *columns, TimeRemainingColumn(compact=True), console=err, transient=True, disable=not err.is_terminal
         )
@@ -239,7 +264,7 @@ def _close(summary: Summary, folder: Path) -> None:
         more = "the same command tries them again"
         print(f"graphnoise: error: {len(summary.failed)} cells failed; {more}", file=sys.stderr)
         raise typer.Exit(1)
-    print(f"to read them: graphnoise report {shlex.quote(str(folder))} --plot")
+    print(f"to read them: {_program()} report {shlex.quote(str(folder))} --plot")
 
 
 @data.command("list")
@@ -316,6 +341,9 @@ def report(
     from .bench.report import render
     from .experiment import Store
 
+    target = Path(plot or folder / "accuracy.png")
+    if plot is not None:
+        plots.check(target)
     if not folder.is_dir():
         _bad(
             "folder",
@@ -323,22 +351,22 @@ def report(
             f"{str(folder)!r}, which is {'a file' if folder.exists() else 'not there'}",
         )
     store = Store(folder)
+    found, remarks = results.sections(store)
+    say = err if table == "" else out  # standard output is for the cells then
     if table == "":
         print(results.to_csv(store), end="")
-        return
-    found, remarks = results.sections(store)
-    for section in found:
+    for section in found if table != "" else ():
         for part in render(section):
             out.print(part)
     for remark in remarks:
         print(f"graphnoise: note: {remark}", file=sys.stderr)
-    if table is not None:
-        with writing(Path(table)) as target:
-            target.write(results.to_csv(store).encode())
+    if table:
+        with writing(Path(table)) as cells:
+            cells.write(results.to_csv(store).encode())
         print(f"wrote {table}")
     if plot is not None:
-        for file in plots.draw(found, plot or folder / "accuracy.png"):
-            print(f"wrote {file}")
+        for file in plots.draw(found, target):
+            say.print(f"wrote {file}", soft_wrap=True)
 
 
 if __name__ == "__main__":

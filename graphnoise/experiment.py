@@ -293,8 +293,9 @@ def run_grid(
         _need_picklable("initializer", initializer)
     grid = {cell_key(config, f"cells[{place}]"): dict(config) for place, config in enumerate(cells)}
     began, remarks = time.monotonic(), tuple(store.remarks())
-    store.sweep()
     missing = {key: config for key, config in grid.items() if store.read(key) is None}
+    if missing:
+        store.sweep()
     counts = {"done": 0, "skipped": len(grid) - len(missing), "elsewhere": 0, "failed": 0}
     failures: dict[str, Failure] = {}
     with contextlib.nullcontext(executor) if executor else _workers(store, jobs, initializer) as pool:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import _check
-from .kernels.csr import compress, matrix
+from .kernels.csr import check_range, check_rows, compress, matrix
 
 if TYPE_CHECKING:
     import networkx
@@ -36,10 +36,13 @@ class Graph:
     Attributes:
         rowptr: Where each row begins, int64, shape [num_nodes + 1].
         col: Source node of each arc, row by row, int64, shape [num_arcs].
-        weight: Weight of each arc, floating, shape [num_arcs], or None for ones.
+        weight: Weight of each arc, floating, without a gradient, shape [num_arcs], or None for ones.
         left: Scale of each row, float64, shape [num_nodes], or None.
         right: Scale of each column, float64, shape [num_nodes], or None.
         normalisation: "sym", "row", "col" or None.
+
+    Raises:
+        InputError: The arrays are not those of compressed rows, or a shape or type does not fit.
     """
 
     rowptr: Tensor
@@ -50,6 +53,23 @@ class Graph:
     normalisation: str | None = None
     _matrices: dict[torch.dtype, Tensor] = field(default_factory=dict, repr=False)
 
+    def __post_init__(self) -> None:
+        check_rows(self.rowptr, self.col)
+        if self.num_nodes == 0:
+            _check.fail("rowptr", "a graph with at least one node", "an empty graph")
+        check_range("col", self.col, self.num_nodes)
+        sizes = {"weight": self.num_arcs, "left": self.num_nodes, "right": self.num_nodes}
+        for name, size in sizes.items():
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if not isinstance(value, Tensor) or not value.is_floating_point() or value.shape != (size,):
+                got = f"shape {tuple(value.shape)} of type {value.dtype}" if isinstance(value, Tensor) else repr(value)
+                _check.fail(name, f"a floating-point tensor of shape [{size}]", got)
+            _without_gradient(name, value)
+        if self.normalisation is not None:
+            _check.choice("normalisation", self.normalisation, NORMALISATIONS)
+
     @classmethod
     def from_edge_index(
         cls, edge_index: Tensor, num_nodes: int | None = None, edge_weight: Tensor | None = None
@@ -59,10 +79,11 @@ class Graph:
         Args:
             edge_index: Arcs (source, target), integers, shape [2, num_arcs].
             num_nodes: Number of nodes; by default one more than the largest end.
-            edge_weight: Weight of each arc, finite, at least 0, shape [num_arcs].
+            edge_weight: Weight of each arc, finite, at least 0, without a gradient, shape [num_arcs].
 
         Raises:
-            InputError: An end out of range, a graph without nodes, a weight that is negative, NaN or missing.
+            InputError: An end out of range, a graph without nodes, a weight that is negative, NaN or missing or that
+                requires a gradient.
 
         Example:
             >>> graph = Graph.from_edge_index(torch.tensor([[0, 1, 1], [1, 0, 2]]))
@@ -79,6 +100,7 @@ class Graph:
         rowptr, order = compress(edges[1], n)
         weight = None
         if edge_weight is not None:
+            _without_gradient("edge_weight", edge_weight)
             weight = _check.finite("edge_weight", edge_weight, dims=1)
             if weight.numel() != edges.shape[1]:
                 _check.fail("edge_weight", f"{edges.shape[1]} weights, one an arc", weight.numel())
@@ -111,8 +133,10 @@ class Graph:
             got = f"shape {matrix.shape}" if hasattr(matrix, "shape") else type(matrix).__name__
             _check.fail("matrix", "a square SciPy sparse matrix", got)
         coo = matrix.tocoo()
+        if coo.dtype.kind not in "biuf":
+            _check.fail("matrix", "real numbers", f"values of type {coo.dtype}")
         arcs = torch.from_numpy(np.stack([coo.col, coo.row]).astype(np.int64))
-        plain = coo.dtype.kind in "biu" and bool((coo.data == 1).all())
+        plain = bool((coo.data == 1).all())
         weight = None if plain else torch.from_numpy(np.asarray(coo.data, dtype=np.float64))
         return cls.from_edge_index(arcs, matrix.shape[0], weight)
 
@@ -277,3 +301,9 @@ class Graph:
         parts += ["weighted"] * (self.weight is not None)
         parts += [f"normalisation={self.normalisation!r}"] * (self.normalisation is not None)
         return f"Graph({', '.join(parts)})"
+
+
+def _without_gradient(name: str, weight: object) -> None:
+    # Degrees and matrices are cached: made under no_grad once, they would cut the gradient of every later call.
+    if isinstance(weight, Tensor) and weight.requires_grad:
+        _check.fail(name, "weights without a gradient (call .detach())", "weights that require one")

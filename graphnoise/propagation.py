@@ -62,7 +62,7 @@ def propagate(
 
     Args:
         graph: The graph; an arc (j, i) lets i hear j.
-        y: Values, floating, finite, shape [num_nodes, num_classes] or [num_nodes]; gradients pass through.
+        y: Values, float32 or float64, finite, shape [num_nodes, num_classes] or [num_nodes]; gradients pass through.
         alpha: Weight of the neighbours, in [0, 1].
         num_steps: Steps at most, at least 0.
         mode: "restart" or "lazy".
@@ -89,6 +89,8 @@ def propagate(
     values = _check.tensor("y", y)
     if not values.is_floating_point():
         _check.fail("y", "floating-point values (one-hot rows for class labels)", f"values of type {values.dtype}")
+    if values.dtype not in (torch.float32, torch.float64):
+        _check.fail("y", "float32 or float64", f"values of type {values.dtype}")
     if values.dim() not in (1, 2) or values.shape[0] != graph.num_nodes:
         _check.fail("y", f"shape [{graph.num_nodes}] or [{graph.num_nodes}, num_classes]", tuple(values.shape))
     _check.finite("y", values.detach())
@@ -104,6 +106,8 @@ def propagate(
     start = values if mask is None else _masked(values, mask)
     columns = start.unsqueeze(1) if start.dim() == 1 else start
     out, taken, residual = _reference(prepared, columns, weight, steps, mode == "restart", bounds, limit)
+    if taken == 0:
+        out = out.clone()  # never the caller's own tensor
     return Propagation(out.view_as(start), taken, residual, residual <= (1e-6 if limit is None else limit), tier)
 
 
@@ -172,10 +176,12 @@ class LabelPropagation(torch.nn.Module):
         """Propagate labels.
 
         Args:
-            y: Class labels (int64, shape [num_nodes]) or soft labels (floating, shape [num_nodes, num_classes]).
+            y: Class labels (integers, shape [num_nodes], or int64, shape [num_nodes, 1]) or soft labels (any real type,
+                shape [num_nodes, num_classes]; integers and Booleans count as 0.0, 1.0, ...).
             edge_index: Arcs, shape [2, num_arcs], or a `Graph`.
             mask: Nodes whose labels are known; all others start from 0.
-            edge_weight: Weights of the arcs, used as they are; by default the arcs are normalised symmetrically.
+            edge_weight: Weights of the arcs, used as they are (float64 ones give a float64 result); by default the arcs
+                are normalised symmetrically.
             post_step: Applied after each step in place of the clamp to [0, 1].
 
         Returns:
@@ -187,8 +193,15 @@ class LabelPropagation(torch.nn.Module):
         if isinstance(edge_index, Graph) and edge_weight is not None:
             _check.fail("edge_weight", "none next to a Graph, which holds its own weights", "weights")
         values = _check.tensor("y", y)
+        if values.dim() not in (1, 2):
+            _check.fail("y", "shape [num_nodes] or [num_nodes, num_classes]", f"shape {tuple(values.shape)}")
         if not values.is_floating_point():
-            values = torch.nn.functional.one_hot(_check.labels("y", values.reshape(-1))).to(torch.get_default_dtype())
+            if values.dim() == 1 or (values.dtype == torch.int64 and values.shape[1] == 1):
+                values = torch.nn.functional.one_hot(_check.labels("y", values.reshape(-1)))
+            values = values.to(torch.get_default_dtype())
+        if edge_weight is not None:
+            edge_weight = _check.tensor("edge_weight", edge_weight).detach()
+            values = values.to(torch.promote_types(values.dtype, edge_weight.dtype))
         if isinstance(edge_index, Graph):
             graph, kind = edge_index, None
         else:
@@ -206,7 +219,7 @@ class LabelPropagation(torch.nn.Module):
             )
             return result.y
         start = values if mask is None else _masked(values, mask)
-        out = start
+        out = start.clone()  # never the caller's own tensor
         for _ in range(self.num_layers):
             step = propagate(graph, out, alpha=1.0, num_steps=1, normalisation=kind).y
             out = post_step(self.alpha * step + (1 - self.alpha) * start)

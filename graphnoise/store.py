@@ -251,7 +251,7 @@ class Store:
 
     def read(self, key: str) -> dict[str, Any] | None:
         """Return {"key", "config", "result"}; None if the record is missing, damaged or another cell's."""
-        with self._door("read a cell"), contextlib.suppress(FileNotFoundError):
+        with self._door("read a cell"), contextlib.suppress(FileNotFoundError, IsADirectoryError):
             return _decode(key, self.path(key).read_bytes())
         return None
 

@@ -103,9 +103,54 @@ def test_bad_input_is_named(arguments, message):
 def test_bad_input_of_other_doors():
     with pytest.raises(InputError, match="matrix: expected a square SciPy sparse matrix"):
         Graph.from_scipy(np.eye(3))
+    with pytest.raises(InputError, match="matrix: expected real numbers, got values of type complex128"):
+        Graph.from_scipy(scipy.sparse.csr_array(np.eye(2) * 1j))
     with pytest.raises(InputError, match="data: expected a Data with edge_index"):
         Graph.from_data(Data(num_nodes=3))
     with pytest.raises(InputError, match="weight: expected an edge attribute 'w'"):
         Graph.from_networkx(networkx.path_graph(3), "w")
     with pytest.raises(InputError, match="did you mean 'sym'"):
         Graph.from_edge_index(torch.tensor([[0], [1]])).normalise("symm")
+
+
+@pytest.mark.parametrize("kind", [float, int, bool])
+def test_a_scipy_matrix_of_ones_is_unweighted(kind):
+    graph = Graph.from_scipy(scipy.sparse.csr_array(np.array([[0, 1], [1, 0]], dtype=kind)))
+    assert graph.weight is None
+    assert graph.to_dense().tolist() == [[0.0, 1.0], [1.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"col": torch.tensor([0, 10**9])}, "col: expected positions from 0 to 1, got values from 0 to 1000000000"),
+        ({"col": torch.tensor([0, -1])}, "col: expected positions from 0 to 1"),
+        ({"col": torch.tensor([0.0, 1.0])}, "col: expected a one-dimensional int64 tensor"),
+        ({"col": torch.tensor([[0, 1]])}, "col: expected a one-dimensional int64 tensor"),
+        ({"col": [0, 1]}, "col: expected a one-dimensional int64 tensor, got list"),
+        ({"rowptr": torch.tensor([0, 1, 2], dtype=torch.int32)}, "rowptr: expected a one-dimensional int64 tensor"),
+        ({"rowptr": torch.tensor([0, 1, 3])}, "rowptr: expected entries from 0 to 2, the number of arcs, got 0 to 3"),
+        ({"rowptr": torch.tensor([1, 1, 2])}, "rowptr: expected entries from 0 to 2"),
+        ({"rowptr": torch.tensor([0, 10**9, 2])}, "rowptr: expected entries that do not decrease"),
+        ({"rowptr": torch.tensor([], dtype=torch.long)}, "rowptr: expected at least 1 entry"),
+        ({"rowptr": torch.tensor([0]), "col": torch.tensor([], dtype=torch.long)}, "rowptr: expected a graph with"),
+        ({"weight": torch.ones(3)}, r"weight: expected a floating-point tensor of shape \[2\]"),
+        ({"weight": torch.ones(2, dtype=torch.long)}, "weight: expected a floating-point tensor"),
+        ({"weight": torch.ones(2, requires_grad=True)}, "weight: expected weights without a gradient"),
+        ({"left": torch.ones(3)}, r"left: expected a floating-point tensor of shape \[2\]"),
+        ({"right": [1.0, 1.0]}, "right: expected a floating-point tensor"),
+        ({"normalisation": "rows"}, "normalisation: expected one of .*did you mean 'row'"),
+    ],
+)
+def test_bad_fields_are_named(change, message):
+    fields = {"rowptr": torch.tensor([0, 1, 2]), "col": torch.tensor([0, 1])}
+    assert Graph(**fields).transposed.to_dense().tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    with pytest.raises(InputError, match=message):
+        Graph(**fields | change)
+
+
+def test_weights_with_a_gradient_are_refused():
+    edges, weight = torch.tensor([[0, 1], [1, 0]]), torch.tensor([2.0, 3.0], requires_grad=True)
+    with pytest.raises(InputError, match=r"edge_weight: expected weights without a gradient \(call .detach\(\)\)"):
+        Graph.from_edge_index(edges, 2, weight)
+    assert Graph.from_edge_index(edges, 2, weight.detach()).weight.tolist() == [3.0, 2.0]

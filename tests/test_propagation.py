@@ -137,6 +137,11 @@ def test_label_propagation_equals_torch_geometric(labels, masked, weighted, step
         ({"y": torch.ones(4, 2)}, r"y: expected shape \[23\] or \[23, num_classes\]"),
         ({"y": torch.full((23, 2), torch.inf)}, "y: expected finite numbers"),
         ({"y": torch.zeros(23, dtype=torch.long)}, "y: expected floating-point values"),
+        (
+            {"y": torch.ones(23, 2, dtype=torch.half)},
+            "y: expected float32 or float64, got values of type torch.float16",
+        ),
+        ({"y": torch.ones(23, 2, dtype=torch.bfloat16)}, "y: expected float32 or float64"),
         ({"mask": torch.ones(4, dtype=torch.bool)}, "mask: expected a mask of 23 entries"),
         ({"mask": torch.tensor([23])}, "mask: expected positions from 0 to 22"),
         ({"clamp": (1.0, 0.0)}, "clamp: expected low at most high"),
@@ -159,3 +164,53 @@ def test_a_graph_is_not_normalised_twice(draw):
     for other in ("sym", "none"):
         with pytest.raises(InputError, match="normalis"):
             propagate(graph.normalise("row"), y, alpha=0.5, num_steps=2, normalisation=other)
+
+
+@pytest.mark.parametrize("shape", ["[n, 1]", "[n, C]", "[n, C] Boolean"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("step", [None, lambda y: y.clamp(0.0, 0.3)])
+def test_label_propagation_reads_integers_as_torch_geometric_does(shape, masked, step, draw):
+    edge_index, n = GRAPHS["undirected"]
+    y = torch.randint(0, 4, (n, 1), generator=draw)
+    if shape != "[n, 1]":
+        y = torch.nn.functional.one_hot(y.squeeze(1), 5)  # one class that nobody has
+    y = y.bool() if "Boolean" in shape else y
+    mask = torch.rand(n, generator=draw) < 0.5 if masked else None
+    theirs = torch_geometric.nn.LabelPropagation(20, 0.9)(y, edge_index, mask, post_step=step)
+    ours = LabelPropagation(20, 0.9)(y, edge_index, mask, post_step=step)
+    assert ours.dtype == theirs.dtype
+    assert_close(ours, theirs, 1e-6)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("step", [None, lambda y: y.clamp(0.0, 0.3)])
+def test_label_propagation_promotes_as_torch_geometric_does(kind, step, draw):
+    edge_index, n = GRAPHS["undirected"]
+    y, weight = torch.rand(n, 4, generator=draw).to(kind), torch.rand(edge_index.shape[1], generator=draw).double()
+    theirs = torch_geometric.nn.LabelPropagation(20, 0.9)(y, edge_index, None, weight, step)
+    ours = LabelPropagation(20, 0.9)(y, edge_index, None, weight.requires_grad_(), step)
+    assert ours.dtype == theirs.dtype == torch.float64
+    assert_close(ours, theirs, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (torch.tensor([True, False]), "y: expected integer class labels, got values of type torch.bool"),
+        (torch.tensor(1), "y: expected shape"),
+        (torch.ones(2, 1, 1), "y: expected shape"),
+    ],
+)
+def test_label_propagation_names_bad_labels(y, message):
+    with pytest.raises(InputError, match=message):
+        LabelPropagation(2, 0.9)(y, torch.tensor([[0, 1], [1, 0]]))
+
+
+def test_no_step_returns_a_copy(draw):
+    graph, _, y = problem("undirected", draw)
+    for values in (y, y[:, 0].contiguous()):
+        assert propagate(graph, values, alpha=0.9, num_steps=0).y.data_ptr() != values.data_ptr()
+    for step in (None, torch.relu):
+        found = LabelPropagation(0, 0.9)(y, graph, post_step=step)
+        assert torch.equal(found, y)
+        assert found.data_ptr() != y.data_ptr()

@@ -19,11 +19,12 @@ def share(hits: Tensor) -> float | None:
     return float(hits.double().mean()) if hits.numel() else None
 
 
-def measure(problem: Problem, given: Tensor, predicted: Tensor) -> dict[str, Any]:
+def measure(problem: Problem, truth: Tensor, given: Tensor, predicted: Tensor) -> dict[str, Any]:
     """Return the accuracies of a prediction, all against the true labels unless said otherwise.
 
     Args:
-        problem: The data set, with the truth.
+        problem: The data set.
+        truth: True labels, shape [num_nodes].
         given: Given labels, -1 outside training and validation nodes, shape [num_nodes].
         predicted: Predicted classes, shape [num_nodes].
 
@@ -34,7 +35,7 @@ def measure(problem: Problem, given: Tensor, predicted: Tensor) -> dict[str, Any
         the wrongly labelled ones that are predicted as their wrong label; val_accuracy: agreement with the validation
         labels that were used for selection; val_accuracy_clean. A share of no nodes is None.
     """
-    truth, train, test = problem.truth, problem.train_mask, problem.test_mask
+    train, test = problem.train_mask, problem.test_mask
     right = predicted == truth
     wrong_label = train & (given != truth)
     near = _hears(problem, train)
@@ -63,8 +64,8 @@ def _hears(problem: Problem, nodes: Tensor) -> Tensor:
 class Curves:
     """Loss and training accuracies by epoch; `record` is what a task reports to."""
 
-    def __init__(self, problem: Problem, given: Tensor) -> None:
-        self._truth, self._given = problem.truth[problem.train], given[problem.train]
+    def __init__(self, problem: Problem, truth: Tensor, given: Tensor) -> None:
+        self._truth, self._given = truth[problem.train], given[problem.train]
         self._wrong = self._given != self._truth
         self._rows: dict[str, list[float | None]] = {"loss": [], "right": [], "wrong": [], "misled": []}
 

@@ -5,8 +5,9 @@ version are kept but not used), an `__init__` whose keyword arguments are the hy
 
     fit_predict(task: Task) -> Tensor      scores of all nodes, shape [num_nodes, num_classes]; the largest wins
 
-A class attribute `stochastic = False` says that the seed does not matter, so that one initialisation is enough. A
-distribution adds methods through the entry-point group `graphnoise.node_methods`.
+What it reads is shared by all cells of a process: it clones what it changes. A class attribute `stochastic = False`
+says that the seed does not matter, so that one initialisation is enough. A distribution adds methods through the
+entry-point group `graphnoise.node_methods`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
+from inspect import Parameter
 from typing import Any, Protocol
 
 import torch
@@ -25,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .. import _check
+from .._check import InputError
 from ..nn import GraphAttention, GraphConvolution, Linear, dropout
 from ..propagation import propagate
 from .problem import Inputs, Problem, Task
@@ -36,7 +39,6 @@ class Method(Protocol):
     """What the benchmark needs of a method."""
 
     version: str
-    stochastic: bool
 
     def fit_predict(self, task: Task) -> Tensor:
         """Train on the task's given labels and return the scores of all nodes, shape [num_nodes, num_classes]."""
@@ -60,12 +62,31 @@ def create(name: str, overrides: Mapping[str, Any] | None = None) -> tuple[Metho
         {'alpha': 0.8, 'steps': 50}
     """
     known = registry()
-    factory = known[_check.choice("method", name, known)].load()
-    signature = inspect.signature(factory)
-    parameters = {key: parameter.default for key, parameter in signature.parameters.items()}
+    point = known[_check.choice("method", name, known)]
+    try:
+        factory = point.load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"method {name}: cannot be loaded from {point.value} ({error})") from error
+    if not isinstance(getattr(factory, "version", None), str):
+        _check.fail(f"method {name}", "a class with an attribute `version`, a string", f"none in {point.value}")
+    parameters = {}
+    for key, parameter in inspect.signature(factory).parameters.items():
+        if parameter.default is Parameter.empty:
+            _check.fail(f"method {name}", "hyper-parameters with defaults", f"{parameter} without")
+        parameters[key] = parameter.default
     for key, value in (overrides or {}).items():
         parameters[_check.choice(f"hyper-parameter of {name}", key, parameters)] = value
-    return factory(**parameters), parameters
+    try:
+        return factory(**parameters), parameters
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"method {name}: {type(error).__name__}: {error}") from error
+
+
+def is_stochastic(method: Method) -> bool:
+    """Return whether the seed matters: yes, unless the method says otherwise."""
+    return bool(getattr(method, "stochastic", True))
 
 
 class LP:
@@ -83,7 +104,7 @@ class LP:
     stochastic = False
 
     def __init__(self, alpha: float = 0.9, steps: int = 50) -> None:
-        self.alpha, self.steps = _check.rate("lp.alpha", alpha), _check.integer("lp.steps", steps, 0)
+        self.alpha, self.steps = _check.rate("lp.alpha", alpha), _check.integer("lp.steps", steps, 0, 1_000_000)
 
     def fit_predict(self, task: Task) -> Tensor:
         """Propagate the training labels."""
@@ -109,7 +130,7 @@ class SGC:
     stochastic = False
 
     def __init__(self, hops: int = 2, C: float = 1.0) -> None:
-        self.hops, self.C = _check.integer("sgc.hops", hops, 0), _check.real("sgc.C", C, 1e-12)
+        self.hops, self.C = _check.integer("sgc.hops", hops, 0, 1000), _check.real("sgc.C", C, 1e-12)
 
     def fit_predict(self, task: Task) -> Tensor:
         """Fit on the training nodes."""
@@ -138,11 +159,11 @@ class _Network(ABC):
 
     def __init__(self, hidden: int, dropout: float, lr: float, weight_decay: float, epochs: int, patience: int) -> None:
         name = type(self).__name__.lower()
-        self.hidden = _check.integer(f"{name}.hidden", hidden, 1)
+        self.hidden = _check.integer(f"{name}.hidden", hidden, 1, 65_536)
         self.dropout = _check.real(f"{name}.dropout", dropout, 0.0, 0.99)
         self.lr = _check.real(f"{name}.lr", lr, 1e-12)
         self.weight_decay = _check.real(f"{name}.weight_decay", weight_decay, 0.0)
-        self.epochs = _check.integer(f"{name}.epochs", epochs, 1)
+        self.epochs = _check.integer(f"{name}.epochs", epochs, 1, 1_000_000)
         self.patience = _check.integer(f"{name}.patience", patience, 1)
 
     @abstractmethod
@@ -276,7 +297,7 @@ class GAT(_Network):
         patience: int = 40,
     ) -> None:
         super().__init__(hidden, dropout, lr, weight_decay, epochs, patience)
-        self.heads = _check.integer("gat.heads", heads, 1)
+        self.heads = _check.integer("gat.heads", heads, 1, 1024)
 
     def build(self, problem: Problem, generator: torch.Generator) -> torch.nn.ModuleList:
         """Return the two layers."""

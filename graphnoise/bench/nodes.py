@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,11 +21,13 @@ from ..experiment import Progress, Store, Summary, run_grid
 from ..noise import LabelNoise
 from .environment import Meter, environment, one_thread
 from .measures import Curves, measure, pack
-from .methods import create
-from .problem import Problem, Task
+from .methods import create, is_stochastic
+from .problem import Instance, Task
 
 PROTOCOL = 1  # changes whenever the same configuration would give other results
 SELECTIONS = ("noisy", "clean")
+MOST = 10_000  # draws, and initialisations of each
+NEIGHBOURLY = ("structure", "spreading", "propagated")  # kinds that read the labels of all nodes
 OPTIONS: dict[str, dict[str, Any]] = {"spreading": {"probability": 0.5}}  # of noise kinds that need some
 
 
@@ -38,7 +41,7 @@ class Grid:
         noise: Kinds of noise, see `graphnoise.noise.LabelNoise`.
         rates: Flip rates in [0, 1]; at rate 0 all kinds are one and the same.
         draws: Number of noise draws.
-        inits: Number of initialisations for each draw, independent of those for other draws.
+        inits: Number of initialisations for each draw, with other seeds than those for other draws.
         first_draw: Seed of the first draw; the others follow it.
         select: Whether methods see "noisy" validation labels or "clean" ones.
         exact: Exact counts of flips instead of independent draws.
@@ -73,26 +76,29 @@ class Grid:
         _check.choice("select", self.select, SELECTIONS)
         if self.legacy and self.select != "clean":
             _check.fail("legacy", "select='clean' (that stream corrupts training labels only)", repr(self.select))
-        draws, inits = _check.integer("draws", self.draws, 1), _check.integer("inits", self.inits, 1)
+        draws = _check.integer("draws", self.draws, 1, MOST)
+        inits = _check.integer("inits", self.inits, 1, MOST)
         first = _check.integer("first_draw", self.first_draw, 0)
         kinds = [_check.choice("noise", kind, LabelNoise.kinds) for kind in _some("noise", self.noise)]
         rates = [_check.rate("rate", rate) for rate in _some("rates", self.rates)]
         methods = {name: create(name, self.overrides.get(name)) for name in _some("methods", self.methods)}
         for name in self.overrides:
-            _check.choice("overrides", name, [*methods, *kinds])
+            _check.choice("overrides (--set)", name, [*methods, *kinds])
+            if name in kinds and "num_classes" in self.overrides[name]:
+                _check.fail(f"{name}.num_classes", "none: the data say how many", self.overrides[name]["num_classes"])
         noise = [self._noise(kind, rate) for kind, rate in itertools.product(kinds, rates)]
         unique = {repr(sorted(entry.items())): entry for entry in noise}
         cells = []
         for dataset in _some("datasets", self.datasets):
-            problem = load(dataset, self.root, _check.integer("split_seed", self.split_seed, 0))
+            instance = load(dataset, self.root, _check.integer("split_seed", self.split_seed, 0))
             for entry in unique.values():
-                corrupt(problem, entry, self.select, first)  # an impossible rate is refused here, not in each cell
+                corrupt(instance, entry, self.select, first)  # an impossible rate is refused here, not in each cell
             cells += [
                 {
                     "task": "nodes",
                     "protocol": PROTOCOL,
                     "dataset": dataset,
-                    "data": problem.digest,
+                    "data": instance.digest,
                     "split_seed": self.split_seed,
                     "noise": entry,
                     "select": self.select,
@@ -105,7 +111,7 @@ class Grid:
                 # Draws outermost: a grid that is stopped early has all settings at fewer draws.
                 for draw, entry in itertools.product(range(first, first + draws), unique.values())
                 for name, (method, parameters) in methods.items()
-                for init in range(inits if method.stochastic else 1)
+                for init in range(inits if is_stochastic(method) else 1)
             ]
         return cells
 
@@ -123,41 +129,55 @@ def _some(name: str, values: Sequence[Any]) -> list[Any]:
 
 
 @functools.lru_cache(maxsize=4)
-def load(dataset: str, root: str | None, split_seed: int) -> Problem:
-    """Return a data set as a problem, loaded once a process."""
+def load(dataset: str, root: str | None, split_seed: int) -> Instance:
+    """Return a data set with its truth, loaded once a process."""
     try:
-        return Problem(datasets.load(dataset, root, seed=split_seed))
+        return Instance(datasets.load(dataset, root, seed=split_seed))
     except InputError as error:
         raise InputError(f"{dataset}: {error}") from error
 
 
-def corrupt(problem: Problem, noise: Mapping[str, Any], select: str, seed: int) -> tuple[Tensor, dict[str, float]]:
-    """Return the given labels (-1 outside training and validation nodes) and the realised rates by split."""
-    seen = problem.train_mask | problem.val_mask
-    given = torch.where(seen, problem.truth, torch.tensor(-1))
+def corrupt(instance: Instance, noise: Mapping[str, Any], select: str, seed: int) -> tuple[Tensor, dict[str, float]]:
+    """Return the given labels (-1 outside training and validation nodes) and the realised rates by split.
+
+    Raises:
+        InputError: The noise is impossible here: its rate, or a kind that reads all labels where some are unknown.
+    """
+    problem, truth = instance.problem, instance.truth
+    given = _seen(instance)
     if noise["kind"] == "none":
         return given, {"train": 0.0, "val": 0.0}
+    if noise["kind"] in NEIGHBOURLY and bool((truth < 0).any()):
+        _check.fail(
+            "noise", "a kind that does not read the labels of all nodes, of which some are unknown", noise["kind"]
+        )
     splits = ("train",) if select == "clean" else ("train", "val")
     options = dict(noise["options"])
     if noise["kind"] == "confidence":
-        options["probabilities"] = clean_probabilities(problem)
+        options["probabilities"] = clean_probabilities(instance)
     transform = LabelNoise(noise["kind"], noise["rate"], splits, seed, noise["exact"], noise["legacy"], **options)
     data = Data(
         x=problem.x,
         edge_index=problem.graph.edge_index,
-        y=problem.truth,
+        y=truth.clamp(min=0),  # unknown labels are in no split, and so never drawn
         train_mask=problem.train_mask,
         val_mask=problem.val_mask,
     )
     noisy = transform(data)
-    return torch.where(seen, noisy.y, given), {"train": 0.0, "val": 0.0, **noisy.noise_rate}
+    return torch.where(given >= 0, noisy.y, -1), {"train": 0.0, "val": 0.0, **noisy.noise_rate}
 
 
-def clean_probabilities(problem: Problem) -> Tensor:
+def _seen(instance: Instance) -> Tensor:
+    """Return the true labels of training and validation nodes, -1 elsewhere."""
+    problem = instance.problem
+    return torch.where(problem.train_mask | problem.val_mask, instance.truth, -1)
+
+
+def clean_probabilities(instance: Instance) -> Tensor:
     """Return what SGC, trained on the true labels, believes: the model of confidence-dependent noise."""
     method, _ = create("sgc")
-    given = torch.where(problem.train_mask | problem.val_mask, problem.truth, torch.tensor(-1))
-    scores = method.fit_predict(Task(problem, given, 0)).double()
+    with one_thread():
+        scores = method.fit_predict(Task(instance.problem, _seen(instance), 0)).double()
     return scores / scores.sum(1, keepdim=True)
 
 
@@ -166,26 +186,32 @@ def run_cell(config: Mapping[str, Any], root: str | None = None) -> dict[str, An
 
     Raises:
         DataError: The data set is not the one that the cell was made for.
-        InputError: The method returned scores of the wrong shape or that are not finite.
+        InputError: The method returned scores of the wrong shape or that are not finite, changed what cells share, or
+            called for the end of the process.
     """
-    problem = load(config["dataset"], root, config["split_seed"])
-    if problem.digest != config["data"]:
-        raise DataError(f"{config['dataset']}: expected data with hash {config['data']}, got {problem.digest}")
+    instance = load(config["dataset"], root, config["split_seed"])
+    if instance.digest != config["data"]:
+        raise DataError(f"{config['dataset']}: expected data with hash {config['data']}, got {instance.digest}")
+    problem = instance.problem
     method, _ = create(config["method"], config["parameters"])
-    given, realised = corrupt(problem, config["noise"], config["select"], config["draw"])
-    # Initialisations are nested in draws: no two cells share one, so that a mean over draws averages both.
+    given, realised = corrupt(instance, config["noise"], config["select"], config["draw"])
+    # The seed depends on draw and initialisation only: methods are compared on like terms, and a mean over draws is a
+    # mean over initialisations too.
     seed = int(np.random.SeedSequence([config["draw"], config["init"]]).generate_state(1)[0])
-    curves, meter = Curves(problem, given), Meter()
-    with one_thread():
+    curves, meter = Curves(problem, instance.truth, given), Meter()
+    with (
+        one_thread(),
+        _unchanged(instance, config["method"], foreign=not type(method).__module__.startswith("graphnoise.")),
+    ):
         meter.start()
-        scores = method.fit_predict(Task(problem, given, seed, curves.record))
+        try:
+            scores = method.fit_predict(Task(problem, given.clone(), seed, curves.record))
+        except SystemExit as stop:
+            raise InputError(f"{config['method']}: expected scores, got a call of sys.exit({stop.code})") from stop
         used = meter.read()
-    shape = (problem.num_nodes, problem.num_classes)
-    if tuple(scores.shape) != shape or not bool(torch.isfinite(scores).all()):
-        _check.fail(f"scores of {config['method']}", f"finite scores of shape {shape}", f"shape {tuple(scores.shape)}")
-    predicted = scores.argmax(1)
+    predicted = _classes(scores, config["method"], (problem.num_nodes, problem.num_classes))
     return {
-        **measure(problem, given, predicted),
+        **measure(problem, instance.truth, given, predicted),
         "realised_rate": realised,
         "draw_seed": config["draw"],
         "init_seed": seed,
@@ -193,6 +219,35 @@ def run_cell(config: Mapping[str, Any], root: str | None = None) -> dict[str, An
         "predictions": pack(predicted),
         "run": {**used, **environment()},
     }
+
+
+def _classes(scores: object, method: str, shape: tuple[int, int]) -> Tensor:
+    """Check what a method returned, and return the class with the largest score for each node."""
+    if not isinstance(scores, Tensor):
+        _check.fail(f"scores of {method}", "a tensor", type(scores).__name__)
+    if tuple(scores.shape) != shape:
+        _check.fail(f"scores of {method}", f"finite scores of shape {shape}", f"shape {tuple(scores.shape)}")
+    if bad := int((~torch.isfinite(scores)).sum()):
+        _check.fail(f"scores of {method}", f"finite scores of shape {shape}", f"{bad} NaN or infinite ones")
+    return scores.detach().argmax(1)
+
+
+@contextlib.contextmanager
+def _unchanged(instance: Instance, method: str, *, foreign: bool) -> Iterator[None]:
+    """Refuse a method that changes in place what the cells of a process share; the data are then loaded anew.
+
+    In-place operations of torch are always noticed; those of NumPy on shared memory are for methods of other packages.
+    """
+    before = instance.state(contents=foreign)
+    try:
+        yield
+    finally:
+        after = instance.state(contents=foreign)
+        changed = any(after.get(key) != mark for key, mark in before.items())
+        if changed:
+            load.cache_clear()
+    if changed:
+        raise InputError(f"{method}: expected inputs left as they are (clone what you change), got changes in place")
 
 
 def run(
@@ -229,4 +284,5 @@ def run(
     """
     cells = grid.cells()
     work = functools.partial(run_cell, root=grid.root)
-    return run_grid(cells, work, store, jobs=jobs, executor=executor, on_done=on_done)
+    workers = min(_check.integer("jobs", jobs, 1), len(cells))
+    return run_grid(cells, work, store, jobs=workers, executor=executor, on_done=on_done)

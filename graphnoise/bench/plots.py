@@ -37,23 +37,37 @@ def draw(sections: list[Section], path: str | os.PathLike[str]) -> list[Path]:
         InputError: matplotlib is not installed, or the suffix is none of its formats.
         DataError: The files cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            "plot: expected matplotlib, which is not installed (pip install 'graphnoise[plots]')"
-        ) from error
     target = Path(path)
+    check(target)
+    from matplotlib.figure import Figure
+
     figures = {target: _accuracy(sections, Figure)}
     training = _training(sections, Figure)
     if training is not None:
         figures[target.with_stem(target.stem + "-training")] = training
     for file, figure in figures.items():
-        kind = file.suffix.lstrip(".").lower()
-        _check.choice("plot", kind, figure.canvas.get_supported_filetypes())
         with writing(file) as out:
-            figure.savefig(out, format=kind, dpi=150)
+            figure.savefig(out, format=file.suffix[1:].lower(), dpi=150)
     return list(figures)
+
+
+def check(path: Path) -> None:
+    """Check, before anything is drawn, that this can be a plot.
+
+    Raises:
+        InputError: matplotlib is not installed, or the suffix is none of its formats.
+    """
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError as error:
+        raise InputError(
+            "plot: expected matplotlib, which is not installed (pip install 'graphnoise[plots]')"
+        ) from error
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix[1:].lower() not in formats:
+        _check.fail(
+            "plot", f"a file name that ends in one of {', '.join('.' + f for f in sorted(formats))}", repr(path.name)
+        )
 
 
 def _panels(figure: Figure, rows: int, columns: int) -> NDArray[Any]:

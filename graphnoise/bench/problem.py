@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -20,7 +21,9 @@ SPARSE_BELOW = 0.1  # features with a smaller share of non-zeros are kept sparse
 
 
 class Problem:
-    """A data set, with the structures that methods share, each built once a process.
+    """What methods share of a data set: features, arcs and splits, with derived structures built once a process.
+
+    The true labels are not in it. All of it is shared by every cell of a process, so methods may not change it.
 
     Args:
         data: A torch_geometric `Data` with x, edge_index, y, train_mask, val_mask and test_mask.
@@ -34,42 +37,28 @@ class Problem:
             if getattr(data, name, None) is None:
                 _check.fail("data", f"a Data with {name}", "none")
         n = int(data.num_nodes or 0)
-        self.x = _check.finite("data.x", data.x, dims=2)
+        self.x = _check.finite("data.x", data.x, dims=2).float()
         if self.x.shape[0] != n:
             _check.fail("data.x", f"{n} rows, one a node", self.x.shape[0])
         self.graph = Graph.from_edge_index(data.edge_index, n)
-        self.truth = _check.labels("data.y", data.y, size=n)
-        self.num_classes = int(self.truth.max()) + 1
+        if self.x.shape[1] == 0:
+            _check.fail("data.x", "at least one feature", "none")
         self.train_mask, self.val_mask, self.test_mask = (
             _check.mask(f"data.{split}_mask", getattr(data, f"{split}_mask"), n) for split in ("train", "val", "test")
         )
-        counts = torch.bincount(self.truth[self.train_mask], minlength=self.num_classes)
-        if (counts == 0).any():
-            _check.fail("data.train_mask", "training nodes of every class", f"none of class {int(counts.argmin())}")
-        for split, mask in (("val", self.val_mask), ("test", self.test_mask)):
+        for split, mask in (("train", self.train_mask), ("val", self.val_mask), ("test", self.test_mask)):
             if not bool(mask.any()):
                 _check.fail(f"data.{split}_mask", "at least one node", "none")
+        if bool((self.train_mask & self.val_mask | self.test_mask & (self.train_mask | self.val_mask)).any()):
+            _check.fail("data", "splits without a node in common", "nodes in two of train_mask, val_mask, test_mask")
+        if getattr(data, "edge_weight", None) is not None:
+            _check.fail("data.edge_weight", "none (the methods here take unweighted graphs)", "weights")
+        self.num_classes = int(_labels(data, self)[self.train_mask | self.val_mask | self.test_mask].max()) + 1
 
     @property
     def num_nodes(self) -> int:
         """Number of nodes."""
         return self.graph.num_nodes
-
-    @cached_property
-    def digest(self) -> str:
-        """Hash of features, arcs, labels and splits."""
-        state = hashlib.blake2b(digest_size=16)
-        for value in (
-            self.x,
-            self.graph.edge_index,
-            self.truth,
-            self.train_mask,
-            self.val_mask,
-            self.test_mask,
-        ):
-            state.update(f"{value.dtype}{tuple(value.shape)}".encode())
-            state.update(value.contiguous().numpy().tobytes())
-        return state.hexdigest()
 
     @cached_property
     def normalised(self) -> Tensor:
@@ -129,6 +118,71 @@ class Problem:
     def val(self) -> Tensor:
         """Positions of the validation nodes."""
         return self.val_mask.nonzero().view(-1)
+
+
+def _labels(data: Data, problem: Problem) -> Tensor:
+    """Return true labels, -1 where a node in no split has none."""
+    y = _check.tensor("data.y", data.y)
+    spare = ~(problem.train_mask | problem.val_mask | problem.test_mask)
+    if y.dim() == 1 and y.numel() == problem.num_nodes:
+        known = torch.where(spare & ~(y >= 0), torch.zeros_like(y), y)
+        return torch.where(spare & ~(y >= 0), -1, _check.labels("data.y", known))
+    return _check.labels("data.y", y, size=problem.num_nodes)
+
+
+class Instance:
+    """A problem with its answer: what the benchmark measures against, and methods never see.
+
+    Args:
+        data: A torch_geometric `Data` with x, edge_index, y, train_mask, val_mask and test_mask; y is -1 where a node
+            in no split has no label.
+
+    Raises:
+        InputError: A field is missing, of the wrong length, out of range or not finite; a class has no training node.
+    """
+
+    def __init__(self, data: Data) -> None:
+        self.problem = Problem(data)
+        self.truth = _labels(data, self.problem)
+        counts = torch.bincount(self.truth[self.problem.train_mask], minlength=self.problem.num_classes)
+        if (counts == 0).any():
+            _check.fail("data.train_mask", "training nodes of every class", f"none of class {int(counts.argmin())}")
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of features, arcs, labels and splits."""
+        p, state = self.problem, hashlib.blake2b(digest_size=16)
+        for value in (p.x, p.graph.edge_index, self.truth, p.train_mask, p.val_mask, p.test_mask):
+            state.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            state.update(value.contiguous().numpy().tobytes())
+        return state.hexdigest()
+
+    def state(self, *, contents: bool) -> dict[int, tuple[int, int]]:
+        """Return a mark of every tensor that cells share, which changes when a method changes one in place.
+
+        Args:
+            contents: Also sum the bytes, which notices changes through NumPy, and takes time.
+        """
+        return {
+            id(t): (
+                t._version,
+                zlib.crc32(t.contiguous().numpy().data) if contents and t.layout == torch.strided else 0,
+            )
+            for t in _tensors([self.truth, self.problem])
+        }
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    """Yield the tensors inside lists, dictionaries and objects of this package."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _tensors(part)
+    elif type(value).__module__.startswith("graphnoise."):
+        yield from _tensors(list(vars(value).values()))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ class Estimate:
 
     Attributes:
         mean: Mean over draws of the mean over initialisations.
-        half_width: Half the 95 % t-interval of the mean over draws; None for one draw.
+        half_width: Half the 95 % t-interval of the mean over draws; None for one draw, or where nothing varies.
         draws: Number of draws.
         inits: Smallest number of initialisations a draw.
         draw_share: Share of the variance of single runs that comes from the noise draw; None where it is not identified
@@ -55,10 +55,10 @@ def estimate(values: Values) -> Estimate:
     means = np.array([group.mean() for group in groups])
     draws, inits = len(groups), min(len(group) for group in groups)
     half = None
-    if draws > 1:
+    if draws > 1 and means.max() > means.min():
         half = float(stats.t.ppf(0.975, draws - 1) * means.std(ddof=1) / np.sqrt(draws))
     share = None
-    if draws > 1 and inits > 1:
+    if draws > 1 and any(len(g) > 1 for g in groups):
         within = sum(((g - g.mean()) ** 2).sum() for g in groups) / sum(len(g) - 1 for g in groups)
         size = draws / sum(1 / len(g) for g in groups)
         between = max(float(means.var(ddof=1)) - within / size, 0.0)
@@ -75,7 +75,8 @@ class Comparison:
         second: Name of the second.
         difference: Mean of first minus second.
         half_width: Half the 95 % t-interval of the difference (not corrected); None for fewer than two pairs.
-        p: Two-sided p-value of the paired t-test, Holm-corrected within its family; None for fewer than two pairs.
+        p: Two-sided p-value of the paired t-test, Holm-corrected within its family; None for fewer than two pairs
+            or differences that do not vary.
         pairs: Number of draws in common.
     """
 
@@ -90,8 +91,8 @@ class Comparison:
 def compare(methods: Mapping[str, Values]) -> list[Comparison]:
     """Compare every two methods in pairs of draws; all pairs are one family for Holm's correction.
 
-    A method's value at a draw is its mean over initialisations. Two methods that never differ have p = 1; two that
-    differ by the same amount at every draw have p = 0.
+    A method's value at a draw is its mean over initialisations. Where the differences do not vary (two deterministic
+    methods without noise) there is nothing to test: p is None, and the pair is in no family.
 
     Example:
         >>> a, b = {0: [0.80], 1: [0.78], 2: [0.83]}, {0: [0.70], 1: [0.69], 2: [0.72]}
@@ -108,8 +109,6 @@ def compare(methods: Mapping[str, Values]) -> list[Comparison]:
             half = float(stats.t.ppf(0.975, len(gaps) - 1) * error)
             if error > 1e-12:
                 p = float(2 * stats.t.sf(abs(gaps.mean() / error), len(gaps) - 1))
-            else:
-                p = 1.0 if abs(gaps.mean()) < 1e-12 else 0.0
         if common:
             found.append((first, second, float(gaps.mean()), half, len(common)))
             raw.append(p)

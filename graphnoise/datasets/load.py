@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 
 import numpy as np
 from torch_geometric.data import Data
@@ -83,7 +84,10 @@ def _converted(dataset: Dataset, root: str | os.PathLike[str] | None) -> Data:
     place = available(dataset, root)
     data = _build(dataset, place)
     if place.variant.pinned:
-        write_npz(data, path, stamp=np.array(_stamp(place.variant)))
+        try:
+            write_npz(data, path, stamp=np.array(_stamp(place.variant)))
+        except DataError as error:  # the next load converts again
+            warnings.warn(str(error), stacklevel=3)
     return data
 
 

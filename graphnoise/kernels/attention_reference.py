@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,6 +13,9 @@ def attend(
     rowptr: Tensor, col: Tensor, h: Tensor, source: Tensor, target: Tensor, slope: float, kept: Tensor | None
 ) -> Tensor:
     """Return the sum of neighbours' features with softmax weights, shape [targets, heads, width]."""
+    given = (h, source, target) if kept is None else (h, source, target, kept)
+    dtype = functools.reduce(torch.promote_types, (t.dtype for t in given))
+    h, source, target = h.to(dtype), source.to(dtype), target.to(dtype)
     row = torch.repeat_interleave(torch.arange(target.shape[0], device=col.device), rowptr.diff())
     score = F.leaky_relu(source[col] + target[row], slope)
     at = row.unsqueeze(1).expand_as(score)

@@ -8,6 +8,7 @@ import warnings
 import torch
 from torch import Tensor
 
+from .. import _check
 from . import _native, csr_reference
 from .dispatch import select
 
@@ -20,15 +21,15 @@ def compress(row: Tensor, num_rows: int, *, backend: str | None = None) -> tuple
     O(num_arcs + num_rows) time.
 
     Args:
-        row: Row of each arc, int64, shape [num_arcs], values from 0 to num_rows - 1 (assumed: checked by callers).
-        num_rows: Number of rows.
+        row: Row of each arc, int64, shape [num_arcs], values from 0 to num_rows - 1.
+        num_rows: Number of rows, at least 0.
         backend: "native" (CPU), "reference" (any device), or None to let the device decide.
 
     Returns:
         rowptr [num_rows + 1] and order [num_arcs], both int64 on the device of `row`.
 
     Raises:
-        InputError: `backend` is unknown or cannot serve these tensors.
+        InputError: A row out of range or not int64; `backend` is unknown or cannot serve these tensors.
 
     Example:
         >>> rowptr, order = compress(torch.tensor([2, 0, 2]), 3)
@@ -36,12 +37,42 @@ def compress(row: Tensor, num_rows: int, *, backend: str | None = None) -> tuple
         ([0, 1, 1, 3], [1, 0, 2])
     """
     refusals = {"native": None if row.device.type == "cpu" else "needs CPU tensors", "reference": None}
-    if select(backend, refusals) == "reference":
+    if row.dim() != 1 or row.dtype != torch.int64:
+        _check.fail("row", "a one-dimensional int64 tensor", f"shape {tuple(row.shape)} of type {row.dtype}")
+    _check.integer("num_rows", num_rows, 0)
+    tier = select(backend, refusals)
+    check_range("row", row, num_rows)
+    if tier == "reference":
         return csr_reference.compress(row, num_rows)
     rowptr = torch.empty(num_rows + 1, dtype=torch.int64)
     order = torch.empty(row.numel(), dtype=torch.int64)
     _native.compress(row.contiguous().numpy(), rowptr.numpy(), order.numpy())
     return rowptr, order
+
+
+def check_range(name: str, index: Tensor, size: int) -> None:
+    """Raise `InputError` unless every index is from 0 to size - 1."""
+    if index.numel():
+        low, high = (int(end) for end in torch.aminmax(index))
+        if low < 0 or high >= size:
+            _check.fail(name, f"positions from 0 to {size - 1}", f"values from {low} to {high}")
+
+
+def check_rows(rowptr: Tensor, col: Tensor, rows: int | None = None) -> None:
+    """Raise `InputError` unless `rowptr` divides the arcs of `col` into rows (as many as `rows`, if given)."""
+    for name, index in (("rowptr", rowptr), ("col", col)):
+        if not isinstance(index, Tensor):
+            _check.fail(name, "a one-dimensional int64 tensor", type(index).__name__)
+        if index.dim() != 1 or index.dtype != torch.int64:
+            _check.fail(name, "a one-dimensional int64 tensor", f"shape {tuple(index.shape)} of type {index.dtype}")
+    if rowptr.numel() == 0 or (rows is not None and rowptr.numel() != rows + 1):
+        wanted = "at least 1 entry" if rows is None else f"{rows + 1} entries, one more than there are targets"
+        _check.fail("rowptr", wanted, rowptr.numel())
+    first, last = int(rowptr[0]), int(rowptr[-1])
+    if first != 0 or last != col.numel():
+        _check.fail("rowptr", f"entries from 0 to {col.numel()}, the number of arcs", f"{first} to {last}")
+    if not bool((rowptr[1:] >= rowptr[:-1]).all()):
+        _check.fail("rowptr", "entries that do not decrease", "entries that do")
 
 
 def matrix(rowptr: Tensor, col: Tensor, value: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -62,7 +62,11 @@ class GraphAttention(torch.nn.Module):
             x: Features of the sources, shape [num_sources, inputs].
             block: The arcs, self-loops among them; their weights are not used.
             generator: Source of attention dropout; None for no dropout.
+
+        Raises:
+            InputError: x has not a row for each source of the block, or a column for each input.
         """
+        block.check(x)
         p = block.pattern
         h = self.linear(x).view(-1, self.heads, self.width)
         source, target = (h * self.source).sum(-1), (h[: block.num_targets] * self.target).sum(-1)

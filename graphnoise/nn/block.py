@@ -8,8 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from .. import _check
 from ..graph import Graph
-from .sparse import Pattern, slices
+from .sparse import Pattern, SparseFeatures, slices
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +24,12 @@ class Block:
 
     pattern: Pattern
     value: Tensor
+
+    def __post_init__(self) -> None:
+        if self.value.shape != self.pattern.col.shape:
+            _check.fail(
+                "value", f"shape {tuple(self.pattern.col.shape)}, one an arc", f"shape {tuple(self.value.shape)}"
+            )
 
     @cached_property
     def matrix(self) -> Tensor:
@@ -49,6 +56,16 @@ class Block:
     def num_targets(self) -> int:
         """Number of nodes that hear."""
         return self.pattern.shape[0]
+
+    @property
+    def num_sources(self) -> int:
+        """Number of nodes that are heard."""
+        return self.pattern.shape[1]
+
+    def check(self, x: Tensor | SparseFeatures) -> None:
+        """Raise `InputError` unless x is a matrix with a row for each source."""
+        if len(x.shape) != 2 or x.shape[0] != self.num_sources:
+            _check.fail("x", f"{self.num_sources} rows, one a source of the block", f"shape {tuple(x.shape)}")
 
 
 def receptive_field(graph: Graph, outputs: Tensor, num_layers: int) -> tuple[Tensor, list[Block]]:

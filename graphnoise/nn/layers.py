@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .. import _check
 from .block import Block
 from .sparse import SparseFeatures, product
 
@@ -43,7 +44,13 @@ class Linear(torch.nn.Module):
         self.bias = torch.nn.Parameter(torch.zeros(outputs)) if bias else None
 
     def forward(self, x: Tensor | SparseFeatures) -> Tensor:
-        """Return the transformed features, shape [num_nodes, outputs]."""
+        """Return the transformed features, shape [num_nodes, outputs].
+
+        Raises:
+            InputError: x has not as many columns as the layer has inputs.
+        """
+        if len(x.shape) < 2 or x.shape[-1] != self.weight.shape[0]:
+            _check.fail("x", f"{self.weight.shape[0]} columns, one an input", f"shape {tuple(x.shape)}")
         out = x @ self.weight
         return out if self.bias is None else out + self.bias
 
@@ -73,5 +80,10 @@ class GraphConvolution(torch.nn.Module):
         self.bias = torch.nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor | SparseFeatures, block: Block) -> Tensor:
-        """Return the convolved features, shape [num_targets, outputs]; `block` holds normalised arcs and self-loops."""
+        """Return the convolved features, shape [num_targets, outputs]; `block` holds normalised arcs and self-loops.
+
+        Raises:
+            InputError: x has not a row for each source of the block, or a column for each input.
+        """
+        block.check(x)
         return product(block.matrix, block.transpose, self.linear(x)) + self.bias

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import _check
-from ..kernels.csr import compress, matrix
+from ..kernels.csr import check_range, check_rows, compress, matrix
 
 
 def slices(rowptr: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,7 +40,13 @@ class Pattern:
 
     @classmethod
     def build(cls, rowptr: Tensor, col: Tensor, columns: int) -> Pattern:
-        """Build the pattern from its compressed rows."""
+        """Build the pattern from its compressed rows.
+
+        Raises:
+            InputError: `rowptr` does not divide the entries into rows, or a column is out of range.
+        """
+        check_rows(rowptr, col)
+        check_range("col", col, columns)
         rows = rowptr.numel() - 1
         row = torch.repeat_interleave(torch.arange(rows, device=col.device), rowptr.diff())
         colptr, order = compress(col, columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -81,6 +82,18 @@ def rate_for(value: object, num_classes: int) -> float:
     if rate > 0 and num_classes == 1:
         _check.fail("rate", "0 where there is only one class", rate)
     return rate
+
+
+def stream(seed: Seed, purpose: str, name: str = "seed") -> np.random.Generator:
+    """Return the generator of one purpose of an integer seed; a generator that was given stays as it is.
+
+    What a matrix is drawn from and what labels are drawn from must not be the same numbers: one integer seed
+    for both would correlate them.
+    """
+    if isinstance(seed, np.random.Generator):
+        return seed
+    tag = zlib.crc32(purpose.encode())
+    return np.random.default_rng(np.random.SeedSequence([_check.integer(name, seed, 0), tag]))
 
 
 def nearest(expected: float) -> int:

@@ -25,7 +25,8 @@ def spreading(
 
     A cascade starts at a random masked node, whose label becomes another class uniformly, and goes breadth
     first to masked nodes that are still right (a copied label that is a node's true one is no error, and is
-    skipped). When a cascade dies the next one starts; all ends at exactly round(rate × n) wrong labels.
+    skipped). When a cascade dies the next one starts; the number of wrong labels at the end is the nearest
+    integer to rate × n, halves up.
     `probability=0` is uniform noise without spreading.
 
     Args:

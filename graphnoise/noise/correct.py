@@ -1,7 +1,8 @@
 """Losses that undo a known transition matrix: forward, backward, and importance reweighting.
 
 With f = logits, p = softmax(f), T[i, j] = P(observed j | true i) and y the observed label. Each takes a
-`Transition`, or a tensor [C, C] with rows that sum to 1 if T is to be learned (gradients then reach it).
+`Transition`, or a tensor [C, C] if T is to be learned (gradients then reach it): entries of at least 0, rows
+that sum to 1 within 1e-3.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from graphnoise import _check
 from graphnoise.noise._labels import Array
 from graphnoise.noise.transition import Transition
 
+_GREATEST = 60.0  # the greatest logarithm of a weight: e⁶⁰ and its square are far from overflow in float64
+
 
 def forward_correction(
     logits: Tensor, noisy: Array, transition: Transition | Tensor, reduction: str = "mean"
@@ -20,7 +23,7 @@ def forward_correction(
     """Return -log (Tᵗ p)_y: the model's clean posterior is passed through the noise before the comparison.
 
     Its minimiser over p is the clean posterior. It is computed in the log domain, so confident logits stay
-    finite.
+    finite; the gradient for a learned T, -p_i / (Tᵗ p)_y at T[i, y], is right at zeros of T too.
 
     Args:
         logits: [n, C].
@@ -29,7 +32,8 @@ def forward_correction(
         reduction: "mean", "sum" or "none" (a loss a sample, [n]).
 
     Raises:
-        InputError: shapes do not fit, logits are not finite, bad labels, or a label that T makes impossible.
+        InputError: shapes do not fit, logits are not finite (or there are none, for a mean), T is no transition,
+            bad labels, or a label that T makes impossible.
 
     >>> forward_correction(torch.zeros(1, 2), [0], Transition([[1.0, 0.0], [0.5, 0.5]]), "sum").exp()
     tensor(1.3333)
@@ -37,7 +41,7 @@ def forward_correction(
     Source: Patrini et al. 2017, Making deep neural networks robust to label noise, theorem 2.
     """
     log_p, y, matrix = _door(logits, noisy, transition, reduction)
-    return _reduce(-_log_observed(log_p, y, matrix), reduction)
+    return _reduce(-_log_observed(log_p, y, matrix).to(log_p.dtype), reduction)
 
 
 def backward_correction(
@@ -77,6 +81,8 @@ def importance_reweighting(
 ) -> Tensor:
     """Return w · (-log p_y) with w = p_y / (Tᵗ p)_y, the share of clean among the labels observed there.
 
+    w is bounded only where T[y, y] > 0; elsewhere it is cut at e⁶⁰.
+
     Arguments as in `forward_correction`, and:
 
     Args:
@@ -97,9 +103,9 @@ def importance_reweighting(
     T-revision.
     """
     log_p, y, matrix = _door(logits, noisy, transition, reduction)
-    own = log_p.gather(1, y[:, None])[:, 0]
-    weights = (own - _log_observed(log_p, y, matrix)).exp()
-    return _reduce(-(weights.detach() if detach else weights) * own, reduction)
+    own = log_p.gather(1, y[:, None])[:, 0].double()
+    weights = (own - _log_observed(log_p, y, matrix)).clamp(max=_GREATEST).exp()
+    return _reduce((-(weights.detach() if detach else weights) * own).to(log_p.dtype), reduction)
 
 
 def _door(
@@ -109,21 +115,38 @@ def _door(
     scores = _check.finite("logits", logits, dims=2)
     classes = scores.shape[1]
     _check.choice("reduction", reduction, ("mean", "none", "sum"))
+    if reduction == "mean" and not len(scores):
+        _check.fail("logits", "at least one row to take a mean of", "none")
     matrix = transition.matrix if isinstance(transition, Transition) else transition
     if not isinstance(matrix, Tensor) or matrix.shape != (classes, classes):
         got = tuple(matrix.shape) if isinstance(matrix, Tensor) else type(matrix).__name__
         _check.fail("transition", f"a Transition or a tensor [{classes}, {classes}]", got)
+    if matrix is transition:
+        matrix = _check.finite("transition", matrix)
+        values = matrix.detach().double()
+        sums = values.sum(1)
+        if bool((values < 0).any()):
+            _check.fail("transition", "probabilities of at least 0", float(values.min()))
+        worst = int((sums - 1).abs().argmax())
+        if abs(float(sums[worst]) - 1) > 1e-3:
+            _check.fail("transition", "rows that sum to 1", f"{float(sums[worst]):.6g} in row {worst}")
     y = _check.labels("noisy", noisy, classes, size=len(scores)).to(scores.device)
     return scores.log_softmax(1), y, matrix.to(scores.device, torch.float64)
 
 
 def _log_observed(log_p: Tensor, y: Tensor, matrix: Tensor) -> Tensor:
-    """Return log (Tᵗ p)_y = logsumexp_i (log p_i + log T[i, y])."""
+    """Return log q = log sum_i p_i T[i, y] in float64, without a log of T: dq / dT[i, y] = p_i at zeros too.
+
+    p is scaled by its greatest entry where T[i, y] > 0. What is greater still has T[i, y] = 0; only there, in
+    the gradient for T, does the cut at e⁶⁰ show.
+    """
     impossible = (matrix.detach() <= 0).all(0)[y]
     if bool(impossible.any()):
         where = int(impossible.nonzero()[0])
         _check.fail("noisy", "labels that the transition can produce", f"{int(y[where])} at position {where}")
-    return torch.logsumexp(log_p + matrix.log().to(log_p.dtype).T[y], 1)
+    columns, log_p = matrix.T[y], log_p.double()
+    scale = log_p.detach().where(columns.detach() > 0, -torch.inf).amax(1, keepdim=True)
+    return ((log_p - scale).clamp(max=_GREATEST).exp() * columns).sum(1).log() + scale[:, 0]
 
 
 def _reduce(losses: Tensor, reduction: str) -> Tensor:

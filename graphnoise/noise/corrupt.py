@@ -27,8 +27,8 @@ def draw_independent(matrix: Floats, task: Task, rng: np.random.Generator) -> No
 def draw_exact(matrix: Floats, task: Task, rng: np.random.Generator) -> NoisyLabels:
     """Draw labels whose counts are the expected ones, rounded; only which node gets which is random.
 
-    The total number of flips is the nearest integer to sum_c n_c (1 - T[c, c]); largest remainders share it
-    among the classes, and each class's flips among its targets. Every class's count is within one of its
+    The total number of flips is the nearest integer to sum_c n_c (1 - T[c, c]), halves up; largest remainders
+    share it among the classes, and each class's flips among its targets. Every class's count is within one of its
     expectation.
     """
     keys = rng.random(task.clean.size)

@@ -2,8 +2,8 @@
 confidence.
 
 Each family gives every masked node a weight; p_i = min(1, s × weight_i) with s such that mean(p) = rate, so
-the realised rate is a Poisson-binomial share around `rate`. With `exact=True` exactly round(rate × n) nodes
-flip, drawn without replacement in proportion to their weights.
+the realised rate is a Poisson-binomial share around `rate`. With `exact=True` the number of flips is the
+nearest integer to rate × n, halves up, drawn without replacement in proportion to the weights.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from graphnoise import _check
 from graphnoise.noise._calibrate import pick
-from graphnoise.noise._labels import Array, Floats, Ints, NoisyLabels, Seed, choose, rate_for, read
+from graphnoise.noise._labels import Array, Floats, Ints, NoisyLabels, Seed, choose, rate_for, read, stream
 
 _LEAST = 1e-6  # the least weight of a node: every node can flip, so every rate can be met
 
@@ -45,8 +45,9 @@ def feature_dependent(
         num_classes: C, the greatest label plus one if None.
         mask: Boolean [n] or positions; only these entries are touched.
         seed: of the weights and draws.
-        exact: exactly round(rate × n) flips.
-        model_seed: of the maps W, if calls with different seeds are to share them.
+        exact: the number of flips is the nearest integer to rate × n, halves up.
+        model_seed: of the maps W, if calls with different seeds are to share them; an integer has a stream for
+            them alone.
 
     Raises:
         InputError: features are not finite or not one row a label, a bad label, mask or rate, or one class
@@ -62,7 +63,7 @@ def feature_dependent(
     rate = rate_for(rate, task.num_classes)
     features = _features(x, task.clean.size)
     rng = _check.generator(seed)
-    model = rng if model_seed is None else _check.generator(model_seed, "model_seed")
+    model = rng if model_seed is None else stream(model_seed, "feature", "model_seed")
     weights = truncnorm.rvs(-rate / 0.1, (1 - rate) / 0.1, rate, 0.1, size=task.clean.size, random_state=rng)
     weights, keys = np.maximum(weights, _LEAST), rng.random(task.clean.size)
     changed = task.nodes[pick(weights[task.nodes], rate, exact, rng)]
@@ -100,7 +101,7 @@ def structure_dependent(
         mask: Boolean [n] or positions; only these entries are touched (all labels are looked at).
         seed: of the draws.
         num_classes: C, the greatest label plus one if None.
-        exact: exactly round(rate × n) flips.
+        exact: the number of flips is the nearest integer to rate × n, halves up.
         base: the weight of a node inside its class, above 0.
 
     Raises:
@@ -143,7 +144,7 @@ def confidence_dependent(
         rate: the overall flip rate.
         mask: Boolean [n] or positions; only these entries are touched.
         seed: of the draws.
-        exact: exactly round(rate × n) flips.
+        exact: the number of flips is the nearest integer to rate × n, halves up.
 
     Raises:
         InputError: rows are no distributions or not one a label, a bad label, mask or rate, or one class

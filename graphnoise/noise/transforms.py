@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Sequence
 from inspect import Parameter, signature
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from graphnoise import _check
-from graphnoise.noise._labels import NoisyLabels
+from graphnoise.noise._labels import NoisyLabels, stream
 from graphnoise.noise.cascade import propagated, spreading
 from graphnoise.noise.instance import confidence_dependent, feature_dependent, structure_dependent
 from graphnoise.noise.reproduce import legacy
@@ -43,12 +41,14 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
 
     It sets `data.y` (noisy), `data.y_true` (clean; kept if it is there, so that noise on noise composes),
     `data.flipped` (Boolean [n], y differs from y_true) and `data.noise_rate` (a dictionary: the realised
-    share of flipped labels in each split named so far). The data that came in, and its tensors, stay as they
-    were.
+    share of flipped labels in each split named so far) and `data.noise_passes` (how often noise was laid on).
+    The data that came in, and its tensors, stay as they were.
 
     Each split has its own random stream, derived from the seed and its name: the training labels are the same
     whether or not "val" is named too. What classes are exchanged (asymmetric, random) or which maps features
-    take (feature) comes from a further stream that all splits share.
+    take (feature) comes from a further stream that all splits share: `transition` says
+    it. A further pass over the same data has streams of its own, so that its flips do not depend on those of
+    the passes before; its map is still that of the seed.
 
     Args:
         kind: "symmetric", "pair", "asymmetric", "random", "feature", "structure", "confidence", "spreading",
@@ -60,7 +60,7 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
         exact: exact counts in each split instead of independent draws ("spreading" and "propagated" have
             none).
         legacy: the stream of ERASE's code instead (symmetric, asymmetric, pair): one for all splits, see
-            `legacy`.
+            `legacy` (a further pass draws from its matrix as other noise does).
         **options: of the kind: base (structure), probabilities (confidence), probability (spreading),
             seed_share and offset (propagated); num_classes, for all named kinds but confidence.
 
@@ -94,7 +94,7 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
                 _check.choice("kind", kind, self.kinds),
                 _check.rate("rate", rate),
             )
-        self.transition = kind if isinstance(kind, Transition) else None
+        self._given = kind if isinstance(kind, Transition) else None
         if legacy and (exact or self.kind not in ("symmetric", "asymmetric", "pair")):
             _check.fail("legacy", "symmetric, asymmetric or pair noise that is not exact", self.kind)
         _check_options(self.kind, exact, options)
@@ -110,20 +110,26 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
         if data.get("y") is None:
             _check.fail("data", "labels in data.y", "none")
         size = _check.labels("data.y", data.y).numel()
-        greatest = int(_check.labels("data.y_true", clean, size=size).max()) if size else 0
+        truth = _check.labels("data.y_true", clean, size=size)
+        greatest = max(int(truth.max()), int(data.y.max())) if size else 0  # noise before may have added classes
         num_classes = self.options.get("num_classes", greatest + 1)
+        passes = int(torch.as_tensor(data.get("noise_passes", 0)).max())
         masks = {name: _mask(data, name, size) for name in self.splits}
         noisy = data.y.clone()
         if self.legacy:
             union = torch.stack(list(masks.values())).any(0)
-            noisy = legacy(self.kind, data.y, self.rate, union, self.seed, num_classes)[1].y
+            first = legacy(self.kind, data.y, self.rate, union, self.seed, num_classes)
+            draws = stream(self.seed, f"legacy, pass {passes}")
+            noisy = (first[0].corrupt(data.y, union, draws) if passes else first[1]).y
         else:
             done = torch.zeros(size, dtype=torch.bool)
             for name, mask in masks.items():
                 fresh = (mask & ~done).to(noisy.device)
-                noisy[fresh] = self._corrupt(data, fresh, name, num_classes).y[fresh]
+                purpose = f"{name}, pass {passes}" if passes else name
+                noisy[fresh] = self._corrupt(data, fresh, purpose, num_classes).y[fresh]
                 done |= mask
         data.y, data.y_true, data.flipped = noisy, clean.clone(), noisy != clean
+        data.noise_passes = passes + 1
         earlier = [name for name in data.get("noise_rate", {}) if name == "all" or f"{name}_mask" in data]
         masks = {name: _mask(data, name, size) for name in (*earlier, *masks)}
         wrong = data.flipped.cpu()
@@ -132,17 +138,43 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
         }
         return data
 
-    def _corrupt(self, data: Data, mask: Tensor, split: str, num_classes: int) -> NoisyLabels:
+    def transition(self, num_classes: int) -> Transition:
+        """Return the T[i, j] = P(observed j | true i), [C, C], that the labels of every pass are drawn from.
+
+        Args:
+            num_classes: C; where the option `num_classes` is not set, the greatest label in the data plus one.
+
+        Raises:
+            InputError: the noise is not class-conditional, or has another number of classes.
+
+        >>> noise = LabelNoise("asymmetric", 1.0, splits="all", seed=1)
+        >>> noisy = noise(Data(y=torch.arange(4)))
+        >>> bool((noise.transition(4).matrix.argmax(1) == noisy.y).all())
+        True
+        """
+        if self.kind in _INSTANCE:
+            _check.fail("kind", "class-conditional noise, which has a transition", f"{self.kind!r}")
+        classes = _check.integer("num_classes", num_classes, 1)
+        fixed = self._given.num_classes if self._given is not None else self.options.get("num_classes", classes)
+        if classes != fixed:
+            _check.fail("num_classes", f"{fixed}, as in this noise", classes)
+        if self._given is not None:
+            return self._given
+        if self.legacy:
+            return legacy(self.kind, [], self.rate, seed=self.seed, num_classes=classes)[0]
+        make = _MATRICES[self.kind]
+        seeded = {"seed": stream(self.seed, "shared")} if "seed" in signature(make).parameters else {}
+        return make(classes, self.rate, **seeded)
+
+    def _corrupt(self, data: Data, mask: Tensor, purpose: str, num_classes: int) -> NoisyLabels:
         """Draw the noise of one split from its own stream."""
-        draws, shared = _stream(self.seed, split), _stream(self.seed, "shared")
-        if self.transition is not None:
-            return self.transition.corrupt(data.y, mask, draws, self.exact)
-        if self.kind in _MATRICES:
-            make = _MATRICES[self.kind]
-            seeded = {"seed": shared} if "seed" in signature(make).parameters else {}
-            return make(num_classes, self.rate, **seeded).corrupt(data.y, mask, draws, self.exact)
+        draws = stream(self.seed, purpose)
+        if self.kind not in _INSTANCE:
+            transition = self._given or self.transition(num_classes)
+            return transition.corrupt(data.y, mask, draws, self.exact)
         function = _INSTANCE[self.kind]
-        ours = {"num_classes": num_classes, "model_seed": shared, "exact": self.exact}
+        model = stream(self.seed, "shared")
+        ours = {"num_classes": num_classes, "model_seed": model, "exact": self.exact}
         arguments = {name: value for name, value in ours.items() if name in signature(function).parameters}
         for name in _READ:
             if name in signature(function).parameters:
@@ -167,11 +199,6 @@ def _check_options(kind: str, exact: bool, options: dict[str, Any]) -> None:
     for name in known:
         if parameters[name].default is Parameter.empty and name not in (*options, "num_classes"):
             _check.fail("options", f"{name}=… for {kind} noise", "none")
-
-
-def _stream(seed: int, name: str) -> np.random.Generator:
-    """Return the random stream of a split, or of what all splits share."""
-    return np.random.default_rng(np.random.SeedSequence([seed, zlib.crc32(name.encode())]))
 
 
 def _mask(data: Data, name: str, size: int) -> Tensor:

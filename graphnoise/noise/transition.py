@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from graphnoise import _check
-from graphnoise.noise._labels import Array, NoisyLabels, Seed, rate_for, read
+from graphnoise.noise._labels import Array, NoisyLabels, Seed, rate_for, read, stream
 from graphnoise.noise.corrupt import draw_exact, draw_independent
 
 
@@ -63,8 +63,8 @@ class Transition:
         Independent draws (the default) make the realised rate vary as a binomial does. With one seed a node's
         draw does not depend on the mask, and flips at a low rate are among those at a higher one (the same
         classes too, if the families differ in rate only). With `exact=True` the number of flips is the
-        nearest integer to the expected one; largest remainders share it among classes and targets, and only
-        the assignment is random.
+        nearest integer to the expected one, halves up; largest remainders share it among classes and targets,
+        and only the assignment is random.
 
         Args:
             y: labels [n] from 0 to C - 1, a tensor, an array or a list.
@@ -176,7 +176,8 @@ def pair(num_classes: int, rate: float) -> Transition:
 def asymmetric(num_classes: int, rate: float, seed: Seed = 0) -> Transition:
     """Return asymmetric noise: class i flips at `rate` to one other class m(i), drawn uniformly by `seed`.
 
-    m need not be a permutation: two classes may share a target. Raises as `symmetric` does.
+    m need not be a permutation: two classes may share a target. An integer seed has a stream for this map
+    alone, so that the same seed may also draw the labels. Raises as `symmetric` does.
 
     >>> asymmetric(4, 0.25, seed=0).matrix.diagonal()
     tensor([0.7500, 0.7500, 0.7500, 0.7500], dtype=torch.float64)
@@ -184,15 +185,14 @@ def asymmetric(num_classes: int, rate: float, seed: Seed = 0) -> Transition:
     Source: the `asymm` of ERASE (arXiv 2312.08852) and PI-GNN.
     """
     classes, rate = _door(num_classes, rate)
-    rng = _check.generator(seed)
-    steps = torch.from_numpy(rng.integers(1, max(classes, 2), size=classes))
+    steps = torch.from_numpy(stream(seed, "asymmetric").integers(1, max(classes, 2), size=classes))
     return _flips(rate, torch.eye(classes)[(torch.arange(classes) + steps) % classes])
 
 
 def random(num_classes: int, rate: float, seed: Seed = 0) -> Transition:
     """Return random noise: T[i, i] = 1 - rate, off-diagonals = rate × a uniform random vector over its sum.
 
-    Raises as `symmetric` does.
+    An integer seed has a stream for this matrix alone. Raises as `symmetric` does.
 
     >>> round(random(5, 0.3, seed=0).expected_rate(), 12)
     0.3
@@ -200,7 +200,8 @@ def random(num_classes: int, rate: float, seed: Seed = 0) -> Transition:
     Source: the `random` of NoisyGL (arXiv 2406.04299).
     """
     classes, rate = _door(num_classes, rate)
-    weights = torch.from_numpy(1 - _check.generator(seed).random((classes, classes)))  # in (0, 1]: no empty row
+    rng = stream(seed, "random")
+    weights = torch.from_numpy(1 - rng.random((classes, classes)))  # in (0, 1]: no empty row
     weights.fill_diagonal_(0.0)
     return _flips(rate, weights / weights.sum(1, keepdim=True) if classes > 1 else weights)
 

@@ -20,14 +20,14 @@ def cora():
     return load("cora", None, 0)
 
 
-def accuracies(problem, method, kind):
+def accuracies(cora, method, kind):
     """Return test accuracy and realised rate in %, for each rate, on the draws of ERASE's code with seed 123."""
     found = []
     for rate in RATES:
         noise = {"kind": kind, "rate": rate, "exact": False, "legacy": True, "options": {}}
-        given, realised = corrupt(problem, noise, "clean", 123)
-        scores = create(method)[0].fit_predict(Task(problem, given, 0))
-        right = (scores.argmax(1) == problem.truth)[problem.test_mask]
+        given, realised = corrupt(cora, noise, "clean", 123)
+        scores = create(method)[0].fit_predict(Task(cora.problem, given, 0))
+        right = (scores.argmax(1) == cora.truth)[cora.problem.test_mask]
         found.append((100 * float(right.double().mean()), 100 * realised["train"]))
     return found
 
@@ -48,17 +48,19 @@ def test_label_propagation_on_the_published_draws(kind, cora):
 
 
 def test_sgc_without_noise(cora):
-    given = torch.where(cora.train_mask, cora.truth, torch.tensor(-1))
-    scores = create("sgc")[0].fit_predict(Task(cora, given, 0))
-    assert float((scores.argmax(1) == cora.truth)[cora.test_mask].double().mean()) == pytest.approx(0.803, abs=0.005)
+    given = torch.where(cora.problem.train_mask, cora.truth, torch.tensor(-1))
+    scores = create("sgc")[0].fit_predict(Task(cora.problem, given, 0))
+    assert float((scores.argmax(1) == cora.truth)[cora.problem.test_mask].double().mean()) == pytest.approx(
+        0.803, abs=0.005
+    )
 
 
 def test_lp_equals_torch_geometric_on_cora(cora):
     """No value leaves [0, 1] with these weights, so that their clamp changes nothing."""
-    given = torch.where(cora.train_mask, cora.truth, torch.tensor(-1))
-    ours = create("lp")[0].fit_predict(Task(cora, given, 0))
+    given = torch.where(cora.problem.train_mask, cora.truth, torch.tensor(-1))
+    ours = create("lp")[0].fit_predict(Task(cora.problem, given, 0))
     model = torch_geometric.nn.LabelPropagation(50, 0.9)
-    theirs = model(cora.truth, cora.graph.edge_index, cora.train_mask)
+    theirs = model(cora.truth, cora.problem.graph.edge_index, cora.problem.train_mask)
     assert float((ours - theirs).abs().max()) < 1e-6
 
 

@@ -19,9 +19,10 @@ def small(planted, **changes):
         "noise": ["symmetric", "pair"],
         "rates": [0.0, 0.3],
         "draws": 2,
-        "overrides": {"gcn": {"epochs": 5}},
-    }
-    return Grid(**(settings | changes))
+    } | changes
+    if "gcn" in settings["methods"]:
+        settings.setdefault("overrides", {"gcn": {"epochs": 5}})
+    return Grid(**settings)
 
 
 def without_run(record):
@@ -41,14 +42,15 @@ def test_a_cell_records_what_the_report_needs(planted, tmp_path):
     store = Store(tmp_path)
     summary = run(small(planted), store)
     assert (summary.total, summary.done, summary.failed) == (12, 12, ())
-    problem = load(planted, None, 0)
+    instance = load(planted, None, 0)
+    problem = instance.problem
     for record in store.records():
         config, result = record["config"], record["result"]
         predicted = unpack(result["predictions"])
         assert predicted.shape == (problem.num_nodes,)
         test = problem.test_mask
-        assert result["test_accuracy"] == pytest.approx(float((predicted == problem.truth)[test].double().mean()))
-        assert config["data"] == problem.digest
+        assert result["test_accuracy"] == pytest.approx(float((predicted == instance.truth)[test].double().mean()))
+        assert config["data"] == instance.digest
         assert result["draw_seed"] == config["draw"]
         assert (len(result["curves"]["loss"]) == 5) is (config["method"] == "gcn")
         assert (result["realised_rate"]["train"] > 0) is (config["noise"]["rate"] > 0)
@@ -82,18 +84,19 @@ def test_initialisations_differ_between_draws_and_methods_share_the_labels(plant
 
 @pytest.mark.parametrize("kind", LabelNoise.kinds)
 def test_every_kind_of_noise_runs_and_touches_named_splits_only(kind, planted):
-    problem = load(planted, None, 0)
+    instance = load(planted, None, 0)
+    problem, truth = instance.problem, instance.truth
     options = {"probability": 0.5} if kind == "spreading" else {}
     noise = {"kind": kind, "rate": 0.3, "exact": False, "legacy": False, "options": options}
-    noisy, rates = corrupt(problem, noise, "noisy", 0)
-    clean_val, _ = corrupt(problem, noise, "clean", 0)
+    noisy, rates = corrupt(instance, noise, "noisy", 0)
+    clean_val, _ = corrupt(instance, noise, "clean", 0)
     assert ((noisy == -1) == ~(problem.train_mask | problem.val_mask)).all()
-    assert torch.equal(clean_val[problem.val_mask], problem.truth[problem.val_mask])
+    assert torch.equal(clean_val[problem.val_mask], truth[problem.val_mask])
     assert torch.equal(clean_val[problem.train_mask], noisy[problem.train_mask])  # the choice leaves training alone
-    wrong = (noisy != problem.truth)[problem.train_mask].double().mean()
+    wrong = (noisy != truth)[problem.train_mask].double().mean()
     assert rates["train"] == pytest.approx(float(wrong))
     assert rates["train"] > 0
-    assert (noisy != problem.truth)[problem.val_mask].any()
+    assert (noisy != truth)[problem.val_mask].any()
 
 
 def test_grid_with_confidence_and_spreading_noise(planted, tmp_path):
@@ -132,15 +135,17 @@ def test_a_failing_cell_is_told_and_the_others_are_recorded(planted, tmp_path, m
         ({"rates": [0.2, 1.2]}, r"rate: expected a rate in \[0, 1\], got 1.2"),
         ({"rates": []}, "rates: expected a list with at least one entry"),
         ({"methods": "lp"}, "methods: expected a list"),
-        ({"draws": 0}, "draws: expected an integer of at least 1"),
+        ({"draws": 0}, "draws: expected an integer from 1 to 10000"),
         ({"inits": -1}, "inits"),
         ({"first_draw": -1}, "first_draw"),
         ({"select": "dirty"}, "select: expected one of clean, noisy"),
         ({"legacy": True}, "legacy: expected select='clean'"),
         ({"legacy": True, "select": "clean", "noise": ["random"]}, "legacy: expected symmetric, asymmetric or pair"),
         ({"exact": True, "noise": ["spreading"]}, "exact"),
-        ({"overrides": {"gcm": {"hidden": 3}}}, "overrides: .*did you mean 'gcn'"),
+        ({"overrides": {"gcm": {"hidden": 3}}}, "overrides .*did you mean 'gcn'"),
         ({"overrides": {"gcn": {"hiden": 3}}}, "did you mean 'hidden'"),
+        ({"overrides": {"pair": {"num_classes": 9}}}, "pair.num_classes: expected none"),
+        ({"draws": 10**9}, "draws: expected an integer from 1 to 10000"),
         ({"datasets": ["croa"]}, "did you mean 'cora'"),
     ],
 )
@@ -164,3 +169,97 @@ def test_impossible_rates_are_refused_before_anything_runs(tmp_path):
     datasets.save_npz(data, path)
     with pytest.raises(InputError, match="rate"):
         Grid([str(path)], ["lp"], ["symmetric"], [0.2]).cells()
+
+
+class Meddler:
+    """A method of another package; what it does is set by the tests."""
+
+    version = "1"
+
+    def fit_predict(self, task):
+        self.act(task)
+        return torch.nn.functional.one_hot(task.y.clamp(min=0), task.problem.num_classes).float()
+
+
+def install(monkeypatch, act):
+    """Make the benchmark find `Meddler` under the name of a built-in method."""
+    from graphnoise.bench import methods
+
+    monkeypatch.setattr(Meddler, "act", staticmethod(act), raising=False)
+    monkeypatch.setattr(methods, "MLP", Meddler)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda task: task.problem.x.zero_(),
+        lambda task: task.problem.normalised.mul_(2),
+        lambda task: task.problem.smoothed(2).zero_(),
+        lambda task: task.problem.x.numpy().fill(0),
+        lambda task: task.problem.features.add_(1),
+    ],
+)
+def test_a_method_that_changes_what_is_shared_fails_and_spoils_nothing(act, planted, tmp_path, monkeypatch):
+    run(small(planted, methods=["sgc", "lp"]), Store(tmp_path / "alone"))
+    install(monkeypatch, act)
+    summary = run(small(planted, methods=["mlp", "sgc", "lp"]), Store(tmp_path / "together"))
+    assert len(summary.failed) == 6
+    assert all("got changes in place" in failure.message for failure in summary.failed)
+    alone, together = (
+        {r["key"]: without_run(r) for r in Store(tmp_path / name).records()} for name in ("alone", "together")
+    )
+    assert alone == together
+
+
+def test_a_method_that_changes_its_labels_changes_no_record(planted, tmp_path, monkeypatch):
+    install(monkeypatch, lambda task: task.y.zero_())
+    run(small(planted, methods=["mlp"], rates=[0.3], noise=["pair"], draws=1), Store(tmp_path))
+    (record,) = Store(tmp_path).records()
+    assert 0 < record["result"]["val_accuracy"] < 0.6  # of predicting class 0 for all
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_method_that_ends_the_process_is_a_failed_cell(code, planted, tmp_path, monkeypatch):
+    install(monkeypatch, lambda task: exit(code))
+    summary = run(small(planted, methods=["mlp", "lp"]), Store(tmp_path))
+    assert (summary.done, len(summary.failed)) == (6, 6)
+    assert f"sys.exit({code})" in summary.failed[0].message
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (lambda task: None, "expected a tensor, got NoneType"),
+        (lambda task: torch.zeros(3), "got shape (3,)"),
+        (lambda task: torch.full((90, 3), torch.inf), "got 270 NaN or infinite ones"),
+    ],
+)
+def test_scores_that_are_none_are_told(scores, message, planted, tmp_path, monkeypatch):
+    monkeypatch.setattr("graphnoise.bench.methods.MLP.fit_predict", lambda self, task: scores(task))
+    summary = run(small(planted, methods=["mlp"], draws=1), Store(tmp_path))
+    assert message in summary.failed[0].message
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        (type("Unversioned", (), {}), "method mlp: expected a class with an attribute `version`"),
+        (type("Needy", (), {"version": "1", "__init__": lambda self, width: None}), "hyper-parameters with defaults"),
+        (type("Broken", (), {"version": "1", "__init__": lambda self, width=1: int("x")}), "method mlp: ValueError"),
+    ],
+)
+def test_methods_that_do_not_keep_the_contract_are_named(factory, message, planted, monkeypatch):
+    monkeypatch.setattr("graphnoise.bench.methods.MLP", factory)
+    with pytest.raises(InputError, match=message):
+        small(planted, methods=["mlp"]).cells()
+
+
+def test_nodes_without_a_label_outside_the_splits_are_no_obstacle(planted, tmp_path):
+    data = datasets.load(planted)
+    spare = ~(data.train_mask | data.val_mask | data.test_mask)
+    assert spare.any()
+    data.y = torch.where(spare, -1, data.y)
+    path = str(datasets.save_npz(data, tmp_path / "partly.npz"))
+    assert run(small(path, methods=["lp", "sgc"]), Store(tmp_path / "runs")).done == 12
+    with pytest.raises(InputError, match="noise: expected a kind that does not read the labels of all nodes"):
+        small(path, noise=["structure"]).cells()

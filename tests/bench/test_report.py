@@ -91,7 +91,7 @@ def test_plots_are_written_whole(store, tmp_path):
     assert [f.name for f in files] == ["plot.png", "plot-training.png"]
     assert all(f.read_bytes().startswith(b"\x89PNG") and f.stat().st_size > 10_000 for f in files)
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["plot-training.png", "plot.png"]
-    with pytest.raises(InputError, match=r"plot: expected one of .*png"):
+    with pytest.raises(InputError, match=r"plot: expected a file name that ends in one of .*png"):
         plots.draw(found, tmp_path / "plot.pgn")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):

@@ -65,7 +65,23 @@ def test_paired_tests_equal_scipy_on_the_draws_in_common():
 
 def test_degenerate_pairs():
     same, shifted = {0: [0.5], 1: [0.7]}, {0: [0.25], 1: [0.45]}
-    assert compare({"a": same, "b": same})[0].p == 1.0
-    assert compare({"a": same, "b": shifted})[0].p == 0.0
+    assert compare({"a": same, "b": same})[0].p is None
+    assert compare({"a": same, "b": shifted})[0].p is None
     assert compare({"a": {0: [0.5]}, "b": {0: [0.2]}})[0].p is None
     assert compare({"a": {0: [0.5]}, "b": {1: [0.2]}}) == []
+
+
+def test_what_does_not_vary_has_no_interval_and_is_in_no_family():
+    rng = np.random.default_rng(2)
+    steady, other = {d: [0.7] for d in range(9)}, {d: [0.6] for d in range(9)}
+    noisy = {d: [float(v)] for d, v in enumerate(rng.normal(0.7, 0.05, 9))}
+    assert estimate(steady).half_width is None
+    found = {(c.first, c.second): c for c in compare({"s": steady, "o": other, "n": noisy})}
+    raw = [stats.ttest_rel([noisy[d][0] for d in noisy], [m[0][0]] * 9).pvalue for m in (steady, other)]
+    np.testing.assert_allclose([found["s", "n"].p, found["o", "n"].p], holm(raw))
+    assert found["s", "o"].p is None
+
+
+def test_one_unfinished_draw_leaves_the_variance_split():
+    values = {d: [0.1 * d, 0.1 * d + 0.02] for d in range(9)} | {9: [0.5]}
+    assert estimate(values).draw_share > 0.9

@@ -135,12 +135,12 @@ print(hashlib.sha256(b"".join(parts)).hexdigest())
     assert os.listdir(fresh_cache) == ["citeseer.npz"]
 
 
-def test_a_cache_that_cannot_be_written_is_named(available, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_a_warning_that_names_it(available, tmp_path, monkeypatch):
     root = available("cora").parent
     (tmp_path / "file").touch()
     monkeypatch.setenv("GRAPHNOISE_CACHE", str(tmp_path / "file"))
-    with pytest.raises(DataError, match=r"cora\.npz: cannot be written .* GRAPHNOISE_CACHE names another"):
-        load("cora", root)
+    with pytest.warns(UserWarning, match=r"cora\.npz: cannot be written .* GRAPHNOISE_CACHE names another"):
+        assert load("cora", root).num_nodes == 2708
 
 
 def copy(source, target):

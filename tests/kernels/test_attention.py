@@ -66,3 +66,82 @@ def test_native_serves_float32_only(draw):
     graph, values, _ = inputs("undirected", 1, 2, draw, torch.float64)
     with pytest.raises(InputError, match="'native' needs float32 CPU tensors"):
         attend(graph.rowptr, graph.col, *values, backend="native")
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"h": torch.ones(3, 2)}, r"h: expected shape \[sources, heads, width\], got shape \(3, 2\)"),
+        ({"h": torch.ones(2, 2, 4), "source": torch.ones(2, 2)}, "col: expected positions from 0 to 1"),
+        ({"h": torch.ones(3, 2, 4).long()}, "h: expected floating-point values"),
+        ({"source": torch.ones(2, 2)}, r"source: expected shape \[3, 2\]"),
+        ({"source": torch.ones(3, 1)}, r"source: expected shape \[3, 2\]"),
+        ({"target": torch.ones(2, 1)}, r"target: expected shape \[targets, 2\]"),
+        ({"target": torch.ones(4)}, r"target: expected shape \[targets, 2\]"),
+        ({"target": torch.ones(3, 2)}, "rowptr: expected 4 entries, one more than there are targets, got 3"),
+        ({"rowptr": torch.tensor([0, 10**9, 3])}, "rowptr: expected entries that do not decrease"),
+        ({"rowptr": torch.tensor([0, 1, 10**9])}, "rowptr: expected entries from 0 to 3, the number of arcs"),
+        ({"rowptr": torch.tensor([1, 1, 3])}, "rowptr: expected entries from 0 to 3"),
+        ({"rowptr": torch.tensor([0.0, 1.0, 3.0])}, "rowptr: expected a one-dimensional int64 tensor"),
+        ({"col": torch.tensor([0, 1, 10**9])}, "col: expected positions from 0 to 2"),
+        ({"col": torch.tensor([0, 1, -1])}, "col: expected positions from 0 to 2"),
+        ({"col": torch.tensor([0, 1, 2], dtype=torch.int32)}, "col: expected a one-dimensional int64 tensor"),
+        ({"kept": torch.ones(2, 2)}, r"kept: expected shape \[3, 2\], one factor an arc and head"),
+        ({"kept": torch.ones(3)}, r"kept: expected shape \[3, 2\]"),
+    ],
+)
+def test_bad_input_is_named(backend, change, message):
+    arguments = {
+        "rowptr": torch.tensor([0, 1, 3]),
+        "col": torch.tensor([0, 1, 2]),
+        "h": torch.ones(3, 2, 4),
+        "source": torch.ones(3, 2),
+        "target": torch.ones(2, 2),
+        "backend": backend,
+    }
+    assert attend(**arguments).shape == (2, 2, 4)
+    with pytest.raises(InputError, match=message):
+        attend(**arguments | change)
+
+
+def test_what_native_cannot_serve_goes_to_the_reference(draw):
+    graph, values, kept = inputs("undirected", 2, 3, draw)
+    arcs = (graph.rowptr, graph.col)
+    exact = attend(*arcs, *(v.double() for v in values), kept=kept.double())
+    for place in range(4):
+        given = [*values, kept]
+        given[place] = given[place].double()
+        assert_close(attend(*arcs, *given[:3], kept=given[3]).double(), exact, 5e-6)
+        with pytest.raises(InputError, match="'native' needs float32 CPU tensors"):
+            attend(*arcs, *given[:3], kept=given[3], backend="native")
+    kept.requires_grad_()
+    (grad,) = torch.autograd.grad(attend(*arcs, *values, kept=kept).sum(), kept)
+    assert float(grad.abs().sum()) > 0
+    with pytest.raises(InputError, match="'native' gives no gradient of kept"):
+        attend(*arcs, *values, kept=kept, backend="native")
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_arrays_that_are_not_contiguous(backend, draw):
+    graph, values, kept = inputs("undirected", 3, 5, draw)
+    upstream = torch.randn(graph.num_nodes, 3, 5, generator=draw)
+    spread = [torch.stack([t, t], dim=-1)[..., 0] for t in (graph.rowptr, graph.col, *values, kept)]
+    found = []
+    for rowptr, col, h, source, target, factor in ((graph.rowptr, graph.col, *values, kept), spread):
+        out = attend(rowptr, col, h, source, target, kept=factor, backend=backend)
+        found.append((out, *torch.autograd.grad(out, values, upstream)))
+    assert not any(t.is_contiguous() for t in spread)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_another_default_type_changes_nothing(backend, draw):
+    graph, values, kept = inputs("undirected", 2, 3, draw)
+    expected = attend(graph.rowptr, graph.col, *values, kept=kept, backend=backend)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = attend(graph.rowptr, graph.col, *values, kept=kept, backend=backend)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, expected)

@@ -27,3 +27,19 @@ def test_a_tier_that_cannot_serve_says_why():
     row = torch.zeros(3, dtype=torch.long, device="meta")
     with pytest.raises(InputError, match="'native' needs CPU tensors"):
         compress(row, 3, backend="native")
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize(
+    ("row", "num_rows", "message"),
+    [
+        (torch.tensor([0, 10**9]), 2, "row: expected positions from 0 to 1, got values from 0 to 1000000000"),
+        (torch.tensor([-1]), 2, "row: expected positions from 0 to 1"),
+        (torch.tensor([0], dtype=torch.int32), 2, "row: expected a one-dimensional int64 tensor"),
+        (torch.tensor([[0]]), 2, "row: expected a one-dimensional int64 tensor"),
+        (torch.tensor([0]), -1, "num_rows: expected an integer of at least 0"),
+    ],
+)
+def test_bad_rows_are_named(backend, row, num_rows, message):
+    with pytest.raises(InputError, match=message):
+        compress(row, num_rows, backend=backend)

@@ -1,9 +1,11 @@
+import pytest
 import torch
 import torch_geometric.nn
 from oracles import assert_close, graphs
 
-from graphnoise import Graph
+from graphnoise import Graph, InputError
 from graphnoise.nn import Block, GraphAttention, GraphConvolution, Linear, SparseFeatures, dropout, receptive_field
+from graphnoise.nn.sparse import Pattern
 
 EDGES, N = graphs()["undirected"]
 LOOPED = Graph.from_edge_index(EDGES, N).with_self_loops().normalise()
@@ -89,3 +91,23 @@ def test_dropout_keeps_the_mean_and_repeats_with_its_seed():
 def test_layers_repeat_with_their_seed():
     a, b = (Linear(4, 3, bias=True, generator=torch.Generator().manual_seed(1)).weight for _ in range(2))
     assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, SparseFeatures])
+def test_layers_name_features_that_do_not_fit(wrap, draw):
+    for layer in (GraphConvolution(4, 2, generator=draw), GraphAttention(4, 8, 8, generator=draw)):
+        for rows in (3, N + 1):
+            with pytest.raises(InputError, match=f"x: expected {N} rows, one a source of the block, got shape"):
+                layer(wrap(torch.ones(rows, 4)), WHOLE)
+        with pytest.raises(InputError, match="x: expected 4 columns, one an input, got shape"):
+            layer(wrap(torch.ones(N, 5)), WHOLE)
+
+
+def test_blocks_name_arcs_that_do_not_fit():
+    rowptr, col = torch.tensor([0, 1, 2]), torch.tensor([0, 1])
+    with pytest.raises(InputError, match="col: expected positions from 0 to 0"):
+        Pattern.build(rowptr, col, 1)
+    with pytest.raises(InputError, match="rowptr: expected entries from 0 to 2, the number of arcs, got 1 to 2"):
+        Pattern.build(rowptr[1:], col, 2)
+    with pytest.raises(InputError, match=r"value: expected shape \(2,\), one an arc, got shape \(1,\)"):
+        Block(Pattern.build(rowptr, col, 2), torch.ones(1))

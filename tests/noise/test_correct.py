@@ -98,9 +98,70 @@ def test_extreme_logits_stay_finite(loss):
     torch.testing.assert_close(confident, -T.matrix[0].log().float())
 
 
+def zeros(requires_grad=True):
+    return torch.tensor([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.3, 0.7]], dtype=torch.float64).requires_grad_(
+        requires_grad
+    )
+
+
+def test_the_gradient_of_a_learned_matrix_is_right_at_its_zeros():
+    logits, t = logits_of(3), zeros()
+    p, rows = logits.softmax(1), torch.arange(5)
+    q = (p @ t.detach())[rows, Y]
+    by_hand, reweighted = torch.zeros(2, 3, 3, dtype=torch.float64)
+    for n, y in enumerate(Y.tolist()):
+        by_hand[:, y] -= p[n] / q[n]
+        reweighted[:, y] += p[n, y] * p[n, y].log() * p[n] / q[n] ** 2
+    (gradient,) = torch.autograd.grad(forward_correction(logits, Y, t, "sum"), t)
+    torch.testing.assert_close(gradient, by_hand, rtol=1e-12, atol=1e-12)
+    (gradient,) = torch.autograd.grad(importance_reweighting(logits, Y, t, "sum", detach=False), t)
+    torch.testing.assert_close(gradient, reweighted, rtol=1e-12, atol=1e-12)
+    scores = logits.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: forward_correction(x, Y, zeros(False), "none"), scores)
+    assert torch.autograd.gradcheck(lambda x: importance_reweighting(x, Y, zeros(False), "none", detach=False), scores)
+
+
+def test_a_learned_identity_is_the_cross_entropy():
+    logits, eye = logits_of().requires_grad_(), torch.eye(3, dtype=torch.float64, requires_grad=True)
+    each, plain = forward_correction(logits, Y, eye, "none"), cross_entropy(logits, Y, reduction="none")
+    torch.testing.assert_close(each, plain, rtol=0, atol=1e-12)
+    inputs = torch.autograd.grad(each.sum(), (logits, eye))
+    torch.testing.assert_close(inputs[0], torch.autograd.grad(plain.sum(), logits)[0], rtol=0, atol=1e-12)
+    assert torch.isfinite(inputs[1]).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("loss", [forward_correction, importance_reweighting])
+def test_extreme_logits_and_zeros_stay_finite(loss, dtype):
+    options = {"detach": False} if loss is importance_reweighting else {}
+    swap = torch.tensor([[0.0, 1.0, 0.0], [0.5, 0.0, 0.5], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    for matrix in (zeros(False), torch.eye(3, dtype=torch.float64), swap):
+        t = matrix.to(dtype).requires_grad_()
+        for row in ([1e4, 0.0, -1e4], [-1e4, 0.0, 1e4], [0.0, 1e4, -1e4]):
+            logits = torch.tensor([row] * 3, dtype=dtype, requires_grad=True)
+            values = loss(logits, [0, 1, 2], t, "none", **options)
+            for tensor in (values, *torch.autograd.grad(values.sum(), (logits, t))):
+                assert torch.isfinite(tensor).all()
+    value = forward_correction(torch.tensor([[1e4, 0.0, -1e4]]), [2], torch.eye(3), "sum")
+    assert float(value) == 2e4
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_an_empty_batch_has_a_sum_and_no_mean(loss):
+    empty = torch.empty(0, 3)
+    assert loss(empty, [], T, "sum") == 0
+    assert loss(empty, [], T, "none").shape == (0,)
+    with pytest.raises(InputError, match="logits: expected at least one row to take a mean of, got none"):
+        loss(empty, [], T)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ((logits_of(), Y, torch.eye(3)[:2]), r"transition: expected a Transition or a tensor \[3, 3\], got \(2, 3\)"),
+        ((logits_of(), Y, torch.eye(3) * torch.nan), "transition: expected finite numbers"),
+        ((logits_of(), Y, torch.eye(3) * 1.01), "transition: expected rows that sum to 1, got 1.01 in row 0"),
+        ((logits_of(), Y, torch.eye(3) * 1.5 - 0.5 / 3), "transition: expected probabilities of at least 0, got -0.1"),
         ((logits_of(), [0, 1], T), "noisy: expected 5 labels"),
         ((logits_of(), [0, 1, 2, 3, 0], T), "noisy: expected labels from 0 to 2, got 3"),
         ((logits_of(), Y, noise.identity(2)), r"transition: expected a Transition or a tensor \[3, 3\], got \(2, 2\)"),

@@ -186,3 +186,11 @@ def test_one_class_and_no_noise_is_fine():
     empty = torch.empty(0, dtype=torch.long)
     assert noise.feature_dependent(torch.empty(0, 2), empty, 0.5).rate == 0.0
     assert noise.structure_dependent(torch.empty(2, 0), empty, 0.5).rate == 0.0
+
+
+def test_an_integer_model_seed_is_not_the_stream_of_the_draws():
+    x, y = np.random.default_rng(0).normal(size=(200, 3)), np.arange(200) % 4
+    ours = noise.feature_dependent(x, y, 1.0, seed=5, model_seed=5)
+    same = noise.feature_dependent(x, y, 1.0, seed=5, model_seed=np.random.default_rng(5))
+    assert (ours.y != same.y).any()
+    assert (ours.y == noise.feature_dependent(x, y, 1.0, seed=np.random.default_rng(5), model_seed=5).y).all()

@@ -6,7 +6,7 @@ from torch_geometric.data import Data
 
 from graphnoise import noise
 from graphnoise._check import InputError
-from graphnoise.noise import LabelNoise
+from graphnoise.noise import LabelNoise, Transition
 
 N = 600
 
@@ -122,9 +122,85 @@ def test_classes_can_be_more_than_the_labels_show():
     assert repr(LabelNoise("pair", 0.25)) == "LabelNoise('pair', 0.25, splits=('train', 'val'), seed=0)"
 
 
+MATRIX = [[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0, 0.2, 0.4, 0.4], [0, 0, 0, 1]]
+
+
+def flips(clean, noisy, classes):
+    counts = torch.zeros(classes, classes, dtype=torch.long)
+    return counts.index_put((clean, noisy), torch.tensor(1), accumulate=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "maps"),
+    [
+        (lambda: LabelNoise("symmetric", 0.3, "all", seed=1), False),
+        (lambda: LabelNoise("pair", 0.3, "all", seed=1), True),
+        (lambda: LabelNoise("asymmetric", 0.3, "all", seed=1), True),
+        (lambda: LabelNoise("random", 0.3, "all", seed=1), False),
+        (lambda: LabelNoise("asymmetric", 0.3, "all", seed=1, legacy=True), True),
+        (lambda: LabelNoise("asymmetric", 0.3, "all", seed=1, exact=True, num_classes=4), True),
+        (lambda: LabelNoise(Transition(MATRIX), splits="all"), False),
+    ],
+)
+def test_the_transition_is_the_one_drawn_from(make, maps, plausible):
+    y = torch.arange(20_000) % 4
+    transform = make()
+    noisy, matrix = transform(Data(y=y)), transform.transition(4).matrix
+    again = transform(noisy)  # a further pass has the same map, and other draws
+    for before, after in ((y, noisy.y), (noisy.y, again.y)):
+        counts = flips(before, after, 4)
+        assert torch.equal(counts > 0, matrix > 0)
+        if maps:
+            assert ((counts > 0).sum(1) == 2).all()
+        if not transform.exact:
+            for i in range(4):
+                for j in range(4):
+                    plausible(int(counts[i, j]), int(counts[i].sum()), matrix[i, j].item())
+
+
+def test_legacy_says_its_published_map():
+    transform = LabelNoise("asymmetric", 0.3, seed=123, legacy=True)
+    assert transform.transition(4) == noise.legacy("asymmetric", torch.arange(4), 0.3)[0]
+    given = noise.pair(4, 0.2)
+    assert LabelNoise(given).transition(4) is given
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_passes_of_one_seed_are_independent(legacy, plausible):
+    y, transform = torch.arange(20_000) % 4, LabelNoise("symmetric", 0.3, "all", legacy=legacy)
+    t, data = transform.transition(4), Data(y=y)
+    for passes, composed in ((1, t), (2, t @ t), (3, t @ t @ t)):
+        data = transform(data)
+        assert data.noise_passes == passes
+        plausible(int((data.y != y).sum()), y.numel(), composed.expected_rate())
+        assert torch.equal(data.y_true, y)
+
+
+@pytest.mark.parametrize("kind", ["feature", "structure", "confidence", "spreading", "propagated"])
+def test_passes_of_instance_noise_differ(kind):
+    transform = LabelNoise(kind, 0.3, "all", **OPTIONS.get(kind, {}))
+    once = transform(graph())
+    twice = transform(once)
+    assert ((once.y != once.y_true) != (twice.y != once.y)).float().mean() > 0.1  # not the same nodes again
+
+
+def test_noise_after_noise_with_more_classes():
+    data = Data(y=torch.arange(700) % 7)
+    more = LabelNoise("symmetric", 0.5, "all", num_classes=9)(data)
+    assert int(more.y.max()) == 8
+    for kind in ("symmetric", "random", "propagated"):
+        data = Data(y=more.y, y_true=more.y_true, edge_index=torch.empty(2, 0, dtype=torch.long))
+        assert LabelNoise(kind, 0.3, "all")(data).flipped.any()
+    assert torch.equal(LabelNoise("pair", 1.0, "all")(more).y, (more.y + 1) % 9)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: LabelNoise("feature", 0.1).transition(3), "kind: expected class-conditional noise.*got 'feature'"),
+        (lambda: LabelNoise("pair", 0.1, num_classes=4).transition(3), "num_classes: expected 4, as in this noise"),
+        (lambda: LabelNoise(noise.identity(4)).transition(3), "num_classes: expected 4, as in this noise, got 3"),
+        (lambda: LabelNoise("pair", 0.1).transition(0), "num_classes: expected an integer of at least 1"),
         (lambda: LabelNoise("symetric", 0.1), "kind: .*did you mean 'symmetric'"),
         (lambda: LabelNoise("pair"), r"rate: expected a rate in \[0, 1\], got None"),
         (lambda: LabelNoise("pair", 1.5), "rate: expected a rate"),
