@@ -27,6 +27,7 @@ from .problem import Instance, Task
 PROTOCOL = 1  # changes whenever the same configuration would give other results
 SELECTIONS = ("noisy", "clean")
 MOST = 10_000  # draws, and initialisations of each
+MOST_CELLS = 1_000_000
 NEIGHBOURLY = ("structure", "spreading", "propagated")  # kinds that read the labels of all nodes
 OPTIONS: dict[str, dict[str, Any]] = {"spreading": {"probability": 0.5}}  # of noise kinds that need some
 
@@ -88,6 +89,9 @@ class Grid:
                 _check.fail(f"{name}.num_classes", "none: the data say how many", self.overrides[name]["num_classes"])
         noise = [self._noise(kind, rate) for kind, rate in itertools.product(kinds, rates)]
         unique = {repr(sorted(entry.items())): entry for entry in noise}
+        total = draws * inits * len(unique) * len(methods) * len(_some("datasets", self.datasets))
+        if total > MOST_CELLS:
+            _check.fail("draws × inits", f"a grid of at most {MOST_CELLS:,} cells", f"up to {total:,}")
         cells = []
         for dataset in _some("datasets", self.datasets):
             instance = load(dataset, self.root, _check.integer("split_seed", self.split_seed, 0))

@@ -145,6 +145,7 @@ def test_a_failing_cell_is_told_and_the_others_are_recorded(planted, tmp_path, m
         ({"overrides": {"gcm": {"hidden": 3}}}, "overrides .*did you mean 'gcn'"),
         ({"overrides": {"gcn": {"hiden": 3}}}, "did you mean 'hidden'"),
         ({"overrides": {"pair": {"num_classes": 9}}}, "pair.num_classes: expected none"),
+        ({"draws": 10**4, "inits": 10**4}, "a grid of at most 1,000,000 cells, got up to 600,000,000"),
         ({"draws": 10**9}, "draws: expected an integer from 1 to 10000"),
         ({"datasets": ["croa"]}, "did you mean 'cora'"),
     ],
