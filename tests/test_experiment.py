@@ -91,11 +91,14 @@ def own_pool(folder):
         print(run_grid(cells(8), work, Store(folder), executor=pool).done)
 
 
-def hammer(folder, keys, log):
+def hammer(folder, keys, log, takers):
     store = Store(folder)
     for key in keys:
         if store.claim(key) is not None:
             note(log, key)
+    note(log + ".done", "done")
+    while len(open(log + ".done").readlines()) < takers:  # the claims of a process that has ended are free to take
+        time.sleep(0.01)
 
 
 if __name__ == "__main__":
@@ -385,7 +388,7 @@ def test_takers_of_lapsed_claims_have_one_winner_a_round(start, store, tmp_path)
     for place, key in enumerate(keys):
         for _ in range(place % 3):
             store.claim(key).release()
-    finish(*start(*[("hammer", store.folder, keys, log)] * 6))
+    finish(*start(*[("hammer", store.folder, keys, log, 6)] * 6))
     winners = [line.split() for line in log.read_text().splitlines()]
     assert sorted(key for key, _ in winners) == sorted(keys)
     assert len({pid for _, pid in winners}) > 1, "the takers must compete"
