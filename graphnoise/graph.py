@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import scipy.sparse
@@ -12,7 +11,9 @@ import torch
 from torch import Tensor
 
 from . import _check
+from .kernels.arcs import Arcs, turn
 from .kernels.csr import check_range, check_rows, compress, matrix
+from .reordering import permutation, renamed
 
 if TYPE_CHECKING:
     import networkx
@@ -34,9 +35,9 @@ class Graph:
     where `left` and `right` are None (ones) until `normalise` sets them; no value is stored per arc for it.
 
     Attributes:
-        rowptr: Where each row begins, int64, shape [num_nodes + 1].
-        col: Source node of each arc, row by row, int64, shape [num_arcs].
-        weight: Weight of each arc, floating, without a gradient, shape [num_arcs], or None for ones.
+        rowptr: Where each row begins, int64 or int32, shape [num_nodes + 1].
+        col: Source node of each arc, row by row, of the same type, shape [num_arcs].
+        weight: Weight of each arc, finite, floating, shape [num_arcs], or None for ones; gradients pass to it.
         left: Scale of each row, float64, shape [num_nodes], or None.
         right: Scale of each column, float64, shape [num_nodes], or None.
         normalisation: "sym", "row", "col" or None.
@@ -51,10 +52,10 @@ class Graph:
     left: Tensor | None = None
     right: Tensor | None = None
     normalisation: str | None = None
-    _matrices: dict[torch.dtype, Tensor] = field(default_factory=dict, repr=False)
+    _made: dict[tuple[str, torch.dtype], Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        check_rows(self.rowptr, self.col)
+        check_rows(self.rowptr, self.col, narrow=True)
         if self.num_nodes == 0:
             _check.fail("rowptr", "a graph with at least one node", "an empty graph")
         check_range("col", self.col, self.num_nodes)
@@ -66,7 +67,9 @@ class Graph:
             if not isinstance(value, Tensor) or not value.is_floating_point() or value.shape != (size,):
                 got = f"shape {tuple(value.shape)} of type {value.dtype}" if isinstance(value, Tensor) else repr(value)
                 _check.fail(name, f"a floating-point tensor of shape [{size}]", got)
-            _without_gradient(name, value)
+            if value.device != self.device:
+                _check.fail(name, f"a tensor on the device of the arcs ({self.device})", value.device)
+            _check.finite(name, value.detach())
         if self.normalisation is not None:
             _check.choice("normalisation", self.normalisation, NORMALISATIONS)
 
@@ -79,11 +82,10 @@ class Graph:
         Args:
             edge_index: Arcs (source, target), integers, shape [2, num_arcs].
             num_nodes: Number of nodes; by default one more than the largest end.
-            edge_weight: Weight of each arc, finite, at least 0, without a gradient, shape [num_arcs].
+            edge_weight: Weight of each arc, finite, at least 0, shape [num_arcs]; gradients pass to it.
 
         Raises:
-            InputError: An end out of range, a graph without nodes, a weight that is negative, NaN or missing or that
-                requires a gradient.
+            InputError: An end out of range, a graph without nodes, a weight that is negative, NaN or missing.
 
         Example:
             >>> graph = Graph.from_edge_index(torch.tensor([[0, 1, 1], [1, 0, 2]]))
@@ -100,12 +102,11 @@ class Graph:
         rowptr, order = compress(edges[1], n)
         weight = None
         if edge_weight is not None:
-            _without_gradient("edge_weight", edge_weight)
             weight = _check.finite("edge_weight", edge_weight, dims=1)
             if weight.numel() != edges.shape[1]:
                 _check.fail("edge_weight", f"{edges.shape[1]} weights, one an arc", weight.numel())
-            if weight.numel() and float(weight.min()) < 0:
-                _check.fail("edge_weight", "weights of at least 0", float(weight.min()))
+            if weight.numel() and float(weight.detach().min()) < 0:
+                _check.fail("edge_weight", "weights of at least 0", float(weight.detach().min()))
             weight = weight[order]
         return cls(rowptr, edges[0][order], weight)
 
@@ -182,29 +183,39 @@ class Graph:
         """Device of the arcs."""
         return self.col.device
 
-    @cached_property
+    @property
     def row(self) -> Tensor:
-        """Target node of each arc, shape [num_arcs]."""
-        return torch.repeat_interleave(torch.arange(self.num_nodes, device=self.device), self.rowptr.diff())
+        """Target node of each arc, int64, shape [num_arcs]."""
+        return Arcs(self.rowptr, self.col).row
 
     @property
     def edge_index(self) -> Tensor:
         """Arcs (source, target) ordered by target, shape [2, num_arcs]."""
-        return torch.stack([self.col, self.row])
+        return torch.stack([self.col.long(), self.row])
 
-    def _sum(self, ends: Tensor) -> Tensor:
-        weight = torch.ones_like(self.col, dtype=torch.float64) if self.weight is None else self.weight.double()
-        return torch.zeros(self.num_nodes, dtype=torch.float64, device=self.device).index_add_(0, ends, weight)
+    def _sum(self, name: str, ends: Tensor) -> Tensor:
+        key = (name, torch.float64)
+        if key not in self._made:
+            weight = torch.ones_like(self.col, dtype=torch.float64) if self.weight is None else self.weight.double()
+            total = torch.zeros(self.num_nodes, dtype=torch.float64, device=self.device).index_add(0, ends, weight)
+            if self._learns:  # what is made under no_grad once would cut the gradient of every later call
+                return total
+            self._made[key] = total
+        return cast(Tensor, self._made[key])
 
-    @cached_property
+    @property
+    def _learns(self) -> bool:
+        return any(t is not None and t.requires_grad for t in (self.weight, self.left, self.right))
+
+    @property
     def degree(self) -> Tensor:
         """Sum of the weights of the arcs into each node (row sums of A), float64, shape [num_nodes]."""
-        return self._sum(self.row)
+        return self._sum("degree", self.row)
 
-    @cached_property
+    @property
     def out_degree(self) -> Tensor:
         """Sum of the weights of the arcs out of each node (column sums of A), float64, shape [num_nodes]."""
-        return self._sum(self.col)
+        return self._sum("out_degree", self.col)
 
     def normalise(self, kind: str = "sym") -> Graph:
         r"""Return the same graph with normalised weights; arcs are shared, nothing is stored per arc.
@@ -228,12 +239,12 @@ class Graph:
             _check.fail("kind", f"a graph not yet normalised, or {self.normalisation!r} again", repr(kind))
         left = right = None
         if kind == "sym":
-            left = right = self.degree.pow(-0.5).nan_to_num(posinf=0.0)
+            left = right = _power(self.degree, -0.5)
         elif kind == "row":
-            left = self.degree.reciprocal().nan_to_num(posinf=0.0)
+            left = _power(self.degree, -1.0)
         else:
-            right = self.out_degree.reciprocal().nan_to_num(posinf=0.0)
-        return replace(self, left=left, right=right, normalisation=kind, _matrices={})
+            right = _power(self.out_degree, -1.0)
+        return replace(self, left=left, right=right, normalisation=kind, _made={})
 
     def with_self_loops(self, weight: float = 1.0) -> Graph:
         """Return the graph with one more arc (i, i) of this weight at every node, before any normalisation.
@@ -256,13 +267,51 @@ class Graph:
             weights = torch.cat([own, own.new_full((self.num_nodes,), loop)])
         return Graph.from_edge_index(arcs, self.num_nodes, weights)
 
-    @cached_property
+    @property
     def transposed(self) -> Graph:
         """The graph with every arc turned round (the matrix S^T), built once."""
-        rowptr, order = compress(self.col, self.num_nodes)
+        key = ("transposed", torch.float64)
+        if key in self._made:
+            return cast(Graph, self._made[key])
+        rowptr, col, order = turn(self.rowptr, self.col)
         weight = None if self.weight is None else self.weight[order]
-        turned = {None: None, "sym": "sym", "row": "col", "col": "row"}[self.normalisation]
-        return Graph(rowptr, self.row[order], weight, self.right, self.left, turned)
+        kind = {None: None, "sym": "sym", "row": "col", "col": "row"}[self.normalisation]
+        turned = Graph(rowptr, col, weight, self.right, self.left, kind)
+        if not self._learns:
+            self._made[key] = turned
+        return turned
+
+    @property
+    def undirected(self) -> bool:
+        """Whether A is symmetric: arcs between two nodes weigh the same in both directions, to rounding; found once."""
+        key = ("undirected", torch.float64)
+        if key in self._made:
+            return cast(bool, self._made[key])
+        weight = torch.ones(self.num_arcs) if self.weight is None else self.weight.detach().cpu()
+        parts = (weight.double().numpy(), self.col.cpu().numpy(), self.rowptr.cpu().numpy())
+        A = scipy.sparse.csr_array(parts, shape=(self.num_nodes, self.num_nodes), copy=True)
+        A.sum_duplicates()
+        rounding = 4 * torch.finfo(weight.dtype).eps
+        found = bool((abs(A - A.T) - rounding * abs(A).maximum(abs(A).T)).max() <= 0)
+        if not self._learns:
+            self._made[key] = found
+        return found
+
+    def permuted(self, order: Tensor) -> Graph:
+        """Return the graph with its nodes renamed: its node i is node `order[i]` of this one (S[order][:, order]).
+
+        Raises:
+            InputError: `order` is not a permutation of the nodes.
+
+        Example:
+            >>> Graph.from_edge_index(torch.tensor([[0], [1]]), 3).permuted(torch.tensor([1, 2, 0])).edge_index.tolist()
+            [[2], [0]]
+        """
+        order = permutation("order", order, self.num_nodes).to(self.device)
+        rowptr, col, arc = renamed(self.rowptr, self.col, order)
+        weight = None if self.weight is None else self.weight[arc]
+        left, right = (None if scale is None else scale[order] for scale in (self.left, self.right))
+        return Graph(rowptr, col, weight, left, right, self.normalisation)
 
     def values(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return the entry of S at each arc, computed in float64 and rounded once, shape [num_arcs]."""
@@ -273,17 +322,43 @@ class Graph:
             value = value * self.right[self.col]
         return value.to(dtype)
 
+    def arcs(self, dtype: torch.dtype = torch.float32) -> Arcs:
+        """Return S as the kernels take it, built once for each type of sums (see `kernels.arcs.Arcs`).
+
+        Unweighted graphs keep their scales apart. Where a node with arcs has no scale above 0 (with "sym", one that
+        others hear and that hears nobody), every arc gets its own value instead.
+        """
+        key = ("arcs", dtype)
+        if key in self._made:
+            return cast(Arcs, self._made[key])
+        left, right = self.left, self.right
+        plain = self.weight is None and not self._learns
+        plain = plain and (left is None or not bool(((left <= 0) & (self.rowptr.diff() > 0)).any()))
+        plain = plain and (right is None or bool((right[self.col] > 0).all()))
+        if plain:
+            scales = (None if t is None else torch.where(t > 0, t, 1.0).to(dtype) for t in (left, right))
+            made = Arcs(self.rowptr, self.col, None, *scales)
+        else:
+            made = Arcs(self.rowptr, self.col, self.values(dtype))
+        if not self._learns:
+            self._made[key] = made
+        return made
+
     def to_csr(self, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return S as a torch sparse CSR tensor, built once for each dtype."""
-        if dtype not in self._matrices:
+        """Return S as a torch sparse CSR tensor, without gradients, built once for each dtype."""
+        key = ("csr", dtype)
+        if key not in self._made:
             shape = (self.num_nodes, self.num_nodes)
-            self._matrices[dtype] = matrix(self.rowptr, self.col, self.values(dtype), shape)
-        return self._matrices[dtype]
+            made = matrix(self.rowptr, self.col, self.values(dtype).detach(), shape)
+            if self._learns:
+                return made
+            self._made[key] = made
+        return cast(Tensor, self._made[key])
 
     def to_scipy(self) -> Any:
         """Return S as a SciPy CSR array in float64; repeated arcs stay separate entries."""
         shape = (self.num_nodes, self.num_nodes)
-        parts = (self.values(torch.float64).numpy(), self.col.numpy(), self.rowptr.numpy())
+        parts = (self.values(torch.float64).detach().numpy(), self.col.numpy(), self.rowptr.numpy())
         return scipy.sparse.csr_array(parts, shape=shape)
 
     def to_dense(self, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -303,7 +378,7 @@ class Graph:
         return f"Graph({', '.join(parts)})"
 
 
-def _without_gradient(name: str, weight: object) -> None:
-    # Degrees and matrices are cached: made under no_grad once, they would cut the gradient of every later call.
-    if isinstance(weight, Tensor) and weight.requires_grad:
-        _check.fail(name, "weights without a gradient (call .detach())", "weights that require one")
+def _power(degree: Tensor, exponent: float) -> Tensor:
+    """Return the powers, with 0 for 0: so isolated nodes hear nothing, and their gradient is 0 as well."""
+    some = degree > 0
+    return torch.where(some, torch.where(some, degree, 1.0).pow(exponent), 0.0)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from . import _check
+from . import _check, reordering, solvers
 from .graph import NORMALISATIONS, Graph
-from .kernels.dispatch import select
-from .kernels.propagate_reference import propagate as _reference
+from .kernels.propagate import choose, run
 
 MODES = ("restart", "lazy")
 
@@ -22,8 +22,9 @@ class Propagation:
 
     Attributes:
         y: Propagated values, shape [num_nodes, num_classes] (or [num_nodes]).
-        steps: Steps taken.
-        residual: Largest change of any entry in the last step; infinite if there was none.
+        steps: Steps taken: products with S, whatever the solver.
+        residual: Largest change of any entry in the last step; infinite if there was none. The last step of every
+            solver is Y <- alpha · S Y + (1 - alpha) · Y0, so this says for all of them how far Y was from a solution.
         converged: Whether `residual` is at most `tol` (at most 1e-6 where no `tol` was given).
         backend: The tier that ran.
     """
@@ -47,6 +48,8 @@ def propagate(
     clamp: tuple[float, float] | None = None,
     tol: float | None = None,
     backend: str | None = None,
+    solver: str = "iterate",
+    order: str | Tensor | None = None,
 ) -> Propagation:
     r"""Mix each node's values with its neighbours', again and again.
 
@@ -62,19 +65,35 @@ def propagate(
 
     Args:
         graph: The graph; an arc (j, i) lets i hear j.
-        y: Values, float32 or float64, finite, shape [num_nodes, num_classes] or [num_nodes]; gradients pass through.
+        y: Values, finite, shape [num_nodes, num_classes] or [num_nodes], of any floating type. Sums of 16-bit types are
+            float32, and each step rounds once. Gradients pass to y and to the weights of the graph.
         alpha: Weight of the neighbours, in [0, 1].
         num_steps: Steps at most, at least 0.
         mode: "restart" or "lazy".
         normalisation: "sym", "row", "col" or "none" (weights as they are); by default as the graph is
             normalised already, else "sym".
-        mask: Nodes whose rows of y are known (Boolean, or positions); all other rows start from 0.
+        mask: Nodes whose rows of y are known (Boolean, or positions); all other rows start from 0 and are not read.
         clamp: Range (low, high) that every entry is kept in after each step.
         tol: Stop as soon as no entry changes by more than this in a step.
-        backend: The tier; None lets the data decide. "reference" is torch's own sparse product.
+        backend: The tier; None lets the data decide. "native" (CPU; float32, float64, bfloat16), "triton" (CUDA;
+            float32, float16, bfloat16), "reference" (torch's own sparse product, anywhere), or "scatter"
+            (torch-scatter).
+        solver: "iterate" takes the steps above. The others go to the limit of "restart" in far fewer products where
+            alpha is near 1: "cg" (conjugate gradients, a step length for each column) and "chebyshev" (fixed weights,
+            no inner products). They need an undirected graph with weights of at least 0, normalised; alpha below 1; no
+            clamp; float32 or float64. What they stop at before the limit is not what "iterate" stops at, so set `tol`,
+            to (1 - alpha) times the error allowed, and give `num_steps` room. Gradients of "iterate" and "chebyshev"
+            are those of the steps taken; those of "cg" are the limit's, from a second solution over the transpose, with
+            a tolerance as fine beside the gradient as `tol` is beside y.
+        order: Nodes are renamed on the way in and back on the way out: "degree", "rcm" or "community"
+            (`reordering.order`), or a permutation. Made once and kept with the graph. The result is the same to
+            rounding. It may spare time where wide values exceed the cache and the graph has parts that its own order
+            hides; it costs two copies of y and, the first time, from a part of a second to minutes. So it is off
+            unless asked for: measure it (`benchmarks/speed/reordering.py`).
 
     Raises:
-        InputError: An argument out of its range; y of the wrong length or not finite; a graph normalised otherwise.
+        InputError: An argument out of its range; y of the wrong length or not finite; values that grow beyond their
+            type; a graph normalised otherwise; a backend or a solver that cannot serve.
 
     Example:
         >>> path = Graph.from_edge_index(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]))
@@ -82,18 +101,21 @@ def propagate(
         >>> result.converged, result.y.argmax(1).tolist()
         (True, [0, 0, 1])
 
+        >>> settings = {"alpha": 0.99, "num_steps": 2000, "tol": 1e-5}
+        >>> [propagate(path, torch.eye(3).double(), solver=name, **settings).steps for name in ("iterate", "cg")]
+        [1146, 4]
+
     Source:
-        Zhou et al., "Learning with Local and Global Consistency", NIPS 2003, section 2 (restart, "sym").
+        Zhou et al., "Learning with Local and Global Consistency", NIPS 2003, section 2 (restart, "sym"). "cg": Hestenes
+        and Stiefel, "Methods of Conjugate Gradients for Solving Linear Systems", 1952, section 3. "chebyshev": Golub
+        and Varga, "Chebyshev semi-iterative methods", 1961, part I.
     """
     prepared = _normalised(graph, normalisation)
     values = _check.tensor("y", y)
     if not values.is_floating_point():
         _check.fail("y", "floating-point values (one-hot rows for class labels)", f"values of type {values.dtype}")
-    if values.dtype not in (torch.float32, torch.float64):
-        _check.fail("y", "float32 or float64", f"values of type {values.dtype}")
     if values.dim() not in (1, 2) or values.shape[0] != graph.num_nodes:
         _check.fail("y", f"shape [{graph.num_nodes}] or [{graph.num_nodes}, num_classes]", tuple(values.shape))
-    _check.finite("y", values.detach())
     if values.device != graph.device:
         _check.fail("y", f"a tensor on the graph's device ({graph.device})", values.device)
     weight = _check.rate("alpha", alpha)
@@ -101,25 +123,78 @@ def propagate(
     mode = _check.choice("mode", mode, MODES)
     bounds = None if clamp is None else _range(clamp)
     limit = None if tol is None else _check.real("tol", tol, 0.0)
-    tier = select(backend, {"reference": None})
+    keep = None if mask is None else _check.mask("mask", mask, graph.num_nodes).to(values.device)
+    tier = choose(backend, values)
+    solver = _check.choice("solver", solver, solvers.SOLVERS)
+    if order is not None:
+        other = reordering.ordered(graph, order)
+        found = propagate(
+            other.graph,
+            values.index_select(0, other.order),
+            alpha=weight,
+            num_steps=steps,
+            mode=mode,
+            normalisation=normalisation,
+            mask=None if keep is None else keep[other.order],
+            clamp=bounds,
+            tol=limit,
+            backend=tier,
+            solver=solver,
+        )
+        return replace(found, y=found.y.index_select(0, other.place))
+    if solver != "iterate":
+        solvers.check(solver, graph, prepared, values, weight, mode, clamped=bounds is not None)
 
-    start = values if mask is None else _masked(values, mask)
-    columns = start.unsqueeze(1) if start.dim() == 1 else start
-    out, taken, residual = _reference(prepared, columns, weight, steps, mode == "restart", bounds, limit)
-    if taken == 0:
-        out = out.clone()  # never the caller's own tensor
-    return Propagation(out.view_as(start), taken, residual, residual <= (1e-6 if limit is None else limit), tier)
+    columns = values.unsqueeze(1) if values.dim() == 1 else values
+    half = values.dtype in (torch.float16, torch.bfloat16)
+    lazy = mode == "lazy"
+    apart = keep is not None and (lazy or solver != "iterate")
+    start = _masked(columns, keep) if apart and keep is not None else columns
+    taken: int | Tensor
+    change: float | Tensor
+    if solver == "iterate":
+        out, taken, change = run(
+            prepared.arcs(torch.float32 if half else values.dtype),
+            start if lazy else None,
+            None if lazy else start,
+            mask=None if lazy else keep,
+            alpha=weight,
+            beta=1 - weight,
+            num_steps=steps,
+            clamp=bounds,
+            tol=limit,
+            tier=tier,
+        )
+    else:
+        out, taken, change = solvers.solve(solver, prepared, start, alpha=weight, num_steps=steps, tol=limit, tier=tier)
+    residual = float(change)
+    if math.isnan(residual) or steps == 0:
+        _check.finite("y", values.detach() if keep is None else _masked(columns, keep).detach())
+    if math.isnan(residual):
+        _check.fail("y", f"values that stay in the range of {values.dtype}", f"larger ones after {int(taken)} steps")
+    return Propagation(out.view_as(values), int(taken), residual, residual <= (1e-6 if limit is None else limit), tier)
 
 
 def _normalised(graph: Graph, normalisation: str | None) -> Graph:
     if normalisation is None:
-        return graph if graph.normalisation is not None else graph.normalise("sym")
+        return graph if graph.normalisation is not None else _kept(graph, "sym")
     kind = _check.choice("normalisation", normalisation, (*NORMALISATIONS, "none"))
     if kind != "none":
-        return graph.normalise(kind)
+        return _kept(graph, kind)
     if graph.normalisation is not None:
         _check.fail("normalisation", f"{graph.normalisation!r}, as the graph is normalised", "'none'")
     return graph
+
+
+def _kept(graph: Graph, kind: str) -> Graph:
+    """Return the graph normalised, made once, and with it what is derived from it."""
+    if graph.normalisation is not None or graph._learns:
+        return graph.normalise(kind)
+    key = (f"normalised {kind}", torch.float64)
+    if key not in graph._made:
+        graph._made[key] = graph.normalise(kind)
+    kept: Graph = graph._made[key]
+    return kept
 
 
 def _range(clamp: tuple[float, float]) -> tuple[float, float]:
@@ -131,9 +206,8 @@ def _range(clamp: tuple[float, float]) -> tuple[float, float]:
     return low, high
 
 
-def _masked(y: Tensor, mask: Tensor) -> Tensor:
-    keep = _check.mask("mask", mask, y.shape[0]).to(y.device)
-    return torch.where(keep if y.dim() == 1 else keep.unsqueeze(1), y, y.new_zeros(()))
+def _masked(columns: Tensor, keep: Tensor) -> Tensor:
+    return torch.where(keep.unsqueeze(1), columns, columns.new_zeros(()))
 
 
 class LabelPropagation(torch.nn.Module):
@@ -218,7 +292,7 @@ class LabelPropagation(torch.nn.Module):
                 clamp=(0.0, 1.0),
             )
             return result.y
-        start = values if mask is None else _masked(values, mask)
+        start = values if mask is None else _masked(values, _check.mask("mask", mask, values.shape[0]))
         out = start.clone()  # never the caller's own tensor
         for _ in range(self.num_layers):
             step = propagate(graph, out, alpha=1.0, num_steps=1, normalisation=kind).y

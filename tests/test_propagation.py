@@ -24,7 +24,7 @@ def test_lazy_is_a_matrix_power(name, kind, draw):
     result = propagate(graph, y, alpha=a, num_steps=5, mode="lazy", normalisation=kind)
     assert_close(result.y, expected)
     assert result.steps == 5
-    assert result.backend == "reference"
+    assert result.backend == "native"
 
 
 @pytest.mark.parametrize("name", GRAPHS)
@@ -49,7 +49,7 @@ def test_steps_and_convergence_are_told(draw):
     assert torch.equal(none.y, y)
     assert (none.steps, none.converged) == (0, False)
     before = propagate(graph, y, alpha=0.9, num_steps=2).y
-    assert few.residual == pytest.approx(float((few.y - before).abs().max()), abs=0)
+    assert few.residual == pytest.approx(float((few.y - before).abs().max()), rel=1e-12)
 
 
 def test_weight_zero_is_the_start_and_masked_rows_start_from_zero(draw):
@@ -137,11 +137,6 @@ def test_label_propagation_equals_torch_geometric(labels, masked, weighted, step
         ({"y": torch.ones(4, 2)}, r"y: expected shape \[23\] or \[23, num_classes\]"),
         ({"y": torch.full((23, 2), torch.inf)}, "y: expected finite numbers"),
         ({"y": torch.zeros(23, dtype=torch.long)}, "y: expected floating-point values"),
-        (
-            {"y": torch.ones(23, 2, dtype=torch.half)},
-            "y: expected float32 or float64, got values of type torch.float16",
-        ),
-        ({"y": torch.ones(23, 2, dtype=torch.bfloat16)}, "y: expected float32 or float64"),
         ({"mask": torch.ones(4, dtype=torch.bool)}, "mask: expected a mask of 23 entries"),
         ({"mask": torch.tensor([23])}, "mask: expected positions from 0 to 22"),
         ({"clamp": (1.0, 0.0)}, "clamp: expected low at most high"),

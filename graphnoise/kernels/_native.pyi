@@ -34,3 +34,45 @@ def attend_backward(
     /,
 ) -> None: ...
 def compress(row: _Index, rowptr: _Index, order: _Index, /) -> None: ...
+
+# Arrays of the functions below come as addresses (0: none) of memory that the caller has checked and keeps alive.
+def propagate(
+    type: int,
+    wide_index: bool,
+    nodes: int,
+    width: int,
+    rowptr: int,
+    col: int,
+    value: int,
+    left: int,
+    right: int,
+    start: int,
+    source: int,
+    mask: int,
+    alpha: float,
+    beta: float,
+    low: float,
+    high: float,
+    tol: float,
+    steps: int,
+    out: int,
+    other: int,
+    threads: int,
+    /,
+) -> tuple[int, float, bool]: ...
+def sample(
+    type: int,
+    wide_index: bool,
+    nodes: int,
+    width: int,
+    rowptr: int,
+    col: int,
+    g: int,
+    y: int,
+    alpha: float,
+    out: int,
+    threads: int,
+    /,
+) -> None: ...
+def gather_floor(rowptr: int, col: int, y: int, out: int, nodes: int, width: int, threads: int, /) -> None: ...
+def instruction_set() -> str: ...

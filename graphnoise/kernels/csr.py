@@ -58,13 +58,22 @@ def check_range(name: str, index: Tensor, size: int) -> None:
             _check.fail(name, f"positions from 0 to {size - 1}", f"values from {low} to {high}")
 
 
-def check_rows(rowptr: Tensor, col: Tensor, rows: int | None = None) -> None:
-    """Raise `InputError` unless `rowptr` divides the arcs of `col` into rows (as many as `rows`, if given)."""
+def check_rows(rowptr: Tensor, col: Tensor, rows: int | None = None, *, narrow: bool = False) -> None:
+    """Raise `InputError` unless `rowptr` divides the arcs of `col` into rows (as many as `rows`, if given).
+
+    Positions are int64; with `narrow` int32 ones are welcome as well.
+    """
+    kinds = (torch.int64, torch.int32) if narrow else (torch.int64,)
+    wanted = f"a one-dimensional {' or '.join(str(kind)[6:] for kind in kinds)} tensor"
     for name, index in (("rowptr", rowptr), ("col", col)):
         if not isinstance(index, Tensor):
-            _check.fail(name, "a one-dimensional int64 tensor", type(index).__name__)
-        if index.dim() != 1 or index.dtype != torch.int64:
-            _check.fail(name, "a one-dimensional int64 tensor", f"shape {tuple(index.shape)} of type {index.dtype}")
+            _check.fail(name, wanted, type(index).__name__)
+        if index.dim() != 1 or index.dtype not in kinds:
+            _check.fail(name, wanted, f"shape {tuple(index.shape)} of type {index.dtype}")
+    if rowptr.dtype != col.dtype or rowptr.device != col.device:
+        _check.fail("col", f"{rowptr.dtype} on {rowptr.device}, as rowptr", f"{col.dtype} on {col.device}")
+    if col.dtype == torch.int32 and col.numel() >= 2**31:
+        _check.fail("col", "fewer than 2^31 arcs for int32 positions (int64 ones have room)", f"{col.numel()} arcs")
     if rowptr.numel() == 0 or (rows is not None and rowptr.numel() != rows + 1):
         wanted = "at least 1 entry" if rows is None else f"{rows + 1} entries, one more than there are targets"
         _check.fail("rowptr", wanted, rowptr.numel())

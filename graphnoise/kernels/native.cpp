@@ -5,4 +5,5 @@
 NB_MODULE(_native, m) {
     add_attention(m);
     add_csr(m);
+    add_propagation(m);
 }

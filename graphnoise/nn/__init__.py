@@ -1,8 +1,9 @@
-"""Layers for small graphs on the CPU, equal to torch_geometric's: sparse features, convolution, attention."""
+"""Layers equal to torch_geometric's: propagation, and for small graphs on the CPU convolution and attention."""
 
 from .attention import GraphAttention
 from .block import Block, receptive_field
 from .layers import GraphConvolution, Linear, dropout
+from .propagate import Propagate
 from .sparse import SparseFeatures
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "GraphAttention",
     "GraphConvolution",
     "Linear",
+    "Propagate",
     "SparseFeatures",
     "dropout",
     "receptive_field",

@@ -50,7 +50,7 @@ class Block:
             >>> Block.whole(graph).matrix.to_dense().tolist()
             [[0.5, 0.5], [0.5, 0.5]]
         """
-        return cls(Pattern.build(graph.rowptr, graph.col, graph.num_nodes), graph.values())
+        return cls(Pattern.build(graph.rowptr.long(), graph.col.long(), graph.num_nodes), graph.values())
 
     @property
     def num_targets(self) -> int:
@@ -89,8 +89,8 @@ def receptive_field(graph: Graph, outputs: Tensor, num_layers: int) -> tuple[Ten
     """
     values, nodes, blocks = graph.values(), outputs, []
     for _ in range(num_layers):
-        rowptr, arc = slices(graph.rowptr, nodes)
-        source = graph.col[arc]
+        rowptr, arc = slices(graph.rowptr.long(), nodes)
+        source = graph.col[arc].long()
         position = torch.full((graph.num_nodes,), -1)
         position[nodes] = torch.arange(nodes.numel())
         new = torch.unique(source[position[source] < 0])

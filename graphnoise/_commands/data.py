@@ -1,0 +1,68 @@
+"""`graphnoise data`: list, fetch and verify data sets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..errors import DataError
+from .console import Root, err, out
+
+data = typer.Typer(help="List, fetch and verify data sets.", no_args_is_help=True)
+
+
+@data.command("list")
+def data_list(
+    root: Root = None, licences: Annotated[bool, typer.Option("--licences", help="Show licences and terms.")] = False
+) -> None:
+    """List the known data sets, their published counts and where their files are."""
+    from rich.table import Table
+
+    from .. import datasets
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("name", "nodes", "edges", "classes", "features", "files", *["licence"] * licences):
+        table.add_column(column, justify="right" if column in ("nodes", "edges", "classes", "features") else "left")
+    for e in datasets.catalogue(root):
+        counts = (f"{e.nodes:,}", f"{e.edges:,}", f"{e.classes}", f"{e.features:,}")
+        table.add_row(e.name, *counts, e.found, *[e.licence] * licences)
+    out.print(table)
+
+
+@data.command("get")
+def data_get(names: Annotated[list[str], typer.Argument(help="Names (see `data list`).")], root: Root = None) -> None:
+    """Make data sets available: look in the root folder and the cache, else fetch from their sources."""
+    from .. import datasets
+
+    for name in names:
+        folder = datasets.get(name, root, progress=err.print)
+        print(f"{name}: {folder}")
+
+
+@data.command("verify")
+def data_verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Names; by default all whose files are there.")] = None,
+    root: Root = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print every check, not only those that fail.")
+    ] = False,
+) -> None:
+    """Compare files and graphs with the published checksums and counts."""
+    from .. import datasets
+
+    chosen = names or [entry.name for entry in datasets.catalogue(root) if entry.found != "absent"]
+    if not chosen:
+        raise DataError("no data set is there to verify; `graphnoise data get NAME` fetches one")
+    failed = 0
+    for name in chosen:
+        checks = datasets.verify(name, root)
+        wrong = [check for check in checks if not check.ok]
+        for check in checks if verbose else wrong:
+            mark = "ok" if check.ok else "WRONG"
+            tail = "" if check.ok else f", expected {check.expected}"
+            print(f"{name}: {mark}: {check.what}: {check.found}{tail}")
+        print(f"{name}: {len(checks) - len(wrong)} of {len(checks)} checks hold")
+        failed += len(wrong)
+    if failed:
+        raise DataError(f"{failed} checks failed")

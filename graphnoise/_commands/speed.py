@@ -1,0 +1,225 @@
+"""`graphnoise bench speed`: operations beside their peers."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .console import Bar, bad, err, integers, names, out, program
+
+if TYPE_CHECKING:
+    from ..bench.speed.cases import Case, Grid
+    from ..bench.speed.run import Summary
+
+speed = typer.Typer(
+    help="Measure an operation beside its peers, after checking that all give the same result.", no_args_is_help=True
+)
+RECORD = Path("runs/speed.json")
+WIDTH = 240
+
+
+@speed.command("propagate")
+def bench_propagate(
+    suite: Annotated[
+        str | None, typer.Option(help="quick or full. (default: quick, where no other option says what to measure)")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Sizes, separated by commas: cora, 1e5, arxiv, 1e7, or NODES:ARCS.")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(help="Nodes of one more size (with --arcs).")] = None,
+    arcs: Annotated[int | None, typer.Option(help="Arcs of one more size (with --nodes), an even number.")] = None,
+    degrees: Annotated[str | None, typer.Option(help="uniform, power-law or both.")] = None,
+    width: Annotated[str | None, typer.Option(help="Columns, separated by commas.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, float64, bfloat16, separated by commas.")] = None,
+    threads: Annotated[
+        str | None, typer.Option(help="Numbers of threads, separated by commas. (default: 1 and 2, as cores allow)")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of a call. (default: 10)")] = None,
+    weighted: Annotated[bool, typer.Option("--weighted", help="Arcs with weights.")] = False,
+    unweighted: Annotated[
+        bool, typer.Option("--unweighted", help="Arcs without weights; with --weighted, both.")
+    ] = False,
+    backward: Annotated[bool, typer.Option("--backward", help="Measure forward and gradient as well.")] = False,
+    busy: Annotated[bool, typer.Option("--busy", help="Measure right after a torch operator as well.")] = False,
+    tier: Annotated[
+        str | None, typer.Option(help="Tiers, separated by commas. (default: the one that the data choose)")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    peers: Annotated[str | None, typer.Option(help="Peers, separated by commas, or none. (default: all)")] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds of samples.")] = 9,
+    seed: Annotated[int, typer.Option(help="Of graphs, values and the order within rounds.")] = 0,
+    limit: Annotated[float, typer.Option(help="Seconds that one contender may take in a case.")] = 10.0,
+    record: Annotated[Path, typer.Option("--out", help="File of the records.")] = RECORD,
+    again: Annotated[bool, typer.Option("--again", help="Measure anew what is recorded.")] = False,
+    plot: Annotated[
+        str | None, typer.Option(help="Draw ratio against width into this file. (without value: beside the records)")
+    ] = None,
+) -> None:
+    """Measure a step of `graphnoise.propagate` beside the same step in torch, SciPy and torch_geometric."""
+    from ..bench.speed.run import Summary
+
+    summary = Summary()
+    try:  # from the first import on, which takes seconds
+        from ..bench.speed.cases import Grid, cases, cores
+        from ..bench.speed.peers import PEERS
+        from ..bench.speed.records import Book
+        from ..bench.speed.run import Protocol, measure
+
+        target = _target(plot, record)
+        own: dict[str, Any] = {"device": device}
+        if size is not None or nodes is not None or arcs is not None:
+            own["sizes"] = _sizes(size, nodes, arcs)
+        for name, value in (("degrees", degrees), ("dtypes", dtype), ("tiers", tier)):
+            if value is not None:
+                own[name] = names({"dtypes": "--dtype", "tiers": "--tier"}.get(name, f"--{name}"), value)
+        for name, value in (("widths", width), ("threads", threads)):
+            if value is not None:
+                own[name] = integers({"widths": "--width"}.get(name, f"--{name}"), value)
+        if steps is not None:
+            own["steps"] = steps
+        for name, on in (("backward", backward), ("busy", busy)):
+            if on:
+                own[name] = [False, True]
+        if weighted:
+            own["weighted"] = [False, True] if unweighted else [True]
+        elif unweighted:
+            own["weighted"] = [False]
+        Grid(**own)  # what is wrong with an option is said before a suite is
+        grids = _grids(suite, own, sorted({1, min(2, cores())}))
+        rows = cases(grids, calls=suite is not None or len(own) == 1)
+        chosen = list(PEERS) if peers is None else [] if peers == "none" else names("--peers", peers)
+        protocol = Protocol(chosen, rounds, seed, limit)
+        book = Book(record)
+        with Bar() as bar:
+            measure(
+                rows,
+                protocol,
+                book,
+                again=again,
+                on_case=lambda done, text, seconds: bar.show(done, len(rows), text, seconds, "cases"),
+                say=bar.say,
+                summary=summary,
+            )
+    except KeyboardInterrupt:
+        _print(summary)
+        print(f"graphnoise: interrupted; what was recorded stays in {record}; to go on:", file=sys.stderr)
+        print(f"  {program()} {shlex.join(sys.argv[1:])}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    _print(summary)
+    _close(summary, rows, record, target)
+
+
+@speed.command("show")
+def show(
+    record: Annotated[Path, typer.Argument(help="File of the records.")] = RECORD,
+    plot: Annotated[
+        str | None, typer.Option(help="Draw ratio against width into this file. (without value: beside the records)")
+    ] = None,
+) -> None:
+    """Print the tables of a file of records, and measure nothing."""
+    from ..bench.speed.records import Book
+    from ..bench.speed.run import Summary
+
+    if not record.is_file():
+        bad(
+            "record",
+            "a file of speed records",
+            f"{str(record)!r}, which is {'no file' if record.exists() else 'not there'}",
+        )
+    target = _target(plot, record)
+    records = Book(record).all()
+    summary = Summary(records=[entry for entry in records if "skipped" not in entry])
+    _print(summary)
+    for place in dict.fromkeys(_place(entry["environment"]) for entry in records):
+        print(place)
+    if target is not None:
+        _draw(summary, target)
+
+
+def _place(environment: dict[str, Any]) -> str:
+    versions = environment["versions"]
+    return (
+        f"{environment['processor']}, {environment['cores']} cores, torch {versions['torch']}, "
+        f"scipy {versions['scipy']}, commit {str(environment['commit'])[:12]}"
+    )
+
+
+def _sizes(size: str | None, nodes: int | None, arcs: int | None) -> list[tuple[int, int]]:
+    from .._check import choice
+    from ..bench.speed.cases import SIZES
+
+    found = []
+    for word in names("--size", size) if size is not None else []:
+        left, colon, right = word.partition(":")
+        if colon and left.isdigit() and right.isdigit():
+            found.append((int(left), int(right)))
+        elif colon:
+            bad("--size", "NODES:ARCS", repr(word))
+        else:
+            found.append(SIZES[choice("--size", word, SIZES)])
+    if (nodes is None) != (arcs is None):
+        missing = "--arcs" if arcs is None else "--nodes"
+        bad(missing, "a number beside " + ("--nodes" if arcs is None else "--arcs"), "none")
+    if nodes is not None and arcs is not None:
+        found.append((nodes, arcs))
+    return found
+
+
+def _grids(name: str | None, own: dict[str, Any], every: list[int]) -> list[Grid]:
+    """Return the grids: of a suite, with the options that were given in place of its own; or of the options alone."""
+    from dataclasses import replace
+
+    from ..bench.speed.cases import Grid, suite
+
+    if name is None and len(own) > 1:
+        return [Grid(**{"threads": every, **own})]
+    return [replace(grid, **own) for grid in suite(name or "quick")]
+
+
+def _target(plot: str | None, record: Path) -> Path | None:
+    if plot is None:
+        return None
+    from ..bench.plots import check
+
+    target = Path(plot) if plot else record.with_suffix(".png")
+    check(target)
+    return target
+
+
+def _print(summary: Summary) -> None:
+    from ..bench.speed.report import render
+
+    wide = out if out.width >= WIDTH else type(out)(highlight=False, markup=False, width=WIDTH)  # cut no column
+    for part in render(summary.records):
+        wide.print(part)
+
+
+def _close(summary: Summary, rows: list[Case], record: Path, target: Path | None) -> None:
+    for text in dict.fromkeys(summary.skipped):
+        err.print(f"graphnoise: note: skipped: {text}", soft_wrap=True)
+    done = len(summary.records)
+    print(
+        f"{done} of {len(rows)} cases in {record} "
+        f"({summary.measured} measured, {summary.kept} recorded before; {summary.seconds:.0f} s)"
+    )
+    if target is not None and summary.records:
+        _draw(summary, target)
+    for text in summary.failures:
+        print(f"graphnoise: failed: {text}", file=sys.stderr)
+    if summary.failures:
+        count = len(summary.failures)
+        print(f"graphnoise: error: {count} {'check' if count == 1 else 'checks'} failed", file=sys.stderr)
+        raise typer.Exit(1)
+    if not done:
+        print("graphnoise: error: nothing could be measured; the notes say why", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _draw(summary: Summary, target: Path) -> None:
+    from ..bench.speed.plots import draw
+
+    out.print(f"wrote {draw(summary.records, target)}", soft_wrap=True)

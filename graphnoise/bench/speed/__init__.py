@@ -1,0 +1,1 @@
+"""The speed of operations beside their peers: the same result first, then interleaved rounds in one process."""

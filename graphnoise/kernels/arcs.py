@@ -1,0 +1,95 @@
+"""The matrix that propagation multiplies by, as every tier takes it, and what is derived from it once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from .csr import compress
+
+_Value = TypeVar("_Value")
+
+
+class Arcs(NamedTuple):
+    r"""The matrix S = diag(left) · A · diag(right) over compressed rows, known to be valid.
+
+    Either every arc has its own value, with the scales folded in, or the arcs weigh 1 and the scales stand beside them.
+
+    Attributes:
+        rowptr: Where each row begins, int32 or int64, shape [num_nodes + 1].
+        col: Source of each arc, of the same type, shape [num_arcs].
+        value: Entry of S at each arc, shape [num_arcs], or None.
+        left: Scale of each row, shape [num_nodes], or None for ones; None where there is `value`.
+        right: Scale of each column, above 0, shape [num_nodes], or None for ones; None where there is `value`.
+    """
+
+    rowptr: Tensor
+    col: Tensor
+    value: Tensor | None = None
+    left: Tensor | None = None
+    right: Tensor | None = None
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of rows and of columns."""
+        return self.rowptr.numel() - 1
+
+    @property
+    def row(self) -> Tensor:
+        """Row of each arc, int64, shape [num_arcs]."""
+        rowptr = self.rowptr
+        return remembered(
+            self.col,
+            "row",
+            lambda: torch.repeat_interleave(torch.arange(rowptr.numel() - 1, device=rowptr.device), rowptr.diff()),
+        )
+
+    def values(self, dtype: torch.dtype) -> Tensor:
+        """Return the entry of S at each arc, shape [num_arcs]; differentiable in `value`."""
+        if self.value is not None:
+            return self.value.to(dtype)
+        value = torch.ones(self.col.numel(), dtype=torch.float64, device=self.col.device)
+        for scale, end in ((self.left, self.row), (self.right, self.col)):
+            if scale is not None:
+                value = value * scale[end].double()
+        return value.to(dtype)
+
+    def transposed(self) -> Arcs:
+        """Return S^T; the order of its arcs is found once for each graph."""
+        rowptr, col, order = turn(self.rowptr, self.col)
+        value = self.value
+        if value is not None:
+            known = value
+            value = known[order] if known.requires_grad else remembered(known, "transposed", lambda: known[order])
+        return Arcs(rowptr, col, value, self.right, self.left)
+
+
+def turn(rowptr: Tensor, col: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the transpose's row bounds and columns, and the place of each of its arcs; found once for each graph."""
+
+    def find() -> tuple[Tensor, Tensor, Tensor]:
+        bounds, order = compress(col.long(), rowptr.numel() - 1)
+        return bounds.to(rowptr.dtype), Arcs(rowptr, col).row[order].to(col.dtype), order
+
+    return remembered(col, "transposed", find)
+
+
+_known: Any = WeakIdKeyDictionary()
+
+
+def remembered(key: Tensor, name: str, make: Callable[[], _Value]) -> _Value:
+    """Return what `make` returned at the first call with this tensor and name, for as long as the tensor lives.
+
+    Operations see tensors only, since that is what `torch.compile` can trace; what they derive from a graph is kept
+    here beside its arrays, which nobody changes in place.
+    """
+    kept = _known.get(key)
+    if kept is None:
+        kept = _known[key] = {}
+    if name not in kept:
+        kept[name] = make()
+    return cast(_Value, kept[name])

@@ -1,0 +1,35 @@
+"""Propagation through torch-scatter, for those who have it: messages go to memory and are summed by row."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import torch
+
+from .arcs import Arcs, remembered
+from .propagate_reference import Product
+
+
+def refusal() -> str | None:
+    """Return why this tier cannot serve, or None if it can."""
+    return None if find_spec("torch_scatter") else "needs the torch-scatter package"
+
+
+def multiply(arcs: Arcs, dtype: torch.dtype) -> Product:
+    """Multiply by S with torch-scatter's sum over the segments of compressed rows."""
+    from torch_scatter import segment_csr
+
+    value = arcs.value
+    if value is None:
+        kept = remembered(arcs.col, f"ones {dtype}", lambda: Arcs(arcs.rowptr, arcs.col).values(dtype))
+    else:
+        kept = value.to(dtype)
+    rowptr = arcs.rowptr.long()
+    left, right = (None if scale is None else scale.to(dtype).unsqueeze(1) for scale in (arcs.left, arcs.right))
+
+    def product(y: torch.Tensor) -> torch.Tensor:
+        messages = (y if right is None else right * y)[arcs.col] * kept.unsqueeze(1)
+        new: torch.Tensor = segment_csr(messages, rowptr, reduce="sum")
+        return new if left is None else left * new
+
+    return product
