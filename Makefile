@@ -5,7 +5,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 NATIVE := CMakeLists.txt $(wildcard graphnoise/kernels/*.cpp graphnoise/kernels/*.h)
 DEMO ?= runs/demo
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format sanitize clean
 
 demo: .venv/run
 	$(BIN)/graphnoise data get cora
@@ -24,6 +24,30 @@ lint: .venv/dev
 format: .venv/dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# The kernels' tests on two builds of the compiled module, by GCC. Leaks are not looked for, since Python keeps some memory
+# to its end; what torch does itself is left out, since it is not instrumented.
+sanitize: build/address/_native.so build/thread/_native.so
+	LD_PRELOAD="$(call shared,asan) $(call shared,ubsan) $(call shared,stdc++)" ASAN_OPTIONS=detect_leaks=0 \
+	    UBSAN_OPTIONS=print_stacktrace=1 $(call checked,address) $(NATIVE_TESTS)
+	LD_PRELOAD="$(call shared,tsan)" TSAN_OPTIONS="halt_on_error=1 ignore_noninstrumented_modules=1" \
+	    $(call checked,thread) tests/kernels/test_propagate_threads.py
+
+NATIVE_TESTS := $(patsubst %,tests/kernels/test_%.py,csr attention propagate propagate_gradient propagate_threads)
+shared = $(shell $(CXX) -print-file-name=lib$(1).so)
+checked = PYTHONPATH=tests/sanitize GRAPHNOISE_SANITIZED=build/$(1)/_native.so $(BIN)/python -m pytest --capture=sys
+
+build/address/_native.so build/thread/_native.so: build/%/_native.so: $(NATIVE) .venv/sanitize
+	$(BIN)/cmake -S . -B $(@D) -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g" \
+	    -DCMAKE_CXX_COMPILER=$(CXX) -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DGRAPHNOISE_SANITIZE=$* \
+	    -DSKBUILD_PROJECT_NAME=graphnoise -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
+	    -Dnanobind_DIR=$$($(BIN)/python -m nanobind --cmake_dir)
+	$(BIN)/cmake --build $(@D)
+	cp $(@D)/_native.*.so $@
+
+.venv/sanitize: .venv/dev
+	$(PIP) cmake nanobind ninja
+	touch $@
 
 clean:
 	rm -rf .venv build

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any, NoReturn
 
 import numpy as np
@@ -26,11 +26,11 @@ def fail(name: str, expected: str, got: object) -> NoReturn:
     raise InputError(f"{name}: expected {expected}, got {got}")
 
 
-def choice(name: str, value: object, options: Iterable[str]) -> str:
+def choice(name: str, value: object, options: Collection[str]) -> str:
     """Return `value` if it is one of `options`; otherwise suggest the nearest one."""
-    known = sorted(options)
-    if isinstance(value, str) and value in known:
+    if isinstance(value, str) and value in options:
         return value
+    known = sorted(options)
     near = difflib.get_close_matches(str(value).lower(), known, n=1, cutoff=0.5)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     fail(name, f"one of {', '.join(known)}", f"{value!r}{hint}")
@@ -38,6 +38,8 @@ def choice(name: str, value: object, options: Iterable[str]) -> str:
 
 def real(name: str, value: object, low: float = -math.inf, high: float = math.inf, expected: str = "") -> float:
     """Return a finite float within [low, high]."""
+    if type(value) is float and low <= value <= high and math.isfinite(value):
+        return value  # as nearly always
     wanted = expected or (
         "a finite number"
         if (low, high) == (-math.inf, math.inf)

@@ -23,8 +23,8 @@ class Propagation:
     Attributes:
         y: Propagated values, shape [num_nodes, num_classes] (or [num_nodes]).
         steps: Steps taken: products with S, whatever the solver.
-        residual: Largest change of any entry in the last step; infinite if there was none. The last step of every
-            solver is Y <- alpha · S Y + (1 - alpha) · Y0, so this says for all of them how far Y was from a solution.
+        residual: Largest change of any entry in the last step; infinite if there was none. "cg" and "chebyshev" end
+            with a plain step of "restart", so that it means the same for them.
         converged: Whether `residual` is at most `tol` (at most 1e-6 where no `tol` was given).
         backend: The tier that ran.
     """

@@ -21,8 +21,8 @@ def order(graph: Graph, kind: str, *, seed: int = 0) -> Tensor:
     r"""Return an order of the nodes that may spare memory traffic: `order[i]` is the node to put at place i.
 
     "degree" puts the nodes with most arcs first. "rcm" is reverse Cuthill-McKee on the pattern of A + A^T: neighbours
-    get near places. "community" puts communities one after another, found by label propagation in NetworkX: seconds for
-    100,000 arcs, minutes for millions. Weights do not count, and nodes that tie keep their order.
+    get near places. "community" puts communities one after another, found by label propagation in NetworkX: for two
+    million arcs a minute and a gigabyte. Weights do not count, and nodes that tie keep their order.
 
     Args:
         graph: The graph.

@@ -11,6 +11,7 @@ import torch
 import triton
 from ptx import Machine, Memory, Program
 from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
 from graphnoise.kernels import propagate_triton_kernels as kernels
@@ -60,9 +61,12 @@ def spills(made, arch, folder):
     """Return the bytes that the assembler says it spills."""
     path = folder / "kernel.ptx"
     path.write_text(made.asm["ptx"])
-    command = [TOOLS / "ptxas", "-v", f"-arch=sm_{arch}", path, "-o", folder / "kernel.out"]
+    target = re.search(r"\.target (\w+)", made.asm["ptx"])[1]
+    command = [get_ptxas(arch).path, "-v", f"-arch={target}", path, "-o", folder / "kernel.out"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    return sum(int(number) for number in re.findall(r"(\d+) bytes spill", text))
+    numbers = re.findall(r"(\d+) bytes spill", text)
+    assert numbers, text
+    return sum(int(number) for number in numbers)
 
 
 class Emulator:

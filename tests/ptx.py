@@ -340,6 +340,9 @@ class Machine:
     def _abs(self, kinds, out, value):
         self._set(out, np.abs(self._get(value, kinds[-1])))
 
+    def _neg(self, kinds, out, value):
+        self._set(out, -self._get(value, kinds[-1]))
+
     def _setp(self, kinds, out, a, b):
         self._set(out, COMPARE[kinds[0]](self._get(a, kinds[1]), self._get(b, kinds[1])))
 

@@ -55,7 +55,6 @@ def variants():
         "d=3, row, only S": case(3, kind="row", beta=0.0),
         "d=5, col, float16": case(5, half, "col", mask=mask, num_steps=2),
         "d=41, sym": case(41, num_steps=2),
-        "d=64, row, bfloat16": case(64, brain, "row"),
         "d=65, none, float16": case(65, half, "none", alpha=0.01, start=case(65, half).source),
         "d=130, col, lazy, bfloat16": case(130, brain, "col", num_steps=2, **lazy),
     }
@@ -75,7 +74,7 @@ def test_compiled_programs_keep_the_contract_in_registers(name, arch, emulated, 
         wide = arguments["WIDTH"] * 4 if kernel == "step_hubs" else arguments["STRIDE"] * arguments["y"].element_size()
         if wide % 16 == 0:
             assert used["sass"]["LDG.E.128"], f"{kernel}: {used}"
-    if arch == 80 and name == "d=40, restart":
+    if name == "d=40, restart":
         for kernel, made, *_ in emulator.launched.values():
             assert aot.spills(made, arch, tmp_path) == 0, kernel
 
@@ -99,7 +98,10 @@ def test_the_variants_cover_every_switch(monkeypatch):
         assert len(values) == (3 if name == "type" else 2), f"{kernel} was only met with {name}: {values}"
 
 
-@pytest.mark.parametrize("name", [*contract.early_stops(), *contract.not_finite()])
+STOPS = [name for name in contract.early_stops() if "of 10" in name]
+
+
+@pytest.mark.parametrize("name", [*STOPS, *contract.not_finite()])
 def test_stops_and_values_that_are_not_finite(name, emulated):
     emulated(80)
     contract.check((contract.early_stops() | contract.not_finite())[name], tier.run, repeat=False)

@@ -49,19 +49,15 @@ def test_solvers_reach_the_closed_form(name, kind, solver, weighted, draw):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_residual_is_the_change_of_one_more_plain_step(solver, kind, draw):
-    """The result is a plain step from where the residual was measured, so the next change is alpha times as large."""
-    graph, A, y = problem("undirected", draw)
-    S, alpha = normalised(A, kind), 0.9
+def test_the_residual_is_the_change_of_a_plain_step(solver, kind, draw):
+    edge_index, n = graphs()["undirected"]
+    graph = Graph.from_edge_index(edge_index, n).with_self_loops(30.0)  # S is invertible: a step can be undone
+    S, y, alpha = normalised(graph.to_dense(torch.float64), kind), torch.rand(n, 3, generator=draw).double(), 0.9
     for num_steps in (1, 2, 3, 7):
         result = propagate(graph, y, alpha=alpha, num_steps=num_steps, normalisation=kind, solver=solver)
+        before = torch.linalg.solve(alpha * S, result.y - (1 - alpha) * y)
         assert result.steps == num_steps
-        before = torch.linalg.solve(alpha * S + 1e-9 * torch.eye(len(S)), result.y - (1 - alpha) * y)
-        after = alpha * S @ result.y + (1 - alpha) * y - result.y
-        step = alpha * S @ (result.y - before)
-        assert_close(after, step, 1e-6 * max(1.0, float(before.abs().max())))
-        norm = torch.linalg.matrix_norm(S, math.inf)
-        assert float(after.abs().max()) <= alpha * float(norm) * result.residual * (1 + 1e-12)
+        assert result.residual == pytest.approx(float((result.y - before).abs().max()), rel=1e-6)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -115,11 +111,15 @@ def test_magnitudes_do_not_matter(magnitude, draw):
 
 def test_convergence_is_never_claimed_by_the_recursion_alone(draw):
     """Single precision cannot reach this tolerance: the steps run out, and the residual told is the true one."""
-    graph, A, y = problem("undirected", draw)
-    result = propagate(graph, y.float(), alpha=0.999, num_steps=400, tol=1e-12, solver="cg")
-    assert (result.steps, result.converged) == (400, False)
+    ring = torch.stack([torch.arange(2000), (torch.arange(2000) + 1) % 2000])
+    graph = Graph.from_edge_index(torch.cat([ring, ring.flip(0)], dim=1)).normalise("sym")
+    y = torch.rand(2000, 1, generator=draw)
+    result = propagate(graph, y, alpha=0.9999, num_steps=1500, tol=1e-12, solver="cg")
+    assert (result.steps, result.converged) == (1500, False)
     assert 1e-12 < result.residual < 1e-5
-    assert_close(result.y, limit(normalised(A, "sym"), y, 0.999), 1e-4)
+    S = graph.to_scipy().tocsc()
+    solved = scipy.sparse.linalg.spsolve(scipy.sparse.eye_array(2000, format="csc") - 0.9999 * S, 0.0001 * y.numpy())
+    assert_close(result.y.squeeze(1), torch.from_numpy(solved).float(), 2e-3)
 
 
 def products(graph, y, exact, solver, most):
@@ -186,7 +186,7 @@ def test_gradients_to_values(solver, kind, draw):
         return propagate(graph, values, alpha=0.8, num_steps=num_steps, normalisation=kind, tol=tol, solver=solver).y
 
     assert torch.autograd.gradcheck(forward, (y.requires_grad_(),))
-    assert torch.autograd.gradgradcheck(forward, (y,))
+    assert torch.autograd.gradgradcheck(forward, (y,), fast_mode=True)
     if solver == "cg":
         upstream = torch.rand(y.shape, generator=draw).double()
         (grad,) = torch.autograd.grad(forward(y), y, upstream)
@@ -209,7 +209,7 @@ def test_gradients_to_weights(solver, kind, backend, draw):
 
     assert torch.autograd.gradcheck(forward, (weight, y))
     if backend == "native":
-        assert torch.autograd.gradgradcheck(forward, (weight, y))
+        assert torch.autograd.gradgradcheck(forward, (weight, y), fast_mode=True)
 
 
 def test_small_gradients_are_as_exact_as_large_ones(draw):
@@ -253,7 +253,7 @@ def test_graphs_that_do_not_fit_are_named(solver):
     negative = Graph(graph.rowptr, graph.col, torch.tensor([-1.0, -1.0, 2.0, 2.0]))
     with pytest.raises(InputError, match="graph: expected weights of at least 0"):
         propagate(negative, torch.ones(3), normalisation="row", **settings)
-    with pytest.raises(InputError, match="solver: expected one of cg, chebyshev, iterate.*did you mean 'cg'"):
+    with pytest.raises(InputError, match=r"solver: expected one of cg, chebyshev, iterate.*did you mean 'cg'"):
         propagate(graph, torch.ones(3), alpha=0.5, num_steps=2, solver="cgs")
 
 
@@ -268,6 +268,8 @@ def test_undirected_counts_repeats_and_weights():
     assert Graph.from_edge_index(arcs, 3, third).normalise("row").undirected  # A, not S
 
 
-def test_values_that_leave_their_type_are_named():
+def test_the_largest_values_of_a_type_do_not_overflow():
     graph = Graph.from_edge_index(torch.tensor([[0, 1], [1, 0]]))
-    assert propagate(graph, torch.full((2,), 3e38), alpha=0.9, num_steps=50, tol=1e32, solver="cg").converged
+    result = propagate(graph, torch.tensor([3e38, -3e38]), alpha=0.9, num_steps=50, tol=1e32, solver="cg")
+    assert result.converged
+    assert_close(result.y / 1e38, torch.tensor([3.0, -3.0]) / 19, 1e-6)

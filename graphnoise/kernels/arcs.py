@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakIdKeyDictionary
 
 from .csr import compress
 
@@ -78,7 +78,7 @@ def turn(rowptr: Tensor, col: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return remembered(col, "transposed", find)
 
 
-_known: Any = WeakIdKeyDictionary()
+_known: dict[int, tuple[weakref.ref[Tensor], dict[str, Any]]] = {}
 
 
 def remembered(key: Tensor, name: str, make: Callable[[], _Value]) -> _Value:
@@ -87,9 +87,11 @@ def remembered(key: Tensor, name: str, make: Callable[[], _Value]) -> _Value:
     Operations see tensors only, since that is what `torch.compile` can trace; what they derive from a graph is kept
     here beside its arrays, which nobody changes in place.
     """
-    kept = _known.get(key)
-    if kept is None:
-        kept = _known[key] = {}
+    place = id(key)
+    entry = _known.get(place)
+    if entry is None or entry[0]() is not key:
+        entry = _known[place] = (weakref.ref(key, lambda _: _known.pop(place, None)), {})
+    kept = entry[1]
     if name not in kept:
         kept[name] = make()
     return cast(_Value, kept[name])

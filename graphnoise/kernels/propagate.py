@@ -32,15 +32,11 @@ def choose(backend: str | None, values: Tensor) -> str:
     Raises:
         InputError: `backend` is unknown, or cannot serve; the message gives its reason.
     """
-    return select(
-        backend,
-        {
-            "native": propagate_cpu.refusal(values),
-            "triton": propagate_triton.refusal(values),
-            "reference": None,
-            "scatter": propagate_scatter.refusal(),
-        },
-    )
+    native = propagate_cpu.refusal(values)
+    if backend is None and native is None:  # the others' reasons take longer to find than a small step
+        return "native"
+    refusals = {"native": native, "triton": propagate_triton.refusal(values), "reference": None}
+    return select(backend, refusals | {"scatter": propagate_scatter.refusal()})
 
 
 def run(

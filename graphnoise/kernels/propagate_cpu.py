@@ -47,10 +47,8 @@ def run(
     if out.numel() == 0:
         return out, 1 if tol is not None else num_steps, 0.0
     rowptr, col = structure(arcs)
-    value, left, right, given, kept = (
-        None if t is None else t.contiguous() for t in (arcs.value, arcs.left, arcs.right, source, mask)
-    )
-    start = start.contiguous()
+    value, left, right = _flat(arcs.value), _flat(arcs.left), _flat(arcs.right)
+    first, given, kept = start.contiguous(), _flat(source), _flat(mask)
     low, high = (-math.inf, math.inf) if clamp is None else clamp
     steps, residual, in_other = _native.propagate(
         TYPES[like.dtype],
@@ -62,7 +60,7 @@ def run(
         _address(value),
         _address(left),
         _address(right),
-        start.data_ptr(),
+        first.data_ptr(),
         _address(given),
         _address(kept),
         alpha,
@@ -87,6 +85,10 @@ def sample(arcs: Arcs, g: Tensor, y: Tensor, alpha: float) -> Tensor:
     arrays = (rowptr.data_ptr(), col.data_ptr(), g.data_ptr(), y.data_ptr())
     _native.sample(*shape, *arrays, alpha, out.data_ptr(), torch.get_num_threads())
     return out
+
+
+def _flat(array: Tensor | None) -> Tensor | None:
+    return None if array is None else array.contiguous()
 
 
 def _address(array: Tensor | None) -> int:

@@ -132,6 +132,9 @@ struct Problem {
     int threads;
 };
 
+// Arcs to fetch ahead: none where the values stay close to a core.
+Index reach(Index bytes) { return bytes < cached ? 0 : ahead; }
+
 Index size_of(Type type) { return type == Type::float64 ? 8 : type == Type::float32 ? 4 : 2; }
 
 class Propagation {
@@ -140,7 +143,7 @@ class Propagation {
         : p_(p),
           plan_(plan(p.rowptr, p.nodes, p.width, kernels().widest(p.type, p.wide_index))),
           threads_((p.rowptr[p.nodes] + p.nodes) * p.width < serial_below ? 1 : p.threads),
-          prefetch_(p.width * size_of(p.type) < 128 || p.nodes * p.width * size_of(p.type) < cached ? 0 : ahead),
+          prefetch_(reach(p.nodes * p.width * size_of(p.type))),
           partial_(static_cast<std::size_t>(plan_.pieces * p.width)) {}
 
     struct Result {
@@ -159,7 +162,8 @@ class Propagation {
         for (Index k = 0; k < p_.steps; ++k) {
             const bool first = k == 0, last = k + 1 == p_.steps, in_other = (p_.steps - k) % 2 == 0;
             s.to = in_other ? p_.other : p_.out;
-            s.check = first, s.residual = last || early;
+            s.residual = last || early;
+            s.check = first && (!s.residual || s.clamp);  // the change tells as well, unless a clamp hides it
             s.held = first ? nullptr : p_.right;
             s.scale = last ? nullptr : p_.right;
             s.per_source = first && p_.right;
@@ -245,7 +249,7 @@ void sample(int type, bool wide_index, Index nodes, Index width, Address rowptr,
     const auto *begin = reinterpret_cast<const Index *>(rowptr);
     const Plan dealt = plan(begin, nodes, 1, 1);
     const auto run = kernels().sample(kind, wide_index);
-    const Index prefetch = nodes * width * size_of(kind) < cached ? 0 : ahead;
+    const Index prefetch = reach(nodes * width * size_of(kind));
     if (begin[nodes] * width < serial_below) threads = 1;
     parallel(threads, static_cast<Index>(dealt.tasks.size()), [&](int, Index t) {
         const Task &task = dealt.tasks[static_cast<std::size_t>(t)];
@@ -260,7 +264,7 @@ void gather_floor(Address rowptr, Address col, Address y, Address out, Index nod
     Step s{};
     s.rowptr = reinterpret_cast<const Index *>(rowptr), s.col = reinterpret_cast<const void *>(col);
     s.from = reinterpret_cast<const void *>(y), s.to = reinterpret_cast<void *>(out), s.width = width;
-    s.prefetch = width * 4 < 128 || nodes * width * 4 < cached ? 0 : ahead;
+    s.prefetch = reach(nodes * width * 4);
     Plan dealt = plan(s.rowptr, nodes, width, kernels().widest(Type::float32, false));
     parallel(threads, static_cast<Index>(dealt.tasks.size()), [&](int, Index t) {
         Task &task = dealt.tasks[static_cast<std::size_t>(t)];

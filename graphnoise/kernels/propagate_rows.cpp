@@ -4,6 +4,7 @@
 #include "propagate_rows.h"
 
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 #ifndef GRAPHNOISE_ISA
@@ -123,23 +124,21 @@ INLINE V stored(const V &v) {  // as it will be read again
     }
 }
 
+// The largest change, as the bits of its absolute value: these are ordered as the numbers are, and NaN lies above all.
 template <class A, class Bits, int N>
-struct Watch {  // largest change, and whether something was not finite
-    Vec<A, N> most{};
-    Vec<Bits, N> bad{};
+struct Watch {
+    Vec<Bits, N> most{};
 
     INLINE void change(const Vec<A, N> &by) {
-        const Vec<A, N> size = by < 0 ? -by : by;
+        const Vec<Bits, N> size = bits_of<Vec<Bits, N>>(by) & std::numeric_limits<Bits>::max();
         most = size > most ? size : most;
-        finite(by);
     }
-    INLINE void finite(const Vec<A, N> &v) {
-        bad |= v - v != 0;  // NaN, unless v is finite
-    }
+    INLINE void finite(const Vec<A, N> &v) { change(v - v); }  // NaN, unless v is finite
     INLINE void tell(Outcome &out) const {
         for (int l = 0; l < N; ++l) {
-            if (lane(most, l) > out.residual) out.residual = lane(most, l);
-            out.bad |= lane(bad, l) != 0;
+            const A change = bits_of<A>(static_cast<Bits>(lane(most, l)));
+            out.bad |= change - change != 0;
+            if (change > out.residual) out.residual = change;
         }
     }
 };

@@ -1,0 +1,272 @@
+import copy
+import gc
+import io
+import weakref
+
+import pytest
+import torch
+import torch_geometric.nn
+from oracles import assert_close, graphs, normalised
+
+from graphnoise import Graph, InputError, propagate
+from graphnoise.nn import Propagate
+from graphnoise.nn.propagate import smooth
+
+GRAPHS = graphs()
+MODES = ("restart", "lazy", "power")
+# Torch's tracing looks at all that tensors have, and warns of what it sees.
+TRACING = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+
+
+def single_loops(name):
+    """Return arcs with at most one self-loop a node: of several, torch_geometric does not say which one it keeps."""
+    edge_index, n = GRAPHS[name]
+    loops = edge_index[0] == edge_index[1]
+    return torch.cat([edge_index[:, ~loops], edge_index[:, loops].unique(dim=1)], dim=1), n
+
+
+def problem(name, draw, weighted=False):
+    edge_index, n = single_loops(name)
+    weight = torch.rand(edge_index.shape[1], generator=draw).double() + 0.1 if weighted else None
+    return edge_index, weight, torch.randn(n, 4, generator=draw).double()
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loops", [False, True])
+def test_restart_equals_appnp(name, weighted, loops, draw):
+    edge_index, weight, x = problem(name, draw, weighted)
+    inputs = [t.requires_grad_() for t in (x, weight) if t is not None]
+    ours = Propagate(6, alpha=0.8, add_self_loops=loops)(x, edge_index, weight)
+    theirs = torch_geometric.nn.APPNP(6, alpha=0.2, add_self_loops=loops)(x, edge_index, weight)
+    assert_close(ours, theirs)
+    upstream = torch.randn(x.shape, generator=draw).double()
+    for a, b in zip(*(torch.autograd.grad(out, inputs, upstream) for out in (ours, theirs)), strict=True):
+        assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_power_equals_the_smoothing_of_sgconv(name, weighted, draw):
+    edge_index, weight, x = problem(name, draw, weighted)
+    theirs = torch_geometric.nn.SGConv(4, 4, K=3, bias=False).double()
+    with torch.no_grad():
+        theirs.lin.weight.copy_(torch.eye(4))
+    inputs = [t.requires_grad_() for t in (x, weight) if t is not None]
+    a, b = Propagate(3, mode="power")(x, edge_index, weight), theirs(x, edge_index, weight)
+    assert_close(a, b)
+    upstream = torch.randn(x.shape, generator=draw).double()
+    for mine, their in zip(*(torch.autograd.grad(out, inputs, upstream) for out in (a, b)), strict=True):
+        assert_close(mine, their)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ["sym", "row", "col", "none"])
+def test_modes_and_normalisations_are_matrix_formulas(mode, kind, draw):
+    edge_index, n = single_loops("undirected")
+    x, alpha = torch.randn(n, 2, generator=draw).double(), 0.3
+    S = torch.zeros(n, n, dtype=torch.float64).index_put_((edge_index[1], edge_index[0]), torch.ones(()).double(), True)
+    S = torch.where(torch.eye(n, dtype=torch.bool), 1.0, S)
+    S = S if kind == "none" else normalised(S, kind)
+    expected = x
+    for _ in range(4):
+        own = {"restart": (1 - alpha) * x, "lazy": (1 - alpha) * expected, "power": 0.0}[mode]
+        expected = (1.0 if mode == "power" else alpha) * S @ expected + own
+    layer = Propagate(4, alpha, mode, kind)
+    assert_close(layer(x, edge_index), expected)
+    assert_close(layer(x[:, 0], edge_index), expected[:, 0])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ["sym", "row", "col", "none"])
+def test_gradients(mode, kind, draw):
+    edge_index, n = GRAPHS["directed with repeats and self-loops"]  # several self-loops at a node as well
+    edge_index = edge_index[:, :30]
+    x = torch.randn(n, 2, generator=draw).double().requires_grad_()
+    weight = (torch.rand(30, generator=draw).double() + 0.1).requires_grad_()
+    layer = Propagate(3, 0.7, mode, kind)
+    assert torch.autograd.gradcheck(lambda x, w: layer(x, edge_index, w), (x, weight), fast_mode=True)
+    assert torch.autograd.gradcheck(lambda x: layer(x, edge_index), (x,))
+    assert torch.autograd.gradgradcheck(lambda x, w: layer(x, edge_index, w), (x, weight), fast_mode=True)
+    fixed = weight.detach()
+    assert_close(layer(x, edge_index, weight), layer(x, edge_index, fixed))  # two ways to the same matrix
+
+
+def test_of_several_self_loops_the_last_one_counts():
+    arcs, weight = torch.tensor([[0, 0, 1, 0], [0, 1, 0, 0]]), torch.tensor([5.0, 1.0, 1.0, 3.0])
+    layer = Propagate(1, mode="power", normalisation="none")
+    for w in (weight, weight.clone().requires_grad_()):
+        assert layer(torch.eye(2), arcs, w).tolist() == [[3.0, 1.0], [1.0, 1.0]]
+    assert layer(torch.eye(2), arcs).tolist() == [[1.0, 1.0], [1.0, 1.0]]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_graphs_as_arcs(weighted, draw):
+    edge_index, weight, x = problem("undirected", draw, weighted)
+    graph = Graph.from_edge_index(edge_index, len(x), weight)
+    expected = Propagate(5)(x, edge_index, weight)
+    assert torch.equal(Propagate(5)(x, graph), expected)
+    plain = Propagate(5, add_self_loops=False)
+    expected = plain(x, edge_index, weight)
+    assert_close(plain(x, graph), expected)
+    assert_close(plain(x, graph.normalise()), expected)
+    assert_close(propagate(graph, x, alpha=0.9, num_steps=5).y, expected)
+
+
+def test_a_normalised_graph_must_be_what_the_layer_says(draw):
+    edge_index, n = GRAPHS["undirected"]
+    graph, x = Graph.from_edge_index(edge_index, n), torch.randn(n, 2, generator=draw)
+    looped = graph.with_self_loops().normalise("row")
+    expected = propagate(looped, x, alpha=0.9, num_steps=3).y
+    for loops in (True, False):  # used as it is
+        assert torch.equal(Propagate(3, normalisation="row", add_self_loops=loops)(x, looped), expected)
+    with pytest.raises(InputError, match="edge_index: expected a Graph not normalised, or by 'sym', got 'row'"):
+        Propagate(3)(x, looped)
+    with pytest.raises(InputError, match=r"self-loop at every node, or add_self_loops=False, got .* nodes without one"):
+        Propagate(3, normalisation="row")(x, graph.normalise("row"))
+    weight = torch.rand(edge_index.shape[1], generator=draw, requires_grad=True)
+    with pytest.raises(InputError, match="self-loop at every node"):
+        Propagate(3)(x, Graph.from_edge_index(edge_index, n, weight).normalise())
+
+
+def test_the_cache_keeps_the_first_graph(draw):
+    edge_index, n = GRAPHS["undirected"]
+    x, other = torch.randn(n, 2, generator=draw), torch.tensor([[0], [1]])
+    layer = Propagate(3, cached=True)
+    first = layer(x, edge_index)
+    assert torch.equal(layer(x, other), first)
+    with pytest.raises(InputError, match="x: expected 23 rows, one a node of the graph, got 4"):
+        layer(torch.ones(4, 2), other)
+    layer.reset_parameters()
+    assert not torch.equal(layer(x, other), first)
+    fresh = Propagate(3)
+    fresh(x, edge_index)
+    assert not torch.equal(fresh(x, other), first)
+    with pytest.raises(InputError, match="edge_weight: expected weights without a gradient next to cached=True"):
+        layer(x, other, torch.ones(1, requires_grad=True))
+
+
+def test_what_is_derived_goes_with_the_graph(draw):
+    edge_index, n = GRAPHS["undirected"]
+    x = torch.randn(n, 2, generator=draw)
+    for loops in (True, False):
+        graph = Graph.from_edge_index(edge_index, n, torch.rand(edge_index.shape[1], generator=draw))
+        Propagate(2, add_self_loops=loops)(x, graph)
+        watched = weakref.ref(graph.col)
+        del graph
+        gc.collect()
+        assert watched() is None
+
+
+@pytest.mark.parametrize("given", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("weights", [None, torch.float32, torch.float64])
+def test_types_are_those_of_torch_geometric(given, weights, draw):
+    edge_index, n = single_loops("undirected")
+    x = torch.randn(n, 3, generator=draw).to(given)
+    weight = None if weights is None else torch.rand(edge_index.shape[1], generator=draw).to(weights)
+    ours = Propagate(3, 0.8)(x, edge_index, weight)
+    theirs = torch_geometric.nn.APPNP(3, alpha=0.2)(x, edge_index, weight)
+    assert ours.dtype == theirs.dtype
+    assert_close(ours, theirs, 3e-2 if given == torch.bfloat16 else 1e-6)
+
+
+def test_a_module_among_others(draw):
+    edge_index, n = GRAPHS["undirected"]
+    x = torch.randn(n, 5, generator=draw)
+    layer = Propagate(4, alpha=0.85, mode="lazy", normalisation="row", add_self_loops=False, cached=True)
+    assert repr(layer) == (
+        "Propagate(num_steps=4, alpha=0.85, mode='lazy', normalisation='row', add_self_loops=False, cached=True)"
+    )
+    assert repr(Propagate(2)) == "Propagate(num_steps=2, alpha=0.9, mode='restart')"
+    assert repr(Propagate(2, mode="power")) == "Propagate(num_steps=2, mode='power')"
+    model = torch_geometric.nn.Sequential(
+        "x, edge_index", [(torch.nn.Linear(5, 3), "x -> x"), (layer, "x, edge_index -> x")]
+    )
+    out = model(x, edge_index)
+    assert torch.equal(copy.deepcopy(model)(x, edge_index), out)
+    assert not layer.state_dict()
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    out.sum().backward()
+    assert model[0].weight.grad is not None
+    assert bool(layer(torch.full((n, 1), torch.nan), edge_index).isnan().any())  # as other layers do
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_steps": -1}, "num_steps: expected an integer of at least 0"),
+        ({"alpha": 1.2}, r"alpha: expected a rate in \[0, 1\]"),
+        ({"mode": "restat"}, "did you mean 'restart'"),
+        ({"normalisation": "left"}, "normalisation: expected one of"),
+        ({"x": torch.ones(4, 2)}, "edge_index: expected node positions from 0 to 3"),
+        ({"x": torch.ones(23, 2, dtype=torch.long)}, "x: expected a floating-point tensor of shape"),
+        ({"x": torch.ones(2, 23, 2)}, r"x: expected a floating-point tensor .*, got shape \(2, 23, 2\)"),
+        ({"x": [1.0]}, "x: expected a floating-point tensor .*, got list"),
+        ({"edge_index": torch.ones(3, 2)}, r"edge_index: expected shape \[2, num_arcs\]"),
+        ({"edge_weight": torch.ones(3)}, "edge_weight: expected 180 weights"),
+        ({"edge_weight": -torch.ones(180)}, "edge_weight: expected weights of at least 0"),
+        ({"edge_index": Graph.from_edge_index(*GRAPHS["undirected"]), "x": torch.ones(22, 1)}, "x: expected 23 rows"),
+        (
+            {"edge_index": Graph.from_edge_index(*GRAPHS["undirected"]), "edge_weight": torch.ones(180)},
+            "edge_weight: expected none next to a Graph",
+        ),
+    ],
+)
+def test_bad_input_is_named(change, message):
+    arguments = {"x": torch.ones(23, 2), "edge_index": GRAPHS["undirected"][0]} | change
+    layer = {name: arguments.pop(name) for name in ("alpha", "mode", "normalisation") if name in arguments}
+    with pytest.raises(InputError, match=message):
+        Propagate(arguments.pop("num_steps", 2), **layer)(**arguments)
+
+
+@TRACING
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("learns", [False, True])
+@pytest.mark.parametrize("ready", [False, True])
+def test_compile_whole_at_first_use(backend, learns, ready, draw):
+    edge_index, weight, x = problem("undirected", draw, weighted=True)
+    inputs = [x.requires_grad_()] + [weight.requires_grad_()] * learns
+    layer = Propagate(3, 0.8)
+    torch.compiler.reset()
+    compiled = torch.compile(layer, fullgraph=True, backend=backend)
+    for arcs in (edge_index, edge_index.flip(0)):  # the second graph must not meet what the first one left
+        graph = Graph.from_edge_index(arcs, len(x), weight)
+        graph = graph.with_self_loops().normalise() if ready else graph
+        upstream = torch.randn(x.shape, generator=draw).double()
+        found = compiled(x, graph)
+        grads = torch.autograd.grad(found, inputs, upstream, retain_graph=True)
+        own = layer(x, graph)
+        assert_close(found, own)
+        for a, b in zip(grads, torch.autograd.grad(own, inputs, upstream, retain_graph=True), strict=True):
+            assert_close(a, b)
+
+
+@TRACING
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_compile_in_parts(backend, draw):
+    """Where a `Graph` is built or results are told as numbers, the traced graph breaks, and results stay right."""
+    edge_index, weight, x = problem("undirected", draw, weighted=True)
+    graph = Graph.from_edge_index(edge_index, len(x), weight)
+
+    def layer(values):
+        return Propagate(3, 0.8)(values.sin(), edge_index, weight).cos()
+
+    def call(values):
+        result = propagate(graph, values.sin(), alpha=0.8, num_steps=4, tol=1e-9)
+        return result.y.cos() * result.steps
+
+    for function in (layer, call):
+        torch.compiler.reset()
+        x = x.detach().requires_grad_()
+        outs = [f(x) for f in (torch.compile(function, backend=backend), function)]
+        assert_close(*outs)
+        assert_close(*(torch.autograd.grad(out.sum(), x)[0] for out in outs))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_operation_keeps_the_rules_of_torch(weighted, draw):
+    edge_index, weight, x = problem("undirected", draw, weighted)
+    graph = Graph.from_edge_index(edge_index, len(x), weight)
+    fields = (graph.rowptr, graph.col, graph.weight, None, None, x.requires_grad_())
+    torch.library.opcheck(smooth, (*fields, "sym", True, "restart", 0.9, 3, False, "native"))
