@@ -332,14 +332,12 @@ class Graph:
         if key in self._made:
             return cast(Arcs, self._made[key])
         left, right = self.left, self.right
+        scales = [None if t is None else torch.where(t > 0, t, 1.0).to(dtype) for t in (left, right)]
         plain = self.weight is None and not self._learns
         plain = plain and (left is None or not bool(((left <= 0) & (self.rowptr.diff() > 0)).any()))
         plain = plain and (right is None or bool((right[self.col] > 0).all()))
-        if plain:
-            scales = (None if t is None else torch.where(t > 0, t, 1.0).to(dtype) for t in (left, right))
-            made = Arcs(self.rowptr, self.col, None, *scales)
-        else:
-            made = Arcs(self.rowptr, self.col, self.values(dtype))
+        plain = plain and all(t is None or bool(((t > 0) & t.isfinite()).all()) for t in scales)
+        made = Arcs(self.rowptr, self.col, None, *scales) if plain else Arcs(self.rowptr, self.col, self.values(dtype))
         if not self._learns:
             self._made[key] = made
         return made

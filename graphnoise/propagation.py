@@ -119,7 +119,7 @@ def propagate(
     if values.device != graph.device:
         _check.fail("y", f"a tensor on the graph's device ({graph.device})", values.device)
     weight = _check.rate("alpha", alpha)
-    steps = _check.integer("num_steps", num_steps, 0)
+    steps = min(_check.integer("num_steps", num_steps, 0), 2**62)  # more than anyone waits for
     mode = _check.choice("mode", mode, MODES)
     bounds = None if clamp is None else _range(clamp)
     limit = None if tol is None else _check.real("tol", tol, 0.0)

@@ -46,6 +46,7 @@ class Arcs(NamedTuple):
             self.col,
             "row",
             lambda: torch.repeat_interleave(torch.arange(rowptr.numel() - 1, device=rowptr.device), rowptr.diff()),
+            rowptr,
         )
 
     def values(self, dtype: torch.dtype) -> Tensor:
@@ -64,7 +65,7 @@ class Arcs(NamedTuple):
         value = self.value
         if value is not None:
             known = value
-            value = known[order] if known.requires_grad else remembered(known, "transposed", lambda: known[order])
+            value = known[order] if known.requires_grad else remembered(known, "turned", lambda: known[order], order)
         return Arcs(rowptr, col, value, self.right, self.left)
 
 
@@ -75,23 +76,35 @@ def turn(rowptr: Tensor, col: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         bounds, order = compress(col.long(), rowptr.numel() - 1)
         return bounds.to(rowptr.dtype), Arcs(rowptr, col).row[order].to(col.dtype), order
 
-    return remembered(col, "transposed", find)
+    return remembered(col, "transposed", find, rowptr)
 
 
-_known: dict[int, tuple[weakref.ref[Tensor], dict[str, Any]]] = {}
+_Kept = dict[tuple[str, tuple[int, ...]], tuple[tuple[Tensor, ...], Any]]
+_known: dict[int, tuple[weakref.ref[Tensor], _Kept]] = {}
 
 
-def remembered(key: Tensor, name: str, make: Callable[[], _Value]) -> _Value:
-    """Return what `make` returned at the first call with this tensor and name, for as long as the tensor lives.
+def remembered(key: Tensor, name: str, make: Callable[[], _Value], *also: Tensor) -> _Value:
+    """Return what `make` returned at the first call with these tensors and this name, for as long as `key` lives.
 
     Operations see tensors only, since that is what `torch.compile` can trace; what they derive from a graph is kept
-    here beside its arrays, which nobody changes in place.
+    here beside its arrays, which nobody changes in place. What `make` returns must not hold `key`, which would live
+    for ever then (a `detach()` of it is another tensor). `also` are the other tensors that the value depends on.
     """
     place = id(key)
     entry = _known.get(place)
     if entry is None or entry[0]() is not key:
-        entry = _known[place] = (weakref.ref(key, lambda _: _known.pop(place, None)), {})
-    kept = entry[1]
-    if name not in kept:
-        kept[name] = make()
-    return cast(_Value, kept[name])
+        entry = _known[place] = (weakref.ref(key, _Forget(place)), {})
+    kept, label = entry[1], (name, tuple(map(id, also)))
+    if label not in kept:
+        kept[label] = (also, make())  # these tensors stay alive here, and their identity with them
+    return cast(_Value, kept[label][1])
+
+
+class _Forget:
+    """Drop what was kept for a tensor that has died, also while the interpreter ends and names are gone."""
+
+    def __init__(self, place: int) -> None:
+        self.place, self.known = place, _known
+
+    def __call__(self, _: object) -> None:
+        self.known.pop(self.place, None)

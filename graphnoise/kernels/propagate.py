@@ -6,7 +6,9 @@ r"""Propagation: Y <- clamp(alpha · S Y + beta · X), some steps in one call.
 
 with Y_0 = start, or the source if there is no start, and X the source, or Y itself if there is no source. Rows of the
 source outside `mask` count as zeros and are not looked at. `residual` is the largest change of any entry in the last
-step: infinity if none was taken, NaN if an input or a result is not finite. The result is never the caller's tensor.
+step: infinity if none was taken, NaN if an input or the result is not finite. (A sum that leaves the range and is
+clamped back counts as finite; with `tol` every step is watched, without it the first and the last.) The result is never
+the caller's tensor.
 
 The operation is linear in start and source, so that its gradient is itself on the transposed graph; the gradient of an
 arc's value is the product of the result's gradient and the source's row at that arc (`sample`).
@@ -15,15 +17,18 @@ arc's value is the product of the result's gradient and the source's row at that
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from . import propagate_cpu, propagate_reference, propagate_scatter, propagate_triton
 from .arcs import Arcs
 from .dispatch import select
 
-TIERS = {"native": propagate_cpu.run, "triton": propagate_triton.run}
+Tier = Callable[..., tuple[Tensor, int, float]]
+TIERS: dict[str, Tier] = {"native": propagate_cpu.run, "triton": propagate_triton.run}
 
 
 def choose(backend: str | None, values: Tensor) -> str:
@@ -74,7 +79,10 @@ def run(
     if tier == "scatter":
         multiply = propagate_scatter.multiply
         return propagate_reference.run(arcs, start, source, mask, alpha, beta, num_steps, clamp, tol, multiply)
-    recorded = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (start, source, arcs.value))
+    inputs = [t for t in (start, source, arcs.value) if t is not None]
+    if forward_ad._current_level >= 0 and any(_tangent(t) is not None for t in inputs):
+        raise NotImplementedError("propagation has no forward-mode derivative in the tiers that see values only")
+    recorded = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
     if not recorded and not torch.compiler.is_compiling():
         return TIERS[tier](arcs, start, source, mask, alpha, beta, num_steps, clamp, tol)
     if recorded and (clamp is not None or (arcs.value is not None and arcs.value.requires_grad)):
@@ -85,6 +93,10 @@ def run(
         *arcs, start, source, mask, alpha, beta, num_steps, low, high, limit, transposed=False, tier=tier
     )
     return y, told[0], told[1]
+
+
+def _tangent(values: Tensor) -> Tensor | None:
+    return forward_ad.unpack_dual(values).tangent  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _one_by_one(

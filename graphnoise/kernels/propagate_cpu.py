@@ -97,7 +97,7 @@ def _address(array: Tensor | None) -> int:
 
 def structure(arcs: Arcs) -> tuple[Tensor, Tensor]:
     """Return 64-bit row bounds and columns in the fewest bits, which go on for as far as the kernel reads ahead."""
-    return remembered(arcs.col, "native", lambda: _structure(arcs))
+    return remembered(arcs.col, "native", lambda: _structure(arcs), arcs.rowptr)
 
 
 def _structure(arcs: Arcs) -> tuple[Tensor, Tensor]:

@@ -72,7 +72,7 @@ class Interrupt {
 // joined in their order. Nothing here depends on the number of threads, so that no sum does.
 struct Plan {
     std::vector<Task> tasks, joins;
-    Index pieces = 0;
+    Index pieces = 0, panels = 1, step = 1;  // pieces of rows; panels of columns, and how wide they are
 };
 
 Plan plan(const Index *rowptr, Index rows, Index width, Index widest) {
@@ -107,8 +107,9 @@ Plan plan(const Index *rowptr, Index rows, Index width, Index widest) {
         begin = low;
     }
     // Wide matrices are done in panels, whose sums fit into registers.
-    const Index panels = std::max<Index>(1, (width + widest - 1) / widest);
-    const Index unit = std::min<Index>(widest, 16), step = panels == 1 ? width : (width / panels + unit - 1) / unit * unit;
+    made.panels = std::max<Index>(1, (width + widest - 1) / widest);
+    const Index unit = std::min<Index>(widest, 16), even = (width + made.panels - 1) / made.panels;
+    const Index step = made.step = made.panels == 1 ? width : (even + unit - 1) / unit * unit;
     for (Index column = 0; column < width; column += step)
         for (auto *list : {&once, &join})
             for (Task task : *list) {
@@ -258,20 +259,23 @@ void sample(int type, bool wide_index, Index nodes, Index width, Address rowptr,
     });
 }
 
-// What no step can undercut: the same rows of `y` are gathered and summed, and one number a row is kept.
+// What no step can undercut: the same rows of `y` are gathered and summed, and one number a row (and panel) is kept.
 void gather_floor(Address rowptr, Address col, Address y, Address out, Index nodes, Index width, int threads) {
     nb::gil_scoped_release release;
     Step s{};
     s.rowptr = reinterpret_cast<const Index *>(rowptr), s.col = reinterpret_cast<const void *>(col);
-    s.from = reinterpret_cast<const void *>(y), s.to = reinterpret_cast<void *>(out), s.width = width;
-    s.prefetch = reach(nodes * width * 4);
+    s.from = reinterpret_cast<const void *>(y), s.width = width, s.prefetch = reach(nodes * width * 4);
     Plan dealt = plan(s.rowptr, nodes, width, kernels().widest(Type::float32, false));
+    std::vector<double> partial(static_cast<std::size_t>(dealt.pieces * width));
+    std::vector<float> kept(static_cast<std::size_t>(nodes * (dealt.tasks.empty() ? 0 : dealt.panels)));
+    s.partial = partial.data(), s.to = kept.data();
     parallel(threads, static_cast<Index>(dealt.tasks.size()), [&](int, Index t) {
         Task &task = dealt.tasks[static_cast<std::size_t>(t)];
         Outcome outcome{};
-        if (task.kind == Kind::rows) task.kind = Kind::floor;
+        if (task.kind == Kind::rows) task.kind = Kind::floor, task.piece = task.column / dealt.step * nodes;
         kernels().rows(Type::float32, false, false, task.width)(s, task, outcome);
     });
+    std::copy_n(kept.data(), nodes, reinterpret_cast<float *>(out));
 }
 
 }  // namespace

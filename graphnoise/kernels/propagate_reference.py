@@ -60,14 +60,16 @@ def product_by_csr(arcs: Arcs, dtype: torch.dtype) -> Product:
     value = arcs.value
     if value is not None and value.requires_grad:
         return lambda y: y.new_zeros(y.shape).index_add(0, arcs.row, value.to(y.dtype).unsqueeze(1) * y[arcs.col])
-    shape = (arcs.num_nodes, arcs.num_nodes)
+
+    def csr(of: Tensor) -> Tensor:
+        shape = (arcs.num_nodes, arcs.num_nodes)
+        return matrix(arcs.rowptr.detach(), arcs.col.detach(), of.detach().to(dtype), shape)
+
     if value is not None:
-        stored = remembered(value, f"csr {dtype}", lambda: matrix(arcs.rowptr, arcs.col, value.to(dtype), shape))
+        stored = remembered(value, f"csr {dtype}", lambda: csr(value), arcs.rowptr, arcs.col)
         return lambda y: torch.sparse.mm(stored, y)
     ones = remembered(
-        arcs.col,
-        f"csr {dtype}",
-        lambda: matrix(arcs.rowptr, arcs.col, torch.ones(arcs.col.shape, dtype=dtype, device=arcs.col.device), shape),
+        arcs.col, f"csr {dtype}", lambda: csr(torch.ones(arcs.col.shape, device=arcs.col.device)), arcs.rowptr
     )
     left, right = (None if scale is None else scale.to(dtype).unsqueeze(1) for scale in (arcs.left, arcs.right))
 

@@ -229,8 +229,9 @@ INLINE void finish(const R &r, Index i, Index column, const Vec<typename Traits<
         y += (r.held ? r.beta / r.held[i] : r.beta) * load<N>(r.from + at);
     }
     if (r.s.clamp) {  // what is not a number passes
-        y = y < r.low ? y * 0 + r.low : y;
-        y = y > r.high ? y * 0 + r.high : y;
+        const Vec<A, N> low = Vec<A, N>{} + r.low, high = Vec<A, N>{} + r.high;
+        y = y < low ? low : y;
+        y = y > high ? high : y;
     }
     if (r.s.check) watch.finite(load<N>(r.from + at));
     if (r.s.residual) {
@@ -284,7 +285,7 @@ void run(const Step &s, const Task &t, Outcome &out) {
         if (t.kind == Kind::piece) {
             sums.keep(partial + t.piece * s.width, t.width);
         } else if (t.kind == Kind::floor) {
-            static_cast<A *>(s.to)[i] = sums.total();
+            static_cast<A *>(s.to)[t.piece + i] = sums.total();
         } else if (plain) {
             finish_plain<N, Full, M, T>(r, i, sums);
         } else if constexpr (Full == 1) {

@@ -21,7 +21,9 @@ def multiply(arcs: Arcs, dtype: torch.dtype) -> Product:
 
     value = arcs.value
     if value is None:
-        kept = remembered(arcs.col, f"ones {dtype}", lambda: Arcs(arcs.rowptr, arcs.col).values(dtype))
+        kept = remembered(
+            arcs.col, f"ones {dtype}", lambda: torch.ones(arcs.col.shape, dtype=dtype, device=arcs.col.device)
+        )
     else:
         kept = value.to(dtype)
     rowptr = arcs.rowptr.long()

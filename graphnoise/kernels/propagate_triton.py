@@ -98,7 +98,7 @@ def run(
 
     Args:
         arcs: The matrix S, with its scales or with a value per arc.
-        start: Y before the first step, float32, float16 or bfloat16, contiguous, shape [num_nodes, d]; or None.
+        start: Y before the first step, float32, float16 or bfloat16, shape [num_nodes, d]; or None.
         source: X, of the same type and shape; None for X = Y.
         mask: Rows of `source` that count, Boolean, shape [num_nodes]; the others are taken as zeros, unread.
         alpha: Weight of S Y.
@@ -111,6 +111,8 @@ def run(
         Y, the steps taken, and the largest change of any entry in the last of them: infinite if there was none, NaN
         once any value on the way, the given ones included, was not finite.
     """
+    start, source, mask, value = (None if t is None else t.contiguous() for t in (start, source, mask, arcs.value))
+    arcs = arcs._replace(value=value)
     first = source if start is None else start
     if first is None:
         raise ValueError("both start and source are None")
@@ -138,7 +140,7 @@ def _steps(
     """As `run`, with at least one step and one column."""
     n, d = first.shape
     shape = Shape.of(d, first.element_size())
-    rows: _Rows = remembered(arcs.col, "pieces", lambda: _rows(arcs))
+    rows: _Rows = remembered(arcs.col, "pieces", lambda: _rows(arcs), arcs.rowptr)
     col = arcs.col if arcs.col.dtype == torch.int32 else remembered(arcs.col, "int32", arcs.col.int)
     left, right, value = _single(arcs.left), _single(arcs.right), _single(arcs.value)
     scale = right if first.dtype != torch.float16 else None  # that the iterate is kept with

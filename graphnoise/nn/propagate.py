@@ -202,7 +202,7 @@ def _prepared(
     rowptr: Tensor, col: Tensor, rest: tuple[Tensor | None, ...], kind: str, loops: bool, dtype: torch.dtype
 ) -> Arcs:
     """Return S, made once for these very tensors; nothing that is kept holds `col`, for it is kept as long as `col`."""
-    held: list[Any] = remembered(col, "prepared", list)
+    held: list[Any] = remembered(col, "prepared", list, rowptr)
     settings = (kind, loops, dtype)
     for known, owners, parts in held:
         if known == settings and all(ref() is t if ref else t is None for ref, t in zip(owners, rest, strict=True)):
