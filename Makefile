@@ -14,7 +14,7 @@ demo: .venv/run
 	$(BIN)/graphnoise report $(DEMO) --plot $(DEMO)/accuracy.png
 
 test: .venv/dev
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 lint: .venv/dev
 	$(BIN)/ruff check
