@@ -49,7 +49,10 @@ def real(name: str, value: object, low: float = -math.inf, high: float = math.in
     )
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         fail(name, wanted, repr(value))
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not (math.isfinite(number) and low <= number <= high):
         fail(name, wanted, repr(value))
     return number
@@ -78,9 +81,16 @@ def generator(seed: object, name: str = "seed") -> np.random.Generator:
     return np.random.default_rng(integer(name, seed, 0))
 
 
-def tensor(name: str, value: object) -> Tensor:
+_ODD = {t for n in dir(torch) if n.startswith(("float8", "float4")) and isinstance(t := getattr(torch, n), torch.dtype)}
+_ODD |= {torch.uint16, torch.uint32, torch.uint64}  # that torch can hardly compute with
+
+
+def tensor(name: str, value: object, layouts: tuple[torch.layout, ...] = (torch.strided,)) -> Tensor:
     """Return a tensor (shared memory where possible) from a tensor, an array or a sequence of numbers."""
     if isinstance(value, Tensor):
+        if value.layout not in layouts or value.device.type == "meta" or value.dtype in _ODD:
+            kind = f"{str(value.layout)[6:]} values of type {value.dtype} on {value.device}"
+            fail(name, "a dense tensor of a usual type that holds data", kind)
         return value
     try:
         array = np.asarray(value)
@@ -144,7 +154,7 @@ def mask(name: str, value: object, size: int) -> Tensor:
 
 def finite(name: str, value: object, dims: int | None = None) -> Tensor:
     """Return a floating-point tensor (float32 unless it was already floating) without NaN or infinity."""
-    x = tensor(name, value)
+    x = tensor(name, value, (torch.strided, torch.sparse_csr))
     if dims is not None and x.dim() != dims:
         fail(name, f"{dims} dimensions", f"shape {tuple(x.shape)}")
     if x.is_complex():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import scipy.sparse
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 
 from . import _check
-from .kernels.arcs import Arcs, turn
+from .kernels.arcs import Arcs, lasting, turn
 from .kernels.csr import check_range, check_rows, compress, matrix
 from .reordering import permutation, renamed
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from torch_geometric.data import Data
 
 NORMALISATIONS = ("sym", "row", "col")
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +31,7 @@ class Graph:
 
     An arc from j to i (`edge_index[:, k] = (j, i)`, as in torch_geometric) is the entry A[i, j]: row i lists the
     nodes that i hears from, so that `A @ y` passes values along the arcs. An undirected edge is two arcs.
-    Repeated arcs stay, and add up. The matrix that the graph stands for is
+    Repeated arcs stay, and add up. What is derived is kept, so its arrays are not to be changed in place. The matrix that the graph stands for is
 
         S = diag(left) · A · diag(right)
 
@@ -193,15 +196,21 @@ class Graph:
         """Arcs (source, target) ordered by target, shape [2, num_arcs]."""
         return torch.stack([self.col.long(), self.row])
 
-    def _sum(self, name: str, ends: Tensor) -> Tensor:
-        key = (name, torch.float64)
-        if key not in self._made:
-            weight = torch.ones_like(self.col, dtype=torch.float64) if self.weight is None else self.weight.double()
-            total = torch.zeros(self.num_nodes, dtype=torch.float64, device=self.device).index_add(0, ends, weight)
-            if self._learns:  # what is made under no_grad once would cut the gradient of every later call
-                return total
-            self._made[key] = total
-        return cast(Tensor, self._made[key])
+    def _once(self, name: str, make: Callable[[], _Value], dtype: torch.dtype = torch.float64) -> _Value:
+        """Return what is made at the first call; anew each time where weights learn, so that gradients reach them."""
+        if self._learns:
+            return make()
+        if (name, dtype) not in self._made:
+            with lasting():
+                self._made[name, dtype] = make()
+        return cast(_Value, self._made[name, dtype])
+
+    def _sum(self, ends: Tensor) -> Tensor:
+        weight = torch.ones_like(self.col, dtype=torch.float64) if self.weight is None else self.weight.double()
+        total = torch.zeros(self.num_nodes, dtype=torch.float64, device=self.device).index_add(0, ends, weight)
+        if self.num_arcs and not bool(torch.isfinite(total.detach()).all()):
+            _check.fail("edge_weight", "weights with a finite sum at every node", "a sum beyond float64")
+        return total
 
     @property
     def _learns(self) -> bool:
@@ -210,12 +219,12 @@ class Graph:
     @property
     def degree(self) -> Tensor:
         """Sum of the weights of the arcs into each node (row sums of A), float64, shape [num_nodes]."""
-        return self._sum("degree", self.row)
+        return self._once("degree", lambda: self._sum(self.row))
 
     @property
     def out_degree(self) -> Tensor:
         """Sum of the weights of the arcs out of each node (column sums of A), float64, shape [num_nodes]."""
-        return self._sum("out_degree", self.col)
+        return self._once("out_degree", lambda: self._sum(self.col))
 
     def normalise(self, kind: str = "sym") -> Graph:
         r"""Return the same graph with normalised weights; arcs are shared, nothing is stored per arc.
@@ -237,14 +246,15 @@ class Graph:
             if kind == self.normalisation:
                 return self
             _check.fail("kind", f"a graph not yet normalised, or {self.normalisation!r} again", repr(kind))
-        left = right = None
-        if kind == "sym":
-            left = right = _power(self.degree, -0.5)
-        elif kind == "row":
-            left = _power(self.degree, -1.0)
-        else:
-            right = _power(self.out_degree, -1.0)
-        return replace(self, left=left, right=right, normalisation=kind, _made={})
+        with contextlib.nullcontext() if self._learns else lasting():
+            left = right = None
+            if kind == "sym":
+                left = right = _power(self.degree, -0.5)
+            elif kind == "row":
+                left = _power(self.degree, -1.0)
+            else:
+                right = _power(self.out_degree, -1.0)
+            return replace(self, left=left, right=right, normalisation=kind, _made={})
 
     def with_self_loops(self, weight: float = 1.0) -> Graph:
         """Return the graph with one more arc (i, i) of this weight at every node, before any normalisation.
@@ -270,32 +280,26 @@ class Graph:
     @property
     def transposed(self) -> Graph:
         """The graph with every arc turned round (the matrix S^T), built once."""
-        key = ("transposed", torch.float64)
-        if key in self._made:
-            return cast(Graph, self._made[key])
+        return self._once("transposed", self._turned)
+
+    def _turned(self) -> Graph:
         rowptr, col, order = turn(self.rowptr, self.col)
         weight = None if self.weight is None else self.weight[order]
         kind = {None: None, "sym": "sym", "row": "col", "col": "row"}[self.normalisation]
-        turned = Graph(rowptr, col, weight, self.right, self.left, kind)
-        if not self._learns:
-            self._made[key] = turned
-        return turned
+        return Graph(rowptr, col, weight, self.right, self.left, kind)
 
     @property
     def undirected(self) -> bool:
         """Whether A is symmetric: arcs between two nodes weigh the same in both directions, to rounding; found once."""
-        key = ("undirected", torch.float64)
-        if key in self._made:
-            return cast(bool, self._made[key])
+        return self._once("undirected", self._symmetric)
+
+    def _symmetric(self) -> bool:
         weight = torch.ones(self.num_arcs) if self.weight is None else self.weight.detach().cpu()
         parts = (weight.double().numpy(), self.col.cpu().numpy(), self.rowptr.cpu().numpy())
         A = scipy.sparse.csr_array(parts, shape=(self.num_nodes, self.num_nodes), copy=True)
         A.sum_duplicates()
         rounding = 4 * torch.finfo(weight.dtype).eps
-        found = bool((abs(A - A.T) - rounding * abs(A).maximum(abs(A).T)).max() <= 0)
-        if not self._learns:
-            self._made[key] = found
-        return found
+        return bool((abs(A - A.T) - rounding * abs(A).maximum(abs(A).T)).max() <= 0)
 
     def permuted(self, order: Tensor) -> Graph:
         """Return the graph with its nodes renamed: its node i is node `order[i]` of this one (S[order][:, order]).
@@ -328,30 +332,21 @@ class Graph:
         Unweighted graphs keep their scales apart. Where a node with arcs has no scale above 0 (with "sym", one that
         others hear and that hears nobody), every arc gets its own value instead.
         """
-        key = ("arcs", dtype)
-        if key in self._made:
-            return cast(Arcs, self._made[key])
+        return self._once("arcs", lambda: self._arcs(dtype), dtype)
+
+    def _arcs(self, dtype: torch.dtype) -> Arcs:
         left, right = self.left, self.right
         scales = [None if t is None else torch.where(t > 0, t, 1.0).to(dtype) for t in (left, right)]
         plain = self.weight is None and not self._learns
         plain = plain and (left is None or not bool(((left <= 0) & (self.rowptr.diff() > 0)).any()))
         plain = plain and (right is None or bool((right[self.col] > 0).all()))
         plain = plain and all(t is None or bool(((t > 0) & t.isfinite()).all()) for t in scales)
-        made = Arcs(self.rowptr, self.col, None, *scales) if plain else Arcs(self.rowptr, self.col, self.values(dtype))
-        if not self._learns:
-            self._made[key] = made
-        return made
+        return Arcs(self.rowptr, self.col, None, *scales) if plain else Arcs(self.rowptr, self.col, self.values(dtype))
 
     def to_csr(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return S as a torch sparse CSR tensor, without gradients, built once for each dtype."""
-        key = ("csr", dtype)
-        if key not in self._made:
-            shape = (self.num_nodes, self.num_nodes)
-            made = matrix(self.rowptr, self.col, self.values(dtype).detach(), shape)
-            if self._learns:
-                return made
-            self._made[key] = made
-        return cast(Tensor, self._made[key])
+        shape = (self.num_nodes, self.num_nodes)
+        return self._once("csr", lambda: matrix(self.rowptr, self.col, self.values(dtype).detach(), shape), dtype)
 
     def to_scipy(self) -> Any:
         """Return S as a SciPy CSR array in float64; repeated arcs stay separate entries."""
@@ -378,5 +373,5 @@ class Graph:
 
 def _power(degree: Tensor, exponent: float) -> Tensor:
     """Return the powers, with 0 for 0: so isolated nodes hear nothing, and their gradient is 0 as well."""
-    some = degree > 0
+    some = degree > torch.finfo(degree.dtype).tiny
     return torch.where(some, torch.where(some, degree, 1.0).pow(exponent), 0.0)

@@ -110,6 +110,8 @@ def propagate(
         and Stiefel, "Methods of Conjugate Gradients for Solving Linear Systems", 1952, section 3. "chebyshev": Golub
         and Varga, "Chebyshev semi-iterative methods", 1961, part I.
     """
+    if not isinstance(graph, Graph):
+        _check.fail("graph", "a Graph (Graph.from_edge_index makes one)", type(graph).__name__)
     prepared = _normalised(graph, normalisation)
     values = _check.tensor("y", y)
     if not values.is_floating_point():
@@ -192,7 +194,7 @@ def _kept(graph: Graph, kind: str) -> Graph:
         return graph.normalise(kind)
     key = (f"normalised {kind}", torch.float64)
     if key not in graph._made:
-        graph._made[key] = graph.normalise(kind)
+        graph._made[key] = graph.normalise(kind)  # whose arrays outlast inference mode
     kept: Graph = graph._made[key]
     return kept
 

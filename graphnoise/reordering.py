@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from . import _check
+from .kernels.arcs import lasting
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -109,11 +110,14 @@ def ordered(graph: Graph, wish: str | Tensor) -> Ordered:
         if held is not None and not torch.equal(held.order, given):
             held = None
     if graph._learns:  # renamed anew in each call, so that gradients to the weights pass
-        held = graph._made[key] = held or Ordered(graph, given.clone(), inverse(given))
+        if held is None:
+            with lasting():
+                held = graph._made[key] = Ordered(graph, given.clone(), inverse(given))
         return held._replace(graph=graph.permuted(held.order))
     if held is None:
-        given = given.clone()  # the caller may change theirs
-        held = graph._made[key] = Ordered(graph.permuted(given), given, inverse(given))
+        with lasting():
+            given = given.clone()  # the caller may change theirs
+            held = graph._made[key] = Ordered(graph.permuted(given), given, inverse(given))
     return held
 
 

@@ -209,3 +209,75 @@ def test_no_step_returns_a_copy(draw):
         found = LabelPropagation(0, 0.9)(y, graph, post_step=step)
         assert torch.equal(found, y)
         assert found.data_ptr() != y.data_ptr()
+
+
+@pytest.mark.parametrize("tier", ["native", "reference"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("solver", ["iterate", "cg", "chebyshev"])
+def test_evaluating_in_inference_mode_does_not_spoil_a_graph_for_training(tier, weighted, solver, draw):
+    edge_index, n = GRAPHS["hub"]
+    weight = torch.ones(edge_index.shape[1]) * 2 if weighted else None
+    graph, y = Graph.from_edge_index(edge_index, n, weight), torch.rand(n, 2, generator=draw)
+    settings = {"alpha": 0.5, "num_steps": 4, "backend": tier, "solver": solver}
+    with torch.inference_mode():
+        expected = propagate(graph, y, **settings).y.clone()
+        normal = graph.normalise("row")
+    y.requires_grad_()
+    for each in (graph, normal):
+        found = propagate(each, y, **settings).y
+        found.sum().backward()
+    assert_close(propagate(graph, y, **settings).y, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("num_steps", [50, 51])
+def test_an_early_stop_keeps_the_clamp(dtype, num_steps, draw):
+    graph, _, _ = problem("undirected", draw)
+    for seed in range(20):
+        y = torch.rand(23, 5, generator=torch.Generator().manual_seed(seed)).to(dtype)
+        low, high = torch.tensor([0.05, 1 / 3], dtype=torch.float32 if dtype == torch.bfloat16 else dtype).tolist()
+        result = propagate(graph, y, alpha=0.9, num_steps=num_steps, clamp=(low, high), tol=1e-2)
+        assert result.steps < num_steps
+        assert float(result.y.max()) <= float(torch.tensor(high).to(dtype))
+        assert float(result.y.min()) >= float(torch.tensor(low).to(dtype))
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_what_is_not_finite_is_refused_with_and_without_gradients(recorded, draw):
+    graph, _, y = problem("undirected", draw)
+    y[3, 1] = torch.inf
+    with pytest.raises(InputError, match="y: expected finite numbers"):
+        propagate(graph, y.requires_grad_(recorded), alpha=0.5, num_steps=3, mode="lazy", clamp=(0, 1))
+    ends = Graph.from_edge_index(torch.tensor([[1, 2], [0, 0]]), 3, torch.ones(2))
+    huge = torch.tensor([[0.0], [3e38], [3e38]], requires_grad=recorded)  # the sum overflows and is clamped back
+    found = propagate(ends, huge, alpha=1.0, num_steps=1, normalisation="none", clamp=(-1.0, 1.0))
+    assert found.y.tolist() == [[1.0], [0.0], [0.0]]
+
+
+@pytest.mark.parametrize("graph", [None, torch.tensor([[0, 1], [1, 0]]), "cora"])
+def test_a_graph_is_a_graph(graph):
+    with pytest.raises(InputError, match=r"graph: expected a Graph \(Graph.from_edge_index makes one\)"):
+        propagate(graph, torch.ones(2, 1), alpha=0.5, num_steps=1)
+
+
+@pytest.mark.parametrize(
+    "y", [torch.eye(23).to_sparse(), torch.ones(23, 2, device="meta"), torch.ones(23, 2).to(torch.float8_e5m2)]
+)
+def test_tensors_of_unusual_kinds_are_named(y):
+    graph = Graph.from_edge_index(*GRAPHS["undirected"])
+    with pytest.raises(InputError, match="y: expected a dense tensor of a usual type that holds data"):
+        propagate(graph, y, alpha=0.5, num_steps=1)
+
+
+def test_weights_whose_sum_overflows_are_named():
+    edges = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    graph = Graph.from_edge_index(edges, 3, torch.full((4,), 1.7e308, dtype=torch.float64))
+    with pytest.raises(InputError, match="edge_weight: expected weights with a finite sum at every node"):
+        propagate(graph, torch.eye(3).double(), alpha=0.5, num_steps=3)
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400)])
+def test_numbers_beyond_floats_are_named(value):
+    graph = Graph.from_edge_index(*GRAPHS["undirected"])
+    with pytest.raises(InputError, match=r"alpha: expected a rate in \[0, 1\]"):
+        propagate(graph, torch.ones(23, 2), alpha=value, num_steps=1)

@@ -125,6 +125,24 @@ def test_the_reordered_graph_is_made_once(monkeypatch):
     assert torch.equal(first.place[first.order], torch.arange(23))
 
 
+@pytest.mark.parametrize("learns", [False, True])
+@pytest.mark.parametrize("wish", ["rcm", shuffle(23, 5)])
+def test_an_order_made_in_inference_mode_serves_gradients_later(wish, learns, draw):
+    edge_index, n = GRAPHS["undirected"]
+    weight = (torch.rand(edge_index.shape[1], generator=draw).double() + 0.1).requires_grad_(learns)
+    graph, y = Graph.from_edge_index(edge_index, n, weight), torch.rand(n, 3, generator=draw).double()
+    with torch.inference_mode():
+        first = propagate(graph, y, alpha=0.9, num_steps=3, order=wish).y
+    inputs = [y.requires_grad_()] + [weight] * learns
+    grads = []
+    for order_wish in (wish, None):
+        out = propagate(graph, y, alpha=0.9, num_steps=3, order=order_wish).y
+        assert_close(out, first)
+        grads.append(torch.autograd.grad(out.square().sum(), inputs, retain_graph=True))
+    for a, b in zip(*grads, strict=True):
+        assert_close(a, b)
+
+
 def test_degree_puts_hubs_first_and_ties_in_their_order():
     star = torch.tensor([[3, 3, 3, 0, 1, 2], [0, 1, 2, 3, 3, 3]])
     assert order(Graph.from_edge_index(star, 5), "degree").tolist() == [3, 0, 1, 2, 4]

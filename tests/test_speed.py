@@ -216,7 +216,7 @@ def test_record_carries_what_a_reader_needs(tmp_path, capfd):
     assert "8 of 8 cases" in out
     for record in held(tmp_path / "s.json"):
         assert record["environment"]["versions"]["torch"] == torch.__version__
-        assert {"processor", "commit", "machine"} <= set(record["environment"])
+        assert {"processor", "commit", "machine", "instruction_set"} <= set(record["environment"])
         assert record["protocol"]["rounds"] == 2
         assert record["protocol"]["seed"] == 0
         assert record["tier"] in ("native", "reference", "scatter")
@@ -247,7 +247,7 @@ def test_the_same_command_goes_on_and_again_measures_anew(tmp_path, capfd):
 
 
 def test_another_commit_or_processor_is_another_key(monkeypatch):
-    here = run.environment()
+    here = records.environment()
     keys = []
     for change in ({}, {"commit": "f" * 40}, {"processor": "abacus"}):
         monkeypatch.setattr(records, "environment", lambda change=change: {**here, **change})
@@ -255,6 +255,72 @@ def test_another_commit_or_processor_is_another_key(monkeypatch):
         keys.append(records.key({"width": 1}, {"rounds": 2}))
     records._code.cache_clear()
     assert len(set(keys)) == 3
+
+
+@pytest.mark.parametrize("commit", ["f" * 40, "f" * 40 + "+", None])
+def test_another_binary_is_another_key_on_any_commit(commit, monkeypatch, tmp_path):
+    here = records.environment()
+    monkeypatch.setattr(records, "environment", lambda: {**here, "commit": commit})
+    keys = []
+    for code in (b"one", b"two"):
+        (tmp_path / "native.so").write_bytes(code)
+        monkeypatch.setattr(records._native, "__file__", str(tmp_path / "native.so"))
+        records._code.cache_clear()
+        keys.append(records.key({"width": 1}, {"rounds": 2}))
+    records._code.cache_clear()
+    assert keys[0] != keys[1]
+
+
+@pytest.mark.parametrize("width", [1, 7, 40])
+def test_the_floor_reads_padded_columns_and_values_in_large_pages(width, monkeypatch):
+    case = cases.Case(300, 4000, width=width)
+    values = gate.problem(case, cases.build(case, 0), 0)
+    given = []
+
+    def gather(rowptr, col, y, out, nodes, width, threads):
+        given.append((rowptr, col, y))
+
+    monkeypatch.setattr(peers._native, "gather_floor", gather)
+    timed = peers.floor(values, 1)
+    timed(2)
+    rowptr, col = peers.propagate_cpu.structure(values.graph.arcs(torch.float32))
+    assert col.numel() >= 4000 + peers.propagate_cpu.AHEAD
+    assert {entry[:2] for entry in given} == {(rowptr.data_ptr(), col.data_ptr())}
+    assert values.start.data_ptr() not in {entry[2] for entry in given}
+    monkeypatch.undo()
+    assert peers.floor(values, 1)(1).shape == (300,)
+
+
+def test_a_floor_over_other_values_is_refused(monkeypatch):
+    case = cases.Case(40, 120, width=3)
+    values = gate.problem(case, cases.build(case, 0), 0)
+    real = propagation.propagate
+
+    def broken(graph, y, **options):
+        return real(graph, y + 1, **options)
+
+    monkeypatch.setattr(propagation, "propagate", broken)
+    with pytest.raises(gate.GateError, match="alpha 0"):
+        peers.floor(values, 1)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("dtype", "size", "own"), [("float32", 4, 4), ("float64", 8, 8), ("bfloat16", 2, 4)])
+def test_bytes_of_a_step(weighted, dtype, size, own):
+    row = 7 * size
+    expected = 300 * (4 + row) + 50 * (8 + 2 * row) + own * (300 if weighted else 100)
+    assert run.moved(cases.Case(50, 300, weighted=weighted, dtype=dtype, width=7)) == expected
+
+
+def test_an_awkward_graph_has_a_row_that_is_cut():
+    assert (
+        max(
+            int(arcs.edge_index[1].bincount().max())
+            for arcs in cases.awkward(False).values()
+            if arcs.edge_index.numel()
+        )
+        > 4096
+    )
 
 
 def test_show_prints_tables_and_draws(tmp_path, capfd):
@@ -335,6 +401,51 @@ def test_another_file_is_refused_and_kept(text, tmp_path, capfd):
     assert path.read_bytes() == text.encode("latin-1")
     with pytest.raises(DataError):
         records.Book(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: [r.pop(name) for name in list(r) if name != "key"],
+        lambda r: r.update(key=["a"]),
+        lambda r: r.update(case=3),
+        lambda r: r["case"].update(width="abc"),
+        lambda r: r["case"].update(width=True),
+        lambda r: r["case"].update(arcs=0),
+        lambda r: r["case"].update(degrees="zipf"),
+        lambda r: r["case"].pop("nodes"),
+        lambda r: r.update(environment=None),
+        lambda r: r["environment"].update(versions=[]),
+        lambda r: r["environment"].update(cores="2"),
+        lambda r: r.update(times={}),
+        lambda r: r["times"]["addmm"].pop("ratio"),
+        lambda r: r["times"]["ours"]["seconds"].update(median="fast"),
+        lambda r: r.update(notes=["x"]),
+        lambda r: r.update(bandwidth=1),
+        lambda r: r.update(tier=None),
+    ],
+)
+def test_damaged_records_are_one_clear_line(change, tmp_path, capfd):
+    path = tmp_path / "s.json"
+    call(capfd, *SMALL, "--peers", "addmm", "--out", path)
+    (record,) = held(path)
+    change(record)
+    path.write_text(json.dumps({"format": 1, "records": [record]}))
+    for words in (["bench", "speed", "show", path], [*SMALL, "--out", path]):
+        code, out, err = call(capfd, *words)
+        assert (code, out) == (1, "")
+        assert re.fullmatch(r"graphnoise: error: .+: expected .*speed records.+\n", err), err
+
+
+def test_ctrl_c_before_the_first_case_names_no_file(monkeypatch, tmp_path, capfd):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "measure", stopped)
+    code, _, err = call(capfd, *SMALL, "--out", tmp_path / "s.json")
+    assert code == 130
+    assert "interrupted; nothing is recorded yet; again:" in err
+    assert "stays in" not in err
 
 
 class Ticking:

@@ -106,7 +106,10 @@ def bench_propagate(
             )
     except KeyboardInterrupt:
         _print(summary)
-        print(f"graphnoise: interrupted; what was recorded stays in {record}; to go on:", file=sys.stderr)
+        kept = (
+            f"what was recorded stays in {record}; to go on:" if record.is_file() else "nothing is recorded yet; again:"
+        )
+        print(f"graphnoise: interrupted; {kept}", file=sys.stderr)
         print(f"  {program()} {shlex.join(sys.argv[1:])}", file=sys.stderr)
         raise typer.Exit(130) from None
     _print(summary)

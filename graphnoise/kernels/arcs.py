@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
@@ -79,7 +80,7 @@ def turn(rowptr: Tensor, col: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return remembered(col, "transposed", find, rowptr)
 
 
-_Kept = dict[tuple[str, tuple[int, ...]], tuple[tuple[Tensor, ...], Any]]
+_Kept = dict[tuple[str, tuple[int, ...]], tuple[tuple[Tensor, ...], list[int], Any]]
 _known: dict[int, tuple[weakref.ref[Tensor], _Kept]] = {}
 
 
@@ -87,17 +88,28 @@ def remembered(key: Tensor, name: str, make: Callable[[], _Value], *also: Tensor
     """Return what `make` returned at the first call with these tensors and this name, for as long as `key` lives.
 
     Operations see tensors only, since that is what `torch.compile` can trace; what they derive from a graph is kept
-    here beside its arrays, which nobody changes in place. What `make` returns must not hold `key`, which would live
-    for ever then (a `detach()` of it is another tensor). `also` are the other tensors that the value depends on.
+    here beside its arrays. It is made anew when one of them was changed in place. What `make` returns must not hold
+    `key`, which would live for ever then (a `detach()` of it is another tensor). `also` are the other tensors that the
+    value depends on.
     """
     place = id(key)
     entry = _known.get(place)
     if entry is None or entry[0]() is not key:
         entry = _known[place] = (weakref.ref(key, _Forget(place)), {})
     kept, label = entry[1], (name, tuple(map(id, also)))
-    if label not in kept:
-        kept[label] = (also, make())  # these tensors stay alive here, and their identity with them
-    return cast(_Value, kept[label][1])
+    versions = [0 if t.is_inference() else t._version for t in (key, *also)]
+    found = kept.get(label)
+    if found is None or found[1] != versions:
+        with lasting():
+            found = kept[label] = (also, versions, make())  # these tensors stay alive here, and so does their identity
+    return cast(_Value, found[2])
+
+
+@contextlib.contextmanager
+def lasting() -> Iterator[None]:
+    """Make tensors that may be kept: in inference mode they would be of no use to a later call with gradients."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 class _Forget:

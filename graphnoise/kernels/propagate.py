@@ -116,6 +116,9 @@ def _one_by_one(
         source = torch.where(mask.unsqueeze(1), source, source.new_zeros(()))
     y = source if start is None else start
     assert y is not None, "start or source"
+    fit = torch.isfinite(y.detach()).all()
+    if source is not None:
+        fit = fit & torch.isfinite(source.detach()).all()
     residual = torch.tensor(math.inf)
     for k in range(num_steps):
         new, told = operation(
@@ -125,8 +128,8 @@ def _one_by_one(
         if clamp is not None:
             new = new.clamp(*clamp)
             change = (new.detach() - y.detach()).abs()
-            largest = change.max().double().cpu() if change.numel() else torch.zeros_like(residual)
-            residual = torch.where(residual.isfinite(), largest, residual)
+            residual = change.max().double().cpu() if change.numel() else torch.zeros_like(residual)
+        residual = torch.where(residual.isfinite() & fit.cpu(), residual, math.nan)
         y = new
         if tol is not None and not residual > tol:
             return y, k + 1, residual
@@ -151,8 +154,12 @@ def operation(
     tol: float,
     transposed: bool,
     tier: str,
+    told: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Propagate as one node of torch's graph; returns the values, and steps and residual as two float64 numbers."""
+    """Propagate as one node of torch's graph; returns the values, and steps and residual as two float64 numbers.
+
+    `told` is what an earlier call returned: as many steps are taken as that one took.
+    """
     arcs = Arcs(rowptr, col, value, left, right)
     clamp = (low, high) if math.isfinite(low) or math.isfinite(high) else None
     y, steps, residual = TIERS[tier](
@@ -162,7 +169,7 @@ def operation(
         mask,
         alpha,
         beta,
-        num_steps,
+        num_steps if told is None else int(told[0]),
         clamp,
         None if tol < 0 else tol,
     )
@@ -176,11 +183,11 @@ def _(rowptr, col, value, left, right, start, source, *_):  # type: ignore[no-un
 
 
 def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    rowptr, col, value, left, right, start, source, mask, *settings = inputs
-    ctx.alpha, ctx.beta, ctx.num_steps, low, high, ctx.tol, ctx.transposed, ctx.tier = settings
+    rowptr, col, value, left, right, start, source, mask, *settings, told = inputs
+    ctx.alpha, ctx.beta, ctx.num_steps, low, high, tol, ctx.transposed, ctx.tier = settings
     ctx.clamped = math.isfinite(low) or math.isfinite(high)
     first = start if value is not None and ctx.needs_input_grad[2] else None
-    told = output[1] if ctx.tol >= 0 else None
+    told = output[1] if tol >= 0 else told
     ctx.started, ctx.sourced = start is not None, source is not None
     ctx.save_for_backward(rowptr, col, value, left, right, mask, first, told)
     ctx.mark_non_differentiable(output[1])
@@ -190,12 +197,11 @@ def _backward(ctx, grad, _):  # type: ignore[no-untyped-def]
     rowptr, col, value, left, right, mask, first, told = ctx.saved_tensors
     if ctx.clamped or (first is not None and ctx.num_steps != 1):
         raise NotImplementedError("graphnoise::propagate records single steps where there is a clamp or arcs learn")
-    steps = ctx.num_steps if told is None else int(told[0])
     arcs = (rowptr, col, value, left, right)
 
     def turned(start: Tensor | None, source: Tensor | None, beta: float) -> Tensor:
-        settings = (ctx.alpha, beta, steps, -math.inf, math.inf, -1.0)
-        y: Tensor = operation(*arcs, start, source, None, *settings, transposed=not ctx.transposed, tier=ctx.tier)[0]
+        settings = (ctx.alpha, beta, ctx.num_steps, -math.inf, math.inf, -1.0)
+        y: Tensor = operation(*arcs, start, source, None, *settings, not ctx.transposed, ctx.tier, told)[0]
         return y
 
     to_value = to_start = to_source = None
@@ -206,13 +212,13 @@ def _backward(ctx, grad, _):  # type: ignore[no-untyped-def]
     if ctx.needs_input_grad[6]:
         if not ctx.started:
             to_source = turned(None, grad, ctx.beta)
-        elif steps == 1:
+        elif ctx.num_steps == 1:
             to_source = ctx.beta * grad
         else:
             to_source = turned(torch.zeros_like(grad), grad, ctx.beta)
         if mask is not None:
             to_source = torch.where(mask.unsqueeze(1), to_source, to_source.new_zeros(()))
-    return None, None, to_value, None, None, to_start, to_source, *[None] * 9
+    return None, None, to_value, None, None, to_start, to_source, *[None] * 10
 
 
 operation.register_autograd(_backward, setup_context=_keep)

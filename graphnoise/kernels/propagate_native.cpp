@@ -2,11 +2,11 @@
 // meaning, propagate_rows.cpp for the loops. Arrays come as addresses that kernels/propagate_cpu.py has checked.
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <limits>
-#include <stdexcept>
-#include <utility>
+#include <string>
 #include <vector>
 
 #if defined(__linux__)
@@ -29,15 +29,20 @@ constexpr Index ahead = 64;            // arcs; columns are readable as far beyo
 constexpr Index cached = 1 << 20;      // bytes of values that stay close to a core
 constexpr Index serial_below = 1 << 18;  // arcs times columns that do not pay for a second thread
 
-const Kernels &kernels() {
+std::vector<const Kernels *> supported() {  // the best one last
+    std::vector<const Kernels *> found{&kernels_baseline()};
 #if defined(GRAPHNOISE_X86)
-    static const Kernels &best = __builtin_cpu_supports("x86-64-v4")   ? kernels_v4()
-                                 : __builtin_cpu_supports("x86-64-v3") ? kernels_v3()
-                                                                       : kernels_baseline();
-    return best;
-#else
-    return kernels_baseline();
+    if (__builtin_cpu_supports("x86-64-v3")) found.push_back(&kernels_v3());
+    if (__builtin_cpu_supports("x86-64-v4")) found.push_back(&kernels_v4());
 #endif
+    return found;
+}
+
+std::atomic<const Kernels *> chosen{nullptr};
+
+const Kernels &kernels() {
+    if (!chosen.load(std::memory_order_acquire)) chosen.store(supported().back(), std::memory_order_release);
+    return *chosen.load(std::memory_order_acquire);
 }
 
 // Fresh memory in pages of 2 MiB: a 4 KiB page costs a fault each, and a walk at each row that is gathered from it.
@@ -189,8 +194,8 @@ class Propagation {
         for (auto *tasks : {&plan.tasks, &plan.joins}) {
             std::vector<Outcome> outcomes(tasks->size(), Outcome{0, false});
             parallel(threads_, static_cast<Index>(tasks->size()), [&](int thread, Index t) {
-                interrupt_.ask(thread);
                 if (interrupt_.raised()) return;
+                interrupt_.ask(thread);
                 const Task &task = (*tasks)[static_cast<std::size_t>(t)];
                 kernels().rows(p_.type, p_.wide_index, s.value != nullptr, task.width)(s, task, outcomes[static_cast<std::size_t>(t)]);
             });
@@ -208,6 +213,7 @@ class Propagation {
         Step s{};
         s.rowptr = none.data(), s.col = p_.col, s.width = p_.width;
         s.from = stopped.to, s.held = p_.right, s.beta = 1;
+        s.clamp = stopped.clamp, s.low = stopped.low, s.high = stopped.high;  // the division may leave it by a rounding
         s.to = stopped.to == p_.out ? p_.other : p_.out;
         pass(plan(none.data(), p_.nodes, p_.width, kernels().widest(p_.type, p_.wide_index)), s);
     }
@@ -285,4 +291,14 @@ void add_propagation(nb::module_ &m) {
     m.def("sample", &sample);
     m.def("gather_floor", &gather_floor);
     m.def("instruction_set", [] { return kernels().name; });
+    m.def("instruction_sets", [] {
+        nb::list names;
+        for (const auto *set : supported()) names.append(set->name);
+        return names;
+    });
+    m.def("use_instruction_set", [](const std::string &name) {
+        for (const auto *set : supported())
+            if (name == set->name) return chosen.store(set, std::memory_order_release);
+        throw nb::value_error("an instruction set that this processor does not have");
+    });
 }

@@ -4,7 +4,6 @@
 #include "propagate_rows.h"
 
 #include <cstring>
-#include <limits>
 #include <type_traits>
 
 #ifndef GRAPHNOISE_ISA
@@ -130,7 +129,7 @@ struct Watch {
     Vec<Bits, N> most{};
 
     INLINE void change(const Vec<A, N> &by) {
-        const Vec<Bits, N> size = bits_of<Vec<Bits, N>>(by) & std::numeric_limits<Bits>::max();
+        const Vec<Bits, N> size = bits_of<Vec<Bits, N>>(by) & static_cast<Bits>(~std::make_unsigned_t<Bits>{0} >> 1);
         most = size > most ? size : most;
     }
     INLINE void finite(const Vec<A, N> &v) { change(v - v); }  // NaN, unless v is finite

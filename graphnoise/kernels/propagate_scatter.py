@@ -1,4 +1,7 @@
-"""Propagation through torch-scatter, for those who have it: messages go to memory and are summed by row."""
+"""Propagation through torch-scatter, for those who have it: messages go to memory and are summed by row.
+
+torch-scatter's sums over segments have a first derivative only, so `scatter_add` sums where one is recorded.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ def refusal() -> str | None:
 
 def multiply(arcs: Arcs, dtype: torch.dtype) -> Product:
     """Multiply by S with torch-scatter's sum over the segments of compressed rows."""
-    from torch_scatter import segment_csr
+    from torch_scatter import scatter_add, segment_csr
 
     value = arcs.value
     if value is None:
@@ -31,7 +34,11 @@ def multiply(arcs: Arcs, dtype: torch.dtype) -> Product:
 
     def product(y: torch.Tensor) -> torch.Tensor:
         messages = (y if right is None else right * y)[arcs.col] * kept.unsqueeze(1)
-        new: torch.Tensor = segment_csr(messages, rowptr, reduce="sum")
+        new: torch.Tensor
+        if messages.requires_grad:
+            new = scatter_add(messages, arcs.row, dim=0, dim_size=arcs.num_nodes)
+        else:
+            new = segment_csr(messages, rowptr, reduce="sum")
         return new if left is None else left * new
 
     return product

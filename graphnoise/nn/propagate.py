@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .. import _check
 from ..graph import NORMALISATIONS, Graph
 from ..graph import _power as power
-from ..kernels.arcs import Arcs, remembered
+from ..kernels.arcs import Arcs, lasting, remembered
 from ..kernels.propagate import choose, run
 
 MODES = ("restart", "lazy", "power")
@@ -65,12 +66,12 @@ class Propagate(torch.nn.Module):
         cached: bool = False,
     ) -> None:
         super().__init__()
-        self.num_steps = _check.integer("num_steps", num_steps, 0)
+        self.num_steps = min(_check.integer("num_steps", num_steps, 0), 2**62)  # more than anyone waits for
         self.alpha = _check.rate("alpha", alpha)
         self.mode = _check.choice("mode", mode, MODES)
         self.normalisation = _check.choice("normalisation", normalisation, KINDS)
-        self.add_self_loops = add_self_loops
-        self.cached = cached
+        self.add_self_loops = _flag("add_self_loops", add_self_loops)
+        self.cached = _flag("cached", cached)
         self._graph: Graph | None = None
 
     def reset_parameters(self) -> None:
@@ -88,7 +89,7 @@ class Propagate(torch.nn.Module):
                 as it is, and must then be normalised as the layer says, with a self-loop at every node if the layer
                 adds them.
             edge_weight: Weights of the arcs, at least 0, shape [num_arcs]; gradients pass. They and x take the wider of
-                their types.
+                their types; a list of numbers has none.
 
         Returns:
             Features of the same shape.
@@ -97,14 +98,18 @@ class Propagate(torch.nn.Module):
             InputError: x has not a row for each node or is not floating; arcs or weights are not valid; weights next to
                 a `Graph`, which holds its own, or with a gradient next to a cached one; a `Graph` that contradicts the
                 layer.
+            NotImplementedError: x or weights are dual numbers: there is no forward-mode derivative.
         """
         if isinstance(edge_index, Graph) and edge_weight is not None:
             _check.fail("edge_weight", "none next to a Graph, which holds its own weights", "weights")
         if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() not in (1, 2):
             got = f"shape {tuple(x.shape)} of type {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
             _check.fail("x", "a floating-point tensor of shape [num_nodes, num_features] or [num_nodes]", got)
+        x = _check.tensor("x", x)
         if edge_weight is not None:
-            x = x.to(torch.promote_types(x.dtype, edge_weight.dtype))
+            typed, edge_weight = hasattr(edge_weight, "dtype"), _check.tensor("edge_weight", edge_weight)
+            x = x.to(torch.promote_types(x.dtype, edge_weight.dtype)) if typed else x
+        _refuse_tangents(x, edge_weight)
         graph = edge_index if isinstance(edge_index, Graph) else self._built(edge_index, x.shape[0], edge_weight)
         if x.shape[0] != graph.num_nodes:
             _check.fail("x", f"{graph.num_nodes} rows, one a node of the graph", x.shape[0])
@@ -114,6 +119,7 @@ class Propagate(torch.nn.Module):
             _check.fail(
                 "edge_index", f"a Graph not normalised, or by {self.normalisation!r}", repr(graph.normalisation)
             )
+        _refuse_tangents(graph.weight, graph.left, graph.right)
         return self._propagate(x, graph).view_as(x)
 
     def _built(self, edge_index: Tensor, num_nodes: int, edge_weight: Tensor | None) -> Graph:
@@ -122,7 +128,8 @@ class Propagate(torch.nn.Module):
         if edge_weight is not None and edge_weight.requires_grad:
             _check.fail("edge_weight", "weights without a gradient next to cached=True", "weights that require one")
         if self._graph is None:
-            self._graph = Graph.from_edge_index(edge_index, num_nodes, edge_weight)
+            with lasting():
+                self._graph = Graph.from_edge_index(edge_index, num_nodes, edge_weight)
         return self._graph
 
     def _propagate(self, x: Tensor, graph: Graph) -> Tensor:
@@ -147,6 +154,32 @@ class Propagate(torch.nn.Module):
         rest = f", normalisation={self.normalisation!r}" * (self.normalisation != "sym")
         rest += ", add_self_loops=False" * (not self.add_self_loops) + ", cached=True" * self.cached
         return f"num_steps={self.num_steps}{share}, mode={self.mode!r}{rest}"
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        _check.fail(name, "True or False", repr(value))
+    return value
+
+
+def _refuse_tangents(*tensors: Tensor | None) -> None:
+    """Raise where forward-mode differentiation meets the layer: its operation sees values only."""
+    if forward_ad._current_level >= 0 and any(_dual(t) for t in tensors if t is not None):
+        raise NotImplementedError("Propagate has no forward-mode derivative")
+
+
+def _dual(values: Tensor) -> bool:
+    """Tell whether there is a tangent; of nested transforms torch shows the innermost only, so those count as one."""
+    functorch = torch._C._functorch
+    if functorch.is_functorch_wrapped_tensor(values):
+        inner = functorch.is_functorch_wrapped_tensor(functorch.get_unwrapped(values))
+        if inner or functorch.maybe_get_level(values) != functorch.maybe_current_level():
+            return True
+    return _tangent(values) is not None
+
+
+def _tangent(values: Tensor) -> Tensor | None:
+    return forward_ad.unpack_dual(values).tangent  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _steps(arcs: Arcs, x: Tensor, mode: str, alpha: float, num_steps: int, tier: str) -> Tensor:
@@ -191,6 +224,7 @@ def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 
 def _backward(ctx, grad):  # type: ignore[no-untyped-def]
+    _refuse_tangents(grad)
     *first, transposed, tier = ctx.settings  # a polynomial of S: its gradient is the same one of S^T
     return *[None] * 5, smooth(*ctx.saved_tensors, grad, *first, not transposed, tier), *[None] * 7
 
@@ -207,7 +241,8 @@ def _prepared(
     for known, owners, parts in held:
         if known == settings and all(ref() is t if ref else t is None for ref, t in zip(owners, rest, strict=True)):
             return Arcs(rowptr, col, *parts) if len(parts) == 3 else Arcs(*parts)
-    arcs = _graph(rowptr, col, rest, kind, loops).arcs(dtype)
+    with lasting():
+        arcs = _graph(rowptr, col, rest, kind, loops).arcs(dtype)
     parts = arcs[2:] if arcs.col is col else tuple(arcs)
     owners = [None if t is None else weakref.ref(t) for t in rest]
     held[:] = [*held[-3:], (settings, owners, parts)]

@@ -3,10 +3,12 @@ import gc
 import io
 import weakref
 
+import numpy as np
 import pytest
 import torch
 import torch_geometric.nn
 from oracles import assert_close, graphs, normalised
+from torch.autograd import forward_ad
 
 from graphnoise import Graph, InputError, propagate
 from graphnoise.nn import Propagate
@@ -199,6 +201,14 @@ def test_a_module_among_others(draw):
         ({"alpha": 1.2}, r"alpha: expected a rate in \[0, 1\]"),
         ({"mode": "restat"}, "did you mean 'restart'"),
         ({"normalisation": "left"}, "normalisation: expected one of"),
+        ({"cached": "x"}, "cached: expected True or False, got 'x'"),
+        ({"add_self_loops": "no"}, "add_self_loops: expected True or False, got 'no'"),
+        ({"edge_weight": "heavy"}, "edge_weight: expected numbers, got values of type"),
+        ({"edge_weight": 1.0}, r"edge_weight: expected (1 dimensions|180 weights)"),
+        ({"edge_weight": [1.0, 2.0]}, "edge_weight: expected 180 weights"),
+        ({"edge_weight": torch.ones(180).to_sparse()}, "edge_weight: expected a dense tensor"),
+        ({"edge_weight": torch.ones(180, dtype=torch.complex64)}, "edge_weight: expected real numbers"),
+        ({"x": torch.ones(23, 2).to_sparse()}, "x: expected a dense tensor"),
         ({"x": torch.ones(4, 2)}, "edge_index: expected node positions from 0 to 3"),
         ({"x": torch.ones(23, 2, dtype=torch.long)}, "x: expected a floating-point tensor of shape"),
         ({"x": torch.ones(2, 23, 2)}, r"x: expected a floating-point tensor .*, got shape \(2, 23, 2\)"),
@@ -215,9 +225,90 @@ def test_a_module_among_others(draw):
 )
 def test_bad_input_is_named(change, message):
     arguments = {"x": torch.ones(23, 2), "edge_index": GRAPHS["undirected"][0]} | change
-    layer = {name: arguments.pop(name) for name in ("alpha", "mode", "normalisation") if name in arguments}
+    layer = {
+        name: arguments.pop(name)
+        for name in ("alpha", "mode", "normalisation", "cached", "add_self_loops")
+        if name in arguments
+    }
     with pytest.raises(InputError, match=message):
         Propagate(arguments.pop("num_steps", 2), **layer)(**arguments)
+
+
+def test_weights_of_any_kind_of_array(draw):
+    edge_index, weight, x = problem("undirected", draw, weighted=True)
+    expected = Propagate(3)(x, edge_index, weight)
+    for given in (weight.tolist(), weight.numpy()):
+        assert torch.equal(Propagate(3)(x, edge_index, given), expected)
+    assert Propagate(3)(x.float(), edge_index, weight.tolist()).dtype == torch.float32
+    assert Propagate(3)(x.float(), edge_index, np.ones(len(weight))).dtype == torch.float64
+
+
+def test_no_end_of_steps_is_too_many():
+    assert Propagate(2**63).num_steps == 2**62
+
+
+TRANSFORMS = {
+    "jvp": lambda f, t: torch.func.jvp(f, (t,), (t,)),
+    "jvp of grad": lambda f, t: torch.func.jvp(torch.func.grad(lambda a: f(a).square().sum()), (t,), (t,)),
+    "jvp in jvp": lambda f, t: torch.func.jvp(lambda a: torch.func.jvp(lambda b: b * f(a), (t,), (t,))[1], (t,), (t,)),
+    "grad of jvp": lambda f, t: torch.func.grad(lambda a: torch.func.jvp(f, (a,), (a,))[1].sum())(t),
+    "jacfwd": lambda f, t: torch.func.jacfwd(f)(t),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_forward_mode_is_refused_not_zero(name, draw):
+    edge_index, weight, x = problem("undirected", draw, weighted=True)
+    graph = Graph.from_edge_index(edge_index, len(x), weight)
+    for layer in (Propagate(3), Propagate(3, add_self_loops=False, normalisation="none")):
+        calls = [(x, lambda a, layer=layer: layer(a, graph)), (x, lambda a, layer=layer: layer(a, edge_index))]
+        calls += [(weight, lambda w, layer=layer: layer(x, edge_index, w))]
+        for given, function in calls:
+            with pytest.raises(NotImplementedError, match="forward-mode"):
+                TRANSFORMS[name](function, given)
+
+
+def test_a_constant_in_forward_mode_passes(draw):
+    edge_index, _, x = problem("undirected", draw)
+    graph, layer = Graph.from_edge_index(edge_index, len(x)), Propagate(3)
+    found = torch.func.jvp(lambda a: a * layer(x, graph) + a * layer(x * 1, graph), (x,), (x,))
+    assert_close(found[0], found[1])
+
+
+def test_dual_numbers_are_refused_and_others_pass(draw):
+    edge_index, weight, x = problem("undirected", draw, weighted=True)
+    graph, layer = Graph.from_edge_index(edge_index, len(x), weight), Propagate(3)
+    expected = layer(x, graph)
+    leaf = x.clone().requires_grad_()
+    with forward_ad.dual_level():
+        dual, heavy = forward_ad.make_dual(x, x), forward_ad.make_dual(weight, weight)
+        for arguments in ((dual, graph), (dual, edge_index), (x, edge_index, heavy)):
+            with pytest.raises(NotImplementedError, match="forward-mode"):
+                layer(*arguments)
+        assert torch.equal(layer(x, graph), expected)
+        with pytest.raises(NotImplementedError, match="forward-mode"):  # in the gradient alone
+            torch.autograd.grad((layer(leaf, graph) * dual).sum(), leaf)
+    assert torch.equal(layer(x, graph), expected)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loops", [False, True])
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_layer_first_called_in_inference_mode_can_be_trained(cached, loops, weighted, draw):
+    edge_index, weight, x = problem("undirected", draw, weighted)
+    graph = None if cached else Graph.from_edge_index(edge_index, len(x), weight)
+    layer = Propagate(3, add_self_loops=loops, cached=cached)
+    arguments = (edge_index, weight) if graph is None else (graph,)
+    with torch.inference_mode():
+        first = layer(x, *arguments)
+    x = x.requires_grad_()
+    out = layer(x, *arguments)
+    assert torch.equal(out.detach(), first)
+    (grad,) = torch.autograd.grad(out.sum(), x)
+    fresh = x.detach().requires_grad_()
+    assert_close(
+        grad, torch.autograd.grad(Propagate(3, add_self_loops=loops)(fresh, edge_index, weight).sum(), fresh)[0]
+    )
 
 
 @TRACING

@@ -85,8 +85,18 @@ class Case:
 
 
 def from_dict(entries: dict[str, Any]) -> Case:
-    """Read a case back from a record; unknown entries are an error of the record."""
-    return Case(**{field.name: entries[field.name] for field in fields(Case)})
+    """Read a case back from a record; unknown entries are left alone.
+
+    Raises:
+        KeyError: An entry is missing.
+        TypeError: An entry is of another type.
+    """
+    case = Case(**{field.name: entries[field.name] for field in fields(Case)})
+    like = replace(Case(0, 0), tier=case.tier if case.tier is None else "")
+    for field in fields(Case):
+        if type(getattr(case, field.name)) is not type(getattr(like, field.name)):
+            raise TypeError(field.name)
+    return case
 
 
 def to_dict(case: Case) -> dict[str, Any]:
@@ -251,8 +261,10 @@ def awkward(weighted: bool) -> dict[str, Arcs]:
     loops = torch.arange(11).expand(2, -1)
     ring = torch.stack([torch.arange(300), (torch.arange(300) + 1) % 300])
     hub = torch.stack([torch.arange(1, 300), torch.zeros(299, dtype=torch.long)])
+    many = torch.stack([torch.arange(1, 501), torch.zeros(500, dtype=torch.long)]).repeat(1, 10)
     graphs = {
         "a hub": (torch.cat([hub, hub.flip(0)[:, :40], ring], dim=1), 300),
+        "a hub of 5,000 arcs": (torch.cat([many, many.flip(0)[:, :40]], dim=1), 501),  # its row is cut into pieces
         "isolated nodes": (random, 37),
         "self-loops": (torch.cat([random, loops], dim=1), 23),
         "repeated arcs": (torch.cat([random, random[:, :30], random[:, :30]], dim=1), 23),

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphnoise.errors import GraphnoiseError
 from graphnoise.graph import Graph
 
 from .cases import ALPHA, DTYPES, Arcs, Case, awkward
+from .peers import GateError as GateError
 from .peers import Problem, Run
 
 # Largest difference over the largest expected entry. Ten steps of bfloat16 with a weight of .9 may round ten times.
@@ -22,10 +22,6 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-12, "bfloat16": 3e-2}
 _COLUMNS = 6  # of a graph that is timed; columns do not depend on each other, and the reference is slow
 
 Make = Callable[[Problem], Mapping[str, Run]]
-
-
-class GateError(GraphnoiseError):
-    """An operation does not give the result that it should, so it is not timed."""
 
 
 def problem(case: Case, arcs: Arcs, seed: int) -> Problem:

@@ -19,12 +19,17 @@ import torch
 from torch import Tensor
 
 from graphnoise import propagation
+from graphnoise.errors import GraphnoiseError
 from graphnoise.graph import Graph
-from graphnoise.kernels import _native
+from graphnoise.kernels import _native, propagate_cpu
 from graphnoise.kernels.csr import matrix
 
 Run = Callable[[int], Tensor]
 Forward = Callable[[Tensor, int], Tensor]
+
+
+class GateError(GraphnoiseError):
+    """An operation does not give the result that it should, so it is not timed."""
 
 
 @dataclass(frozen=True)
@@ -251,13 +256,23 @@ PEERS: dict[str, Peer] = {
 
 
 def floor(problem: Problem, threads: int) -> Run | None:
-    """Return a loop that gathers the same rows and does nothing else, or None where the build has none."""
+    """Return a loop that gathers the same rows and does nothing else, or None where the build has none.
+
+    It reads the very arrays that ours reads, and values that lie where ours puts its own: in large pages.
+
+    Raises:
+        GateError: A step without neighbours changes the values.
+    """
     if not hasattr(_native, "gather_floor") or problem.gradient is not None:
         return None
-    graph, y = problem.graph, problem.start
-    if y.dtype != torch.float32 or y.device.type != "cpu":
+    graph, start = problem.graph, problem.start
+    if start.dtype != torch.float32 or start.device.type != "cpu":
         return None
-    rowptr, col, out = graph.rowptr.contiguous(), graph.col.int(), torch.empty(graph.num_nodes)
+    rowptr, col = propagate_cpu.structure(graph.arcs(torch.float32))  # padded as far as the kernel reads ahead
+    y = propagation.propagate(graph, start, alpha=0.0, num_steps=1).y
+    if not torch.equal(y, start):
+        raise GateError("ours: expected the values themselves with alpha 0, got others")
+    out = torch.empty(graph.num_nodes)
     gather: Callable[..., None] = _native.gather_floor
 
     def run(steps: int) -> Tensor:

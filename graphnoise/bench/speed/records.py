@@ -12,7 +12,10 @@ from typing import Any
 from graphnoise._files import writing
 from graphnoise.bench.environment import environment
 from graphnoise.errors import DataError
+from graphnoise.kernels import _native
 from graphnoise.store import cell_key
+
+from .cases import DEGREES, DEVICES, DTYPES, KINDS, from_dict
 
 FORMAT = 1
 
@@ -28,11 +31,13 @@ class Book:
 
     Example:
         >>> import tempfile
+        >>> from graphnoise.bench.speed.cases import Case, to_dict
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     book = Book(Path(folder) / "speed.json")
-        ...     book.add({"key": "a", "ours": 1.5})
-        ...     Book(book.path).get("a")["ours"]
-        1.5
+        ...     case = to_dict(Case(10, 20))
+        ...     book.add({"key": "a", "case": case, "environment": place(), "skipped": "too large"})
+        ...     Book(book.path).get("a")["skipped"]
+        'too large'
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,6 +56,12 @@ class Book:
             self._records = {record["key"]: record for record in held["records"]}
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: expected speed records, got another file (choose another with --out)") from error
+        for name, record in self._records.items():
+            try:
+                _check(record)
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                wrong = f"record {name!r} is damaged ({type(error).__name__}: {error})"
+                raise DataError(f"{path}: expected whole speed records, and {wrong}") from error
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Return the record of this key, or None."""
@@ -73,24 +84,51 @@ class Book:
             file.write(f'{{"format": {FORMAT}, "records": [\n{lines}\n]}}\n'.encode())
 
 
+def _check(record: Mapping[str, Any]) -> None:
+    """Look at all that tables and pictures read; whatever error that raises, the record is damaged."""
+    case, here = from_dict(record["case"]), record["environment"]
+    for known, value in ((DEGREES, case.degrees), (DTYPES, case.dtype), (DEVICES, case.device), (KINDS, case.kind)):
+        if value not in known:
+            raise ValueError(value)
+    for number in (case.nodes, case.arcs, case.width, case.threads, case.steps):
+        if number < 1:
+            raise ValueError(number)
+    words = [here["processor"], *here["versions"].values(), here["versions"]["torch"], here["versions"]["scipy"]]
+    words += [here["commit"] or "", record.get("skipped", "")]
+    numbers = [here["cores"], record.get("load", 0)]
+    if "skipped" not in record:
+        words += [record["tier"], *record["notes"].values(), *record["variants"].values(), *record["failures"]]
+        spreads = [record["times"]["ours"]["seconds"]]
+        for name, entry in record["times"].items():
+            spreads += [entry["seconds"]] + ([entry["ratio"]] if name not in ("ours", "copy") else [])
+        if "bandwidth" in record:
+            spreads += [record["bandwidth"]["ours"], record["bandwidth"]["share"]]
+        numbers += [spread[name] for spread in spreads for name in ("low", "median", "high")]
+    for entry, kind in [*((word, str) for word in words), *((number, int | float) for number in numbers)]:
+        if not isinstance(entry, kind):
+            raise TypeError(repr(entry)[:40])
+
+
+def place() -> dict[str, Any]:
+    """Return machine, versions and commit, and the instructions that the native tier takes."""
+    return {**environment(), "instruction_set": _native.instruction_set()}
+
+
 def key(case: Mapping[str, Any], protocol: Mapping[str, Any]) -> str:
     """Name a record: what was measured, how, by which code, on what."""
-    here = environment()
-    place = {name: here[name] for name in ("commit", "processor", "cores", "python", "versions")}
-    return cell_key({"format": FORMAT, "case": case, "protocol": protocol, "place": place, "code": _code()})
+    here = place()
+    where = {name: here[name] for name in ("commit", "processor", "cores", "python", "versions", "instruction_set")}
+    return cell_key({"format": FORMAT, "case": case, "protocol": protocol, "place": where, "code": _code()})
 
 
 @functools.cache
-def _code() -> str | None:
-    """Return a hash of the code that is measured where no commit tells it: the files changed, or a wheel."""
-    commit = environment()["commit"]
-    if commit is not None and not commit.endswith("+"):
-        return None
-    top = Path(__file__).parents[2]
-    from graphnoise.kernels import _native
-
-    files = [top / "propagation.py", top / "graph.py", top / "_check.py", Path(_native.__file__ or top)]
-    return _hash([*files, *sorted((top / "kernels").glob("*.py"))])
+def _code() -> str:
+    """Return a hash of the compiled code, which no commit tells, and of the rest where files were changed."""
+    top, commit = Path(__file__).parents[2], environment()["commit"]
+    files = [Path(_native.__file__ or top)]
+    if commit is None or commit.endswith("+"):
+        files += [top / "propagation.py", top / "graph.py", top / "_check.py", *sorted((top / "kernels").glob("*.py"))]
+    return _hash(files)
 
 
 def _hash(files: Iterable[Path]) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from graphnoise import _check
-from graphnoise.bench.environment import environment
 from graphnoise.errors import InputError
 
 from . import peers as others
@@ -22,7 +21,7 @@ from .cases import ALPHA, DTYPES, Arcs, Case, build, to_dict
 from .gate import Gate, GateError, problem
 from .measure import PATIENCE, Contender, clock_of, copier, disturber, fastest, interleave, quiet, ratio, spread, use
 from .peers import Peer, Problem, Run
-from .records import Book, key
+from .records import Book, key, place
 
 Say = Callable[[str], None]
 
@@ -125,7 +124,7 @@ def measure(
         if record is not None and not (record.get("skipped") or record.get("failures")):
             total.kept += 1
         else:
-            record = {"key": name, "case": to_dict(case), "protocol": protocol.entries(), "environment": environment()}
+            record = {"key": name, "case": to_dict(case), "protocol": protocol.entries(), "environment": place()}
             record["recorded"] = datetime.now(UTC).isoformat(timespec="seconds")
             reason = _too_large(case)
             if reason is None:
@@ -181,9 +180,9 @@ def _measure(case: Case, arcs: Arcs, protocol: Protocol, say: Say) -> dict[str, 
     run, tier = others.ours(values, case.tier)
     gate = Gate(case, arcs, values, protocol.seed)
     found = _Found(tier, gaps={"ours": _own(case, gate, run)})
-    field = [Contender("ours", run, case.steps, case.threads, PATIENCE, before=disturb)]
+    contenders = [Contender("ours", run, case.steps, case.threads, PATIENCE, before=disturb)]
     if case.threads > 1:
-        field.append(Contender("ours, 1 thread", run, case.steps, 1, PATIENCE, before=disturb))
+        contenders.append(Contender("ours, 1 thread", run, case.steps, 1, PATIENCE, before=disturb))
     for name, peer in _peers(case, protocol):
         say(f"{case}: checking {name}")
         try:
@@ -196,30 +195,30 @@ def _measure(case: Case, arcs: Arcs, protocol: Protocol, say: Say) -> dict[str, 
             found.notes[name] = entered
             continue
         entered.before = disturb
-        field.append(entered)
+        contenders.append(entered)
     copied = 0
     if case.kind == "step":
         gather = others.floor(values, case.threads)
         if gather is not None:
-            field.append(Contender("gather", gather, case.steps, case.threads, before=disturb))
+            contenders.append(Contender("gather", gather, case.steps, case.threads, before=disturb))
         copy, copied = copier(case.device)
-        field.append(Contender("copy", copy, 1, case.threads))
-    for contender in field:
+        contenders.append(Contender("copy", copy, 1, case.threads))
+    for contender in contenders:
         if math.isnan(contender.seconds) or disturb is not None:  # peers were warmed to choose among their variants
             use(contender)
             contender.warm(clock)
-    taken = field[0].seconds / field[0].steps
+    taken = contenders[0].seconds / contenders[0].steps
     if taken * protocol.rounds > protocol.limit:
         raise InputError(f"takes {taken:.2g} s a step, too long for {protocol.limit:g} s a case (--limit)")
     times = interleave(
-        field,
+        contenders,
         protocol.rounds,
         protocol.seed,
         clock,
         lambda done: say(f"{case}: round {done} of {protocol.rounds}"),
     )
     load = {"load": os.getloadavg()[0]} if hasattr(os, "getloadavg") else {}
-    return {**_entries(case, found, field, times, copied), **load}
+    return {**_entries(case, found, contenders, times, copied), **load}
 
 
 def _own(case: Case, gate: Gate, run: Run) -> float:
@@ -275,11 +274,11 @@ def _enter(
 
 
 def _entries(
-    case: Case, found: _Found, field: list[Contender], times: dict[str, list[float]], copied: int
+    case: Case, found: _Found, contenders: list[Contender], times: dict[str, list[float]], copied: int
 ) -> dict[str, Any]:
     mine = times["ours"]
     shown: dict[str, Any] = {}
-    for contender in field:
+    for contender in contenders:
         samples = times[contender.name]
         entry = {"seconds": asdict(spread(samples)), "samples": samples, "threads": contender.threads}
         entry |= {"steps": contender.steps, "calls": contender.calls}
@@ -300,14 +299,18 @@ def _entries(
 
 
 def moved(case: Case) -> int:
-    """Return the bytes of a step as the gather moves them: a column and a row an arc; ends, Y0, result, scales a node.
+    """Return the bytes of a step as the gather moves them: a column and a row of Y an arc; Y0, result and end a node.
+
+    A weight for each arc comes on top, or two scales for each node where the arcs have none.
 
     Example:
-        >>> moved(Case(10, 20, width=4))
-        960
+        >>> moved(Case(10, 20, width=4)), moved(Case(10, 20, width=4, weighted=True))
+        (880, 880)
     """
     size = DTYPES[case.dtype].itemsize
-    return case.arcs * (4 + case.width * size) + case.nodes * (8 + 3 * case.width * size)
+    row, value = case.width * size, max(4, size)
+    own = case.arcs if case.weighted else 2 * case.nodes
+    return case.arcs * (4 + row) + case.nodes * (8 + 2 * row) + own * value
 
 
 def free(device: str) -> int:
