@@ -31,7 +31,8 @@ class Graph:
 
     An arc from j to i (`edge_index[:, k] = (j, i)`, as in torch_geometric) is the entry A[i, j]: row i lists the
     nodes that i hears from, so that `A @ y` passes values along the arcs. An undirected edge is two arcs.
-    Repeated arcs stay, and add up. What is derived is kept, so its arrays are not to be changed in place. The matrix that the graph stands for is
+    Repeated arcs stay, and add up. What is derived is kept, so that arrays are not to be changed in place. The matrix
+    that the graph stands for is
 
         S = diag(left) · A · diag(right)
 

@@ -35,8 +35,8 @@ def attend_backward(
 ) -> None: ...
 def compress(row: _Index, rowptr: _Index, order: _Index, /) -> None: ...
 
-# Arrays of the functions below come as addresses (0: none) of memory that the caller has checked and keeps alive; `col` is
-# readable 64 entries beyond its end.
+# Arrays of the functions below come as addresses (0: none) of memory that the caller has checked and keeps alive;
+# `col` is readable 64 entries beyond its end.
 def propagate(
     type: int,
     wide_index: bool,
