@@ -81,14 +81,14 @@ def generator(seed: object, name: str = "seed") -> np.random.Generator:
     return np.random.default_rng(integer(name, seed, 0))
 
 
-_ODD = {t for n in dir(torch) if n.startswith(("float8", "float4")) and isinstance(t := getattr(torch, n), torch.dtype)}
-_ODD |= {torch.uint16, torch.uint32, torch.uint64}  # that torch can hardly compute with
+_ODD = ("float8", "float4", "uint16", "uint32", "uint64")  # with which torch can hardly compute
 
 
-def tensor(name: str, value: object, layouts: tuple[torch.layout, ...] = (torch.strided,)) -> Tensor:
+def tensor(name: str, value: object, *, compressed: bool = False) -> Tensor:
     """Return a tensor (shared memory where possible) from a tensor, an array or a sequence of numbers."""
     if isinstance(value, Tensor):
-        if value.layout not in layouts or value.device.type == "meta" or value.dtype in _ODD:
+        dense = value.layout == torch.strided or (compressed and value.layout == torch.sparse_csr)
+        if not dense or value.device.type == "meta" or str(value.dtype).removeprefix("torch.").startswith(_ODD):
             kind = f"{str(value.layout)[6:]} values of type {value.dtype} on {value.device}"
             fail(name, "a dense tensor of a usual type that holds data", kind)
         return value
@@ -154,7 +154,7 @@ def mask(name: str, value: object, size: int) -> Tensor:
 
 def finite(name: str, value: object, dims: int | None = None) -> Tensor:
     """Return a floating-point tensor (float32 unless it was already floating) without NaN or infinity."""
-    x = tensor(name, value, (torch.strided, torch.sparse_csr))
+    x = tensor(name, value, compressed=True)
     if dims is not None and x.dim() != dims:
         fail(name, f"{dims} dimensions", f"shape {tuple(x.shape)}")
     if x.is_complex():
