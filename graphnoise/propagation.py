@@ -11,6 +11,7 @@ from torch import Tensor
 
 from . import _check, reordering, solvers
 from .graph import NORMALISATIONS, Graph
+from .kernels.arcs import type_of_sums
 from .kernels.propagate import choose, run
 
 MODES = ("restart", "lazy")
@@ -148,7 +149,6 @@ def propagate(
         solvers.check(solver, graph, prepared, values, weight, mode, clamped=bounds is not None)
 
     columns = values.unsqueeze(1) if values.dim() == 1 else values
-    half = values.dtype in (torch.float16, torch.bfloat16)
     lazy = mode == "lazy"
     apart = keep is not None and (lazy or solver != "iterate")
     start = _masked(columns, keep) if apart and keep is not None else columns
@@ -156,7 +156,7 @@ def propagate(
     change: float | Tensor
     if solver == "iterate":
         out, taken, change = run(
-            prepared.arcs(torch.float32 if half else values.dtype),
+            prepared.arcs(type_of_sums(values.dtype)),
             start if lazy else None,
             None if lazy else start,
             mask=None if lazy else keep,

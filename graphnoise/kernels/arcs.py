@@ -50,16 +50,6 @@ class Arcs(NamedTuple):
             rowptr,
         )
 
-    def values(self, dtype: torch.dtype) -> Tensor:
-        """Return the entry of S at each arc, shape [num_arcs]; differentiable in `value`."""
-        if self.value is not None:
-            return self.value.to(dtype)
-        value = torch.ones(self.col.numel(), dtype=torch.float64, device=self.col.device)
-        for scale, end in ((self.left, self.row), (self.right, self.col)):
-            if scale is not None:
-                value = value * scale[end].double()
-        return value.to(dtype)
-
     def transposed(self) -> Arcs:
         """Return S^T; the order of its arcs is found once for each graph."""
         rowptr, col, order = turn(self.rowptr, self.col)
@@ -68,6 +58,11 @@ class Arcs(NamedTuple):
             known = value
             value = known[order] if known.requires_grad else remembered(known, "turned", lambda: known[order], order)
         return Arcs(rowptr, col, value, self.right, self.left)
+
+
+def type_of_sums(dtype: torch.dtype) -> torch.dtype:
+    """Return the type in which values of this type are summed: float32 for 16 bits, their own otherwise."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
 def turn(rowptr: Tensor, col: Tensor) -> tuple[Tensor, Tensor, Tensor]:

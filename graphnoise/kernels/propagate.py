@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from . import propagate_cpu, propagate_reference, propagate_scatter, propagate_triton
-from .arcs import Arcs
+from .arcs import Arcs, type_of_sums
 from .dispatch import select
 
 Tier = Callable[..., tuple[Tensor, int, float]]
@@ -80,7 +80,7 @@ def run(
         multiply = propagate_scatter.multiply
         return propagate_reference.run(arcs, start, source, mask, alpha, beta, num_steps, clamp, tol, multiply)
     inputs = [t for t in (start, source, arcs.value) if t is not None]
-    if forward_ad._current_level >= 0 and any(_tangent(t) is not None for t in inputs):
+    if forward_ad._current_level >= 0 and any(tangent(t) is not None for t in inputs):
         raise NotImplementedError("propagation has no forward-mode derivative in the tiers that see values only")
     recorded = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
     if not recorded and not torch.compiler.is_compiling():
@@ -95,7 +95,8 @@ def run(
     return y, told[0], told[1]
 
 
-def _tangent(values: Tensor) -> Tensor | None:
+def tangent(values: Tensor) -> Tensor | None:
+    """Return the tangent of forward-mode differentiation that the values carry, or None."""
     return forward_ad.unpack_dual(values).tangent  # type: ignore[no-untyped-call, no-any-return]
 
 
@@ -232,7 +233,7 @@ def sample(rowptr: Tensor, col: Tensor, g: Tensor, y: Tensor, alpha: float, tran
         g, y = y, g
     if tier == "native":
         return propagate_cpu.sample(arcs, g, y, alpha)
-    wide = torch.float32 if g.dtype in propagate_reference.HALF else g.dtype
+    wide = type_of_sums(g.dtype)
     parts = [
         (g[arcs.row[at : at + SLICE]].to(wide) * y[col[at : at + SLICE]].to(wide)).sum(1)
         for at in range(0, col.numel(), SLICE)
@@ -245,7 +246,7 @@ SLICE = 1 << 20  # arcs whose rows are gathered to memory at a time
 
 @sample.register_fake
 def _(rowptr, col, g, y, alpha, transposed, tier):  # type: ignore[no-untyped-def]
-    return g.new_empty(col.shape, dtype=torch.float32 if g.dtype in propagate_reference.HALF else g.dtype)
+    return g.new_empty(col.shape, dtype=type_of_sums(g.dtype))
 
 
 def _keep_sample(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]

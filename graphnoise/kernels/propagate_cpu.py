@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import _native
-from .arcs import Arcs, remembered
+from .arcs import Arcs, remembered, type_of_sums
 
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}  # as in propagate_rows.h
 AHEAD = 64  # columns that the kernel may read beyond the end
@@ -80,7 +80,7 @@ def sample(arcs: Arcs, g: Tensor, y: Tensor, alpha: float) -> Tensor:
     """Return alpha <g_i, y_j> at each arc j -> i, in the type of sums, shape [num_arcs]."""
     rowptr, col = structure(arcs)
     g, y = g.contiguous(), y.contiguous()
-    out = torch.empty(arcs.col.numel(), dtype=torch.float64 if y.dtype == torch.float64 else torch.float32)
+    out = torch.empty(arcs.col.numel(), dtype=type_of_sums(y.dtype))
     shape = (TYPES[y.dtype], col.dtype == torch.int64, y.shape[0], y.shape[1])
     arrays = (rowptr.data_ptr(), col.data_ptr(), g.data_ptr(), y.data_ptr())
     _native.sample(*shape, *arrays, alpha, out.data_ptr(), torch.get_num_threads())

@@ -8,11 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .arcs import Arcs, remembered
+from .arcs import Arcs, remembered, type_of_sums
 from .csr import matrix
 
 Product = Callable[[Tensor], Tensor]
-HALF = (torch.float16, torch.bfloat16)
 
 
 def run(
@@ -36,7 +35,7 @@ def run(
     own = source if own is None else own
     first = own if start is None else start
     assert first is not None, "start or source"
-    wide = torch.float32 if first.dtype in HALF else first.dtype
+    wide = type_of_sums(first.dtype)
     product = (multiply or product_by_csr)(arcs, wide)
     y, steps, residual = first, 0, math.inf
     finite = all(bool(torch.isfinite(t.detach()).all()) for t in (first, own) if t is not None)

@@ -12,8 +12,8 @@ from torch.autograd import forward_ad
 from .. import _check
 from ..graph import NORMALISATIONS, Graph
 from ..graph import _power as power
-from ..kernels.arcs import Arcs, lasting, remembered
-from ..kernels.propagate import choose, run
+from ..kernels.arcs import Arcs, lasting, remembered, type_of_sums
+from ..kernels.propagate import choose, run, tangent
 
 MODES = ("restart", "lazy", "power")
 KINDS = (*NORMALISATIONS, "none")
@@ -143,7 +143,7 @@ class Propagate(torch.nn.Module):
             return out
         if kind == "done" and self.add_self_loops and not torch.compiler.is_compiling():
             _check_loops(graph)
-        wide = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+        wide = type_of_sums(x.dtype)
         return _steps(
             _learnt(*fields, kind, self.add_self_loops, wide), columns, self.mode, self.alpha, self.num_steps, tier
         )
@@ -175,11 +175,7 @@ def _dual(values: Tensor) -> bool:
         inner = functorch.is_functorch_wrapped_tensor(functorch.get_unwrapped(values))
         if inner or functorch.maybe_get_level(values) != functorch.maybe_current_level():
             return True
-    return _tangent(values) is not None
-
-
-def _tangent(values: Tensor) -> Tensor | None:
-    return forward_ad.unpack_dual(values).tangent  # type: ignore[no-untyped-call, no-any-return]
+    return tangent(values) is not None
 
 
 def _steps(arcs: Arcs, x: Tensor, mode: str, alpha: float, num_steps: int, tier: str) -> Tensor:
@@ -208,7 +204,7 @@ def smooth(
 
     All that looks at the graph happens in here, so that `torch.compile` sees nothing that depends on data.
     """
-    wide = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+    wide = type_of_sums(x.dtype)
     arcs = _prepared(rowptr, col, (weight, left, right), kind, loops, wide)
     return _steps(arcs.transposed() if transposed else arcs, x, mode, alpha, num_steps, tier)
 
