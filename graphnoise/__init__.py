@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from .errors import DataError, GraphnoiseError, InputError
 
 if TYPE_CHECKING:
-    from . import datasets, nn, noise
+    from . import datasets, erase, nn, noise
+    from .coding import CodingRateReduction, coding_rate, coding_rate_reduction, effective_rank
+    from .erase import ERASE
     from .graph import Graph
     from .propagation import LabelPropagation, Propagation, propagate
 
@@ -15,21 +17,32 @@ __version__ = version("graphnoise")
 
 # Loaded at first use: torch and torch_geometric take seconds, and `graphnoise --help` needs neither.
 _HOMES = {
+    "CodingRateReduction": "coding",
+    "ERASE": "erase",
     "Graph": "graph",
     "LabelPropagation": "propagation",
     "Propagation": "propagation",
+    "coding_rate": "coding",
+    "coding_rate_reduction": "coding",
+    "effective_rank": "coding",
     "propagate": "propagation",
 }
-_MODULES = ("datasets", "nn", "noise")
+_MODULES = ("datasets", "erase", "nn", "noise")
 
 __all__ = [
+    "ERASE",
+    "CodingRateReduction",
     "DataError",
     "Graph",
     "GraphnoiseError",
     "InputError",
     "LabelPropagation",
     "Propagation",
+    "coding_rate",
+    "coding_rate_reduction",
     "datasets",
+    "effective_rank",
+    "erase",
     "nn",
     "noise",
     "propagate",

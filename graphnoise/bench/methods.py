@@ -51,7 +51,7 @@ def registry() -> dict[str, EntryPoint]:
 
 
 def create(name: str, overrides: Mapping[str, Any] | None = None) -> tuple[Method, dict[str, Any]]:
-    """Return a method and all of its hyper-parameters, defaults included.
+    """Return a method and all of its hyper-parameters, defaults included but for those that are None.
 
     Raises:
         InputError: No such method (the nearest name is suggested) or no such hyper-parameter.
@@ -69,13 +69,15 @@ def create(name: str, overrides: Mapping[str, Any] | None = None) -> tuple[Metho
         raise InputError(f"method {name}: cannot be loaded from {point.value} ({error})") from error
     if not isinstance(getattr(factory, "version", None), str):
         _check.fail(f"method {name}", "a class with an attribute `version`, a string", f"none in {point.value}")
-    parameters = {}
-    for key, parameter in inspect.signature(factory).parameters.items():
+    parameters: dict[str, Any] = {}
+    accepted = inspect.signature(factory).parameters
+    for key, parameter in accepted.items():
         if parameter.default is Parameter.empty:
             _check.fail(f"method {name}", "hyper-parameters with defaults", f"{parameter} without")
-        parameters[key] = parameter.default
+        if parameter.default is not None:  # None: the method's own choice, which its version stands for
+            parameters[key] = parameter.default
     for key, value in (overrides or {}).items():
-        parameters[_check.choice(f"hyper-parameter of {name}", key, parameters)] = value
+        parameters[_check.choice(f"hyper-parameter of {name}", key, accepted)] = value
     try:
         return factory(**parameters), parameters
     except (TypeError, ValueError) as error:

@@ -15,9 +15,8 @@ from torch_geometric.data import Data
 from .. import _check
 from ..graph import Graph
 from ..nn import Block, SparseFeatures, receptive_field
+from ..nn.features import compact, row_normalised
 from ..propagation import propagate
-
-SPARSE_BELOW = 0.1  # features with a smaller share of non-zeros are kept sparse
 
 
 class Problem:
@@ -63,13 +62,12 @@ class Problem:
     @cached_property
     def normalised(self) -> Tensor:
         """Features with rows that sum to 1 where all are at least 0 (bag of words); as they are otherwise."""
-        return self.x / self.x.sum(1, keepdim=True).clamp(min=1e-12) if float(self.x.min()) >= 0 else self.x
+        return row_normalised(self.x)
 
     @cached_property
     def features(self) -> Tensor | SparseFeatures:
         """The normalised features, sparse where few are non-zero."""
-        share = float((self.x != 0).float().mean())
-        return SparseFeatures(self.normalised) if share < SPARSE_BELOW else self.normalised
+        return compact(self.normalised)
 
     @cached_property
     def looped(self) -> Graph:

@@ -1,7 +1,7 @@
 """Layers equal to torch_geometric's: propagation, and for small graphs on the CPU convolution and attention."""
 
 from .attention import GraphAttention
-from .block import Block, receptive_field
+from .block import Block, receptive_field, sampled_field
 from .layers import GraphConvolution, Linear, dropout
 from .propagate import Propagate
 from .sparse import SparseFeatures
@@ -15,4 +15,5 @@ __all__ = [
     "SparseFeatures",
     "dropout",
     "receptive_field",
+    "sampled_field",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -62,6 +63,13 @@ class Block:
         """Number of nodes that are heard."""
         return self.pattern.shape[1]
 
+    @cached_property
+    def edge_index(self) -> Tensor:
+        """The arcs (source, target), positions among the sources, shape [2, num_arcs]."""
+        rowptr = self.pattern.rowptr
+        target = torch.repeat_interleave(torch.arange(self.num_targets, device=rowptr.device), rowptr.diff())
+        return torch.stack([self.pattern.col, target])
+
     def check(self, x: Tensor | SparseFeatures) -> None:
         """Raise `InputError` unless x is a matrix with a row for each source."""
         if len(x.shape) != 2 or x.shape[0] != self.num_sources:
@@ -90,11 +98,79 @@ def receptive_field(graph: Graph, outputs: Tensor, num_layers: int) -> tuple[Ten
     values, nodes, blocks = graph.values(), outputs, []
     for _ in range(num_layers):
         rowptr, arc = slices(graph.rowptr.long(), nodes)
-        source = graph.col[arc].long()
-        position = torch.full((graph.num_nodes,), -1)
-        position[nodes] = torch.arange(nodes.numel())
-        new = torch.unique(source[position[source] < 0])
-        position[new] = nodes.numel() + torch.arange(new.numel())
-        nodes = torch.cat([nodes, new])
-        blocks.append(Block(Pattern.build(rowptr, position[source], nodes.numel()), values[arc]))
+        nodes, position = _with_sources(nodes, graph.col[arc].long(), graph.num_nodes)
+        blocks.append(Block(Pattern.build(rowptr, position, nodes.numel()), values[arc]))
     return nodes, blocks[::-1]
+
+
+def sampled_field(
+    graph: Graph, outputs: Tensor, fanouts: Sequence[int], generator: torch.Generator
+) -> tuple[Tensor, list[Block]]:
+    """Return a sampled receptive field: at each layer a node hears at most so many of its neighbours, and itself.
+
+    Neighbours are drawn without replacement, each node's own loop always stays, and the weights of what was drawn are
+    divided by the share that was, so that their sum over neighbours is unbiased.
+
+    Args:
+        graph: The normalised graph, with its self-loops if the layers need them.
+        outputs: Positions of the output nodes, distinct, int64, shape [num_outputs].
+        fanouts: Neighbours of a node, a number a layer, first layer first; -1 for all.
+        generator: Source of the draws.
+
+    Returns:
+        Positions of the input nodes, and one block a layer, first layer first; the outputs come in the order given.
+
+    Example:
+        >>> star = Graph.from_edge_index(torch.tensor([[1, 2, 3], [0, 0, 0]])).with_self_loops().normalise("row")
+        >>> nodes, (block,) = sampled_field(star, torch.tensor([0]), [2], torch.Generator().manual_seed(0))
+        >>> nodes.numel(), block.value.tolist()
+        (3, [0.25, 0.375, 0.375])
+
+    Source:
+        Hamilton et al., "Inductive Representation Learning on Large Graphs", NIPS 2017, section 3.1.
+    """
+    nodes, blocks = outputs, []
+    for fanout in reversed(fanouts):
+        rowptr, arc = slices(graph.rowptr.long(), nodes)
+        target, source = nodes.repeat_interleave(rowptr.diff()), graph.col[arc].long()
+        value = _entries(graph, arc, target, source)
+        if fanout >= 0:
+            rowptr, kept, factor = _draw(rowptr, source == target, fanout, generator)
+            source, value = source[kept], value[kept] * factor
+        nodes, position = _with_sources(nodes, source, graph.num_nodes)
+        blocks.append(Block(Pattern.build(rowptr, position, nodes.numel()), value.float()))
+    return nodes, blocks[::-1]
+
+
+def _entries(graph: Graph, arc: Tensor, target: Tensor, source: Tensor) -> Tensor:
+    """Return the entries of S at some arcs, float64, without those of all the others."""
+    value = torch.ones_like(arc, dtype=torch.float64) if graph.weight is None else graph.weight[arc].double()
+    for scale, node in ((graph.left, target), (graph.right, source)):
+        value = value if scale is None else value * scale[node]
+    return value
+
+
+def _draw(rowptr: Tensor, own: Tensor, fanout: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Return new row bounds, the entries that stay, in order of rows, and the factor on each one's weight."""
+    counts = rowptr.diff()
+    row = torch.repeat_interleave(torch.arange(counts.numel(), device=rowptr.device), counts)
+    key = torch.rand(row.numel(), generator=generator, dtype=torch.float64, device=rowptr.device)
+    key = torch.where(own, 0.0, key.clamp(1e-12, 1 - 1e-12))
+    order = torch.argsort(row + key, stable=True)
+    loops = torch.zeros_like(counts).index_add_(0, row, own.long())
+    place = torch.arange(row.numel(), device=rowptr.device) - rowptr[row]
+    kept = order[place < loops[row] + fanout]
+    others = (counts - loops).double()
+    factor = others / others.clamp(max=fanout).clamp(min=1)
+    now = torch.minimum(counts, loops + fanout)
+    start = torch.cat([now.new_zeros(1), now.cumsum(0)])
+    return start, kept, torch.where(own[kept], 1.0, factor[row[kept]])
+
+
+def _with_sources(nodes: Tensor, source: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+    """Return the nodes and after them the sources not yet among them, and the position of each source in that list."""
+    position = torch.full((num_nodes,), -1, device=nodes.device)
+    position[nodes] = torch.arange(nodes.numel(), device=nodes.device)
+    new = torch.unique(source[position[source] < 0])
+    position[new] = nodes.numel() + torch.arange(new.numel(), device=nodes.device)
+    return torch.cat([nodes, new]), position[source]

@@ -1,0 +1,48 @@
+"""Checkpoints of a training run: whole files of tensors and plain values, without pickled objects."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .._check import DataError, InputError
+from .._files import writing
+
+FORMAT = 1
+
+
+def save(path: Path, state: dict[str, Any], mark: str) -> None:
+    """Write a state whole, or leave the old file.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "mark": mark, "state": state}, buffer)
+    with writing(path) as file:
+        file.write(buffer.getvalue())
+
+
+def load(path: Path, mark: str) -> dict[str, Any]:
+    """Return the state in a file.
+
+    Raises:
+        InputError: It was written for other data or settings.
+        DataError: It cannot be read, or is not a checkpoint.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # whatever torch says of a file that is not its own
+        raise DataError(f"{path}: expected a checkpoint of ERASE, got another or a damaged file") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(f"{path}: expected a checkpoint of ERASE (format {FORMAT}), got something else")
+    if content["mark"] != mark:
+        of = "of others (remove it to start anew)"
+        raise InputError(f"checkpoint: expected one of the same data, seed and settings, got {path} {of}")
+    state: dict[str, Any] = content["state"]
+    return state

@@ -1,0 +1,224 @@
+"""Encoders: from features and arcs to embeddings."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .. import _check
+from ..graph import Graph
+from ..nn import Block, GraphAttention, GraphConvolution, Linear, SparseFeatures, dropout
+from ..nn.sparse import product
+from ..propagation import propagate
+from .inputs import Inputs
+from .settings import Settings
+
+_ORDERS = {"l1": 1.0, "l2": 2.0}
+
+
+class Encoder(torch.nn.Module, ABC):
+    """What training needs of an encoder.
+
+    Attributes:
+        depth: Graph layers: how many blocks `forward` reads.
+        looped: Whether the blocks are of the graph with self-loops, normalised symmetrically, or of the plain one.
+    """
+
+    depth: int
+    looped = True
+
+    def prepare(self, inputs: Inputs) -> Tensor | SparseFeatures:
+        """Return the features as the encoder reads them; computed once."""
+        return inputs.features
+
+    @abstractmethod
+    def forward(
+        self, x: Tensor | SparseFeatures, blocks: list[Block], generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return the embeddings of the last block's targets, with dropout where a generator is given."""
+
+
+class Stack(Encoder):
+    """Layers with dropout before, activation and row normalisation between, row normalisation and ReLU at the end."""
+
+    def __init__(self, num_features: int, s: Settings, generator: torch.Generator) -> None:
+        super().__init__()
+        self.p, self.norms = s.dropout, [s.hidden_norm] * (s.layers - 1) + [s.norm]
+        self.slope = 0.01 if s.activation == "leaky_relu" else 0.0
+        widths = [num_features, *[s.hidden] * (s.layers - 1), s.width]
+        self.convolutions = torch.nn.ModuleList(
+            self.build(widths[i], widths[i + 1], s.heads if i < s.layers - 1 else 1, generator) for i in range(s.layers)
+        )
+        self.depth = s.layers
+
+    @abstractmethod
+    def build(self, inputs: int, outputs: int, heads: int, generator: torch.Generator) -> torch.nn.Module:
+        """Return one layer."""
+
+    def forward(
+        self, x: Tensor | SparseFeatures, blocks: list[Block], generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return the embeddings of the last block's targets, with dropout where a generator is given."""
+        last = len(self.convolutions) - 1
+        for i in range(last + 1):
+            dropped = dropout(x, self.p, generator) if i < last or last == 0 else x
+            x = self.layer(i, dropped, blocks[i] if blocks else None)
+        assert isinstance(x, Tensor)
+        return x
+
+    def layer(self, i: int, x: Tensor | SparseFeatures, block: Block | None) -> Tensor:
+        """Return the output of layer i without dropout, normalised."""
+        convolution = self.convolutions[i]
+        out = convolution(x) if block is None else convolution(x, block)
+        if i < len(self.convolutions) - 1:
+            return normalised(F.leaky_relu(out, self.slope), self.norms[i])
+        return F.relu(normalised(out, self.norms[i]))
+
+
+class GAT(Stack):
+    """Graph attention; the last layer has one head."""
+
+    def build(self, inputs: int, outputs: int, heads: int, generator: torch.Generator) -> torch.nn.Module:
+        """Return one layer."""
+        return GraphAttention(inputs, outputs // heads, heads, generator=generator)
+
+
+class GCN(Stack):
+    """Graph convolution."""
+
+    def build(self, inputs: int, outputs: int, heads: int, generator: torch.Generator) -> torch.nn.Module:
+        """Return one layer."""
+        return GraphConvolution(inputs, outputs, generator=generator)
+
+
+class GIN(Stack):
+    """Graph isomorphism network: an MLP of two layers on (1 + eps) x_i + sum of the neighbours, eps learnt.
+
+    Source:
+        Xu et al., "How Powerful are Graph Neural Networks?", ICLR 2019, equation 4.1.
+    """
+
+    looped = False
+
+    def build(self, inputs: int, outputs: int, heads: int, generator: torch.Generator) -> torch.nn.Module:
+        """Return one layer."""
+        return _Sum(inputs, outputs, generator)
+
+
+class _Sum(torch.nn.Module):
+    def __init__(self, inputs: int, outputs: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.eps = torch.nn.Parameter(torch.zeros(()))
+        self.first = Linear(inputs, outputs, bias=False, generator=generator)
+        self.bias = torch.nn.Parameter(torch.zeros(outputs))
+        self.second = Linear(outputs, outputs, bias=True, generator=generator)
+
+    def forward(self, x: Tensor | SparseFeatures, block: Block) -> Tensor:
+        block.check(x)
+        h = self.first(x)  # linear, so before the sum: sparse features stay sparse
+        heard = product(block.matrix, block.transpose, h)
+        out: Tensor = self.second(F.relu(heard + (1 + self.eps) * h[: block.num_targets] + self.bias))
+        return out
+
+
+class MLP(Stack):
+    """Linear layers; the graph is not read."""
+
+    def __init__(self, num_features: int, s: Settings, generator: torch.Generator) -> None:
+        super().__init__(num_features, s, generator)
+        self.depth = 0
+
+    def build(self, inputs: int, outputs: int, heads: int, generator: torch.Generator) -> torch.nn.Module:
+        """Return one layer."""
+        return Linear(inputs, outputs, bias=True, generator=generator)
+
+
+class SGC(MLP):
+    """Linear layers on features that are smoothed twice over the graph, once for all epochs.
+
+    Source:
+        Wu et al., "Simplifying Graph Convolutional Networks", ICML 2019, section 2.2.
+    """
+
+    hops = 2
+
+    def prepare(self, inputs: Inputs) -> Tensor:
+        """Return the smoothed features."""
+        looped = inputs.graph.with_self_loops()
+        return propagate(looped, inputs.x, alpha=1.0, num_steps=self.hops, normalisation="sym").y
+
+
+class Foreign(Encoder):
+    """Anybody's module, called as `module(x, edge_index)`; its outputs are row-normalised, no more."""
+
+    looped = False
+
+    def __init__(self, module: torch.nn.Module, s: Settings) -> None:
+        super().__init__()
+        self.module, self.norm, self.depth = copy.deepcopy(module), s.norm, len(s.fanouts)
+        if not any(p.requires_grad for p in self.module.parameters()):
+            _check.fail("encoder", "a module with parameters to train", type(module).__name__)
+
+    def prepare(self, inputs: Inputs) -> Tensor:
+        """Return the dense features."""
+        return inputs.x
+
+    def forward(
+        self, x: Tensor | SparseFeatures, blocks: list[Block], generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return the embeddings of the last block's targets; dropout draws from torch's own generator."""
+        self.module.train(generator is not None)
+        # Sources are numbered alike in all blocks, so that their arcs are those of one small graph.
+        arcs = torch.cat([block.edge_index for block in dict.fromkeys(blocks)], 1)
+        with _lent(generator):
+            out = self.module(x, torch.unique(arcs, dim=1) if blocks[0] is not blocks[-1] else arcs)
+        rows, name = x.shape[0], type(self.module).__name__
+        if not isinstance(out, Tensor):
+            _check.fail("encoder", f"embeddings of shape [{rows}, width] from {name}", type(out).__name__)
+        if out.dim() != 2 or out.shape[0] != rows or out.shape[1] == 0 or not out.is_floating_point():
+            got = f"shape {tuple(out.shape)} of type {out.dtype}"
+            _check.fail("encoder", f"floating embeddings of shape [{rows}, width] from {name}", got)
+        return normalised(out[: blocks[-1].num_targets], self.norm)
+
+
+@contextlib.contextmanager
+def _lent(generator: torch.Generator | None) -> Iterator[None]:
+    """Let torch's own generator, which modules draw dropout from, go on where ours is; and ours where it ends."""
+    if generator is None:
+        yield
+        return
+    cuda = generator.device.type == "cuda"
+    with torch.random.fork_rng([generator.device] if cuda else []):
+        (torch.cuda if cuda else torch.random).set_rng_state(generator.get_state())
+        yield
+        generator.set_state((torch.cuda if cuda else torch.random).get_rng_state())
+
+
+_NAMED: dict[str, Any] = {"gat": GAT, "gcn": GCN, "gin": GIN, "sgc": SGC, "mlp": MLP}
+
+
+def build(num_features: int, s: Settings, generator: torch.Generator) -> Encoder:
+    """Return the encoder of these settings, with initial weights from the generator."""
+    if isinstance(s.encoder, torch.nn.Module):
+        return Foreign(s.encoder, s)
+    made: Encoder = _NAMED[s.encoder](num_features, s, generator)
+    return made
+
+
+def whole(encoder: Encoder, inputs: Inputs) -> tuple[Tensor | SparseFeatures, Graph, list[Block]]:
+    """Return what the encoder reads to embed all nodes: features, the graph that it hears, a block a layer."""
+    heard = inputs.graph.with_self_loops().normalise() if encoder.looped else inputs.graph
+    blocks = [Block.whole(heard)] * encoder.depth if encoder.depth else []
+    return encoder.prepare(inputs), heard, blocks
+
+
+def normalised(x: Tensor, norm: str) -> Tensor:
+    """Return x with rows of norm 1 ("l1" or "l2"; zero rows stay), or as it is ("none")."""
+    return x if norm == "none" else F.normalize(x, p=_ORDERS[norm], dim=1)

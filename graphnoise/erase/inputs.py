@@ -1,0 +1,130 @@
+"""What ERASE reads of a data set, checked once."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from .. import _check
+from ..graph import Graph
+from ..nn.features import compact, row_normalised
+from ..nn.sparse import SparseFeatures
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """A graph with features and, for training, the labels that may be seen.
+
+    Attributes:
+        x: Dense features as they are fed, float32, shape [num_nodes, num_features].
+        features: The same, sparse where few entries are non-zero.
+        graph: The arcs, not normalised.
+    """
+
+    x: Tensor
+    features: Tensor | SparseFeatures
+    graph: Graph
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The labels that training may see.
+
+    Attributes:
+        train: Positions of the labelled nodes, shape [num_train].
+        given: Their given labels, int64, shape [num_train].
+        val: Positions of the validation nodes; empty where there are none.
+        watched: Their given labels.
+        num_classes: Number of classes.
+        truth: True labels, -1 where unknown, or None: for the history only, training never reads them.
+    """
+
+    train: Tensor
+    given: Tensor
+    val: Tensor
+    watched: Tensor
+    num_classes: int
+    truth: Tensor | None
+
+
+def read(data: object, normalise: bool, device: torch.device | None) -> Inputs:
+    """Return features and graph of a `Data`.
+
+    Raises:
+        InputError: Something is missing, of the wrong shape or not finite.
+    """
+    if not isinstance(data, Data):
+        _check.fail("data", "a torch_geometric Data", type(data).__name__)
+    for name in ("x", "edge_index"):
+        if getattr(data, name, None) is None:
+            _check.fail("data", f"a Data with {name}", "none")
+    x = _check.finite("data.x", data.x, dims=2)
+    x = (x.to_dense() if x.layout == torch.sparse_csr else x).float()
+    if x.shape[0] == 0 or x.shape[1] == 0:
+        _check.fail("data.x", "at least one node and one feature", f"shape {tuple(x.shape)}")
+    if getattr(data, "edge_weight", None) is not None:
+        _check.fail("data.edge_weight", "none (ERASE's encoders take unweighted graphs)", "weights")
+    edge_index = _check.edge_index("data.edge_index", data.edge_index, x.shape[0])
+    where = device or x.device
+    x = x.to(where)
+    if normalise:
+        x = row_normalised(x)
+    return Inputs(x, compact(x), Graph.from_edge_index(edge_index.to(where), x.shape[0]))
+
+
+def read_labels(data: Data, inputs: Inputs, num_classes: int | None, *, validated: bool) -> Labels:
+    """Return the labels that training may see: those of `train_mask`, and of `val_mask` where it selects by them.
+
+    Raises:
+        InputError: Labels or masks are missing or wrong; no node is labelled, or all are labelled alike.
+    """
+    n, device = inputs.graph.num_nodes, inputs.graph.device
+    if getattr(data, "y", None) is None:
+        _check.fail("data", "a Data with y", "none")
+    y = _check.tensor("data.y", data.y)
+    if y.dim() == 2 and y.shape[1] == 1:
+        y = y.view(-1)
+    if y.dim() != 1 or y.numel() != n:
+        _check.fail("data.y", f"{n} labels, one a node", f"shape {tuple(y.shape)}")
+    train = _positions(data, "train_mask", n)
+    if train.numel() == 0:
+        _check.fail("data.train_mask", "at least one labelled node", "none")
+    given = _check.labels("data.y of train_mask", y[train.to(y.device)], num_classes)
+    if bool((given == given[0]).all()):
+        _check.fail("data.y of train_mask", "labels of at least two classes", f"class {int(given[0])} only")
+    val, watched = train.new_empty(0), given.new_empty(0)
+    if validated:
+        val = _positions(data, "val_mask", n)
+        if val.numel() == 0:
+            _check.fail("data.val_mask", 'at least one validation node (or select="last")', "none")
+        if bool(torch.isin(val, train).any()):
+            _check.fail("data.val_mask", "nodes outside data.train_mask", "nodes in both")
+        watched = _check.labels("data.y of val_mask", y[val.to(y.device)])
+    known = getattr(data, "y_true", None)
+    truth = None
+    if known is not None:
+        truth = _check.tensor("data.y_true", known).view(-1)
+        if truth.numel() != n:
+            _check.fail("data.y_true", f"{n} labels, one a node", truth.numel())
+        truth = truth.long().to(device)
+    classes = int(given.max()) + 1 if num_classes is None else num_classes
+    return Labels(train.to(device), given.to(device), val.to(device), watched.to(device), classes, truth)
+
+
+def _positions(data: Data, name: str, size: int) -> Tensor:
+    if getattr(data, name, None) is None:
+        _check.fail("data", f"a Data with {name}", "none")
+    return _check.mask(f"data.{name}", data[name], size).nonzero().view(-1)
+
+
+def digest(inputs: Inputs, labels: Labels) -> str:
+    """Return a hash of all that training reads."""
+    state = hashlib.blake2b(digest_size=16)
+    for value in (inputs.x, inputs.graph.edge_index, labels.train, labels.given, labels.val, labels.watched):
+        state.update(f"{value.dtype}{tuple(value.shape)}".encode())
+        state.update(value.cpu().contiguous().numpy().tobytes())
+    return state.hexdigest()

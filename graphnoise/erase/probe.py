@@ -1,0 +1,70 @@
+"""The linear probe: logistic regression on L2-normalised embeddings."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+from torch.nn import functional as F
+
+from .. import _check
+
+
+class Probe:
+    """Multinomial logistic regression of classes on the direction of embeddings, by scikit-learn.
+
+    Args:
+        z: Embeddings of the nodes to fit on, shape [num_train, width].
+        y: Their labels, int64, shape [num_train]; where all are alike, that class is predicted with certainty.
+        num_classes: Number of classes.
+        C: Inverse strength of the L2 penalty, as in scikit-learn.
+
+    Raises:
+        InputError: Embeddings that are not finite, or labels out of range.
+
+    Example:
+        >>> probe = Probe(torch.eye(2), torch.tensor([0, 2]), 3)
+        >>> probe(torch.eye(2)).argmax(1).tolist()
+        [0, 2]
+
+    Source:
+        ERASE (CIKM 2024), evaluation by a linear classifier.
+    """
+
+    def __init__(self, z: Tensor, y: Tensor, num_classes: int, C: float = 1.0) -> None:
+        labels = _check.labels("y", y, num_classes, size=z.shape[0]).cpu().numpy()
+        x = F.normalize(_check.finite("z", z, dims=2)).cpu().numpy()
+        self.num_classes, self.width = num_classes, z.shape[1]
+        if (labels == labels[0]).all():
+            self.classes = torch.from_numpy(labels[:1].copy())
+            self.weight, self.bias = torch.zeros(1, self.width), torch.zeros(1)
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a thousand steps are close enough
+            model = LogisticRegression(C=C, max_iter=1000).fit(x, labels)
+        self.classes = torch.from_numpy(model.classes_).long()
+        self.weight, self.bias = torch.from_numpy(model.coef_).float(), torch.from_numpy(model.intercept_).float()
+        if len(model.classes_) == 2:  # scikit-learn keeps the logit of the second class against the first
+            self.weight, self.bias = (torch.cat([torch.zeros_like(t), t]) for t in (self.weight, self.bias))
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Return class probabilities, shape [num_nodes, num_classes]; a class that was not fitted gets 0."""
+        logits = F.linear(F.normalize(z), self.weight.to(z.device), self.bias.to(z.device))
+        out = z.new_zeros(z.shape[0], self.num_classes)
+        out[:, self.classes.to(z.device)] = logits.softmax(1)
+        return out
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what `restored` needs."""
+        return {"classes": self.classes, "weight": self.weight, "bias": self.bias}
+
+    @classmethod
+    def restored(cls, state: dict[str, Tensor], num_classes: int) -> Probe:
+        """Return the probe that `state` came from."""
+        probe = object.__new__(cls)
+        probe.classes, probe.weight, probe.bias = (state[name] for name in ("classes", "weight", "bias"))
+        probe.num_classes, probe.width = num_classes, probe.weight.shape[1]
+        return probe

@@ -1,0 +1,194 @@
+"""The hyper-parameters of ERASE, and the presets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .. import _check
+
+ENCODERS = ("gat", "gcn", "gin", "sgc", "mlp")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All hyper-parameters; the defaults are what the presets share.
+
+    Attributes:
+        encoder: "gat", "gcn", "gin", "sgc" (linear layers on twice smoothed features), "mlp", or a `torch.nn.Module`
+            called as `module(x, edge_index)`, of which a copy is trained.
+        layers: Layers of a named encoder.
+        hidden: Width of its hidden layers, over all heads.
+        heads: Attention heads of the hidden layers ("gat").
+        width: Width of the embedding.
+        dropout: Probability of dropping an entry of the input of every layer but the last (of the only one, if so).
+        activation: After hidden layers: "leaky_relu" (slope .01) or "relu".
+        hidden_norm: Row normalisation of hidden layers: "l1", "l2" or "none".
+        norm: Row normalisation of the embedding, before a ReLU; of what a module returns, with no ReLU.
+        normalise_features: Whether the features' rows are scaled to sum to 1 (where all are at least 0).
+        denoise: Structural denoising of the given labels: "train" (over edges between training nodes), "full" or
+            "none".
+        propagation: "lazy" or "restart", see `graphnoise.propagate`; of denoising and of the fused labels.
+        normalisation: "col", "sym" or "row".
+        alpha: Weight of the **neighbours** in propagation (ERASE's papers and code give the node's own weight).
+        num_steps: Steps of propagation.
+        clamp: Whether each step of propagation ends by a clamp to [0, 1].
+        beta: Weight of the denoised labels beside the prototype labels in the fusion.
+        softmax: Whether fused labels pass through a softmax.
+        spread: Whose fused labels are propagated: "all" nodes' or those of "train" nodes.
+        gamma1: Weight of the coding rate within classes.
+        gamma2: Weight of the coding rate of the whole.
+        eps: Squared distortion of the coding rate.
+        lr: Learning rate of Adam.
+        weight_decay: L2 penalty.
+        amsgrad: Whether Adam is its AMSGrad variant.
+        epochs: Epochs at most.
+        patience: Training ends when the best epoch is more than this many epochs ago.
+        select: "validation" (keep the epoch with the highest accuracy on the labels of `val_mask`, the first of equals)
+            or "last" (validation labels are not read).
+        probe: Labels that the linear probe is fitted on: "semantic" (the epoch's fused labels of the training nodes) or
+            "given".
+        probe_c: Inverse strength of the probe's L2 penalty.
+        probe_every: Epochs between two probes; the last epoch is always probed.
+        batch_size: Nodes in a mini-batch, or None for the full batch.
+        fanouts: Neighbours sampled at each layer in a mini-batch, -1 for all.
+        memory: Share of the earlier batches' Gram matrices that the coding rate of a batch keeps, in [0, 1).
+    """
+
+    encoder: str | torch.nn.Module = "gat"
+    layers: int = 2
+    hidden: int = 256
+    heads: int = 8
+    width: int = 512
+    dropout: float = 0.5
+    activation: str = "leaky_relu"
+    hidden_norm: str = "l1"
+    norm: str = "l1"
+    normalise_features: bool = True
+    denoise: str = "train"
+    propagation: str = "lazy"
+    normalisation: str = "col"
+    alpha: float = 0.4
+    num_steps: int = 5
+    clamp: bool = False
+    beta: float = 0.6
+    softmax: bool = True
+    spread: str = "all"
+    gamma1: float = 1.0
+    gamma2: float = 2.0
+    eps: float = 0.05
+    lr: float = 1e-3
+    weight_decay: float = 5e-4
+    amsgrad: bool = True
+    epochs: int = 400
+    patience: int = 150
+    select: str = "validation"
+    probe: str = "semantic"
+    probe_c: float = 1.0
+    probe_every: int = 1
+    batch_size: int | None = None
+    fanouts: tuple[int, ...] = (5, 5)
+    memory: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.encoder, torch.nn.Module):
+            if not isinstance(self.encoder, str):
+                _check.fail("encoder", "a name or a torch.nn.Module", type(self.encoder).__name__)
+            _check.choice("encoder", self.encoder, ENCODERS)
+        for name, low, high in _INTEGERS:
+            _check.integer(name, getattr(self, name), low, high)
+        for name in ("dropout", "alpha", "beta", "memory"):
+            _check.rate(name, getattr(self, name))
+        for name in ("dropout", "memory"):
+            _check.real(name, getattr(self, name), 0.0, 0.999_999)
+        for name in ("gamma1", "gamma2", "weight_decay"):
+            _check.real(name, getattr(self, name), 0.0)
+        for name in ("eps", "lr", "probe_c"):
+            _check.real(name, getattr(self, name), 1e-12)
+        for name, options in _CHOICES.items():
+            _check.choice(name, getattr(self, name), options)
+        for name in ("normalise_features", "clamp", "softmax", "amsgrad"):
+            if not isinstance(getattr(self, name), bool):
+                _check.fail(name, "True or False", repr(getattr(self, name)))
+        if self.encoder == "gat" and self.layers > 1 and self.hidden % self.heads:
+            _check.fail("hidden", f"a multiple of heads ({self.heads})", self.hidden)
+        if self.batch_size is not None:
+            _check.integer("batch_size", self.batch_size, 1)
+        if not isinstance(self.fanouts, tuple | list) or not self.fanouts:
+            _check.fail("fanouts", "a tuple of integers, one a layer", repr(self.fanouts))
+        named = self.encoder in ("gat", "gcn", "gin")  # others read as many as there are, or none
+        if self.batch_size is not None and named and len(self.fanouts) != self.layers:
+            _check.fail("fanouts", f"{self.layers} numbers, one a layer", len(self.fanouts))
+        for i, fanout in enumerate(self.fanouts):
+            _check.integer(f"fanouts[{i}]", fanout, -1)
+
+
+_INTEGERS = (
+    ("layers", 1, 1000),
+    ("hidden", 1, 65_536),
+    ("heads", 1, 1024),
+    ("width", 1, 65_536),
+    ("num_steps", 0, 1_000_000),
+    ("epochs", 1, 100_000_000),
+    ("patience", 0, None),
+    ("probe_every", 1, None),
+)
+_CHOICES = {
+    "activation": ("leaky_relu", "relu"),
+    "hidden_norm": ("l1", "l2", "none"),
+    "norm": ("l1", "l2", "none"),
+    "denoise": ("train", "full", "none"),
+    "propagation": ("lazy", "restart"),
+    "normalisation": ("col", "sym", "row"),
+    "spread": ("all", "train"),
+    "select": ("validation", "last"),
+    "probe": ("semantic", "given"),
+}
+
+# As the official code runs them; alpha there is the node's own weight on the four small sets.
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "faithful-cora": {},
+    "faithful-citeseer": {"beta": 0.7, "num_steps": 4, "eps": 0.4},
+    "faithful-pubmed": {"num_steps": 3, "gamma2": 3.0},
+    "faithful-corafull": {"alpha": 0.3, "beta": 0.7, "num_steps": 2, "eps": 0.01, "normalise_features": False},
+    "faithful-arxiv": {
+        "hidden": 64,
+        "activation": "relu",
+        "norm": "l2",
+        "normalise_features": False,
+        "denoise": "full",
+        "propagation": "restart",
+        "normalisation": "sym",
+        "alpha": 0.5,
+        "num_steps": 50,
+        "clamp": True,
+        "softmax": False,
+        "spread": "train",
+        "lr": 1e-2,
+        "amsgrad": False,
+        "epochs": 5,
+        "patience": 15,
+        "batch_size": 200,
+    },
+    "robust": {},
+}
+
+
+def settings(preset: str, overrides: Mapping[str, Any]) -> Settings:
+    """Return the settings of a preset with some of them replaced.
+
+    Raises:
+        InputError: No such preset or hyper-parameter (the nearest name is suggested), or a value out of its range.
+
+    Example:
+        >>> settings("faithful-citeseer", {"epochs": 10}).beta
+        0.7
+    """
+    known = [field.name for field in dataclasses.fields(Settings)]
+    for name in overrides:
+        _check.choice("hyper-parameter of ERASE", name, known)
+    return Settings(**{**PRESETS[_check.choice("preset", preset, PRESETS)], **overrides})

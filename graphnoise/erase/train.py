@@ -1,0 +1,218 @@
+"""Training of ERASE, epoch by epoch."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import _check
+from ..coding import CodingRateReduction, coding_rates, effective_rank
+from ..nn import SparseFeatures, sampled_field
+from ..propagation import propagate
+from .encoders import build, whole
+from .inputs import Inputs, Labels
+from .labels import class_means, denoise, fuse, prototype_labels
+from .probe import Probe
+from .settings import Settings
+
+RANK_EVERY = 10  # epochs between two looks at the rank, an eigenvalue problem as wide as the embedding
+COLLAPSED = 1.5  # effective rank below which all embeddings point one way
+
+COLUMNS = ("loss", "rate", "rate_within", "val_accuracy", "pseudo_label_accuracy", "rank", "seconds")
+
+
+class CollapseWarning(UserWarning):
+    """Embeddings have collapsed to nearly one direction."""
+
+
+class Training:
+    """The state of a training run, which `epoch` moves on; everything random comes from its generator.
+
+    Args:
+        inputs: Features and graph.
+        labels: Labels that may be seen.
+        s: Hyper-parameters.
+        seed: Seed of initial weights, dropout and mini-batches.
+    """
+
+    def __init__(self, inputs: Inputs, labels: Labels, s: Settings, seed: int) -> None:
+        self.inputs, self.labels, self.s = inputs, labels, s
+        device = inputs.graph.device
+        self.encoder = build(inputs.x.shape[1], s, torch.Generator().manual_seed(seed)).to(device)
+        self.generator = torch.Generator(device).manual_seed(seed + 1)
+        parameters = [p for p in self.encoder.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.Adam(
+            parameters, s.lr, weight_decay=s.weight_decay, amsgrad=s.amsgrad, fused=device.type in ("cpu", "cuda")
+        )
+        self.loss = CodingRateReduction(
+            labels.num_classes, eps=s.eps, gamma1=s.gamma1, gamma2=s.gamma2, memory=s.memory
+        ).to(device)
+        self.features, self.heard, self.blocks = whole(self.encoder, inputs)
+        self.walk = inputs.graph.normalise(s.normalisation)
+        self.denoised = self._denoised()
+        self.hard = self.denoised[labels.train].argmax(1)  # the labels that prototypes are made of
+        self.present = torch.bincount(self.hard, minlength=labels.num_classes) > 0
+        self.epochs_done, self.best_epoch, self.best_accuracy = 0, 0, -1.0
+        self.semantic = self.hard.new_empty(0)
+        self.kept: dict[str, Any] = {}
+        self.history: dict[str, list[float | None]] = {name: [] for name in COLUMNS}
+
+    def _denoised(self) -> Tensor:
+        s, labels = self.s, self.labels
+        y = torch.zeros(self.inputs.graph.num_nodes, dtype=torch.int64, device=labels.given.device)
+        y[labels.train] = labels.given
+        return denoise(
+            self.inputs.graph,
+            y,
+            labels.train,
+            labels.num_classes,
+            alpha=s.alpha,
+            num_steps=0 if s.denoise == "none" else s.num_steps,
+            scope="full" if s.denoise == "full" else "train",
+            mode=s.propagation,
+            normalisation=s.normalisation,
+            clamp=s.clamp,
+        )
+
+    def embed(self, training: bool = False) -> Tensor:
+        """Return the embeddings of all nodes."""
+        z: Tensor = self.encoder(self.features, self.blocks, self.generator if training else None)
+        if not bool(torch.isfinite(z.detach().sum())):
+            at = f"some that are NaN or infinite, in epoch {self.epochs_done + 1}"
+            _check.fail("encoder", "finite embeddings (a lower lr may help)", at)
+        return z
+
+    @torch.no_grad()
+    def pseudo_labels(self, z: Tensor) -> Tensor:
+        """Return the fused and propagated label of every node, given its embedding, int64, shape [num_nodes]."""
+        s, train = self.s, self.labels.train
+        prototypes = class_means(z[train], self.hard, self.labels.num_classes)
+        known = self.denoised
+        if s.denoise == "full":  # as seen from other nodes, labels are known at the training nodes only
+            known = torch.zeros_like(known).index_copy_(0, train, known[train])
+        fused = fuse(known, prototype_labels(z, prototypes), beta=s.beta, softmax=s.softmax)
+        spread = propagate(
+            self.walk,
+            fused,
+            alpha=s.alpha,
+            num_steps=s.num_steps,
+            mode=s.propagation,
+            mask=train if s.spread == "train" else None,
+            clamp=(0.0, 1.0) if s.clamp else None,
+        ).y
+        return spread.masked_fill_(~self.present, -math.inf).argmax(1)
+
+    def epoch(self) -> None:
+        """Train one epoch; probe and keep it where it is the best."""
+        start = time.perf_counter()
+        self.encoder.train()
+        s = self.s
+        last = self.epochs_done + 1 >= s.epochs
+        if s.batch_size is None:
+            z = self.embed(training=True)
+            self.semantic = self.pseudo_labels(z.detach())
+            rates = coding_rates(z, self.semantic, self.labels.num_classes, eps=s.eps, gamma1=s.gamma1)
+            loss = s.gamma1 * rates.within - s.gamma2 * rates.whole
+            self._step(loss)
+            row: dict[str, float | None] = {"loss": loss.item()}
+            row |= {"rate": rates.whole.item(), "rate_within": rates.within.item()}
+        else:
+            z, row = self._batches(s.batch_size)
+        self.epochs_done += 1
+        if self.epochs_done % RANK_EVERY == 0 or last:
+            row["rank"] = float(effective_rank(z.detach()))
+        if self.labels.truth is not None:
+            known = self.labels.truth >= 0
+            row["pseudo_label_accuracy"] = float((self.semantic == self.labels.truth)[known].float().mean())
+        if last or (s.select == "validation" and self.epochs_done % s.probe_every == 0):
+            row["val_accuracy"] = self._select()
+        row["seconds"] = time.perf_counter() - start
+        for name, column in self.history.items():
+            column.append(row.get(name))
+
+    def _step(self, loss: Tensor) -> None:
+        if not loss.requires_grad:
+            _check.fail("encoder", "an output with a gradient", "one without")
+        if not math.isfinite(loss.item()):
+            _check.fail(
+                "loss", "a finite coding rate (a lower lr may help)", f"{loss.item()} in epoch {self.epochs_done + 1}"
+            )
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+
+    def _batches(self, size: int) -> tuple[Tensor, dict[str, float | None]]:
+        """Train an epoch of mini-batches, on pseudo-labels that stay as they were at its beginning."""
+        self.encoder.eval()
+        with torch.no_grad():
+            z = self.embed()
+        self.encoder.train()
+        self.semantic = self.pseudo_labels(z)
+        order = torch.randperm(z.shape[0], generator=self.generator, device=z.device)
+        whole = order.numel() - order.numel() % size if size < order.numel() else order.numel()
+        losses = [self._batch(nodes) for nodes in torch.split(order[:whole], size)]  # a last small batch would be noise
+        return z, {"loss": math.fsum(losses) / len(losses)}
+
+    def _batch(self, nodes: Tensor) -> float:
+        fanouts = self.s.fanouts[: self.encoder.depth]
+        field, blocks = sampled_field(self.heard, nodes, fanouts, self.generator)
+        x = self.features.rows(field) if isinstance(self.features, SparseFeatures) else self.features[field]
+        loss = self.loss(self.encoder(x, blocks, self.generator), self.semantic[nodes])
+        self._step(loss)
+        return float(loss.item())
+
+    @torch.no_grad()
+    def _select(self) -> float | None:
+        """Fit the probe; keep it and the encoder where no epoch before was as good, or where the last one counts."""
+        s, labels = self.s, self.labels
+        self.encoder.eval()
+        z = self.embed()
+        target = self.semantic[labels.train] if s.probe == "semantic" else labels.given
+        probe = Probe(z[labels.train], target, labels.num_classes, s.probe_c)
+        accuracy = None
+        if s.select == "validation":
+            accuracy = float((probe(z[labels.val]).argmax(1) == labels.watched).float().mean())
+            if accuracy <= self.best_accuracy:
+                return accuracy
+            self.best_accuracy = accuracy
+        self.best_epoch = self.epochs_done
+        weights = {name: value.clone() for name, value in self.encoder.state_dict().items()}
+        self.kept = {"encoder": weights, "probe": probe.state()}
+        return accuracy
+
+    @torch.no_grad()
+    def rank(self) -> float:
+        """Return the effective rank of the embeddings, without dropout."""
+        self.encoder.eval()
+        return float(effective_rank(self.embed()))
+
+    @property
+    def over(self) -> bool:
+        """Whether training has come to its end."""
+        waited = self.epochs_done - self.best_epoch
+        early = self.s.select == "validation" and self.epochs_done >= self.s.probe_every and waited > self.s.patience
+        return self.epochs_done >= self.s.epochs or early
+
+    def state(self) -> dict[str, Any]:
+        """Return all that training needs to go on, tensors and plain values only."""
+        names = ("epochs_done", "best_epoch", "best_accuracy", "semantic", "kept", "history")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "encoder": self.encoder.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "loss": self.loss.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to what `state` returned."""
+        for name in ("epochs_done", "best_epoch", "best_accuracy", "semantic", "kept", "history"):
+            setattr(self, name, state[name])
+        self.encoder.load_state_dict(state["encoder"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.loss.load_state_dict(state["loss"])
+        self.generator.set_state(state["generator"])

@@ -1,0 +1,340 @@
+"""The ERASE estimator: what it learns from, what it keeps, how it goes on, and what it refuses."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from sklearn.base import clone
+from torch_geometric.data import Data
+from torch_geometric.nn import GCNConv, GraphSAGE
+
+from graphnoise import ERASE, DataError, InputError, datasets
+from graphnoise.erase import PRESETS, CollapseWarning
+from graphnoise.erase.train import Training
+
+SMALL = {"hidden": 32, "width": 24, "epochs": 12, "progress": False}
+PRESET = {"faithful-arxiv": {"batch_size": 40, "lr": 1e-2}}
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.encoder_.state_dict().items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def altered(data, **fields):
+    data = copy.copy(data)
+    for name, value in fields.items():
+        data[name] = value
+    return data
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_learns_and_repeats_itself(preset, planted):
+    first, second = (ERASE(preset, seed=5, **SMALL).fit(planted) for _ in range(2))
+    assert same(weights(first), weights(second))
+    assert first.score(planted) > 0.8
+    assert first.history["loss"] == second.history["loss"]
+    assert first.history["loss"][-1] < first.history["loss"][0]
+    other = ERASE(preset, seed=6, **SMALL).fit(planted)
+    assert not same(weights(first), weights(other))
+
+
+@pytest.mark.parametrize("encoder", ["gat", "gcn", "gin", "sgc", "mlp"])
+@pytest.mark.parametrize("batch", [None, 30])
+def test_every_encoder_learns(encoder, batch, planted):
+    model = ERASE("faithful-cora", encoder=encoder, batch_size=batch, **SMALL).fit(planted)
+    assert model.embed(planted).shape == (120, 24)
+    probabilities = model.predict_proba(planted)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(120))
+    assert torch.equal(model.predict(planted), probabilities.argmax(1))
+    assert model.score(planted) > (0.5 if encoder == "mlp" else 0.75)
+
+
+@pytest.mark.parametrize("batch", [None, 30])
+def test_anybodys_module_is_copied_and_trained(batch, planted):
+    module = GraphSAGE(12, 16, num_layers=2, out_channels=10, dropout=0.3)
+    before = copy.deepcopy(module.state_dict())
+    state = torch.random.get_rng_state()
+    models = [ERASE(encoder=module, batch_size=batch, **SMALL).fit(planted) for _ in range(2)]
+    assert same(before, module.state_dict())
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert same(weights(models[0]), weights(models[1]))
+    assert models[0].embed(planted).shape == (120, 10)
+    assert models[0].score(planted) > 0.75
+
+
+def test_labels_outside_the_labelled_nodes_do_not_train(planted):
+    rest = ~(planted.train_mask | planted.val_mask)
+    hidden = altered(planted, y=torch.where(rest, -7, planted.y))
+    del hidden.y_true
+    first, second = (ERASE(**SMALL).fit(data) for data in (planted, hidden))
+    assert same(weights(first), weights(second))
+    unwatched = altered(planted, y=torch.where(planted.train_mask, planted.y, 2 - planted.y.clamp(max=2)))
+    first, second = (ERASE(select="last", **SMALL).fit(data) for data in (planted, unwatched))
+    assert same(weights(first), weights(second))
+
+
+def test_validation_labels_choose_the_epoch_and_nothing_else(planted):
+    other = altered(planted, y=torch.where(planted.val_mask, (planted.y + 1) % 3, planted.y))
+    first, second = (ERASE(**SMALL).fit(data) for data in (planted, other))
+    assert first.history["loss"] == second.history["loss"]
+    assert first.history["val_accuracy"] != second.history["val_accuracy"]
+
+
+def test_the_first_best_epoch_is_kept(planted):
+    model = ERASE("faithful-cora", **SMALL).fit(planted)
+    accuracies = model.history["val_accuracy"]
+    assert model.best_epoch_ == 1 + accuracies.index(max(accuracies))
+    val = planted.val_mask
+    assert float((model.predict(planted) == planted.y)[val].float().mean()) == pytest.approx(max(accuracies))
+
+
+def test_patience_ends_training(planted):
+    model = ERASE("faithful-cora", **{**SMALL, "epochs": 200, "patience": 4}).fit(planted)
+    assert len(model.history["loss"]) == model.best_epoch_ + 5
+
+
+def test_history_has_a_row_for_each_epoch(planted):
+    history = ERASE("faithful-cora", **SMALL).fit(planted).history
+    assert set(history) >= {"loss", "rate", "rate_within", "val_accuracy", "pseudo_label_accuracy", "rank", "seconds"}
+    assert {len(column) for column in history.values()} == {12}
+    assert all(0 <= value <= 1 for value in history["pseudo_label_accuracy"])
+    assert [i for i, value in enumerate(history["rank"]) if value is not None] == [9, 11]
+    assert history["loss"][0] == pytest.approx(history["rate_within"][0] - 2 * history["rate"][0])
+
+
+def test_the_pseudo_label_accuracy_needs_the_truth(planted):
+    unknown = copy.copy(planted)
+    del unknown.y_true
+    assert ERASE("faithful-cora", **SMALL).fit(unknown).history["pseudo_label_accuracy"] == [None] * 12
+
+
+@pytest.mark.parametrize("batch", [None, 30])
+@pytest.mark.parametrize("stop", [3, 10])
+def test_an_interrupted_run_goes_on_from_its_checkpoint(batch, stop, planted, tmp_path):
+    settings = {**SMALL, "batch_size": batch}
+    whole = ERASE(**settings).fit(planted)
+    file = tmp_path / "folder" / "run.pt"
+
+    def interrupt(training):
+        if training.epochs_done == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        ERASE(checkpoint=file, checkpoint_every=2, **settings).fit(planted, on_epoch=interrupt)
+    assert str(file) in caught.value.__notes__[0]
+    epochs = []
+    resumed = ERASE(checkpoint=file, checkpoint_every=2, **settings)
+    resumed.fit(planted, on_epoch=lambda training: epochs.append(training.epochs_done))
+    assert epochs[0] == stop - (stop % 2 or 2) + 1
+    assert same(weights(whole), weights(resumed))
+    assert whole.history["loss"] == resumed.history["loss"]
+    again = ERASE(checkpoint=file, **settings).fit(planted)
+    assert same(weights(whole), weights(again))
+    assert [entry.name for entry in file.parent.iterdir()] == ["run.pt"]
+
+
+def test_a_checkpoint_of_other_work_is_refused(planted, tmp_path):
+    file = tmp_path / "run.pt"
+    ERASE(checkpoint=file, **SMALL).fit(planted)
+    kept = file.read_bytes()
+    for model in (ERASE(checkpoint=file, seed=1, **SMALL), ERASE("faithful-pubmed", checkpoint=file, **SMALL)):
+        with pytest.raises(InputError, match=r"^checkpoint: expected one of the same data"):
+            model.fit(planted)
+    with pytest.raises(InputError, match=r"^checkpoint: expected one of the same data"):
+        ERASE(checkpoint=file, **SMALL).fit(altered(planted, x=planted.x + 1))
+    assert file.read_bytes() == kept
+    ERASE(checkpoint=file, **{**SMALL, "epochs": 14}).fit(planted)  # more of the same is welcome
+    file.write_bytes(kept[:100])
+    with pytest.raises(DataError, match="expected a checkpoint of ERASE"):
+        ERASE(checkpoint=file, **SMALL).fit(planted)
+
+
+def test_a_collapsed_embedding_warns(planted):
+    class Constant(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.row = torch.nn.Parameter(torch.ones(6))
+
+        def forward(self, x, edge_index):
+            return self.row.expand(x.shape[0], 6)
+
+    with pytest.warns(CollapseWarning, match=r"effective rank of 1\.0"):
+        model = ERASE("faithful-cora", encoder=Constant(), **SMALL).fit(planted)
+    assert model.rank_ == pytest.approx(1.0, abs=1e-3)
+    assert torch.isfinite(model.predict_proba(planted)).all()
+
+
+def test_a_class_without_labelled_nodes_is_never_predicted(planted):
+    train = planted.train_mask & (planted.y != 1)
+    model = ERASE(num_classes=3, **SMALL).fit(altered(planted, train_mask=train))
+    assert not (model.predict(planted) == 1).any()
+    assert model.predict_proba(planted).shape == (120, 3)
+    assert not (model.labels_ == 1).any()
+
+
+def test_one_labelled_node_a_class(planted):
+    first = torch.stack([((planted.y == c) & planted.train_mask).nonzero()[0, 0] for c in range(3)])
+    model = ERASE(**SMALL).fit(
+        altered(planted, train_mask=torch.zeros(120, dtype=torch.bool).index_fill(0, first, True))
+    )
+    assert torch.isfinite(model.predict_proba(planted)).all()
+
+
+def test_no_edges_and_isolated_nodes(planted):
+    none = altered(planted, edge_index=planted.edge_index[:, :0])
+    some = altered(planted, edge_index=planted.edge_index[:, (planted.edge_index > 60).all(0)])
+    for data in (none, some):
+        for encoder in ("gat", "gcn", "gin", "sgc"):
+            model = ERASE(encoder=encoder, **SMALL).fit(data)
+            assert torch.isfinite(model.predict_proba(data)).all()
+
+
+def test_it_predicts_for_another_graph(planted):
+    fresh = datasets.planted_partition([40, 40, 40], 0.2, 0.02, num_features=12, split=(8, 20, 40), seed=1)
+    model = ERASE(**SMALL).fit(planted)
+    half = fresh.subgraph(torch.arange(0, 120, 2))
+    assert model.predict(half).shape == (60,)
+    with pytest.raises(InputError, match=r"^data\.x: expected 12 features, as in fit, got 5"):
+        model.predict(altered(fresh, x=fresh.x[:, :5]))
+
+
+def test_it_clones_like_a_scikit_learn_estimator(planted):
+    model = ERASE("faithful-citeseer", seed=4, lr=0.01, **SMALL)
+    twin = clone(model)
+    assert twin.get_params() == model.get_params()
+    assert twin.set_params(lr=0.02).settings == dataclasses.replace(model.settings, lr=0.02)
+    with pytest.raises(InputError, match=r"hyper-parameter of ERASE: .*did you mean 'epochs'"):
+        model.set_params(epoch=3)
+    assert "faithful-citeseer" in repr(model)
+
+
+class Wrong(torch.nn.Module):
+    def __init__(self, change):
+        super().__init__()
+        self.layer, self.change = GCNConv(12, 8), change
+
+    def forward(self, x, edge_index):
+        return self.change(self.layer(x, edge_index))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda z: z[:-1], r"encoder: expected floating embeddings of shape \[120, width\] from Wrong"),
+        (lambda z: z.sum(1), r"encoder: expected floating embeddings of shape \[120, width\] from Wrong"),
+        (lambda z: (z, z), r"encoder: expected embeddings of shape \[120, width\] from Wrong, got tuple"),
+        (lambda z: z.long(), r"encoder: expected floating embeddings .* torch.int64"),
+        (lambda z: z * torch.nan, r"encoder: expected finite embeddings"),
+        (lambda z: z.detach(), r"encoder: expected an output with a gradient"),
+    ],
+)
+def test_an_encoder_that_does_not_fit_is_named(change, message, planted):
+    with pytest.raises(InputError, match=f"^{message}"):
+        ERASE(encoder=Wrong(change), **SMALL).fit(planted)
+
+
+def test_a_learning_rate_too_high_is_an_error_not_nan_weights(planted):
+    with pytest.raises(InputError, match=r"lr"):
+        ERASE("faithful-cora", encoder="gcn", norm="none", hidden_norm="none", lr=1e30, **SMALL).fit(planted)
+
+
+BAD = {
+    "no masks": ({"train_mask": None}, "data: expected a Data with train_mask, got none"),
+    "no validation mask": ({"val_mask": None}, "data: expected a Data with val_mask"),
+    "no labels": ({"y": None}, "data: expected a Data with y"),
+    "no labelled nodes": ({"train_mask": torch.zeros(120, dtype=torch.bool)}, r"data\.train_mask: .* none"),
+    "no validation nodes": ({"val_mask": torch.zeros(120, dtype=torch.bool)}, r"data\.val_mask: .*select=\"last\""),
+    "labels all equal": ({"y": torch.zeros(120, dtype=torch.long)}, r"data\.y of train_mask: .*two classes.* class 0"),
+    "negative labels": ({"y": torch.full((120,), -1)}, r"data\.y of train_mask: expected labels of at least 0"),
+    "labels of another length": ({"y": torch.zeros(7)}, r"data\.y: expected 120 labels"),
+    "fractional labels": ({"y": torch.full((120,), 0.5)}, r"data\.y of train_mask: expected integer"),
+    "NaN features": ({"x": torch.full((120, 12), torch.nan)}, r"data\.x: expected finite numbers"),
+    "no features": ({"x": torch.zeros(120, 0)}, r"data\.x: expected at least one node and one feature"),
+    "no x": ({"x": None}, "data: expected a Data with x"),
+    "a mask of another length": ({"train_mask": torch.ones(7, dtype=torch.bool)}, r"data\.train_mask: .* 120 entries"),
+    "arcs out of range": ({"edge_index": torch.tensor([[0], [500]])}, r"data\.edge_index: expected node positions"),
+    "weighted arcs": ({"edge_weight": torch.ones(3)}, r"data\.edge_weight: expected none"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_data_are_named(name, planted):
+    fields, message = BAD[name]
+    with pytest.raises(InputError, match=f"^{message}"):
+        ERASE(**SMALL).fit(altered(planted, **fields))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"preset": "robst"}, r"preset: expected one of .*did you mean 'robust'"),
+        ({"epoch": 3}, "hyper-parameter of ERASE: .*did you mean 'epochs'"),
+        ({"epochs": 0}, "epochs: expected an integer from 1"),
+        ({"epochs": 2.5}, "epochs: expected an integer"),
+        ({"lr": float("nan")}, "lr: expected"),
+        ({"eps": 0.0}, "eps: expected"),
+        ({"beta": 1.5}, "beta: expected a rate"),
+        ({"alpha": -0.1}, "alpha: expected a rate"),
+        ({"dropout": 1.0}, "dropout: expected"),
+        ({"encoder": "gatt"}, "encoder: expected one of .*did you mean 'gat'"),
+        ({"encoder": 3}, "encoder: expected a name or a torch.nn.Module"),
+        ({"encoder": torch.nn.Identity()}, "encoder: expected a module with parameters"),
+        ({"encoder": "gat", "hidden": 30}, r"hidden: expected a multiple of heads \(8\)"),
+        ({"clamp": "yes"}, "clamp: expected True or False"),
+        ({"batch_size": 0}, "batch_size: expected an integer of at least 1"),
+        ({"encoder": "gat", "batch_size": 10, "layers": 3}, r"fanouts: expected 3 numbers"),
+        ({"fanouts": 5}, "fanouts: expected"),
+        ({"seed": -1}, "seed: expected"),
+        ({"num_classes": 1}, "num_classes: expected"),
+        ({"device": "gpu"}, "device: expected 'cpu', 'cuda'"),
+        ({"checkpoint_every": 0}, "checkpoint_every: expected"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message, planted):
+    with pytest.raises(InputError, match=f"^{message}"):
+        ERASE(**{**SMALL, **arguments}).fit(planted)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_named(planted):
+    with pytest.raises(InputError, match=r"^device: expected a device of this machine, got 'cuda'"):
+        ERASE(device="cuda", **SMALL).fit(planted)
+
+
+def test_an_unfitted_model_says_so(planted):
+    with pytest.raises(InputError, match=r"^model: expected a fitted ERASE"):
+        ERASE().predict(planted)
+    with pytest.raises(InputError, match=r"^data: expected a torch_geometric Data"):
+        ERASE().fit(Data)
+
+
+def test_scores_are_against_the_truth_where_it_is_known(planted):
+    model = ERASE(**SMALL).fit(planted)
+    right = (model.predict(planted) == planted.y_true).double()
+    assert model.score(planted) == pytest.approx(float(right[planted.test_mask].mean()))
+    assert model.score(planted, [0, 1, 2]) == pytest.approx(float(right[:3].mean()))
+    with pytest.raises(InputError, match=r"^mask: expected at least one node"):
+        model.score(planted, torch.zeros(120, dtype=torch.bool))
+
+
+def test_threads_do_not_change_what_is_learnt(planted):
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(ERASE("faithful-cora", **SMALL).fit(planted).embed(planted))
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-3)
+
+
+def test_the_state_of_training_is_open_to_callbacks(planted):
+    seen = []
+    ERASE(**SMALL).fit(planted, on_epoch=lambda training: seen.append(type(training)))
+    assert seen == [Training] * 12
