@@ -85,7 +85,12 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="Folder of the results.")] = Path("runs"),
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the results, or a file that --csv wrote.", metavar="FOLDER")
+    ] = Path("runs"),
+    suite: Annotated[
+        Path | None, typer.Option(help="File of a suite: show its cells only, by its grids and in its words.")
+    ] = None,
     plot: Annotated[
         str | None,
         typer.Option(help="Draw the plots into this file, and one beside it. (without value: FOLDER/accuracy.png)"),
@@ -97,24 +102,25 @@ def report(
 ) -> None:
     """Print mean, interval, variance and paired tests over the cells of a folder."""
     from ._files import writing
-    from .bench import plots, results
+    from .bench import plots, results, suite_file
     from .bench.report import render
     from .experiment import Store
 
-    target = Path(plot or folder / "accuracy.png")
+    target = Path(plot) if plot else folder.with_suffix(".png") if folder.is_file() else folder / "accuracy.png"
     if plot is not None:
         plots.check(target)
-    if not folder.is_dir():
-        bad(
-            "folder",
-            "a folder of results",
-            f"{str(folder)!r}, which is {'a file' if folder.exists() else 'not there'}",
-        )
-    store = Store(folder)
-    found, remarks = results.sections(store)
+    if not folder.exists():
+        bad("folder", "a folder of results", f"{str(folder)!r}, which is not there")
+    chosen = None if suite is None else suite_file.read(suite)
+    source: results.Source = results.Table(folder) if folder.is_file() else Store(folder)
+    if chosen is not None:
+        source = chosen.select(source)
+    found, remarks = results.sections(source)
     say = err if table == "" else out  # standard output is for the cells then
     if table == "":
-        print(results.to_csv(store), end="")
+        print(results.to_csv(source), end="")
+    elif chosen is not None:
+        out.print(chosen.title, style="bold")
     for section in found if table != "" else ():
         for part in render(section):
             out.print(part)
@@ -122,7 +128,7 @@ def report(
         print(f"graphnoise: note: {remark}", file=sys.stderr)
     if table:
         with writing(Path(table)) as cells:
-            cells.write(results.to_csv(store).encode())
+            cells.write(results.to_csv(source).encode())
         print(f"wrote {table}")
     if plot is not None:
         for file in plots.draw(found, target):

@@ -48,6 +48,41 @@ def test_bench_then_report(planted, tmp_path, capfd):
     assert (code, len(out.splitlines())) == (0, 9)
 
 
+def test_suite_then_report_of_folder_and_table(planted, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    grid = f'[[grid]]\nname = "%s"\ndatasets = ["{planted}"]\nnoise = ["pair"]\nrates = [0.3]\ndraws = 2\n'
+    variants = '[[grid.variant]]\nname = "full"\n[[grid.variant]]\nname = "short"\nset.lp.steps = 1\n'
+    file = tmp_path / "own.toml"
+    file.write_text(grid % "first" + 'methods = ["lp", "sgc"]\n' + grid % "second" + 'methods = ["lp"]\n' + variants)
+    words = ["bench", "suite", "own.toml", "--jobs", "1"]
+    code, out, err = call(capfd, *words, "--list")
+    assert (code, err, (tmp_path / "runs").exists()) == (0, "", False)
+    assert [line.split()[-2:] for line in out.splitlines()[2:4]] == [["4", "0"], ["4", "0"]]
+    assert out.splitlines()[4].startswith("0 of 6 cells in runs")
+    for more, bad in ((("--only", "third"), "--only: expected one of first, second"), (("--jobs", "0"), "jobs: ")):
+        code, out, err = call(capfd, *words, *more)
+        assert (code, out, bad in err, (tmp_path / "runs").exists()) == (1, "", True, False)
+    code, out, _ = call(capfd, *words, "--only", "second")
+    assert (code, "4 of 4 cells in runs (4 run, 0 recorded before" in out) == (0, True)
+    code, out, err = call(capfd, *words)
+    assert (code, "6 of 6 cells in runs (2 run, 4 recorded before" in out) == (0, True), err
+    assert "report runs --suite own.toml --plot" in out
+    code, out, _ = call(capfd, *words, "--list")
+    assert [line.split()[-2:] for line in out.splitlines()[2:4]] == [["4", "4"], ["4", "4"]]
+    code, out, err = call(capfd, "report", "runs", "--suite", "own.toml", "--csv", "own.csv", "--plot")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == "own"
+    assert re.findall(r"^(\w+): .*noisy validation labels", out, re.MULTILINE) == ["first", "second"]
+    assert (tmp_path / "runs" / "accuracy-second.png").exists()
+    tables = [line for line in out.splitlines()[1:] if not line.startswith("wrote")]
+    code, out, err = call(capfd, "report", "own.csv")
+    assert (code, err, out.splitlines()) == (0, "", tables)
+    code, out, _ = call(capfd, "report", "own.csv", "--csv")
+    assert out == (tmp_path / "own.csv").read_text()
+    code, out, err = call(capfd, "report", "own.toml")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+
+
 def test_tables_fit_eighty_columns_or_are_not_cut(planted, tmp_path, capfd):
     call(capfd, *nodes(planted, tmp_path, "--method", "lp,sgc", "--draws", "3"))
     _, out, _ = call(capfd, "report", str(tmp_path))
@@ -75,6 +110,10 @@ def test_tables_fit_eighty_columns_or_are_not_cut(planted, tmp_path, capfd):
         (["bench", "nodes", "--set", "gcn.hidden=many"], 1, "gcn.hidden: expected an integer"),
         (["bench", "nodse"], 2, "nodse"),
         (["bench", "nodes", "--root", "/no/such/folder"], 1, "root: expected an existing folder"),
+        (["bench", "nodes", "--set", "gcn.hidden=true"], 1, "gcn.hidden: expected an integer .*got True"),
+        (["bench", "suite"], 2, "file"),
+        (["bench", "suite", "absent.toml"], 1, "absent.toml: expected a suite in TOML, got no file"),
+        (["report", "--suite", "absent.toml", "."], 1, "absent.toml: expected a suite in TOML, got no file"),
         (["report", "no-such-folder"], 1, "folder: expected a folder of results"),
         (["data", "verify", "croa"], 1, "did you mean 'cora'"),
         (["data", "get", "croa"], 1, "did you mean 'cora'"),

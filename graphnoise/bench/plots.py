@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +24,17 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette, which readers with any colour vision can tell apart; lines differ by marker as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", ":", "-.")  # the next one after each turn through the colours
+
+Style = dict[str, Any]
 
 
 def draw(sections: list[Section], path: str | os.PathLike[str]) -> list[Path]:
     """Draw accuracy against rate into `path`, and training by epoch beside it (`-training` before the suffix).
 
     Args:
-        sections: What to draw, a row of panels each.
+        sections: What to draw, a row of panels each. Each grid of a suite has figures of its own, with `-GRID` before
+            the suffix; a method or row has the same colour in all.
         path: Where to; the suffix is the format (.png, .pdf, .svg).
 
     Returns:
@@ -41,10 +48,14 @@ def draw(sections: list[Section], path: str | os.PathLike[str]) -> list[Path]:
     check(target)
     from matplotlib.figure import Figure
 
-    figures = {target: _accuracy(sections, Figure)}
-    training = _training(sections, Figure)
-    if training is not None:
-        figures[target.with_stem(target.stem + "-training")] = training
+    figures, styles = {}, _styles(sections)
+    for grid in dict.fromkeys(section.grid for section in sections):
+        own = [section for section in sections if section.grid == grid]
+        file = target.with_stem(f"{target.stem}-{grid}") if grid else target
+        figures[file] = _accuracy(own, styles, Figure)
+        training = _training(own, Figure)
+        if training is not None:
+            figures[file.with_stem(file.stem + "-training")] = training
     for file, figure in figures.items():
         with writing(file) as out:
             figure.savefig(out, format=file.suffix[1:].lower(), dpi=150)
@@ -74,31 +85,92 @@ def _panels(figure: Figure, rows: int, columns: int) -> NDArray[Any]:
     return np.asarray(figure.subplots(rows, columns, sharey=True, squeeze=False))
 
 
-def _accuracy(sections: list[Section], new: type[Figure]) -> Figure:
+def _styles(sections: list[Section]) -> dict[str, Style]:
+    """Return colour, marker and dashes of every method or row: the same in all figures, and its own in each."""
+    shown: dict[str, list[str]] = {}
+    for section in sections:
+        shown.setdefault(section.grid, []).extend(section.methods)
+    places: dict[str, int] = {}
+    for label in dict.fromkeys(label for labels in shown.values() for label in labels):
+        beside = {other for labels in shown.values() if label in labels for other in labels}
+        taken = {places[other] for other in beside if other in places}
+        places[label] = next(place for place in itertools.count() if place not in taken)
+    return {
+        label: {
+            "color": COLOURS[place % len(COLOURS)],
+            "marker": MARKERS[place % len(MARKERS)],
+            "linestyle": DASHES[place // len(COLOURS) % len(DASHES)],
+            "markersize": 4,
+            "label": label,
+        }
+        for label, place in places.items()
+    }
+
+
+def _accuracy(sections: list[Section], styles: Mapping[str, Style], new: type[Figure]) -> Figure:
     columns = max(len(section.kinds) for section in sections)
-    figure = new(figsize=(1 + 3.6 * columns, 0.6 + 3.2 * len(sections)), layout="constrained")
+    names = list(dict.fromkeys(method for section in sections for method in section.methods))
+    width = 1 + 3.6 * columns
+    across, lines = _legend(names, width)
+    figure = new(figsize=(width, 0.35 + 0.25 * lines + 3.2 * len(sections)), layout="constrained")
     panels = _panels(figure, len(sections), columns)
     for section, row in zip(sections, panels, strict=True):
         for kind, panel in zip(section.kinds, row, strict=False):
-            rates = section.rates(kind)
-            for i, method in enumerate(section.methods):
-                points = [(r, estimate(v)) for r in rates if (v := section.values(method, kind, r))]
-                x = np.array([rate for rate, _ in points])
-                mean = 100 * np.array([e.mean for _, e in points])
-                half = 100 * np.array([e.half_width or 0.0 for _, e in points])
-                colour = COLOURS[i % len(COLOURS)]
-                panel.plot(x, mean, color=colour, marker=MARKERS[i % len(MARKERS)], markersize=4, label=method)
-                panel.fill_between(x, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
+            _curve(panel, section, kind, styles)
             panel.set_title(f"{kind} noise", fontsize=10)
-            panel.set_xlabel("nominal noise rate")
             panel.set_ylim(0, 100)
             panel.grid(alpha=0.25)
         for panel in row[len(section.kinds) :]:
             panel.axis("off")
         row[0].set_ylabel(f"{section.title.partition(',')[0]}\ntest accuracy, %")
-    handles = {h.get_label(): h for row in panels for panel in row for h in panel.get_lines()}
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False)
+    if any(section.reference for section in sections):  # variants lie close together
+        panels[0][0].set_ylim(*_limits(sections))
+    handles: dict[str, Any] = {}
+    for panel in panels.flat:
+        handles |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
+    shown = [name for name in names if name in handles]
+    figure.legend([handles[name] for name in shown], shown, loc="outside upper center", ncols=across, frameon=False)
     return figure
+
+
+def _legend(names: Collection[str], width: float) -> tuple[int, int]:
+    """Return how many entries of a legend stand side by side in so many inches, and how many lines that makes."""
+    across = max(1, min(len(names), int(width / (0.75 + 0.08 * max(map(len, names))))))
+    return across, -(-len(names) // across)
+
+
+def _curve(panel: Any, section: Section, kind: str, styles: Mapping[str, Style]) -> None:
+    """Draw the lines of a panel with their intervals; of a single rate, points side by side."""
+    rates = section.rates(kind)
+    for i, method in enumerate(section.methods):
+        points = [(r, estimate(v)) for r in rates if (v := section.values(method, kind, r))]
+        x = np.array([rate for rate, _ in points])
+        mean = 100 * np.array([e.mean for _, e in points])
+        half = 100 * np.array([e.half_width or 0.0 for _, e in points])
+        style = styles[method]
+        if len(rates) == 1:
+            panel.errorbar(x * 0 + i, mean, half, capsize=3, **style)
+        else:
+            panel.plot(x, mean, **style)
+            panel.fill_between(x, mean - half, mean + half, color=style["color"], alpha=0.15, linewidth=0)
+    if len(rates) == 1:
+        panel.set_xticks([])
+        panel.set_xlim(-1, len(section.methods))
+        panel.set_xlabel(f"at nominal noise rate {rates[0]:g}")
+    else:
+        panel.set_xlabel("nominal noise rate")
+
+
+def _limits(sections: list[Section]) -> tuple[float, float]:
+    """Return the tens that hold all means and intervals, in %."""
+    ends: list[float] = []
+    for section in sections:
+        for (method, kind, rate), records in section.cells.items():
+            if records and (values := section.values(method, kind, rate)):
+                e = estimate(values)
+                ends += [100 * (e.mean - (e.half_width or 0.0)), 100 * (e.mean + (e.half_width or 0.0))]
+    low, high = 10 * math.floor(min(ends) / 10), 10 * math.ceil(max(ends) / 10)
+    return max(low, 0), min(high, 100)
 
 
 def _training(sections: list[Section], new: type[Figure]) -> Figure | None:
@@ -112,13 +184,15 @@ def _training(sections: list[Section], new: type[Figure]) -> Figure | None:
     if not rows:
         return None
     columns = max(len(section.kinds) for section, _ in rows)
-    figure = new(figsize=(1 + 3.6 * columns, 0.8 + 2.3 * len(rows)), layout="constrained")
-    panels = _panels(figure, len(rows), columns)
     names = {
         "right": ("accuracy, rightly labelled", COLOURS[0], "-"),
         "wrong": ("accuracy, wrongly labelled", COLOURS[2], "--"),
         "misled": ("wrongly labelled that follow the wrong label", COLOURS[1], ":"),
     }
+    width = 1 + 3.6 * columns
+    across, lines = _legend([label for label, _, _ in names.values()], width)
+    figure = new(figsize=(width, 0.55 + 0.25 * lines + 2.3 * len(rows)), layout="constrained")
+    panels = _panels(figure, len(rows), columns)
     for (section, method), row in zip(rows, panels, strict=True):
         for panel, kind in zip(row, section.kinds, strict=False):
             curves = _curves(section, method, kind)
@@ -130,17 +204,18 @@ def _training(sections: list[Section], new: type[Figure]) -> Figure | None:
             panel.grid(alpha=0.25)
         for panel in row[len(section.kinds) :]:
             panel.axis("off")
-        row[0].set_ylabel("training nodes, %")
+        row[0].set_ylabel(f"{section.title.partition(',')[0]}\ntraining nodes, %")
     for panel in panels[-1]:
         panel.set_xlabel("epoch")
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
+    figure.legend(handles, labels, loc="outside upper center", ncols=across, frameon=False)
     return figure
 
 
 def _curves(section: Section, method: str, kind: str) -> list[dict[str, list[float | None]]]:
     records = section.records(method, kind, max(section.rates(kind)))
-    return [record["curves"] for record in records if record["curves"]["loss"]]
+    curves = (record.get("curves") for record in records)  # a table of cells has none
+    return [curve for curve in curves if curve and curve["loss"]]
 
 
 def _band(panel: Any, runs: list[NDArray[np.float64]], label: str, colour: str, style: str) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from .results import Section
-from .statistics import Estimate, Values, compare, estimate
+from .statistics import Comparison, Estimate, Values, compare, estimate, holm
 
 LEVEL = 0.05
 FATES = {
@@ -33,7 +34,7 @@ def render(section: Section) -> Iterator[RenderableType]:
         estimates = {rate: {m: estimate(values) for m, values in at.items()} for rate, at in points.items()}
         yield from _accuracy(section, kind, estimates)
         if any(len(at) > 1 for at in points.values()):
-            yield from _tests(kind, points)
+            yield from _tests(section, kind, points)
         yield from _variance(section, kind, estimates)
         yield from _fate(section, kind, max(rates))
 
@@ -88,11 +89,12 @@ def _span(counts: list[int]) -> str:
     return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
 
 
-def _tests(kind: str, points: dict[float, dict[str, Values]]) -> Iterator[RenderableType]:
-    note = f"paired t-test over draws; * p < {LEVEL:g} after Holm's correction over the pairs of a rate"
+def _tests(section: Section, kind: str, points: dict[float, dict[str, Values]]) -> Iterator[RenderableType]:
+    family = f"comparisons with {section.reference!r} at a rate" if section.reference else "pairs of a rate"
+    note = f"paired t-test over draws; * p < {LEVEL:g} after Holm's correction over the {family}"
     yield _title(f"Paired differences in points, {kind} noise", note)
     table = _by_rate(list(points))
-    found = {rate: {(c.first, c.second): c for c in compare(at)} for rate, at in points.items()}
+    found = {rate: {(c.first, c.second): c for c in _compared(at, section.reference)} for rate, at in points.items()}
     for pair in dict.fromkeys(pair for at in found.values() for pair in at):
         row = []
         for at in found.values():
@@ -101,6 +103,19 @@ def _tests(kind: str, points: dict[float, dict[str, Values]]) -> Iterator[Render
             row.append("" if c is None else f"{100 * c.difference:+.1f}{mark}")
         table.add_row(f"{pair[0]} − {pair[1]}", *row)
     yield table
+
+
+def _compared(methods: Mapping[str, Values], reference: str) -> list[Comparison]:
+    """Compare every two methods; with a reference, every other one with it, as one family for Holm's correction."""
+    if not reference:
+        return compare(methods)
+    if reference not in methods:
+        return []
+    others = [name for name in methods if name != reference]
+    found = [c for name in others for c in compare({name: methods[name], reference: methods[reference]})]
+    tested = [c for c in found if c.p is not None]
+    corrected = iter(holm([c.p for c in tested if c.p is not None]).tolist())
+    return [c if c.p is None else replace(c, p=next(corrected)) for c in found]
 
 
 def _variance(section: Section, kind: str, estimates: dict[float, dict[str, Estimate]]) -> Iterator[RenderableType]:

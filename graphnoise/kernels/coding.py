@@ -182,16 +182,33 @@ class _Rates(torch.autograd.Function):
         return found.whole.to(measure.dtype), found.within.to(measure.dtype)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, whole, within):  # type: ignore[no-untyped-def]
         z, weights, *inverses, inverse = ctx.saved_tensors
-        unit = ctx.found.unit
-        with torch.autocast(z.device.type, enabled=False):
-            common = inverse * (whole * (unit * ctx.found.measure.gamma1))
-            own = dict(zip(ctx.found.classes, inverses, strict=True))
+        with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
+            unit = ctx.found.unit
+            common = inverse * (whole.double() * (unit * ctx.found.measure.gamma1))
+            own, share = dict(zip(ctx.found.classes, inverses, strict=True)), within.double() * unit
             if weights is None:
-                return ctx.gradients(z, ctx.groups, common, own, within * unit), None, None, None, None
-            return *_weighted_gradients(z, weights, common, own, within * unit, ctx.found), None, None, None
+                to_z, to_weights = ctx.gradients(z, ctx.groups, common, own, share), None
+            else:
+                to_z, to_weights = _weighted_gradients(z, weights, common, own, share, ctx.found)
+        return _once(to_z, whole, within, z, weights), _once(to_weights, whole, within, z, weights), None, None, None
+
+
+def _once(grad: Tensor | None, *given: Tensor | None) -> Tensor | None:
+    return None if grad is None else _Once.apply(grad, *given)  # type: ignore[no-untyped-call]
+
+
+class _Once(torch.autograd.Function):
+    """Lets a gradient pass, and nothing back; without it a second derivative would silently lack this term."""
+
+    @staticmethod
+    def forward(ctx, grad, *given):  # type: ignore[no-untyped-def]
+        return grad.view_as(grad)
+
+    @staticmethod
+    def backward(ctx, *_):  # type: ignore[no-untyped-def]
+        raise RuntimeError("coding rates can be differentiated once, not twice")
 
 
 def _solve(
