@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import Bar, bad, err, integers, names, out, program
+from .console import Bar, Root, bad, err, integers, names, out, program
 
 if TYPE_CHECKING:
     from ..bench.speed.cases import Case, Grid
@@ -19,6 +19,7 @@ speed = typer.Typer(
     help="Measure an operation beside its peers, after checking that all give the same result.", no_args_is_help=True
 )
 RECORD = Path("runs/speed.json")
+ERASE = Path("runs/erase-speed.json")
 WIDTH = 240
 
 
@@ -116,6 +117,84 @@ def bench_propagate(
     _close(summary, rows, record, target)
 
 
+@speed.command("erase")
+def bench_erase(
+    dataset: Annotated[str | None, typer.Option(help="A data set. (default: cora, where --nodes is not given)")] = None,
+    nodes: Annotated[int | None, typer.Option(help="Nodes of a graph that is drawn (with --arcs).")] = None,
+    arcs: Annotated[int | None, typer.Option(help="Its arcs (with --nodes), an even number.")] = None,
+    features: Annotated[int, typer.Option(help="Its features.")] = 128,
+    classes: Annotated[int, typer.Option(help="Its classes.")] = 7,
+    preset: Annotated[
+        str | None, typer.Option(help="Preset of ERASE. (default: faithful-DATASET, or faithful-cora)")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Nodes of a mini-batch, 0 for the full batch. (default: as the preset)")
+    ] = None,
+    setting: Annotated[list[str] | None, typer.Option("--set", help="HYPER-PARAMETER=VALUE; may be repeated.")] = None,
+    dense: Annotated[
+        bool | None,
+        typer.Option("--dense/--no-dense", help="Measure the dense form beside it. (default: where it can be)"),
+    ] = None,
+    growth: Annotated[
+        bool, typer.Option("--growth", help="Measure 1, 10 and 100 times the nodes and arcs; widths of 64.")
+    ] = False,
+    rounds: Annotated[int, typer.Option(help="Rounds, each with one epoch of the dense form.")] = 3,
+    threads: Annotated[int | None, typer.Option(help="Threads. (default: as many as there are cores)")] = None,
+    seed: Annotated[int, typer.Option(help="Of the graph, the weights, dropout and mini-batches.")] = 0,
+    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Measure peak memory as well.")] = True,
+    record: Annotated[Path, typer.Option("--out", help="File of the records.")] = ERASE,
+    root: Root = None,
+) -> None:
+    """Measure an epoch of ERASE beside its dense form, as the official algorithm has it: time, stages, memory."""
+    done: list[dict[str, Any]] = []
+    try:  # from the first import on, which takes seconds
+        from ..bench.speed import erase_cases, erase_records, erase_run
+        from ..bench.speed.gate import GateError
+
+        chosen = _overrides(setting or [])
+        if batch_size is not None:
+            chosen["batch_size"] = None if batch_size == 0 else batch_size
+        if growth:
+            chosen = {"hidden": 64, "width": 64, **chosen}
+        protocol = erase_run.Protocol(dense, rounds, memory)
+        erase_records.read(record)  # another file is refused before anything is measured
+        data = None
+        if nodes is not None or arcs is not None or (growth and dataset is None):
+            if dataset is not None:
+                bad("--dataset", "a data set, or --nodes and --arcs", "both")
+            sizes = _pair(nodes, arcs)
+            first = erase_cases.synthetic(*sizes, features, classes, preset, chosen, threads, seed)
+        else:
+            first, data = erase_cases.of_dataset(dataset or "cora", preset, chosen, threads, seed, root)
+        rows = erase_run.cases(first, growth)
+        with Bar() as bar:
+            bar.say("checking")
+            try:
+                gaps, remarks = erase_run.check(first, protocol)
+            except GateError as error:
+                bar.stop()
+                print(f"graphnoise: failed: {error}", file=sys.stderr)
+                print("graphnoise: error: 1 check failed, so nothing was timed", file=sys.stderr)
+                raise typer.Exit(1) from None
+            for row in rows:
+                alone = protocol if row is rows[0] else erase_run.Protocol(False, rounds, memory)
+                found = erase_run.measure(row, alone, gaps, data=data, root=root, say=bar.say)
+                found["notes"] += remarks
+                erase_records.add(record, found)
+                done.append(found)
+    except KeyboardInterrupt:
+        _print_erase(done)
+        kept = f"{len(done)} recorded in {record}" if done else "nothing is recorded yet"
+        print(f"graphnoise: interrupted; {kept}; again:", file=sys.stderr)
+        print(f"  {program()} {shlex.join(sys.argv[1:])}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    _print_erase(done)
+    worst = max(gaps.values())
+    print(
+        f"{len(done)} {'case' if len(done) == 1 else 'cases'} in {record} (checked: gap to the dense form {worst:.1g})"
+    )
+
+
 @speed.command("show")
 def show(
     record: Annotated[Path, typer.Argument(help="File of the records.")] = RECORD,
@@ -133,6 +212,16 @@ def show(
             "a file of speed records",
             f"{str(record)!r}, which is {'no file' if record.exists() else 'not there'}",
         )
+    from ..bench.speed import erase_records
+
+    if erase_records.is_one(record):
+        if plot is not None:
+            bad("--plot", "a file of records that has a picture", f"{str(record)!r}, with records of ERASE")
+        kept = erase_records.read(record)
+        _print_erase(kept)
+        for place in dict.fromkeys(_place(entry["environment"]) for entry in kept):
+            print(place)
+        return
     target = _target(plot, record)
     records = Book(record).all()
     summary = Summary(records=[entry for entry in records if "skipped" not in entry])
@@ -141,6 +230,47 @@ def show(
         print(place)
     if target is not None:
         _draw(summary, target)
+
+
+def _print_erase(records: list[dict[str, Any]]) -> None:
+    if records:
+        from ..bench.speed.erase_report import render
+
+        for part in render(records):
+            out.print(part, soft_wrap=True)
+
+
+def _overrides(entries: list[str]) -> dict[str, Any]:
+    """Read hyper-parameters; one that is unknown or out of its range is refused with the preset."""
+    found: dict[str, Any] = {}
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        if not name or not equals:
+            bad("--set", "HYPER-PARAMETER=VALUE", repr(entry))
+        found[name] = _value(value)
+    return found
+
+
+def _value(text: str) -> bool | int | float | str | None:
+    words: dict[str, bool | None] = {"true": True, "false": False, "none": None}
+    if text in words:
+        return words[text]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _pair(nodes: int | None, arcs: int | None) -> tuple[int, int]:
+    """Return nodes and arcs as given together, or Cora's."""
+    if nodes is None and arcs is None:
+        return 2_708, 10_556
+    if nodes is None or arcs is None:
+        missing, other = ("--arcs", "--nodes") if arcs is None else ("--nodes", "--arcs")
+        bad(missing, f"a number beside {other}", "none")
+    return nodes, arcs
 
 
 def _place(environment: dict[str, Any]) -> str:
@@ -164,11 +294,8 @@ def _sizes(size: str | None, nodes: int | None, arcs: int | None) -> list[tuple[
             bad("--size", "NODES:ARCS", repr(word))
         else:
             found.append(SIZES[choice("--size", word, SIZES)])
-    if (nodes is None) != (arcs is None):
-        missing = "--arcs" if arcs is None else "--nodes"
-        bad(missing, "a number beside " + ("--nodes" if arcs is None else "--arcs"), "none")
-    if nodes is not None and arcs is not None:
-        found.append((nodes, arcs))
+    if nodes is not None or arcs is not None:
+        found.append(_pair(nodes, arcs))
     return found
 
 

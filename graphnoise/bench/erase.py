@@ -35,11 +35,14 @@ class Erase:
         activation: str | None = None,
         hidden_norm: str | None = None,
         norm: str | None = None,
+        components: int | None = None,
         denoise: str | None = None,
         propagation: str | None = None,
         normalisation: str | None = None,
         alpha: float | None = None,
         num_steps: int | None = None,
+        trust: str | None = None,
+        prototypes: str | None = None,
         beta: float | None = None,
         gamma1: float | None = None,
         gamma2: float | None = None,
@@ -52,6 +55,8 @@ class Erase:
         probe: str | None = None,
         probe_c: float | None = None,
         probe_every: int | None = None,
+        probe_from: int | None = None,
+        eta: float | None = None,
         batch_size: int | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name != "self" and value is not None}

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,7 +17,6 @@ from .. import _check
 from ..graph import Graph
 from ..nn import Block, GraphAttention, GraphConvolution, Linear, SparseFeatures, dropout
 from ..nn.sparse import product
-from ..propagation import propagate
 from .inputs import Inputs
 from .settings import Settings
 
@@ -141,18 +141,38 @@ class MLP(Stack):
 
 
 class SGC(MLP):
-    """Linear layers on features that are smoothed twice over the graph, once for all epochs.
+    """Linear layers on features that are smoothed twice over the graph, and reduced, once for all epochs.
 
     Source:
         Wu et al., "Simplifying Graph Convolutional Networks", ICML 2019, section 2.2.
     """
 
-    hops = 2
+    directions: Tensor
+
+    def __init__(self, num_features: int, s: Settings, generator: torch.Generator) -> None:
+        most = num_features if s.components is None else min(s.components, num_features)
+        super().__init__(most, s, generator)
+        self.reduced = most < num_features
+        self.register_buffer("directions", torch.empty(num_features, most if self.reduced else 0))
+        self.fitted = False
 
     def prepare(self, inputs: Inputs) -> Tensor:
-        """Return the smoothed features."""
-        looped = inputs.graph.with_self_loops()
-        return propagate(looped, inputs.x, alpha=1.0, num_steps=self.hops, normalisation="sym").y
+        """Return the smoothed features; the directions that they are reduced to are those of the first graph."""
+        if not self.reduced:
+            return inputs.smoothed
+        if not self.fitted:
+            self.directions[:] = principal(inputs.smoothed, self.directions.shape[1])
+            self.fitted = True
+        return inputs.smoothed @ self.directions
+
+
+def principal(x: Tensor, count: int) -> Tensor:
+    """Return the first principal directions of x, not centred, as columns; zeros where x has no further ones."""
+    # The seed only starts an iteration that ends in the same subspace.
+    _, _, rows = randomized_svd(x.cpu().double().numpy(), count, n_oversamples=20, n_iter=4, random_state=0)
+    out = x.new_zeros(x.shape[1], count)
+    out[:, : rows.shape[0]] = torch.from_numpy(rows.copy()).t().to(out)
+    return out
 
 
 class Foreign(Encoder):

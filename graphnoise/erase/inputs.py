@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch_geometric.data import Data
 
 from .. import _check
 from ..graph import Graph
 from ..nn.features import compact, row_normalised
 from ..nn.sparse import SparseFeatures
+from ..propagation import propagate
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +31,12 @@ class Inputs:
     x: Tensor
     features: Tensor | SparseFeatures
     graph: Graph
+
+    @cached_property
+    def smoothed(self) -> Tensor:
+        """Features smoothed twice over the graph with self-loops, rows of length 1: what SGC classifies."""
+        looped = self.graph.with_self_loops()
+        return F.normalize(propagate(looped, self.x, alpha=1.0, num_steps=2, normalisation="sym").y)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,9 @@ from torch_geometric.data import Data
 from .. import _check
 from .._check import InputError
 from . import checkpoint as checkpoints
+from .blend import probabilities
 from .encoders import whole
-from .inputs import digest, read, read_labels
+from .inputs import Inputs, digest, read, read_labels
 from .probe import Probe
 from .settings import Settings, settings
 from .train import COLLAPSED, CollapseWarning, Training
@@ -50,7 +51,9 @@ class ERASE:
     Attributes:
         history: For each epoch: loss, rate, rate_within, val_accuracy, pseudo_label_accuracy (where the data hold
             `y_true`), rank (effective rank of the embeddings) and seconds; None where not computed.
-        best_epoch_: The epoch that was kept, counted from 1.
+        best_epoch_: The epoch that was kept, counted from 1 (of a blend, the last).
+        blend_weights_: The weights of a blend's candidates (from the plain probe alone to the semantic ones alone), or
+            None.
         encoder_: The trained encoder.
         labels_: The labels that all nodes had in the last epoch, shape [num_nodes].
         rank_: Effective rank of the embeddings that were kept.
@@ -62,8 +65,8 @@ class ERASE:
         >>> from graphnoise import datasets, noise
         >>> data = datasets.planted_partition([40, 40], 0.3, 0.02, num_features=8, split=(10, 10, 20), seed=0)
         >>> noisy = noise.LabelNoise("symmetric", 0.3, seed=0)(data)
-        >>> model = ERASE(epochs=20, hidden=32, width=16, seed=0).fit(noisy)
-        >>> model.predict(noisy).shape, model.score(noisy) > 0.8
+        >>> model = ERASE(seed=0).fit(noisy)
+        >>> model.predict(noisy).shape, model.score(noisy) > 0.9
         (torch.Size([80]), True)
 
     Source:
@@ -153,7 +156,11 @@ class ERASE:
         self.num_classes_ = training.labels.num_classes
         self.classes_ = torch.arange(self.num_classes_)
         self.n_features_in_ = training.inputs.x.shape[1]
-        self.probe_ = Probe.restored(training.kept["probe"], self.num_classes_)
+        self._kept = training.kept
+        blended = "members" in self._kept
+        last = self._kept["members"][-1]["semantic"] if blended else self._kept["probe"]
+        self.probe_ = Probe.restored(last, self.num_classes_)
+        self.blend_weights_ = self._kept["weights"].tolist() if blended else None
         self.labels_, self.denoised_ = training.semantic, training.denoised
         self.best_epoch_, self.history = training.best_epoch, training.history
         self.rank_ = training.rank()
@@ -171,24 +178,33 @@ class ERASE:
         Raises:
             InputError: The model is not fitted, or the data have other features.
         """
+        return self._embeddings(self._inputs(data), [self.encoder_.state_dict()])[0]
+
+    def predict_proba(self, data: Data) -> Tensor:
+        """Return the class probabilities of the probe (or of the blend), shape [num_nodes, num_classes].
+
+        Raises:
+            InputError: As `embed`.
+        """
+        inputs = self._inputs(data)
+        if "members" not in self._kept:
+            return self.probe_(self._embeddings(inputs, [self.encoder_.state_dict()])[0])
+        embeddings = self._embeddings(inputs, [member["encoder"] for member in self._kept["members"]])
+        return probabilities(self._kept, inputs, embeddings, self.num_classes_)
+
+    def _inputs(self, data: Data) -> Inputs:
         if not hasattr(self, "encoder_"):
             _check.fail("model", "a fitted ERASE (call fit first)", "one that is not")
         inputs = read(data, self.settings.normalise_features, _device(self.device))
         if inputs.x.shape[1] != self.n_features_in_:
             _check.fail("data.x", f"{self.n_features_in_} features, as in fit", inputs.x.shape[1])
+        return inputs
+
+    def _embeddings(self, inputs: Inputs, weights: list[dict[str, Tensor]]) -> list[Tensor]:
+        """Return the embeddings by the encoder with each of these weights."""
         features, _, blocks = whole(self.encoder_, inputs)
         with torch.no_grad():
-            out: Tensor = self.encoder_(features, blocks)
-        return out
-
-    def predict_proba(self, data: Data) -> Tensor:
-        """Return the probe's class probabilities, shape [num_nodes, num_classes].
-
-        Raises:
-            InputError: As `embed`.
-        """
-        z = self.embed(data)
-        return self.probe_(z)
+            return [torch.func.functional_call(self.encoder_, state, (features, blocks)) for state in weights]
 
     def predict(self, data: Data) -> Tensor:
         """Return the most probable class of each node, int64, shape [num_nodes].

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.nn import functional as F
 
 from .. import _check
+
+
+@functools.cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 class Probe:
@@ -44,7 +51,8 @@ class Probe:
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a thousand steps are close enough
-            model = LogisticRegression(C=C, max_iter=1000).fit(x, labels)
+            with _threads().limit(limits=1, user_api="blas"):  # idle ones spin, and slow what comes next
+                model = LogisticRegression(C=C, max_iter=1000).fit(x, labels)
         self.classes = torch.from_numpy(model.classes_).long()
         self.weight, self.bias = torch.from_numpy(model.coef_).float(), torch.from_numpy(model.intercept_).float()
         if len(model.classes_) == 2:  # scikit-learn keeps the logit of the second class against the first
@@ -52,7 +60,7 @@ class Probe:
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return class probabilities, shape [num_nodes, num_classes]; a class that was not fitted gets 0."""
-        logits = F.linear(F.normalize(z), self.weight.to(z.device), self.bias.to(z.device))
+        logits = F.linear(F.normalize(z), self.weight.to(z), self.bias.to(z))
         out = z.new_zeros(z.shape[0], self.num_classes)
         out[:, self.classes.to(z.device)] = logits.softmax(1)
         return out

@@ -19,8 +19,8 @@ class Settings:
     """All hyper-parameters; the defaults are what the presets share.
 
     Attributes:
-        encoder: "gat", "gcn", "gin", "sgc" (linear layers on twice smoothed features), "mlp", or a `torch.nn.Module`
-            called as `module(x, edge_index)`, of which a copy is trained.
+        encoder: "gat", "gcn", "gin", "sgc" (linear layers on features that are smoothed twice over the graph, with rows
+            of length 1), "mlp", or a `torch.nn.Module` called as `module(x, edge_index)`, of which a copy is trained.
         layers: Layers of a named encoder.
         hidden: Width of its hidden layers, over all heads.
         heads: Attention heads of the hidden layers ("gat").
@@ -30,6 +30,7 @@ class Settings:
         hidden_norm: Row normalisation of hidden layers: "l1", "l2" or "none".
         norm: Row normalisation of the embedding, before a ReLU; of what a module returns, with no ReLU.
         normalise_features: Whether the features' rows are scaled to sum to 1 (where all are at least 0).
+        components: Principal directions (not centred) that the features of "sgc" are reduced to; None for all features.
         denoise: Structural denoising of the given labels: "train" (over edges between training nodes), "full" or
             "none".
         propagation: "lazy" or "restart", see `graphnoise.propagate`; of denoising and of the fused labels.
@@ -37,6 +38,9 @@ class Settings:
         alpha: Weight of the **neighbours** in propagation (ERASE's papers and code give the node's own weight).
         num_steps: Steps of propagation.
         clamp: Whether each step of propagation ends by a clamp to [0, 1].
+        trust: Whose denoised labels enter the fusion: those of "train" nodes or "all" nodes'.
+        prototypes: Mean embeddings of "train" nodes by denoised label, or "mixed": the sum of the training nodes' mean
+            share by given label and all nodes' by their labels of the epoch before.
         beta: Weight of the denoised labels beside the prototype labels in the fusion.
         softmax: Whether fused labels pass through a softmax.
         spread: Whose fused labels are propagated: "all" nodes' or those of "train" nodes.
@@ -50,10 +54,13 @@ class Settings:
         patience: Training ends when the best epoch is more than this many epochs ago.
         select: "validation" (keep the epoch with the highest accuracy on the labels of `val_mask`, the first of equals)
             or "last" (validation labels are not read).
-        probe: Labels that the linear probe is fitted on: "semantic" (the epoch's fused labels of the training nodes) or
-            "given".
+        probe: Labels that the linear probe is fitted on: "semantic" (the epoch's fused labels of the training nodes),
+            "given", or "blend": both, averaged over all probed epochs, and a probe of the smoothed features, weighted
+            by the validation labels; training then runs to its last epoch.
         probe_c: Inverse strength of the probe's L2 penalty.
         probe_every: Epochs between two probes; the last epoch is always probed.
+        probe_from: The first epoch that may be probed.
+        eta: Log-weight in the blend of a validation node that is predicted as labelled.
         batch_size: Nodes in a mini-batch, or None for the full batch.
         fanouts: Neighbours sampled at each layer in a mini-batch, -1 for all.
         memory: Share of the earlier batches' Gram matrices that the coding rate of a batch keeps, in [0, 1).
@@ -69,12 +76,15 @@ class Settings:
     hidden_norm: str = "l1"
     norm: str = "l1"
     normalise_features: bool = True
+    components: int | None = None
     denoise: str = "train"
     propagation: str = "lazy"
     normalisation: str = "col"
     alpha: float = 0.4
     num_steps: int = 5
     clamp: bool = False
+    trust: str = "train"
+    prototypes: str = "train"
     beta: float = 0.6
     softmax: bool = True
     spread: str = "all"
@@ -90,6 +100,8 @@ class Settings:
     probe: str = "semantic"
     probe_c: float = 1.0
     probe_every: int = 1
+    probe_from: int = 1
+    eta: float = 0.2
     batch_size: int | None = None
     fanouts: tuple[int, ...] = (5, 5)
     memory: float = 0.0
@@ -105,7 +117,7 @@ class Settings:
             _check.rate(name, getattr(self, name))
         for name in ("dropout", "memory"):
             _check.real(name, getattr(self, name), 0.0, 0.999_999)
-        for name in ("gamma1", "gamma2", "weight_decay"):
+        for name in ("gamma1", "gamma2", "weight_decay", "eta"):
             _check.real(name, getattr(self, name), 0.0)
         for name in ("eps", "lr", "probe_c"):
             _check.real(name, getattr(self, name), 1e-12)
@@ -116,6 +128,8 @@ class Settings:
                 _check.fail(name, "True or False", repr(getattr(self, name)))
         if self.encoder == "gat" and self.layers > 1 and self.hidden % self.heads:
             _check.fail("hidden", f"a multiple of heads ({self.heads})", self.hidden)
+        if self.components is not None:
+            _check.integer("components", self.components, 1)
         if self.batch_size is not None:
             _check.integer("batch_size", self.batch_size, 1)
         if not isinstance(self.fanouts, tuple | list) or not self.fanouts:
@@ -136,6 +150,7 @@ _INTEGERS = (
     ("epochs", 1, 100_000_000),
     ("patience", 0, None),
     ("probe_every", 1, None),
+    ("probe_from", 1, None),
 )
 _CHOICES = {
     "activation": ("leaky_relu", "relu"),
@@ -144,9 +159,11 @@ _CHOICES = {
     "denoise": ("train", "full", "none"),
     "propagation": ("lazy", "restart"),
     "normalisation": ("col", "sym", "row"),
+    "trust": ("train", "all"),
+    "prototypes": ("train", "mixed"),
     "spread": ("all", "train"),
     "select": ("validation", "last"),
-    "probe": ("semantic", "given"),
+    "probe": ("semantic", "given", "blend"),
 }
 
 # As the official code runs them; alpha there is the node's own weight on the four small sets.
@@ -174,7 +191,28 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "patience": 15,
         "batch_size": 200,
     },
-    "robust": {},
+    "robust": {
+        "encoder": "sgc",
+        "components": 32,
+        "hidden": 128,
+        "width": 64,
+        "dropout": 0.0,
+        "hidden_norm": "l2",
+        "norm": "l2",
+        "denoise": "full",
+        "propagation": "restart",
+        "normalisation": "sym",
+        "alpha": 0.9,
+        "num_steps": 10,
+        "trust": "all",
+        "prototypes": "mixed",
+        "eps": 5.0,
+        "lr": 5e-3,
+        "epochs": 20,
+        "probe": "blend",
+        "probe_every": 5,
+        "probe_from": 10,
+    },
 }
 
 

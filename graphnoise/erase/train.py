@@ -13,6 +13,7 @@ from .. import _check
 from ..coding import CodingRateReduction, coding_rates, effective_rank
 from ..nn import SparseFeatures, sampled_field
 from ..propagation import propagate
+from .blend import UNWATCHED, candidates, plain_probe, weigh
 from .encoders import build, whole
 from .inputs import Inputs, Labels
 from .labels import class_means, denoise, fuse, prototype_labels
@@ -23,6 +24,10 @@ RANK_EVERY = 10  # epochs between two looks at the rank, an eigenvalue problem a
 COLLAPSED = 1.5  # effective rank below which all embeddings point one way
 
 COLUMNS = ("loss", "rate", "rate_within", "val_accuracy", "pseudo_label_accuracy", "rank", "seconds")
+
+
+def _copy(module: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
 
 
 class CollapseWarning(UserWarning):
@@ -90,10 +95,12 @@ class Training:
     def pseudo_labels(self, z: Tensor) -> Tensor:
         """Return the fused and propagated label of every node, given its embedding, int64, shape [num_nodes]."""
         s, train = self.s, self.labels.train
-        prototypes = class_means(z[train], self.hard, self.labels.num_classes)
         known = self.denoised
-        if s.denoise == "full":  # as seen from other nodes, labels are known at the training nodes only
+        if s.trust == "train":
             known = torch.zeros_like(known).index_copy_(0, train, known[train])
+        prototypes = class_means(z[train], self.hard, self.labels.num_classes)
+        if s.prototypes == "mixed" and self.semantic.numel():
+            prototypes = self._share(z[train], self.labels.given) + self._share(z, self.semantic)
         fused = fuse(known, prototype_labels(z, prototypes), beta=s.beta, softmax=s.softmax)
         spread = propagate(
             self.walk,
@@ -105,6 +112,10 @@ class Training:
             clamp=(0.0, 1.0) if s.clamp else None,
         ).y
         return spread.masked_fill_(~self.present, -math.inf).argmax(1)
+
+    def _share(self, z: Tensor, y: Tensor) -> Tensor:
+        """Return what each class adds to the mean embedding, shape [num_classes, width]."""
+        return z.new_zeros(self.labels.num_classes, z.shape[1]).index_add_(0, y, z) / z.shape[0]
 
     def epoch(self) -> None:
         """Train one epoch; probe and keep it where it is the best."""
@@ -128,8 +139,9 @@ class Training:
         if self.labels.truth is not None:
             known = self.labels.truth >= 0
             row["pseudo_label_accuracy"] = float((self.semantic == self.labels.truth)[known].float().mean())
-        if last or (s.select == "validation" and self.epochs_done % s.probe_every == 0):
-            row["val_accuracy"] = self._select()
+        due = self.epochs_done >= s.probe_from and self.epochs_done % s.probe_every == 0
+        if last or (due and (s.select == "validation" or s.probe == "blend")):
+            row["val_accuracy"] = self._blend() if s.probe == "blend" else self._select()
         row["seconds"] = time.perf_counter() - start
         for name, column in self.history.items():
             column.append(row.get(name))
@@ -180,8 +192,36 @@ class Training:
                 return accuracy
             self.best_accuracy = accuracy
         self.best_epoch = self.epochs_done
-        weights = {name: value.clone() for name, value in self.encoder.state_dict().items()}
-        self.kept = {"encoder": weights, "probe": probe.state()}
+        self.kept = {"encoder": _copy(self.encoder), "probe": probe.state()}
+        return accuracy
+
+    @torch.no_grad()
+    def _blend(self) -> float | None:
+        """Add this epoch's probes to those that are blended, and weigh the candidates anew."""
+        s, labels, classes = self.s, self.labels, self.labels.num_classes
+        self.encoder.eval()
+        z = self.embed()
+        # The last epoch is a member wherever it falls; once training goes on, it is the last no more.
+        members = [m for m in self.kept.get("members", []) if m["epoch"] % s.probe_every == 0]
+        member: dict[str, Any] = {"epoch": self.epochs_done, "encoder": _copy(self.encoder)}
+        for name, target in (("given", labels.given), ("semantic", self.semantic[labels.train])):
+            probe = Probe(z[labels.train], target, classes, s.probe_c)
+            member |= {name: probe.state(), f"{name}_val": probe(z[labels.val])}
+        members.append(member)
+        plain = self.kept["plain"] if self.kept else plain_probe(self.inputs, labels, s.probe_c).state()
+        weights, accuracy = torch.tensor(UNWATCHED), None
+        if s.select == "validation":
+            known = Probe.restored(plain, classes)(self.inputs.smoothed[labels.val])
+            given, semantic = (
+                torch.stack([m[name] for m in members]).mean(0) for name in ("given_val", "semantic_val")
+            )
+            found = candidates(known, given, semantic)
+            weights = weigh(found, labels.watched, s.eta)
+            predicted = (weights.view(-1, 1, 1) * found).sum(0).argmax(1)
+            accuracy = float((predicted == labels.watched).float().mean())
+            self.best_accuracy = accuracy
+        self.best_epoch = self.epochs_done
+        self.kept = {"members": members, "plain": plain, "weights": weights, "encoder": member["encoder"]}
         return accuracy
 
     @torch.no_grad()
@@ -194,8 +234,8 @@ class Training:
     def over(self) -> bool:
         """Whether training has come to its end."""
         waited = self.epochs_done - self.best_epoch
-        early = self.s.select == "validation" and self.epochs_done >= self.s.probe_every and waited > self.s.patience
-        return self.epochs_done >= self.s.epochs or early
+        probed = self.best_epoch > 0 and self.s.select == "validation" and self.s.probe != "blend"
+        return self.epochs_done >= self.s.epochs or (probed and waited > self.s.patience)
 
     def state(self) -> dict[str, Any]:
         """Return all that training needs to go on, tensors and plain values only."""

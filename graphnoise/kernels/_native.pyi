@@ -4,39 +4,57 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Index = NDArray[np.int64]
-_Float = NDArray[np.float32]
 
-def attend(
-    rowptr: _Index,
-    col: _Index,
-    h: _Float,
-    source: _Float,
-    target: _Float,
-    slope: float,
-    kept: _Float | None,
-    out: _Float,
-    weight: _Float,
-    /,
-) -> None: ...
-def attend_backward(
-    rowptr: _Index,
-    col: _Index,
-    h: _Float,
-    source: _Float,
-    target: _Float,
-    slope: float,
-    kept: _Float | None,
-    weight: _Float,
-    grad: _Float,
-    grad_h: _Float,
-    grad_source: _Float,
-    grad_target: _Float,
-    /,
-) -> None: ...
 def compress(row: _Index, rowptr: _Index, order: _Index, /) -> None: ...
 
 # Arrays of the functions below come as addresses (0: none) of memory that the caller has checked and keeps alive;
-# `col` is readable 64 entries beyond its end.
+# `col`, `row` and `arc` are readable 64 entries beyond their end. The numbers of targets to attend and of sources lie
+# below 2^31, and neither heads nor width is 0.
+def attend(
+    instruction_set: str,
+    threads: int,
+    targets: int,
+    heads: int,
+    width: int,
+    rowptr: int,
+    col: int,
+    prefetch: int,
+    h: int,
+    source: int,
+    target: int,
+    kept: int,
+    slope: float,
+    bias: int,
+    weight: int,
+    out: int,
+    /,
+) -> None: ...
+def attend_backward(
+    instruction_set: str,
+    threads: int,
+    targets: int,
+    sources: int,
+    heads: int,
+    width: int,
+    rowptr: int,
+    col: int,
+    colptr: int,
+    row: int,
+    arc: int,
+    prefetch: int,
+    h: int,
+    source: int,
+    target: int,
+    kept: int,
+    slope: float,
+    weight: int,
+    grad: int,
+    score: int,
+    to_h: int,
+    to_source: int,
+    to_target: int,
+    /,
+) -> None: ...
 def propagate(
     type: int,
     wide_index: bool,
@@ -76,6 +94,20 @@ def sample(
     /,
 ) -> None: ...
 def gather_floor(rowptr: int, col: int, y: int, out: int, nodes: int, width: int, threads: int, /) -> None: ...
+def normalise(
+    backward: bool,
+    p: int,
+    before: int,
+    after: bool,
+    threads: int,
+    rows: int,
+    width: int,
+    x: int,
+    grad: int,
+    norm: int,
+    out: int,
+    /,
+) -> None: ...
 def instruction_set() -> str: ...
 def instruction_sets() -> list[str]: ...
 def use_instruction_set(name: str, /) -> None: ...

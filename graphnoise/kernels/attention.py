@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .. import _check
-from . import _native, attention_reference
+from . import attention_cpu, attention_reference
 from .csr import check_range, check_rows
 from .dispatch import select
+from .propagate import tangent
 
 
 def attend(
@@ -18,15 +20,16 @@ def attend(
     source: Tensor,
     target: Tensor,
     *,
+    bias: Tensor | None = None,
     slope: float = 0.2,
     kept: Tensor | None = None,
     backend: str | None = None,
 ) -> Tensor:
     r"""Attend over the arcs j -> i of compressed rows, for each head k.
 
-    w_ij = softmax_j leaky_relu(source_j + target_i), out_i = sum_j kept_ij w_ij h_j; differentiable in h, source and
-    target (and kept, in the reference tier). A target without arcs gets zeros. Scores that are NaN or infinite are not
-    looked for; what they give is undefined and differs between the tiers.
+    w_ij = softmax_j leaky_relu(source_j + target_i), out_i = sum_j kept_ij w_ij h_j + bias; a target without arcs gets
+    the bias. Differentiable in h, source, target and bias; in the reference tier in kept as well, and twice.
+    Scores that are NaN or infinite are not looked for; what they give is undefined and differs between the tiers.
 
     Args:
         rowptr: Where the arcs into each target begin, int64, shape [targets + 1].
@@ -34,6 +37,7 @@ def attend(
         h: Features of the sources, floating, shape [sources, heads, width].
         source: Score of each source, finite, shape [sources, heads].
         target: Score of each target, finite, shape [targets, heads].
+        bias: What is added to the features of each target, shape [heads, width]; None for zeros.
         slope: Negative slope of the leaky ReLU.
         kept: Factor on each weight after the softmax (dropout), shape [arcs, heads]; None for ones.
         backend: "native" (CPU, float32, no gradient of `kept`), "reference" (any device and floating dtype), or None to
@@ -54,63 +58,110 @@ def attend(
     Source:
         Velickovic et al., "Graph Attention Networks", ICLR 2018, section 2.1.
     """
-    _check_shapes(rowptr, col, h, source, target, kept)
-    refusals = {"native": _native_refusal(rowptr, col, h, source, target, kept), "reference": None}
-    if select(backend, refusals) == "reference":
-        return attention_reference.attend(rowptr, col, h, source, target, slope, kept)
-    out: Tensor = _Attend.apply(  # type: ignore[no-untyped-call]
-        rowptr, col, h, source, target, slope, kept
-    )
-    return out
+    _check_shapes(rowptr, col, h, source, target, bias, kept)
+    native = attention_cpu.refusal(rowptr, col, h, source, target, bias, kept)
+    if select(backend, {"native": native, "reference": None}) == "reference":
+        check_rows(rowptr, col, target.shape[0])
+        check_range("col", col, h.shape[0])
+        return attention_reference.attend(rowptr, col, h, source, target, slope, bias, kept)
+    given = [t for t in (h, source, target, bias) if t is not None]
+    if forward_ad._current_level >= 0 and any(tangent(t) is not None for t in given):
+        raise NotImplementedError("graph attention has no forward-mode derivative here: take backend='reference'")
+    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and any(t.requires_grad for t in given)):
+        out: Tensor = operation(rowptr, col, h, source, target, bias, kept, slope)[0]
+        return out
+    return attention_cpu.forward(rowptr, col, h, source, target, bias, kept, slope)[0]
 
 
-def _check_shapes(rowptr: Tensor, col: Tensor, h: Tensor, source: Tensor, target: Tensor, kept: Tensor | None) -> None:
-    """Establish all that the tiers rely on; the native one would read and write out of bounds without it."""
+def _check_shapes(
+    rowptr: Tensor, col: Tensor, h: Tensor, source: Tensor, target: Tensor, bias: Tensor | None, kept: Tensor | None
+) -> None:
+    """Establish what the tiers rely on, but for the values of the arcs, which a traced call does not have."""
+    for name, index in (("rowptr", rowptr), ("col", col)):
+        if not isinstance(index, Tensor):
+            _check.fail(name, "a one-dimensional int64 tensor", type(index).__name__)
     if h.dim() != 3:
         _check.fail("h", "shape [sources, heads, width]", f"shape {tuple(h.shape)}")
-    sources, heads = h.shape[:2]
+    sources, heads, width = h.shape
     if source.shape != (sources, heads):
         _check.fail("source", f"shape [{sources}, {heads}], as h has sources and heads", f"shape {tuple(source.shape)}")
     if target.dim() != 2 or target.shape[1] != heads:
         _check.fail("target", f"shape [targets, {heads}], as h has heads", f"shape {tuple(target.shape)}")
-    for name, value in (("h", h), ("source", source), ("target", target)):
-        if not value.is_floating_point():
+    if bias is not None and bias.shape != (heads, width):
+        _check.fail("bias", f"shape [{heads}, {width}], as h has heads and width", f"shape {tuple(bias.shape)}")
+    for name, value in (("h", h), ("source", source), ("target", target), ("bias", bias), ("kept", kept)):
+        if value is not None and not value.is_floating_point():
             _check.fail(name, "floating-point values", f"values of type {value.dtype}")
-    check_rows(rowptr, col, target.shape[0])
     if kept is not None and kept.shape != (col.numel(), heads):
         _check.fail("kept", f"shape [{col.numel()}, {heads}], one factor an arc and head", f"shape {tuple(kept.shape)}")
-    check_range("col", col, sources)
 
 
-def _native_refusal(
-    rowptr: Tensor, col: Tensor, h: Tensor, source: Tensor, target: Tensor, kept: Tensor | None
-) -> str | None:
-    values = (h, source, target) if kept is None else (h, source, target, kept)
-    if any(t.dtype != torch.float32 for t in values) or any(t.device.type != "cpu" for t in (rowptr, col, *values)):
-        return "needs float32 CPU tensors"
-    return "gives no gradient of kept" if kept is not None and kept.requires_grad else None
+@torch.library.custom_op("graphnoise::attend", mutates_args=())
+def operation(
+    rowptr: Tensor,
+    col: Tensor,
+    h: Tensor,
+    source: Tensor,
+    target: Tensor,
+    bias: Tensor | None,
+    kept: Tensor | None,
+    slope: float,
+) -> tuple[Tensor, Tensor]:
+    """Attend as one node of torch's graph; returns the features and the weights before `kept`, [arcs, heads]."""
+    return attention_cpu.forward(rowptr, col, h, source, target, bias, kept, slope)
 
 
-class _Attend(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, rowptr, col, h, source, target, slope, kept):  # type: ignore[no-untyped-def]
-        rowptr, col, h, source, target = (t.detach().contiguous() for t in (rowptr, col, h, source, target))
-        kept = None if kept is None else kept.contiguous()
-        out = torch.empty(target.shape[0], *h.shape[1:], dtype=torch.float32)
-        weight = torch.empty(col.numel(), h.shape[1], dtype=torch.float32)
-        ctx.save_for_backward(rowptr, col, h, source, target, kept, weight)
-        ctx.slope = slope
-        arcs, values = (rowptr.numpy(), col.numpy()), (h.numpy(), source.numpy(), target.numpy())
-        factors = None if kept is None else kept.numpy()
-        _native.attend(*arcs, *values, slope, factors, out.numpy(), weight.numpy())
-        return out
+@operation.register_fake
+def _(rowptr, col, h, source, target, bias, kept, slope):  # type: ignore[no-untyped-def]
+    return h.new_empty(target.shape[0], *h.shape[1:]), h.new_empty(col.shape[0], h.shape[1])
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        rowptr, col, h, source, target, kept, weight = ctx.saved_tensors
-        grads = tuple(torch.zeros_like(t) for t in (h, source, target))
-        arcs, values = (rowptr.numpy(), col.numpy()), (h.numpy(), source.numpy(), target.numpy())
-        factors, into = None if kept is None else kept.numpy(), tuple(t.numpy() for t in grads)
-        _native.attend_backward(*arcs, *values, ctx.slope, factors, weight.numpy(), grad.contiguous().numpy(), *into)
-        return None, None, *grads, None, None
+
+def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    rowptr, col, h, source, target, bias, kept, ctx.slope = inputs
+    ctx.biased = bias is not None
+    ctx.save_for_backward(rowptr, col, h, source, target, kept, output[1])
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx, grad, _):  # type: ignore[no-untyped-def]
+    if grad is None:
+        return (None,) * 8
+    *given, kept, weight = ctx.saved_tensors
+    to_h = to_source = to_target = to_bias = None
+    if any(ctx.needs_input_grad[2:5]):
+        to_h, to_source, to_target = gradients(*given, kept, weight, grad, ctx.slope)
+    if ctx.needs_input_grad[5]:
+        to_bias = grad.sum(0)
+    return None, None, to_h, to_source, to_target, to_bias, None, None
+
+
+operation.register_autograd(_backward, setup_context=_keep)
+
+
+@torch.library.custom_op("graphnoise::attend_backward", mutates_args=())
+def gradients(
+    rowptr: Tensor,
+    col: Tensor,
+    h: Tensor,
+    source: Tensor,
+    target: Tensor,
+    kept: Tensor | None,
+    weight: Tensor,
+    grad: Tensor,
+    slope: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of h, source and target; `weight` is what the operation returned."""
+    return attention_cpu.backward(rowptr, col, h, source, target, kept, slope, weight, grad)
+
+
+@gradients.register_fake
+def _(rowptr, col, h, source, target, kept, weight, grad, slope):  # type: ignore[no-untyped-def]
+    return tuple(torch.empty_like(t, memory_format=torch.contiguous_format) for t in (h, source, target))
+
+
+def _no_second(*_: object) -> None:
+    raise NotImplementedError("graph attention has no second derivative here: take backend='reference'")
+
+
+gradients.register_autograd(_no_second)

@@ -1,179 +1,165 @@
-// Graph attention in one pass over the arcs of each target. See attention_reference.py for the meaning.
-
-#include "native.h"
+// Graph attention on the CPU: who does which rows, and in which order. See attention_reference.py for the meaning,
+// attention_rows.cpp for the loops. Arrays come as addresses that kernels/attention_cpu.py has checked.
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
+#include <string>
 #include <vector>
+
+#include "attention_rows.h"
+#include "interrupt.h"
+#include "memory.h"
+#include "native.h"
+#include "parallel.h"
 
 namespace {
 
-struct Arcs {
-    const Index *rowptr, *col;
-    Index targets, heads, width;
-};
+using namespace graphnoise;
+using namespace graphnoise::attention;
+using Address = std::uintptr_t;
 
-// exp(x) for x <= 0 without a call or a branch, so that loops over it vectorise: 2^n by bits, the rest by a polynomial
-// (Cephes' coefficients). Below -87 the result stays at about 1e-38, which a sum of at least 1 does not feel.
-inline float exp_nonpositive(float x) {
-    x = std::max(x, -87.0f);
-    const float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;  // rounds to an integer
-    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    const auto bits = static_cast<std::int32_t>(n + 127.0f) << 23;
-    float scale;
-    std::memcpy(&scale, &bits, sizeof scale);
-    return p * scale;
+constexpr Index chunks = 64;             // tasks a pass, whatever the number of threads
+constexpr Index least_chunk = 1 << 16;   // arcs and rows, times columns
+constexpr Index serial_below = 1 << 18;  // arcs and rows, times columns, that do not pay for a second thread
+
+Kernels kernels(const std::string &set, Index heads, Index width) {
+#if defined(GRAPHNOISE_X86)
+    if (set == "v4") return kernels_v4(heads, width);
+    if (set == "v3") return kernels_v3(heads, width);
+#endif
+    if (set == "baseline") return kernels_baseline(heads, width);
+    throw nb::value_error("an instruction set that this module does not have");
 }
 
-// One value a head, on the stack where the number of heads is known at compile time.
-template <int Fixed>
-struct Row {
-    float data[Fixed];
-    explicit Row(Index) {}
+// How the rows are dealt: chunks of about equal arcs and rows; a row longer than a chunk is cut into pieces, which are
+// joined in their order. Nothing here depends on the number of threads, so that no sum does.
+struct Plan {
+    std::vector<Task> tasks, pieces, joins;  // the pieces are among the tasks
 };
 
-template <>
-struct Row<0> {
-    std::vector<float> data;
-    explicit Row(Index size) : data(size) {}
-};
-
-struct Inputs {
-    const float *h, *source, *target, *kept;  // kept may be null: ones
-    float slope;
-};
-
-// Compile-time sizes (0: read them) let the compiler unroll the loops over heads and over a head's features. Loops that
-// hold one kind of work each, over pointers that do not alias, are what it vectorises.
-template <int Heads, int Width>
-void forward_rows(const Arcs &a, const Inputs &in, float *__restrict out, float *__restrict weight) {
-    const Index H = Heads ? Heads : a.heads, F = Width ? Width : a.width;
-    const float half_up = 0.5f * (1 + in.slope), half_down = 0.5f * (1 - in.slope);
-    Row<Heads> top(H), sum(H);
-    Row<Heads * Width> total(H * F);
-    for (Index i = 0; i < a.targets; ++i) {
-        const Index begin = a.rowptr[i], end = a.rowptr[i + 1];
-        const float *__restrict t = in.target + i * H;
-        for (Index k = 0; k < H; ++k) top.data[k] = -INFINITY, sum.data[k] = 0;
-        for (Index e = begin; e < end; ++e) {
-            const float *__restrict s = in.source + a.col[e] * H;
-            float *__restrict w = weight + e * H;
-            for (Index k = 0; k < H; ++k) {
-                const float logit = s[k] + t[k];
-                w[k] = half_up * logit + half_down * std::abs(logit);  // leaky ReLU; its sign would be mispredicted
-                if (w[k] > top.data[k]) top.data[k] = w[k];
-            }
-        }
-        for (Index e = begin; e < end; ++e) {
-            float *__restrict w = weight + e * H;
-            for (Index k = 0; k < H; ++k) {
-                const float value = exp_nonpositive(w[k] - top.data[k]);
-                w[k] = value;
-                sum.data[k] += value;
-            }
-        }
-        for (Index k = 0; k < H; ++k) sum.data[k] = 1.0f / sum.data[k];
-        for (Index k = 0; k < H * F; ++k) total.data[k] = 0;
-        for (Index e = begin; e < end; ++e) {
-            float *__restrict w = weight + e * H;
-            const float *__restrict row = in.h + a.col[e] * H * F;
-            for (Index k = 0; k < H; ++k) w[k] *= sum.data[k];
-            for (Index k = 0; k < H; ++k) {
-                const float used = in.kept ? w[k] * in.kept[e * H + k] : w[k];
-                for (Index f = 0; f < F; ++f) total.data[k * F + f] += used * row[k * F + f];
-            }
-        }
-        for (Index k = 0; k < H * F; ++k) out[i * H * F + k] = total.data[k];
-    }
-}
-
-struct Gradients {
-    float *h, *source, *target;
-};
-
-// With w the attention and u_ij = kept_ij <grad_i, h_j> its gradient, the logits get w_ij (u_ij - sum_k w_ik u_ik).
-template <int Heads, int Width>
-void backward_rows(const Arcs &a, const Inputs &in, const float *__restrict weight, const float *__restrict grad,
-                   const Gradients &to) {
-    const Index H = Heads ? Heads : a.heads, F = Width ? Width : a.width;
-    const float slope = in.slope;
-    Row<Heads> mean(H);
-    std::vector<float> u;
-    for (Index i = 0; i < a.targets; ++i) {
-        const Index begin = a.rowptr[i], end = a.rowptr[i + 1];
-        const float *__restrict g = grad + i * H * F, *__restrict t = in.target + i * H;
-        for (Index k = 0; k < H; ++k) mean.data[k] = 0;
-        u.resize((end - begin) * H);
-        for (Index e = begin; e < end; ++e) {
-            const float *__restrict h = in.h + a.col[e] * H * F, *__restrict w = weight + e * H;
-            float *__restrict into = to.h + a.col[e] * H * F, *__restrict ue = u.data() + (e - begin) * H;
-            for (Index k = 0; k < H; ++k) {
-                const float keep = in.kept ? in.kept[e * H + k] : 1.0f, used = w[k] * keep;
-                float dot = 0;
-                for (Index f = 0; f < F; ++f) dot += g[k * F + f] * h[k * F + f];
-                for (Index f = 0; f < F; ++f) into[k * F + f] += used * g[k * F + f];
-                ue[k] = dot * keep;
-                mean.data[k] += used * dot;
-            }
-        }
-        for (Index e = begin; e < end; ++e) {
-            const float *__restrict s = in.source + a.col[e] * H, *__restrict w = weight + e * H;
-            const float *__restrict ue = u.data() + (e - begin) * H;
-            float *__restrict to_source = to.source + a.col[e] * H, *__restrict to_target = to.target + i * H;
-            for (Index k = 0; k < H; ++k) {
-                const float score = w[k] * (ue[k] - mean.data[k]);
-                const float value = score * (slope + (1.0f - slope) * static_cast<float>(s[k] + t[k] > 0));
-                to_target[k] += value;
-                to_source[k] += value;
-            }
+Plan plan(const Index *rowptr, Index rows, Index columns) {
+    Plan made;
+    const Index chunk = std::max(least_chunk / columns, (rowptr[rows] + rows + chunks - 1) / chunks) + 1;
+    Index piece = 0;
+    for (Index begin = 0, end; begin < rows; begin = end) {
+        const Index first = rowptr[begin], last = rowptr[begin + 1], count = (last - first + chunk - 1) / chunk;
+        end = begin + 1;
+        if (count > 1) {
+            for (Index q = 0; q < count; ++q)
+                made.pieces.push_back({first + (last - first) * q / count, first + (last - first) * (q + 1) / count, begin,
+                                       piece + q, piece, piece + count});
+            made.joins.push_back({first, last, begin, -1, piece, piece + count});
+            piece += count;
+        } else {
+            while (end < rows && rowptr[end + 1] + end + 1 - first - begin <= chunk) ++end;
+            made.tasks.push_back({begin, end, begin, -1, 0, 0});
         }
     }
+    made.tasks.insert(made.tasks.begin(), made.pieces.begin(), made.pieces.end());
+    return made;
 }
 
-Arcs arcs_of(const IndexIn &rowptr, const IndexIn &col, const Floats3In &h) {
-    return {rowptr.data(), col.data(), static_cast<Index>(rowptr.size()) - 1, static_cast<Index>(h.shape(1)),
-            static_cast<Index>(h.shape(2))};
+// Runs passes over tasks, on some threads, until the user interrupts.
+class Team {
+  public:
+    Team(int threads, Index heads) : threads_(threads), room_(10 * heads), scratch_(static_cast<std::size_t>(room_ * threads)) {}
+
+    void pass(Run run, const Problem &p, const std::vector<Task> &tasks) {
+        parallel(threads_, static_cast<Index>(tasks.size()), [&](int thread, Index t) {
+            if (interrupt_.raised()) return;
+            interrupt_.ask(thread);
+            run(p, tasks[static_cast<std::size_t>(t)], scratch_.data() + thread * room_);
+        });
+    }
+    bool interrupted() const { return interrupt_.raised(); }
+
+  private:
+    const int threads_;
+    const Index room_;
+    std::vector<float> scratch_;
+    Interrupt interrupt_;
+};
+
+template <class T>
+T *at(Address address) {
+    return reinterpret_cast<T *>(address);
 }
 
-void attend(IndexIn rowptr, IndexIn col, Floats3In h, Floats2In source, Floats2In target, float slope,
-            std::optional<Floats2In> kept, Floats3Out out, Floats2Out weight) {
-    nb::gil_scoped_release release;
-    const Arcs a = arcs_of(rowptr, col, h);
-    const Inputs in{h.data(), source.data(), target.data(), kept ? kept->data() : nullptr, slope};
-    const auto run = a.heads == 8 && a.width == 8    ? forward_rows<8, 8>
-                     : a.heads == 8 && a.width == 32 ? forward_rows<8, 32>
-                     : a.heads == 1                  ? forward_rows<1, 0>
-                                                     : forward_rows<0, 0>;
-    run(a, in, out.data(), weight.data());
+struct Room {  // for the pieces of a plan
+    std::vector<float> sums, numbers;
+    Room(const Plan &plan, const Problem &p)
+        : sums(plan.pieces.size() * static_cast<std::size_t>(p.heads * p.width)),
+          numbers(plan.pieces.size() * static_cast<std::size_t>(2 * p.heads)) {}
+    Problem of(Problem p) {
+        p.sums = sums.data(), p.numbers = numbers.data();
+        return p;
+    }
+};
+
+int team_of(const Index *rowptr, Index rows, Index columns, int threads) {
+    return (rowptr[rows] + rows) * columns < serial_below ? 1 : threads;
 }
 
-void attend_backward(IndexIn rowptr, IndexIn col, Floats3In h, Floats2In source, Floats2In target, float slope,
-                     std::optional<Floats2In> kept, Floats2In weight, Floats3In grad, Floats3Out grad_h,
-                     Floats2Out grad_source, Floats2Out grad_target) {
-    nb::gil_scoped_release release;
-    const Arcs a = arcs_of(rowptr, col, h);
-    const Inputs in{h.data(), source.data(), target.data(), kept ? kept->data() : nullptr, slope};
-    const auto run = a.heads == 8 && a.width == 8    ? backward_rows<8, 8>
-                     : a.heads == 8 && a.width == 32 ? backward_rows<8, 32>
-                     : a.heads == 1                  ? backward_rows<1, 0>
-                                                     : backward_rows<0, 0>;
-    run(a, in, weight.data(), grad.data(), {grad_h.data(), grad_source.data(), grad_target.data()});
+void attend(const std::string &set, int threads, Index targets, Index heads, Index width, Address rowptr, Address col,
+            Index prefetch, Address h, Address source, Address target, Address kept, float slope, Address bias,
+            Address weight, Address out) {
+    const Kernels run = kernels(set, heads, width);
+    bool interrupted = false;
+    {
+        nb::gil_scoped_release release;
+        Problem p{};
+        p.heads = heads, p.width = width, p.rowptr = at<const Index>(rowptr), p.col = at<const Position>(col);
+        p.prefetch = prefetch, p.h = at<const float>(h), p.source = at<const float>(source);
+        p.target = at<const float>(target), p.kept = at<const float>(kept), p.slope = slope;
+        p.bias = at<const float>(bias), p.weight = at<float>(weight), p.out = at<float>(out);
+        const Index D = heads * width;
+        in_large_pages(p.out, targets * D * 4);
+        in_large_pages(p.weight, p.rowptr[targets] * heads * 4);
+        const Plan rows = plan(p.rowptr, targets, D);
+        Room room(rows, p);
+        Team team(team_of(p.rowptr, targets, D, threads), heads);
+        team.pass(run.forward, room.of(p), rows.tasks);
+        team.pass(run.join_forward, room.of(p), rows.joins);
+        interrupted = team.interrupted();
+    }
+    if (interrupted) throw nb::python_error();
+}
+
+void attend_backward(const std::string &set, int threads, Index targets, Index sources, Index heads, Index width,
+                     Address rowptr, Address col, Address colptr, Address row, Address arc, Index prefetch, Address h,
+                     Address source, Address target, Address kept, float slope, Address weight, Address grad,
+                     Address score, Address to_h, Address to_source, Address to_target) {
+    const Kernels run = kernels(set, heads, width);
+    bool interrupted = false;
+    {
+        nb::gil_scoped_release release;
+        Problem p{};
+        p.heads = heads, p.width = width, p.rowptr = at<const Index>(rowptr), p.colptr = at<const Index>(colptr);
+        p.col = at<const Position>(col), p.row = at<const Position>(row), p.arc = at<const Position>(arc);
+        p.prefetch = prefetch, p.h = at<const float>(h), p.source = at<const float>(source);
+        p.target = at<const float>(target), p.kept = at<const float>(kept), p.slope = slope;
+        p.weight = at<float>(weight), p.grad = at<const float>(grad), p.score = at<float>(score);
+        p.to_h = at<float>(to_h), p.to_source = at<float>(to_source), p.to_target = at<float>(to_target);
+        const Index D = heads * width;
+        in_large_pages(p.to_h, sources * D * 4);
+        in_large_pages(p.score, p.rowptr[targets] * heads * 4);
+        const Plan rows = plan(p.rowptr, targets, D), turned = plan(p.colptr, sources, D);
+        Room by_target(rows, p), by_source(turned, p);
+        Team team(team_of(p.rowptr, targets, D, threads), heads);
+        team.pass(run.features, by_source.of(p), turned.tasks);
+        team.pass(run.join_features, by_source.of(p), turned.joins);
+        team.pass(run.means, by_target.of(p), rows.pieces);
+        team.pass(run.scores, by_target.of(p), rows.tasks);
+        team.pass(run.join_scores, by_target.of(p), rows.joins);
+        team.pass(run.sources, by_source.of(p), turned.tasks);
+        team.pass(run.join_sources, by_source.of(p), turned.joins);
+        interrupted = team.interrupted();
+    }
+    if (interrupted) throw nb::python_error();
 }
 
 }  // namespace
 
 void add_attention(nb::module_ &m) {
-    m.def("attend", &attend, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),
-          nb::arg().noconvert(), nb::arg(), nb::arg().noconvert().none(), nb::arg().noconvert(), nb::arg().noconvert());
-    m.def("attend_backward", &attend_backward, nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(),
-          nb::arg().noconvert(), nb::arg().noconvert(), nb::arg(), nb::arg().noconvert().none(), nb::arg().noconvert(),
-          nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert(), nb::arg().noconvert());
+    m.def("attend", &attend);
+    m.def("attend_backward", &attend_backward);
 }

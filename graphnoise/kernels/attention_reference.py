@@ -10,10 +10,17 @@ from torch.nn import functional as F
 
 
 def attend(
-    rowptr: Tensor, col: Tensor, h: Tensor, source: Tensor, target: Tensor, slope: float, kept: Tensor | None
+    rowptr: Tensor,
+    col: Tensor,
+    h: Tensor,
+    source: Tensor,
+    target: Tensor,
+    slope: float,
+    bias: Tensor | None,
+    kept: Tensor | None,
 ) -> Tensor:
-    """Return the sum of neighbours' features with softmax weights, shape [targets, heads, width]."""
-    given = (h, source, target) if kept is None else (h, source, target, kept)
+    """Return the sum of neighbours' features with softmax weights, and the bias, shape [targets, heads, width]."""
+    given = [t for t in (h, source, target, bias, kept) if t is not None]
     dtype = functools.reduce(torch.promote_types, (t.dtype for t in given))
     h, source, target = h.to(dtype), source.to(dtype), target.to(dtype)
     row = torch.repeat_interleave(torch.arange(target.shape[0], device=col.device), rowptr.diff())
@@ -25,4 +32,5 @@ def attend(
     if kept is not None:
         weight = weight * kept
     out = h.new_zeros(target.shape[0], *h.shape[1:])
-    return out.index_add(0, row, weight.unsqueeze(-1) * h[col])
+    out = out.index_add(0, row, weight.unsqueeze(-1) * h[col])
+    return out if bias is None else out + bias

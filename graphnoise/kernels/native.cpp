@@ -5,5 +5,6 @@
 NB_MODULE(_native, m) {
     add_attention(m);
     add_csr(m);
+    add_normalisation(m);
     add_propagation(m);
 }

@@ -26,4 +26,5 @@ using Floats3Out = Array<float, 3>;
 
 void add_attention(nb::module_ &m);
 void add_csr(nb::module_ &m);
+void add_normalisation(nb::module_ &m);
 void add_propagation(nb::module_ &m);

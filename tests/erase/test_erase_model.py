@@ -9,8 +9,9 @@ from sklearn.base import clone
 from torch_geometric.data import Data
 from torch_geometric.nn import GCNConv, GraphSAGE
 
-from graphnoise import ERASE, DataError, InputError, datasets
+from graphnoise import ERASE, DataError, Graph, InputError, datasets
 from graphnoise.erase import PRESETS, CollapseWarning
+from graphnoise.erase.blend import candidates, weigh
 from graphnoise.erase.train import Training
 
 SMALL = {"hidden": 32, "width": 24, "epochs": 12, "progress": False}
@@ -56,15 +57,18 @@ def test_every_encoder_learns(encoder, batch, planted):
 
 @pytest.mark.parametrize("batch", [None, 30])
 def test_anybodys_module_is_copied_and_trained(batch, planted):
-    module = GraphSAGE(12, 16, num_layers=2, out_channels=10, dropout=0.3)
+    with torch.random.fork_rng():
+        torch.random.default_generator.manual_seed(0)
+        module = GraphSAGE(12, 16, num_layers=2, out_channels=10, dropout=0.3)
     before = copy.deepcopy(module.state_dict())
     state = torch.random.get_rng_state()
-    models = [ERASE(encoder=module, batch_size=batch, **SMALL).fit(planted) for _ in range(2)]
+    more = {**SMALL, "lr": 0.01, "epochs": 30}
+    models = [ERASE("faithful-cora", encoder=module, batch_size=batch, **more).fit(planted) for _ in range(2)]
     assert same(before, module.state_dict())
     assert torch.equal(state, torch.random.get_rng_state())
     assert same(weights(models[0]), weights(models[1]))
     assert models[0].embed(planted).shape == (120, 10)
-    assert models[0].score(planted) > 0.75
+    assert models[0].score(planted) > 0.7
 
 
 def test_labels_outside_the_labelled_nodes_do_not_train(planted):
@@ -211,6 +215,56 @@ def test_it_clones_like_a_scikit_learn_estimator(planted):
     with pytest.raises(InputError, match=r"hyper-parameter of ERASE: .*did you mean 'epochs'"):
         model.set_params(epoch=3)
     assert "faithful-citeseer" in repr(model)
+
+
+def test_a_blend_weighs_its_candidates_by_noisy_validation(planted):
+    model = ERASE(**{**SMALL, "epochs": 23}).fit(planted)
+    probed = [i + 1 for i, value in enumerate(model.history["val_accuracy"]) if value is not None]
+    assert probed == [10, 15, 20, 23]
+    assert model.best_epoch_ == 23
+    assert sum(model.blend_weights_) == pytest.approx(1)
+    val = planted.val_mask
+    agreed = float((model.predict(planted) == planted.y)[val].float().mean())
+    assert agreed == pytest.approx(model.history["val_accuracy"][-1])
+    torch.testing.assert_close(model.predict_proba(planted).sum(1), torch.ones(120))
+    unwatched = ERASE(select="last", **SMALL).fit(planted)
+    assert unwatched.blend_weights_ == [0, 0, 1, 0, 0]
+    assert unwatched.history["val_accuracy"] == [None] * 12
+
+
+def test_candidates_and_weights_of_a_blend():
+    plain, given, semantic = torch.eye(3)[None].expand(3, 3, 3).clone().unbind()
+    semantic = semantic.flip(0)
+    found = candidates(plain, given, semantic)
+    assert found.shape == (5, 3, 3)
+    torch.testing.assert_close(found.sum(2), torch.ones(5, 3))
+    torch.testing.assert_close(found[2, 0], torch.tensor([2 / 3, 0, 1 / 3]))
+    weights = weigh(found, torch.arange(3), 0.2)  # the semantic ones alone are right at the middle node only
+    torch.testing.assert_close(weights, torch.softmax(0.2 * torch.tensor([3.0, 3, 3, 2, 1]), 0), atol=0.05, rtol=0)
+    assert torch.equal(weigh(found, torch.arange(3), 0.0), torch.full((5,), 0.2))
+
+
+def test_a_blend_that_goes_on_forgets_the_epoch_that_was_last(planted, tmp_path):
+    file = tmp_path / "run.pt"
+    ERASE(checkpoint=file, **SMALL).fit(planted)
+    longer = {**SMALL, "epochs": 20}
+    resumed = ERASE(checkpoint=file, **longer).fit(planted)
+    assert torch.equal(resumed.predict_proba(planted), ERASE(**longer).fit(planted).predict_proba(planted))
+
+
+def test_features_are_reduced_to_their_principal_directions(planted):
+    model = ERASE(components=5, **SMALL).fit(planted)
+    x = planted.x / planted.x.sum(1, keepdim=True).clamp(min=1e-12) if planted.x.min() >= 0 else planted.x
+    looped = Graph.from_data(planted).with_self_loops().normalise().to_dense()
+    smooth = torch.nn.functional.normalize(looped @ (looped @ x))
+    expected = torch.linalg.svd(smooth.double()).Vh[:5].t()
+    found = model.encoder_.directions.double()
+    torch.testing.assert_close(found @ found.t(), expected @ expected.t(), atol=1e-4, rtol=0)
+    few = ERASE(components=11, num_classes=3, **SMALL)
+    part = planted.subgraph(torch.arange(0, 120, 15))
+    part.train_mask = torch.arange(part.num_nodes) < 6
+    part.val_mask = ~part.train_mask
+    assert torch.isfinite(few.fit(part).predict_proba(part)).all()
 
 
 class Wrong(torch.nn.Module):

@@ -5,7 +5,7 @@ from oracles import assert_close, graphs
 from graphnoise import Graph, InputError
 from graphnoise.kernels.attention import attend
 
-SHAPES = [(8, 8), (8, 32), (1, 7), (3, 5)]
+SHAPES = [(8, 8), (8, 32), (1, 7), (1, 64), (1, 44), (3, 5), (2, 24), (17, 3)]
 
 
 def inputs(name, heads, width, draw, dtype=torch.float32):
@@ -16,14 +16,14 @@ def inputs(name, heads, width, draw, dtype=torch.float32):
     return graph, values, torch.rand(graph.num_arcs, heads, generator=draw, dtype=dtype)
 
 
-def loop(graph, h, source, target, kept):
+def loop(graph, h, source, target, bias, kept):
     """Attention by its formula, an arc at a time."""
     rows = []
     for i in range(graph.num_nodes):
         arcs = range(int(graph.rowptr[i]), int(graph.rowptr[i + 1]))
         j = [int(graph.col[e]) for e in arcs]
         w = torch.nn.functional.leaky_relu(source[j] + target[i], 0.2).softmax(0)
-        rows.append((w.unsqueeze(-1) * kept[list(arcs)].unsqueeze(-1) * h[j]).sum(0))
+        rows.append((w.unsqueeze(-1) * kept[list(arcs)].unsqueeze(-1) * h[j]).sum(0) + bias)
     return torch.stack(rows)
 
 
@@ -31,20 +31,25 @@ def loop(graph, h, source, target, kept):
 @pytest.mark.parametrize(("heads", "width"), SHAPES)
 def test_reference_equals_a_loop(name, heads, width, draw):
     graph, values, kept = inputs(name, heads, width, draw, torch.float64)
-    assert_close(attend(graph.rowptr, graph.col, *values, kept=kept), loop(graph, *values, kept))
+    bias = torch.randn(heads, width, generator=draw, dtype=torch.float64)
+    assert_close(attend(graph.rowptr, graph.col, *values, bias=bias, kept=kept), loop(graph, *values, bias, kept))
 
 
 @pytest.mark.parametrize("name", graphs())
 @pytest.mark.parametrize(("heads", "width"), SHAPES)
-@pytest.mark.parametrize("dropped", [False, True])
-def test_native_equals_reference_with_every_gradient(name, heads, width, dropped, draw):
+@pytest.mark.parametrize("more", [False, True])
+def test_native_equals_reference_with_every_gradient(name, heads, width, more, draw):
     graph, values, kept = inputs(name, heads, width, draw)
+    options = {"kept": kept, "bias": torch.randn(heads, width, generator=draw).requires_grad_()} if more else {}
+    leaves = dict(zip(("h", "source", "target"), values, strict=True)) | ({"bias": options["bias"]} if more else {})
     found = {}
     upstream = torch.randn(graph.num_nodes, heads, width, generator=draw)
     for backend in ("native", "reference"):
-        out = attend(graph.rowptr, graph.col, *values, kept=kept if dropped else None, backend=backend)
-        grads = torch.autograd.grad(out, values, upstream)
-        found[backend] = dict(zip(("out", "h", "source", "target"), (out, *grads), strict=True))
+        out = attend(graph.rowptr, graph.col, *values, **options, backend=backend)
+        grads = torch.autograd.grad(out, leaves.values(), upstream)
+        found[backend] = dict(zip(("out", *leaves), (out, *grads), strict=True))
+        with torch.no_grad():
+            assert torch.equal(attend(graph.rowptr, graph.col, *values, **options, backend=backend), out)
     for key, value in found["native"].items():
         assert_close(value, found["reference"][key], 5e-6)
 
@@ -54,12 +59,48 @@ def test_reference_gradient(draw):
     assert torch.autograd.gradcheck(lambda *v: attend(graph.rowptr, graph.col, *v, kept=kept), values)
 
 
+def test_targets_may_be_fewer_than_sources(draw):
+    rowptr, col = torch.tensor([0, 2, 2, 5]), torch.tensor([6, 0, 3, 3, 1])
+    shapes = [(7, 8, 8), (7, 8), (3, 8)]
+    values = [torch.randn(shape, generator=draw).requires_grad_() for shape in shapes]
+    upstream, found = torch.randn(3, 8, 8, generator=draw), []
+    for backend in ("native", "reference"):
+        out = attend(rowptr, col, *values, backend=backend)
+        found.append((out, *torch.autograd.grad(out, values, upstream)))
+    for native, reference in zip(*found, strict=True):
+        assert_close(native, reference, 5e-6)
+    assert bool((found[0][0][1] == 0).all()), "a target without arcs"
+
+
+@pytest.mark.parametrize("shape", [(3, 0, 4), (3, 2, 0), (0, 8, 8)])
+def test_nothing_to_attend(shape):
+    h, source, target = (torch.ones(s, requires_grad=True) for s in (shape, shape[:2], (2, shape[1])))
+    rowptr, col = torch.tensor([0, 0, min(shape[0], 2)]), torch.arange(min(shape[0], 2))
+    for backend in ("native", "reference"):
+        out = attend(rowptr, col, h, source, target, backend=backend)
+        assert out.shape == (2, *shape[1:])
+        grads = torch.autograd.grad(out.sum(), (h, source, target))
+        assert all(bool((g == 0).all()) for g in (out, *grads))
+
+
 def test_scores_of_any_size_stay_finite():
     rowptr, col = torch.tensor([0, 3]), torch.tensor([0, 1, 2])
     h = torch.tensor([[[1.0]], [[2.0]], [[4.0]]])
     source = torch.tensor([[1e30], [-1e30], [1e30]])
     for backend in ("native", "reference"):
         assert attend(rowptr, col, h, source, torch.zeros(1, 1), backend=backend).item() == 2.5
+
+
+@pytest.mark.parametrize(("heads", "width"), [(1, 5), (1, 16), (8, 8), (3, 2)])
+def test_weights_sum_to_one_over_the_whole_range_of_scores(heads, width, draw):
+    rowptr, col = torch.tensor([0, 40]), torch.arange(40)
+    source = torch.randn(40, heads, generator=draw).mul(60)
+    target = torch.randn(1, heads, generator=draw)
+    out = attend(rowptr, col, torch.ones(40, heads, width), source, target, backend="native")
+    assert_close(out, torch.ones_like(out))
+    h = torch.randn(40, heads, width, generator=draw)
+    exact = attend(rowptr, col, h.double(), source.double(), target.double())
+    assert_close(attend(rowptr, col, h, source, target).double(), exact, 1e-5)
 
 
 def test_native_serves_float32_only(draw):
@@ -87,6 +128,11 @@ def test_native_serves_float32_only(draw):
         ({"col": torch.tensor([0, 1, 10**9])}, "col: expected positions from 0 to 2"),
         ({"col": torch.tensor([0, 1, -1])}, "col: expected positions from 0 to 2"),
         ({"col": torch.tensor([0, 1, 2], dtype=torch.int32)}, "col: expected a one-dimensional int64 tensor"),
+        ({"bias": torch.ones(4)}, r"bias: expected shape \[2, 4\], as h has heads and width"),
+        ({"bias": torch.ones(2, 4).long()}, "bias: expected floating-point values"),
+        ({"kept": torch.ones(3, 2).long()}, "kept: expected floating-point values"),
+        ({"rowptr": [0, 1, 3]}, "rowptr: expected a one-dimensional int64 tensor, got list"),
+        ({"col": [0, 1, 2]}, "col: expected a one-dimensional int64 tensor, got list"),
         ({"kept": torch.ones(2, 2)}, r"kept: expected shape \[3, 2\], one factor an arc and head"),
         ({"kept": torch.ones(3)}, r"kept: expected shape \[3, 2\]"),
     ],
@@ -120,6 +166,28 @@ def test_what_native_cannot_serve_goes_to_the_reference(draw):
     assert float(grad.abs().sum()) > 0
     with pytest.raises(InputError, match="'native' gives no gradient of kept"):
         attend(*arcs, *values, kept=kept, backend="native")
+
+
+def test_what_is_too_large_for_native_is_refused():
+    h = torch.zeros(()).expand(2**31, 1, 1)  # takes no memory
+    arcs = (torch.tensor([0, 1]), torch.tensor([0]))
+    with pytest.raises(InputError, match=r"'native' needs fewer than 2\^31 arcs, sources and targets"):
+        attend(*arcs, h, h[:, 0], torch.zeros(1, 1), backend="native")
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_arcs_changed_in_place_are_read_again(backend, draw):
+    rowptr, col = torch.tensor([0, 1, 2]), torch.tensor([0, 1])
+    values = [torch.randn(shape, generator=draw).requires_grad_() for shape in ((2, 1, 3), (2, 1), (2, 1))]
+    for arcs in ([0, 1], [1, 0], [1, 1]):
+        col.copy_(torch.tensor(arcs))
+        out = attend(rowptr, col, *values, backend=backend)
+        assert torch.equal(out, values[0][col])
+        (grad,) = torch.autograd.grad(out.sum(), values[0])
+        assert torch.equal(grad[:, 0, 0], torch.bincount(col, minlength=2).float())
+    col[1] = 7
+    with pytest.raises(InputError, match="col: expected positions from 0 to 1"):
+        attend(rowptr, col, *values, backend=backend)
 
 
 @pytest.mark.parametrize("backend", ["native", "reference"])
