@@ -15,12 +15,12 @@ from torch.nn import functional as F
 
 from .. import _check
 from ..graph import Graph
-from ..nn import Block, GraphAttention, GraphConvolution, Linear, SparseFeatures, dropout
+from ..nn import Block, GraphAttention, GraphConvolution, Linear, SparseFeatures, dropout, normalise_rows
 from ..nn.sparse import product
 from .inputs import Inputs
 from .settings import Settings
 
-_ORDERS = {"l1": 1.0, "l2": 2.0}
+_ORDERS = {"l1": 1, "l2": 2}
 
 
 class Encoder(torch.nn.Module, ABC):
@@ -51,7 +51,7 @@ class Stack(Encoder):
     def __init__(self, num_features: int, s: Settings, generator: torch.Generator) -> None:
         super().__init__()
         self.p, self.norms = s.dropout, [s.hidden_norm] * (s.layers - 1) + [s.norm]
-        self.slope = 0.01 if s.activation == "leaky_relu" else 0.0
+        self.activation = s.activation
         widths = [num_features, *[s.hidden] * (s.layers - 1), s.width]
         self.convolutions = torch.nn.ModuleList(
             self.build(widths[i], widths[i + 1], s.heads if i < s.layers - 1 else 1, generator) for i in range(s.layers)
@@ -78,8 +78,8 @@ class Stack(Encoder):
         convolution = self.convolutions[i]
         out = convolution(x) if block is None else convolution(x, block)
         if i < len(self.convolutions) - 1:
-            return normalised(F.leaky_relu(out, self.slope), self.norms[i])
-        return F.relu(normalised(out, self.norms[i]))
+            return normalised(out, self.norms[i], before=self.activation)
+        return normalised(out, self.norms[i], after="relu")
 
 
 class GAT(Stack):
@@ -239,6 +239,9 @@ def whole(encoder: Encoder, inputs: Inputs) -> tuple[Tensor | SparseFeatures, Gr
     return encoder.prepare(inputs), heard, blocks
 
 
-def normalised(x: Tensor, norm: str) -> Tensor:
-    """Return x with rows of norm 1 ("l1" or "l2"; zero rows stay), or as it is ("none")."""
-    return x if norm == "none" else F.normalize(x, p=_ORDERS[norm], dim=1)
+def normalised(x: Tensor, norm: str, before: str = "none", after: str = "none") -> Tensor:
+    """Return x with rows of norm 1 ("l1" or "l2"; zero rows stay) or of any ("none"), between two activations."""
+    if norm != "none":
+        return normalise_rows(x, _ORDERS[norm], before, after)
+    active = F.leaky_relu(x, 0.01) if before == "leaky_relu" else F.relu(x) if before == "relu" else x
+    return F.relu(active) if after == "relu" else active

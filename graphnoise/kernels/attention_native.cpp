@@ -45,8 +45,8 @@ Plan plan(const Index *rowptr, Index rows, Index columns) {
         end = begin + 1;
         if (count > 1) {
             for (Index q = 0; q < count; ++q)
-                made.pieces.push_back({first + (last - first) * q / count, first + (last - first) * (q + 1) / count, begin,
-                                       piece + q, piece, piece + count});
+                made.pieces.push_back({first + (last - first) * q / count, first + (last - first) * (q + 1) / count,
+                                       begin, piece + q, piece, piece + count});
             made.joins.push_back({first, last, begin, -1, piece, piece + count});
             piece += count;
         } else {
@@ -61,7 +61,8 @@ Plan plan(const Index *rowptr, Index rows, Index columns) {
 // Runs passes over tasks, on some threads, until the user interrupts.
 class Team {
   public:
-    Team(int threads, Index heads) : threads_(threads), room_(10 * heads), scratch_(static_cast<std::size_t>(room_ * threads)) {}
+    Team(int threads, Index heads)
+        : threads_(threads), room_(10 * heads), scratch_(static_cast<std::size_t>(room_ * threads)) {}
 
     void pass(Run run, const Problem &p, const std::vector<Task> &tasks) {
         parallel(threads_, static_cast<Index>(tasks.size()), [&](int thread, Index t) {

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <utility>
 #include <type_traits>
+#include <utility>
 
 #ifndef GRAPHNOISE_ISA
 #define GRAPHNOISE_ISA baseline
@@ -52,21 +52,30 @@ INLINE void store(float *at, const Vec<N> &v) {
 }
 
 template <int N>
+struct Integers {
+    typedef std::int32_t type __attribute__((vector_size(N * sizeof(std::int32_t))));
+};
+
+template <int N>
 INLINE auto converted(const Vec<N> &v) {
     if constexpr (N == 1) {
         return static_cast<std::int32_t>(v);
     } else {
-        typedef std::int32_t Integers __attribute__((vector_size(N * sizeof(std::int32_t))));
-        return __builtin_convertvector(v, Integers);
+        return __builtin_convertvector(v, typename Integers<N>::type);
     }
 }
 
-// Lanes of each part (of `size`) of two vectors: its first half, or its second. From 2 vectors with parts of a size,
-// adding both halves makes one with parts of half the size, and the order of the parts stays.
+// Two vectors hold sums in parts of `size` lanes: of each part the first half, or the second. Both halves added are one
+// vector of parts of half the size, in the same order.
 template <int N, int size, bool second, std::size_t... I>
 INLINE Vec<N> halves(const Vec<N> &a, const Vec<N> &b, std::index_sequence<I...>) {
     constexpr int half = size / 2;
-    return __builtin_shufflevector(a, b, (static_cast<int>(I) / half * size + static_cast<int>(I) % half + (second ? half : 0))...);
+    constexpr auto lane = [](int i) { return i / half * size + i % half + (second ? half : 0); };
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, lane(static_cast<int>(I))...);
+#else
+    return __builtin_shuffle(a, b, typename Integers<N>::type{lane(static_cast<int>(I))...});
+#endif
 }
 
 // Sums of the lanes of M vectors, M lanes.
@@ -127,7 +136,7 @@ constexpr Index most_lines = 4;
 
 INLINE void fetch(const float *at, Index floats) {
     const auto *line = reinterpret_cast<const char *>(at);
-    for (Index b = 0; b < std::min(floats * 4, most_lines * 64); b += 64) __builtin_prefetch(line + b, 0, 3);
+    for (Index b = 0; b < floats * 4 && b < most_lines * 64; b += 64) __builtin_prefetch(line + b, 0, 3);
 }
 
 constexpr Index near = 32;  // arcs ahead, where a number a head is fetched
@@ -268,7 +277,10 @@ struct Rows {
         const Index pieces = task.last - task.first, arcs = task.end - task.begin;
         for (Index k = 0; k < H; ++k) top[k] = -INFINITY, sum[k] = 0;
         for (Index q = task.first; q < task.last; ++q)
-            for (Index k = 0; k < H; ++k) top[k] = std::max(top[k], p.numbers[q * 2 * H + k]);
+            for (Index k = 0; k < H; ++k) {
+                const float other = p.numbers[q * 2 * H + k];
+                top[k] = other > top[k] ? other : top[k];
+            }
         for (Index q = task.first; q < task.last; ++q)
             for (Index k = 0; k < H; ++k) {
                 float *numbers = p.numbers + q * 2 * H;

@@ -105,7 +105,8 @@ void normalise(bool back, int p, int before, bool after, int threads, Index rows
     in_large_pages(r.out, rows * width * 4);
     const Index step = std::max<Index>(1, chunk / std::max<Index>(1, width));
     if (rows * width < serial_below) threads = 1;
-    parallel(threads, (rows + step - 1) / step, [&](int, Index t) { run(r, t * step, std::min(rows, (t + 1) * step)); });
+    const Index tasks = (rows + step - 1) / step;
+    parallel(threads, tasks, [&](int, Index t) { run(r, t * step, std::min(rows, (t + 1) * step)); });
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 from .attention import GraphAttention
 from .block import Block, receptive_field, sampled_field
 from .layers import GraphConvolution, Linear, dropout
+from .normalise import normalise_rows
 from .propagate import Propagate
 from .sparse import SparseFeatures
 
@@ -14,6 +15,7 @@ __all__ = [
     "Propagate",
     "SparseFeatures",
     "dropout",
+    "normalise_rows",
     "receptive_field",
     "sampled_field",
 ]
