@@ -31,9 +31,10 @@ sanitize: build/address/_native.so build/thread/_native.so
 	LD_PRELOAD="$(call shared,asan) $(call shared,ubsan) $(call shared,stdc++)" ASAN_OPTIONS=detect_leaks=0 \
 	    UBSAN_OPTIONS=print_stacktrace=1 $(call checked,address) $(NATIVE_TESTS)
 	LD_PRELOAD="$(call shared,tsan)" TSAN_OPTIONS="halt_on_error=1 ignore_noninstrumented_modules=1" \
-	    $(call checked,thread) tests/kernels/test_propagate_threads.py
+	    $(call checked,thread) tests/kernels/test_propagate_threads.py tests/kernels/test_attention_threads.py
 
-NATIVE_TESTS := $(patsubst %,tests/kernels/test_%.py,csr attention propagate propagate_gradient propagate_threads)
+NATIVE_TESTS := $(patsubst %,tests/kernels/test_%.py,csr attention attention_threads propagate propagate_gradient \
+    propagate_threads) tests/nn/test_normalise.py
 shared = $(shell $(CXX) -print-file-name=lib$(1).so)
 checked = PYTHONPATH=tests/sanitize GRAPHNOISE_SANITIZED=build/$(1)/_native.so $(BIN)/python -m pytest --capture=sys
 

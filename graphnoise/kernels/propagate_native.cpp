@@ -3,16 +3,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
+#include "interrupt.h"
+#include "memory.h"
 #include "native.h"
 #include "parallel.h"
 #include "propagate_rows.h"
@@ -21,7 +18,6 @@ namespace {
 
 using namespace graphnoise;
 using Address = std::uintptr_t;
-using Clock = std::chrono::steady_clock;
 
 constexpr Index chunks = 64;           // tasks a pass, whatever the number of threads
 constexpr Index least_chunk = 4096;    // arcs and rows
@@ -44,34 +40,6 @@ const Kernels &kernels() {
     if (!chosen.load(std::memory_order_acquire)) chosen.store(supported().back(), std::memory_order_release);
     return *chosen.load(std::memory_order_acquire);
 }
-
-// Fresh memory in pages of 2 MiB: a 4 KiB page costs a fault each, and a walk at each row that is gathered from it.
-void in_large_pages(void *begin, Index bytes) {
-#if defined(__linux__)
-    constexpr std::uintptr_t page = 1 << 21;
-    const auto first = (reinterpret_cast<std::uintptr_t>(begin) + page - 1) / page * page;
-    const auto last = (reinterpret_cast<std::uintptr_t>(begin) + static_cast<std::uintptr_t>(bytes)) / page * page;
-    if (first < last) madvise(reinterpret_cast<void *>(first), last - first, MADV_HUGEPAGE);  // a wish: may fail
-#else
-    (void)begin, (void)bytes;
-#endif
-}
-
-// Stops the work of all threads when the user interrupts; only the thread that holds the call may ask Python.
-class Interrupt {
-  public:
-    bool raised() const { return raised_.load(std::memory_order_relaxed); }
-    void ask(int thread) {
-        if (thread != 0 || Clock::now() < next_) return;
-        next_ = Clock::now() + std::chrono::milliseconds(100);
-        nb::gil_scoped_acquire acquire;
-        if (PyErr_CheckSignals() != 0) raised_.store(true, std::memory_order_relaxed);
-    }
-
-  private:
-    Clock::time_point next_ = Clock::now() + std::chrono::milliseconds(100);
-    std::atomic<bool> raised_{false};
-};
 
 // How the rows are dealt: chunks of about equal arcs and rows; a row longer than a chunk is cut into pieces, which are
 // joined in their order. Nothing here depends on the number of threads, so that no sum does.
