@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from .. import _check
 from ..graph import Graph
+from ..kernels.arcs import type_of_sums
 from ..nn import Block, GraphAttention, GraphConvolution, Linear, SparseFeatures, dropout, normalise_rows
 from ..nn.sparse import product
 from .inputs import Inputs
@@ -167,8 +168,10 @@ class SGC(MLP):
 
 
 def principal(x: Tensor, count: int) -> Tensor:
-    """Return the first principal directions of x, not centred, as columns; zeros where x has no further ones."""
-    # The seed only starts an iteration that ends in the same subspace.
+    """Return about the first principal directions of x, not centred, as columns; zeros where x has no further ones.
+
+    A randomised decomposition with a fixed seed: where singular values decay slowly the last directions are not exact.
+    """
     _, _, rows = randomized_svd(x.cpu().double().numpy(), count, n_oversamples=20, n_iter=4, random_state=0)
     out = x.new_zeros(x.shape[1], count)
     out[:, : rows.shape[0]] = torch.from_numpy(rows.copy()).t().to(out)
@@ -205,7 +208,7 @@ class Foreign(Encoder):
         if out.dim() != 2 or out.shape[0] != rows or out.shape[1] == 0 or not out.is_floating_point():
             got = f"shape {tuple(out.shape)} of type {out.dtype}"
             _check.fail("encoder", f"floating embeddings of shape [{rows}, width] from {name}", got)
-        return normalised(out[: blocks[-1].num_targets], self.norm)
+        return normalised(out[: blocks[-1].num_targets].to(type_of_sums(out.dtype)), self.norm)
 
 
 @contextlib.contextmanager
@@ -216,9 +219,13 @@ def _lent(generator: torch.Generator | None) -> Iterator[None]:
         return
     cuda = generator.device.type == "cuda"
     with torch.random.fork_rng([generator.device] if cuda else []):
-        (torch.cuda if cuda else torch.random).set_rng_state(generator.get_state())
+        if cuda:
+            torch.cuda.set_rng_state(generator.get_state(), generator.device)
+        else:
+            torch.random.set_rng_state(generator.get_state())
         yield
-        generator.set_state((torch.cuda if cuda else torch.random).get_rng_state())
+        state = torch.cuda.get_rng_state(generator.device) if cuda else torch.random.get_rng_state()
+        generator.set_state(state)
 
 
 _NAMED: dict[str, Any] = {"gat": GAT, "gcn": GCN, "gin": GIN, "sgc": SGC, "mlp": MLP}

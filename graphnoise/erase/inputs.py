@@ -130,10 +130,11 @@ def _positions(data: Data, name: str, size: int) -> Tensor:
     return _check.mask(f"data.{name}", data[name], size).nonzero().view(-1)
 
 
-def digest(inputs: Inputs, labels: Labels) -> str:
-    """Return a hash of all that training reads."""
+def digest(inputs: Inputs, labels: Labels, encoder: torch.nn.Module) -> str:
+    """Return a hash of all that training reads, and of the weights that it begins with."""
     state = hashlib.blake2b(digest_size=16)
-    for value in (inputs.x, inputs.graph.edge_index, labels.train, labels.given, labels.val, labels.watched):
+    values = (inputs.x, inputs.graph.edge_index, labels.train, labels.given, labels.val, labels.watched)
+    for value in (*values, *(weight.detach() for weight in encoder.state_dict().values())):
         state.update(f"{value.dtype}{tuple(value.shape)}".encode())
-        state.update(value.cpu().contiguous().numpy().tobytes())
+        state.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return state.hexdigest()

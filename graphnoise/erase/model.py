@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ class ERASE:
         loss = gamma1 · Rc(Z | labels) - gamma2 · R(Z)
 
     with R the coding rate (`graphnoise.coding_rate`): embeddings of a class are pressed together, and all of them
-    spread out. No label outside `train_mask` enters the loss; those of `val_mask` decide which epoch is kept, unless
-    `select="last"`.
+    spread out. No label outside `train_mask` enters the loss; those of `val_mask` decide which epoch is kept (in the
+    default preset: how probes are blended), unless `select="last"`.
 
     Args:
         preset: "robust" (the default), or as ERASE's own code runs: "faithful-cora", "faithful-citeseer",
@@ -50,7 +50,8 @@ class ERASE:
 
     Attributes:
         history: For each epoch: loss, rate, rate_within, val_accuracy, pseudo_label_accuracy (where the data hold
-            `y_true`), rank (effective rank of the embeddings) and seconds; None where not computed.
+            `y_true`), rank (effective rank of the epoch's embeddings, with dropout) and seconds; None where not
+            computed. Where probes are blended by the validation labels, val_accuracy is theirs too, and so optimistic.
         best_epoch_: The epoch that was kept, counted from 1 (of a blend, the last).
         blend_weights_: The weights of a blend's candidates (from the plain probe alone to the semantic ones alone), or
             None.
@@ -115,10 +116,15 @@ class ERASE:
         inputs = read(data, s.normalise_features, _device(self.device))
         labels = read_labels(data, inputs, self.num_classes, validated=s.select == "validation")
         training = Training(inputs, labels, s, self.seed)
-        mark = self._mark(digest(inputs, labels))
+        mark = self._mark(digest(inputs, labels, training.encoder))
         file = None if self.checkpoint is None else Path(self.checkpoint)
         if file is not None and file.exists():
             training.restore(checkpoints.load(file, mark))
+            if training.epochs_done > s.epochs:
+                wanted = f"{training.epochs_done} or more, as {file} has them"
+                _check.fail("epochs", wanted, f"{s.epochs} (remove the file to start anew)")
+        if training.epochs_done == s.epochs and not training.kept:
+            training.keep()
         try:
             self._run(training, on_epoch, file, mark)
         except KeyboardInterrupt as stop:
@@ -178,7 +184,7 @@ class ERASE:
         Raises:
             InputError: The model is not fitted, or the data have other features.
         """
-        return self._embeddings(self._inputs(data), [self.encoder_.state_dict()])[0]
+        return next(self._embeddings(self._inputs(data), [self.encoder_.state_dict()]))
 
     def predict_proba(self, data: Data) -> Tensor:
         """Return the class probabilities of the probe (or of the blend), shape [num_nodes, num_classes].
@@ -188,7 +194,7 @@ class ERASE:
         """
         inputs = self._inputs(data)
         if "members" not in self._kept:
-            return self.probe_(self._embeddings(inputs, [self.encoder_.state_dict()])[0])
+            return self.probe_(next(self._embeddings(inputs, [self.encoder_.state_dict()])))
         embeddings = self._embeddings(inputs, [member["encoder"] for member in self._kept["members"]])
         return probabilities(self._kept, inputs, embeddings, self.num_classes_)
 
@@ -200,11 +206,12 @@ class ERASE:
             _check.fail("data.x", f"{self.n_features_in_} features, as in fit", inputs.x.shape[1])
         return inputs
 
-    def _embeddings(self, inputs: Inputs, weights: list[dict[str, Tensor]]) -> list[Tensor]:
-        """Return the embeddings by the encoder with each of these weights."""
+    def _embeddings(self, inputs: Inputs, weights: list[dict[str, Tensor]]) -> Iterator[Tensor]:
+        """Yield the embeddings by the encoder with each of these weights."""
         features, _, blocks = whole(self.encoder_, inputs)
         with torch.no_grad():
-            return [torch.func.functional_call(self.encoder_, state, (features, blocks)) for state in weights]
+            for state in weights:
+                yield torch.func.functional_call(self.encoder_, state, (features, blocks), tie_weights=False)
 
     def predict(self, data: Data) -> Tensor:
         """Return the most probable class of each node, int64, shape [num_nodes].
@@ -258,7 +265,7 @@ class ERASE:
     def _mark(self, data: str) -> str:
         """Return what a checkpoint must have been made for; more epochs or more patience may be asked for later."""
         s = dataclasses.replace(self.settings, epochs=1, patience=0)
-        return f"{s} seed={self.seed} data={data}"
+        return f"{s} seed={self.seed} num_classes={self.num_classes} data={data}"
 
     def __repr__(self) -> str:
         given = {"preset": self.preset, "seed": self.seed, **self.overrides}

@@ -30,6 +30,15 @@ def _copy(module: torch.nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
+def _moved(value: Any, device: torch.device) -> Any:
+    """Return tensors inside lists and dictionaries on a device."""
+    if isinstance(value, dict):
+        return {name: _moved(part, device) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_moved(part, device) for part in value)
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
 class CollapseWarning(UserWarning):
     """Embeddings have collapsed to nearly one direction."""
 
@@ -98,6 +107,7 @@ class Training:
         known = self.denoised
         if s.trust == "train":
             known = torch.zeros_like(known).index_copy_(0, train, known[train])
+        known = known.to(z.dtype)
         prototypes = class_means(z[train], self.hard, self.labels.num_classes)
         if s.prototypes == "mixed" and self.semantic.numel():
             prototypes = self._share(z[train], self.labels.given) + self._share(z, self.semantic)
@@ -138,10 +148,11 @@ class Training:
             row["rank"] = float(effective_rank(z.detach()))
         if self.labels.truth is not None:
             known = self.labels.truth >= 0
-            row["pseudo_label_accuracy"] = float((self.semantic == self.labels.truth)[known].float().mean())
+            right = (self.semantic == self.labels.truth)[known].float()
+            row["pseudo_label_accuracy"] = float(right.mean()) if right.numel() else None
         due = self.epochs_done >= s.probe_from and self.epochs_done % s.probe_every == 0
         if last or (due and (s.select == "validation" or s.probe == "blend")):
-            row["val_accuracy"] = self._blend() if s.probe == "blend" else self._select()
+            row["val_accuracy"] = self.keep()
         row["seconds"] = time.perf_counter() - start
         for name, column in self.history.items():
             column.append(row.get(name))
@@ -177,6 +188,10 @@ class Training:
         self._step(loss)
         return float(loss.item())
 
+    def keep(self) -> float | None:
+        """Probe the embeddings of now, and keep what prediction needs; return the accuracy on validation labels."""
+        return self._blend() if self.s.probe == "blend" else self._select()
+
     @torch.no_grad()
     def _select(self) -> float | None:
         """Fit the probe; keep it and the encoder where no epoch before was as good, or where the last one counts."""
@@ -188,7 +203,9 @@ class Training:
         accuracy = None
         if s.select == "validation":
             accuracy = float((probe(z[labels.val]).argmax(1) == labels.watched).float().mean())
-            if accuracy <= self.best_accuracy:
+            # A last epoch is probed wherever it falls; once training goes on, it was not the last and does not count.
+            counts = not self.kept or self.best_epoch % s.probe_every == 0
+            if counts and accuracy <= self.best_accuracy:
                 return accuracy
             self.best_accuracy = accuracy
         self.best_epoch = self.epochs_done
@@ -244,7 +261,7 @@ class Training:
             **{name: getattr(self, name) for name in names},
             "encoder": self.encoder.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "loss": self.loss.state_dict(),
+            "memory": (self.loss.grams, self.loss.counts),
             "generator": self.generator.get_state(),
         }
 
@@ -252,7 +269,9 @@ class Training:
         """Go back to what `state` returned."""
         for name in ("epochs_done", "best_epoch", "best_accuracy", "semantic", "kept", "history"):
             setattr(self, name, state[name])
+        device = self.inputs.graph.device
+        self.semantic, self.kept = self.semantic.to(device), _moved(self.kept, device)
         self.encoder.load_state_dict(state["encoder"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.loss.load_state_dict(state["loss"])
+        self.loss.grams, self.loss.counts = _moved(state["memory"], device)
         self.generator.set_state(state["generator"])

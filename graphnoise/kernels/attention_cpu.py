@@ -63,7 +63,7 @@ def forward(
     rows = remembered(col, f"attention rows {targets} {sources}", lambda: _rows(rowptr, col, targets, sources), rowptr)
     out, weight = h.new_empty(targets, *h.shape[1:]), h.new_empty(col.numel(), h.shape[1])
     if h[:1].numel() == 0:
-        return out.zero_(), weight.zero_()
+        return out.zero_() if bias is None else out.copy_(bias.expand_as(out)), weight.zero_()
     h, source, target = (t.contiguous() for t in (h, source, target))
     bias, kept = (None if t is None else t.contiguous() for t in (bias, kept))
     _native.attend(

@@ -81,6 +81,10 @@ def test_nothing_to_attend(shape):
         assert out.shape == (2, *shape[1:])
         grads = torch.autograd.grad(out.sum(), (h, source, target))
         assert all(bool((g == 0).all()) for g in (out, *grads))
+        bias = torch.full(shape[1:], 3.0)
+        assert torch.equal(
+            attend(rowptr, col, h.detach() * 0, source, target, bias=bias, backend=backend), bias.expand(2, *shape[1:])
+        )
 
 
 def test_scores_of_any_size_stay_finite():
