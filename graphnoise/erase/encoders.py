@@ -12,6 +12,7 @@ import torch
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.parameter import UninitializedParameter
 
 from .. import _check
 from ..graph import Graph
@@ -186,6 +187,9 @@ class Foreign(Encoder):
     def __init__(self, module: torch.nn.Module, s: Settings) -> None:
         super().__init__()
         self.module, self.norm, self.depth = copy.deepcopy(module), s.norm, len(s.fanouts)
+        if any(isinstance(p, UninitializedParameter) for p in self.module.parameters()):
+            name = type(module).__name__
+            _check.fail("encoder", "a module whose weights have their shapes (call it once)", f"a lazy {name}")
         if not any(p.requires_grad for p in self.module.parameters()):
             _check.fail("encoder", "a module with parameters to train", type(module).__name__)
 

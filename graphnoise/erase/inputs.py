@@ -17,6 +17,8 @@ from ..nn.features import compact, row_normalised
 from ..nn.sparse import SparseFeatures
 from ..propagation import propagate
 
+MOST = 2**32  # entries of soft labels, 16 GB
+
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
@@ -72,7 +74,7 @@ def read(data: object, normalise: bool, device: torch.device | None) -> Inputs:
         if getattr(data, name, None) is None:
             _check.fail("data", f"a Data with {name}", "none")
     x = _check.finite("data.x", data.x, dims=2)
-    x = (x.to_dense() if x.layout == torch.sparse_csr else x).float()
+    x = (x.to_dense() if x.layout == torch.sparse_csr else x).detach().float()
     if x.shape[0] == 0 or x.shape[1] == 0:
         _check.fail("data.x", "at least one node and one feature", f"shape {tuple(x.shape)}")
     if getattr(data, "edge_weight", None) is not None:
@@ -80,7 +82,10 @@ def read(data: object, normalise: bool, device: torch.device | None) -> Inputs:
     edge_index = _check.edge_index("data.edge_index", data.edge_index, x.shape[0])
     where = device or x.device
     x = x.to(where)
+    _check.finite("data.x", x)  # in float32 too
     if normalise:
+        if not bool(torch.isfinite(x.sum(1)).all()):
+            _check.fail("data.x", "rows with a finite sum in float32", "larger ones")
         x = row_normalised(x)
     return Inputs(x, compact(x), Graph.from_edge_index(edge_index.to(where), x.shape[0]))
 
@@ -121,6 +126,8 @@ def read_labels(data: Data, inputs: Inputs, num_classes: int | None, *, validate
             _check.fail("data.y_true", f"{n} labels, one a node", truth.numel())
         truth = truth.long().to(device)
     classes = int(given.max()) + 1 if num_classes is None else num_classes
+    if classes * n > MOST:
+        _check.fail("data.y of train_mask", f"labels below {MOST // n} at {n} nodes", classes - 1)
     return Labels(train.to(device), given.to(device), val.to(device), watched.to(device), classes, truth)
 
 

@@ -71,7 +71,7 @@ def denoise(
         _check.fail("y", f"{graph.num_nodes} labels, one a node", f"shape {tuple(values.shape)}")
     given = _check.labels("y", values.to(graph.device)[keep], num_classes)
     classes = int(given.max()) + 1 if num_classes is None else _check.integer("num_classes", num_classes, 1)
-    start = torch.zeros(graph.num_nodes, classes, device=graph.device)
+    start = torch.zeros(graph.num_nodes, classes, dtype=torch.float32, device=graph.device)
     start[keep] = F.one_hot(given, classes).float()
     if _check.choice("scope", scope, SCOPES) == "train":
         graph = between(graph, keep)

@@ -92,8 +92,11 @@ class ERASE:
         self.seed = _check.integer("seed", seed, 0, 2**62)
         self.num_classes = None if num_classes is None else _check.integer("num_classes", num_classes, 2, 2**31)
         self.device = device
-        self.progress = progress
-        self.checkpoint = checkpoint
+        if progress is not None and not isinstance(progress, bool):
+            _check.fail("progress", "True, False or None", repr(progress))
+        if checkpoint is not None and not isinstance(checkpoint, str | Path):
+            _check.fail("checkpoint", "the path of a file", repr(checkpoint))
+        self.progress, self.checkpoint = progress, checkpoint
         self.checkpoint_every = _check.integer("checkpoint_every", checkpoint_every, 1)
 
     def fit(self, data: Data, *, on_epoch: Callable[[Training], object] | None = None) -> ERASE:
@@ -112,6 +115,10 @@ class ERASE:
                 or the checkpoint belongs to other data or settings.
             DataError: The checkpoint is damaged or cannot be written.
         """
+        with torch.inference_mode(False), torch.enable_grad():  # also where the caller has them off
+            return self._fit(data, on_epoch)
+
+    def _fit(self, data: Data, on_epoch: Callable[[Training], object] | None) -> ERASE:
         s = self.settings
         inputs = read(data, s.normalise_features, _device(self.device))
         labels = read_labels(data, inputs, self.num_classes, validated=s.select == "validation")

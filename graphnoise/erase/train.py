@@ -56,7 +56,8 @@ class Training:
     def __init__(self, inputs: Inputs, labels: Labels, s: Settings, seed: int) -> None:
         self.inputs, self.labels, self.s = inputs, labels, s
         device = inputs.graph.device
-        self.encoder = build(inputs.x.shape[1], s, torch.Generator().manual_seed(seed)).to(device)
+        self.encoder = build(inputs.x.shape[1], s, torch.Generator().manual_seed(seed))
+        self.encoder.to(device, torch.float32)
         self.generator = torch.Generator(device).manual_seed(seed + 1)
         parameters = [p for p in self.encoder.parameters() if p.requires_grad]
         self.optimiser = torch.optim.Adam(

@@ -205,6 +205,26 @@ def test_modules_may_share_weights_and_return_other_types(dtype, planted):
     assert torch.isfinite(model.predict_proba(planted)).all()
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_trains_where_gradients_are_off(mode, planted):
+    expected = weights(ERASE(**SMALL).fit(planted))
+    with mode():
+        found = weights(ERASE(**SMALL).fit(planted))
+    assert same(expected, found)
+
+
+def test_the_default_type_and_gradients_of_features_do_not_matter(planted):
+    expected = weights(ERASE("faithful-cora", **SMALL).fit(planted))
+    learns = altered(planted, x=planted.x.clone().requires_grad_())
+    assert same(expected, weights(ERASE("faithful-cora", **SMALL).fit(learns)))
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = ERASE("faithful-cora", **SMALL).fit(planted)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert model.embed(planted).dtype == torch.float32
+
+
 def test_a_collapsed_embedding_warns(planted):
     class Constant(torch.nn.Module):
         def __init__(self):
@@ -356,6 +376,12 @@ BAD = {
     "fractional labels": ({"y": torch.full((120,), 0.5)}, r"data\.y of train_mask: expected integer"),
     "NaN features": ({"x": torch.full((120, 12), torch.nan)}, r"data\.x: expected finite numbers"),
     "no features": ({"x": torch.zeros(120, 0)}, r"data\.x: expected at least one node and one feature"),
+    "features beyond float32": (
+        {"x": torch.full((120, 12), 1e300, dtype=torch.float64)},
+        r"data\.x: expected finite numbers",
+    ),
+    "rows beyond float32": ({"x": torch.full((120, 12), 3e38)}, r"data\.x: expected rows with a finite sum"),
+    "a class beyond memory": ({"y": torch.arange(120) * 10**9}, r"data\.y of train_mask: expected labels below"),
     "no x": ({"x": None}, "data: expected a Data with x"),
     "a mask of another length": ({"train_mask": torch.ones(7, dtype=torch.bool)}, r"data\.train_mask: .* 120 entries"),
     "arcs out of range": ({"edge_index": torch.tensor([[0], [500]])}, r"data\.edge_index: expected node positions"),
@@ -394,6 +420,9 @@ def test_bad_data_are_named(name, planted):
         ({"num_classes": 1}, "num_classes: expected"),
         ({"device": "gpu"}, "device: expected 'cpu', 'cuda'"),
         ({"checkpoint_every": 0}, "checkpoint_every: expected"),
+        ({"checkpoint": 3}, "checkpoint: expected the path of a file"),
+        ({"progress": "yes"}, "progress: expected True, False or None"),
+        ({"encoder": torch.nn.LazyLinear(3)}, "encoder: expected a module whose weights have their shapes"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message, planted):
