@@ -177,7 +177,8 @@ def test_ctrl_c_keeps_what_is_recorded_and_prints_the_command_that_resumes(plant
     # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
     heed = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **heed)
-    while len(list((tmp_path / "a").glob("*.json")) if (tmp_path / "a").exists() else []) < 3:
+    # Past the imports of the first cells: within one of their callbacks Python itself drops an interrupt.
+    while len(list((tmp_path / "a").glob("*.json")) if (tmp_path / "a").exists() else []) < 8:
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -187,7 +188,7 @@ def test_ctrl_c_keeps_what_is_recorded_and_prints_the_command_that_resumes(plant
     assert "to go on:" in err
     assert f"--out {tmp_path / 'a'}" in err
     before = results(tmp_path / "a")
-    assert 3 <= len(before) < 24
+    assert 8 <= len(before) < 24
     subprocess.run(words, check=True, capture_output=True)
     subprocess.run(slow_words(planted, tmp_path / "b"), check=True, capture_output=True)
     assert results(tmp_path / "a") == results(tmp_path / "b")
