@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def save(path: Path, state: dict[str, Any], mark: str) -> None:
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "mark": mark, "state": state}, buffer)
     with writing(path) as file:
-        file.write(buffer.getvalue())
+        file.write(hashlib.blake2b(buffer.getvalue()).digest() + buffer.getvalue())
 
 
 def load(path: Path, mark: str) -> dict[str, Any]:
@@ -34,9 +35,15 @@ def load(path: Path, mark: str) -> dict[str, Any]:
         DataError: It cannot be read, or is not a checkpoint.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        whole = path.read_bytes()
+        size = hashlib.blake2b().digest_size
+        if hashlib.blake2b(whole[size:]).digest() != whole[:size]:  # torch does not notice a flipped bit
+            raise DataError(f"{path}: expected a checkpoint of ERASE, got another or a damaged file")
+        content = torch.load(io.BytesIO(whole[size:]), map_location="cpu", weights_only=True)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except DataError:
+        raise
     except Exception as error:  # whatever torch says of a file that is not its own
         raise DataError(f"{path}: expected a checkpoint of ERASE, got another or a damaged file") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -218,7 +218,8 @@ class ERASE:
         features, _, blocks = whole(self.encoder_, inputs)
         with torch.no_grad():
             for state in weights:
-                yield torch.func.functional_call(self.encoder_, state, (features, blocks), tie_weights=False)
+                z = torch.func.functional_call(self.encoder_, state, (features, blocks), tie_weights=False)
+                yield _check.finite("encoder (its embeddings)", z)
 
     def predict(self, data: Data) -> Tensor:
         """Return the most probable class of each node, int64, shape [num_nodes].

@@ -162,6 +162,11 @@ def test_a_checkpoint_of_other_work_is_refused(planted, tmp_path):
         ERASE(checkpoint=file, **SMALL).fit(altered(planted, x=planted.x + 1))
     assert file.read_bytes() == kept
     ERASE(checkpoint=file, **{**SMALL, "epochs": 14}).fit(planted)  # more of the same is welcome
+    flipped = bytearray(kept)
+    flipped[len(kept) // 2] ^= 0x40
+    file.write_bytes(flipped)
+    with pytest.raises(DataError, match="damaged file"):
+        ERASE(checkpoint=file, **SMALL).fit(planted)
     file.write_bytes(kept[:100])
     with pytest.raises(DataError, match="expected a checkpoint of ERASE"):
         ERASE(checkpoint=file, **SMALL).fit(planted)
