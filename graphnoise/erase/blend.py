@@ -14,6 +14,7 @@ from .probe import Probe
 # How much each candidate takes of the plain probe on smoothed features (what SGC is), of the probes on given labels and
 # of those on semantic labels: from trust in the given labels to trust in the propagated ones.
 SHARES = ((1.0, 0.0, 0.0), (1.0, 0.5, 0.0), (1.0, 1.0, 1.0), (0.0, 1.0, 1.0), (0.0, 0.0, 1.0))
+MOST_WATCHED = 500  # nodes that eta was tuned for: more of them do not weigh more
 UNWATCHED = (0.0, 0.0, 1.0, 0.0, 0.0)  # the weights where no validation labels are read
 
 
@@ -31,6 +32,8 @@ def candidates(plain: Tensor, given: Tensor, semantic: Tensor) -> Tensor:
 def weigh(found: Tensor, watched: Tensor, eta: float) -> Tensor:
     """Return each candidate's weight: proportional to exp(eta · validation nodes that it predicts as labelled).
 
+    Of more than 500 nodes the share counts, as if they were 500.
+
     Choosing the best one instead would follow the noise of the validation labels: with 500 of them two candidates
     that are equally good differ by several nodes.
 
@@ -43,7 +46,8 @@ def weigh(found: Tensor, watched: Tensor, eta: float) -> Tensor:
         Littlestone and Warmuth, "The Weighted Majority Algorithm", 1994; the exponential form by Vovk, 1990.
     """
     right = (found.argmax(2) == watched).sum(1)
-    return (eta * right.double()).softmax(0).float()
+    share = min(1.0, MOST_WATCHED / max(watched.numel(), 1))
+    return (eta * share * right.double()).softmax(0).float()
 
 
 def probabilities(kept: dict[str, Any], inputs: Inputs, embeddings: Iterable[Tensor], num_classes: int) -> Tensor:

@@ -46,7 +46,7 @@ def load(path: Path, mark: str) -> dict[str, Any]:
         raise
     except Exception as error:  # whatever torch says of a file that is not its own
         raise DataError(f"{path}: expected a checkpoint of ERASE, got another or a damaged file") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not {"mark", "state"} <= content.keys():
         raise DataError(f"{path}: expected a checkpoint of ERASE (format {FORMAT}), got something else")
     if content["mark"] != mark:
         of = "of others (remove it to start anew)"

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.parameter import UninitializedParameter
 
 from .. import _check
+from .._check import InputError
 from ..graph import Graph
 from ..kernels.arcs import type_of_sums
 from ..nn import Block, GraphAttention, GraphConvolution, Linear, SparseFeatures, dropout, normalise_rows
@@ -23,6 +24,7 @@ from .inputs import Inputs
 from .settings import Settings
 
 _ORDERS = {"l1": 1, "l2": 2}
+_FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class Encoder(torch.nn.Module, ABC):
@@ -186,9 +188,20 @@ class Foreign(Encoder):
 
     def __init__(self, module: torch.nn.Module, s: Settings) -> None:
         super().__init__()
-        self.module, self.norm, self.depth = copy.deepcopy(module), s.norm, len(s.fanouts)
+        name = type(module).__name__
+        if isinstance(module, torch.jit.ScriptModule):
+            _check.fail("encoder", "a module in Python (the one that was scripted)", f"a scripted {name}")
+        if any(p.device.type == "meta" for p in module.parameters()):
+            _check.fail("encoder", "a module whose weights hold data", f"a {name} on the meta device")
+        if any(getattr(part, "cached", False) is True for part in module.modules()):
+            wanted = "layers that read the arcs they are given (cached=False)"
+            _check.fail("encoder", wanted, f"a cached layer in {name}")
+        try:
+            self.module = copy.deepcopy(module)
+        except (TypeError, RuntimeError, AttributeError) as error:
+            raise InputError(f"encoder: expected a module that can be copied, got {name} ({error})") from error
+        self.norm, self.depth = s.norm, len(s.fanouts)
         if any(isinstance(p, UninitializedParameter) for p in self.module.parameters()):
-            name = type(module).__name__
             _check.fail("encoder", "a module whose weights have their shapes (call it once)", f"a lazy {name}")
         if not any(p.requires_grad for p in self.module.parameters()):
             _check.fail("encoder", "a module with parameters to train", type(module).__name__)
@@ -204,23 +217,36 @@ class Foreign(Encoder):
         self.module.train(generator is not None)
         # Sources are numbered alike in all blocks, so that their arcs are those of one small graph.
         arcs = torch.cat([block.edge_index for block in dict.fromkeys(blocks)], 1)
-        with _lent(generator):
-            out = self.module(x, torch.unique(arcs, dim=1) if blocks[0] is not blocks[-1] else arcs)
+        arcs = torch.unique(arcs, dim=1) if blocks[0] is not blocks[-1] else arcs
+        assert isinstance(x, Tensor)
+        out = self._call(x.clone(), arcs, generator)  # a module may change in place what it is given
         rows, name = x.shape[0], type(self.module).__name__
         if not isinstance(out, Tensor):
             _check.fail("encoder", f"embeddings of shape [{rows}, width] from {name}", type(out).__name__)
-        if out.dim() != 2 or out.shape[0] != rows or out.shape[1] == 0 or not out.is_floating_point():
+        if out.layout != torch.strided or out.device != x.device:
+            got = f"{str(out.layout)[6:]} ones on {out.device}"
+            _check.fail("encoder", f"dense embeddings on {x.device} from {name}", got)
+        if out.dim() != 2 or out.shape[0] != rows or out.shape[1] == 0 or out.dtype not in _FLOATING:
             got = f"shape {tuple(out.shape)} of type {out.dtype}"
             _check.fail("encoder", f"floating embeddings of shape [{rows}, width] from {name}", got)
         return normalised(out[: blocks[-1].num_targets].to(type_of_sums(out.dtype)), self.norm)
 
+    def _call(self, x: Tensor, arcs: Tensor, generator: torch.Generator | None) -> object:
+        """Call the module; without a generator, what it draws is the same at each call."""
+        with _lent(torch.Generator(x.device).manual_seed(0) if generator is None else generator):
+            try:
+                return self.module(x, arcs)
+            except (InputError, torch.OutOfMemoryError):
+                raise
+            except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
+                given = f"features of shape {tuple(x.shape)} and edge_index of shape {tuple(arcs.shape)}"
+                what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                raise InputError(f"encoder: expected a module that takes {given}, got {what}") from error
+
 
 @contextlib.contextmanager
-def _lent(generator: torch.Generator | None) -> Iterator[None]:
-    """Let torch's own generator, which modules draw dropout from, go on where ours is; and ours where it ends."""
-    if generator is None:
-        yield
-        return
+def _lent(generator: torch.Generator) -> Iterator[None]:
+    """Let torch's own generator, which modules draw from, go on where ours is; and ours where it ends."""
     cuda = generator.device.type == "cuda"
     with torch.random.fork_rng([generator.device] if cuda else []):
         if cuda:

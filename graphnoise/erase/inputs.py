@@ -18,6 +18,7 @@ from ..nn.sparse import SparseFeatures
 from ..propagation import propagate
 
 MOST = 2**32  # entries of soft labels, 16 GB
+LARGEST = 1e16  # of a feature: squares of larger ones have no finite sum in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +76,7 @@ def read(data: object, normalise: bool, device: torch.device | None) -> Inputs:
             _check.fail("data", f"a Data with {name}", "none")
     x = _check.finite("data.x", data.x, dims=2)
     x = (x.to_dense() if x.layout == torch.sparse_csr else x).detach().float()
+    x = x.clone() if x.is_inference() else x  # which no gradient could be traced through
     if x.shape[0] == 0 or x.shape[1] == 0:
         _check.fail("data.x", "at least one node and one feature", f"shape {tuple(x.shape)}")
     if getattr(data, "edge_weight", None) is not None:
@@ -83,9 +85,9 @@ def read(data: object, normalise: bool, device: torch.device | None) -> Inputs:
     where = device or x.device
     x = x.to(where)
     _check.finite("data.x", x)  # in float32 too
+    if float(x.abs().max()) > LARGEST:
+        _check.fail("data.x", f"features of at most {LARGEST:g} in size (scale them)", f"{float(x.abs().max()):g}")
     if normalise:
-        if not bool(torch.isfinite(x.sum(1)).all()):
-            _check.fail("data.x", "rows with a finite sum in float32", "larger ones")
         x = row_normalised(x)
     return Inputs(x, compact(x), Graph.from_edge_index(edge_index.to(where), x.shape[0]))
 

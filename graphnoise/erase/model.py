@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,11 +13,12 @@ from typing import Any
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
 from torch import Tensor
 from torch_geometric.data import Data
 
 from .. import _check
-from .._check import InputError
+from .._check import DataError, InputError
 from . import checkpoint as checkpoints
 from .blend import probabilities
 from .encoders import whole
@@ -41,7 +44,8 @@ class ERASE:
         preset: "robust" (the default), or as ERASE's own code runs: "faithful-cora", "faithful-citeseer",
             "faithful-pubmed", "faithful-corafull", "faithful-arxiv".
         seed: Seed of initial weights, dropout and mini-batches.
-        num_classes: Number of classes; by default one more than the largest given training label.
+        num_classes: Number of classes; by default one more than the largest given training label. Classes without
+            labels have a share in softmax and so in the fused labels.
         device: Where to train; by default where `data.x` is.
         progress: Whether to show a progress bar; by default where standard error is a terminal.
         checkpoint: A file that training is saved to now and then; `fit` goes on from it if it is there.
@@ -94,7 +98,7 @@ class ERASE:
         self.device = device
         if progress is not None and not isinstance(progress, bool):
             _check.fail("progress", "True, False or None", repr(progress))
-        if checkpoint is not None and not isinstance(checkpoint, str | Path):
+        if checkpoint is not None and (not isinstance(checkpoint, str | Path) or not Path(checkpoint).name):
             _check.fail("checkpoint", "the path of a file", repr(checkpoint))
         self.progress, self.checkpoint = progress, checkpoint
         self.checkpoint_every = _check.integer("checkpoint_every", checkpoint_every, 1)
@@ -115,7 +119,9 @@ class ERASE:
                 or the checkpoint belongs to other data or settings.
             DataError: The checkpoint is damaged or cannot be written.
         """
-        with torch.inference_mode(False), torch.enable_grad():  # also where the caller has them off
+        if on_epoch is not None and not callable(on_epoch):
+            _check.fail("on_epoch", "a callable or None", repr(on_epoch))
+        with _plain(), torch.enable_grad():
             return self._fit(data, on_epoch)
 
     def _fit(self, data: Data, on_epoch: Callable[[Training], object] | None) -> ERASE:
@@ -124,9 +130,9 @@ class ERASE:
         labels = read_labels(data, inputs, self.num_classes, validated=s.select == "validation")
         training = Training(inputs, labels, s, self.seed)
         mark = self._mark(digest(inputs, labels, training.encoder))
-        file = None if self.checkpoint is None else Path(self.checkpoint)
+        file = None if self.checkpoint is None else Path(self.checkpoint).expanduser()
         if file is not None and file.exists():
-            training.restore(checkpoints.load(file, mark))
+            _restore(training, file, mark)
             if training.epochs_done > s.epochs:
                 wanted = f"{training.epochs_done} or more, as {file} has them"
                 _check.fail("epochs", wanted, f"{s.epochs} (remove the file to start anew)")
@@ -136,7 +142,8 @@ class ERASE:
             self._run(training, on_epoch, file, mark)
         except KeyboardInterrupt as stop:
             if file is not None:
-                stop.add_note(f"the same call goes on from {file}")
+                anew = f"nothing is saved in {file} yet: the same call begins anew"
+                stop.add_note(f"the same call goes on from {file}" if file.exists() else anew)
             raise
         self._take(training)
         return self
@@ -165,7 +172,7 @@ class ERASE:
         for name, value in encoder.named_parameters():
             if not bool(torch.isfinite(value).all()):
                 raise InputError(f"weights: expected finite numbers, got NaN or infinite ones in {name} (lower lr)")
-        self.encoder_ = encoder.eval()
+        self.encoder_, self._fitted = encoder.eval(), training.s
         self.num_classes_ = training.labels.num_classes
         self.classes_ = torch.arange(self.num_classes_)
         self.n_features_in_ = training.inputs.x.shape[1]
@@ -191,7 +198,8 @@ class ERASE:
         Raises:
             InputError: The model is not fitted, or the data have other features.
         """
-        return next(self._embeddings(self._inputs(data), [self.encoder_.state_dict()]))
+        with _plain():
+            return next(self._embeddings(self._inputs(data), [self.encoder_.state_dict()]))
 
     def predict_proba(self, data: Data) -> Tensor:
         """Return the class probabilities of the probe (or of the blend), shape [num_nodes, num_classes].
@@ -199,16 +207,17 @@ class ERASE:
         Raises:
             InputError: As `embed`.
         """
-        inputs = self._inputs(data)
-        if "members" not in self._kept:
-            return self.probe_(next(self._embeddings(inputs, [self.encoder_.state_dict()])))
-        embeddings = self._embeddings(inputs, [member["encoder"] for member in self._kept["members"]])
-        return probabilities(self._kept, inputs, embeddings, self.num_classes_)
+        with _plain():
+            inputs = self._inputs(data)
+            if "members" not in self._kept:
+                return self.probe_(next(self._embeddings(inputs, [self.encoder_.state_dict()])))
+            embeddings = self._embeddings(inputs, [member["encoder"] for member in self._kept["members"]])
+            return probabilities(self._kept, inputs, embeddings, self.num_classes_)
 
     def _inputs(self, data: Data) -> Inputs:
         if not hasattr(self, "encoder_"):
             _check.fail("model", "a fitted ERASE (call fit first)", "one that is not")
-        inputs = read(data, self.settings.normalise_features, _device(self.device))
+        inputs = read(data, self._fitted.normalise_features, _device(self.device))  # whatever `set_params` says since
         if inputs.x.shape[1] != self.n_features_in_:
             _check.fail("data.x", f"{self.n_features_in_} features, as in fit", inputs.x.shape[1])
         return inputs
@@ -239,7 +248,8 @@ class ERASE:
         Raises:
             InputError: As `embed`; there are no labels, no mask, or no node in it.
         """
-        truth = data.get("y_true", data.get("y"))
+        name = "data.y_true" if data.get("y_true") is not None else "data.y"
+        truth = data.get(name.removeprefix("data."))
         if truth is None:
             _check.fail("data", "a Data with y_true or y", "none")
         chosen = data.get("test_mask") if mask is None else mask
@@ -249,7 +259,10 @@ class ERASE:
         keep = _check.mask("mask", chosen, predicted.numel()).cpu()
         if not bool(keep.any()):
             _check.fail("mask", "at least one node", "none")
-        known = _check.labels("data.y", _check.tensor("data.y", truth).view(-1).cpu()[keep])
+        truth = _check.tensor(name, truth).view(-1).cpu()
+        if truth.numel() != predicted.numel():
+            _check.fail(name, f"{predicted.numel()} labels, one a node", truth.numel())
+        known = _check.labels(name, truth[keep])
         return float((predicted[keep] == known).double().mean())
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -270,10 +283,19 @@ class ERASE:
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "encoder_")
 
+    def __sklearn_tags__(self) -> Tags:
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(two_d_array=False),
+        )
+
     def _mark(self, data: str) -> str:
         """Return what a checkpoint must have been made for; more epochs or more patience may be asked for later."""
         s = dataclasses.replace(self.settings, epochs=1, patience=0)
-        return f"{s} seed={self.seed} num_classes={self.num_classes} data={data}"
+        shown = re.sub(r" at 0x[0-9a-fA-F]+", "", str(s))  # a module may show addresses
+        return f"{shown} seed={self.seed} num_classes={self.num_classes} data={data}"
 
     def __repr__(self) -> str:
         given = {"preset": self.preset, "seed": self.seed, **self.overrides}
@@ -281,6 +303,31 @@ class ERASE:
 
 
 _ARGUMENTS = ("preset", "seed", "num_classes", "device", "progress", "checkpoint", "checkpoint_every")
+
+
+@contextlib.contextmanager
+def _plain() -> Iterator[None]:
+    """Undo what the caller may have switched on around a call: inference mode, autocast."""
+    kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        for kind in kinds:
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+def _restore(training: Training, file: Path, mark: str) -> None:
+    """Go on from a checkpoint.
+
+    Raises:
+        InputError: It was written for other data or settings.
+        DataError: It is damaged.
+    """
+    state = checkpoints.load(file, mark)
+    try:
+        training.restore(state)
+    except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{file}: expected a checkpoint of ERASE, got a damaged one") from error
 
 
 def _device(device: object) -> torch.device | None:

@@ -51,7 +51,8 @@ class Settings:
         weight_decay: L2 penalty.
         amsgrad: Whether Adam is its AMSGrad variant.
         epochs: Epochs at most.
-        patience: Training ends when the best epoch is more than this many epochs ago.
+        patience: Training ends when the best epoch is more than this many epochs ago (epochs, not probes: with
+            `probe_every` above 1 fewer looks are taken in that time).
         select: "validation" (keep the epoch with the highest accuracy on the labels of `val_mask`, the first of equals)
             or "last" (validation labels are not read).
         probe: Labels that the linear probe is fitted on: "semantic" (the epoch's fused labels of the training nodes),

@@ -5,31 +5,16 @@ import dataclasses
 
 import pytest
 import torch
-from sklearn.base import clone
+from estimators import SMALL, altered, same, weights
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 from torch_geometric.data import Data
-from torch_geometric.nn import GCNConv, GraphSAGE
 
-from graphnoise import ERASE, DataError, Graph, InputError, datasets
+from graphnoise import ERASE, Graph, InputError, datasets
 from graphnoise.erase import PRESETS, CollapseWarning
 from graphnoise.erase.blend import candidates, weigh
 from graphnoise.erase.train import Training
-
-SMALL = {"hidden": 32, "width": 24, "epochs": 12, "progress": False}
-
-
-def weights(model):
-    return {name: value.clone() for name, value in model.encoder_.state_dict().items()}
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def altered(data, **fields):
-    data = copy.copy(data)
-    for name, value in fields.items():
-        data[name] = value
-    return data
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -53,22 +38,6 @@ def test_every_encoder_learns(encoder, batch, planted):
     torch.testing.assert_close(probabilities.sum(1), torch.ones(120))
     assert torch.equal(model.predict(planted), probabilities.argmax(1))
     assert model.score(planted) > (0.5 if encoder == "mlp" else 0.75)
-
-
-@pytest.mark.parametrize("batch", [None, 30])
-def test_anybodys_module_is_copied_and_trained(batch, planted):
-    with torch.random.fork_rng():
-        torch.random.default_generator.manual_seed(0)
-        module = GraphSAGE(12, 16, num_layers=2, out_channels=10, dropout=0.3)
-    before = copy.deepcopy(module.state_dict())
-    state = torch.random.get_rng_state()
-    more = {**SMALL, "lr": 0.01, "epochs": 30}
-    models = [ERASE("faithful-cora", encoder=module, batch_size=batch, **more).fit(planted) for _ in range(2)]
-    assert same(before, module.state_dict())
-    assert torch.equal(state, torch.random.get_rng_state())
-    assert same(weights(models[0]), weights(models[1]))
-    assert models[0].embed(planted).shape == (120, 10)
-    assert models[0].score(planted) > 0.7
 
 
 def test_labels_outside_the_labelled_nodes_do_not_train(planted):
@@ -115,99 +84,6 @@ def test_the_pseudo_label_accuracy_needs_the_truth(planted):
     unknown = copy.copy(planted)
     del unknown.y_true
     assert ERASE("faithful-cora", **SMALL).fit(unknown).history["pseudo_label_accuracy"] == [None] * 12
-
-
-RUNS = {
-    "robust": {},
-    "robust in batches": {"batch_size": 25},
-    "faithful": {"preset": "faithful-cora"},
-    "faithful in batches that remember": {"preset": "faithful-cora", "batch_size": 25, "memory": 0.8},
-    "arxiv": {"preset": "faithful-arxiv", "batch_size": 25, "lr": 1e-2},
-}
-
-
-@pytest.mark.parametrize("run", RUNS)
-@pytest.mark.parametrize("stop", [3, 10])
-def test_an_interrupted_run_goes_on_from_its_checkpoint(run, stop, planted, tmp_path):
-    settings = {**SMALL, **RUNS[run]}
-    whole = ERASE(**settings).fit(planted)
-    file = tmp_path / "folder" / "run.pt"
-
-    def interrupt(training):
-        if training.epochs_done == stop:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt) as caught:
-        ERASE(checkpoint=file, checkpoint_every=2, **settings).fit(planted, on_epoch=interrupt)
-    assert str(file) in caught.value.__notes__[0]
-    epochs = []
-    resumed = ERASE(checkpoint=file, checkpoint_every=2, **settings)
-    resumed.fit(planted, on_epoch=lambda training: epochs.append(training.epochs_done))
-    assert epochs[0] == stop - (stop % 2 or 2) + 1
-    assert same(weights(whole), weights(resumed))
-    assert whole.history["loss"] == resumed.history["loss"]
-    again = ERASE(checkpoint=file, **settings).fit(planted)
-    assert same(weights(whole), weights(again))
-    assert [entry.name for entry in file.parent.iterdir()] == ["run.pt"]
-
-
-def test_a_checkpoint_of_other_work_is_refused(planted, tmp_path):
-    file = tmp_path / "run.pt"
-    ERASE(checkpoint=file, **SMALL).fit(planted)
-    kept = file.read_bytes()
-    for model in (ERASE(checkpoint=file, seed=1, **SMALL), ERASE("faithful-pubmed", checkpoint=file, **SMALL)):
-        with pytest.raises(InputError, match=r"^checkpoint: expected one of the same data"):
-            model.fit(planted)
-    with pytest.raises(InputError, match=r"^checkpoint: expected one of the same data"):
-        ERASE(checkpoint=file, **SMALL).fit(altered(planted, x=planted.x + 1))
-    assert file.read_bytes() == kept
-    ERASE(checkpoint=file, **{**SMALL, "epochs": 14}).fit(planted)  # more of the same is welcome
-    flipped = bytearray(kept)
-    flipped[len(kept) // 2] ^= 0x40
-    file.write_bytes(flipped)
-    with pytest.raises(DataError, match="damaged file"):
-        ERASE(checkpoint=file, **SMALL).fit(planted)
-    file.write_bytes(kept[:100])
-    with pytest.raises(DataError, match="expected a checkpoint of ERASE"):
-        ERASE(checkpoint=file, **SMALL).fit(planted)
-
-
-def test_a_checkpoint_ahead_of_what_is_asked_is_refused(planted, tmp_path):
-    file = tmp_path / "run.pt"
-
-    def interrupt(training):
-        if training.epochs_done == 9:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        ERASE(checkpoint=file, checkpoint_every=2, **SMALL).fit(planted, on_epoch=interrupt)
-    with pytest.raises(InputError, match=r"^epochs: expected 8 or more, as .* has them, got 5"):
-        ERASE(checkpoint=file, **{**SMALL, "epochs": 5}).fit(planted)
-    stopped = ERASE(checkpoint=file, **{**SMALL, "epochs": 8}).fit(planted)  # never probed so far
-    assert torch.equal(stopped.predict(planted), ERASE(**{**SMALL, "epochs": 8}).fit(planted).predict(planted))
-
-
-def test_modules_with_other_weights_do_not_share_a_checkpoint(planted, tmp_path):
-    file = tmp_path / "run.pt"
-    modules = [GCNConv(12, 8), GCNConv(12, 8)]
-    ERASE(checkpoint=file, encoder=modules[0], **SMALL).fit(planted)
-    with pytest.raises(InputError, match=r"^checkpoint: expected one of the same data"):
-        ERASE(checkpoint=file, encoder=modules[1], **SMALL).fit(planted)
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_modules_may_share_weights_and_return_other_types(dtype, planted):
-    class Tied(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first, self.second = GCNConv(12, 12), GCNConv(12, 12)
-            self.second.lin.weight = self.first.lin.weight
-
-        def forward(self, x, edge_index):
-            return self.second(self.first(x, edge_index).relu(), edge_index).to(dtype)
-
-    model = ERASE(encoder=Tied(), **SMALL).fit(planted)
-    assert torch.isfinite(model.predict_proba(planted)).all()
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -339,31 +215,6 @@ def test_features_are_reduced_to_their_principal_directions(planted):
     assert torch.isfinite(few.fit(part).predict_proba(part)).all()
 
 
-class Wrong(torch.nn.Module):
-    def __init__(self, change):
-        super().__init__()
-        self.layer, self.change = GCNConv(12, 8), change
-
-    def forward(self, x, edge_index):
-        return self.change(self.layer(x, edge_index))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda z: z[:-1], r"encoder: expected floating embeddings of shape \[120, width\] from Wrong"),
-        (lambda z: z.sum(1), r"encoder: expected floating embeddings of shape \[120, width\] from Wrong"),
-        (lambda z: (z, z), r"encoder: expected embeddings of shape \[120, width\] from Wrong, got tuple"),
-        (lambda z: z.long(), r"encoder: expected floating embeddings .* torch.int64"),
-        (lambda z: z * torch.nan, r"encoder: expected finite embeddings"),
-        (lambda z: z.detach(), r"encoder: expected an output with a gradient"),
-    ],
-)
-def test_an_encoder_that_does_not_fit_is_named(change, message, planted):
-    with pytest.raises(InputError, match=f"^{message}"):
-        ERASE(encoder=Wrong(change), **SMALL).fit(planted)
-
-
 def test_a_learning_rate_too_high_is_an_error_not_nan_weights(planted):
     with pytest.raises(InputError, match=r"lr"):
         ERASE("faithful-cora", encoder="gcn", norm="none", hidden_norm="none", lr=1e30, **SMALL).fit(planted)
@@ -385,7 +236,7 @@ BAD = {
         {"x": torch.full((120, 12), 1e300, dtype=torch.float64)},
         r"data\.x: expected finite numbers",
     ),
-    "rows beyond float32": ({"x": torch.full((120, 12), 3e38)}, r"data\.x: expected rows with a finite sum"),
+    "rows beyond float32": ({"x": torch.full((120, 12), 3e38)}, r"data\.x: expected features of at most"),
     "a class beyond memory": ({"y": torch.arange(120) * 10**9}, r"data\.y of train_mask: expected labels below"),
     "no x": ({"x": None}, "data: expected a Data with x"),
     "a mask of another length": ({"train_mask": torch.ones(7, dtype=torch.bool)}, r"data\.train_mask: .* 120 entries"),
@@ -473,3 +324,47 @@ def test_the_state_of_training_is_open_to_callbacks(planted):
     seen = []
     ERASE(**SMALL).fit(planted, on_epoch=lambda training: seen.append(type(training)))
     assert seen == [Training] * 12
+
+
+def test_scikit_learn_knows_what_it_is(planted):
+    model = ERASE(**SMALL)
+    assert is_classifier(model)
+    with pytest.raises(NotFittedError):
+        check_is_fitted(model)
+    check_is_fitted(model.fit(planted))
+
+
+def test_arguments_that_change_after_fit_do_not_change_what_was_learnt(planted):
+    data = altered(planted, x=5 * planted.x.abs())
+    model = ERASE(**SMALL).fit(data)
+    before = model.predict_proba(data)
+    assert torch.equal(before, model.set_params(normalise_features=False, preset="faithful-arxiv").predict_proba(data))
+
+
+@pytest.mark.parametrize("encoder", ["sgc", "gat", "gcn"])
+def test_autocast_around_it_does_not_matter(encoder, planted):
+    plain = ERASE(encoder=encoder, **SMALL).fit(planted).predict_proba(planted)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model = ERASE(encoder=encoder, **SMALL).fit(planted)
+        assert torch.equal(plain, model.predict_proba(planted))
+
+
+def test_features_whose_squares_overflow_are_refused(planted):
+    with pytest.raises(InputError, match=r"^data.x: expected features of at most 1e\+16 in size"):
+        ERASE(**SMALL).fit(altered(planted, x=planted.x * 1e20))
+
+
+def test_a_wrong_truth_is_named(planted):
+    model = ERASE(**SMALL).fit(planted)
+    with pytest.raises(InputError, match=r"^data.y_true: expected 120 labels, one a node, got 7"):
+        model.score(altered(planted, y_true=torch.zeros(7, dtype=torch.int64)))
+    with pytest.raises(InputError, match=r"^data.y_true: expected labels of at least 0"):
+        model.score(altered(planted, y_true=planted.y_true - 5))
+
+
+def test_more_than_500_validation_nodes_weigh_like_500():
+    generator = torch.Generator().manual_seed(0)
+    found = torch.rand(5, 500, 3, generator=generator)
+    watched = torch.randint(3, (500,), generator=generator)
+    assert torch.equal(weigh(found, watched, 0.1), weigh(found.repeat(1, 8, 1), watched.repeat(8), 0.1))
+    assert not torch.equal(weigh(found, watched, 0.1), weigh(found[:, :250], watched[:250], 0.1))
