@@ -346,6 +346,9 @@ def _classes(labels: Tensor, z: Tensor, num_classes: int | None) -> coding.Group
     if low < -1 or high >= count:
         _check.fail("labels", f"classes from 0 to {count - 1}, or -1 for none", f"values from {low} to {high}")
     rows = labels.long()
+    if num_classes is None and count > n:  # empty classes add nothing, and lists as long as the largest label take time
+        known, rows = torch.unique(rows, return_inverse=True)
+        rows, count = (rows - 1, known.numel() - 1) if low < 0 else (rows, known.numel())
     if low < 0:
         rows = torch.where(rows < 0, count, rows)
     rowptr, order = compress(rows, count + 1)

@@ -11,6 +11,7 @@ from ..graph import Graph
 from ..propagation import propagate
 
 SCOPES = ("train", "full")
+MOST = 2**32  # entries of soft labels, 16 GB
 
 
 def denoise(
@@ -71,6 +72,8 @@ def denoise(
         _check.fail("y", f"{graph.num_nodes} labels, one a node", f"shape {tuple(values.shape)}")
     given = _check.labels("y", values.to(graph.device)[keep], num_classes)
     classes = int(given.max()) + 1 if num_classes is None else _check.integer("num_classes", num_classes, 1)
+    if classes * graph.num_nodes > MOST:
+        _check.fail("num_classes", f"at most {MOST // graph.num_nodes} classes at {graph.num_nodes} nodes", classes)
     start = torch.zeros(graph.num_nodes, classes, dtype=torch.float32, device=graph.device)
     start[keep] = F.one_hot(given, classes).float()
     if _check.choice("scope", scope, SCOPES) == "train":
@@ -96,7 +99,7 @@ def class_means(z: Tensor, y: Tensor, num_classes: int) -> Tensor:
         num_classes: Number of classes.
 
     Raises:
-        InputError: A shape that does not fit, or a class out of range.
+        InputError: A shape or type that does not fit, a class out of range, or embeddings without a finite mean.
 
     Example:
         >>> class_means(torch.tensor([[1.0, 0.0], [3.0, 0.0]]), torch.tensor([0, 0]), 2).tolist()
@@ -105,11 +108,12 @@ def class_means(z: Tensor, y: Tensor, num_classes: int) -> Tensor:
     Source:
         ERASE (CIKM 2024), prototype pseudo-labels.
     """
-    if z.dim() != 2:
-        _check.fail("z", "shape [num_nodes, width]", f"shape {tuple(z.shape)}")
-    labels = _check.labels("y", y, num_classes, size=z.shape[0])
+    z = _matrix("z", z)
+    num_classes = _check.integer("num_classes", num_classes, 1, MOST)
+    labels = _check.labels("y", y, num_classes, size=z.shape[0]).to(z.device)
     sums = z.new_zeros(num_classes, z.shape[1]).index_add_(0, labels, z)
-    return sums / torch.bincount(labels, minlength=num_classes).clamp(min=1).unsqueeze(1)
+    counts = z.new_zeros(num_classes).index_add_(0, labels, z.new_ones(()).expand(labels.numel()))
+    return _finite("z", sums / counts.clamp(min=1).unsqueeze(1), "embeddings with a finite mean in each class")
 
 
 def prototype_labels(z: Tensor, prototypes: Tensor) -> Tensor:
@@ -120,7 +124,7 @@ def prototype_labels(z: Tensor, prototypes: Tensor) -> Tensor:
         prototypes: The prototype of each class, shape [num_classes, width].
 
     Raises:
-        InputError: The widths differ.
+        InputError: The widths or types differ, or a row is not finite or has no finite norm.
 
     Example:
         >>> prototype_labels(torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])).tolist()
@@ -129,11 +133,14 @@ def prototype_labels(z: Tensor, prototypes: Tensor) -> Tensor:
     Source:
         ERASE (CIKM 2024), prototype pseudo-labels.
     """
-    if z.dim() != 2 or prototypes.dim() != 2 or z.shape[1] != prototypes.shape[1]:
-        got = f"shapes {tuple(z.shape)} and {tuple(prototypes.shape)}"
-        _check.fail("prototypes", "a matrix as wide as the embeddings", got)
+    z, prototypes = _matrix("z", z), _matrix("prototypes", prototypes)
+    if z.shape[1] != prototypes.shape[1] or z.dtype != prototypes.dtype or z.device != prototypes.device:
+        got = f"shape {tuple(prototypes.shape)} of type {prototypes.dtype} on {prototypes.device}"
+        wanted = f"a matrix as wide as the embeddings ({z.shape[1]}), of type {z.dtype} on {z.device}"
+        _check.fail("prototypes", wanted, got)
     # Cosines from one product and the norms: no normalised copy of the embeddings is made.
-    norm = z.norm(dim=1).clamp(min=1e-12)
+    norm = _finite("z", z.norm(dim=1), "rows with a finite norm").clamp(min=1e-12)
+    _finite("prototypes", prototypes.norm(dim=1), "rows with a finite norm")
     return (z @ F.normalize(prototypes, dim=1).t()).abs_().div_(norm.unsqueeze(1))
 
 
@@ -147,7 +154,7 @@ def fuse(propagated: Tensor, prototype: Tensor, *, beta: float, softmax: bool = 
         softmax: Whether rows become distributions.
 
     Raises:
-        InputError: beta out of range, or shapes that differ.
+        InputError: beta out of range, shapes or types that differ, or labels that are not finite.
 
     Example:
         >>> fuse(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), beta=0.5).tolist()
@@ -157,7 +164,30 @@ def fuse(propagated: Tensor, prototype: Tensor, *, beta: float, softmax: bool = 
         ERASE (CIKM 2024), semantic labels.
     """
     weight = _check.rate("beta", beta)
-    if propagated.shape != prototype.shape:
-        _check.fail("prototype", f"shape {tuple(propagated.shape)}, as propagated", f"shape {tuple(prototype.shape)}")
+    propagated, prototype = _matrix("propagated", propagated), _matrix("prototype", prototype)
+    if (propagated.shape, propagated.dtype, propagated.device) != (prototype.shape, prototype.dtype, prototype.device):
+        wanted = f"shape {tuple(propagated.shape)} of type {propagated.dtype} on {propagated.device}, as propagated"
+        _check.fail(
+            "prototype", wanted, f"shape {tuple(prototype.shape)} of type {prototype.dtype} on {prototype.device}"
+        )
     mixed = torch.lerp(prototype, propagated, weight)
+    if not bool(torch.isfinite(mixed).all()):
+        name, rows = ("prototype", prototype) if bool(torch.isfinite(propagated).all()) else ("propagated", propagated)
+        _finite(name, rows, "finite labels")
+        _check.fail("prototype", "labels whose mean with propagated is finite", "larger ones")
     return mixed.softmax(1) if softmax else mixed
+
+
+def _matrix(name: str, value: Tensor) -> Tensor:
+    """Return a floating matrix; whether it is finite shows in what is computed from it."""
+    matrix = _check.tensor(name, value)
+    if matrix.dim() != 2 or not matrix.is_floating_point():
+        wanted = "a floating-point matrix, a row a node or class"
+        _check.fail(name, wanted, f"shape {tuple(matrix.shape)} of type {matrix.dtype}")
+    return matrix
+
+
+def _finite(name: str, value: Tensor, expected: str) -> Tensor:
+    if not bool(torch.isfinite(value).all()):
+        _check.fail(name, expected, f"{int((~torch.isfinite(value)).sum())} NaN or infinite values")
+    return value

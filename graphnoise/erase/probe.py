@@ -20,6 +20,13 @@ def _threads() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+def _directions(z: Tensor) -> Tensor:
+    """Return the rows with length 1; zero rows stay."""
+    if not bool(torch.isfinite(z.norm(dim=1)).all()):
+        _check.fail("z", f"rows with a finite norm in {z.dtype}", "larger ones")
+    return F.normalize(z)
+
+
 class Probe:
     """Multinomial logistic regression of classes on the direction of embeddings, by scikit-learn.
 
@@ -30,7 +37,7 @@ class Probe:
         C: Inverse strength of the L2 penalty, as in scikit-learn.
 
     Raises:
-        InputError: Embeddings that are not finite, or labels out of range.
+        InputError: Embeddings that are not finite, labels out of range, or a C that is not above 0.
 
     Example:
         >>> probe = Probe(torch.eye(2), torch.tensor([0, 2]), 3)
@@ -42,8 +49,13 @@ class Probe:
     """
 
     def __init__(self, z: Tensor, y: Tensor, num_classes: int, C: float = 1.0) -> None:
+        z = _check.finite("z", z, dims=2)
+        if z.shape[0] == 0 or z.shape[1] == 0:
+            _check.fail("z", "at least one node and one column", f"shape {tuple(z.shape)}")
+        num_classes = _check.integer("num_classes", num_classes, 1)
+        C = _check.real("C", C, 1e-12)
         labels = _check.labels("y", y, num_classes, size=z.shape[0]).cpu().numpy()
-        x = F.normalize(_check.finite("z", z, dims=2)).cpu().numpy()
+        x = _directions(z).detach().cpu().numpy()
         self.num_classes, self.width = num_classes, z.shape[1]
         if (labels == labels[0]).all():
             self.classes = torch.from_numpy(labels[:1].copy())
@@ -59,8 +71,15 @@ class Probe:
             self.weight, self.bias = (torch.cat([torch.zeros_like(t), t]) for t in (self.weight, self.bias))
 
     def __call__(self, z: Tensor) -> Tensor:
-        """Return class probabilities, shape [num_nodes, num_classes]; a class that was not fitted gets 0."""
-        logits = F.linear(F.normalize(z), self.weight.to(z), self.bias.to(z))
+        """Return class probabilities, shape [num_nodes, num_classes]; a class that was not fitted gets 0.
+
+        Raises:
+            InputError: Embeddings of another width, or that are not finite.
+        """
+        z = _check.finite("z", z, dims=2)
+        if z.shape[1] != self.width:
+            _check.fail("z", f"{self.width} columns, as it was fitted on", z.shape[1])
+        logits = F.linear(_directions(z), self.weight.to(z), self.bias.to(z))
         out = z.new_zeros(z.shape[0], self.num_classes)
         out[:, self.classes.to(z.device)] = logits.softmax(1)
         return out

@@ -120,6 +120,9 @@ def sampled_field(
     Returns:
         Positions of the input nodes, and one block a layer, first layer first; the outputs come in the order given.
 
+    Raises:
+        InputError: Outputs that are no distinct nodes, a fanout below -1, or a generator on another device.
+
     Example:
         >>> star = Graph.from_edge_index(torch.tensor([[1, 2, 3], [0, 0, 0]])).with_self_loops().normalise("row")
         >>> nodes, (block,) = sampled_field(star, torch.tensor([0]), [2], torch.Generator().manual_seed(0))
@@ -129,8 +132,8 @@ def sampled_field(
     Source:
         Hamilton et al., "Inductive Representation Learning on Large Graphs", NIPS 2017, section 3.1.
     """
-    nodes, blocks = outputs, []
-    for fanout in reversed(fanouts):
+    nodes, blocks = _distinct(graph, outputs), list[Block]()
+    for fanout in reversed([_check.integer("fanouts", fanout, -1) for fanout in fanouts]):
         rowptr, arc = slices(graph.rowptr.long(), nodes)
         target, source = nodes.repeat_interleave(rowptr.diff()), graph.col[arc].long()
         value = _entries(graph, arc, target, source)
@@ -140,6 +143,18 @@ def sampled_field(
         nodes, position = _with_sources(nodes, source, graph.num_nodes)
         blocks.append(Block(Pattern.build(rowptr, position, nodes.numel()), value.float()))
     return nodes, blocks[::-1]
+
+
+def _distinct(graph: Graph, outputs: Tensor) -> Tensor:
+    nodes, n = _check.tensor("outputs", outputs), graph.num_nodes
+    if nodes.dim() != 1 or nodes.is_floating_point() or nodes.dtype == torch.bool or nodes.device != graph.device:
+        wanted = f"positions of nodes, integers on {graph.device}"
+        _check.fail("outputs", wanted, f"shape {tuple(nodes.shape)} of type {nodes.dtype} on {nodes.device}")
+    if nodes.numel() and (int(nodes.min()) < 0 or int(nodes.max()) >= n):
+        _check.fail("outputs", f"positions from 0 to {n - 1}", f"values from {int(nodes.min())} to {int(nodes.max())}")
+    if nodes.unique().numel() < nodes.numel():
+        _check.fail("outputs", "distinct nodes", "one twice")
+    return nodes.long()
 
 
 def _entries(graph: Graph, arc: Tensor, target: Tensor, source: Tensor) -> Tensor:
