@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import Bar, Root, bad, names, numbers, out, program
+from .console import Bar, Root, bad, names, numbers, out, program, value
 from .speed import speed
 
 if TYPE_CHECKING:
@@ -31,19 +31,8 @@ def _settings(entries: list[str]) -> dict[str, dict[str, Any]]:
         owner, dot, key = left.partition(".")
         if not (equals and dot and owner and key):
             bad("--set", "METHOD.PARAMETER=VALUE", repr(entry))
-        found.setdefault(owner, {})[key] = _value(text)
+        found.setdefault(owner, {})[key] = value(text)
     return found
-
-
-def _value(text: str) -> bool | int | float | str:
-    if text in ("true", "false"):  # as in the file of a suite
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 @bench.command("nodes")

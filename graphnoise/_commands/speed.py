@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import Bar, Root, bad, err, integers, names, out, program
+from .console import Bar, Root, bad, err, integers, names, out, program, value
 
 if TYPE_CHECKING:
     from ..bench.speed.cases import Case, Grid
@@ -242,25 +242,15 @@ def _print_erase(records: list[dict[str, Any]]) -> None:
 
 def _overrides(entries: list[str]) -> dict[str, Any]:
     """Read hyper-parameters; one that is unknown or out of its range is refused with the preset."""
+    from ..bench.erase import given
+
     found: dict[str, Any] = {}
     for entry in entries:
-        name, equals, value = entry.partition("=")
+        name, equals, text = entry.partition("=")
         if not name or not equals:
             bad("--set", "HYPER-PARAMETER=VALUE", repr(entry))
-        found[name] = _value(value)
-    return found
-
-
-def _value(text: str) -> bool | int | float | str | None:
-    words: dict[str, bool | None] = {"true": True, "false": False, "none": None}
-    if text in words:
-        return words[text]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+        found[name] = value(text)
+    return given(found)
 
 
 def _pair(nodes: int | None, arcs: int | None) -> tuple[int, int]:

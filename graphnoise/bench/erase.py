@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import warnings
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, get_args, get_type_hints
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
 from ..erase import ERASE, CollapseWarning
+from ..erase.settings import Settings
 from ..erase.train import Training
 from .problem import Task
 
@@ -23,53 +27,17 @@ class Erase:
     version = "1"
     stochastic = True
 
-    def __init__(
-        self,
-        preset: str = "robust",
-        encoder: str | None = None,
-        layers: int | None = None,
-        hidden: int | None = None,
-        heads: int | None = None,
-        width: int | None = None,
-        dropout: float | None = None,
-        activation: str | None = None,
-        hidden_norm: str | None = None,
-        norm: str | None = None,
-        components: int | None = None,
-        denoise: str | None = None,
-        propagation: str | None = None,
-        normalisation: str | None = None,
-        alpha: float | None = None,
-        num_steps: int | None = None,
-        trust: str | None = None,
-        prototypes: str | None = None,
-        beta: float | None = None,
-        gamma1: float | None = None,
-        gamma2: float | None = None,
-        eps: float | None = None,
-        lr: float | None = None,
-        weight_decay: float | None = None,
-        epochs: int | None = None,
-        patience: int | None = None,
-        select: str | None = None,
-        probe: str | None = None,
-        probe_c: float | None = None,
-        probe_every: int | None = None,
-        probe_from: int | None = None,
-        eta: float | None = None,
-        batch_size: int | None = None,
-    ) -> None:
-        given = {name: value for name, value in locals().items() if name != "self" and value is not None}
-        self._arguments: dict[str, Any] = given
-        ERASE(**given)  # a wrong value is refused here, not in every cell
+    def __init__(self, preset: str = "robust", **overrides: Any) -> None:
+        self._arguments: dict[str, Any] = {"preset": preset, **given(overrides)}
+        ERASE(**self._arguments)  # a wrong value is refused here, not in every cell
 
     def fit_predict(self, task: Task) -> Tensor:
         """Train on the task's given labels and return the class probabilities of all nodes."""
         problem = task.problem
-        given = task.y[problem.train]
-        if bool((given == given[0]).all()):
+        labels = task.y[problem.train]
+        if bool((labels == labels[0]).all()):
             out = torch.zeros(problem.num_nodes, problem.num_classes)
-            out[:, int(given[0])] = 1.0
+            out[:, int(labels[0])] = 1.0
             return out
         data = Data(
             x=problem.x,
@@ -86,3 +54,39 @@ class Erase:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CollapseWarning)  # accuracies show it
             return model.fit(data, on_epoch=report).predict_proba(data)
+
+
+def given(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return hyper-parameters as `ERASE` takes them, from values as command lines and suites write them.
+
+    What may be None is so by the word "none"; several fanouts are numbers separated by commas.
+
+    Example:
+        >>> given({"components": "none", "denoise": "none", "fanouts": "10,5"})
+        {'components': None, 'denoise': 'none', 'fanouts': (10, 5)}
+    """
+    kinds = get_type_hints(Settings)
+    found: dict[str, Any] = {}
+    for name, value in overrides.items():
+        if value == "none" and type(None) in get_args(kinds.get(name)):
+            value = None
+        elif name == "fanouts" and not isinstance(value, tuple):
+            parts = str(value).split(",")
+            value = tuple(int(part) for part in parts) if all(_whole(part) for part in parts) else value
+        found[name] = value
+    return found
+
+
+def _whole(text: str) -> bool:
+    return text.strip().removeprefix("-").isdigit()
+
+
+def _signature() -> inspect.Signature:
+    """Return the hyper-parameters that may be set: the preset's name, and all of `Settings`."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    names = [field.name for field in dataclasses.fields(Settings)]
+    own = [inspect.Parameter("preset", keyword, default="robust")]
+    return inspect.Signature([*own, *(inspect.Parameter(name, keyword, default=None) for name in names)])
+
+
+Erase.__signature__ = _signature()  # type: ignore[attr-defined]

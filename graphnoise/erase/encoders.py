@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.nn.parameter import UninitializedParameter
 
 from .. import _check
-from .._check import InputError
+from .._check import GraphnoiseError, InputError
 from ..graph import Graph
 from ..kernels.arcs import type_of_sums
 from ..nn import Block, GraphAttention, GraphConvolution, Linear, SparseFeatures, dropout, normalise_rows
@@ -33,6 +33,7 @@ class Encoder(torch.nn.Module, ABC):
     Attributes:
         depth: Graph layers: how many blocks `forward` reads.
         looped: Whether the blocks are of the graph with self-loops, normalised symmetrically, or of the plain one.
+            Without layers the plain one is handed on unread.
     """
 
     depth: int
@@ -41,6 +42,10 @@ class Encoder(torch.nn.Module, ABC):
     def prepare(self, inputs: Inputs) -> Tensor | SparseFeatures:
         """Return the features as the encoder reads them; computed once."""
         return inputs.features
+
+    def stepping(self) -> contextlib.AbstractContextManager[None]:
+        """Return what a gradient step is taken in."""
+        return contextlib.nullcontext()
 
     @abstractmethod
     def forward(
@@ -135,6 +140,8 @@ class _Sum(torch.nn.Module):
 class MLP(Stack):
     """Linear layers; the graph is not read."""
 
+    looped = False
+
     def __init__(self, num_features: int, s: Settings, generator: torch.Generator) -> None:
         super().__init__(num_features, s, generator)
         self.depth = 0
@@ -193,13 +200,13 @@ class Foreign(Encoder):
             _check.fail("encoder", "a module in Python (the one that was scripted)", f"a scripted {name}")
         if any(p.device.type == "meta" for p in module.parameters()):
             _check.fail("encoder", "a module whose weights hold data", f"a {name} on the meta device")
+        if any(p.is_complex() for p in module.parameters()):
+            _check.fail("encoder", "a module whose weights are real", f"a {name} with complex ones")
         if any(getattr(part, "cached", False) is True for part in module.modules()):
             wanted = "layers that read the arcs they are given (cached=False)"
             _check.fail("encoder", wanted, f"a cached layer in {name}")
-        try:
+        with _blamed(f"a module that can be copied, got {name}:"):
             self.module = copy.deepcopy(module)
-        except (TypeError, RuntimeError, AttributeError) as error:
-            raise InputError(f"encoder: expected a module that can be copied, got {name} ({error})") from error
         self.norm, self.depth = s.norm, len(s.fanouts)
         if any(isinstance(p, UninitializedParameter) for p in self.module.parameters()):
             _check.fail("encoder", "a module whose weights have their shapes (call it once)", f"a lazy {name}")
@@ -233,15 +240,26 @@ class Foreign(Encoder):
 
     def _call(self, x: Tensor, arcs: Tensor, generator: torch.Generator | None) -> object:
         """Call the module; without a generator, what it draws is the same at each call."""
-        with _lent(torch.Generator(x.device).manual_seed(0) if generator is None else generator):
-            try:
-                return self.module(x, arcs)
-            except (InputError, torch.OutOfMemoryError):
-                raise
-            except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
-                given = f"features of shape {tuple(x.shape)} and edge_index of shape {tuple(arcs.shape)}"
-                what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-                raise InputError(f"encoder: expected a module that takes {given}, got {what}") from error
+        given = f"features of shape {tuple(x.shape)} and edge_index of shape {tuple(arcs.shape)}"
+        own = torch.Generator(x.device).manual_seed(0) if generator is None else generator
+        with _lent(own), _blamed(f"a module that takes {given}, got"):
+            return self.module(x, arcs)
+
+    def stepping(self) -> contextlib.AbstractContextManager[None]:
+        """Name the encoder in errors of a gradient step."""
+        return _blamed(f"a module that Adam can train, got {type(self.module).__name__}:")
+
+
+@contextlib.contextmanager
+def _blamed(expected: str) -> Iterator[None]:
+    """Raise what goes wrong in anybody's code, except for want of memory, as an `InputError` on the encoder."""
+    try:
+        yield
+    except (GraphnoiseError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
+        raise InputError(f"encoder: expected {expected} {said}") from error
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from ..propagation import propagate
 
 MOST = 2**32  # entries of soft labels, 16 GB
 LARGEST = 1e16  # of a feature: squares of larger ones have no finite sum in float32
+SMALLEST = 1e-9  # of the largest feature: rows with a norm below 1e-12 count as zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +86,11 @@ def read(data: object, normalise: bool, device: torch.device | None) -> Inputs:
     where = device or x.device
     x = x.to(where)
     _check.finite("data.x", x)  # in float32 too
-    if float(x.abs().max()) > LARGEST:
-        _check.fail("data.x", f"features of at most {LARGEST:g} in size (scale them)", f"{float(x.abs().max()):g}")
+    size = float(x.abs().max())
+    if size > LARGEST:
+        _check.fail("data.x", f"features of at most {LARGEST:g} in size (scale them)", f"{size:g}")
+    if 0 < size < SMALLEST:
+        _check.fail("data.x", f"some feature of at least {SMALLEST:g} in size (scale them)", f"{size:g} at most")
     if normalise:
         x = row_normalised(x)
     return Inputs(x, compact(x), Graph.from_edge_index(edge_index.to(where), x.shape[0]))

@@ -46,7 +46,7 @@ class ERASE:
         seed: Seed of initial weights, dropout and mini-batches.
         num_classes: Number of classes; by default one more than the largest given training label. Classes without
             labels have a share in softmax and so in the fused labels.
-        device: Where to train; by default where `data.x` is.
+        device: Where to train, and then to predict; by default where `data.x` is in `fit`.
         progress: Whether to show a progress bar; by default where standard error is a terminal.
         checkpoint: A file that training is saved to now and then; `fit` goes on from it if it is there.
         checkpoint_every: Epochs between two saves.
@@ -54,8 +54,9 @@ class ERASE:
 
     Attributes:
         history: For each epoch: loss, rate, rate_within, val_accuracy, pseudo_label_accuracy (where the data hold
-            `y_true`), rank (effective rank of the epoch's embeddings, with dropout) and seconds; None where not
-            computed. Where probes are blended by the validation labels, val_accuracy is theirs too, and so optimistic.
+            `y_true`), rank (effective rank of the embeddings that the epoch's loss was taken of, with dropout; with
+            mini-batches, of those before the epoch, without) and seconds; None where not computed. Where probes are
+            blended by the validation labels, val_accuracy is theirs too, and so optimistic.
         best_epoch_: The epoch that was kept, counted from 1 (of a blend, the last).
         blend_weights_: The weights of a blend's candidates (from the plain probe alone to the semantic ones alone), or
             None.
@@ -92,16 +93,27 @@ class ERASE:
         **overrides: Any,
     ) -> None:
         self.preset, self.overrides = preset, overrides
-        self.settings: Settings = settings(preset, overrides)
+        settings(preset, overrides)
         self.seed = _check.integer("seed", seed, 0, 2**62)
         self.num_classes = None if num_classes is None else _check.integer("num_classes", num_classes, 2, 2**31)
         self.device = device
         if progress is not None and not isinstance(progress, bool):
             _check.fail("progress", "True, False or None", repr(progress))
-        if checkpoint is not None and (not isinstance(checkpoint, str | Path) or not Path(checkpoint).name):
+        named = isinstance(checkpoint, str | Path) and Path(checkpoint).name and "\0" not in str(checkpoint)
+        if checkpoint is not None and not named:
             _check.fail("checkpoint", "the path of a file", repr(checkpoint))
         self.progress, self.checkpoint = progress, checkpoint
         self.checkpoint_every = _check.integer("checkpoint_every", checkpoint_every, 1)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _HYPER_PARAMETERS:
+            _check.fail(name, f"a change by set_params({name}=...)", "an assignment")
+        super().__setattr__(name, value)
+
+    @property
+    def settings(self) -> Settings:
+        """All hyper-parameters: the preset's, and those in their place."""
+        return settings(self.preset, self.overrides)
 
     def fit(self, data: Data, *, on_epoch: Callable[[Training], object] | None = None) -> ERASE:
         """Train on `data.y` at `data.train_mask`, selecting by `data.val_mask`.
@@ -122,7 +134,7 @@ class ERASE:
         if on_epoch is not None and not callable(on_epoch):
             _check.fail("on_epoch", "a callable or None", repr(on_epoch))
         with _plain(), torch.enable_grad():
-            return self._fit(data, on_epoch)
+            return self.set_params()._fit(data, on_epoch)  # checked again: attributes can be assigned
 
     def _fit(self, data: Data, on_epoch: Callable[[Training], object] | None) -> ERASE:
         s = self.settings
@@ -130,7 +142,7 @@ class ERASE:
         labels = read_labels(data, inputs, self.num_classes, validated=s.select == "validation")
         training = Training(inputs, labels, s, self.seed)
         mark = self._mark(digest(inputs, labels, training.encoder))
-        file = None if self.checkpoint is None else Path(self.checkpoint).expanduser()
+        file = None if self.checkpoint is None else _expanded(self.checkpoint)
         if file is not None and file.exists():
             _restore(training, file, mark)
             if training.epochs_done > s.epochs:
@@ -172,6 +184,7 @@ class ERASE:
         for name, value in encoder.named_parameters():
             if not bool(torch.isfinite(value).all()):
                 raise InputError(f"weights: expected finite numbers, got NaN or infinite ones in {name} (lower lr)")
+        rank = training.rank()
         self.encoder_, self._fitted = encoder.eval(), training.s
         self.num_classes_ = training.labels.num_classes
         self.classes_ = torch.arange(self.num_classes_)
@@ -183,13 +196,13 @@ class ERASE:
         self.blend_weights_ = self._kept["weights"].tolist() if blended else None
         self.labels_, self.denoised_ = training.semantic, training.denoised
         self.best_epoch_, self.history = training.best_epoch, training.history
-        self.rank_ = training.rank()
+        self.rank_ = rank
         if self.rank_ < COLLAPSED:
             advice = "fewer layers, a larger eps or gamma2, a smaller lr or another encoder may help"
             warnings.warn(
                 f"ERASE: embeddings have collapsed to an effective rank of {self.rank_:.2f}; {advice}",
                 CollapseWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def embed(self, data: Data) -> Tensor:
@@ -198,7 +211,7 @@ class ERASE:
         Raises:
             InputError: The model is not fitted, or the data have other features.
         """
-        with _plain():
+        with _plain(), torch.no_grad():
             return next(self._embeddings(self._inputs(data), [self.encoder_.state_dict()]))
 
     def predict_proba(self, data: Data) -> Tensor:
@@ -207,7 +220,7 @@ class ERASE:
         Raises:
             InputError: As `embed`.
         """
-        with _plain():
+        with _plain(), torch.no_grad():
             inputs = self._inputs(data)
             if "members" not in self._kept:
                 return self.probe_(next(self._embeddings(inputs, [self.encoder_.state_dict()])))
@@ -217,7 +230,8 @@ class ERASE:
     def _inputs(self, data: Data) -> Inputs:
         if not hasattr(self, "encoder_"):
             _check.fail("model", "a fitted ERASE (call fit first)", "one that is not")
-        inputs = read(data, self._fitted.normalise_features, _device(self.device))  # whatever `set_params` says since
+        where = next(self.encoder_.parameters()).device
+        inputs = read(data, self._fitted.normalise_features, where)  # whatever `set_params` says since
         if inputs.x.shape[1] != self.n_features_in_:
             _check.fail("data.x", f"{self.n_features_in_} features, as in fit", inputs.x.shape[1])
         return inputs
@@ -225,10 +239,10 @@ class ERASE:
     def _embeddings(self, inputs: Inputs, weights: list[dict[str, Tensor]]) -> Iterator[Tensor]:
         """Yield the embeddings by the encoder with each of these weights."""
         features, _, blocks = whole(self.encoder_, inputs)
-        with torch.no_grad():
-            for state in weights:
-                z = torch.func.functional_call(self.encoder_, state, (features, blocks), tie_weights=False)
-                yield _check.finite("encoder (its embeddings)", z)
+        for state in weights:
+            own = {name: value.clone() for name, value in state.items()}  # a module may write to its buffers
+            z = torch.func.functional_call(self.encoder_, own, (features, blocks), tie_weights=False)
+            yield _check.finite("encoder (its embeddings)", z)
 
     def predict(self, data: Data) -> Tensor:
         """Return the most probable class of each node, int64, shape [num_nodes].
@@ -248,6 +262,7 @@ class ERASE:
         Raises:
             InputError: As `embed`; there are no labels, no mask, or no node in it.
         """
+        predicted = self.predict(data).cpu()
         name = "data.y_true" if data.get("y_true") is not None else "data.y"
         truth = data.get(name.removeprefix("data."))
         if truth is None:
@@ -255,11 +270,10 @@ class ERASE:
         chosen = data.get("test_mask") if mask is None else mask
         if chosen is None:
             _check.fail("mask", "nodes to score, or a data.test_mask", "none")
-        predicted = self.predict(data).cpu()
         keep = _check.mask("mask", chosen, predicted.numel()).cpu()
         if not bool(keep.any()):
             _check.fail("mask", "at least one node", "none")
-        truth = _check.tensor(name, truth).view(-1).cpu()
+        truth = _check.tensor(name, truth).reshape(-1).cpu()
         if truth.numel() != predicted.numel():
             _check.fail(name, f"{predicted.numel()} labels, one a node", truth.numel())
         known = _check.labels(name, truth[keep])
@@ -276,7 +290,7 @@ class ERASE:
             InputError: As the constructor.
         """
         fresh = type(self)(**{**self.get_params(), **parameters})
-        for name in (*_ARGUMENTS, "overrides", "settings"):
+        for name in (*_ARGUMENTS, "overrides"):
             setattr(self, name, getattr(fresh, name))
         return self
 
@@ -303,17 +317,28 @@ class ERASE:
 
 
 _ARGUMENTS = ("preset", "seed", "num_classes", "device", "progress", "checkpoint", "checkpoint_every")
+_HYPER_PARAMETERS = frozenset(field.name for field in dataclasses.fields(Settings))
 
 
 @contextlib.contextmanager
 def _plain() -> Iterator[None]:
-    """Undo what the caller may have switched on around a call: inference mode, autocast."""
+    """Undo what the caller may have switched on around a call: inference mode, autocast, a default device."""
     kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         for kind in kinds:
             stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
         yield
+
+
+def _expanded(file: str | Path) -> Path:
+    """Return the path of a file, ~ spelt out."""
+    try:
+        return Path(file).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"checkpoint: expected a home folder that is there, got {str(file)!r}") from error
 
 
 def _restore(training: Training, file: Path, mark: str) -> None:

@@ -52,7 +52,8 @@ class Settings:
         amsgrad: Whether Adam is its AMSGrad variant.
         epochs: Epochs at most.
         patience: Training ends when the best epoch is more than this many epochs ago (epochs, not probes: with
-            `probe_every` above 1 fewer looks are taken in that time).
+            `probe_every` above 1 fewer looks are taken in that time), so at epoch best + patience + 1. Only where
+            "validation" selects, and not for a "blend".
         select: "validation" (keep the epoch with the highest accuracy on the labels of `val_mask`, the first of equals)
             or "last" (validation labels are not read).
         probe: Labels that the linear probe is fitted on: "semantic" (the epoch's fused labels of the training nodes),
@@ -61,7 +62,8 @@ class Settings:
         probe_c: Inverse strength of the probe's L2 penalty.
         probe_every: Epochs between two probes; the last epoch is always probed.
         probe_from: The first epoch that may be probed.
-        eta: Log-weight in the blend of a validation node that is predicted as labelled.
+        eta: Log-weight in the blend of a validation node that is predicted as labelled; of more than 500 validation
+            nodes the share counts, as if they were 500.
         batch_size: Nodes in a mini-batch, or None for the full batch.
         fanouts: Neighbours sampled at each layer in a mini-batch, -1 for all.
         memory: Share of the earlier batches' Gram matrices that the coding rate of a batch keeps, in [0, 1).

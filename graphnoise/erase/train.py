@@ -165,9 +165,10 @@ class Training:
             _check.fail(
                 "loss", "a finite coding rate (a lower lr may help)", f"{loss.item()} in epoch {self.epochs_done + 1}"
             )
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
+        with self.encoder.stepping():
+            self.optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimiser.step()
 
     def _batches(self, size: int) -> tuple[Tensor, dict[str, float | None]]:
         """Train an epoch of mini-batches, on pseudo-labels that stay as they were at its beginning."""

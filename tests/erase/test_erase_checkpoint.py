@@ -118,10 +118,15 @@ def test_the_home_folder_is_known(planted, tmp_path, monkeypatch):
     assert (tmp_path / "run.pt").is_file()
 
 
-@pytest.mark.parametrize("name", ["", "."])
+@pytest.mark.parametrize("name", ["", ".", "a\0b"])
 def test_a_checkpoint_must_be_a_file(name):
     with pytest.raises(InputError, match=r"^checkpoint: expected the path of a file"):
         ERASE(checkpoint=name)
+
+
+def test_a_home_folder_that_is_not_there_is_named(planted):
+    with pytest.raises(InputError, match=r"^checkpoint: expected a home folder that is there, got '~nobody-here/a'"):
+        ERASE(checkpoint="~nobody-here/a", **SMALL).fit(planted)
 
 
 def test_a_module_that_shows_an_address_goes_on(planted, tmp_path):

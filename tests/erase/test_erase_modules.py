@@ -1,6 +1,7 @@
 """Anybody's module as the encoder of ERASE: trained as it is, left as it was, and named where it does not fit."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -104,6 +105,30 @@ def test_data_made_where_gradients_are_off_train(mode, planted):
     assert same(*map(weights, models))
 
 
+class _Rewritten(torch.nn.Linear):
+    def forward(self, x, edge_index):
+        z = super().forward(x).exp()
+        y = z * z
+        z.add_(1)  # what the gradient needs
+        return y
+
+
+class _Looked(torch.nn.Embedding):
+    def forward(self, x, edge_index):
+        return super().forward(torch.arange(x.shape[0]))
+
+
+class _Asserts(GCNConv):
+    def forward(self, x, edge_index):
+        assert x.shape[1] == 5, "five features"
+        return super().forward(x, edge_index)
+
+
+class _Divides(GCNConv):
+    def forward(self, x, edge_index):
+        return super().forward(x, edge_index) / (x.shape[0] // 1000 / (x.shape[0] // 1000))
+
+
 class _Open(GCNConv):
     def __init__(self):
         super().__init__(12, 8)
@@ -115,6 +140,17 @@ MODULES = {
     "meta": (lambda: torch.nn.Linear(12, 8, device="meta"), "a module whose weights hold data"),
     "narrow": (lambda: GCNConv(5, 8), "a module that takes features of shape .*, got RuntimeError: mat1"),
     "one argument": (lambda: torch.nn.Linear(12, 8), "a module that takes features of shape .*, got TypeError"),
+    "asserts": (lambda: _Asserts(12, 8), "a module that takes .*, got AssertionError: five features"),
+    "divides": (lambda: _Divides(12, 8), "a module that takes .*, got ZeroDivisionError"),
+    "rewritten": (lambda: _Rewritten(12, 8), "a module that Adam can train, got _Rewritten: RuntimeError: one of the"),
+    "sparse gradient": (
+        lambda: _Looked(120, 8, sparse=True),
+        "a module that Adam can train, got _Looked: RuntimeError",
+    ),
+    "complex": (
+        lambda: torch.nn.Linear(12, 8, dtype=torch.complex64),
+        "a module whose weights are real, got a Linear with complex ones",
+    ),
     "sparse": (lambda: Wrong(torch.Tensor.to_sparse), "dense embeddings on cpu from Wrong, got sparse_coo"),
     "elsewhere": (
         lambda: Wrong(lambda z: z.to("meta")),
@@ -129,6 +165,38 @@ def test_a_module_that_cannot_serve_is_named(name, planted):
     make, message = MODULES[name]
     with pytest.raises(InputError, match=f"^encoder: expected {message}"):
         ERASE(encoder=make(), **SMALL).fit(planted)
+
+
+def test_scripted_modules_are_refused(planted):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch gives scripts up
+        module = torch.jit.trace(torch.nn.Linear(12, 8), planted.x)
+    with pytest.raises(InputError, match=r"^encoder: expected a module in Python \(the one that was scripted\)"):
+        ERASE(encoder=module, **SMALL).fit(planted)
+
+
+def test_errors_of_memory_are_not_blamed_on_the_shapes(planted):
+    def full(z):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        ERASE(encoder=Wrong(full), **SMALL).fit(planted)
+
+
+@pytest.mark.parametrize("preset", ["robust", "faithful-cora"])
+def test_a_module_that_writes_to_its_buffers_predicts_the_same_again(preset, planted):
+    class Counts(GCNConv):
+        def __init__(self):
+            super().__init__(12, 8)
+            self.register_buffer("calls", torch.zeros(1))
+
+        def forward(self, x, edge_index):
+            self.calls += 1
+            return super().forward(x, edge_index).roll(int(self.calls), 1)
+
+    model = ERASE(preset, encoder=Counts(), **SMALL).fit(planted)
+    assert torch.equal(model.embed(planted), model.embed(planted))
+    assert torch.equal(model.predict_proba(planted), model.predict_proba(planted))
 
 
 def test_a_module_that_cannot_be_copied_is_named(planted):
