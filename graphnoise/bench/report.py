@@ -39,20 +39,22 @@ def render(section: Section) -> Iterator[RenderableType]:
         yield from _fate(section, kind, max(rates))
 
 
-def _table(first: str, columns: list[str]) -> Table:
+def columns(first: str, others: list[str]) -> Table:
+    """Return an empty table: a first column for names, the others for numbers."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column(first, no_wrap=True)
-    for column in columns:
+    for column in others:
         table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
-def _title(text: str, note: str) -> Text:
+def headline(text: str, note: str) -> Text:
+    """Return what stands above a table."""
     return Text.assemble("\n", (text, "bold"), "\n", (note, "dim"))
 
 
 def _by_rate(rates: list[float]) -> Table:
-    return _table("rate", [f"{rate:g}" for rate in rates])
+    return columns("rate", [f"{rate:g}" for rate in rates])
 
 
 def _accuracy(section: Section, kind: str, estimates: dict[float, dict[str, Estimate]]) -> Iterator[RenderableType]:
@@ -62,7 +64,7 @@ def _accuracy(section: Section, kind: str, estimates: dict[float, dict[str, Esti
         f"mean ± half a 95 % t-interval over {_span(draws)} noise draws, {_span(inits)} initialisation(s) each;\n"
         "last row: share of wrong training labels, in %"
     )
-    yield _title(f"Test accuracy in %, {kind} noise", note)
+    yield headline(f"Test accuracy in %, {kind} noise", note)
     table = _by_rate(list(estimates))
     best = {rate: max(e.mean for e in at.values()) for rate, at in estimates.items()}
     for method in section.methods:
@@ -92,7 +94,7 @@ def _span(counts: list[int]) -> str:
 def _tests(section: Section, kind: str, points: dict[float, dict[str, Values]]) -> Iterator[RenderableType]:
     family = f"comparisons with {section.reference!r} at a rate" if section.reference else "pairs of a rate"
     note = f"paired t-test over draws; * p < {LEVEL:g} after Holm's correction over the {family}"
-    yield _title(f"Paired differences in points, {kind} noise", note)
+    yield headline(f"Paired differences in points, {kind} noise", note)
     table = _by_rate(list(points))
     found = {rate: {(c.first, c.second): c for c in _compared(at, section.reference)} for rate, at in points.items()}
     for pair in dict.fromkeys(pair for at in found.values() for pair in at):
@@ -122,9 +124,9 @@ def _variance(section: Section, kind: str, estimates: dict[float, dict[str, Esti
     shares = {m: [at[m].draw_share if m in at else None for at in estimates.values()] for m in section.methods}
     title = f"Variance of a single run that is the noise draw, in %, {kind} noise"
     if all(share is None for row in shares.values() for share in row):
-        yield _title(title, "cannot be told from the initialisation: that needs --draws 2 and --inits 2 at least")
+        yield headline(title, "cannot be told from the initialisation: that needs --draws 2 and --inits 2 at least")
         return
-    yield _title(title, "the rest is the initialisation; empty where it cannot be told")
+    yield headline(title, "the rest is the initialisation; empty where it cannot be told")
     table = _by_rate(list(estimates))
     for method, row in shares.items():
         table.add_row(method, *("" if share is None else f"{100 * share:.0f}" for share in row))
@@ -136,8 +138,8 @@ def _fate(section: Section, kind: str, rate: float) -> Iterator[RenderableType]:
         "accuracy in % on training nodes with right and wrong labels; wrongly labelled ones predicted as that label;\n"
         "accuracy on test nodes with rightly labelled neighbours only, with a wrongly labelled one, with none labelled"
     )
-    yield _title(f"Where the wrong labels lead, {kind} noise at rate {rate:g}", note)
-    table = _table("method", list(FATES))
+    yield headline(f"Where the wrong labels lead, {kind} noise at rate {rate:g}", note)
+    table = columns("method", list(FATES))
     for method in section.methods:
         values = [section.values(method, kind, rate, measure) for measure in FATES.values()]
         table.add_row(method, *(f"{100 * estimate(v).mean:.1f}" if v else "" for v in values))
