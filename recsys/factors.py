@@ -1,0 +1,56 @@
+"""Recommenders that keep a vector for each user and each item."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.base import Recommender
+from recsys.matrices import Ints
+from recsys.topk import Floats
+
+
+class FactorModel(Recommender):
+    """A recommender with score(u, i) = <U_u, V_i> + b_i; a subclass sets the three arrays in `_fit`.
+
+    Attributes:
+        user_factors: U, float32 [num_users, factors].
+        item_factors: V, float32 [num_items, factors].
+        item_biases: b, float32 [num_items], or None for none.
+    """
+
+    _arrays: tuple[str, ...] = ("user_factors", "item_factors", "item_biases")
+    user_factors: Any = None
+    item_factors: Any = None
+    item_biases: Any = None
+
+    def scores(self, userids: Ints) -> Floats:
+        """Return <U_u, V_i> + b_i for all items: float32 [len(userids), num_items]."""
+        return self._score(self.user_factors[userids])
+
+    def _score(self, vectors: NDArray[np.float32]) -> Floats:
+        scores: Floats = vectors @ self.item_factors.T
+        if self.item_biases is not None:
+            scores += self.item_biases
+        return scores
+
+    def _item_similarity(self, itemids: Ints) -> Floats:
+        return cosine(self.item_factors, itemids)
+
+    def _user_similarity(self, userids: Ints) -> Floats:
+        return cosine(self.user_factors, userids)
+
+
+def cosine(vectors: NDArray[np.float32], chosen: Ints) -> Floats:
+    """Return cosines of some rows with all rows: float32 [len(chosen), rows]; 0 for a row of zeros.
+
+    Example:
+        >>> cosine(np.array([[3, 4], [0, 2], [0, 0]], np.float32), np.array([0]))
+        array([[1. , 0.8, 0. ]], dtype=float32)
+    """
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    out: Floats = unit[chosen] @ unit.T
+    return out

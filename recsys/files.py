@@ -1,0 +1,103 @@
+"""Models as files: one `.npz` without pickles, with a digest of all that it holds."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from graphnoise._check import DataError, choice, fail
+from graphnoise._files import writing
+from graphnoise.datasets.safe import csr, reading
+from recsys.matrices import Array
+
+FORMAT = 1
+_PARTS = ("data", "indices", "indptr", "shape")
+
+
+def _path(file: str | os.PathLike[str]) -> Path:
+    if not isinstance(file, str | os.PathLike):
+        fail("file", "a path", type(file).__name__)
+    path = Path(file)
+    return path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
+
+
+def _digest(head: bytes, arrays: Mapping[str, Array]) -> str:
+    state = hashlib.blake2b(head, digest_size=16)
+    for name in sorted(arrays):
+        value = np.ascontiguousarray(arrays[name])
+        state.update(f"{name} {value.dtype.str} {value.shape} ".encode())
+        state.update(value.data.cast("B") if value.size else b"")
+    return state.hexdigest()
+
+
+def write_model(
+    file: str | os.PathLike[str],
+    kind: str,
+    parameters: Mapping[str, Any],
+    sizes: Mapping[str, int],
+    arrays: Mapping[str, Any],
+) -> None:
+    """Write a model: its class, its hyper-parameters, its sizes, its arrays (NumPy or SciPy CSR; None is left out).
+
+    Raises:
+        InputError: a hyper-parameter is not a plain value, or an array is not of numbers.
+        DataError: the file cannot be written.
+    """
+    try:
+        head = json.dumps({"format": FORMAT, "class": kind, "parameters": dict(parameters), "sizes": dict(sizes)})
+    except (TypeError, ValueError):
+        odd = {name: value for name, value in parameters.items() if not isinstance(value, str | int | float | None)}
+        fail("save", "hyper-parameters that are numbers, text or None", odd)
+    plain: dict[str, Array] = {}
+    for name, value in arrays.items():
+        if sp.issparse(value):
+            plain |= {f"{name}.{part}": np.asarray(getattr(value, part)) for part in _PARTS}
+        elif value is not None:
+            plain[name] = np.asarray(value)
+    for name, value in plain.items():
+        if value.dtype.kind not in "biuf":
+            fail(name, "an array of numbers", f"values of type {value.dtype}")
+    blob = io.BytesIO()
+    digest = _digest(head.encode(), plain)
+    np.savez(blob, allow_pickle=False, head=np.array(head), digest=np.array(digest), **plain)
+    with writing(_path(file)) as out:
+        out.write(blob.getbuffer())
+
+
+def read_model(
+    file: str | os.PathLike[str], kinds: Mapping[str, tuple[str, ...]]
+) -> tuple[str, dict[str, Any], dict[str, int], dict[str, Any]]:
+    """Return class, hyper-parameters, sizes and arrays of a model that `write_model` wrote.
+
+    Args:
+        file: the path.
+        kinds: the classes that are welcome, with the names of their arrays; one that is absent is None.
+
+    Raises:
+        DataError: the file is absent, damaged, truncated, of another format or of another class.
+    """
+    path = _path(file)
+    with reading(path):
+        with path.open("rb") as blob, np.load(blob, allow_pickle=False) as archive:
+            plain = {name: archive[name] for name in archive.files}
+        text = str(plain.pop("head"))
+        if str(plain.pop("digest")) != _digest(text.encode(), plain):
+            raise DataError(f"{path}: damaged: the digest of its contents is another one")
+        head = json.loads(text)
+        if head["format"] != FORMAT:
+            raise DataError(f"{path}: expected format {FORMAT}, got {head['format']}")
+        kind = choice("class of the model", head["class"], kinds)
+        found = {
+            name: csr(*(plain[f"{name}.{part}"] for part in _PARTS)) if f"{name}.indptr" in plain else plain.get(name)
+            for name in kinds[kind]
+        }
+        arrays = {name: sp.csr_array(value) if sp.issparse(value) else value for name, value in found.items()}
+        return kind, head["parameters"], head["sizes"], arrays

@@ -1,0 +1,294 @@
+"""Who clicked what: a users × items matrix of ones, with ids, ratings and times where they are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from graphnoise._check import choice, fail, integer, real
+from recsys.matrices import Array, Ints, as_csr, identifiers, numbers, positions
+
+DUPLICATES = ("error", "first", "last")
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """The observed positives of implicit feedback, a value that is never changed in place.
+
+    Users and items without any interaction are allowed: they keep their row and column. `Interactions(matrix)` checks
+    and canonises what it is given; the constructors below are the usual doors.
+
+    Attributes:
+        matrix: users × items, `scipy.sparse.csr_array` of float32 ones, columns sorted in each row, no pair twice.
+        ratings: float32 [nnz] in the order of `matrix.indices`, or None.
+        times: int64 or float64 [nnz] in the same order, in the unit of the source (often seconds), or None.
+        users: the id of each row, or None where rows are their own ids.
+        items: the id of each column, or None.
+
+    Raises:
+        InputError: not a sparse matrix, a value that is negative or not finite, a pair stored twice, or an array of
+            another length.
+
+    Example:
+        >>> clicks = Interactions.from_triples(["ann", "bob", "ann"], [7, 7, 9], ratings=[5, 1, 3])
+        >>> clicks.matrix.toarray().tolist(), clicks.users.tolist(), clicks.items.tolist()
+        ([[1.0, 1.0], [1.0, 0.0]], ['ann', 'bob'], [7, 9])
+        >>> clicks.at_least(3)
+        Interactions(2 users × 2 items, 2 interactions, with ratings)
+    """
+
+    matrix: Any
+    ratings: NDArray[np.float32] | None = None
+    times: Array | None = None
+    users: Array | None = None
+    items: Array | None = None
+
+    def __post_init__(self) -> None:
+        given = self.matrix
+        matrix = as_csr("matrix", given)
+        aligned = matrix.nnz == getattr(given, "nnz", -1) and given.format == "csr" and given.has_sorted_indices
+        for name in ("ratings", "times"):
+            value = getattr(self, name)
+            if value is not None:
+                if not aligned:
+                    fail("matrix", f"sorted CSR without stored zeros, since {name} follow its order", given.format)
+                object.__setattr__(self, name, numbers(name, value, matrix.nnz, signed=name == "times"))
+        if self.ratings is not None:
+            object.__setattr__(self, "ratings", self.ratings.astype(np.float32, copy=False))
+        for name, size in zip(("users", "items"), matrix.shape, strict=True):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _distinct(name, value, size))
+        object.__setattr__(self, "matrix", matrix)
+
+    @property
+    def num_users(self) -> int:
+        """Rows, those without interactions too."""
+        return int(self.matrix.shape[0])
+
+    @property
+    def num_items(self) -> int:
+        """Columns, those without interactions too."""
+        return int(self.matrix.shape[1])
+
+    @property
+    def _ids(self) -> tuple[Array | None, Array | None]:
+        return self.users, self.items
+
+    @property
+    def rows(self) -> Ints:
+        """The user position of each interaction, in the order of `matrix.indices`."""
+        return np.repeat(np.arange(self.num_users), np.diff(self.matrix.indptr))
+
+    def __len__(self) -> int:
+        return int(self.matrix.nnz)
+
+    def __repr__(self) -> str:
+        extras = [name for name in ("ratings", "times") if getattr(self, name) is not None]
+        shown = f", with {' and '.join(extras)}" if extras else ""
+        return f"Interactions({self.num_users} users × {self.num_items} items, {len(self)} interactions{shown})"
+
+    @classmethod
+    def from_triples(
+        cls,
+        users: Any,
+        items: Any,
+        ratings: Any = None,
+        times: Any = None,
+        *,
+        duplicates: str = "error",
+        num_users: int | None = None,
+        num_items: int | None = None,
+    ) -> Interactions:
+        """Return the interactions of parallel lists: a user, an item, and perhaps a rating and a time each.
+
+        Ids may be integers or text. They get positions in sorted order and are kept in `users` and `items`. With
+        `num_users` (`num_items`) the values are positions already, from 0 to that number less one.
+
+        Args:
+            users: [n] ids or positions.
+            items: [n] ids or positions.
+            ratings: [n] finite numbers of at least 0; every triple is a positive whatever its rating (see `at_least`).
+            times: [n] finite numbers.
+            duplicates: what a pair that comes twice means: "error", or that its "first" or "last" triple counts, by
+                time where times are given and by place among equal ones.
+            num_users: number of rows, if `users` are positions.
+            num_items: number of columns, if `items` are positions.
+
+        Raises:
+            InputError: lists of different lengths, missing ids, ratings that are negative or not finite, or repeated
+                pairs.
+
+        Example:
+            >>> Interactions.from_triples([0, 0, 1], [2, 2, 0], duplicates="last", num_users=2, num_items=3)
+            Interactions(2 users × 3 items, 2 interactions)
+        """
+        choice("duplicates", duplicates, DUPLICATES)
+        row, user_ids = _encode("users", users, num_users)
+        col, item_ids = _encode("items", items, num_items)
+        if len(row) != len(col):
+            fail("items", f"{len(row)} entries, as many as users", len(col))
+        shape = (
+            len(user_ids) if user_ids is not None else int(num_users or 0),
+            len(item_ids) if item_ids is not None else int(num_items or 0),
+        )
+        rating = None if ratings is None else numbers("ratings", ratings, len(row))
+        time = None if times is None else numbers("times", times, len(row), signed=True)
+        key = row * max(shape[1], 1) + col
+        order = np.lexsort((time, key)) if time is not None else np.argsort(key, kind="stable")
+        ordered = key[order]
+        repeats = ordered[1:] == ordered[:-1]
+        if repeats.any() and duplicates == "error":
+            u, i = (int(x[order[1:][repeats][0]]) for x in (row, col))
+            pair = (u if user_ids is None else user_ids[u], i if item_ids is None else item_ids[i])
+            expected = "every pair of user and item once (or duplicates='first' or 'last')"
+            fail("users, items", expected, f"{int(repeats.sum())} repeated, the first of them {pair[0]}, {pair[1]}")
+        true = np.ones(min(1, len(key)), dtype=bool)
+        kept = order[np.concatenate([~repeats, true] if duplicates == "last" else [true, ~repeats])]
+        indptr = np.concatenate([[0], np.bincount(row[kept], minlength=shape[0]).cumsum()])
+        matrix = sp.csr_array((np.ones(len(kept), np.float32), col[kept], indptr), shape=shape)
+        rating, time = (None if values is None else values[kept] for values in (rating, time))
+        return cls(matrix, rating, time, user_ids, item_ids)
+
+    @classmethod
+    def from_csr(cls, user_items: Any, users: Any = None, items: Any = None) -> Interactions:
+        """Return the stored, non-zero entries of a users × items matrix of any SciPy format; values are dropped.
+
+        Raises:
+            InputError: not a sparse matrix, values that are negative or not finite, a pair stored twice, or ids that
+                repeat or are of another number.
+
+        Example:
+            >>> Interactions.from_csr(sp.csr_array([[0, 2], [1, 0]])).matrix.toarray().tolist()
+            [[0.0, 1.0], [1.0, 0.0]]
+        """
+        return cls(as_csr("user_items", user_items), users=users, items=items)
+
+    @classmethod
+    def from_frame(
+        cls, frame: Any, user: str, item: str, rating: str | None = None, time: str | None = None, **options: Any
+    ) -> Interactions:
+        """Return the rows of a table with named columns (pandas, Polars, a dict of lists) as `from_triples` reads them.
+
+        Args:
+            frame: anything with `frame[column]` and `column in frame.columns`, or a mapping.
+            user: column of the user ids.
+            item: column of the item ids.
+            rating: column of the ratings.
+            time: column of the times, numbers.
+            **options: `duplicates`, `num_users`, `num_items`.
+
+        Raises:
+            InputError: a column is absent; or as `from_triples`.
+
+        Example:
+            >>> Interactions.from_frame({"who": [1, 2], "what": ["a", "b"]}, user="who", item="what")
+            Interactions(2 users × 2 items, 2 interactions)
+        """
+        known = [str(column) for column in getattr(frame, "columns", frame)]
+        columns = []
+        for name, column in (("user", user), ("item", item), ("rating", rating), ("time", time)):
+            if column is not None:
+                choice(name, column, known)
+            columns.append(None if column is None else np.asarray(frame[column]))
+        return cls.from_triples(*columns, **options)
+
+    def subset(self, keep: Any) -> Interactions:
+        """Return the interactions where the Boolean mask `keep` [nnz] is true; users and items stay all.
+
+        Raises:
+            InputError: not a Boolean array with one entry an interaction.
+
+        Example:
+            >>> clicks = Interactions.from_csr(sp.csr_array([[1, 1], [1, 0]]))
+            >>> clicks.subset(clicks.matrix.indices == 0).matrix.toarray().tolist()
+            [[1.0, 0.0], [1.0, 0.0]]
+        """
+        mask = np.asarray(keep)
+        if mask.dtype != bool or mask.shape != (len(self),):
+            fail("keep", f"a Boolean array [{len(self)}]", f"{mask.dtype} {list(mask.shape)}")
+        indptr = np.concatenate([[0], mask.cumsum()])[self.matrix.indptr]
+        matrix = sp.csr_array((self.matrix.data[mask], self.matrix.indices[mask], indptr), shape=self.matrix.shape)
+        ratings = None if self.ratings is None else self.ratings[mask]
+        times = None if self.times is None else self.times[mask]
+        return Interactions(matrix, ratings, times, self.users, self.items)
+
+    def at_least(self, rating: float) -> Interactions:
+        """Return the interactions that are rated `rating` or more.
+
+        Raises:
+            InputError: there are no ratings, or the threshold is not a number.
+        """
+        if self.ratings is None:
+            fail("rating", "interactions with ratings", "none")
+        return self.subset(self.ratings >= real("rating", rating))
+
+    def core(self, k: int) -> Interactions:
+        """Return the k-core: users and items with fewer than k interactions leave, again and again; ids stay.
+
+        Raises:
+            InputError: k is not an integer of at least 1.
+
+        Example:
+            >>> clicks = Interactions.from_csr(sp.csr_array([[1, 1, 0], [1, 1, 0], [0, 0, 1]]))
+            >>> clicks.core(2)
+            Interactions(2 users × 2 items, 4 interactions)
+        """
+        integer("k", k, 1)
+        row, col = self.rows, self.matrix.indices
+        keep = np.ones(len(self), dtype=bool)
+        while True:
+            by_user = np.bincount(row[keep], minlength=self.num_users)
+            by_item = np.bincount(col[keep], minlength=self.num_items)
+            still = keep & (by_user[row] >= k) & (by_item[col] >= k)
+            if still.sum() == keep.sum():
+                break
+            keep = still
+        few = self.subset(keep)
+        stay = [np.flatnonzero(counts) for counts in (by_user, by_item)]
+        known = [
+            np.arange(size) if ids is None else ids for ids, size in zip(self._ids, self.matrix.shape, strict=True)
+        ]
+        ids = [names[place] for names, place in zip(known, stay, strict=True)]
+        return Interactions(few.matrix[stay[0]][:, stay[1]], few.ratings, few.times, *ids)
+
+    def user_positions(self, ids: Any) -> Ints:
+        """Return the rows of some user ids.
+
+        Raises:
+            InputError: an id is unknown.
+        """
+        return positions("users", ids, self.num_users, self.users)
+
+    def item_positions(self, ids: Any) -> Ints:
+        """Return the columns of some item ids.
+
+        Raises:
+            InputError: an id is unknown.
+
+        Example:
+            >>> Interactions.from_triples([1, 1], ["a", "b"]).item_positions(["b", "a"]).tolist()
+            [1, 0]
+        """
+        return positions("items", ids, self.num_items, self.items)
+
+
+def _encode(name: str, value: Any, size: int | None) -> tuple[Ints, Array | None]:
+    """Return positions, and the ids behind them unless they were positions already."""
+    if size is not None:
+        return positions(name, value, integer(f"num_{name}", size, 0)), None
+    ids, places = np.unique(identifiers(name, value), return_inverse=True)
+    return places.astype(np.int64, copy=False), ids
+
+
+def _distinct(name: str, value: Any, size: int) -> Array:
+    ids = identifiers(name, value)
+    if len(ids) != size:
+        fail(name, f"{size} ids", len(ids))
+    if len(np.unique(ids)) != size:
+        fail(name, "ids that differ", f"{size - len(np.unique(ids))} that repeat")
+    return ids
