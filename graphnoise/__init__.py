@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import DataError, GraphnoiseError, InputError
 
 if TYPE_CHECKING:
-    from . import datasets, erase, nn, noise
+    from . import clustering, datasets, erase, nn, noise
     from .coding import CodingRateReduction, coding_rate, coding_rate_reduction, effective_rank
     from .erase import ERASE
     from .graph import Graph
@@ -27,7 +27,7 @@ _HOMES = {
     "effective_rank": "coding",
     "propagate": "propagation",
 }
-_MODULES = ("datasets", "erase", "nn", "noise")
+_MODULES = ("clustering", "datasets", "erase", "nn", "noise")
 
 __all__ = [
     "ERASE",
@@ -38,6 +38,7 @@ __all__ = [
     "InputError",
     "LabelPropagation",
     "Propagation",
+    "clustering",
     "coding_rate",
     "coding_rate_reduction",
     "datasets",

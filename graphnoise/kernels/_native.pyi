@@ -1,9 +1,12 @@
 """Types of the compiled module; the arrays are C-contiguous, and none is converted."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 _Index = NDArray[np.int64]
+_Real = NDArray[np.float64]
 
 def compress(row: _Index, rowptr: _Index, order: _Index, /) -> None: ...
 
@@ -108,6 +111,101 @@ def normalise(
     out: int,
     /,
 ) -> None: ...
+def push(
+    rowptr: int,
+    col: int,
+    weight: int,
+    degree: int,
+    labels: int,
+    ask: Callable[[_Index], NDArray[np.uint8]] | None,
+    label_eps: float,
+    seeds: int,
+    mass: int,
+    count: int,
+    method: int,
+    alpha: float,
+    eps: float,
+    tol: float,
+    p: float,
+    t: float,
+    unit: bool,
+    max_pushes: int,
+    /,
+) -> tuple[_Index, _Real, _Real, _Real, int, int, int, float, float]: ...
+def push_batch(
+    rowptr: int,
+    col: int,
+    weight: int,
+    degree: int,
+    labels: int,
+    ask: Callable[[_Index], NDArray[np.uint8]] | None,
+    label_eps: float,
+    begin: int,
+    sets: int,
+    seeds: int,
+    mass: int,
+    method: int,
+    alpha: float,
+    eps: float,
+    tol: float,
+    p: float,
+    t: float,
+    unit: bool,
+    max_pushes: int,
+    threads: int,
+    /,
+) -> tuple[_Index, _Index, _Real, _Index, _Index, _Index, _Index, _Real]: ...
+def sweep(
+    rowptr: int,
+    col: int,
+    weight: int,
+    node_degree: int,
+    labels: int,
+    ask: Callable[[_Index], NDArray[np.uint8]] | None,
+    eps: float,
+    order: int,
+    count: int,
+    degree: int,
+    volume: int,
+    cut: int,
+    /,
+) -> None: ...
+def improve(
+    rowptr: int,
+    col: int,
+    weight: int,
+    degree: int,
+    labels: int,
+    ask: Callable[[_Index], NDArray[np.uint8]] | None,
+    label_eps: float,
+    nodes: int,
+    count: int,
+    delta: float,
+    total: float,
+    max_rounds: int,
+    /,
+) -> tuple[_Index, float, float, float, float, float, bool, int, int, int]: ...
+def release(
+    rowptr: int,
+    col: int,
+    weight: int,
+    degree: int,
+    labels: int,
+    ask: Callable[[_Index], NDArray[np.uint8]] | None,
+    label_eps: float,
+    nodes: int,
+    masses: int,
+    count: int,
+    capacity: float,
+    height: int,
+    growth: float,
+    kept: float,
+    half: float,
+    iterations: int,
+    patience: int,
+    max_pushes: int,
+    /,
+) -> tuple[_Index, _Real, _Real, int, int, int, int, int, float, float, int]: ...
 def instruction_set() -> str: ...
 def instruction_sets() -> list[str]: ...
 def use_instruction_set(name: str, /) -> None: ...

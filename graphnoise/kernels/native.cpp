@@ -5,6 +5,10 @@
 NB_MODULE(_native, m) {
     add_attention(m);
     add_csr(m);
+    add_cut(m);
     add_normalisation(m);
     add_propagation(m);
+    add_push(m);
+    add_release(m);
+    add_sweep(m);
 }

@@ -26,5 +26,9 @@ using Floats3Out = Array<float, 3>;
 
 void add_attention(nb::module_ &m);
 void add_csr(nb::module_ &m);
+void add_cut(nb::module_ &m);
 void add_normalisation(nb::module_ &m);
 void add_propagation(nb::module_ &m);
+void add_push(nb::module_ &m);
+void add_release(nb::module_ &m);
+void add_sweep(nb::module_ &m);

@@ -1,0 +1,78 @@
+"""What diffusions and clusterings return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Diffusion:
+    """How far the mass of some seeds came.
+
+    Attributes:
+        nodes: Positions of the nodes that were touched, ascending, int64, shape [t].
+        values: What the diffusion computes at each of them (potentials, probabilities), at least 0, shape [t].
+        residual: Mass that is left at each of them, shape [t]; in flow diffusion all mass that lies there.
+        degree: Degree of each of them in the whole graph, without regard to labels, shape [t].
+        converged: Whether the stopping rule of the method holds everywhere.
+        status: "converged", "max_pushes" (stopped by the bound), "exhausted" (more mass than the nodes that can be
+            reached can hold: there is no solution) or "overflow" (values beyond float64).
+        pushes: Number of pushes.
+        arcs: Number of arcs that were read.
+        names: The caller's own names of the nodes in `nodes`, where the graph came with names, or None.
+        backend: The tier that ran.
+        statistics: What the method alone reports, such as its largest excess.
+        method: The function that made it, by name, or "".
+    """
+
+    nodes: Ints
+    values: Floats
+    residual: Floats
+    degree: Floats
+    converged: bool
+    status: str
+    pushes: int
+    arcs: int
+    names: list[Any] | None = None
+    backend: str = ""
+    statistics: dict[str, float] = field(default_factory=dict)
+    method: str = ""
+
+    @property
+    def support(self) -> Ints:
+        """Positions of the nodes with a value above 0, ascending."""
+        return self.nodes[self.values > 0]
+
+    def dense(self, num_nodes: int) -> Floats:
+        """Return the values as an array of length `num_nodes`."""
+        out = np.zeros(num_nodes)
+        out[self.nodes] = self.values
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class Cluster:
+    """A set of nodes with its conductance, and how it was found.
+
+    Attributes:
+        nodes: Positions of the members, ascending, int64.
+        conductance: Weight of the arcs that leave over the smaller of the two volumes; 1 where that volume is 0.
+        order: Nodes in the order of a sweep, int64, or None where no sweep was made.
+        profile: Conductance of each prefix of `order`, float64, or None.
+        names: The caller's own names of `nodes`, where the graph came with names, or None.
+        statistics: What the method alone reports.
+    """
+
+    nodes: Ints
+    conductance: float
+    order: Ints | None = None
+    profile: Floats | None = None
+    names: list[Any] | None = None
+    statistics: dict[str, float] = field(default_factory=dict)

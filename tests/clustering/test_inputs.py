@@ -1,0 +1,269 @@
+import math
+
+import networkx
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from torch_geometric.data import Data
+
+from graphnoise import Graph, InputError
+from graphnoise.clustering.inputs import labels, neighbours, positions, seeds
+
+PATH = [[0, 1, 1, 2], [1, 0, 2, 1]]
+
+
+def weighted(seed=0, n=30, share=0.2):
+    rng = np.random.default_rng(seed)
+    upper = np.triu(rng.random((n, n)) * (rng.random((n, n)) < share))
+    return upper + np.triu(upper, 1).T
+
+
+class Vertices:
+    """As igraph's `vs` and `es`: a table of attributes."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def attributes(self):
+        return list(self.table)
+
+    def __getitem__(self, name):
+        return self.table[name]
+
+
+class LikeIgraph:
+    def __init__(self, n, edges, vertices=(), arcs=(), directed=False):
+        self.n, self.edges, self.vs, self.es = n, edges, Vertices(dict(vertices)), Vertices(dict(arcs))
+        self.directed = directed
+
+    def get_edgelist(self):
+        return self.edges
+
+    def vcount(self):
+        return self.n
+
+    def is_directed(self):
+        return self.directed
+
+
+def same(read, dense):
+    n = len(dense)
+    assert (read.rowptr.dtype, read.col.dtype, read.degree.dtype) == (np.int64, np.int32, np.float64)
+    weight = np.ones(len(read.col)) if read.weight is None else read.weight
+    np.testing.assert_allclose(sp.csr_array((weight, read.col, read.rowptr), shape=(n, n)).toarray(), dense, rtol=1e-15)
+    np.testing.assert_allclose(read.degree, dense.sum(1), rtol=1e-14)
+    assert read.volume == pytest.approx(dense.sum())
+
+
+def test_every_kind_of_graph_reads_the_same():
+    dense = weighted()
+    i, j = dense.nonzero()
+    arcs, values = torch.tensor(np.stack([j, i])), torch.tensor(dense[i, j])
+    shuffled = torch.randperm(len(i), generator=torch.Generator().manual_seed(1))
+    up, across = np.triu(dense).nonzero()
+    edges = list(zip(up.tolist(), across.tolist(), strict=True))
+    nx_graph = networkx.Graph()
+    nx_graph.add_nodes_from(range(len(dense)))
+    nx_graph.add_weighted_edges_from((u, v, dense[u, v]) for u, v in edges)
+    for graph, more in (
+        (Graph.from_edge_index(arcs[:, shuffled], len(dense), values[shuffled]), {}),
+        (sp.csr_array(dense), {}),
+        (sp.coo_matrix(dense), {}),
+        (Data(edge_index=arcs, edge_weight=values, num_nodes=len(dense)), {}),
+        (arcs, {"weight": values}),
+        (arcs.numpy(), {"weight": values.numpy()}),
+        (nx_graph, {}),
+        (LikeIgraph(len(dense), edges, arcs={"weight": [dense[e] for e in edges]}), {}),
+    ):
+        same(neighbours(graph, **more), dense)
+    pattern = (dense > 0).astype(float)
+    for graph in (Graph.from_edge_index(arcs, len(dense), values), sp.csr_array(dense), nx_graph, arcs):
+        read = neighbours(graph, weight=False)
+        same(read, pattern)
+        assert read.weight is None
+
+
+def test_a_graph_is_read_once():
+    graph = Graph.from_edge_index(torch.tensor(PATH))
+    assert neighbours(graph) is neighbours(graph)
+    assert neighbours(neighbours(graph)) is neighbours(graph)
+    learning = Graph.from_edge_index(torch.tensor(PATH), edge_weight=torch.ones(4, requires_grad=True))
+    assert neighbours(learning).weight.tolist() == [1.0] * 4
+
+
+def test_rows_out_of_order_and_repeated_arcs():
+    rowptr, col = torch.tensor([0, 3, 6, 7]), torch.tensor([1, 2, 1, 0, 1, 0, 0])
+    read = neighbours(Graph(rowptr, col))
+    assert read.degree.tolist() == [3.0, 3.0, 1.0]  # the self-loop at 1 counts once
+    split = sp.csr_array((np.array([1.0, 2.0, 3.0]), [1, 1, 0], [0, 2, 3]), shape=(2, 2))  # 1 + 2 there, 3 back
+    assert neighbours(split).degree.tolist() == [3.0, 3.0]
+
+
+def test_arcs_of_weight_0_are_none():
+    given = sp.csr_array((np.array([0.0, 2.0, 0.0, 2.0]), [1, 2, 0, 0], [0, 2, 3, 4]), shape=(3, 3))
+    read = neighbours(given)
+    assert (read.col.tolist(), read.degree.tolist()) == ([2, 0], [2.0, 0.0, 2.0])
+    assert neighbours(given, weight=False).degree.tolist() == [1.0, 0.0, 1.0]
+
+
+def test_asymmetric_graphs():
+    arcs = torch.tensor([[0, 1, 2], [1, 2, 1]])
+    graph = Graph.from_edge_index(arcs, 3, torch.tensor([1.0, 2.0, 5.0]))
+    with pytest.raises(InputError, match=r"undirected.*got .*symmetrise=True"):
+        neighbours(graph)
+    read = neighbours(graph, symmetrise=True)
+    same(read, np.array([[0, 1, 0], [1, 0, 5], [0, 5, 0]]))
+    assert neighbours(graph, symmetrise=True) is read
+    with pytest.raises(InputError):  # the symmetric one that was kept is not handed out for it
+        neighbours(graph)
+    plain = neighbours(arcs, symmetrise=True)
+    same(plain, np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]]))
+    assert plain.weight is None
+    with pytest.raises(InputError, match="undirected"):
+        neighbours(networkx.path_graph(3, create_using=networkx.DiGraph))
+    assert neighbours(networkx.path_graph(3, create_using=networkx.DiGraph), symmetrise=True).volume == 4
+    rounding = weighted().astype(np.float32)
+    rounding[np.tril_indices(30)] *= 1 + 2e-7  # as sums in another order give
+    assert neighbours(sp.csr_array(rounding)).num_nodes == 30
+    with pytest.raises(InputError, match="undirected"):
+        neighbours(sp.csr_array(rounding.astype(np.float64)))
+
+
+@pytest.mark.parametrize(
+    ("graph", "more", "message"),
+    [
+        (sp.csr_array((0, 0)), {}, "empty graph"),
+        (sp.csr_array((2, 3)), {}, "square"),
+        (sp.csr_array(np.array([[0, -1.0], [-1.0, 0]])), {}, "at least 0, got -1.0"),
+        (sp.csr_array(np.array([[0, np.nan], [np.nan, 0]])), {}, "finite.*nan"),
+        (sp.csr_array(np.array([[0, 1j], [1j, 0]])), {}, "real"),
+        (sp.csr_array(np.array([[0, 1e308], [1e308, 1e308]])), {}, "sum beyond float64"),
+        (PATH, {"weight": [1e308, 1e308, 1e300, 1e300]}, "sum beyond float64"),
+        (PATH, {"weight": [1.0, 1.0, -2.0, 1.0]}, "at least 0"),
+        (PATH, {"weight": [1.0]}, "4 weights"),
+        (PATH, {"symmetrise": "yes"}, "symmetrise: expected True or False"),
+        (np.eye(3), {}, r"shape \[2, num_arcs\]"),
+        ("karate", {}, "graph: expected a Graph"),
+        (networkx.Graph(), {}, "at least one node"),
+        (networkx.path_graph(2), {"weight": "w"}, "attribute 'w'"),
+        (Data(x=torch.ones(2, 1)), {}, "edge_index"),
+        (Graph.from_edge_index(torch.tensor(PATH)).normalise(), {}, "not normalised"),
+        (Graph.from_edge_index(torch.tensor(PATH)), {"weight": "w"}, "weight: expected None"),
+        (LikeIgraph(2, [(0, 1)], vertices={"name": ["a", "a"]}), {}, "two nodes named 'a'"),
+        (LikeIgraph(2, [(0, 1)]), {"weight": "w"}, "edge attribute"),
+    ],
+)
+def test_graphs_that_are_refused(graph, more, message):
+    with pytest.raises(InputError, match=message):
+        neighbours(graph, **more)
+
+
+def test_weights_are_never_dropped_in_silence():
+    graph = networkx.path_graph(3)
+    graph.edges[0, 1]["weight"] = 2.0
+    with pytest.raises(InputError, match=r"'weight' on every edge.*none on \(1, 2\)"):
+        neighbours(graph)
+    graph.edges[1, 2]["weight"] = 3.0
+    assert neighbours(graph).degree.tolist() == [2.0, 5.0, 3.0]
+
+
+def test_names_come_back():
+    graph = networkx.grid_2d_graph(2, 2)
+    read = neighbours(graph)
+    nodes, mass = seeds(read, (1, 0))  # the name of one node, not two nodes
+    assert (read.named(nodes), mass.tolist()) == ([(1, 0)], [1.0])
+    assert read.named(seeds(read, [(1, 1), (0, 0)])[0]) == [(0, 0), (1, 1)]
+    for wrong in (0, "a", [(0, 0), (7, 7)], ([],)):
+        with pytest.raises(InputError, match="names of nodes"):
+            seeds(read, wrong)
+    letters = neighbours(LikeIgraph(3, [(0, 1), (1, 2)], vertices={"name": ["a", "b", "cd"]}))
+    assert seeds(letters, {"cd": 2.0, "a": 1.0})[1].tolist() == [1.0, 2.0]
+    assert positions(letters, "cd").tolist() == [2]
+    assert labels(letters, {"b": 1}).tolist() == [0, 1, 0]
+    assert labels(letters, lambda names: [name == "cd" for name in names])(np.array([2, 0])).tolist() == [1, 0]
+    with pytest.raises(InputError, match="'b' twice"):
+        seeds(letters, ["b", "b"])
+    assert neighbours(networkx.path_graph(3)).names is None
+
+
+def test_seeds():
+    read = neighbours(PATH)
+    for given in (2, np.int32(2), [2], (2,), {2}, np.array([2], dtype=np.uint8), torch.tensor([2]), torch.tensor(2)):
+        assert [part.tolist() for part in seeds(read, given)] == [[2], [1.0]]
+    assert seeds(read, np.array([True, False, True]), 3.0)[1].tolist() == [1.5, 1.5]
+    assert [part.tolist() for part in seeds(read, [2, 0], [5.0, 1.0])] == [[0, 2], [1.0, 5.0]]
+    assert seeds(read, range(3))[0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("given", "mass", "message"),
+    [
+        ([], None, "at least one node, got none"),
+        ({}, None, "at least one"),
+        (np.zeros(3, dtype=bool), None, "at least one"),
+        (3, None, "0 to 2, got 3"),
+        (-1, None, "got -1"),
+        ([0, 1, 0], None, "distinct nodes, got 0 twice"),
+        ([0.5], None, "float64"),
+        ("a", None, "'a'"),
+        (None, None, "None"),
+        ([True, False], None, "mask of 3"),
+        ([[0, 1]], None, r"shape \(1, 2\)"),
+        ({0: math.nan}, None, "mass.*nan"),
+        ({0: -1.0}, None, "above 0, got -1"),
+        ({0: 0}, None, "above 0, got 0"),
+        ({0: 1.0}, 2.0, "None with seeds"),
+        (0, math.inf, "inf"),
+        ([0, 1], [1.0], "one a seed"),
+        ([0, 1], [1e308, 1e308], "finite sum"),
+        (0, "much", "much"),
+    ],
+)
+def test_seeds_that_are_refused(given, mass, message):
+    with pytest.raises(InputError, match=message):
+        seeds(neighbours(PATH), given, mass)
+
+
+def test_labels():
+    read = neighbours(PATH)
+    for given in ([0, 1, 1], (False, True, True), np.array([0.0, 1, 1]), torch.tensor([0, 1, 1]), {1: True, 2: 1}):
+        out = labels(read, given)
+        assert (out.dtype, out.tolist()) == (np.uint8, [0, 1, 1])
+        assert labels(read, out) is out
+    assert labels(read, None) is None
+    given = np.array([0, 1, 1], dtype=np.uint8)
+    labels(read, given)
+    given[0] = 7  # what could be changed is read anew
+    with pytest.raises(InputError, match="0 or 1 at every node, got 7 at position 0"):
+        labels(read, given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([0, 1], r"3 labels, one a node, got shape \(2,\)"),
+        ([0, 1, 2], "got 2 at position 2"),
+        ([0, 1, math.nan], "nan at position 2"),
+        ([0, -1, 1], "-1 at position 1"),
+        (["a", "b", "c"], "values of type"),
+        ({5: 1}, "0 to 2, got 5"),
+        ({1: 3}, "got 3"),
+        (7, "a callable or None, got int"),
+    ],
+)
+def test_labels_that_are_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        labels(neighbours(PATH), given)
+
+
+def test_a_callable_is_asked_for_some_nodes_and_checked():
+    read = neighbours(PATH)
+    assert labels(read, lambda nodes: nodes > 1)([2, 0]).tolist() == [1, 0]
+    with pytest.raises(InputError, match="2 labels"):
+        labels(read, lambda nodes: [1])([2, 0])
+    with pytest.raises(InputError, match="got 5"):
+        labels(read, lambda nodes: nodes + 5)([0])
+    with pytest.raises(KeyError) as caught:
+        labels(read, lambda nodes: {}["missing"])([0])
+    assert "callable `labels`" in caught.value.__notes__[0]

@@ -1,0 +1,218 @@
+import itertools
+import time
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graphnoise import InputError
+from graphnoise.clustering.inputs import neighbours
+from graphnoise.clustering.result import Diffusion
+from graphnoise.clustering.rounding import conductance, support_cluster, sweep_cut
+
+PATH = [[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]]
+BACKENDS = ["native", "reference"]
+
+
+def random_graph(seed, n=30, share=0.2, weighted=True, loops=True):
+    rng = np.random.default_rng(seed)
+    upper = np.triu(rng.random((n, n)) < share, 0 if loops else 1).astype(float)
+    if weighted:
+        upper *= rng.uniform(0.1, 3, (n, n))
+    return upper + np.triu(upper, 1).T
+
+
+def brute(dense, members, labels=None, eps=1.0):
+    """Conductance by its formula on a dense matrix."""
+    total = dense.sum()
+    if labels is not None:
+        labels = np.asarray(labels)
+        dense = np.where(labels[:, None] == labels[None, :], dense, dense * eps)
+    inside = np.zeros(len(dense), dtype=bool)
+    inside[list(members)] = True
+    volume = dense[inside].sum()
+    least = min(volume, total - volume)
+    return 1.0 if least <= 1e-12 else dense[inside][:, ~inside].sum() / least
+
+
+def diffusion(nodes, values, degree, method=""):
+    nodes = np.asarray(nodes)
+    zeros = np.zeros(len(nodes))
+    return Diffusion(nodes, np.asarray(values, dtype=float), zeros, degree, True, "converged", 0, 0, method=method)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("eps", [None, 0.0, 0.25])  # whose multiples are exact, so that ties are ties
+@pytest.mark.parametrize("by", ["value", "degree"])
+def test_sweep_equals_brute_force(backend, weighted, eps, by):
+    for seed in range(5):
+        dense = random_graph(seed, weighted=weighted)
+        rng = np.random.default_rng(seed)
+        values = np.where(rng.random(30) < 0.7, rng.integers(1, 6, 30), 0)  # with ties
+        labels = None if eps is None else rng.integers(0, 2, 30)
+        found = sweep_cut(sp.csr_array(dense), values, by=by, labels=labels, label_eps=eps or 0.0, backend=backend)
+        heavy = dense if labels is None else np.where(labels[:, None] == labels, dense, eps * dense)
+        degree = heavy.sum(1)
+        score = values / np.where(degree > 0, degree, np.inf) if by == "degree" else values
+        order = sorted(np.flatnonzero(values), key=lambda v: (-score[v], v))
+        assert found.order.tolist() == order
+        wanted = [brute(dense, order[: k + 1], labels, eps) for k in range(len(order))]
+        np.testing.assert_allclose(found.profile, wanted, rtol=1e-12, atol=1e-14)
+        best = int(np.argmin(found.profile))
+        assert found.nodes.tolist() == sorted(order[: best + 1])
+        assert found.conductance == found.profile[best]
+        assert found.statistics["cut"] == pytest.approx(
+            found.conductance * min(found.statistics["volume"], dense.sum() - found.statistics["volume"])
+        )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 12), st.booleans(), st.sampled_from([None, 0.0, 0.05, 1.0]))
+def test_conductance_equals_brute_force_in_both_tiers(seed, n, weighted, eps):
+    dense = random_graph(seed, n, 0.4, weighted)
+    rng = np.random.default_rng(seed + 1)
+    labels = None if eps is None else rng.integers(0, 2, n)
+    members = np.flatnonzero(rng.random(n) < 0.5)
+    members = members if len(members) else np.array([0])
+    graph = neighbours(sp.csr_array(dense))
+    options = {} if eps is None else {"labels": labels, "label_eps": eps}
+    found = [conductance(graph, members, **options, backend=backend) for backend in BACKENDS]
+    assert found[0] == pytest.approx(found[1], rel=1e-12)
+    assert found[0] == pytest.approx(brute(dense, members, labels, eps), rel=1e-11, abs=1e-13)
+    assert found[0] >= 0
+    if eps == 1:
+        assert found[0] == conductance(graph, members)
+    elif eps is not None:
+        assert found[0] == conductance(graph, members, labels=1 - labels, label_eps=eps)
+        asked = []
+
+        def ask(nodes):
+            asked.extend(nodes.tolist())
+            return labels[nodes]
+
+        assert found[0] == conductance(graph, members, labels=ask, label_eps=eps)
+        near = set(members.tolist()) | set(np.flatnonzero(dense[members].sum(0)).tolist())
+        assert sorted(asked) == sorted(near)  # nobody else, and each once
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_repeated_arcs_add_up_and_loops_are_no_cut(backend):
+    arcs = np.array([[0, 0, 1, 1, 1, 2, 2], [1, 1, 0, 0, 2, 1, 2]])
+    assert conductance(arcs, [0], backend=backend) == 1
+    assert conductance(arcs, [0, 1], backend=backend) == 1 / 2
+    assert conductance(arcs, [2], backend=backend) == 1 / 2  # volume 2: the loop counts once
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_component_has_conductance_zero_and_the_rest_of_a_graph_one(backend):
+    dense = np.zeros((7, 7))
+    for i, j in itertools.combinations(range(3), 2):
+        dense[i, j] = dense[j, i] = 0.1
+    for i, j in itertools.combinations(range(3, 6), 2):
+        dense[i, j] = dense[j, i] = 0.3
+    graph = sp.csr_array(dense)
+    assert conductance(graph, [0, 1, 2], backend=backend) == 0
+    assert conductance(graph, range(7), backend=backend) == 1
+    assert conductance(graph, [6], backend=backend) == 1  # isolated
+    assert conductance(graph, range(6), backend=backend) == 1  # nothing is left
+    found = sweep_cut(graph, np.array([3.0, 2, 1, 0.5, 0.25, 0.1, 0.01]), backend=backend)
+    assert found.nodes.tolist() == [0, 1, 2]
+    assert len(found.order) == len(found.profile) == 6  # not all nodes
+
+
+def test_walks_are_divided_by_degrees_and_flows_are_not():
+    degree = np.array([1.0, 2.0])
+    star = sp.csr_array(np.array([[0, 1, 0, 0], [1, 0, 1, 1], [0, 1, 0, 0], [0, 1, 0, 0]]))
+    values, nodes = [2.0, 3.0], [0, 1]
+    assert sweep_cut(star, diffusion(nodes, values, degree, "flow_diffusion")).order.tolist() == [1, 0]
+    for method in ("approximate_pagerank", "l1_pagerank", "heat_kernel"):
+        assert sweep_cut(star, diffusion(nodes, values, degree, method)).order.tolist() == [0, 1]
+    assert sweep_cut(star, diffusion(nodes, values, degree), by="degree").order.tolist() == [0, 1]
+    assert sweep_cut(star, {1: 3.0, 0: 2.0}).order.tolist() == [1, 0]
+    assert sweep_cut(star, {1: 3.0, 0: 2.0}, by="degree").order.tolist() == [0, 1]
+
+
+def test_isolated_nodes_come_last_where_values_are_divided_by_degrees():
+    dense = np.zeros((4, 4))
+    dense[0, 1] = dense[1, 0] = dense[1, 2] = dense[2, 1] = 1
+    found = sweep_cut(sp.csr_array(dense), np.array([1.0, 1, 0, 5]), by="degree")
+    assert found.order.tolist() == [0, 1, 3]
+    alone = sweep_cut(sp.csr_array(dense), np.array([0.0, 0, 0, 5]), by="degree")
+    assert (alone.nodes.tolist(), alone.conductance) == ([3], 1.0)
+
+
+def test_largest_volume():
+    assert sweep_cut(PATH, [4.0, 3, 2, 1], max_volume=3).nodes.tolist() == [0, 1]
+    assert sweep_cut(PATH, [4.0, 3, 2, 1], max_volume=1).nodes.tolist() == [0]
+    with pytest.raises(InputError, match="max_volume: expected at least 1, the volume of the first node"):
+        sweep_cut(PATH, [4.0, 3, 2, 1], max_volume=0.5)
+
+
+def test_support():
+    found = support_cluster(PATH, diffusion([0, 1, 2], [2, 1, 0], np.array([1.0, 2, 2])))
+    assert (found.nodes.tolist(), found.conductance) == ([0, 1], pytest.approx(1 / 3))
+    labelled = support_cluster(PATH, diffusion([0, 1], [2, 1], np.array([1.0, 2])), labels={0: 1, 1: 1}, label_eps=0.1)
+    assert labelled.conductance == pytest.approx(0.1 / 2.1)
+    alone = sp.csr_array(([1.0], ([0], [0])), shape=(1, 1))
+    assert sweep_cut(alone, [1.0]).conductance == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: conductance(PATH, []), "nodes: expected at least one node"),
+        (lambda: conductance(PATH, [4]), "nodes: expected positions of nodes from 0 to 3, got 4"),
+        (lambda: conductance(PATH, [1, 1]), "nodes: expected distinct nodes"),
+        (lambda: conductance(PATH, [0], labels=[1, 0]), "labels: expected 4 labels"),
+        (lambda: conductance(PATH, [0], label_eps=2), "label_eps: expected a number in"),
+        (lambda: conductance(PATH, [0], backend="fast"), "backend: expected one of"),
+        (lambda: sweep_cut(PATH, [0.0, 0, 0, 0]), "diffusion: expected at least one value above 0"),
+        (lambda: sweep_cut(PATH, [1.0, -1, 0, 0]), "diffusion: expected values of at least 0"),
+        (lambda: sweep_cut(PATH, [np.nan, 1, 0, 0]), "diffusion: expected finite numbers"),
+        (lambda: sweep_cut(PATH, [1.0]), "diffusion: expected 4 values"),
+        (lambda: sweep_cut(PATH, {7: 1.0}), "diffusion: expected positions of nodes"),
+        (lambda: sweep_cut(PATH, [1.0, 0, 0, 0], by="rank"), "by: expected one of degree, value"),
+        (lambda: sweep_cut(PATH, diffusion([9], [1], np.ones(1))), "a diffusion on this graph of 4 nodes"),
+        (lambda: support_cluster(PATH, diffusion([], [], np.ones(0))), "diffusion: expected at least one value"),
+        (lambda: support_cluster(PATH, [1.0, 0, 0, 0]), "diffusion: expected a Diffusion"),
+    ],
+)
+def test_bad_input_has_one_clear_error(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_label_function_that_raises_is_heard(backend):
+    def ask(nodes):
+        raise KeyError("nobody knows")
+
+    with pytest.raises(KeyError, match="nobody knows"):
+        conductance(PATH, [0], labels=ask, backend=backend)
+
+
+def test_names_come_back():
+    import networkx
+
+    graph = networkx.relabel_nodes(networkx.path_graph(4), dict(enumerate("abcd")))
+    assert sweep_cut(graph, {"a": 2.0, "b": 1.0}).names == ["a", "b"]
+    assert conductance(graph, ["a", "b"]) == pytest.approx(1 / 3)
+
+
+def test_a_sweep_takes_no_longer_in_a_larger_graph():
+    seconds = []
+    for n in (10**4, 10**6):
+        ends = np.arange(n - 1)
+        graph = neighbours(np.stack([np.r_[ends, ends + 1], np.r_[ends + 1, ends]]))
+        about = diffusion(np.arange(100), np.arange(100, 0, -1), graph.degree[:100])
+        sweep_cut(graph, about)
+        times = []
+        for _ in range(20):
+            start = time.perf_counter()
+            sweep_cut(graph, about)
+            times.append(time.perf_counter() - start)
+        seconds.append(min(times))
+    assert seconds[1] < 20 * seconds[0]
