@@ -7,21 +7,36 @@ from graphnoise.errors import DataError, GraphnoiseError, InputError
 
 if TYPE_CHECKING:
     from recsys.base import Recommender
+    from recsys.baselines import Popularity
+    from recsys.evaluation import Evaluation, evaluate
     from recsys.interactions import Interactions
+    from recsys.significance import Comparison, compare, compare_all
 
 # Loaded at first use, as in `graphnoise`: a name, and the module that has it.
 _HOMES = {
+    "Comparison": "significance",
+    "Evaluation": "evaluation",
     "Interactions": "interactions",
+    "Popularity": "baselines",
     "Recommender": "base",
+    "compare": "significance",
+    "compare_all": "significance",
+    "evaluate": "evaluation",
 }
 _MODULES: tuple[str, ...] = ()
 
 __all__ = [
+    "Comparison",
     "DataError",
+    "Evaluation",
     "GraphnoiseError",
     "InputError",
     "Interactions",
+    "Popularity",
     "Recommender",
+    "compare",
+    "compare_all",
+    "evaluate",
 ]
 
 

@@ -113,7 +113,7 @@ class Recommender(ABC):
             >>> Popularity().fit(clicks).recommend(1, clicks[[1]], N=2)[0].tolist()
             [0, 2]
         """
-        self._check_fitted()
+        self.check_fitted()
         one, users = _places("userid", userid, None if recalculate_user else self.num_users)
         if items is not None and filter_items is not None:
             fail("filter_items", "None together with items", "a list")
@@ -178,7 +178,7 @@ class Recommender(ABC):
     def _similar(
         self, what: str, similarity: Callable[[Ints], Floats], size: int, ids: Any, N: int, hidden: Any, chosen: Any
     ) -> tuple[NDArray[np.int32], Floats]:
-        self._check_fitted()
+        self.check_fitted()
         one, asked = _places(f"{what}id", ids, size)
         if hidden is not None and chosen is not None:
             fail(f"filter_{what}s", f"None together with {what}s", "a list")
@@ -196,7 +196,8 @@ class Recommender(ABC):
     def _each(self, answer: Callable[[slice], Any], size: int, width: int) -> list[Any]:
         return batches(answer, size, width, self.num_threads)
 
-    def _check_fitted(self) -> None:
+    def check_fitted(self) -> None:
+        """Raise `InputError` unless `fit` or `load` has been called."""
         if not self.num_items:
             raise InputError(f"{type(self).__name__}: expected a fitted model, got one without fit")
 
@@ -217,7 +218,7 @@ class Recommender(ABC):
             InputError: the model is not fitted, or a hyper-parameter is not a plain value.
             DataError: the file cannot be written.
         """
-        self._check_fitted()
+        self.check_fitted()
         sizes = {"num_users": self.num_users, "num_items": self.num_items}
         arrays = {name: getattr(self, name) for name in self._arrays}
         write_model(file, type(self).__name__, self._parameters(), sizes, arrays)

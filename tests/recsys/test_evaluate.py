@@ -1,0 +1,180 @@
+"""Measures by hand and against foreign ones; what is masked; ties; what is refused."""
+
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, ndcg_score
+
+from recsys import InputError
+from recsys.baselines import Popularity
+from recsys.evaluation import evaluate
+from recsys.metrics import CATALOGUE, PER_USER
+
+
+class Table:
+    """A model that is a table of scores."""
+
+    def __init__(self, table):
+        self.table = np.asarray(table, np.float32)
+
+    def scores(self, userids):
+        return self.table[userids]
+
+
+def matrix(*rows, items=6):
+    dense = np.zeros((len(rows), items))
+    for row, cells in enumerate(rows):
+        dense[row, list(cells)] = 1
+    return sp.csr_array(dense)
+
+
+TRAIN, TEST = matrix([0], [], [4], [1]), matrix([1, 3], [5], [0, 1, 2, 3], [])
+MODEL = Table(np.tile(np.arange(6, 0, -1), (4, 1)))
+BY_HAND = {  # three users with held-out items: hits 1 0 1, 0 0 0, 1 1 1 of 2, 1, 4
+    "precision@3": [2 / 3, 0, 1],
+    "capped_precision@3": [1, 0, 1],
+    "recall@3": [1, 0, 3 / 4],
+    "f1@3": [4 / 5, 0, 6 / 7],
+    "ndcg@3": [1.5 / (1 + 1 / np.log2(3)), 0, 1],
+    "map@3": [5 / 6, 0, 1],
+    "mrr@3": [1, 0, 1],
+    "hit@3": [1, 0, 1],
+}
+
+
+def test_three_users_by_hand():
+    result = evaluate(MODEL, TRAIN, TEST, [*BY_HAND, "coverage@3", "gini@3"], num_threads=1)
+    assert {name.split("@")[0] for name in BY_HAND} == set(PER_USER)
+    for name, expected in BY_HAND.items():
+        np.testing.assert_allclose(result.values[name], expected, rtol=1e-12, err_msg=name)
+        assert result[name] == pytest.approx(np.mean(expected))
+    assert result["coverage@3"] == pytest.approx(4 / 6)  # items 1 2 3, 0 1 2, 0 1 2
+    assert result["gini@3"] == pytest.approx(25 / 54)
+    assert (result.users.tolist(), result.skipped, result.mask) == ([0, 1, 2], 1, "train")
+    assert str(result).endswith("(3 users, masked: train)")
+
+
+@given(st.integers(0, 2**32), st.integers(1, 12))
+def test_measures_agree_with_scikit_learn(seed, k):
+    rng = np.random.default_rng(seed)
+    truth, table = rng.random((5, 12)) < 0.4, rng.permutation(60).reshape(5, 12)
+    truth[:, 0] |= ~truth.any(1)
+    nothing = sp.csr_array((5, 12))
+    result = evaluate(Table(table), nothing, sp.csr_array(truth.astype(float)), [f"ndcg@{k}", "map@12"], num_threads=1)
+    assert result[f"ndcg@{k}"] == pytest.approx(ndcg_score(truth, table, k=k))
+    average = [average_precision_score(truth[u], table[u]) for u in range(5)]
+    np.testing.assert_allclose(result.values["map@12"], average)
+
+
+def test_implicit_agrees_where_its_measures_mean_the_same():
+    pytest.importorskip("implicit")
+    from implicit.cpu.matrix_factorization_base import MatrixFactorizationBase
+    from implicit.evaluation import ranking_metrics_at_k
+
+    class Theirs(MatrixFactorizationBase):
+        fit = save = None
+
+    rng = np.random.default_rng(5)
+    model = Theirs(num_threads=1)
+    model.user_factors, model.item_factors = (rng.normal(size=(n, 4)).astype(np.float32) for n in (200, 70))
+    cells = rng.random((200, 70))
+    train, test = (sp.csr_matrix(part.astype(float)) for part in (cells < 0.1, (cells > 0.1) & (cells < 0.2)))
+    for k in (1, 5, 20):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            theirs = ranking_metrics_at_k(model, train, test, K=k, show_progress=False, num_threads=1)
+        names = [f"{name}@{k}" for name in ("ndcg", "map", "capped_precision", "precision")]
+        ours = evaluate(model, train, test, names)
+        assert ours[f"ndcg@{k}"] == pytest.approx(theirs["ndcg"], rel=1e-6)
+        assert ours[f"map@{k}"] == pytest.approx(theirs["map"], rel=1e-6)
+        weights = np.minimum(np.diff(test.indptr)[ours.users], k)
+        capped = np.average(ours.values[f"capped_precision@{k}"], weights=weights)
+        assert capped == pytest.approx(theirs["precision"], rel=1e-6)
+        assert k == 1 or ours[f"precision@{k}"] < theirs["precision"]
+
+
+def test_what_is_masked_is_said():
+    train, validation, test = matrix([0]), matrix([1]), matrix([3])
+    model = Table([[6, 5, 4, 3, 2, 1]])
+    ranks = {}
+    for mask in ("none", "train", "train+validation"):
+        result = evaluate(model, train, test, ["mrr@6"], validation=validation, mask=mask)
+        ranks[mask] = result["mrr@6"]
+        assert result.mask == mask
+    assert ranks == {
+        "none": pytest.approx(1 / 4),
+        "train": pytest.approx(1 / 3),
+        "train+validation": pytest.approx(1 / 2),
+    }
+    assert evaluate(model, train, train, ["mrr@6"], mask="none")["mrr@6"] == 1
+
+
+def test_ties_go_to_the_lower_item_and_short_lists_do_not_crash():
+    flat = Table(np.zeros((1, 6)))
+    assert evaluate(flat, matrix([0]), matrix([2]), ["mrr@6"])["mrr@6"] == 1 / 2
+    full = evaluate(flat, matrix([0, 1, 2, 3, 4]), matrix([5]), ["precision@3", "coverage@3"])
+    assert full.means == {"precision@3": pytest.approx(1 / 3), "coverage@3": pytest.approx(1 / 6)}
+
+
+def test_threads_and_batches_change_nothing(monkeypatch):
+    rng = np.random.default_rng(2)
+    dense = rng.random((50, 30))
+    train, test = (sp.csr_array(part.astype(float)) for part in (dense < 0.2, dense > 0.9))
+    model = Table(rng.normal(size=(50, 30)))
+    whole = evaluate(model, train, test, ["ndcg@10", "gini@10"], num_threads=1)
+    monkeypatch.setattr("recsys.base.BATCH", 64)
+    for threads in (1, 3):
+        again = evaluate(model, train, test, ["ndcg@10", "gini@10"], num_threads=threads)
+        assert again.means == whole.means
+        np.testing.assert_array_equal(again.values["ndcg@10"], whole.values["ndcg@10"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"metrics": []}, r"metrics: expected at least one name"),
+        ({"metrics": ["ndcg"]}, r"metrics: expected names such as \"ndcg@20\", got 'ndcg'"),
+        ({"metrics": ["ndgc@3"]}, r"metrics: expected one of .*, got 'ndgc' \(did you mean 'ndcg'\?\)"),
+        ({"metrics": ["ndcg@7"]}, r"metrics: expected k from 1 to 6, the number of items, got ndcg@7"),
+        ({"metrics": ["ndcg@0"]}, r"metrics: expected k from 1 to 6"),
+        ({"mask": "test"}, r"mask: expected one of none, train, train\+validation, got 'test'"),
+        ({"mask": "train+validation"}, r"validation: expected interactions, which the mask .* needs, got None"),
+        (
+            {"test": matrix([0], [], [], [])},
+            r"test: expected no pair of train, got 1 of them, the first user 0, item 0",
+        ),
+        ({"validation": matrix([0], [], [], [])}, r"validation: expected no pair of train, got 1 of them"),
+        (
+            {"validation": matrix([1], [], [], []), "mask": "train+validation"},
+            r"test: expected no pair of train\+validation, got 1 of them, the first user 0, item 1",
+        ),
+        ({"test": matrix([], [], [], [])}, r"test: expected at least one interaction, got none"),
+        ({"test": matrix([1])}, r"test: expected 4 users, got 1"),
+        ({"test": matrix([1], [], [], [], items=5)}, r"test: expected 6 items, got 5"),
+        ({"model": Table(np.full((4, 6), np.nan))}, r"model: expected scores that are numbers, got NaN for 3 users"),
+        ({"model": Table(np.zeros((4, 5)))}, r"model: expected scores of shape \(3, 6\), got \(3, 5\)"),
+        ({"model": object()}, r"model: expected something fitted with scores\(userids\)"),
+        ({"num_threads": -1}, r"num_threads: expected an integer of at least 0, got -1"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        evaluate(**{"model": MODEL, "train": TRAIN, "test": TEST, "metrics": ["ndcg@3"]} | change)
+
+
+def test_unfitted_models_are_refused():
+    with pytest.raises(InputError, match=r"Popularity: expected a fitted model"):
+        evaluate(Popularity(), TRAIN, TEST, ["ndcg@3"])
+    with pytest.raises(InputError, match=r"model: expected one fitted to 4 users × 6 items, got 1 × 6"):
+        evaluate(Popularity().fit(matrix([1])), TRAIN, TEST, ["ndcg@3"])
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=20).filter(any))
+def test_gini_is_the_mean_difference_over_twice_the_mean(counts):
+    shown = np.array(counts)
+    brute = np.abs(shown[:, None] - shown[None]).mean() / (2 * shown.mean())
+    assert CATALOGUE["gini"](shown) == pytest.approx(brute)
