@@ -286,7 +286,18 @@ def run(
         >>> summary.total, summary.done
         (8, 8)
     """
-    cells = grid.cells()
-    work = functools.partial(run_cell, root=grid.root)
+    return run_cells(grid.cells(), store, grid.root, jobs, executor, on_done)
+
+
+def run_cells(
+    cells: Sequence[dict[str, Any]],
+    store: Store,
+    root: str | None,
+    jobs: int,
+    executor: Executor | None,
+    on_done: Callable[[Progress], object] | None,
+) -> Summary:
+    """Run the cells of a grid or a suite into a store, see `run`."""
+    work = functools.partial(run_cell, root=root)
     workers = min(_check.integer("jobs", jobs, 1), len(cells))
     return run_grid(cells, work, store, jobs=workers, executor=executor, on_done=on_done)

@@ -15,8 +15,7 @@ from torch_geometric.data import Data
 from .. import _check
 from ..graph import Graph
 from ..nn import Block, SparseFeatures, receptive_field
-from ..nn.features import compact, row_normalised
-from ..propagation import propagate
+from ..nn.features import compact, row_normalised, smoothed
 
 
 class Problem:
@@ -77,8 +76,7 @@ class Problem:
     def smoothed(self, hops: int) -> Tensor:
         """Return S^hops X with S the graph with self-loops, rows L2-normalised: what SGC classifies."""
         if hops not in self._smoothed:
-            out = propagate(self.looped, self.normalised, alpha=1.0, num_steps=hops).y
-            self._smoothed[hops] = torch.nn.functional.normalize(out, dim=1)
+            self._smoothed[hops] = smoothed(self.normalised, self.looped, hops)
         return self._smoothed[hops]
 
     @cached_property

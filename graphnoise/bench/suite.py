@@ -7,7 +7,6 @@ suites and commands that share a folder share their cells.
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -19,8 +18,8 @@ from typing import Any, NamedTuple
 
 from .. import _check
 from .._check import DataError, InputError
-from ..experiment import Progress, Store, Summary, cell_key, run_grid
-from .nodes import PROTOCOL, Grid, run_cell
+from ..experiment import Progress, Store, Summary, cell_key
+from .nodes import PROTOCOL, Grid, run_cells
 from .results import Source
 
 
@@ -281,9 +280,7 @@ def run(
         (8, 8)
     """
     cells = [cell for grid in suite.cells.values() for cell in grid]
-    work = functools.partial(run_cell, root=suite.root)
-    workers = min(_check.integer("jobs", jobs, 1), len(cells))
-    return run_grid(cells, work, store, jobs=workers, executor=executor, on_done=on_done)
+    return run_cells(cells, store, suite.root, jobs, executor, on_done)
 
 
 @contextlib.contextmanager

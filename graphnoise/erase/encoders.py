@@ -289,7 +289,7 @@ def build(num_features: int, s: Settings, generator: torch.Generator) -> Encoder
 
 def whole(encoder: Encoder, inputs: Inputs) -> tuple[Tensor | SparseFeatures, Graph, list[Block]]:
     """Return what the encoder reads to embed all nodes: features, the graph that it hears, a block a layer."""
-    heard = inputs.graph.with_self_loops().normalise() if encoder.looped else inputs.graph
+    heard = inputs.looped if encoder.looped else inputs.graph
     blocks = [Block.whole(heard)] * encoder.depth if encoder.depth else []
     return encoder.prepare(inputs), heard, blocks
 

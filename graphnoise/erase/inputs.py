@@ -8,16 +8,14 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch_geometric.data import Data
 
 from .. import _check
 from ..graph import Graph
-from ..nn.features import compact, row_normalised
+from ..nn.features import compact, row_normalised, smoothed
 from ..nn.sparse import SparseFeatures
-from ..propagation import propagate
+from .labels import MOST
 
-MOST = 2**32  # entries of soft labels, 16 GB
 LARGEST = 1e16  # of a feature: squares of larger ones have no finite sum in float32
 SMALLEST = 1e-9  # of the largest feature: rows with a norm below 1e-12 count as zero
 
@@ -37,10 +35,14 @@ class Inputs:
     graph: Graph
 
     @cached_property
+    def looped(self) -> Graph:
+        """The graph with self-loops, normalised symmetrically."""
+        return self.graph.with_self_loops().normalise("sym")
+
+    @cached_property
     def smoothed(self) -> Tensor:
         """Features smoothed twice over the graph with self-loops, rows of length 1: what SGC classifies."""
-        looped = self.graph.with_self_loops()
-        return F.normalize(propagate(looped, self.x, alpha=1.0, num_steps=2, normalisation="sym").y)
+        return smoothed(self.x, self.looped, 2)
 
 
 @dataclass(frozen=True, eq=False)

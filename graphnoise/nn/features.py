@@ -1,9 +1,12 @@
-"""Node features as networks read them: rows that sum to 1, kept sparse where few entries are non-zero."""
+"""Node features as networks read them: rows that sum to 1, kept sparse where few entries are non-zero, or smoothed."""
 
 from __future__ import annotations
 
 from torch import Tensor
+from torch.nn import functional as F
 
+from ..graph import Graph
+from ..propagation import propagate
 from .sparse import SparseFeatures
 
 SPARSE_BELOW = 0.1  # features with a smaller share of non-zeros are kept sparse
@@ -23,3 +26,24 @@ def row_normalised(x: Tensor) -> Tensor:
 def compact(x: Tensor) -> Tensor | SparseFeatures:
     """Return features as they are, or sparse where less than a tenth of them is not zero."""
     return SparseFeatures(x) if float((x != 0).float().mean()) < SPARSE_BELOW else x
+
+
+def smoothed(x: Tensor, looped: Graph, hops: int) -> Tensor:
+    """Return S^hops X, rows of length 1 (zero rows stay): what SGC classifies.
+
+    Args:
+        x: Features, shape [num_nodes, num_features].
+        looped: The graph with self-loops, normalised: S.
+        hops: Number of steps.
+
+    Example:
+        >>> import torch
+        >>> pair = Graph.from_edge_index(torch.tensor([[0, 1], [1, 0]])).with_self_loops().normalise("sym")
+        >>> smoothed(torch.tensor([[3.0, 0.0], [0.0, 4.0]]), pair, 1)
+        tensor([[0.6000, 0.8000],
+                [0.6000, 0.8000]])
+
+    Source:
+        Wu et al., "Simplifying Graph Convolutional Networks", ICML 2019, section 2.2.
+    """
+    return F.normalize(propagate(looped, x, alpha=1.0, num_steps=hops).y)
