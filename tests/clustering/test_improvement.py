@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from local_graphs import BACKENDS, f1, random_graph
 
 from graphnoise import InputError
 from graphnoise.clustering.improvement import improve, mqi, simple_local
@@ -14,15 +15,6 @@ from graphnoise.clustering.inputs import neighbours
 from graphnoise.clustering.rounding import conductance, sweep_cut
 
 PATH = [[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]]
-BACKENDS = ["native", "reference"]
-
-
-def random_graph(seed, n, share=0.35, weighted=True, loops=True):
-    rng = np.random.default_rng(seed)
-    upper = np.triu(rng.random((n, n)) < share, 0 if loops else 1).astype(float)
-    if weighted:
-        upper *= rng.uniform(0.1, 3, (n, n))
-    return upper + np.triu(upper, 1).T
 
 
 def some_half(dense, seed):
@@ -65,11 +57,6 @@ def planted(blocks=20, size=250, inside=0.08, outside=0.001, seed=0):
     return neighbours(networkx.to_scipy_sparse_array(graph, format="csr")), np.arange(size)
 
 
-def f1(found, truth):
-    both = len(np.intersect1d(found, truth))
-    return 2 * both / (len(found) + len(truth))
-
-
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 10**6),
@@ -79,7 +66,7 @@ def f1(found, truth):
     st.sampled_from([None, 0.0, 0.1]),
 )
 def test_equals_brute_force_over_all_sets(seed, n, weighted, delta, eps):
-    dense = random_graph(seed, n, weighted=weighted)
+    dense = random_graph(seed, n, 0.35, weighted=weighted)
     members = some_half(dense, seed)
     if dense[members].sum() == 0:
         return

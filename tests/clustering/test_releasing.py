@@ -6,6 +6,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from local_graphs import BACKENDS, f1, planted, random_graph
 
 from graphnoise import InputError
 from graphnoise.clustering.inputs import neighbours
@@ -13,32 +14,6 @@ from graphnoise.clustering.releasing import capacity_releasing
 from graphnoise.clustering.rounding import conductance, sweep_cut
 
 PATH = [[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]]
-BACKENDS = ["native", "reference"]
-
-
-def random_graph(seed, n, share=0.2, weighted=True, loops=True):
-    rng = np.random.default_rng(seed)
-    upper = np.triu(rng.random((n, n)) < share, 0 if loops else 1).astype(float)
-    if weighted:
-        upper *= rng.uniform(0.1, 3, (n, n))
-    return upper + np.triu(upper, 1).T
-
-
-def planted(n=5000, size=250, inside=0.08, outside=0.001, seed=0):
-    """Blocks of a size; arcs drawn with replacement, those that repeat taken once."""
-    rng = np.random.default_rng(seed)
-    within = int(inside * size * (size - 1) / 2)
-    block = size * np.repeat(np.arange(n // size), within)
-    near = rng.integers(0, size, (2, len(block))) + block
-    far = rng.integers(0, n, (2, int(outside * n * n / 2)))
-    ends = np.concatenate([near, far], axis=1)
-    ends = ends[:, ends[0] != ends[1]]
-    ends = np.unique(np.sort(ends, axis=0), axis=1)
-    return neighbours(np.concatenate([ends, ends[::-1]], axis=1)), np.arange(size)
-
-
-def f1(found, truth):
-    return 2 * len(np.intersect1d(found, truth)) / (len(found) + len(truth))
 
 
 def same(one, two):

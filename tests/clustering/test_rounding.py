@@ -6,6 +6,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from local_graphs import BACKENDS, random_graph
 
 from graphnoise import InputError
 from graphnoise.clustering.inputs import neighbours
@@ -13,15 +14,6 @@ from graphnoise.clustering.result import Diffusion
 from graphnoise.clustering.rounding import conductance, support_cluster, sweep_cut
 
 PATH = [[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]]
-BACKENDS = ["native", "reference"]
-
-
-def random_graph(seed, n=30, share=0.2, weighted=True, loops=True):
-    rng = np.random.default_rng(seed)
-    upper = np.triu(rng.random((n, n)) < share, 0 if loops else 1).astype(float)
-    if weighted:
-        upper *= rng.uniform(0.1, 3, (n, n))
-    return upper + np.triu(upper, 1).T
 
 
 def brute(dense, members, labels=None, eps=1.0):
@@ -49,7 +41,7 @@ def diffusion(nodes, values, degree, method=""):
 @pytest.mark.parametrize("by", ["value", "degree"])
 def test_sweep_equals_brute_force(backend, weighted, eps, by):
     for seed in range(5):
-        dense = random_graph(seed, weighted=weighted)
+        dense = random_graph(seed, 30, weighted=weighted)
         rng = np.random.default_rng(seed)
         values = np.where(rng.random(30) < 0.7, rng.integers(1, 6, 30), 0)  # with ties
         labels = None if eps is None else rng.integers(0, 2, 30)
