@@ -1,5 +1,6 @@
 """Local graph clustering, also with noisy labels: diffusions, rounding, improvement, and an estimator on top."""
 
+from .batch import DiffusionBatch, diffuse_many, sweep_many
 from .diffusions import approximate_pagerank, flow_diffusion, heat_kernel, l1_pagerank
 from .improvement import improve, mqi, simple_local
 from .measures import Scores, precision_recall_f1
@@ -12,12 +13,14 @@ from .rounding import conductance, support_cluster, sweep_cut
 __all__ = [
     "Cluster",
     "Diffusion",
+    "DiffusionBatch",
     "Membership",
     "Neighbours",
     "Scores",
     "approximate_pagerank",
     "capacity_releasing",
     "conductance",
+    "diffuse_many",
     "flow_diffusion",
     "heat_kernel",
     "improve",
@@ -29,4 +32,5 @@ __all__ = [
     "simple_local",
     "support_cluster",
     "sweep_cut",
+    "sweep_many",
 ]

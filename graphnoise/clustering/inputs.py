@@ -49,18 +49,19 @@ def seeds(graph: Neighbours, seeds: Any, mass: Any = None) -> tuple[Ints, Floats
     if len(nodes) == 0:
         _check.fail("seeds", "at least one node", "none")
     if given is None or np.ndim(given) == 0:
-        total = 1.0 if given is None else _mass(given)
+        total = 1.0 if given is None else mass_of(given)
         return np.sort(nodes), np.full(len(nodes), total / len(nodes))
     if np.ndim(given) != 1 or len(given) != len(nodes):
         _check.fail("mass", f"one number, or {len(nodes)}, one a seed", f"shape {np.shape(given)}")
-    masses = np.array([_mass(value) for value in given])
+    masses = np.array([mass_of(value) for value in given])
     if not math.isfinite(sum(masses.tolist())):
         _check.fail("mass", "a finite sum", "a sum beyond float64")
     order = np.argsort(nodes)
     return nodes[order], masses[order]
 
 
-def _mass(value: Any) -> float:
+def mass_of(value: Any) -> float:
+    """Return a mass as a finite float above 0."""
     value = value.item() if isinstance(value, Tensor | np.ndarray | np.generic) else value
     number = _check.real("mass", value, 0.0, expected="a finite number above 0")
     if number == 0:

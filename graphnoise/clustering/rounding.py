@@ -128,21 +128,36 @@ def sweep_cut(
     asked, eps = labels_of(read, labels, label_eps)
     if max_volume is not None:
         max_volume = _check.real("max_volume", max_volume, 0.0)
+    degrees = by == "degree" or (by is None and method in WALKS)
+    return best_prefix(read, nodes, values, degrees, asked, eps, max_volume, backend)
+
+
+def best_prefix(
+    graph: Neighbours,
+    nodes: Ints,
+    values: Floats,
+    degrees: bool,
+    labels: Any,
+    eps: float,
+    max_volume: float | None = None,
+    backend: str | None = None,
+) -> Cluster:
+    """Return what `sweep_cut` does, of valid arguments: some nodes with values, divided by degrees if `degrees`."""
     score = values
-    if by == "degree" or (by is None and method in WALKS):
-        degree = read.degree[nodes] if asked is None else sweep(read, nodes, asked, eps, backend)[0]
+    if degrees:
+        degree = graph.degree[nodes] if labels is None else sweep(graph, nodes, labels, eps, backend)[0]
         score = np.divide(values, degree, out=np.zeros(len(values)), where=degree > 0)
     order = nodes[np.lexsort((nodes, -score))]
-    order = order[: read.num_nodes - 1] if read.num_nodes > 1 else order
-    _, volume, cut, _ = sweep(read, order, asked, eps, backend)
-    profile = quotient(read, volume, cut)
+    order = order[: graph.num_nodes - 1] if graph.num_nodes > 1 else order
+    _, volume, cut, _ = sweep(graph, order, labels, eps, backend)
+    profile = quotient(graph, volume, cut)
     allowed = len(order) if max_volume is None else int(np.searchsorted(volume, max_volume, side="right"))
     if allowed == 0:
         _check.fail("max_volume", f"at least {volume[0]:g}, the volume of the first node of the sweep", max_volume)
     best = int(np.argmin(profile[:allowed]))
     members = np.sort(order[: best + 1])
     about = {"volume": float(volume[best]), "cut": float(cut[best])}
-    return Cluster(members, float(profile[best]), order, profile, read.named(members), about)
+    return Cluster(members, float(profile[best]), order, profile, graph.named(members), about)
 
 
 def quotient(graph: Neighbours, volume: Floats, cut: Floats) -> Floats:
