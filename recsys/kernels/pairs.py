@@ -1,0 +1,85 @@
+"""Scores of pairs and sums of rows, each the same at any number of threads: what a step of gradients needs.
+
+Each sum belongs to one row and is taken in the order of its entries; nothing is atomic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _native
+
+Floats = NDArray[Any]  # float32 or float64, C-contiguous
+Ints = NDArray[np.int32]
+
+
+def scores(
+    left: Floats, right: Floats, users: Ints, items: Ints, *, bias: Floats | None = None, num_threads: int = 1
+) -> Floats:
+    """Return <left[users[b]], right[items[b, t]]> + bias[items[b, t]], shape [B, t]; 0 for an item below 0.
+
+    Example:
+        >>> U, V = np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [3.0, 1.0]])
+        >>> scores(U, V, np.array([0], np.int32), np.array([[0, 1, -1]], np.int32)).tolist()
+        [[1.0, 5.0, 0.0]]
+    """
+    out = np.empty(items.shape, left.dtype)
+    call = _native.pair_scores_float64 if left.dtype == np.float64 else _native.pair_scores_float32
+    each = items.shape[1]
+    call(
+        num_threads, left.ctypes.data, right.ctypes.data, left.shape[1], 0 if bias is None else bias.ctypes.data,
+        users.ctypes.data, items.ctypes.data, len(items), each, out.ctypes.data,
+    )  # fmt: skip
+    return out
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Entries by row: those of `rows[g]` are `order[start[g] : start[g + 1]]`, in the order in which they came."""
+
+    rows: Ints
+    start: NDArray[np.int64]
+    order: Ints
+
+    @classmethod
+    def of(cls, ids: Ints, bound: int) -> Groups:
+        """Group entries by their ids, which lie below `bound`.
+
+        Example:
+            >>> groups = Groups.of(np.array([2, 0, 2], np.int32), 3)
+            >>> groups.rows.tolist(), groups.start.tolist(), groups.order.tolist()
+            ([0, 2], [0, 1, 3], [1, 0, 2])
+        """
+        rows, order = np.empty(len(ids), np.int32), np.empty(len(ids), np.int32)
+        start = np.empty(len(ids) + 1, np.int64)
+        count = _native.group(
+            ids.ctypes.data, len(ids), max(bound, 1), rows.ctypes.data, start.ctypes.data, order.ctypes.data
+        )
+        return cls(rows[:count], start[: count + 1], order)
+
+    def sums(self, weight: Floats, other: Ints, table: Floats, num_threads: int = 1) -> Floats:
+        """Return for each row the sum of weight[e] table[other[e]] over its entries, shape [rows, width]."""
+        out = np.empty((len(self.rows), table.shape[1]), table.dtype)
+        call = _native.grouped_sums_float64 if table.dtype == np.float64 else _native.grouped_sums_float32
+        call(
+            num_threads, len(self.rows), self.start.ctypes.data, self.order.ctypes.data, other.ctypes.data,
+            weight.ctypes.data, table.ctypes.data, table.shape[1], out.ctypes.data,
+        )  # fmt: skip
+        return out
+
+    def totals(self, weight: Floats) -> Floats:
+        """Return the sum of weight[e] over the entries of each row."""
+        if not len(self.rows):
+            return np.zeros(0, weight.dtype)
+        found: Floats = np.add.reduceat(weight[self.order], self.start[:-1])
+        return found
+
+    def counts(self, weight: Floats | None = None) -> Any:
+        """Return the number of entries of each row, those of weight 0 left out where weights are given."""
+        if weight is None:
+            return np.diff(self.start)
+        return self.totals((weight != 0).astype(weight.dtype))

@@ -1,0 +1,146 @@
+"""What all samplers share: `fit` to what is known, then `sample(users, k, rng)`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphnoise._check import choice, fail, generator, integer
+
+from ..kernels.negatives import MOST_ATTEMPTS, Known
+from ..kernels.threads import threads
+from ..matrices import as_csr
+
+Ints = NDArray[np.int32]
+Scorer = Callable[[Ints, Ints], NDArray[Any]]  # users [B], items [B, n] -> scores [B, n]
+
+
+class Sampler(ABC):
+    """A law of negatives for each user.
+
+    `fit(user_items)` tells what is known; `sample(users, k, rng)` then returns items, int32 [B, k]. A verified draw is
+    never a known positive of its user: it is drawn again, `attempts` times by the sampler's law and then once by the
+    same law on what the user does not have. A user who has every item is skipped: the row holds -1, and `full_users`
+    names such users beforehand.
+
+    Args:
+        verify: refuse known positives. Without, they are drawn as the law has them.
+        attempts: draws before the exact one, from 1 to 30.
+        num_threads: threads, 0 for all cores. The draws do not depend on it.
+
+    Attributes:
+        needs_scores: whether `bind` must give it a model's scores before it draws.
+        needs_items: whether `sample` must be told the positives, `items`.
+    """
+
+    name = "sampler"
+    needs_scores = False
+    needs_items = False
+
+    def __init__(self, *, verify: bool = True, attempts: int = 16, num_threads: int = 1) -> None:
+        if not isinstance(verify, bool):
+            fail("verify", "True or False", repr(verify))
+        self.verify = verify
+        self.attempts = integer("attempts", attempts, 1, MOST_ATTEMPTS)
+        self.num_threads = threads(num_threads)
+        self._known: Known | None = None
+        self._scorer: Scorer | None = None
+
+    @property
+    def known(self) -> Known:
+        """What is known of the users, once it is fitted."""
+        if self._known is None:
+            fail("sampler", "one that is fitted: sampler.fit(user_items)", "one that is not")
+        return self._known
+
+    def fit(self, user_items: Any) -> Self:
+        """Take the known positives of a users × items matrix.
+
+        Raises:
+            InputError: no such matrix, or one without items.
+        """
+        matrix = as_csr("user_items", user_items)
+        if matrix.shape[1] == 0:
+            fail("user_items", "at least one item", "none")
+        self._known = Known.of(matrix, self.num_threads)
+        self._prepare(matrix)
+        return self
+
+    def _prepare(self, matrix: Any) -> None:  # noqa: B027 - most laws need nothing
+        """Make what the law needs of the matrix."""
+
+    def bind(self, scorer: Scorer) -> Self:
+        """Give the sampler a model: `scorer(users [B], items [B, n])` returns scores [B, n]."""
+        self._scorer = scorer
+        return self
+
+    def epoch(self, number: int, rng: np.random.Generator) -> None:  # noqa: B027 - most laws do nothing
+        """Do what is done between epochs; `number` counts from 0."""
+
+    @property
+    def full_users(self) -> NDArray[np.int64]:
+        """Users for whom there is no negative; all others can be sampled."""
+        return self.known.full()
+
+    def sample(self, users: Any, k: int, rng: Any, items: Any = None) -> Ints:
+        """Draw k negatives of each user.
+
+        Args:
+            users: users, int [B].
+            k: negatives of each.
+            rng: a NumPy generator, or a seed.
+            items: the positives beside which they stand, int [B]; only some laws ask for them.
+
+        Returns:
+            Items, int32 [B, k]; -1 where a user has every item.
+
+        Raises:
+            InputError: a user or item out of range, k below 1 or above the number of items, or a sampler that lacks
+                `fit`, `bind` or `items`.
+        """
+        known = self.known
+        integer("k", k, 1)
+        if k > known.num_items:
+            fail("k", f"at most the {known.num_items} items of the catalogue", k)
+        who = checked("users", users, known.num_users, "users")
+        positives = None
+        if items is not None:
+            positives = checked("items", items, known.num_items, "items")
+            if len(positives) != len(who):
+                fail("items", f"one positive for each of {len(who)} users", len(positives))
+        elif self.needs_items:
+            fail("items", f"the positives, which {self.name!r} looks at", "none")
+        if self.needs_scores and self._scorer is None:
+            fail("sampler", f"scores of a model, sampler.bind(scorer), which {self.name!r} looks at", "none")
+        random = generator(rng, "rng")
+        if not len(who):
+            return np.empty((0, k), np.int32)
+        return self._draw(who, k, random, positives)
+
+    @abstractmethod
+    def _draw(self, users: Ints, k: int, rng: np.random.Generator, items: Ints | None) -> Ints: ...
+
+    def _scores(self, users: Ints, items: Ints) -> NDArray[Any]:
+        """Return the model's scores, minus infinity where there is no item or the score is no number."""
+        assert self._scorer is not None
+        found = np.array(self._scorer(users, np.maximum(items, 0)))
+        return np.where((items < 0) | np.isnan(found), -np.inf, found)
+
+
+def checked(name: str, value: Any, bound: int, what: str) -> Ints:
+    """Return a list of places below `bound`."""
+    given = np.asarray(value)
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        fail(name, f"a list of {what}", f"shape {given.shape}, type {given.dtype}")
+    if given.size and (given.min() < 0 or given.max() >= bound):
+        fail(name, f"{what} from 0 to {bound - 1}", f"values from {given.min()} to {given.max()}")
+    return np.ascontiguousarray(given, dtype=np.int32)
+
+
+def on_known(value: str) -> bool:
+    """Return whether a known item is drawn again."""
+    return choice("on_known", value, ("redraw", "skip")) == "redraw"
