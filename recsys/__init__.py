@@ -6,37 +6,49 @@ from typing import TYPE_CHECKING, Any
 from graphnoise.errors import DataError, GraphnoiseError, InputError
 
 if TYPE_CHECKING:
+    from recsys import datasets, splits
     from recsys.base import Recommender
-    from recsys.baselines import Popularity
+    from recsys.baselines import ALS, EASE, ItemKNN, Popularity
     from recsys.evaluation import Evaluation, evaluate
     from recsys.interactions import Interactions
     from recsys.significance import Comparison, compare, compare_all
+    from recsys.splits import Split
 
 # Loaded at first use, as in `graphnoise`: a name, and the module that has it.
 _HOMES = {
+    "ALS": "baselines",
     "Comparison": "significance",
+    "EASE": "baselines",
     "Evaluation": "evaluation",
     "Interactions": "interactions",
+    "ItemKNN": "baselines",
     "Popularity": "baselines",
     "Recommender": "base",
+    "Split": "splits",
     "compare": "significance",
     "compare_all": "significance",
     "evaluate": "evaluation",
 }
-_MODULES: tuple[str, ...] = ()
+_MODULES = ("datasets", "splits")
 
 __all__ = [
+    "ALS",
+    "EASE",
     "Comparison",
     "DataError",
     "Evaluation",
     "GraphnoiseError",
     "InputError",
     "Interactions",
+    "ItemKNN",
     "Popularity",
     "Recommender",
+    "Split",
     "compare",
     "compare_all",
+    "datasets",
     "evaluate",
+    "splits",
 ]
 
 

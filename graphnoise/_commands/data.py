@@ -28,6 +28,15 @@ def data_list(
         counts = (f"{e.nodes:,}", f"{e.edges:,}", f"{e.classes}", f"{e.features:,}")
         table.add_row(e.name, *counts, e.found, *[e.licence] * licences)
     out.print(table)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("name", "users", "items", "interactions", "files", *["licence"] * licences):
+        table.add_column(column, justify="right" if column in ("users", "items", "interactions") else "left")
+    for f, found in datasets.feedback_catalogue(root):
+        items = "" if f.items is None else f"{f.items:,}"
+        total = sum(size for part, size in f.parts.items() if part != "test_clean")  # a part of test_noisy
+        table.add_row(f.name, f"{f.users:,}", items, f"{total:,}", found, *[f.licence] * licences)
+    out.print()
+    out.print(table)
 
 
 @data.command("get")
@@ -48,10 +57,12 @@ def data_verify(
         bool, typer.Option("--verbose", "-v", help="Print every check, not only those that fail.")
     ] = False,
 ) -> None:
-    """Compare files and graphs with the published checksums and counts."""
+    """Compare files and what they hold with the published checksums and counts."""
     from .. import datasets
 
-    chosen = names or [entry.name for entry in datasets.catalogue(root) if entry.found != "absent"]
+    there = [entry.name for entry in datasets.catalogue(root) if entry.found != "absent"]
+    there += [feedback.name for feedback, found in datasets.feedback_catalogue(root) if found != "absent"]
+    chosen = names or there
     if not chosen:
         raise DataError("no data set is there to verify; `graphnoise data get NAME` fetches one")
     failed = 0

@@ -1,9 +1,10 @@
-"""What `datasets/manifest.toml` says of each graph: files, sources, licence, counts."""
+"""What `datasets/manifest.toml` says of each set, graphs and implicit feedback: files, sources, licence, counts."""
 
 from __future__ import annotations
 
 import functools
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,29 @@ class Dataset:
     train_edges: int | None
     variants: tuple[Variant, ...]
 
+    @property
+    def folder(self) -> str:
+        """Name of the folder that holds the files, inside the root folder."""
+        return self.name
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """A set of implicit feedback: its published counts, its licence and its raw files.
+
+    `users` and `items` are those with an interaction (`items` is None where it is not known); `parts` are numbers of
+    interactions: of "all", or of the parts of a fixed split; `folder` is inside the root folder.
+    """
+
+    name: str
+    title: str
+    licence: str
+    users: int
+    items: int | None
+    parts: Mapping[str, int]
+    variants: tuple[Variant, ...]
+    folder: str
+
 
 def manifest_folder() -> Path:
     """Return the folder of the manifest: the copy inside an installed package, or the source checkout's `datasets`."""
@@ -86,6 +110,17 @@ def manifest_folder() -> Path:
 def _manifest() -> dict[str, Dataset]:
     content = tomllib.loads((manifest_folder() / "manifest.toml").read_text("utf-8"))
     return {name: _dataset(name, entry, content["wheels"]) for name, entry in content["graphs"].items()}
+
+
+@functools.cache
+def _feedback_manifest() -> dict[str, Feedback]:
+    content = tomllib.loads((manifest_folder() / "manifest.toml").read_text("utf-8"))
+    found = {}
+    for name, entry in content["feedback"].items():
+        variants = tuple(_variant(variant, content["wheels"]) for variant in entry["variants"])
+        defaults = {"name": name, "items": None, "folder": name}
+        found[name] = Feedback(**defaults | entry | {"variants": variants})
+    return found
 
 
 def _dataset(name: str, entry: dict[str, Any], wheels: dict[str, Any]) -> Dataset:
@@ -121,3 +156,37 @@ def info(name: str) -> Dataset:
     (2708, 5278, 7, 1433, 'public')
     """
     return _manifest()[choice("name", name, names())]
+
+
+def feedback_names() -> tuple[str, ...]:
+    """Return the names of the sets of implicit feedback, in the manifest's order.
+
+    >>> feedback_names()[:2]
+    ('ml-latest-small', 'ml-100k')
+    """
+    return tuple(_feedback_manifest())
+
+
+def feedback_info(name: str) -> Feedback:
+    """Return what is published of one set of implicit feedback.
+
+    Raises:
+        InputError: the name is unknown; the message offers the nearest one.
+
+    >>> feedback_info("ml-100k").parts
+    {'all': 100000}
+    """
+    return _feedback_manifest()[choice("name", name, feedback_names())]
+
+
+def anything(name: str) -> Dataset | Feedback:
+    """Return a graph or a set of implicit feedback.
+
+    Raises:
+        InputError: the name is unknown; the message offers the nearest one.
+
+    >>> anything("cora").licence == info("cora").licence
+    True
+    """
+    choice("name", name, names() + feedback_names())
+    return info(name) if name in names() else feedback_info(name)

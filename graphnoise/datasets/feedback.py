@@ -1,0 +1,169 @@
+"""Sets of implicit feedback: who clicked what, read from the files as they are published.
+
+Recommenders read them through `recsys.datasets`; here are the raw readers, so that `graphnoise data` lists, fetches and
+verifies these sets beside the graphs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphnoise._check import DataError
+from graphnoise.datasets.manifest import Feedback, Variant
+from graphnoise.datasets.safe import csr, read_npz, reading
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Triples:
+    """Parallel columns [n]: ids of users and of items, and ratings and times where the file has them."""
+
+    users: Array
+    items: Array
+    ratings: Array | None = None
+    times: Array | None = None
+
+
+def read_feedback(dataset: Feedback, folder: Path, variant: Variant) -> dict[str, Triples]:
+    """Return the parts of a set ("all", or "train", "validation", "test" and the like), after counting them.
+
+    Raises:
+        DataError: a file is absent or damaged, or the counts are not those of the manifest.
+    """
+    parts = read_parts(folder, variant)
+    for what, expected, found in feedback_counts(dataset, parts):
+        if expected != found:
+            raise DataError(f"{folder}: {what}: expected {expected}, got {found}")
+    return parts
+
+
+def read_parts(folder: Path, variant: Variant) -> dict[str, Triples]:
+    """Return the parts of a set as the files hold them, not counted.
+
+    Raises:
+        DataError: a file is absent or damaged.
+    """
+    return READERS[variant.reader](folder, [file.name for file in variant.files])
+
+
+def feedback_counts(dataset: Feedback, parts: Mapping[str, Triples]) -> list[tuple[str, int, int]]:
+    """Return what the manifest says of users, items and the size of each part beside what the files hold."""
+    users, items = (
+        len(np.unique(np.concatenate([getattr(part, what) for part in parts.values()]))) for what in ("users", "items")
+    )
+    counts = [("users", dataset.users, users)]
+    if dataset.items is not None:
+        counts.append(("items", dataset.items, items))
+    found = {name: len(part.users) for name, part in parts.items()}
+    return counts + [(f"interactions, {name}", dataset.parts.get(name, 0), size) for name, size in found.items()]
+
+
+def _table(path: Path, separator: str, columns: Sequence[int], skip: int = 0, wide: str = "") -> list[Array]:
+    """Return columns of a text file: integers, but float32 for the third one (ratings)."""
+    kinds = [("u", np.int64), ("i", np.int64), ("r", np.float32), ("t", np.int64)][: len(columns)]
+    with reading(path):
+        source: Any = BytesIO(path.read_bytes().replace(wide.encode(), separator.encode())) if wide else path
+        rows = np.loadtxt(source, np.dtype(kinds), delimiter=separator, skiprows=skip, usecols=columns, ndmin=1)
+        return [np.ascontiguousarray(rows[name]) for name, _ in kinds]
+
+
+def _lists(lines: Sequence[Sequence[int]], users: Sequence[int] | None = None) -> Triples:
+    """Return the triples of one list of items a user; a time is the place in its list."""
+    sizes = [len(line) for line in lines]
+    users = range(len(lines)) if users is None else users
+    items = np.fromiter(itertools.chain.from_iterable(lines), np.int64, sum(sizes))
+    places = [np.arange(size) for size in sizes]
+    return Triples(np.repeat(np.asarray(users, np.int64), sizes), items, times=np.concatenate([items[:0], *places]))
+
+
+def _movielens_csv(folder: Path, files: list[str]) -> dict[str, Triples]:
+    return {"all": Triples(*_table(folder / files[0], ",", (0, 1, 2, 3), skip=1))}
+
+
+def _movielens_dat(folder: Path, files: list[str]) -> dict[str, Triples]:
+    return {"all": Triples(*_table(folder / files[0], "\t", (0, 1, 2, 3), wide="::"))}
+
+
+def _recbole(folder: Path, files: list[str]) -> dict[str, Triples]:
+    return {"all": Triples(*_table(folder / files[0], "\t", (0, 1, 2, 3), skip=1))}
+
+
+def _gowalla(folder: Path, files: list[str]) -> dict[str, Triples]:
+    """Users come first in the adjacency matrix, then items; `test.txt` has a line for each user."""
+    lists = _lines(folder / files[1])
+    with reading(folder / files[0]):
+        parts = read_npz(folder / files[0], ("data", "indices", "indptr", "shape"))
+        whole = csr(parts["data"], parts["indices"], parts["indptr"], parts["shape"])
+        train = whole[: len(lists.users_of), len(lists.users_of) :].tocoo()
+        if 2 * train.nnz != whole.nnz:
+            raise DataError(f"{folder / files[0]}: expected edges between {len(lists.users_of)} users and items only")
+    test = lists.triples
+    train_part = Triples(train.row.astype(np.int64), train.col.astype(np.int64))
+    return {"train": train_part, "test": Triples(test.users, test.items)}  # places in the lists mean nothing here
+
+
+@dataclass(frozen=True)
+class _Lines:
+    users_of: list[int]
+    triples: Triples
+
+
+def _lines(path: Path) -> _Lines:
+    """Read `user item item ...`, a line a user."""
+    with reading(path):
+        rows = [list(map(int, line.split())) for line in path.read_text("ascii").splitlines() if line.strip()]
+        users = [row[0] for row in rows]
+        if len(set(users)) != len(users):
+            raise DataError(f"{path}: a user has two lines")
+        return _Lines(users, _lists([row[1:] for row in rows], users))
+
+
+def _sequences(folder: Path, files: list[str]) -> dict[str, Triples]:
+    return {"all": _lines(folder / files[0]).triples}
+
+
+def _json_lists(folder: Path, files: list[str]) -> dict[str, Triples]:
+    parts = {}
+    for part, name in zip(("train", "validation", "test"), files, strict=True):
+        path = folder / name
+        with reading(path):
+            content = json.loads(path.read_bytes())
+            if not isinstance(content, list) or not all(isinstance(line, list) for line in content):
+                raise DataError(f"{path}: expected a list of lists of items")
+            if not all(type(item) is int for line in content for item in line):
+                raise DataError(f"{path}: expected integers as items")
+            found = _lists(content)
+            parts[part] = Triples(found.users, found.items)
+    return parts
+
+
+def _deca(folder: Path, files: list[str]) -> dict[str, Triples]:
+    """`test.negative` holds, despite its name, the test pairs that are rated 5: the clean ones."""
+    parts = ("train", "validation", "test_noisy", "test_clean")
+    return {part: Triples(*_table(folder / name, "\t", (0, 1, 2))) for part, name in zip(parts, files, strict=True)}
+
+
+def _lightgcn(folder: Path, files: list[str]) -> dict[str, Triples]:
+    names = zip(("train", "test"), files, strict=True)
+    return {part: Triples(*_table(folder / name, "\t", (0, 1))) for part, name in names}
+
+
+READERS: dict[str, Callable[[Path, list[str]], dict[str, Triples]]] = {
+    "movielens-csv": _movielens_csv,
+    "movielens-dat": _movielens_dat,
+    "recbole": _recbole,
+    "gowalla": _gowalla,
+    "sequences": _sequences,
+    "json-lists": _json_lists,
+    "deca": _deca,
+    "lightgcn": _lightgcn,
+}

@@ -1,0 +1,218 @@
+"""Real sets have their published counts; made-up files of every format are read; damaged ones are named."""
+
+import json
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from graphnoise.cli import main
+from graphnoise.datasets.feedback import READERS, read_parts
+from graphnoise.datasets.manifest import File, Variant, feedback_info, feedback_names
+from recsys import DataError, InputError, datasets
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "stars"),
+    [
+        ("ml-latest-small", (610, 9724), {0.5: 1370, 5.0: 13211}),
+        ("ml-100k", (943, 1682), {1: 6110, 2: 11370, 3: 27145, 4: 34174, 5: 21201}),
+    ],
+)
+def test_movielens_counts(feedback, name, shape, stars):
+    clicks = feedback(name)
+    assert clicks.matrix.shape == shape
+    values, counts = np.unique(clicks.ratings, return_counts=True)
+    found = dict(zip(values.tolist(), counts.tolist(), strict=True))
+    assert {star: found[star] for star in stars} == stars
+    assert sum(found.values()) == len(clicks)
+    assert clicks.times.min() > 8e8
+
+
+def test_movielens_latest_small_is_the_release_of_2018(feedback):
+    clicks = feedback("ml-latest-small")
+    assert len(clicks) == 100836
+    days = clicks.times[[clicks.times.argmin(), clicks.times.argmax()]].astype("datetime64[s]").astype("datetime64[D]")
+    assert days.astype(str).tolist() == ["1996-03-29", "2018-09-24"]
+
+
+def test_modcloth_has_a_clean_and_a_noisy_test_set(feedback):
+    clean, noisy = feedback("modcloth"), feedback("modcloth-noisy")
+    assert clean.train.matrix.shape == (44784, 1020)
+    assert [len(part) for part in (clean.train, clean.validation, clean.test, noisy.test)] == [79914, 9990, 5433, 9989]
+    assert set(clean.test.ratings.tolist()) == {5}
+    assert np.array_equal(noisy.test.at_least(5).matrix.indices, clean.test.matrix.indices)
+    assert set(clean.train.ratings.tolist()) == {1, 2, 3, 4, 5}
+
+
+def test_gowalla_is_the_split_of_lightgcn(feedback):
+    split = feedback("gowalla")
+    assert split.train.matrix.shape == (29858, 40981)
+    assert (len(split.train), len(split.validation), len(split.test)) == (810128, 0, 217242)
+    assert np.diff(split.test.matrix.indptr).min() >= 1
+
+
+def test_other_splits_have_their_counts(feedback):
+    nbpo = feedback("amazon-nbpo")
+    assert [len(part) for part in (nbpo.train, nbpo.validation, nbpo.test)] == [31887, 4044, 4044]
+    per_user = np.diff(nbpo.train.matrix.indptr)
+    assert (per_user.min(), np.median(per_user), per_user.max()) == (11, 18, 129)
+    per_item = np.bincount(nbpo.train.matrix.indices)
+    assert (len(per_item), per_item.min(), np.median(per_item), per_item.max()) == (1522, 9, 16, 256)
+
+
+def test_lastfm_and_beauty_have_their_counts(feedback):
+    lastfm, beauty = feedback("lastfm"), feedback("amazon-beauty")
+    assert (lastfm.train.matrix.shape, len(lastfm.train), len(lastfm.test)) == ((1880, 4489), 42135, 10533)
+    assert (beauty.matrix.shape, len(beauty)) == ((22363, 12101), 198502)
+    first = beauty.matrix.indices[: beauty.matrix.indptr[1]]
+    assert beauty.items[first][beauty.times[: len(first)].argsort()].tolist() == [1, 2, 3, 4, 5]
+
+
+MADE_UP = {
+    "movielens-csv": {"ratings.csv": "userId,movieId,rating,timestamp\r\n1,10,3.5,99\r\n2,10,1.0,98\r\n"},
+    "movielens-dat": {"ratings.dat": "1::10::3.5::99\n2::10::1::98\n"},
+    "recbole": {
+        "x.inter": "user_id:token\titem_id:token\trating:float\ttimestamp:float\n1\t10\t3.5\t99\n2\t10\t1\t98\n"
+    },
+}
+
+
+@pytest.mark.parametrize("reader", MADE_UP)
+def test_tables_of_ratings(reader, tmp_path):
+    ((name, text),) = MADE_UP[reader].items()
+    (tmp_path / name).write_text(text, newline="")
+    part = READERS[reader](tmp_path, [name])["all"]
+    assert [part.users.tolist(), part.items.tolist()] == [[1, 2], [10, 10]]
+    assert [part.ratings.tolist(), part.times.tolist()] == [[3.5, 1], [99, 98]]
+    (tmp_path / name).write_text(text + "1,x", newline="")
+    with pytest.raises(DataError, match=name):
+        READERS[reader](tmp_path, [name])
+
+
+def test_lists_and_graphs(tmp_path):
+    for name, content in (("a", [[3, 1], []]), ("b", [[0], [2]]), ("c", [[], [1]])):
+        (tmp_path / name).write_text(json.dumps(content))
+    parts = READERS["json-lists"](tmp_path, ["a", "b", "c"])
+    assert parts["train"].users.tolist() == [0, 0]
+    assert parts["validation"].items.tolist() == [0, 2]
+    (tmp_path / "test.txt").write_text("0 1\n1 0 2\n")
+    train = sp.csr_matrix([[1, 0, 0], [0, 1, 0]])
+    sp.save_npz(tmp_path / "g.npz", sp.csr_matrix(sp.bmat([[None, train], [train.T, None]])))
+    parts = READERS["gowalla"](tmp_path, ["g.npz", "test.txt"])
+    assert [parts["train"].users.tolist(), parts["train"].items.tolist()] == [[0, 1], [0, 1]]
+    assert [parts["test"].users.tolist(), parts["test"].items.tolist()] == [[0, 1, 1], [1, 0, 2]]
+    sp.save_npz(tmp_path / "g.npz", sp.csr_matrix(np.ones((5, 5))))
+    with pytest.raises(DataError, match=r"g\.npz: expected edges between 2 users and items only"):
+        READERS["gowalla"](tmp_path, ["g.npz", "test.txt"])
+    (tmp_path / "test.txt").write_text("0 1\n0 2\n")
+    with pytest.raises(DataError, match=r"test\.txt: a user has two lines"):
+        READERS["sequences"](tmp_path, ["test.txt"])
+
+
+@pytest.mark.parametrize("content", ["[[1, 2]", '{"a": 1}', "[1]", "[[1.5]]", "[[true]]", ""])
+def test_damaged_lists_are_named(content, tmp_path):
+    (tmp_path / "a").write_text(content)
+    with pytest.raises(DataError, match=r"/a: "):
+        READERS["json-lists"](tmp_path, ["a", "a", "a"])
+
+
+def test_files_that_are_absent_are_named(tmp_path):
+    for reader in READERS:
+        with pytest.raises(DataError, match=r"No such file|not found"):
+            read_parts(tmp_path, Variant(reader, tuple(File(name) for name in "abcd"[: 3 if reader[0] == "j" else 4])))
+
+
+def test_the_users_own_movielens_is_held_to_its_counts(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRAPHNOISE_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "root" / "ml-1m"
+    folder.mkdir(parents=True)
+    (folder / "ratings.dat").write_text(MADE_UP["movielens-dat"]["ratings.dat"])
+    with pytest.raises(DataError, match=r"ml-1m: users: expected 6040, got 2"):
+        datasets.load("ml-1m", tmp_path / "root")
+    with pytest.raises(DataError, match=r"ml-20m: no source has the files"):
+        datasets.load("ml-20m", tmp_path / "root")
+    with pytest.raises(InputError, match=r"did you mean 'gowalla'"):
+        datasets.load("gowala")
+
+
+def test_every_set_of_the_manifest_can_be_read():
+    for name in feedback_names():
+        dataset = feedback_info(name)
+        assert all(variant.reader in READERS and variant.files for variant in dataset.variants)
+        assert dataset.licence
+        assert all(file.size for v in dataset.variants if v.address or v.wheel for file in v.files)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".tsv", ".parquet"])
+def test_tables_of_ones_own(ending, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    days = pandas.to_datetime(["2020-01-02", "2020-01-01", "1970-01-02"])
+    frame = pandas.DataFrame({"u": ["x", "y", "x"], "i": [5, 5, 4], "r": [1, 2, 3], "t": days, "n": days})
+    path = tmp_path / f"clicks{ending}"
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow")
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if ending == ".tsv" else ",")
+    options = {} if ending == ".parquet" else {"parse_dates": ["t"]}
+    clicks = datasets.read_table(path, "u", "i", "r", "t", **options)
+    assert (clicks.users.tolist(), clicks.items.tolist()) == (["x", "y"], [4, 5])
+    assert (clicks.ratings.tolist(), clicks.times.tolist()) == ([3, 1, 2], [86400, 1577923200, 1577836800])
+
+
+def test_wrong_tables_are_named(tmp_path):
+    pytest.importorskip("pandas")
+    path = tmp_path / "clicks.csv"
+    path.write_text("u,i,r\n1,2,3\n1,2,4\n,3,5\n")
+    with pytest.raises(InputError, match=r"columns: expected one of i, r, u, got 'user'"):
+        datasets.read_table(path, "user", "i")
+    with pytest.raises(InputError, match=r"u: expected a value in every row, got 1 missing"):
+        datasets.read_table(path, "u", "i")
+    path.write_text("u,i,r\n1,2,3\n1,2,4\n")
+    with pytest.raises(InputError, match=r"users, items: expected every pair"):
+        datasets.read_table(path, "u", "i")
+    assert datasets.read_table(path, "u", "i", "r", duplicates="last").ratings.tolist() == [4]
+    with pytest.raises(InputError, match=r"path: expected a file that ends in"):
+        datasets.read_table(tmp_path / "clicks.xls", "u", "i")
+    with pytest.raises(DataError, match=r"absent\.csv: "):
+        datasets.read_table(tmp_path / "absent.csv", "u", "i")
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 not")
+    with pytest.raises(DataError, match=r"b\.parquet: "):
+        datasets.read_table(tmp_path / "b.parquet", "u", "i")
+
+
+def test_the_command_line_lists_and_verifies(feedback, monkeypatch, tmp_path, capsys):
+    split = feedback("amazon-nbpo")
+    assert len(split.train) == 31887
+    with pytest.raises(SystemExit) as stop:
+        main(["data", "verify", "amazon-nbpo", "--verbose"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert "amazon-nbpo: ok: interactions, train: 31887" in out
+    assert "amazon-nbpo: 8 of 8 checks hold" in out
+    monkeypatch.setenv("GRAPHNOISE_DATA", str(tmp_path))
+    for words, text in [
+        (
+            ["data", "verify", "ml-1m"],
+            "ml-1m: the root folder has no folder 'ml-1m' with its files; they are not fetched",
+        ),
+        (["data", "verify", "ml-1n"], "did you mean 'ml-1m'?"),
+    ]:
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 1
+        assert text in capsys.readouterr().err
+
+
+def test_the_list_has_every_set(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GRAPHNOISE_CACHE", str(tmp_path))
+    monkeypatch.delenv("GRAPHNOISE_DATA", raising=False)
+    with pytest.raises(SystemExit):
+        main(["data", "list"])
+    out = capsys.readouterr().out
+    for name in feedback_names():
+        assert name in out
+    assert [line.split() for line in out.splitlines() if line.startswith("modcloth")] == [
+        ["modcloth", "44,784", "1,020", "99,893", "absent"]
+    ]
