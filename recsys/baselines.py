@@ -1,14 +1,20 @@
-"""The plain methods that stand in every table: popularity."""
+"""The plain methods that stand in every table: popularity, ItemKNN, ALS, EASE."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
+from scipy.linalg import cho_factor, cho_solve
+from threadpoolctl import threadpool_limits
 
-from recsys.base import Callback, Recommender
-from recsys.matrices import Ints
-from recsys.topk import Floats
+from graphnoise._check import InputError, integer, real
+from recsys.base import BATCH, Callback, Recommender
+from recsys.factors import FactorModel
+from recsys.matrices import Ints, affordable
+from recsys.topk import Floats, top_k
 
 
 class Popularity(Recommender):
@@ -33,3 +39,213 @@ class Popularity(Recommender):
     def scores_for(self, user_items: Any) -> Floats:
         """Return the number of users of each item."""
         return self.scores(np.zeros(user_items.shape[0], np.int64))
+
+
+class _FromItems(Recommender):
+    """score(u, i) = sum over the items j of u of weights[j, i], with weights from items to items."""
+
+    _arrays = ("user_items", "weights")
+    user_items: Any = None
+    weights: Any = None
+
+    def scores(self, userids: Ints) -> Floats:
+        """Return the sums of the weights of each user's items: float32 [len(userids), num_items]."""
+        return self.scores_for(self.user_items[userids])
+
+    def scores_for(self, user_items: Any) -> Floats:
+        """Return the scores of users who are known by their items alone."""
+        found = user_items @ self.weights
+        return np.asarray(found.toarray() if sp.issparse(found) else found, np.float32)
+
+    def _item_similarity(self, itemids: Ints) -> Floats:
+        found = self.weights[itemids]
+        found = np.array(found.toarray() if sp.issparse(found) else found)
+        found[np.arange(len(itemids)), itemids] = 1  # itself, which the weights leave out
+        return np.asarray(found, np.float32)
+
+    def _user_similarity(self, userids: Ints) -> Floats:
+        unit = _unit_rows(self.user_items)
+        return np.asarray((unit[userids] @ unit.T).toarray(), np.float32)
+
+
+class ItemKNN(_FromItems):
+    r"""Items that the same users like: score(u, i) = sum over the items j of u of s(j, i), with the cosine
+    s(j, i) = |users of both| / (sqrt(|users of j| · |users of i|) + shrinkage), and s(i, i) = 0.
+
+    Args:
+        neighbours: keep the so many most similar items j of each i (ties by the lower item); None keeps all.
+        shrinkage: makes small counts less similar; 0 is the plain cosine.
+        num_threads: of `recommend`; 0 is one a core.
+
+    Raises:
+        InputError: neighbours below 1, or a negative shrinkage; on `fit`, similarities that memory cannot hold.
+
+    Example:
+        >>> model = ItemKNN().fit(sp.csr_array([[1, 1, 0], [0, 1, 1], [1, 1, 0]]))
+        >>> model.scores(np.array([0])).round(3)
+        array([[0.816, 0.816, 0.577]], dtype=float32)
+
+    Source: Sarwar et al., "Item-based collaborative filtering recommendation algorithms", 2001; Ferrari Dacrema et al.,
+    "Are we really making much progress?", 2019, section 3.2, for the shrinkage.
+    """
+
+    def __init__(self, neighbours: int | None = None, shrinkage: float = 0.0, num_threads: int = 0) -> None:
+        self.neighbours = None if neighbours is None else integer("neighbours", neighbours, 1)
+        self.shrinkage = real("shrinkage", shrinkage, 0.0)
+        self.num_threads = integer("num_threads", num_threads, 0)
+
+    def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:
+        size, sizes = user_items.shape[1], np.diff(user_items.indptr).astype(np.float64)
+        together = min(float((sizes**2).sum()), float(size) ** 2)
+        kept = together if self.neighbours is None else min(together, float(size) * self.neighbours)
+        affordable(f"ItemKNN of {size} items", 8 * 2 * kept)
+        columns = user_items.astype(np.float64).tocsc()
+        item_users = columns.T.tocsr()
+        counts = np.diff(item_users.indptr)
+        roots = np.sqrt(counts)
+        cost = np.minimum(item_users @ sizes, size) if self.neighbours is None else np.where(counts, size, 0)
+        turn = (cost.cumsum() // BATCH).astype(np.int64)  # blocks of rows with so many entries
+        parts = []
+        for start, stop in itertools.pairwise([0, *(np.flatnonzero(np.diff(turn)) + 1), size]):
+            block = (item_users[start:stop] @ columns).tocsr()
+            rows = np.repeat(np.arange(start, stop), np.diff(block.indptr))
+            block.data /= roots[rows] * roots[block.indices] + self.shrinkage
+            block.data[rows == block.indices] = 0
+            block.eliminate_zeros()
+            block = block.astype(np.float32)
+            parts.append(block if self.neighbours is None else _keep(block, min(self.neighbours, size)))
+        similar = sp.vstack(parts, format="csr")  # symmetric, but for the neighbours that were kept
+        weights = sp.csr_array(similar.T.tocsr() if self.neighbours is not None else similar)
+        weights.sort_indices()
+        self.user_items, self.weights = user_items, weights
+
+
+def _keep(block: Any, k: int) -> Any:
+    """Return the k largest entries of each row."""
+    filled = np.flatnonzero(np.diff(block.indptr))
+    found, best = top_k(block[filled].toarray(), k)
+    there = best > 0
+    sizes = np.zeros(block.shape[0], np.int64)
+    sizes[filled] = there.sum(1)
+    indptr = np.concatenate([[0], sizes.cumsum()])
+    return sp.csr_array((best[there], found[there], indptr), shape=block.shape)
+
+
+def _unit_rows(matrix: Any) -> Any:
+    """Return the rows of a matrix of ones at length 1."""
+    sizes = np.diff(matrix.indptr)
+    data = np.repeat(1 / np.sqrt(np.maximum(sizes, 1)), sizes).astype(np.float32)
+    return sp.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+class EASE(_FromItems):
+    r"""A linear autoencoder without hidden layer: B minimises |X - X B|^2 + λ |B|^2 under a zero diagonal.
+
+    With P = (XᵀX + λ I)⁻¹, B[i, j] = -P[i, j] / P[j, j] for i ≠ j. The score of a user is the row X B. P is dense:
+    memory is at most 24 · items² bytes and time items³, and more than the memory that is free is refused.
+
+    Args:
+        regularization: λ, positive.
+        num_threads: of `recommend`; 0 is one a core.
+
+    Raises:
+        InputError: λ is not positive; on `fit`, more items than memory can hold squared.
+
+    Example:
+        >>> model = EASE(regularization=1.0).fit(sp.csr_array([[1, 1, 0], [0, 1, 1], [1, 1, 0]]))
+        >>> model.recommend(0, model.user_items[[0]], N=1)[0].tolist()
+        [2]
+
+    Source: Steck, "Embarrassingly shallow autoencoders for sparse data", 2019, section 3.1.
+    """
+
+    def __init__(self, regularization: float = 250.0, num_threads: int = 0) -> None:
+        self.regularization = real("regularization", regularization, 1e-12)
+        self.num_threads = integer("num_threads", num_threads, 0)
+
+    def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:
+        size = user_items.shape[1]
+        affordable(f"EASE of {size} items", 24.0 * size**2)
+        matrix = user_items.astype(np.float64)
+        gram = (matrix.T @ matrix).toarray()
+        gram[np.diag_indices(size)] += self.regularization
+        inverse = cho_solve(cho_factor(gram, lower=True, overwrite_a=True), np.eye(size), overwrite_b=True)
+        inverse /= -np.diag(inverse)
+        inverse[np.diag_indices(size)] = 0
+        self.user_items, self.weights = user_items, inverse.astype(np.float32)
+
+    def _item_similarity(self, itemids: Ints) -> Floats:
+        columns = self.user_items.T.tocsr()
+        unit = _unit_rows(columns)
+        return np.asarray((unit[itemids] @ unit.T).toarray(), np.float32)  # weights are not similarities
+
+
+class ALS(FactorModel):
+    """Matrix factorisation by alternating least squares, from `implicit`: all pairs count, positives count more.
+
+    Minimises the sum over all pairs of c_ui (p_ui - <U_u, V_i>)^2 + λ (|U|^2 + |V|^2), with p = 1 and c = alpha · value
+    for positives, p = 0 and c = 1 for the rest.
+
+    Args:
+        factors: length of the vectors.
+        regularization: λ.
+        alpha: weight of a positive; the values of the matrix multiply it.
+        iterations: sweeps over users and items.
+        random_state: seed of the start; the result does not depend on the number of threads.
+        num_threads: of fitting and of `recommend`; 0 is one a core.
+
+    Raises:
+        InputError: a number out of range; on `fit`, `implicit` is not installed (extra `recsys`), or NaN in the
+            factors.
+
+    Example:
+        >>> clicks = sp.csr_array([[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]])
+        >>> model = ALS(factors=2, regularization=0.1, random_state=0).fit(clicks, show_progress=False)
+        >>> model.recommend(1, clicks[[1]], N=1)[0].tolist()
+        [0]
+
+    Source: Hu, Koren and Volinsky, "Collaborative filtering for implicit feedback datasets", 2008.
+    """
+
+    _weighted = True
+
+    def __init__(
+        self,
+        factors: int = 64,
+        regularization: float = 0.01,
+        alpha: float = 1.0,
+        iterations: int = 15,
+        random_state: int = 0,
+        num_threads: int = 0,
+    ) -> None:
+        self.factors = integer("factors", factors, 1)
+        self.regularization = real("regularization", regularization, 0.0)
+        self.alpha = real("alpha", alpha, 1e-12)
+        self.iterations = integer("iterations", iterations, 1)
+        self.random_state = integer("random_state", random_state, 0, 2**32 - 1)
+        self.num_threads = integer("num_threads", num_threads, 0)
+
+    def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:
+        size = 4.0 * self.factors * sum(user_items.shape)
+        affordable(f"ALS of {user_items.shape[0]} users × {user_items.shape[1]} items, {self.factors} factors", size)
+        model = self._theirs()
+        with threadpool_limits(1, "blas"):  # implicit has threads of its own
+            model.fit(sp.csr_matrix(user_items), show_progress=show_progress, callback=callback)
+        self.user_factors, self.item_factors = model.user_factors, model.item_factors
+
+    def _theirs(self) -> Any:
+        try:
+            from implicit.cpu.als import AlternatingLeastSquares
+        except ImportError as error:
+            raise InputError("ALS: expected the package implicit (pip install graphnoise[recsys])") from error
+        names = ("factors", "regularization", "alpha", "iterations", "random_state", "num_threads")
+        with threadpool_limits(1, "blas"):  # or implicit warns of it
+            return AlternatingLeastSquares(**{name: getattr(self, name) for name in names})
+
+    def scores_for(self, user_items: Any) -> Floats:
+        """Return the scores of users who are known by their rows: one least-squares step with the items fixed."""
+        model = self._theirs()
+        model.item_factors = self.item_factors
+        rows = sp.csr_matrix(user_items)
+        with threadpool_limits(1, "blas"):
+            return self._score(np.asarray(model.recalculate_user(np.arange(rows.shape[0]), rows)))
