@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import speed_cluster
 from .console import Bar, Root, bad, err, integers, names, out, program, value
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 speed = typer.Typer(
     help="Measure an operation beside its peers, after checking that all give the same result.", no_args_is_help=True
 )
+speed.command("cluster")(speed_cluster.bench_cluster)
 RECORD = Path("runs/speed.json")
 ERASE = Path("runs/erase-speed.json")
 WIDTH = 240
@@ -212,16 +214,17 @@ def show(
             "a file of speed records",
             f"{str(record)!r}, which is {'no file' if record.exists() else 'not there'}",
         )
-    from ..bench.speed import erase_records
+    from ..bench.speed import cluster_report, erase_records
 
-    if erase_records.is_one(record):
-        if plot is not None:
-            bad("--plot", "a file of records that has a picture", f"{str(record)!r}, with records of ERASE")
-        kept = erase_records.read(record)
-        _print_erase(kept)
-        for place in dict.fromkeys(_place(entry["environment"]) for entry in kept):
-            print(place)
-        return
+    for kind, tables in ((erase_records.KIND, _print_erase), (cluster_report.KIND, speed_cluster.show)):
+        if kind.is_one(record):
+            if plot is not None:
+                bad("--plot", "a file of records that has a picture", f"{str(record)!r}, with {kind.words}")
+            kept = kind.read(record)
+            tables(kept)
+            for place in dict.fromkeys(_place(entry["environment"]) for entry in kept):
+                print(place)
+            return
     target = _target(plot, record)
     records = Book(record).all()
     summary = Summary(records=[entry for entry in records if "skipped" not in entry])

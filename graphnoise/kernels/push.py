@@ -19,19 +19,17 @@ seeds have label 1. In the walks a self-loop leads back; flows ignore it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from . import _native
 from .dispatch import select
-from .push_reference import Settings, diffuse
+from .push_reference import Settings as Settings
+from .push_reference import diffuse
 from .sweep import addresses
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..clustering.reading import Neighbours
     from ..clustering.result import Floats, Ints
 
@@ -90,27 +88,15 @@ def push(
         InputError: `backend` is unknown.
     """
     tier = select(backend, {"native": None, "reference": None})
-    found: Sequence[Any]
     if tier == "native":
-        *found, status, pushes, arcs, worst, extra = _native.push(
-            *addresses(graph, labels, label_eps), seeds.ctypes.data, mass.ctypes.data, len(seeds), *_arguments(s)
-        )
-        status = STATUS[status]
-    else:
-        start = dict(zip(seeds.tolist(), mass.tolist(), strict=True))
-        *found, out, arcs = diffuse(graph, labels, label_eps, start, s)
-        status, pushes, worst, extra = out.status, out.pushes, out.worst, out.extra
-    nodes, values, residual, degree = found
-    return Pushed(
-        np.asarray(nodes, dtype=np.int64),
-        *(np.asarray(array, dtype=np.float64) for array in (values, residual, degree)),
-        status,
-        pushes,
-        arcs,
-        worst,
-        extra,
-        tier,
-    )
+        given = (*addresses(graph, labels, label_eps), seeds.ctypes.data, mass.ctypes.data, len(seeds))
+        nodes, values, residual, degree, code, pushes, arcs, worst, extra = _native.push(*given, *_arguments(s))
+        return Pushed(nodes, values, residual, degree, STATUS[code], pushes, arcs, worst, extra, tier)
+    start = dict(zip(seeds.tolist(), mass.tolist(), strict=True))
+    touched, *lists, out, arcs = diffuse(graph, labels, label_eps, start, s)
+    one, two, three = (np.array(values, dtype=np.float64) for values in lists)
+    at = np.array(touched, dtype=np.int64)
+    return Pushed(at, one, two, three, out.status, out.pushes, arcs, out.worst, out.extra, tier)
 
 
 def push_sets(
@@ -134,26 +120,22 @@ def push_sets(
     tier = select(backend, {"native": None, "reference": None})
     if tier == "native":
         given = (*addresses(graph, labels, label_eps), begin.ctypes.data, len(begin) - 1)
-        row, nodes, values, status, *rest = _native.push_batch(
-            *given, seeds.ctypes.data, mass.ctypes.data, *_arguments(s), threads
+        rows, nodes, values, codes, pushes, arcs, touched, worst = _native.push_batch(
+            *given, seeds.ctypes.data, mass.ctypes.data, *(*_arguments(s), threads)
         )
-        return PushedSets(row, nodes, values, [STATUS[i] for i in status], *rest, tier)
+        return PushedSets(rows, nodes, values, [STATUS[i] for i in codes], pushes, arcs, touched, worst, tier)
     runs = [
         push(graph, labels, label_eps, seeds[b:e], mass[b:e], s, "reference")
         for b, e in zip(begin[:-1].tolist(), begin[1:].tolist(), strict=True)
     ]
     kept = [run.values > 0 for run in runs]
-    sizes = [int(keep.sum()) for keep in kept]
-
-    def joined(arrays: list[NDArray[Any]], kind: Any) -> Any:
-        return np.concatenate([np.empty(0, kind), *arrays]).astype(kind)
-
     return PushedSets(
-        np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        joined([run.nodes[keep] for run, keep in zip(runs, kept, strict=True)], np.int64),
-        joined([run.values[keep] for run, keep in zip(runs, kept, strict=True)], np.float64),
+        np.cumsum([0, *(int(keep.sum()) for keep in kept)], dtype=np.int64),
+        np.concatenate([np.empty(0, np.int64), *(run.nodes[keep] for run, keep in zip(runs, kept, strict=True))]),
+        np.concatenate([np.empty(0), *(run.values[keep] for run, keep in zip(runs, kept, strict=True))]),
         [run.status for run in runs],
-        *(np.array([getattr(run, name) for run in runs], dtype=np.int64) for name in ("pushes", "arcs")),
+        np.array([run.pushes for run in runs], dtype=np.int64),
+        np.array([run.arcs for run in runs], dtype=np.int64),
         np.array([len(run.nodes) for run in runs], dtype=np.int64),
         np.array([run.worst for run in runs], dtype=np.float64),
         tier,

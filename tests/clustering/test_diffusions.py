@@ -24,7 +24,7 @@ DIFFUSE = {
         g, s, sink="unit", tol=1e-5, eps=k.pop("label_eps", 0.05), max_pushes=20_000, **k
     ),
     "flow, p = 4": lambda g, s, **k: flow_diffusion(
-        g, s, p=4, tol=1e-3, eps=k.pop("label_eps", 0.05), max_pushes=2_000, **k
+        g, s, p=4, tol=1e-3, eps=k.pop("label_eps", 0.05), max_pushes=500, **k
     ),
     "pagerank": lambda g, s, **k: approximate_pagerank(g, s, 0.2, 1e-3, **k),
     "l1": lambda g, s, **k: l1_pagerank(g, s, 0.2, 1e-3, **k),
