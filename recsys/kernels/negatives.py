@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphnoise._check import choice, fail, integer
-
-from . import _native, negatives_reference
-from .threads import threads
+from recsys.kernels import _native, negatives_reference
+from recsys.kernels.threads import threads
 
 BITS_LIMIT = 1 << 28  # bytes of a table of bits; above it, rows are searched
 MOST_ATTEMPTS = 30

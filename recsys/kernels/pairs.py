@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _native
+from recsys.kernels import _native
 
 Floats = NDArray[Any]  # float32 or float64, C-contiguous
 Ints = NDArray[np.int32]

@@ -7,10 +7,10 @@ of u, i and j by the derivatives at their old values, L2 of the touched rows inc
     x <- x + step (d objective / d x - decay x)
 
 `lock_free` lets all threads write where they will (Hogwild): the draws are the same at any number of threads, what is
-lost when two threads meet is not, so that only one thread repeats itself. `by_blocks` cuts users and items into `BLOCKS`
-blocks each of nearly equal degree; in each of `BLOCKS` rounds every user block works with another item block, and the
-negatives come from that item block. No two tasks of a round share a row, so the result is the same, to the bit, at any
-number of threads. Items are put into new blocks at each epoch, so that over epochs each meets all others.
+lost when two threads meet is not, so that only one thread repeats itself. `by_blocks` cuts users and items into
+`BLOCKS` blocks each of nearly equal degree; in each of `BLOCKS` rounds every user block works with another item block,
+and the negatives come from that item block. No two tasks of a round share a row, so the result is the same, to the bit,
+at any number of threads. Items are put into new blocks at each epoch, so that over epochs each meets all others.
 
 Source: Recht et al., Hogwild!, NeurIPS 2011; Gemulla et al., Large-scale matrix factorization with distributed
 stochastic gradient descent, KDD 2011 (blocks).
@@ -25,9 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphnoise._check import choice, fail
-
-from . import _native
-from .negatives import Alias, Known
+from recsys.kernels import _native
+from recsys.kernels.negatives import Alias, Known
 
 Floats = NDArray[np.float32]
 RULES = {"bpr": 0, "bpo": 1, "nbpo": 2, "nbpo-constant": 3}

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphnoise._check import choice, fail, generator, integer
-
-from ..kernels.negatives import MOST_ATTEMPTS, Known
-from ..kernels.threads import threads
-from ..matrices import as_csr
+from recsys.kernels.negatives import MOST_ATTEMPTS, Known
+from recsys.kernels.threads import threads
+from recsys.matrices import as_csr
 
 Ints = NDArray[np.int32]
 Scorer = Callable[[Ints, Ints], NDArray[Any]]  # users [B], items [B, n] -> scores [B, n]

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphnoise._check import real
-
-from ..kernels.negatives import Alias, draw, streams
-from .base import Ints, Sampler
-from .base import on_known as _on_known
+from recsys.kernels.negatives import Alias, draw, streams
+from recsys.samplers.base import Ints, Sampler
+from recsys.samplers.base import on_known as _on_known
 
 _WORTH = 1 << 14  # draws below which one thread is quicker
 

@@ -1,0 +1,68 @@
+"""Objectives, with one contract: scores in, derivatives out (`derivatives`), and the same in torch (`loss`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphnoise._check import choice, fail
+from recsys.objectives.base import Derivatives, Objective, Pairs
+from recsys.objectives.denoise import DeCA, ReweightedCE, TruncatedCE
+from recsys.objectives.flips import NBPO, NBPOEM, NBPOo, NBPOs
+from recsys.objectives.plain import BPO, BPR, WBPR, Hinge
+from recsys.objectives.softmax import SampledSoftmax
+from recsys.objectives.unbiased import Backward, Forward, NonNegativePU, RelevanceMF, UnbiasedBPR
+
+_CLASSES: tuple[type[Objective], ...] = (
+    BPR, WBPR, BPO, Hinge, NBPO, NBPOo, NBPOs, NBPOEM, TruncatedCE, ReweightedCE, DeCA,
+    RelevanceMF, UnbiasedBPR, NonNegativePU, Forward, Backward, SampledSoftmax,
+)  # fmt: skip
+OBJECTIVES: dict[str, type[Objective]] = {kind.name: kind for kind in _CLASSES}
+
+
+def objective(given: Any) -> Objective:
+    """Return an objective from itself, from its name, or from what `parameters` gave.
+
+    Raises:
+        InputError: an unknown name, or arguments that do not fit.
+
+    Example:
+        >>> objective("nbpo"), objective({"name": "r-ce", "alpha": 0.5})
+        (NBPO(flip_rate=None, by='item'), ReweightedCE(alpha=0.5))
+    """
+    if isinstance(given, Objective):
+        return given
+    arguments = dict(given) if isinstance(given, dict) else {"name": given}
+    name = arguments.pop("name", None)
+    if isinstance(name, str):
+        name = name.replace("_", "-")
+    kind = OBJECTIVES[choice("objective", name, OBJECTIVES)]
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        fail("objective", f"arguments of {kind.__name__}", str(error))
+
+
+__all__ = [
+    "BPO",
+    "BPR",
+    "NBPO",
+    "NBPOEM",
+    "OBJECTIVES",
+    "WBPR",
+    "Backward",
+    "DeCA",
+    "Derivatives",
+    "Forward",
+    "Hinge",
+    "NBPOo",
+    "NBPOs",
+    "NonNegativePU",
+    "Objective",
+    "Pairs",
+    "RelevanceMF",
+    "ReweightedCE",
+    "SampledSoftmax",
+    "TruncatedCE",
+    "UnbiasedBPR",
+    "objective",
+]

@@ -1,0 +1,86 @@
+"""Objectives that take the labels as they are: pairwise and pointwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from scipy.special import expit
+from torch.nn.functional import logsigmoid, softplus
+
+from recsys.objectives.base import Derivatives, Objective, Pairs, beside, wide
+
+
+class BPR(Objective):
+    r"""Bayesian personalised ranking: log s(R_ui - R_uj), with s(x) = 1 / (1 + e^-x).
+
+    Derivatives: s(-(R_ui - R_uj)) by R_ui, and minus that by R_uj.
+
+    Example:
+        >>> import numpy as np
+        >>> BPR().derivatives(Pairs(np.array([0.0]), np.array([[0.0, 0.0]]))).positive.tolist()
+        [[0.5, 0.5]]
+
+    Source: Rendle et al., BPR: Bayesian personalized ranking from implicit feedback, UAI 2009, section 4.
+    """
+
+    name = "bpr"
+
+    def _derivatives(self, p: Pairs) -> Derivatives:
+        slope = expit(p.negative - beside(p))
+        return Derivatives(slope, -slope)
+
+    def _losses(self, p: Pairs) -> Any:
+        return softplus(p.negative - beside(p))
+
+
+class WBPR(BPR):
+    r"""BPR beside negatives by popularity, which were probably seen and passed over.
+
+    Source: Gantner et al., Personalized ranking for non-uniformly sampled items, KDD Cup 2011.
+    """
+
+    name = "wbpr"
+    sampler = "popularity"
+
+
+class BPO(Objective):
+    r"""Binary cross-entropy: log s(R_ui) + log s(-R_uj).
+
+    Derivatives: s(-R_ui) by R_ui, -s(R_uj) by R_uj. It is NBPO with a flip rate of 0.
+
+    Example:
+        >>> import numpy as np
+        >>> BPO().derivatives(Pairs(np.array([0.0]), np.array([[0.0]]))).negative.tolist()
+        [[-0.5]]
+
+    Source: Yu and Qin, Sampler design for implicit feedback data by noisy-label robust learning, SIGIR 2020.
+    """
+
+    name = "bpo"
+
+    def _derivatives(self, p: Pairs) -> Derivatives:
+        return Derivatives(wide(expit(-beside(p)), p), -expit(p.negative))
+
+    def _losses(self, p: Pairs) -> Any:
+        return -logsigmoid(beside(p)) - logsigmoid(-p.negative)
+
+
+class Hinge(Objective):
+    r"""WARP: -max(0, 1 - (R_ui - R_uj)), each draw weighted by its sampler.
+
+    Derivatives: the weight where R_uj > R_ui - 1, else 0. The sampler "warp" looks for such a negative and gives the
+    weight log(max(1, floor((N - 1) / tries))), at most 10: a positive for which one is found soon has a low rank.
+
+    Source: Weston, Bengio and Usunier, WSABIE: scaling up to large vocabulary image annotation, IJCAI 2011.
+    """
+
+    name = "warp"
+    sampler = "warp"
+
+    def _derivatives(self, p: Pairs) -> Derivatives:
+        slope = (p.negative > beside(p) - 1).astype(p.negative.dtype)
+        return Derivatives(slope, -slope)
+
+    def _losses(self, p: Pairs) -> Any:
+        return torch.relu(1 - (beside(p) - p.negative))

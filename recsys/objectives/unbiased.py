@@ -1,0 +1,214 @@
+"""Objectives that know how positives come to be seen: propensities, positive and unlabelled data, known flip rates."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import expit
+from torch import Tensor
+from torch.nn.functional import logsigmoid, softplus
+
+from graphnoise._check import fail, rate, real
+from graphnoise.noise import Transition
+from graphnoise.noise.correct import backward_correction, forward_correction
+from recsys.objectives.base import Derivatives, Objective, Pairs, beside, wide
+
+
+class _Propensity(Objective):
+    r"""What has the propensities theta_i = max((n_i / max n)^power, clip) of a positive's item to be seen.
+
+    Args:
+        power: of the popularity; 1/2 in the papers.
+        clip: the least propensity, above 0.
+    """
+
+    _needs = ("items",)
+
+    def __init__(self, power: float = 0.5, clip: float = 0.1) -> None:
+        self.power = real("power", power, 0.0)
+        self.clip = real("clip", clip, 1e-6, 1.0)
+        self.theta: NDArray[np.float64] | None = None
+
+    def fit(self, matrix: Any, law: NDArray[np.float64] | None) -> Self:
+        """Take the propensities from the popularity of items."""
+        count = np.bincount(matrix.indices, minlength=matrix.shape[1])
+        self.theta = np.maximum((count / max(count.max(initial=0), 1)) ** self.power, self.clip)
+        return self
+
+    def _inverse(self, p: Pairs) -> Any:
+        if self.theta is None:
+            fail("objective", "one that knows the items: objective.fit(matrix, None)", "one without fit")
+        inverse = 1 / self.theta[np.asarray(p.items)][:, None]
+        if isinstance(p.negative, Tensor):
+            return torch.as_tensor(inverse, dtype=p.negative.dtype, device=p.negative.device)
+        return inverse.astype(p.negative.dtype)
+
+
+class RelevanceMF(_Propensity):
+    r"""Unbiased pointwise: a click on i says 1 / theta_i of a like, and the rest of a dislike.
+
+    (1 / theta_i) log s(R_ui) + (1 - 1 / theta_i) log s(-R_ui) of a positive, log s(-R_uj) of a negative; the
+    derivatives are 1 / theta_i - s(R_ui) and -s(R_uj). With theta = 1 it is BPO.
+
+    Source: Saito et al., Unbiased recommender learning from missing-not-at-random implicit feedback, WSDM 2020.
+    """
+
+    name = "rel-mf"
+
+    def _derivatives(self, p: Pairs) -> Derivatives:
+        return Derivatives(wide(self._inverse(p) - expit(beside(p)), p), -expit(p.negative))
+
+    def _losses(self, p: Pairs) -> Any:
+        w, R = self._inverse(p), beside(p)
+        return -w * logsigmoid(R) - (1 - w) * logsigmoid(-R) - logsigmoid(-p.negative)
+
+
+class UnbiasedBPR(_Propensity):
+    r"""Unbiased pairwise: (1 / theta_i) (1 - Y_uj / theta_j) log s(R_ui - R_uj), with Y_uj whether u clicked on j.
+
+    With verified negatives Y is 0. With others, `Pairs.known`, a weight may be below 0; where that makes the loss of
+    the whole batch negative, the batch says nothing.
+
+    Source: Saito, Unbiased pairwise learning from biased implicit feedback, ICTIR 2020.
+    """
+
+    name = "ubpr"
+    _rows = True
+
+    def _weights(self, p: Pairs) -> Any:
+        w = self._inverse(p) * (p.negative * 0 + 1)
+        if p.known is not None:
+            assert self.theta is not None
+            lost = 1 - np.asarray(p.known) / self.theta[np.maximum(np.asarray(p.negatives), 0)]
+            w = w * (torch.as_tensor(lost, dtype=w.dtype, device=w.device) if isinstance(w, Tensor) else lost)
+        return w if p.weight is None else w * p.weight
+
+    def _derivatives(self, p: Pairs) -> Derivatives:
+        w, gap = self._weights(p), p.negative - beside(p)
+        if p.known is not None and (w * np.logaddexp(0, gap)).sum() < 0:
+            w = w * 0
+        slope = (w * expit(gap)).astype(p.negative.dtype, copy=False)
+        return Derivatives(slope, -slope)
+
+    def _losses(self, p: Pairs) -> Any:
+        return torch.relu((self._weights(p) * softplus(p.negative - beside(p))).sum())
+
+
+class NonNegativePU(Objective):
+    r"""nnPU: positives and unlabelled pairs, with the share `prior` of likes among the unlabelled.
+
+    risk = prior E_P l(R) + max(-beta, E_U l(-R) - prior E_P l(-R)), l(x) = s(-x). Where the bracket is below -beta, the
+    step makes it larger, gamma times. The means are over a batch and the objective is -risk times the draws of the
+    batch. The negatives stand for the unlabelled pairs.
+
+    Args:
+        prior: share of likes among unlabelled pairs, in [0, 1].
+        beta: at least 0.
+        gamma: in [0, 1].
+
+    Source: Kiryo et al., Positive-unlabeled learning with non-negative risk estimator, NeurIPS 2017, algorithm 1.
+    """
+
+    name = "nnpu"
+    is_gradient = False
+    _rows = True
+
+    def __init__(self, prior: float, beta: float = 0.0, gamma: float = 1.0) -> None:
+        self.prior, self.beta, self.gamma = rate("prior", prior), real("beta", beta, 0.0), rate("gamma", gamma)
+
+    def _derivatives(self, p: Pairs) -> Derivatives:
+        R, N = beside(p), p.negative
+        w = np.ones_like(N) if p.weight is None else p.weight.astype(N.dtype)
+        guarded = (w * (expit(N) - self.prior * expit(R))).sum() < -self.beta * w.sum()
+        rise, rise_n = w * expit(R) * expit(-R), w * expit(N) * expit(-N)
+        if guarded:
+            return Derivatives(-self.gamma * self.prior * rise, self.gamma * rise_n)
+        return Derivatives(2 * self.prior * rise, -rise_n)
+
+    def _losses(self, p: Pairs) -> Any:
+        R, N = beside(p), p.negative
+        w = torch.ones_like(N) if p.weight is None else p.weight
+        bracket = (w * (torch.sigmoid(N) - self.prior * torch.sigmoid(R))).sum()
+        if bracket < -self.beta * w.sum():
+            return -self.gamma * bracket
+        return (w * self.prior * torch.sigmoid(-R)).sum() + bracket
+
+
+class _Known(Objective):
+    """What knows the flip rates P(r = 0 | r* = 1) and P(r = 1 | r* = 0), which sum to less than 1."""
+
+    def __init__(self, false_negative_rate: float = 0.0, false_positive_rate: float = 0.0) -> None:
+        self.false_negative_rate = rate("false_negative_rate", false_negative_rate)
+        self.false_positive_rate = rate("false_positive_rate", false_positive_rate)
+        if self.false_negative_rate + self.false_positive_rate >= 1:
+            fail(
+                "false_positive_rate", "rates that sum to less than 1", f"{false_negative_rate} + {false_positive_rate}"
+            )
+
+    @property
+    def transition(self) -> Transition:
+        """The rates as the noise model that both packages share: classes are 0, no like, and 1, a like."""
+        fn, fp = self.false_negative_rate, self.false_positive_rate
+        return Transition([[1 - fp, fp], [fn, 1 - fn]])
+
+    def _corrected(self, p: Pairs, correction: Any) -> Tensor:
+        found = []
+        for R, label in ((beside(p), 1), (p.negative, 0)):
+            logits = torch.stack([torch.zeros_like(R), R], -1).reshape(-1, 2)
+            noisy = torch.full((len(logits),), label)
+            found.append(correction(logits, noisy, self.transition, "none").reshape(R.shape))
+        total: Tensor = found[0] + found[1]
+        return total
+
+
+class Forward(_Known):
+    r"""Forward correction: log P(r | R) with P(r) = T' (1 - p, p), the likelihood of what is observed.
+
+    Args:
+        false_negative_rate: P(r = 0 | r* = 1).
+        false_positive_rate: P(r = 1 | r* = 0).
+
+    Source: Patrini et al., Making deep neural networks robust to label noise, CVPR 2017, theorem 2.
+    """
+
+    name = "forward"
+
+    def _derivatives(self, p: Pairs) -> Derivatives:
+        fn, fp = self.false_negative_rate, self.false_positive_rate
+        R, N = beside(p), p.negative
+        # p (1 - p) (1 - fn - fp) over the probability; with fp = 0 that is s(-R), also where s(R) is 0
+        shown = expit(-R) if fp == 0 else (1 - fn - fp) * expit(R) * expit(-R) / ((1 - fn) * expit(R) + fp * expit(-R))
+        hidden = expit(N) if fn == 0 else (1 - fn - fp) * expit(N) * expit(-N) / (fn * expit(N) + (1 - fp) * expit(-N))
+        return Derivatives(wide(shown, p), -hidden)
+
+    def _losses(self, p: Pairs) -> Any:
+        return self._corrected(p, forward_correction)
+
+
+class Backward(_Known):
+    r"""Backward correction: losses mixed by the inverse of T, so that their mean over the noise is the clean loss.
+
+    With l1 = -log s(R) and l0 = -log s(-R): [(1 - fp) l1 - fn l0] / (1 - fn - fp) of a positive and
+    [(1 - fn) l0 - fp l1] / (1 - fn - fp) of a negative. It may be negative, and then has no least value.
+
+    Args:
+        false_negative_rate: fn = P(r = 0 | r* = 1).
+        false_positive_rate: fp = P(r = 1 | r* = 0).
+
+    Source: Natarajan et al., Learning with noisy labels, NeurIPS 2013; Patrini et al., CVPR 2017, theorem 1.
+    """
+
+    name = "backward"
+
+    def _derivatives(self, p: Pairs) -> Derivatives:
+        fn, fp = self.false_negative_rate, self.false_positive_rate
+        R, N, scale = beside(p), p.negative, 1 / (1 - fn - fp)
+        shown = scale * ((1 - fp) * expit(-R) + fn * expit(R))
+        hidden = scale * ((1 - fn) * expit(N) + fp * expit(-N))
+        return Derivatives(wide(shown, p), -hidden)
+
+    def _losses(self, p: Pairs) -> Any:
+        return self._corrected(p, backward_correction)
