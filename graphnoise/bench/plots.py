@@ -112,7 +112,7 @@ def _accuracy(sections: list[Section], styles: Mapping[str, Style], new: type[Fi
     names = list(dict.fromkeys(method for section in sections for method in section.methods))
     width = 1 + 3.6 * columns
     across, lines = _legend(names, width)
-    figure = new(figsize=(width, 0.35 + 0.25 * lines + 3.2 * len(sections)), layout="constrained")
+    figure = new(figsize=(width, 0.6 + 0.25 * lines + 2.6 * len(sections)), layout="constrained")
     panels = _panels(figure, len(sections), columns)
     for section, row in zip(sections, panels, strict=True):
         for kind, panel in zip(section.kinds, row, strict=False):
@@ -122,7 +122,13 @@ def _accuracy(sections: list[Section], styles: Mapping[str, Style], new: type[Fi
             panel.grid(alpha=0.25)
         for panel in row[len(section.kinds) :]:
             panel.axis("off")
-        row[0].set_ylabel(f"{section.title.partition(',')[0]}\ntest accuracy, %")
+        name = section.title.partition(",")[0].removeprefix(f"{section.grid}: ")  # the file's name has the grid
+        row[0].set_ylabel(f"{name}\ntest accuracy, %")
+    if len({(tuple(section.kinds), *map(tuple, map(section.rates, section.kinds))) for section in sections}) == 1:
+        for panel in panels[1:].flat:  # rows alike: words at the top and the bottom only
+            panel.set_title("")
+        for panel in panels[:-1].flat:
+            panel.set_xlabel("")
     if any(section.reference for section in sections):  # variants lie close together
         panels[0][0].set_ylim(*_limits(sections))
     handles: dict[str, Any] = {}

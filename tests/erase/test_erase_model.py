@@ -40,14 +40,16 @@ def test_every_encoder_learns(encoder, batch, planted):
     assert model.score(planted) > (0.5 if encoder == "mlp" else 0.75)
 
 
-def test_labels_outside_the_labelled_nodes_do_not_train(planted):
+@pytest.mark.parametrize("preset", ["robust", "faithful-cora", "faithful-arxiv"])
+def test_labels_outside_the_labelled_nodes_do_not_train(preset, planted):
     rest = ~(planted.train_mask | planted.val_mask)
     hidden = altered(planted, y=torch.where(rest, -7, planted.y))
     del hidden.y_true
-    first, second = (ERASE(**SMALL).fit(data) for data in (planted, hidden))
+    first, second = (ERASE(preset, **SMALL).fit(data) for data in (planted, hidden))
     assert same(weights(first), weights(second))
+    assert torch.equal(first.predict_proba(planted), second.predict_proba(planted))
     unwatched = altered(planted, y=torch.where(planted.train_mask, planted.y, 2 - planted.y.clamp(max=2)))
-    first, second = (ERASE(select="last", **SMALL).fit(data) for data in (planted, unwatched))
+    first, second = (ERASE(preset, select="last", **SMALL).fit(data) for data in (planted, unwatched))
     assert same(weights(first), weights(second))
 
 
@@ -56,6 +58,7 @@ def test_validation_labels_choose_the_epoch_and_nothing_else(planted):
     first, second = (ERASE(**SMALL).fit(data) for data in (planted, other))
     assert first.history["loss"] == second.history["loss"]
     assert first.history["val_accuracy"] != second.history["val_accuracy"]
+    assert same(weights(first), weights(second))  # of a blend, which keeps the last epoch
 
 
 def test_the_first_best_epoch_is_kept(planted):
