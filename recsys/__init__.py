@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from graphnoise.errors import DataError, GraphnoiseError, InputError
 
 if TYPE_CHECKING:
-    from recsys import datasets, splits
+    from recsys import datasets, planted, splits
     from recsys.base import Recommender
     from recsys.baselines import ALS, EASE, ItemKNN, Popularity
     from recsys.evaluation import Evaluation, evaluate
@@ -29,7 +29,7 @@ _HOMES = {
     "compare_all": "significance",
     "evaluate": "evaluation",
 }
-_MODULES = ("datasets", "splits")
+_MODULES = ("datasets", "planted", "splits")
 
 __all__ = [
     "ALS",
@@ -48,6 +48,7 @@ __all__ = [
     "compare_all",
     "datasets",
     "evaluate",
+    "planted",
     "splits",
 ]
 

@@ -93,6 +93,7 @@ def flip_interactions(
     popularity: float = 0.0,
     seed: Seed = 0,
     hidden_popularity: float = 0.0,
+    exclude: Any = None,
 ) -> NoisyInteractions:
     """Add unobserved pairs as positives and hide observed ones; never the same pair, never twice.
 
@@ -108,10 +109,11 @@ def flip_interactions(
         popularity: the power for added pairs; 0 is uniform, 1 prefers popular items in proportion.
         seed: of the draws.
         hidden_popularity: the power for hidden pairs; below 0 rare items lose more.
+        exclude: sparse matrix of the same shape whose stored pairs are never added, such as held-out positives.
 
     Raises:
         InputError: not a sparse matrix, values that are not finite, a rate outside [0, 1], a power
-            outside [-10, 10], or too few free cells.
+            outside [-10, 10], too few free cells, or `exclude` of another shape.
 
     >>> clicks = sp.csr_array(np.eye(4))
     >>> noisy = flip_interactions(clicks, 0.5, 0.25, seed=1)
@@ -136,12 +138,20 @@ def flip_interactions(
     items: Ints = clean.indices.astype(np.int64)
     counts = np.bincount(items, minlength=num_items)
     num_added, num_hidden = nearest(add * positives), nearest(hide * positives)
-    free = num_users * num_items - positives
+    cells = items * num_users + users  # item-major, so that the cells of an item lie together
+    if exclude is not None:
+        if not sp.issparse(exclude) or exclude.shape != clean.shape:
+            _check.fail("exclude", f"a sparse matrix of shape {clean.shape}", getattr(exclude, "shape", type(exclude)))
+        other = sp.coo_array(exclude)
+        cells = np.concatenate([cells, other.coords[1].astype(np.int64) * num_users + other.coords[0]])
+    cells.sort()
+    cells = cells[np.diff(cells, prepend=-1) > 0]
+    free = num_users * num_items - cells.size
     if num_added > free:
         _check.fail("false_positive_rate", f"at most {free} added pairs, the free cells", num_added)
 
-    cells = np.sort(items * num_users + users)  # item-major, so that the cells of an item lie together
-    new = _free_cells(cells, num_users - counts, _weights(counts, power), num_added, rng)
+    left = num_users - np.bincount(cells // max(num_users, 1), minlength=num_items)
+    new = _free_cells(cells, left, _weights(counts, power), num_added, rng)
     races = rng.exponential(size=positives) / _weights(counts, hidden_power)[items]
     lost = np.sort(np.argsort(races)[:num_hidden])
     kept = np.ones(positives, dtype=bool)
