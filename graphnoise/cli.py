@@ -6,14 +6,13 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ._commands.bench import bench
-from ._commands.console import bad, err, out
 from ._commands.data import data
+from ._commands.report import report
 from .errors import GraphnoiseError
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -27,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
+app.command()(report)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -81,58 +81,6 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
         print(installed("graphnoise"))
         raise typer.Exit
-
-
-@app.command()
-def report(
-    folder: Annotated[
-        Path, typer.Argument(help="Folder of the results, or a file that --csv wrote.", metavar="FOLDER")
-    ] = Path("runs"),
-    suite: Annotated[
-        Path | None, typer.Option(help="File of a suite: show its cells only, by its grids and in its words.")
-    ] = None,
-    plot: Annotated[
-        str | None,
-        typer.Option(help="Draw the plots into this file, and one beside it. (without value: FOLDER/accuracy.png)"),
-    ] = None,
-    table: Annotated[
-        str | None,
-        typer.Option("--csv", help="Write all cells as CSV to this file. (without value: standard output)"),
-    ] = None,
-) -> None:
-    """Print mean, interval, variance and paired tests over the cells of a folder."""
-    from ._files import writing
-    from .bench import plots, results, suite_file
-    from .bench.report import render
-    from .experiment import Store
-
-    target = Path(plot) if plot else folder.with_suffix(".png") if folder.is_file() else folder / "accuracy.png"
-    if plot is not None:
-        plots.check(target)
-    if not folder.exists():
-        bad("folder", "a folder of results", f"{str(folder)!r}, which is not there")
-    chosen = None if suite is None else suite_file.read(suite)
-    source: results.Source = results.Table(folder) if folder.is_file() else Store(folder)
-    if chosen is not None:
-        source = chosen.select(source)
-    found, remarks = results.sections(source)
-    say = err if table == "" else out  # standard output is for the cells then
-    if table == "":
-        print(results.to_csv(source), end="")
-    elif chosen is not None:
-        out.print(chosen.title, style="bold")
-    for section in found if table != "" else ():
-        for part in render(section):
-            out.print(part)
-    for remark in remarks:
-        print(f"graphnoise: note: {remark}", file=sys.stderr)
-    if table:
-        with writing(Path(table)) as cells:
-            cells.write(results.to_csv(source).encode())
-        print(f"wrote {table}")
-    if plot is not None:
-        for file in plots.draw(found, target):
-            say.print(f"wrote {file}", soft_wrap=True)
 
 
 if __name__ == "__main__":

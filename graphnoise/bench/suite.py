@@ -149,6 +149,7 @@ class Suite:
     title: str
     entries: tuple[Entry, ...]
     root: str | None = None
+    draws = "draws"  # what a grid has a number of
 
     def only(self, names: Sequence[str]) -> Suite:
         """Return the suite with the named grids only, in the order of the file.
@@ -169,6 +170,11 @@ class Suite:
             DataError: A data set cannot be had.
         """
         return {entry.name: entry.cells() for entry in self.entries}
+
+    def about(self, name: str) -> tuple[list[str], list[str], int]:
+        """Return data sets, rows and number of draws of a grid."""
+        entry = next(entry for entry in self.entries if entry.name == name)
+        return list(entry.grid.datasets), [row.label for row in entry.rows], entry.grid.draws
 
     def name(self, config: Mapping[str, Any]) -> str:
         """Name a cell in a line: grid, row, data set, noise."""

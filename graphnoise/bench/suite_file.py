@@ -32,7 +32,8 @@ def read(path: Path, root: str | None = None) -> Suite:
     """
     top = words.parse(path)
     with named(path):
-        words.known("key", top, ("title", "defaults", "grid"))
+        words.known("key", top, ("task", "title", "defaults", "grid"))
+        _check.choice("task", top.get("task", "nodes"), ("nodes",))
         title = words.text("title", top.get("title", path.stem))
         common = dict(words.table("defaults", top.get("defaults", {})))
         with named("defaults"):

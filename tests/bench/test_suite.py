@@ -274,7 +274,7 @@ V = '[[grid.variant]]\nname = "x"\n'
         ("", "grid: expected at least one"),
         ("grid = 3", "grid: expected tables under double brackets"),
         ("[grid]\nname='a'", "grid: expected tables under double brackets"),
-        ("[[grids]]", "key: expected one of defaults, grid, title, got 'grids' .did you mean 'grid'"),
+        ("[[grids]]", "key: expected one of defaults, grid, task, title, got 'grids' .did you mean 'grid'"),
         ("title = 3\n" + A, "title: expected a text of one line, got 3"),
         ("defaults = 3\n" + A, "defaults: expected a table, got 3"),
         ("[defaults]\nname='x'\n" + A, "defaults: key: expected one of .* got 'name'"),

@@ -1,0 +1,225 @@
+"""Methods of the benchmark: each returns candidate clusters, one for each source mass that is tried."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import _check
+from ...clustering.diffusions import approximate_pagerank, flow_diffusion, heat_kernel, l1_pagerank
+from ...clustering.improvement import improve
+from ...clustering.inputs import Neighbours
+from ...clustering.releasing import capacity_releasing
+from ...clustering.result import Cluster, Diffusion
+from ...clustering.rounding import conductance, support_cluster, sweep_cut
+
+VERSION = "1"  # changes whenever the same parameters would give other results
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What a method may see.
+
+    Attributes:
+        graph: The graph.
+        seed: The seed node.
+        labels: Noisy labels, uint8, shape [n].
+        a1: Accuracy of the labels inside, as far as it is known.
+        a0: Accuracy outside.
+        masses: Source masses to try, multiples of what the true cluster holds: what methods but `auto` know of it.
+        volumes: The same multiples of its volume, which set how far a walk goes.
+        sink: "degree" or "unit".
+    """
+
+    graph: Neighbours
+    seed: int
+    labels: NDArray[np.uint8]
+    a1: float
+    a0: float
+    masses: Sequence[float]
+    volumes: Sequence[float]
+    sink: str
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A cluster that a method proposes, with what it cost.
+
+    Attributes:
+        mass: The source mass, nan where there was none.
+        nodes: Its members.
+        conductance: With the weights that the method worked on: what the choice among candidates goes by.
+        converged: Whether the diffusion came to its stopping rule.
+        pushes: Number of pushes.
+        arcs: Arcs read.
+        seconds: Wall time.
+    """
+
+    mass: float
+    nodes: NDArray[np.int64]
+    conductance: float
+    converged: bool
+    pushes: int
+    arcs: int
+    seconds: float
+
+
+Diffuse = Callable[[Trial, float, Mapping[str, Any], dict[str, Any]], Diffusion]
+
+
+def _flow(trial: Trial, mass: float, options: Mapping[str, Any], weights: dict[str, Any]) -> Diffusion:
+    labels, eps = weights.get("labels"), weights.get("label_eps", 1.0)
+    settings = {key: options[key] for key in ("p", "tol", "max_pushes")}
+    return flow_diffusion(trial.graph, [trial.seed], mass, labels=labels, eps=eps, sink=trial.sink, **settings)
+
+
+def _pagerank(trial: Trial, mass: float, options: Mapping[str, Any], weights: dict[str, Any]) -> Diffusion:
+    return approximate_pagerank(trial.graph, [trial.seed], options["alpha"], options["scale"] / mass, **weights)
+
+
+def _l1(trial: Trial, mass: float, options: Mapping[str, Any], weights: dict[str, Any]) -> Diffusion:
+    return l1_pagerank(trial.graph, [trial.seed], options["alpha"], options["scale"] / mass, **weights)
+
+
+def _heat(trial: Trial, mass: float, options: Mapping[str, Any], weights: dict[str, Any]) -> Diffusion:
+    return heat_kernel(trial.graph, [trial.seed], options["t"], options["scale"] / mass, **weights)
+
+
+def _releasing(trial: Trial, mass: float, options: Mapping[str, Any], weights: dict[str, Any]) -> Diffusion:
+    return capacity_releasing(trial.graph, [trial.seed], height=options["height"], **weights)
+
+
+FLOW = {"p": 2.0, "tol": 1e-2, "max_pushes": 1_500_000, "rounding": "support", "improve": "none"}
+WALK = {"alpha": 0.15, "scale": 0.1, "rounding": "sweep", "improve": "none"}  # a walk's eps is scale / mass
+HEAT = {"t": 10.0, "scale": 0.1, "rounding": "sweep", "improve": "none"}
+RELEASE = {"height": 10, "rounding": "sweep", "improve": "none"}
+DIFFUSIONS: dict[str, tuple[Diffuse, dict[str, Any]]] = {
+    "fd": (_flow, FLOW),
+    "pfd": (_flow, {**FLOW, "p": 4.0, "max_pushes": 100_000}),
+    "acl": (_pagerank, WALK),
+    "l1": (_l1, WALK),
+    "hk": (_heat, HEAT),
+    "crd": (_releasing, RELEASE),
+}
+LABELLED = {f"l{name}": name for name in DIFFUSIONS}  # the same on edges that labels weigh
+NAMES = ("labels", *(name for plain in DIFFUSIONS for name in (plain, f"l{plain}")), "auto")  # in this order in tables
+CHOICES = {"rounding": ("support", "sweep"), "improve": ("none", "mqi", "simple_local")}
+
+
+def create(text: str) -> tuple[str, dict[str, Any]]:
+    """Read `lfd` or `lfd:eps=0.2,rounding=sweep`: the name, and all hyper-parameters, defaults included.
+
+    Raises:
+        InputError: The name or a hyper-parameter is unknown, or a value is not of its kind.
+
+    Example:
+        >>> create("lfd:eps=0.2")[1]["eps"], create("labels")
+        (0.2, ('labels', {}))
+    """
+    name, _, rest = text.partition(":")
+    _check.choice("method", name, NAMES)
+    if name == "labels":
+        parameters: dict[str, Any] = {}
+    elif name == "auto":
+        parameters = {"method": "flow", "labels": True}
+    else:
+        parameters = dict(DIFFUSIONS[LABELLED.get(name, name)][1])
+        parameters |= {"eps": 0.05} if name in LABELLED else {}
+    for part in filter(None, rest.split(",")):
+        key, equals, value = part.partition("=")
+        if not parameters or not equals:
+            expected = "PARAMETER=VALUE" if parameters else "no parameter"
+            _check.fail(f"method {name}", expected, repr(part))
+        _check.choice(f"method {name}", key, parameters)
+        parameters[key] = _value(f"{name}.{key}", key, value, parameters[key])
+    return name, parameters
+
+
+def sees_labels(name: str, parameters: Mapping[str, Any]) -> bool:
+    """Return whether a method sees the noisy labels.
+
+    Example:
+        >>> [sees_labels(*create(text)) for text in ("labels", "fd", "lfd", "auto", "auto:labels=false")]
+        [True, False, True, True, False]
+    """
+    return name == "labels" or name in LABELLED or bool(parameters.get("labels", False))
+
+
+def _value(where: str, key: str, text: str, default: object) -> object:
+    if key in CHOICES:
+        return _check.choice(where, text, CHOICES[key])
+    if isinstance(default, bool):
+        return _check.choice(where, text, ("true", "false")) == "true"
+    if isinstance(default, str):
+        return text
+    try:
+        if isinstance(default, int):
+            return _check.integer(where, int(text), 1)
+        return _check.real(where, float(text), 0.0)
+    except ValueError:
+        _check.fail(where, "a number", repr(text))
+
+
+def run(name: str, parameters: Mapping[str, Any], trial: Trial) -> Iterator[Candidate]:
+    """Yield the candidates of a method; the one of smallest conductance is its choice."""
+    if name == "labels":
+        began = time.perf_counter()
+        nodes = trial.labels.nonzero()[0].astype(np.int64)
+        phi = conductance(trial.graph, nodes)
+        yield Candidate(float("nan"), nodes, phi, True, 0, 0, time.perf_counter() - began)
+    elif name == "auto":
+        yield _automatic(parameters, trial)
+    else:
+        diffuse, _ = DIFFUSIONS[LABELLED.get(name, name)]
+        weights = {"labels": trial.labels, "label_eps": parameters["eps"]} if name in LABELLED else {}
+        sizes = trial.masses if diffuse is _flow else trial.volumes
+        for mass in sizes if diffuse is not _releasing else sizes[:1]:  # it finds its own
+            began = time.perf_counter()
+            diffusion = diffuse(trial, mass, parameters, weights)
+            cluster = _rounded(trial, diffusion, parameters, weights)
+            yield Candidate(
+                mass if diffuse is not _releasing else float("nan"),
+                cluster.nodes,
+                cluster.conductance,
+                diffusion.converged,
+                diffusion.pushes,
+                diffusion.arcs,
+                time.perf_counter() - began,
+            )
+
+
+def _rounded(trial: Trial, diffusion: Diffusion, parameters: Mapping[str, Any], weights: dict[str, Any]) -> Cluster:
+    if not len(diffusion.support):  # less mass than the seed holds
+        alone = np.array([trial.seed])
+        return Cluster(alone, conductance(trial.graph, alone, **weights))
+    read_off = support_cluster if parameters["rounding"] == "support" else sweep_cut
+    cluster = read_off(trial.graph, diffusion, **weights)
+    half = 2 * float(trial.graph.degree[cluster.nodes].sum()) <= trial.graph.volume  # what flows can improve
+    if parameters["improve"] != "none" and half:
+        cluster = improve(trial.graph, cluster, parameters["improve"], **weights)
+    return cluster
+
+
+def _automatic(parameters: Mapping[str, Any], trial: Trial) -> Candidate:
+    """Run the estimator, which knows nothing of the cluster's size."""
+    from ...clustering.model import LocalCluster
+
+    began = time.perf_counter()
+    model = LocalCluster(method=parameters["method"], sink=trial.sink)
+    known = {"labels": trial.labels, "a1": trial.a1, "a0": trial.a0} if parameters["labels"] else {}
+    model.fit(trial.graph, [trial.seed], **known)
+    seconds = time.perf_counter() - began
+    return Candidate(
+        float(model.mass_),
+        np.asarray(model.nodes_),
+        float(model.conductance_),
+        bool(model.converged_),
+        int(model.pushes_),
+        int(model.arcs_),
+        seconds,
+    )

@@ -1,0 +1,85 @@
+"""The plot of `bench cluster`: F1 of every method, its mean over the classes and each class."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..._files import writing
+from ..plots import COLOURS, check
+from .results import Section
+
+
+def draw(sections: list[Section], path: str | os.PathLike[str]) -> list[Path]:
+    """Draw a row of panels for each data set, a panel for each source of labels, and in it a line for each method.
+
+    A small dot is a class, the large one the mean over classes with its 95 % interval over seeds; the dashed line is
+    the mean of labels alone.
+
+    Args:
+        sections: What to draw. Each grid of a suite has a figure of its own, with `-GRID` before the suffix.
+        path: Where to; the suffix is the format (.png, .pdf, .svg).
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: matplotlib is not installed, or the suffix is none of its formats.
+        DataError: The files cannot be written.
+    """
+    target = Path(path)
+    check(target)
+    files = []
+    for grid in dict.fromkeys(section.grid for section in sections):
+        figure = _figure([section for section in sections if section.grid == grid])
+        file = target.with_stem(f"{target.stem}-{grid}") if grid else target
+        with writing(file) as out:
+            figure.savefig(out, format=file.suffix[1:].lower(), dpi=150)
+        files.append(file)
+    return files
+
+
+def _figure(sections: list[Section]) -> Any:
+    from matplotlib.figure import Figure
+
+    rows: dict[tuple[str, ...], list[Section]] = {}
+    for section in sections:
+        key = section.title.replace(f"labels {section.labels}", "")  # what the panels of a row share
+        rows.setdefault((section.dataset, key), []).append(section)
+    methods = max(len(section.methods) for section in sections)
+    columns = max(map(len, rows.values()))
+    size = 1.2 + 3.4 * columns, 0.4 + (0.85 + 0.19 * methods) * len(rows)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = np.asarray(figure.subplots(len(rows), columns, sharex=True, squeeze=False))
+    for panels, own in zip(grid, rows.values(), strict=True):
+        for panel, section in zip(panels, own, strict=False):
+            _panel(panel, section)
+        for panel in panels[len(own) :]:
+            panel.axis("off")
+    for panel in grid[-1]:
+        panel.set_xlabel("F1, %: classes, and their mean", fontsize=9)
+    return figure
+
+
+def _panel(panel: Any, section: Section) -> None:
+    base = section.mean("labels")
+    if base is not None:
+        panel.axvline(100 * base.value, color="0.45", linestyle="--", linewidth=1, zorder=1)
+    for place, method in enumerate(section.methods):
+        mean = section.mean(method)
+        if mean is None:
+            continue
+        colour = "0.3" if method == "labels" else COLOURS[1] if section.labelled[method] else COLOURS[0]
+        scores = [100 * score for target in section.classes if (score := section.score(method, target)) is not None]
+        panel.plot(scores, [place] * len(scores), "o", color=colour, alpha=0.3, markersize=3.5, markeredgewidth=0)
+        error = 100 * (mean.half_width or 0.0)
+        panel.errorbar(100 * mean.value, place, xerr=error, fmt="o", color=colour, markersize=6, capsize=2.5)
+    panel.set_yticks(range(len(section.methods)), section.methods, fontsize=8)
+    panel.set_ylim(len(section.methods) - 0.4, -0.6)
+    panel.set_xlim(0, 100)
+    panel.grid(axis="x", alpha=0.25)
+    panel.tick_params(axis="x", labelsize=8)
+    panel.set_title(f"{section.dataset}\nlabels {section.labels}", fontsize=9)
