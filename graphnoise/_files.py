@@ -1,10 +1,14 @@
-"""Whole writes: a file is either the old one or the new one, at any moment."""
+"""Whole writes: a file is the old one or the new one, at any moment. And one error for files that are damaged."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import secrets
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -47,3 +51,17 @@ def writing(path: Path, hint: str = "") -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):  # gone after the rename; left half-written otherwise
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """Turn what a damaged or absent file makes the readers raise into one `DataError` that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    except (
+        *(EOFError, IndexError, KeyError, MemoryError, NotImplementedError, OverflowError, TypeError, ValueError),
+        *(struct.error, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError),
+    ) as error:
+        raise DataError(f"{path}: {str(error) or type(error).__name__}") from error

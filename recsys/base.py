@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from graphnoise._check import InputError, fail, integer
 from recsys.files import read_model, write_model
@@ -26,7 +27,8 @@ class Recommender(ABC):
 
     A subclass keeps its hyper-parameters as attributes under the names of its constructor's arguments, and what it has
     learned under the names in `_arrays` (NumPy arrays of numbers, or SciPy CSR matrices). `save` and `load` rest on
-    both. `scores` must allow calls from several threads at once.
+    both. `scores` must allow calls from several threads at once. A model counts as fitted when `_fit` has returned; one
+    that can score earlier, in a callback or after Ctrl-C, sets `num_users` and `num_items` itself.
 
     Attributes:
         num_users: rows of the matrix that was fitted.
@@ -74,6 +76,30 @@ class Recommender(ABC):
             InputError: the model needs every user at fit time.
         """
         fail("recalculate_user", f"False, as {type(self).__name__} scores the users of fit only", True)
+
+    def rank(self, userids: Ints, k: int, masked: Any = None) -> tuple[NDArray[np.int32], Floats]:
+        """Return the k best items of some users with their scores, as `top_k` does: best first, ties to the lower item.
+
+        `recommend` and `evaluate` call this with batches, from several threads; a subclass may have a faster way.
+
+        Args:
+            userids: positions [b].
+            k: how many, at most the number of items.
+            masked: CSR [b, num_items] whose stored entries are left out, or None.
+
+        Returns:
+            Items [b, k] int32 and scores [b, k] float32; -1 and -inf where a user has no more items.
+
+        Raises:
+            InputError: a score is NaN.
+        """
+        return top_k(self._checked(self.scores(userids), userids), k, masked)
+
+    def _checked(self, scores: Floats, userids: Ints) -> Floats:
+        if scores.shape != (len(userids), self.num_items):
+            fail(type(self).__name__, f"scores of shape {(len(userids), self.num_items)}", scores.shape)
+        check_finite(type(self).__name__, scores, userids)
+        return scores
 
     def recommend(
         self,
@@ -131,8 +157,10 @@ class Recommender(ABC):
 
         def answer(part: slice) -> tuple[NDArray[np.int32], Floats]:
             rows = None if owned is None else owned[part]
+            if not recalculate_user and hidden is None and chosen is None:
+                return self.rank(users[part], N, rows if filter_already_liked_items else None)
             scores = self.scores_for(rows) if recalculate_user else self.scores(users[part])
-            check_finite(type(self).__name__, scores, users[part])
+            scores = self._checked(scores, users[part])
             masked = rows if filter_already_liked_items else None
             if hidden is not None and hidden.size:
                 scores = scores.copy()
@@ -145,7 +173,7 @@ class Recommender(ABC):
                 found = np.where(found < 0, found, chosen[found].astype(np.int32))
             return found, best
 
-        return _join(self._each(answer, len(users), self.num_items), min(N, width), one)
+        return _join(batches(answer, len(users), self.num_items, self.num_threads), min(N, width), one)
 
     def similar_items(
         self, itemid: Any, N: int = 10, filter_items: Any = None, items: Any = None
@@ -191,10 +219,7 @@ class Recommender(ABC):
             found, best = top_k(similarity(asked[part])[:, keep], min(N, len(keep)))
             return np.where(found < 0, found, keep[found].astype(np.int32)), best
 
-        return _join(self._each(answer, len(asked), size), min(N, len(keep)), one)
-
-    def _each(self, answer: Callable[[slice], Any], size: int, width: int) -> list[Any]:
-        return batches(answer, size, width, self.num_threads)
+        return _join(batches(answer, len(asked), size, self.num_threads), min(N, len(keep)), one)
 
     def check_fitted(self) -> None:
         """Raise `InputError` unless `fit` or `load` has been called."""
@@ -246,10 +271,13 @@ def batches(answer: Callable[[slice], Any], size: int, width: int, num_threads: 
     step = max(1, BATCH // max(width, 1))
     parts = [slice(start, min(start + step, size)) for start in range(0, size, step)]
     threads = integer("num_threads", num_threads, 0) or len(os.sched_getaffinity(0))
-    if threads == 1 or len(parts) < 2:
+    if len(parts) < 2:
         return [answer(part) for part in parts]
-    with ThreadPoolExecutor(min(threads, len(parts))) as pool:
-        return list(pool.map(answer, parts))
+    with threadpool_limits(1, "blas"):  # our threads share the work
+        if threads == 1:
+            return [answer(part) for part in parts]
+        with ThreadPoolExecutor(min(threads, len(parts))) as pool:
+            return list(pool.map(answer, parts))
 
 
 def _family(kind: type[Any]) -> list[type[Any]]:

@@ -229,8 +229,13 @@ class ALS(FactorModel):
         size = 4.0 * self.factors * sum(user_items.shape)
         affordable(f"ALS of {user_items.shape[0]} users × {user_items.shape[1]} items, {self.factors} factors", size)
         model = self._theirs()
+        from implicit.recommender_base import ModelFitError
+
         with threadpool_limits(1, "blas"):  # implicit has threads of its own
-            model.fit(sp.csr_matrix(user_items), show_progress=show_progress, callback=callback)
+            try:
+                model.fit(sp.csr_matrix(user_items), show_progress=show_progress, callback=callback)
+            except ModelFitError as error:
+                raise InputError(f"ALS: expected values and settings that factors can follow, got {error}") from error
         self.user_factors, self.item_factors = model.user_factors, model.item_factors
 
     def _theirs(self) -> Any:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from graphnoise._check import choice, fail
+from graphnoise._files import reading
 from graphnoise.datasets.feedback import Triples, read_feedback
 from graphnoise.datasets.manifest import feedback_info, feedback_names
-from graphnoise.datasets.safe import reading
 from graphnoise.datasets.sources import available
 from recsys.interactions import Interactions
 from recsys.splits import Split
@@ -115,6 +115,8 @@ def read_table(
     """
     import pandas
 
+    if not isinstance(path, str | os.PathLike):
+        fail("path", "a path", type(path).__name__)
     file = Path(path)
     kind = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
     if kind not in (".csv", ".tsv", ".txt", ".parquet") or (file.suffix == ".gz" and kind == ".parquet"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -113,19 +113,14 @@ def evaluate(
         fail("test", "at least one interaction", "none")
     depth = max(k for _, k in wanted.values())
     positives = cells(truth)
-    scores = _scores_of(model, known.shape)
+    rank = _ranker(model, known.shape)
 
-    def rank(part: slice) -> NDArray[np.int32]:
+    def answer(part: slice) -> NDArray[np.int32]:
         some = users[part]
-        found = np.asarray(scores(some))
-        if found.shape != (len(some), size):
-            fail("model", f"scores of shape {(len(some), size)}", found.shape)
-        found = found.astype(np.float32, copy=False)
-        check_finite("model", found, some)
-        return top_k(found, depth, None if hidden is None else hidden[some])[0]
+        return rank(some, depth, None if hidden is None else hidden[some])[0]
 
     with threadpool_limits(1, "blas"):  # sums in another order are other sums
-        ranked = np.concatenate(batches(rank, len(users), size, num_threads))
+        ranked = np.concatenate(batches(answer, len(users), size, num_threads))
     hits = _contains(positives, users[:, None] * np.int64(size) + ranked) & (ranked >= 0)
     shown = {
         k: np.bincount(ranked[:, :k][ranked[:, :k] >= 0], minlength=size)
@@ -144,15 +139,29 @@ def _contains(ordered: Ints, wanted: Ints) -> NDArray[np.bool_]:
     return np.asarray(ordered[place] == wanted)
 
 
-def _scores_of(model: Any, shape: tuple[int, int]) -> Any:
+def _ranker(model: Any, shape: tuple[int, int]) -> Callable[[Ints, int, Any], tuple[NDArray[np.int32], Floats]]:
+    """Return a function that gives the best items of some users."""
     if isinstance(model, Recommender):
         model.check_fitted()
         if (model.num_users, model.num_items) != shape:
             fail(
                 "model", f"one fitted to {shape[0]} users × {shape[1]} items", f"{model.num_users} × {model.num_items}"
             )
-    if callable(getattr(model, "scores", None)):
-        return model.scores
-    if not all(isinstance(getattr(model, name, None), np.ndarray) for name in ("user_factors", "item_factors")):
-        fail("model", "something fitted with scores(userids), or with user_factors and item_factors", repr(model))
-    return lambda users: model.user_factors[users] @ model.item_factors.T
+        return model.rank
+    scores = getattr(model, "scores", None)
+    if not callable(scores):
+        if not all(isinstance(getattr(model, name, None), np.ndarray) for name in ("user_factors", "item_factors")):
+            fail("model", "something fitted with scores(userids), or with user_factors and item_factors", repr(model))
+
+        def scores(userids: Ints) -> Any:
+            return model.user_factors[userids] @ model.item_factors.T
+
+    def rank(userids: Ints, k: int, masked: Any) -> tuple[NDArray[np.int32], Floats]:
+        found = np.asarray(scores(userids))
+        if found.shape != (len(userids), shape[1]):
+            fail("model", f"scores of shape {(len(userids), shape[1])}", found.shape)
+        found = found.astype(np.float32, copy=False)
+        check_finite("model", found, userids)
+        return top_k(found, k, masked)
+
+    return rank

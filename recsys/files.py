@@ -14,8 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from graphnoise._check import DataError, choice, fail
-from graphnoise._files import writing
-from graphnoise.datasets.safe import csr, reading
+from graphnoise._files import reading, writing
 from recsys.matrices import Array
 
 FORMAT = 1
@@ -95,9 +94,16 @@ def read_model(
         if head["format"] != FORMAT:
             raise DataError(f"{path}: expected format {FORMAT}, got {head['format']}")
         kind = choice("class of the model", head["class"], kinds)
-        found = {
-            name: csr(*(plain[f"{name}.{part}"] for part in _PARTS)) if f"{name}.indptr" in plain else plain.get(name)
+        arrays = {
+            name: _sparse(*(plain[f"{name}.{part}"] for part in _PARTS))
+            if f"{name}.indptr" in plain
+            else plain.get(name)
             for name in kinds[kind]
         }
-        arrays = {name: sp.csr_array(value) if sp.issparse(value) else value for name, value in found.items()}
         return kind, head["parameters"], head["sizes"], arrays
+
+
+def _sparse(data: Array, indices: Array, indptr: Array, shape: Array) -> Any:
+    matrix = sp.csr_array((data, indices, indptr), shape=tuple(int(size) for size in shape))
+    matrix.check_format(full_check=True)
+    return matrix

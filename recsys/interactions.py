@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from graphnoise._check import choice, fail, integer, real
-from recsys.matrices import Array, Ints, as_csr, identifiers, numbers, positions
+from recsys.matrices import Array, Ints, affordable, as_csr, identifiers, numbers, positions
 
 DUPLICATES = ("error", "first", "last")
 
@@ -136,6 +137,7 @@ class Interactions:
             len(user_ids) if user_ids is not None else int(num_users or 0),
             len(item_ids) if item_ids is not None else int(num_items or 0),
         )
+        affordable(f"{shape[0]} users × {shape[1]} items", 16.0 * sum(shape))  # and their product is below 2^63
         rating = None if ratings is None else numbers("ratings", ratings, len(row))
         time = None if times is None else numbers("times", times, len(row), signed=True)
         key = row * max(shape[1], 1) + col
@@ -189,13 +191,16 @@ class Interactions:
             >>> Interactions.from_frame({"who": [1, 2], "what": ["a", "b"]}, user="who", item="what")
             Interactions(2 users × 2 items, 2 interactions)
         """
-        known = [str(column) for column in getattr(frame, "columns", frame)]
-        columns = []
+        columns = getattr(frame, "columns", frame)
+        if not hasattr(frame, "__getitem__") or not isinstance(columns, Iterable):
+            fail("frame", "a table with named columns", type(frame).__name__)
+        known = [str(column) for column in columns]
+        found = []
         for name, column in (("user", user), ("item", item), ("rating", rating), ("time", time)):
             if column is not None:
                 choice(name, column, known)
-            columns.append(None if column is None else np.asarray(frame[column]))
-        return cls.from_triples(*columns, **options)
+            found.append(None if column is None else np.asarray(frame[column]))
+        return cls.from_triples(*found, **options)
 
     def subset(self, keep: Any) -> Interactions:
         """Return the interactions where the Boolean mask `keep` [nnz] is true; users and items stay all.
@@ -275,6 +280,15 @@ class Interactions:
             [1, 0]
         """
         return positions("items", ids, self.num_items, self.items)
+
+
+def as_interactions(name: str, value: Any) -> Interactions:
+    """Return `Interactions` as they are, or those of a SciPy matrix.
+
+    Raises:
+        InputError: neither the one nor the other, or as `Interactions.from_csr`.
+    """
+    return value if isinstance(value, Interactions) else Interactions.from_csr(as_csr(name, value))
 
 
 def _encode(name: str, value: Any, size: int | None) -> tuple[Ints, Array | None]:

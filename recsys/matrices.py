@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from graphnoise._check import fail
+from graphnoise._check import InputError, fail
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
@@ -51,7 +51,14 @@ def as_csr(
         return value  # Interactions have been checked
     if value.dtype.kind not in "biuf":
         fail(name, "real numbers", f"values of type {value.dtype}")
-    matrix = sp.csr_array(value.tocsr() if value.format != "coo" else _from_coo(name, value))
+    try:  # indices beyond the shape, which SciPy does not look for by itself
+        if value.format in ("csr", "csc"):
+            value.check_format(full_check=True)
+        matrix = sp.csr_array(value.tocsr() if value.format != "coo" else _from_coo(name, value))
+    except InputError:
+        raise
+    except (ValueError, IndexError) as error:
+        fail(name, "a well-formed sparse matrix", error)
     stored = matrix.nnz
     if not matrix.has_canonical_format:
         matrix = matrix.copy()

@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from graphnoise._check import fail, generator, integer, rate, real
 from graphnoise.noise import flip_interactions
-from recsys.interactions import Interactions
+from recsys.interactions import Interactions, as_interactions
 from recsys.matrices import affordable, as_csr, cells
 from recsys.splits import Seed, Split
 
@@ -99,6 +99,7 @@ def corrupt(
 
     Source: `specs/implicit-feedback.md`, section 5, recipes (a), (b) and (e).
     """
+    interactions = as_interactions("interactions", interactions)
     shape = interactions.matrix.shape
     known = None if exclude is None else as_csr("exclude", exclude, shape=shape)
     rates = rate("false_positive", false_positive), rate("false_negative", false_negative)
@@ -134,6 +135,7 @@ def two_sided(interactions: Interactions, hide: float, add: float, *, exclude: A
 
     Source: `specs/implicit-feedback.md`, section 5, recipe (c).
     """
+    interactions = as_interactions("interactions", interactions)
     zeros = interactions.num_users * interactions.num_items - len(interactions)
     wanted = rate("add", add) * zeros
     if wanted > len(interactions):
@@ -273,8 +275,8 @@ def exposure_relevance(
     Source: Saito et al., "Unbiased recommender learning from missing-not-at-random implicit feedback", 2020, section
     5.1, with decompositions in the place of its factorisations by gradient descent.
     """
-    if ratings.ratings is None:
-        fail("ratings", "interactions with ratings", "none")
+    if getattr(ratings, "ratings", None) is None:
+        fail("ratings", "Interactions with ratings", f"{ratings!r}")
     m, n = ratings.matrix.shape
     rank = integer("rank", rank, 1, min(m, n) - 1)
     epsilon, power = real("epsilon", epsilon, -100.0, 100.0), real("power", power, 0.0, 100.0)
@@ -282,7 +284,7 @@ def exposure_relevance(
     affordable(f"{m} users × {n} items", 40.0 * m * n)
     rng = generator(seed)
     row, col = ratings.rows, ratings.matrix.indices
-    left = ratings.ratings.astype(np.float64)
+    left = np.asarray(ratings.ratings, np.float64)
     mean = left.mean()
     left -= mean
     by_item = _means(left, col, n)

@@ -164,6 +164,8 @@ def compare_all(models: Mapping[str, Evaluation], metric: str, **options: object
 
 
 def _values(name: str, evaluation: Evaluation, metric: str) -> Values:
+    if not isinstance(evaluation, Evaluation):
+        fail(name, "what evaluate returned", type(evaluation).__name__)
     choice("metric", metric, evaluation.values)
     values = np.asarray(evaluation.values[metric], np.float64)
     if not np.isfinite(values).all():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphnoise._check import fail, generator, integer, real
-from recsys.interactions import Interactions
+from recsys.interactions import Interactions, as_interactions
 from recsys.matrices import Array, Ints, disjoint
 
 Seed = int | np.random.Generator
@@ -55,6 +55,7 @@ def ratio(interactions: Interactions, validation: float = 0.1, test: float = 0.1
         >>> len(parts.train), len(parts.validation), len(parts.test)
         (24, 3, 3)
     """
+    interactions = as_interactions("interactions", interactions)
     shares = _shares(validation, test)
     sizes = np.diff(interactions.matrix.indptr)
     counts = np.floor(np.outer(shares, sizes) + 0.5).astype(np.int64)
@@ -85,7 +86,8 @@ def leave_k_out(
         >>> parts.test.matrix.toarray().tolist()
         [[0.0, 1.0, 0.0]]
     """
-    integer("k", k, 0), integer("validation", validation, 0)
+    interactions = as_interactions("interactions", interactions)
+    k, validation = integer("k", k, 0), integer("validation", validation, 0)
     counts = np.repeat([[k], [validation]], interactions.num_users, axis=1)
     order = _times(interactions, "newest") if newest else generator(seed).random(len(interactions))
     return _by_user(interactions, counts, order)
@@ -146,9 +148,9 @@ def _shares(validation: float, test: float) -> Array:
 
 
 def _times(interactions: Interactions, what: str) -> Array:
-    if interactions.times is None:
-        fail("interactions", f"times, which {what} needs", None)
-    return interactions.times
+    if getattr(interactions, "times", None) is None:
+        fail("interactions", f"Interactions with times, which {what} needs", f"{interactions!r}")
+    return np.asarray(interactions.times)
 
 
 def _by_user(interactions: Interactions, counts: Ints, order: Array) -> Split:

@@ -12,7 +12,7 @@ from recsys.matrices import Ints
 
 Floats = NDArray[np.float32]
 NONE = -1  # stands where a row has fewer than k items left
-_MASKED = np.int32(0x7FFFFFFF)  # sorts after every score, -inf too
+_LEAST = np.finfo(np.float32).min  # whatever is below is not to be shown
 
 
 def top_k(scores: Floats, k: int, masked: Any = None) -> tuple[NDArray[np.int32], Floats]:
@@ -31,23 +31,30 @@ def top_k(scores: Floats, k: int, masked: Any = None) -> tuple[NDArray[np.int32]
         [[1, 2]]
     """
     rows, size = scores.shape
-    # One integer holds a score and its place, so that a partial sort needs no second look at ties: high half the score,
-    # the best one smallest; low half the place. The bits of floats are in the order of their sizes: those of positive
-    # numbers are all turned over, negative ones lose their sign.
-    bits = (scores + np.float32(0)).view(np.int32)  # -0.0 becomes 0.0
-    keys = np.where(bits < 0, bits & _MASKED, ~bits).astype(np.int64) << 32
-    keys |= np.arange(size, dtype=np.int64)
+    items, best = np.full((rows, k), NONE, np.int32), np.full((rows, k), -np.inf, np.float32)
+    if not k or not rows:
+        return items, best
     if masked is not None:
-        place = np.repeat(np.arange(rows), np.diff(masked.indptr)), masked.indices
-        keys[place] = (np.int64(_MASKED) << 32) + masked.indices
-    if k < size:
-        keys = np.partition(keys, k - 1, axis=1)[:, :k] if k else keys[:, :0]
-    keys.sort(axis=1)
-    items = (keys & 0xFFFFFFFF).astype(np.int32)
-    best = np.take_along_axis(scores, items, axis=1)
-    gone = (keys >> 32) == _MASKED
-    gone |= best == -np.inf
-    items[gone], best[gone] = NONE, -np.inf
+        scores = scores.copy()
+        scores[np.repeat(np.arange(rows), np.diff(masked.indptr)), masked.indices] = -np.inf
+    # A bound that k scores of the row reach leaves few candidates, and only these are sorted. The k-th of the largest
+    # ones of some groups is such a bound. (np.nonzero on two dimensions takes far longer than on one.)
+    width = min(64, size // (8 * k))
+    heads = scores
+    if width > 1:
+        whole = size - size % width
+        groups = scores[:, :whole].reshape(rows, width, -1).max(axis=1)
+        heads = np.concatenate([groups, scores[:, whole:]], axis=1)
+    bound = np.partition(heads, heads.shape[1] - k, axis=1)[:, heads.shape[1] - k, None]
+    row, col = np.divmod(np.flatnonzero(scores >= np.maximum(bound, _LEAST)), size)
+    value = scores[row, col]
+    order = np.lexsort((-value, row))
+    row, col, value = row[order], col[order], value[order]
+    starts = np.searchsorted(row, np.arange(rows))
+    place = np.arange(len(row)) - starts[row]
+    kept = place < k
+    at = row[kept], place[kept]
+    items[at], best[at] = col[kept], value[kept]
     return items, best
 
 

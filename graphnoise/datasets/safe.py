@@ -12,11 +12,8 @@ import math
 import pickle
 import pickletools
 import re
-import struct
 import zipfile
-import zlib
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +21,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from graphnoise._check import DataError
+from graphnoise._files import reading as reading
 
 LIMIT = 1 << 33  # bytes that one array may take
 _NUMBER = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248])")
@@ -35,20 +33,6 @@ _REFUSED = {
     *("NEXT_BUFFER", "READONLY_BUFFER", "BYTEARRAY8", "EMPTY_SET", "FROZENSET"),
 }
 _TUPLES = 10_000  # more could nest so deeply that hashing the outermost one overflows the C stack
-
-
-@contextmanager
-def reading(path: Path | str) -> Iterator[None]:
-    """Turn what a damaged or absent file makes the readers raise into one `DataError` that names the file."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
-    except (
-        *(EOFError, IndexError, KeyError, MemoryError, NotImplementedError, OverflowError, TypeError, ValueError),
-        *(struct.error, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError),
-    ) as error:
-        raise DataError(f"{path}: {str(error) or type(error).__name__}") from error
 
 
 class _Inert:

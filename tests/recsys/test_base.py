@@ -56,6 +56,19 @@ def test_top_k_is_a_stable_sort(rows, k, data):
         np.testing.assert_array_equal(best[row], np.append(scores[row, left], [-np.inf] * (k - len(left))))
 
 
+@given(st.integers(0, 2**32), st.integers(1, 40), st.integers(16, 700), st.sampled_from([3, 50, 10**6]))
+def test_top_k_of_long_rows(seed, k, size, values):
+    k = min(k, size)
+    scores = np.random.default_rng(seed).integers(-values, values, (3, size)).astype(np.float32)
+    scores[:, ::7] = -np.inf
+    found, best = top_k(scores, k)
+    for row in range(3):
+        left = np.argsort(-scores[row], kind="stable")[:k]
+        left = left[scores[row, left] > -np.inf]
+        assert found[row].tolist() == left.tolist() + [-1] * (k - len(left))
+        assert best[row, : len(left)].tolist() == scores[row, left].tolist()
+
+
 def test_recommend_leaves_out_what_is_asked(model, clicks):
     scores = model.scores(np.arange(9))
     ids, best = model.recommend(np.arange(9), clicks, N=13)

@@ -81,6 +81,12 @@ def test_als_is_implicits_and_repeats_at_any_number_of_threads(clicks):
     np.testing.assert_allclose(doubled.scores(np.arange(40)), one.scores(np.arange(40)), atol=1e-3)
 
 
+def test_als_that_diverges_is_named(clicks):
+    pytest.importorskip("implicit")
+    with pytest.raises(InputError, match=r"ALS: expected values and settings that factors can follow, got NaN"):
+        ALS(factors=2).fit(clicks * 1e38, show_progress=False)
+
+
 def test_als_solves_new_users_with_the_items_fixed(clicks):
     pytest.importorskip("implicit")
     model = ALS(factors=5, regularization=0.2, alpha=3.0, iterations=3, num_threads=1).fit(clicks, show_progress=False)

@@ -135,6 +135,10 @@ def test_wrong_positions_and_ids_are_named():
         clicks.at_least(3)
     with pytest.raises(InputError, match=r"keep: expected a Boolean array \[4\]"):
         clicks.subset([0, 1])
+    with pytest.raises(InputError, match=r"1000000000000 users × 5 items: expected .* GiB of memory, got 14901\.2 GiB"):
+        Interactions.from_triples([0], [0], num_users=10**12, num_items=5)
+    with pytest.raises(InputError, match=r"frame: expected a table with named columns, got int"):
+        Interactions.from_frame(3, "u", "i")
 
 
 @pytest.mark.parametrize(
@@ -145,6 +149,7 @@ def test_wrong_positions_and_ids_are_named():
         (sp.csr_array([[0, -2]]), r"m: expected values of at least 0, got -2 for user 0, item 1"),
         (sp.csr_array([[0, 1], [1, np.nan]]), r"m: expected finite values, got nan for user 1, item 1"),
         (sp.csr_array([[np.inf]]), r"m: expected finite values, got inf"),
+        (sp.csr_matrix((np.ones(1), [7], [0, 1]), shape=(1, 3)), r"m: expected a well-formed sparse matrix, got .*< 3"),
         (sp.csr_array([[1j]]), r"m: expected real numbers, got values of type complex128"),
         (sp.coo_array((np.ones(2), ([0, 0], [1, 1]))), r"m: expected every pair of user and item once, got 1 repeated"),
         (sp.csr_array((np.ones(2), [1, 1], [0, 2]), (1, 2)), r"m: expected every pair .* once, got 1 repeated"),

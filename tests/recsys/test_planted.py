@@ -148,7 +148,7 @@ def test_wrong_worlds_are_named():
         (lambda: low_rank(0, 5), r"num_users: expected an integer of at least 1, got 0"),
         (lambda: low_rank(5, 5, density=1.0), r"density: expected a number in"),
         (lambda: low_rank(10**6, 10**6), r"1000000 users × 1000000 items: expected .* GiB of memory, got 29802\.3 GiB"),
-        (lambda: exposure_relevance(clean), r"ratings: expected interactions with ratings, got none"),
+        (lambda: exposure_relevance(clean), r"ratings: expected Interactions with ratings, got Int"),
     ]:
         with pytest.raises(InputError, match=message):
             call()

@@ -98,10 +98,17 @@ def test_wrong_splits_are_named():
     for call, message in [
         (lambda: ratio(clicks, 0.5, 0.5), r"validation \+ test: expected less than 1, got 1"),
         (lambda: ratio(clicks, -0.1), r"validation: expected a number in \[0, 1\], got -0.1"),
-        (lambda: user_time(clicks), r"interactions: expected times, which user_time needs, got None"),
-        (lambda: global_time(clicks), r"interactions: expected times, which global_time needs, got None"),
-        (lambda: leave_k_out(clicks, newest=True), r"interactions: expected times, which newest needs, got None"),
+        (lambda: user_time(clicks), r"interactions: expected Interactions with times, which user_time needs, got Int"),
+        (
+            lambda: global_time(clicks),
+            r"interactions: expected Interactions with times, which global_time needs, got Int",
+        ),
+        (
+            lambda: leave_k_out(clicks, newest=True),
+            r"interactions: expected Interactions with times, which newest needs, got Int",
+        ),
         (lambda: leave_k_out(clicks, -1), r"k: expected an integer of at least 0, got -1"),
+        (lambda: ratio(np.ones((2, 4))), r"interactions: expected Interactions or a SciPy sparse matrix"),
         (lambda: Split(clicks, clicks, clicks), r"validation: expected no pair of train, got 8 of them"),
     ]:
         with pytest.raises(InputError, match=message):
