@@ -7,6 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import Any, Self
 
 import numpy as np
@@ -250,11 +251,15 @@ class Recommender(ABC):
 
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> Self:
-        """Return the model that `save` wrote; `Recommender.load` returns any class of recommender that is imported.
+        """Return the model that `save` wrote; `Recommender.load` returns one of any class, this package's or imported.
 
         Raises:
             DataError: the file is absent, damaged or truncated, or holds a model of another class.
         """
+        if inspect.isabstract(cls):
+            package = import_module("recsys")
+            for name in package.__all__:
+                getattr(package, name)  # so that its classes are known
         kinds = {kind.__name__: kind for kind in _family(cls) if not inspect.isabstract(kind)}
         name, parameters, sizes, arrays = read_model(file, {kind: kinds[kind]._arrays for kind in kinds})
         model: Self = kinds[name]._from_parameters(parameters)

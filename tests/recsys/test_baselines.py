@@ -1,5 +1,8 @@
 """Baselines: by their formulas, against foreign ones, and the published figures of NBPO's Amazon split."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -120,6 +123,13 @@ def test_every_baseline_keeps_the_contract(model, clicks, tmp_path):
     assert near[:, 0].tolist() == [0, 7]
     np.testing.assert_allclose(similarity[:, 0], 1, rtol=1e-5)
     assert model.similar_users(9, N=3)[0][0] == 9
+
+
+def test_a_fresh_process_loads_a_model_of_any_class(clicks, tmp_path):
+    ItemKNN().fit(clicks).save(tmp_path / "model")
+    code = "import sys, recsys; print(type(recsys.Recommender.load(sys.argv[1])).__name__)"
+    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "model")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "ItemKNN\n"
 
 
 def test_a_user_without_interactions_gets_an_answer(clicks):
