@@ -89,7 +89,7 @@ def push(
     """
     tier = select(backend, {"native": None, "reference": None})
     if tier == "native":
-        given = (*addresses(graph, labels, label_eps), seeds.ctypes.data, mass.ctypes.data, len(seeds))
+        given = (*addresses(graph, labels, label_eps), graph.num_nodes, seeds.ctypes.data, mass.ctypes.data, len(seeds))
         nodes, values, residual, degree, code, pushes, arcs, worst, extra = _native.push(*given, *_arguments(s))
         return Pushed(nodes, values, residual, degree, STATUS[code], pushes, arcs, worst, extra, tier)
     start = dict(zip(seeds.tolist(), mass.tolist(), strict=True))
@@ -119,7 +119,7 @@ def push_sets(
     """
     tier = select(backend, {"native": None, "reference": None})
     if tier == "native":
-        given = (*addresses(graph, labels, label_eps), begin.ctypes.data, len(begin) - 1)
+        given = (*addresses(graph, labels, label_eps), graph.num_nodes, begin.ctypes.data, len(begin) - 1)
         rows, nodes, values, codes, pushes, arcs, touched, worst = _native.push_batch(
             *given, seeds.ctypes.data, mass.ctypes.data, *(*_arguments(s), threads)
         )

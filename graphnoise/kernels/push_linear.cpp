@@ -1,44 +1,11 @@
 // Diffusions whose pushes have a closed form: approximate PageRank, l1-regularised PageRank, flow of norm 2.
 
-#include <limits>
-
 #include "push_methods.h"
+#include "push_walks.h"
 
 namespace graphnoise::local {
 
 namespace {
-
-constexpr double infinite = std::numeric_limits<double>::infinity();
-
-// A rule says which mass is too much, and what a push leaves of it, adds to the value, and gives to an arc of weight 1.
-struct Pagerank {
-    static constexpr bool loops = true, sinks = false;
-    double alpha, eps, least;  // `least`: eps times the share of a degree that labels leave at least
-    static bool over(double here, double limit) { return here >= limit; }
-    double limit(double degree) const { return eps * degree; }
-    double guess(double degree) const { return std::max(least * degree, std::numeric_limits<double>::min()); }
-    double push(Mass &m, double &value, double degree, double) const {
-        const double half = (1 - alpha) / 2 * m.here;
-        value += alpha * m.here;
-        m.here = half;
-        return half / degree;
-    }
-};
-
-// The residual is that of Pagerank. A push brings it to rho times the degree: there the gradient is that of the norm.
-struct L1Pagerank {
-    static constexpr bool loops = true, sinks = false;
-    double alpha, rho, eps, least;  // eps: (1 + tol) rho
-    static bool over(double here, double limit) { return here > limit; }
-    double limit(double degree) const { return eps * degree; }
-    double guess(double degree) const { return std::max(least * degree, std::numeric_limits<double>::min()); }
-    double push(Mass &m, double &value, double degree, double) const {
-        const double level = rho * degree, excess = m.here - level;
-        value += 2 * alpha / (1 + alpha) * excess;
-        m.here = level;
-        return (1 - alpha) / (1 + alpha) * excess / degree;
-    }
-};
 
 struct Flow {
     static constexpr bool loops = false, sinks = true;
@@ -172,15 +139,13 @@ class Run {
 
 }  // namespace
 
-Outcome diffuse(Workspace &w, const Graph &graph, const Labels &labels, const Settings &s, const Seeds &seeds, const Halt &halt) {
+Outcome diffuse(Workspace &w, const Graph &graph, const Labels &labels, const Settings &s, const Seeds &seeds,
+                const Halt &halt) {
     w.begin(graph, labels, s.method != Method::flow && s.method != Method::norm_flow);
     const double share = w.label_eps();
     switch (s.method) {
-        case Method::pagerank: return Run<Pagerank>(w, s, {s.alpha, s.eps, s.eps * share})(seeds, halt);
-        case Method::l1_pagerank: {
-            const double eps = (1 + s.tol) * s.eps;
-            return Run<L1Pagerank>(w, s, {s.alpha, s.eps, eps, eps * share})(seeds, halt);
-        }
+        case Method::pagerank: return Run<Pagerank>(w, s, Pagerank(s, share))(seeds, halt);
+        case Method::l1_pagerank: return Run<L1Pagerank>(w, s, L1Pagerank(s, share))(seeds, halt);
         case Method::flow: return Run<Flow>(w, s, {s.tol})(seeds, halt);
         case Method::norm_flow: return norm_flow(w, s, seeds, halt);
         default: return heat_kernel(w, s, seeds, halt);
@@ -214,29 +179,10 @@ bool overfull(Workspace &w) {
 }
 
 Index in_order(Workspace &w, bool values_only) {
-    const Slot count = w.count();
-    w.keys.reserve(count), w.sorted.reserve(count), w.list.reserve(count);
-    std::uint64_t *keys = w.keys.data(), *other = w.sorted.data(), most = 0;
-    Index size = 0;
-    for (Slot s = 0; s < count; ++s) {
-        if (w.value[s] == 0 && (values_only || w.mass[s].here == 0)) continue;
-        const auto node = static_cast<std::uint64_t>(w.node(s));
-        keys[size++] = node << 32 | static_cast<std::uint64_t>(s);
-        most = std::max(most, node);
-    }
-    if (size < 128) {
-        std::sort(keys, keys + size);
-    } else {  // by 11 bits of the node at a time
-        for (int shift = 0; most >> shift != 0; shift += 11) {
-            Index begin[2049] = {};
-            for (Index i = 0; i < size; ++i) ++begin[(keys[i] >> (32 + shift) & 2047) + 1];
-            for (int b = 0; b < 2048; ++b) begin[b + 1] += begin[b];
-            for (Index i = 0; i < size; ++i) other[begin[keys[i] >> (32 + shift) & 2047]++] = keys[i];
-            std::swap(keys, other);
-        }
-    }
-    for (Index i = 0; i < size; ++i) w.list[i] = static_cast<Slot>(keys[i] & 0xffffffffu);
-    return size;
+    w.list.reserve(w.count());
+    return w.sort(
+        w.count(), [&](Index s) { return w.value[s] != 0 || (!values_only && w.mass[s].here != 0); },
+        [&](Index s) { return w.node(static_cast<Slot>(s)); }, w.list.data());
 }
 
 }  // namespace graphnoise::local

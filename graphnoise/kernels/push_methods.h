@@ -2,6 +2,9 @@
 
 #pragma once
 
+#include <algorithm>
+#include <functional>
+
 #include "push_local.h"
 
 namespace graphnoise::local {
@@ -38,12 +41,46 @@ struct Mass {
     double here, limit;  // a node with more than its limit is pushed
 };
 
-struct Workspace : Local {
-    Buffer<Mass> mass;       // by slot, as all here
+// Sorts positions by the node that stands there.
+class Order {
+  public:
+    // Positions below `count` that are kept, in the order of their nodes; returns their number.
+    template <class Keep, class Of>
+    Index sort(Index count, Keep &&keep, Of &&node, Slot *out) {
+        keys_.reserve(count), sorted_.reserve(count);
+        std::uint64_t *keys = keys_.data(), *other = sorted_.data(), most = 0;
+        Index size = 0;
+        for (Index i = 0; i < count; ++i) {
+            if (!keep(i)) continue;
+            const auto v = static_cast<std::uint64_t>(node(i));
+            keys[size++] = v << 32 | static_cast<std::uint64_t>(i);
+            most = std::max(most, v);
+        }
+        if (size < 128) {
+            std::sort(keys, keys + size);
+        } else {  // by 11 bits of the node at a time
+            for (int shift = 0; most >> shift != 0; shift += 11) {
+                Index begin[2049] = {};
+                for (Index i = 0; i < size; ++i) ++begin[(keys[i] >> (32 + shift) & 2047) + 1];
+                for (int b = 0; b < 2048; ++b) begin[b + 1] += begin[b];
+                for (Index i = 0; i < size; ++i) other[begin[keys[i] >> (32 + shift) & 2047]++] = keys[i];
+                std::swap(keys, other);
+            }
+        }
+        for (Index i = 0; i < size; ++i) out[i] = static_cast<Slot>(keys[i] & 0xffffffffu);
+        return size;
+    }
+    Index bytes() const { return keys_.bytes() + sorted_.bytes(); }
+
+  private:
+    Buffer<std::uint64_t> keys_, sorted_;
+};
+
+struct Workspace : Local, Order {
+    Buffer<Mass> mass;  // by slot, as all here
     Buffer<double> value, sink;
     Buffer<double> scratch;  // of one row or one level
     Buffer<Slot> list, other;
-    Buffer<std::uint64_t> keys, sorted;
     Queue queue;
 
     void clear() {
@@ -51,9 +88,13 @@ struct Workspace : Local {
         queue.clear();
     }
     Index bytes() const {
-        return Local::bytes() + mass.bytes() + value.bytes() + sink.bytes() + scratch.bytes() + list.bytes() +
-               other.bytes() + keys.bytes() + sorted.bytes() + queue.bytes();
+        return Local::bytes() + Order::bytes() + mass.bytes() + value.bytes() + sink.bytes() + scratch.bytes() +
+               list.bytes() + other.bytes() + queue.bytes();
     }
+    // What was found, by its place in `list`, where in_order() put it.
+    Index found_node(Index i) const { return node(list[i]); }
+    double found_value(Index i) const { return value[list[i]]; }
+    double found_mass(Index i) const { return mass[list[i]].here; }
 };
 
 // Whether to stop at once; asked every `look` arcs.
