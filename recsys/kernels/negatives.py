@@ -63,6 +63,18 @@ class Known:
         bits, words = (0, 0) if self.bits is None else (self.bits.ctypes.data, self.bits.shape[1])
         return self.rowptr.ctypes.data, self.col.ctypes.data, bits, words
 
+    def has(self, users: NDArray[Any], items: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which items [B, k] (of at least 0) are known of their users [B]."""
+        if self.bits is not None:
+            word = self.bits[users[:, None], items >> 6]
+            found: NDArray[np.bool_] = ((word >> (items & 63).astype(np.uint64)) & np.uint64(1)).astype(bool)
+            return found
+        rows = np.repeat(np.arange(self.num_users, dtype=np.int64), np.diff(self.rowptr))
+        cells = rows * self.num_items + self.col
+        wanted = users[:, None].astype(np.int64) * self.num_items + items
+        place = np.minimum(np.searchsorted(cells, wanted), max(len(cells) - 1, 0))
+        return cells[place] == wanted if len(cells) else np.zeros(items.shape, bool)
+
     def full(self, allowed: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """Return the users who have every item (that is allowed, where a mask is given)."""
         counts = np.diff(self.rowptr)

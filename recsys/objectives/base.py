@@ -111,7 +111,8 @@ class Objective(ABC):
         losses = self._losses(pairs)
         if pairs.weight is not None and not self._rows:
             losses = losses * pairs.weight
-        return losses.sum()
+        total: Tensor = losses.sum()
+        return total
 
     @abstractmethod
     def _derivatives(self, p: Pairs) -> Derivatives: ...

@@ -1,6 +1,61 @@
 """Samplers of negatives, with one contract: `fit(user_items)`, then `sample(users, k, rng)` -> items, int32 [B, k]."""
 
+from __future__ import annotations
+
+from typing import Any
+
+from graphnoise._check import choice, fail
+from recsys.samplers.aware import AHNS, BNS, SRNS, AdaSIR, InBatch
 from recsys.samplers.base import Sampler
 from recsys.samplers.fixed import Popularity, Uniform
+from recsys.samplers.hard import AOBPR, DNS, DNSMN, WARP
+from recsys.samplers.report import FalseNegatives, false_negatives
 
-__all__ = ["Popularity", "Sampler", "Uniform"]
+_CLASSES: tuple[type[Sampler], ...] = (
+    Uniform, Popularity, DNS, DNSMN, WARP, AOBPR, SRNS, AHNS, AdaSIR, BNS, InBatch,
+)  # fmt: skip
+
+SAMPLERS: dict[str, type[Sampler]] = {kind.name: kind for kind in _CLASSES}
+
+
+def sampler(given: Any) -> Sampler:
+    """Return a sampler from itself, from its name, or from what `parameters` gave.
+
+    Raises:
+        InputError: an unknown name, or arguments that do not fit.
+
+    Example:
+        >>> sampler({"name": "popularity", "power": 0.75}).power
+        0.75
+    """
+    if isinstance(given, Sampler):
+        return given
+    arguments = dict(given) if isinstance(given, dict) else {"name": given}
+    name = arguments.pop("name", None)
+    if isinstance(name, str):
+        name = name.replace("_", "-")
+    kind = SAMPLERS[choice("sampler", name, SAMPLERS)]
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        fail("sampler", f"arguments of {kind.__name__}", str(error))
+
+
+__all__ = [
+    "AHNS",
+    "AOBPR",
+    "BNS",
+    "DNS",
+    "DNSMN",
+    "SAMPLERS",
+    "SRNS",
+    "WARP",
+    "AdaSIR",
+    "FalseNegatives",
+    "InBatch",
+    "Popularity",
+    "Sampler",
+    "Uniform",
+    "false_negatives",
+    "sampler",
+]

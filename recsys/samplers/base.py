@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Self
@@ -10,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphnoise._check import choice, fail, generator, integer
-from recsys.kernels.negatives import MOST_ATTEMPTS, Known
+from recsys.kernels.negatives import MOST_ATTEMPTS, Known, draw, streams
 from recsys.kernels.threads import threads
 from recsys.matrices import as_csr
 
 Ints = NDArray[np.int32]
 Scorer = Callable[[Ints, Ints], NDArray[Any]]  # users [B], items [B, n] -> scores [B, n]
+Factors = Callable[[], tuple[NDArray[Any], NDArray[Any]]]
 
 
 class Sampler(ABC):
@@ -39,6 +41,7 @@ class Sampler(ABC):
     name = "sampler"
     needs_scores = False
     needs_items = False
+    weights: NDArray[Any] | None = None  # of the last draws, where a law weighs them
 
     def __init__(self, *, verify: bool = True, attempts: int = 16, num_threads: int = 1) -> None:
         if not isinstance(verify, bool):
@@ -48,6 +51,7 @@ class Sampler(ABC):
         self.num_threads = threads(num_threads)
         self._known: Known | None = None
         self._scorer: Scorer | None = None
+        self._factors: Factors | None = None
 
     @property
     def known(self) -> Known:
@@ -72,13 +76,22 @@ class Sampler(ABC):
     def _prepare(self, matrix: Any) -> None:  # noqa: B027 - most laws need nothing
         """Make what the law needs of the matrix."""
 
-    def bind(self, scorer: Scorer) -> Self:
-        """Give the sampler a model: `scorer(users [B], items [B, n])` returns scores [B, n]."""
-        self._scorer = scorer
+    def bind(self, scorer: Scorer, factors: Factors | None = None) -> Self:
+        """Give the sampler a model.
+
+        Args:
+            scorer: scorer(users [B], items [B, n]) returns scores [B, n].
+            factors: returns the vectors of users and of items, for the laws that look at them.
+        """
+        self._scorer, self._factors = scorer, factors
         return self
 
     def epoch(self, number: int, rng: np.random.Generator) -> None:  # noqa: B027 - most laws do nothing
         """Do what is done between epochs; `number` counts from 0."""
+
+    def parameters(self) -> dict[str, Any]:
+        """Return name and arguments in JSON's types: what `recsys.samplers.sampler` takes."""
+        return {"name": self.name, **{key: getattr(self, key) for key in inspect.signature(type(self)).parameters}}
 
     @property
     def full_users(self) -> NDArray[np.int64]:
@@ -122,6 +135,11 @@ class Sampler(ABC):
 
     @abstractmethod
     def _draw(self, users: Ints, k: int, rng: np.random.Generator, items: Ints | None) -> Ints: ...
+
+    def _uniform(self, users: Ints, each: int, rng: np.random.Generator, **how: Any) -> Ints:
+        """Draw candidates uniformly, int32 [B, each]."""
+        kind = {"attempts": self.attempts, "verify": self.verify, "num_threads": self.num_threads, **how}
+        return draw(self.known, users, each, streams(rng)[0], **kind)
 
     def _scores(self, users: Ints, items: Ints) -> NDArray[Any]:
         """Return the model's scores, minus infinity where there is no item or the score is no number."""

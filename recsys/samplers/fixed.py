@@ -29,7 +29,7 @@ class Fixed(Sampler):
         self, *, on_known: str = "redraw", verify: bool = True, attempts: int = 16, num_threads: int = 1
     ) -> None:
         super().__init__(verify=verify, attempts=attempts, num_threads=num_threads)
-        self.redraw = _on_known(on_known)
+        self.on_known, self.redraw = on_known, _on_known(on_known)
         self.table: Alias | None = None
 
     @property

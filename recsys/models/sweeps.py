@@ -1,0 +1,73 @@
+"""Epochs of the native kernels: without locks, or by blocks. Objectives and samplers that the kernels have only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphnoise._check import fail
+from recsys.kernels import sgd
+from recsys.kernels.negatives import Known, streams
+from recsys.kernels.sgd import Count
+from recsys.models.minibatch import Plan
+from recsys.models.start import Parameters
+from recsys.objectives import BPO, BPR, NBPO, WBPR, Objective
+from recsys.samplers import Sampler
+from recsys.samplers.fixed import Fixed
+
+
+def rule(mode: str, objective: Objective, sampler: Sampler) -> tuple[str, float]:
+    """Return the kernel's rule for an objective, and the constant flip rate.
+
+    Raises:
+        InputError: the kernels do not have the objective, or not the sampler.
+    """
+    if not isinstance(sampler, Fixed) or not sampler.verify:
+        fail("sampler", f"uniform or popularity, verified, in the mode {mode!r} (others in 'minibatch')", sampler.name)
+    if type(objective) in (BPR, WBPR):
+        return "bpr", 0.0
+    if type(objective) is BPO:
+        return "bpo", 0.0
+    if type(objective) is NBPO and objective.flip_rate is None:
+        return "nbpo", 0.0
+    if type(objective) is not NBPO or not isinstance(objective.flip_rate, float):
+        expected = f"bpr, bpo, or nbpo with one flip rate or a learned one, in the mode {mode!r}"
+        fail("objective", expected, repr(objective))
+    return "nbpo-constant", objective.flip_rate
+
+
+class Sweeps:
+    """Training by single steps in C++; `parameters` are views that are changed in place, by `epoch`."""
+
+    def __init__(
+        self, mode: str, known: Known, parameters: Parameters, objective: Objective, sampler: Any, plan: Plan, rng: Any
+    ) -> None:
+        self._rule, self._flip_rate = rule(mode, objective, sampler)
+        self._plan, self._known, self._sampler, self._rng = plan, known, sampler, rng
+        p, width = parameters, parameters.user.shape[1]
+        self._factors = sgd.Factors(sgd.padded(p.user), sgd.padded(p.item), p.bias)
+        views = {}
+        if p.extra:
+            left, right = (sgd.padded(x) for x in p.extra["flip"])
+            self._factors.flip_user, self._factors.flip_item = left, right
+            views = {"flip": (left[:, :width], right[:, :width])}
+        user, item = self._factors.user[:, :width], self._factors.item[:, :width]
+        self.parameters = Parameters(user, item, p.bias, views)
+        if mode == "deterministic":
+            weight = None if sampler.table is None else sampler.table.weight
+            self._blocks: sgd.Blocks | None = sgd.Blocks(known, weight, rng)
+        else:
+            self._blocks, self._pairs = None, sgd.pairs_of(known)
+
+    def epoch(self, number: int) -> Count:
+        """Take as many steps as there are known pairs times negatives."""
+        plan = self._plan
+        eta = plan.learning_rate * plan.learning_rate_decay ** (number + 1)
+        rates = sgd.Rates(eta, plan.l2_user, plan.l2_item, plan.l2_item, plan.l2_bias, plan.l2_extra, self._flip_rate)
+        attempts = self._sampler.attempts if self._sampler.redraw else 1
+        key = streams(self._rng)[0]
+        how: Any = {"each": plan.num_negatives, "attempts": attempts, "num_threads": plan.num_threads}
+        if self._blocks is not None:
+            return sgd.by_blocks(self._rule, self._factors, rates, self._blocks, self._rng, key, **how)
+        return sgd.lock_free(
+            self._rule, self._factors, rates, self._known, self._pairs, self._sampler.table, key, **how
+        )

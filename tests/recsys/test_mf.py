@@ -1,0 +1,261 @@
+"""Matrix factorisation: modes, threads, interrupts, validation, new users, saving, bad input."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from graphnoise.errors import InputError
+from recsys.evaluation import evaluate
+from recsys.kernels.negatives import Known
+from recsys.kernels.pairs import scores
+from recsys.models.mf import MODES, MatrixFactorization
+from recsys.models.minibatch import Minibatch
+from recsys.models.start import start
+from recsys.objectives import BPO, NBPO, OBJECTIVES, DeCA, Forward, NonNegativePU, Pairs, RelevanceMF, TruncatedCE
+from recsys.samplers import Uniform
+
+
+def clicks(users=90, items=70, rank=4, seed=0, each=12):
+    """Each user takes `each` of the items that suit best, with some chance."""
+    rng = np.random.default_rng(seed)
+    liking = rng.normal(size=(users, rank)) @ rng.normal(size=(rank, items)) + 0.7 * rng.gumbel(size=(users, items))
+    best = np.argsort(-liking, axis=1)[:, :each]
+    X = np.zeros((users, items), np.float32)
+    np.put_along_axis(X, best, 1, axis=1)
+    held = rng.random(X.shape) < 0.25
+    return sp.csr_array(X * ~held), sp.csr_array(X * held)
+
+
+TRAIN, HELD = clicks()
+
+
+def model(objective="bpr", **changes):
+    arguments = {"iterations": 25, "learning_rate": 0.05, "num_threads": 1, "batch_size": 64, "random_state": 3}
+    return MatrixFactorization(8, objective, **{**arguments, **changes})
+
+
+def factors(fitted):
+    found = [fitted.user_factors, fitted.item_factors, fitted.item_biases, fitted.extra_user_factors]
+    return [x for x in found if x is not None]
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(factors(a), factors(b), strict=True))
+
+
+def special(name):
+    return {
+        "nnpu": NonNegativePU(0.1),
+        "rel-mf": RelevanceMF(clip=0.5),
+        "t-ce": TruncatedCE(ramp=20),
+        "deca": DeCA(c1=10.0),
+        "forward": Forward(0.1),
+    }.get(name, name)
+
+
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"warp", "nbpo-s", "backward"}))
+def test_every_objective_learns(name):
+    """Better than the start by far, in minibatches."""
+    learned = model(special(name), num_negatives=2, sampler="uniform", iterations=40).fit(TRAIN, False)
+    assert evaluate(learned, TRAIN, HELD, ["ndcg@10"], num_threads=1)["ndcg@10"] > 0.17  # random: .08
+
+
+@pytest.mark.parametrize("mode", ["deterministic", "lock-free"])
+@pytest.mark.parametrize("objective", ["bpr", "bpo", "nbpo", NBPO(0.3), "wbpr"])
+@pytest.mark.parametrize("biases", [True, False])
+def test_single_steps_learn(mode, objective, biases):
+    learned = model(objective, mode=mode, biases=biases, iterations=40).fit(TRAIN, False)
+    assert evaluate(learned, TRAIN, HELD, ["ndcg@10"], num_threads=1)["ndcg@10"] > 0.15
+
+
+@pytest.mark.parametrize("mode", ["minibatch", "deterministic"])
+@pytest.mark.parametrize("objective", ["bpr", "nbpo"])
+@pytest.mark.parametrize("sampler", ["uniform", "popularity"])
+def test_no_bit_depends_on_threads(mode, objective, sampler):
+    X = sp.random_array((700, 300), density=0.05, format="csr", rng=1)
+    one, two = (
+        model(objective, mode=mode, sampler=sampler, num_threads=threads, iterations=3, batch_size=4096).fit(X, False)
+        for threads in (1, 2)
+    )
+    assert same(one, two)
+    assert not same(one, model(objective, mode=mode, sampler=sampler, random_state=4, iterations=3).fit(X, False))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_seed_repeats_itself_on_one_thread(mode):
+    assert same(model(mode=mode).fit(TRAIN, False), model(mode=mode).fit(TRAIN, False))
+
+
+@pytest.mark.parametrize("name", ["bpr", "bpo", "nbpo", "nbpo-o"])
+@pytest.mark.parametrize("every", [True, False])
+def test_a_minibatch_is_the_sum_over_its_draws(name, every):
+    """Against a loop over draws, one after the other, at the old parameters; users and items come more than once."""
+    learned = model(name, dtype="float64", num_negatives=3, l2="all" if every else "touched", extra_regularization=0.3)
+    kind, plan, known = learned.objective, learned._plan(), Known.of(TRAIN)
+    p = start(*TRAIN.shape, 8, kind.logits, "positive", not every, "float64", np.random.default_rng(0))
+    old = p.copy()
+    training = Minibatch(known, p, kind, Uniform().fit(TRAIN), plan, np.random.default_rng(5))
+    users, items = (np.ascontiguousarray(training._pairs[100:140, k]) for k in (0, 1))
+    training._update(users, items, 0.1)
+
+    drawn = Uniform().fit(TRAIN).sample(users, 3, np.random.default_rng(5))
+    tables = {"": (old.user, old.item), **old.extra}
+    sums = {name: (np.zeros_like(a), np.zeros_like(b)) for name, (a, b) in tables.items()}
+    touched, bias = (np.zeros(len(old.user)), np.zeros(len(old.item))), np.zeros(len(old.item))
+    add = np.zeros(len(old.item)) if old.bias is None else old.bias
+    for u, i, row in zip(users, items, drawn, strict=True):
+        for j in row:
+            logits = {n: (np.array([a[u] @ b[i]]), np.array([[a[u] @ b[j]]])) for n, (a, b) in tables.items()}
+            R, N = logits.pop("")
+            found = kind.derivatives(Pairs(R + add[i], N + add[j], logits))
+            for n, (up, down) in {"": (found.positive, found.negative), **found.extra}.items():
+                a, b = tables[n]
+                sums[n][0][u] += up[0, 0] * b[i] + down[0, 0] * b[j]
+                sums[n][1][i] += up[0, 0] * a[u]
+                sums[n][1][j] += down[0, 0] * a[u]
+            bias[i] += found.positive[0, 0]
+            bias[j] += found.negative[0, 0]
+            touched[0][u] += 1
+            touched[1][i] += 1
+            touched[1][j] += 1
+    new = {"": (p.user, p.item), **p.extra}
+    for n, both in tables.items():
+        l2 = 0.3 if n else learned.regularization
+        for side in (0, 1):
+            keep = np.full(len(both[side]), 1 - 0.1 * l2) if every else (1 - 0.1 * l2) ** touched[side]
+            assert np.abs(new[n][side] - (keep[:, None] * both[side] + 0.1 * sums[n][side])).max() < 1e-10
+    if p.bias is not None:
+        assert np.abs(p.bias - 0.1 * bias).max() < 1e-10
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_ctrl_c_keeps_the_last_whole_epoch(mode, monkeypatch):
+    whole = model(mode=mode, iterations=3).fit(TRAIN, False)
+    stopped = model(mode=mode, iterations=9)
+
+    def stop(epoch, seconds, correct, skipped):
+        if epoch == 2:
+            monkeypatch.setattr("recsys.models.minibatch.Minibatch._update", broken)
+            monkeypatch.setattr("recsys.kernels._native.epoch_blocks", broken)
+            monkeypatch.setattr("recsys.kernels._native.epoch_lock_free", broken)
+
+    def broken(first, *rest):
+        if hasattr(first, "parameters"):
+            first.parameters.user[:] = np.nan  # what an interrupted epoch leaves
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(TRAIN, False, stop)
+    assert stopped.epochs == 3
+    assert same(whole, stopped)
+    assert stopped.recommend(0, TRAIN[[0]], N=5)[0].shape == (5,)
+
+
+def test_validation_chooses_the_epoch():
+    seen = []
+    learned = model("bpo", learning_rate=0.3, regularization=0.0, iterations=60, patience=5, metric="ndcg@10")
+    learned.fit(TRAIN, False, lambda epoch, *_: seen.append(learned.user_factors.copy()), validation=HELD)
+    assert learned.epochs == len(learned.history) == learned.best_epoch + 6 < 60
+    assert learned.history[learned.best_epoch] == max(learned.history)
+    assert np.array_equal(learned.user_factors, seen[learned.best_epoch])
+    assert evaluate(learned, TRAIN, HELD, ["ndcg@10"], num_threads=1)["ndcg@10"] == max(learned.history)
+
+
+def test_callbacks_count_as_implicit_does():
+    rows = []
+    model(iterations=2, sampler={"name": "uniform", "on_known": "skip"}).fit(
+        TRAIN, False, lambda *row: rows.append(row)
+    )
+    assert [row[0] for row in rows] == [0, 1]
+    share = TRAIN.nnz / (TRAIN.shape[0] * TRAIN.shape[1])
+    assert all(row[3] / TRAIN.nnz == pytest.approx(share, abs=0.06) and row[2] + row[3] <= TRAIN.nnz for row in rows)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_users_who_have_everything_are_skipped(mode):
+    X = TRAIN.tolil()
+    X[5, :] = 1
+    X = X.tocsr()
+    learned = model(mode=mode, iterations=3).fit(X, False)
+    assert learned.counts[0][2] >= (X.shape[1] if mode == "minibatch" else 1)
+    assert np.isfinite(learned.user_factors).all()
+
+
+def test_new_users_are_like_old_ones_with_the_same_items():
+    learned = model("bpo", iterations=60).fit(TRAIN, False)
+    places = learned.partial_fit(TRAIN[:20])
+    assert places.tolist() == list(range(90, 110))
+    old, new = (learned.scores(np.arange(20) + first) for first in (0, 90))
+    assert np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(old, new, strict=True)]) > 0.9
+    again = learned.recommend([0], TRAIN[[0]], N=5, recalculate_user=True)[0]
+    assert len(set(again[0]) & set(learned.recommend([90], TRAIN[[0]], N=5)[0][0])) >= 3
+    assert not learned.fold_in(sp.csr_array((2, 70), dtype=np.float32)).any()
+
+
+@pytest.mark.parametrize("objective", ["bpr", NBPO(), NBPO(np.full(70, 0.1), "item")])
+def test_saved_models_are_the_same(tmp_path, objective):
+    learned = model(objective, iterations=3).fit(TRAIN, False)
+    learned.save(tmp_path / "model")
+    again = MatrixFactorization.load(tmp_path / "model.npz")
+    assert same(learned, again)
+    assert repr(again.objective) == repr(learned.objective)
+    assert again.sampler.parameters() == learned.sampler.parameters()
+    assert np.array_equal(again.scores(np.arange(9)), learned.scores(np.arange(9)))
+    again.partial_fit(TRAIN[:2])
+
+
+def test_flips_of_zero_train_as_bpo_to_the_bit():
+    assert same(model(NBPO(0.0)).fit(TRAIN, False), model(BPO()).fit(TRAIN, False))
+    kernel = [model(kind, mode="deterministic").fit(TRAIN, False) for kind in (NBPO(0.0), BPO())]
+    assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(*map(factors, kernel), strict=True))
+
+
+def test_scores_of_pairs():
+    rng = np.random.default_rng(0)
+    for dtype, width in ((np.float32, 19), (np.float64, 8)):
+        U, V, b = (
+            rng.normal(size=(5, width)).astype(dtype),
+            rng.normal(size=(9, width)).astype(dtype),
+            rng.normal(size=9),
+        )
+        users, items = np.array([4, 0, 2], np.int32), rng.integers(-1, 9, (3, 7)).astype(np.int32)
+        expected = np.where(items < 0, 0, np.einsum("bk,btk->bt", U[users], V[items]) + b[items])
+        assert np.allclose(scores(U, V, users, items, bias=b.astype(dtype)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: model(factors=1), None),
+        (lambda: model("bprs"), "objective: expected one of"),
+        (lambda: model(mode="hogwild"), "mode: expected one of"),
+        (lambda: model("t-ce", mode="lock-free"), "objective: expected bpr, bpo, or nbpo .* in the mode 'lock-free'"),
+        (lambda: model(mode="deterministic", dtype="float64"), "dtype: expected 'float32' in the mode"),
+        (
+            lambda: model(mode="lock-free", sampler=Uniform(verify=False)),
+            "sampler: expected uniform or popularity, verified",
+        ),
+        (lambda: model(optimizer="adam", l2="all"), "l2: expected 'touched'"),
+        (lambda: model(learning_rate=float("nan")), "learning_rate: expected a number"),
+        (lambda: model(iterations=0), "iterations: expected an integer of at least 1"),
+        (
+            lambda: model().fit(sp.csr_array((3, 4), dtype=np.float32), False),
+            "user_items: expected at least one interaction",
+        ),
+        (lambda: model().fit(TRAIN, False, validation=TRAIN), "validation"),
+        (lambda: model().fit(TRAIN, False, validation=HELD[:5]), "validation: expected 90 users"),
+        (lambda: model().fit(TRAIN, False, validation=HELD * 0), "validation: expected at least one interaction"),
+        (
+            lambda: model("bpo", learning_rate=1e30).fit(TRAIN, False),
+            "learning_rate: expected one that is small enough",
+        ),
+        (lambda: model().fit(TRAIN, False).partial_fit(sp.csr_array((2, 9))), "user_items: expected 70 items"),
+        (lambda: model().fold_in(TRAIN), "expected a fitted model"),
+        (lambda: model().fit(TRAIN, False).logits("flip", [0]), "name: expected one of"),
+        (lambda: model(num_negatives=71, sampler="uniform").fit(TRAIN, False), "k: expected at most the 70 items"),
+        (lambda: MatrixFactorization.official("nbpo", "netflix"), "dataset: expected one of"),
+    ],
+)
+def test_bad_input_is_one_clear_error(call, words):
+    with pytest.raises(InputError if words else TypeError, match=words):
+        call()

@@ -1,0 +1,293 @@
+"""Laws that look at scores: against brute force, their limits, and how often they draw hidden likes."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.stats import chi2_contingency, chisquare
+
+from graphnoise.errors import InputError
+from recsys.models.mf import MatrixFactorization
+from recsys.samplers import (
+    AHNS,
+    AOBPR,
+    BNS,
+    DNS,
+    DNSMN,
+    SAMPLERS,
+    SRNS,
+    WARP,
+    AdaSIR,
+    InBatch,
+    Popularity,
+    Uniform,
+    false_negatives,
+    sampler,
+)  # fmt: skip
+
+USERS, ITEMS = 30, 41
+X = sp.random_array((USERS, ITEMS), density=0.3, format="csr", rng=1).sign()
+RNG = np.random.default_rng(0)
+U, V = RNG.normal(size=(USERS, 4)), RNG.normal(size=(ITEMS, 4))
+R = U @ V.T
+DENSE = X.toarray() > 0
+
+
+def score(users, items):
+    return np.take_along_axis(R[users], items.astype(np.int64), axis=1)
+
+
+def ready(kind, matrix=X):
+    return kind.fit(matrix).bind(score, lambda: (U, V))
+
+
+def positives(repeats=1):
+    users, items = (np.repeat(part, repeats) for part in X.nonzero())
+    return users, items
+
+
+ALL = [kind() for kind in SAMPLERS.values()]
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.name)
+def test_no_known_positive_and_none_for_those_who_have_all(kind):
+    M = X.tolil()
+    M[4, :] = 1
+    M[5, :] = 1
+    M[5, 13] = 0
+    M = M.tocsr()
+    kind = ready(sampler(kind.parameters()), M)
+    users, items = M.nonzero()
+    for epoch in range(3):
+        kind.epoch(epoch, np.random.default_rng(epoch))
+        drawn = kind.sample(users, 3, rng=epoch, items=items)
+        assert drawn.dtype == np.int32
+        assert drawn.shape == (len(users), 3)
+        assert not (M.toarray()[users[:, None], np.maximum(drawn, 0)] > 0)[drawn >= 0].any()
+        assert (drawn[users == 4] == -1).all()
+        assert set(np.unique(drawn[users == 5])) <= {13, -1}
+        if kind.name not in ("warp", "in-batch"):  # which may find none
+            assert (drawn[users != 4] >= 0).all()
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.name)
+def test_a_seed_gives_the_draws_at_any_number_of_threads(kind):
+    users, items = positives()
+    draws = []
+    for threads in (1, 2):
+        made = ready(sampler({**kind.parameters(), **({"num_threads": threads} if kind.name != "in-batch" else {})}))
+        rng = np.random.default_rng(6)
+        made.epoch(0, rng)
+        draws.append(made.sample(users, 2, rng, items=items))
+    assert np.array_equal(*draws)
+    assert repr(sampler(kind.parameters()).parameters()) == repr(kind.parameters())
+
+
+def law(kind, users, items, k=4):
+    """How often each item is drawn."""
+    return np.bincount(ready(kind).sample(users, k, rng=3, items=items).ravel(), minlength=ITEMS)
+
+
+def test_dns_takes_the_best_of_its_candidates():
+    """P(rank r of n) = ((n - r)^N - (n - r - 1)^N) / n^N for draws with replacement."""
+    users = np.full(20_000, 2)
+    got = law(DNS(4), users, None)
+    free = np.flatnonzero(~DENSE[2])
+    order, n = free[np.argsort(-R[2, free])], len(free)
+    tail = ((n - np.arange(n + 1)) / n) ** 4
+    assert chisquare(got[order], (tail[:-1] - tail[1:]) * got.sum()).pvalue > 1e-3
+
+
+def test_dns_m_n_between_dns_and_uniform():
+    users = np.full(10_000, 2)
+    free = ~DENSE[2]
+    assert chisquare(law(DNSMN(6, 6), users, None)[free]).pvalue > 1e-3
+    assert np.array_equal(law(DNSMN(1, 6), users, None), law(DNS(6), users, None))
+    some = ready(DNSMN(3, 12, "all"))
+    drawn = some.sample(users[:50], 3, rng=1)
+    found = DNS.fit(DNS(12), X).bind(score)._drawn(users[:50].astype(np.int32), 1, np.random.default_rng(1))
+    best = np.take_along_axis(found[0][:, 0], np.argsort(-found[1][:, 0], kind="stable"), axis=1)[:, :3]
+    assert np.array_equal(drawn, best)
+    one = ready(DNSMN(3, 12)).sample(users[:50], 1, rng=1)
+    assert ((one == best).sum(1) >= 1).all()
+
+
+def test_warp_stops_at_the_first_violation():
+    users, items = positives(60)
+    kind = ready(WARP(5))
+    drawn = kind.sample(users, 1, rng=0, items=items)[:, 0]
+    found = drawn >= 0
+    assert (R[users, drawn] > R[users, items] - 1)[found].all()
+    violating = (~DENSE & True)[users] & (R[users] > R[users, items][:, None] - 1)
+    p = violating.mean(1)
+    assert (~found).mean() == pytest.approx(((1 - p) ** 5).mean(), abs=0.01)
+    tries = np.exp(kind.weights[:, 0][found])
+    assert set(np.unique(tries.round(6))) <= {40.0, 20.0, 13.0, 10.0, 8.0}
+    assert (kind.weights[:, 0][found] == np.log(40)).mean() == pytest.approx(
+        p.mean() / (1 - (1 - p) ** 5).mean(), abs=0.01
+    )
+
+
+def test_ranks_of_aobpr_fall_exponentially():
+    """One factor and no known positives: the law is that of ranks."""
+    empty = sp.csr_array(([1.0], ([29], [40])), shape=X.shape)
+    kind = AOBPR(scale=5.0).fit(empty).bind(score, lambda: (np.ones((USERS, 1)), V[:, :1]))
+    got = np.bincount(kind.sample(np.zeros(50_000, int), 1, rng=0).ravel(), minlength=ITEMS)
+    q = np.exp(-np.arange(ITEMS) / 5.0)
+    order = np.argsort(-V[:, 0])
+    assert chisquare(got[order], q / q.sum() * got.sum()).pvalue > 1e-3
+    down = AOBPR(scale=5.0).fit(empty).bind(score, lambda: (-np.ones((USERS, 1)), V[:, :1]))
+    turned = np.bincount(down.sample(np.zeros(50_000, int), 1, rng=0).ravel(), minlength=ITEMS)
+    assert chisquare(turned[order[::-1]], q / q.sum() * got.sum()).pvalue > 1e-3
+
+
+def test_ahns_is_the_nearest_to_its_target():
+    users, items = positives()
+    kind = ready(AHNS(8, alpha=1.5, beta=0.7, power=-2.0))
+    drawn = kind.sample(users, 2, rng=5, items=items)
+    _, scores = ready(DNS(8))._drawn(users.astype(np.int32), 2, np.random.default_rng(5))
+    for b in range(len(users)):
+        target = 0.7 / max(R[users[b], items[b]] + 1.5, 1e-3)
+        for t in range(2):
+            assert abs(R[users[b], drawn[b, t]] - target) == pytest.approx(np.abs(scores[b, t] - target).min())
+    strong, weak = AHNS(40).fit(X), AHNS(40).fit(X)
+    strong.bind(lambda u, i: np.where(i == 0, 9.0, score(u, i)))
+    weak.bind(lambda u, i: np.where(i == 0, -0.99, score(u, i)))
+    who = np.flatnonzero(DENSE[:, 0])
+    hard = [R[who, kind.sample(who, 1, rng=0, items=np.zeros_like(who))[:, 0]].mean() for kind in (strong, weak)]
+    assert hard[0] < hard[1]
+
+
+def test_srns_without_variance_is_the_best_in_memory():
+    users, items = positives()
+    kind = ready(SRNS(size=6, alpha=0.0, pool=10))
+    kind.epoch(0, np.random.default_rng(0))
+    drawn = kind.sample(users, 1, rng=5, items=items)[:, 0]
+    rows = np.take_along_axis(kind._candidates, kind._memory.astype(np.int64), axis=1)[users]
+    assert np.array_equal(R[users, drawn], score(users, rows).max(1))
+
+
+def test_srns_prefers_scores_that_vary():
+    """Two items score alike; one of them changes from epoch to epoch."""
+    steady, shaky, epoch = 3, 7, [0]
+
+    def scorer(users, items):
+        return np.where(items == steady, 1.0, np.where(items == shaky, 1.0 + 2.0 * (-1) ** epoch[0], -9.0))
+
+    empty = sp.csr_array(([1.0], ([0], [40])), shape=X.shape)
+    kind = SRNS(size=30, alpha=3.0, pool=300, warm_up=1, history=4).fit(empty).bind(scorer)
+    for epoch[0] in range(7):
+        kind.epoch(epoch[0], np.random.default_rng(epoch[0]))
+    epoch[0] = 0
+    now = np.random.default_rng(1)
+    kind._scorer = lambda users, items: np.where((items == steady) | (items == shaky), 1.0, -9.0)
+    drawn = kind.sample(np.arange(USERS), 1, now, items=np.zeros(USERS, int))
+    assert (drawn == shaky).mean() > 0.9
+
+
+def test_pools_of_adasir_tend_to_the_softmax():
+    users = np.zeros(1, int)
+    kind = ready(AdaSIR(candidates=20_000, pool=20_000))
+    kind.epoch(0, np.random.default_rng(0))
+    got = np.bincount(kind._memory[0], minlength=ITEMS)
+    q = np.exp(R[0]) * ~DENSE[0]
+    assert got / got.sum() == pytest.approx(q / q.sum(), abs=0.015)
+    before = kind._memory.copy()
+    kind.epoch(1, np.random.default_rng(1))
+    assert (kind._memory == before).mean() < 0.8
+    assert kind.sample(users, 5, rng=0).shape == (1, 5)
+
+
+def test_bns_weighs_harm_against_hardness():
+    assert BNS.unbias(0.5, 0.1) == pytest.approx(0.9)
+    assert BNS.unbias(np.array([1.0]), np.array([0.0])) == pytest.approx(0.5)
+    F = np.linspace(0, 1, 11)
+    assert (np.diff(BNS.unbias(F, np.full(11, 0.2))) < 0).all()
+    users, items = positives(40)
+    mean = [R[users, ready(kind).sample(users, 1, rng=0, items=items)[:, 0]].mean() for kind in (BNS(8), DNS(8))]
+    assert mean[0] < mean[1]
+
+
+def test_in_batch_draws_by_frequency():
+    users, items = positives(300)
+    kind = ready(InBatch(verify=False))
+    got = np.bincount(kind.sample(users, 2, rng=0, items=items).ravel(), minlength=ITEMS)
+    expected = kind.probabilities() * got.sum()
+    assert chisquare(got[expected > 0], expected[expected > 0]).pvalue > 1e-3
+    alone = ready(InBatch()).sample([3], 2, rng=0, items=[int(np.flatnonzero(DENSE[3])[0])])
+    assert alone.tolist() == [[-1, -1]]
+
+
+def planted(seed=0):
+    """Likes by a low-rank truth; a third of them is hidden."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(size=(120, 4)) @ rng.normal(size=(4, 90)) + 0.3 * rng.normal(size=(120, 90))
+    likes = truth > np.quantile(truth, 0.85, axis=1, keepdims=True)
+    hidden = likes & (rng.random(likes.shape) < 1 / 3)
+    return sp.csr_array((likes & ~hidden).astype(np.float32)), sp.csr_array(hidden.astype(np.float32))
+
+
+def test_false_negatives_on_planted_data():
+    """Hard laws draw more hidden likes than by chance; those that are aware of them fewer than DNS."""
+    known, hidden = planted()
+    model = MatrixFactorization(8, "bpo", iterations=30, batch_size=256, num_threads=1).fit(known, False)
+    dense = np.asarray(model.scores(np.arange(120)))
+
+    def rate(kind):
+        kind.fit(known).bind(
+            lambda users, items: np.take_along_axis(dense[users], items.astype(np.int64), axis=1),
+            lambda: (model.user_factors, model.item_factors),
+        )
+        return false_negatives(kind, hidden, k=2, passes=8)
+
+    names = ("uniform", "dns", "dns-mn", "warp", "srns", "adasir", "bns", "ahns")
+    found = {**{name: rate(sampler(name)) for name in names}, "aobpr": rate(AOBPR(scale=20.0))}
+    share = hidden.sum() / (known.shape[0] * known.shape[1] - known.sum())
+    assert found["uniform"].uniform == pytest.approx(share, rel=0.15)  # users with many positives weigh more
+    assert found["uniform"].rate == pytest.approx(found["uniform"].uniform, rel=0.1)
+    assert all(found[name].lift > 1.5 for name in ("dns", "dns-mn", "warp", "srns", "adasir", "aobpr"))
+    assert max(found[name].lift for name in ("bns", "ahns")) < found["dns"].lift / 2
+    assert found["dns"].skipped == 0
+
+
+@pytest.mark.parametrize(
+    "kind", [k for k in ALL if k.name not in ("uniform", "popularity")], ids=lambda kind: kind.name
+)
+def test_models_learn_beside_every_law(kind):
+    known, hidden = planted()
+    given = {**kind.parameters(), **({"candidates": 10} if kind.name == "dns-mn" else {})}
+    objective = "warp" if kind.name == "warp" else "softmax" if kind.name == "in-batch" else "bpr"
+    made = MatrixFactorization(8, objective, given, iterations=12, batch_size=512, num_threads=1, learning_rate=0.1)
+    before = MatrixFactorization(8, iterations=1, learning_rate=0.0).fit(known, False)
+    auc = [
+        np.mean([(m.scores([u])[0, hidden[[u]].indices][:, None] > m.scores([u])[0][None]).mean() for u in range(120)])
+        for m in (made.fit(known, False), before)
+    ]
+    assert auc[0] > 0.62 > 0.55 > auc[1]
+
+
+def test_popularity_meets_fewer_hidden_likes_than_it_would_without_verification():
+    users, _ = positives(50)
+    table = np.array([law(Popularity(a), users, None) for a in (0.0, 1.0)])
+    assert chi2_contingency(table).pvalue < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: DNS().fit(X).sample([0], 1, rng=0), "sampler: expected scores of a model, .* which 'dns' looks at"),
+        (lambda: ready(WARP()).sample([0], 1, rng=0), "items: expected the positives, which 'warp' looks at"),
+        (lambda: ready(AHNS()).sample([0, 1], 1, rng=0, items=[1]), "items: expected one positive for each of 2 users"),
+        (lambda: ready(AHNS()).sample([0], 1, rng=0, items=[99]), "items: expected items from 0 to 40"),
+        (lambda: AOBPR().fit(X).bind(score).sample([0], 1, rng=0), "sampler: expected the factors of a model"),
+        (lambda: ready(DNSMN(2, 5, "all")).sample([0], 1, rng=0), "k: expected 2 negatives"),
+        (lambda: DNSMN(6, 5), "top: expected an integer from 1 to 5"),
+        (lambda: DNSMN(2, 5, "both"), "reading: expected one of"),
+        (lambda: sampler("dsn"), "sampler: expected one of .*did you mean 'dns'"),
+        (lambda: sampler({"name": "dns", "pool": 3}), "sampler: expected arguments of DNS"),
+        (lambda: false_negatives(Uniform().fit(X), X), "hidden: expected likes that are not among"),
+        (lambda: SRNS(history=1), "history: expected an integer of at least 2"),
+    ],
+)
+def test_bad_input_is_one_clear_error(call, words):
+    with pytest.raises(InputError, match=words):
+        call()
