@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 from graphnoise.errors import DataError, GraphnoiseError, InputError
 
 if TYPE_CHECKING:
-    from recsys import datasets, planted, splits
+    from recsys import datasets, objectives, planted, samplers, splits
     from recsys.base import Recommender
     from recsys.baselines import ALS, EASE, ItemKNN, Popularity
     from recsys.evaluation import Evaluation, evaluate
     from recsys.interactions import Interactions
+    from recsys.models.mf import MatrixFactorization
     from recsys.significance import Comparison, compare, compare_all
     from recsys.splits import Split
 
@@ -22,6 +23,7 @@ _HOMES = {
     "Evaluation": "evaluation",
     "Interactions": "interactions",
     "ItemKNN": "baselines",
+    "MatrixFactorization": "models.mf",
     "Popularity": "baselines",
     "Recommender": "base",
     "Split": "splits",
@@ -29,7 +31,7 @@ _HOMES = {
     "compare_all": "significance",
     "evaluate": "evaluation",
 }
-_MODULES = ("datasets", "planted", "splits")
+_MODULES = ("datasets", "objectives", "planted", "samplers", "splits")
 
 __all__ = [
     "ALS",
@@ -41,6 +43,7 @@ __all__ = [
     "InputError",
     "Interactions",
     "ItemKNN",
+    "MatrixFactorization",
     "Popularity",
     "Recommender",
     "Split",
@@ -48,7 +51,9 @@ __all__ = [
     "compare_all",
     "datasets",
     "evaluate",
+    "objectives",
     "planted",
+    "samplers",
     "splits",
 ]
 
