@@ -118,6 +118,9 @@ class ERASE:
     def fit(self, data: Data, *, on_epoch: Callable[[Training], object] | None = None) -> ERASE:
         """Train on `data.y` at `data.train_mask`, selecting by `data.val_mask`.
 
+        One labelled node of two classes is enough. A class without any is never predicted. A node without arcs is
+        known by its features alone. Embeddings that all point one way end in a `CollapseWarning`, not in an error.
+
         Args:
             data: A torch_geometric `Data` with x, edge_index, y, train_mask and, unless `select="last"`, val_mask.
                 `y_true`, if it is there, is read for `history` alone.
