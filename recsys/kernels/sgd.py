@@ -184,7 +184,7 @@ class Blocks:
     def __init__(self, known: Known, weight: NDArray[np.float64] | None, rng: np.random.Generator) -> None:
         self.known = known
         self.weight = weight
-        block = _dealt(np.diff(known.rowptr), rng)
+        block = dealt(np.diff(known.rowptr), rng)
         order = np.argsort(block, kind="stable")
         self.pairs = pairs_of(known, order)
         per_block = np.bincount(block, np.diff(known.rowptr), BLOCKS).astype(np.int64)
@@ -210,7 +210,7 @@ def by_blocks(
     """Take `each` steps a known pair; the result is the same at any number of threads."""
     known = blocks.known
     setting = _setting(rule, factors, rates, known, key, attempts, num_threads, instruction_set)
-    item_block = _dealt(blocks.degree, rng).astype(np.int32)
+    item_block = dealt(blocks.degree, rng).astype(np.int32)
     item = np.argsort(item_block, kind="stable").astype(np.int32)
     item_start = np.concatenate([[0], np.cumsum(np.bincount(item_block, minlength=BLOCKS))])
     weight = None if blocks.weight is None else np.ascontiguousarray(blocks.weight[item])
@@ -222,7 +222,7 @@ def by_blocks(
     return Count(len(blocks.pairs) * each, correct, skipped)
 
 
-def _dealt(degree: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
+def dealt(degree: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
     """Return a block for each row: of each `BLOCKS` rows of like degree, every block gets one, at random."""
     order = np.argsort(-degree, kind="stable")
     rows = -(-len(order) // BLOCKS)
