@@ -48,9 +48,10 @@ def cluster(
             multiples=() if masses is None else numbers("--masses", masses),
             root=root,
         )
+        count = workers(jobs)
         with Bar() as bar:
             grid.cells()  # a grid that is refused leaves no folder behind
-            summary = run(grid, Store(folder), jobs=workers(jobs), on_done=show(bar, name))
+            summary = run(grid, Store(folder), jobs=count, on_done=show(bar, name))
     close(summary, folder, name)
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ... import _check
 from ..._check import DataError
-from ...experiment import Progress, Store, Summary, run_grid
+from ...experiment import Progress, Store, Summary, cell_key, run_grid
 from ..environment import Meter, environment, one_thread
 from . import labels, methods, problem
 from .methods import Candidate, Trial
@@ -23,6 +23,7 @@ PROTOCOL = 1  # changes whenever the same configuration would give other results
 MULTIPLES = {"degree": (1.5, 2.0, 2.5, 3.0, 4.0, 5.0), "unit": (0.8, 1.1, 1.5, 2.0, 3.0)}
 MOST = 10_000  # seeds of a class
 MOST_CELLS = 1_000_000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,13 @@ class Grid:
         seeds = _check.integer("seeds_per_class", self.seeds_per_class, 1, MOST)
         first = _check.integer("first_seed", self.first_seed, 0)
         multiples = [_check.real("multiples", value, 1e-3, 1e6) for value in self.multiples] or list(MULTIPLES[sink])
-        names = list(dict.fromkeys(["labels", *_some("methods", self.methods)]))
-        made = [(name, *methods.create(name)) for name in names]
-        sources = [labels.read(text) for text in dict.fromkeys(_some("accuracies", self.accuracies))]
+        made = _distinct(methods.create(name) for name in ["labels", *_some("methods", self.methods)])
+        sources = _distinct(labels.read(text) for text in _some("accuracies", self.accuracies))
         cells: list[dict[str, Any]] = []
         for dataset in dict.fromkeys(_some("datasets", self.datasets)):
             loaded = problem.load(dataset, self.root)
-            if loaded.x is None and any(source["source"] in labels.CLASSIFIERS for source in sources):
-                _check.fail("accuracy", "flips (A1/A0)", f"a classifier; the nodes of {dataset} have no attributes")
+            for source, target in itertools.product(sources, loaded.classes):
+                labels.check(loaded, loaded.y == target, source)
             cells += [
                 {
                     "task": "cluster",
@@ -84,7 +84,7 @@ class Grid:
                     "sink": sink,
                     "multiples": multiples,
                 }
-                for source, target, (_, name, parameters) in itertools.product(sources, loaded.classes, made)
+                for source, target, (name, parameters) in itertools.product(sources, loaded.classes, made)
             ]
         if len(cells) > MOST_CELLS:
             _check.fail("datasets × methods", f"a grid of at most {MOST_CELLS:,} cells", f"{len(cells):,}")
@@ -95,6 +95,10 @@ def _some(name: str, values: Sequence[Any]) -> list[Any]:
     if isinstance(values, str) or not values:
         _check.fail(name, "a list with at least one entry", repr(values))
     return list(values)
+
+
+def _distinct(values: Iterable[T]) -> list[T]:
+    return list({cell_key({"value": value}): value for value in values}.values())
 
 
 def trials(config: Mapping[str, Any], loaded: problem.Problem) -> Iterator[tuple[Trial, labels.Labels]]:

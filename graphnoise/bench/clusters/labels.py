@@ -69,6 +69,22 @@ def words(source: Mapping[str, Any]) -> str:
     return f"{source['source']}:{source['samples']}"
 
 
+def check(problem: Problem, members: NDArray[np.bool_], source: Mapping[str, Any]) -> None:
+    """Check that a cluster can be labelled so.
+
+    Raises:
+        InputError: A classifier where nodes have no attributes, or with more samples than there are nodes.
+    """
+    if source["source"] == "flips":
+        return
+    if problem.x is None:
+        _check.fail("accuracy", "flips (A1/A0)", f"{words(source)}; the nodes of {problem.name} have no attributes")
+    most = min(int(members.sum()), int((~members).sum()))
+    if most < source["samples"]:
+        got = f"{source['samples']}, with a class of {problem.name} that has {members.sum()} of {len(members)} nodes"
+        _check.fail("accuracy: samples", f"at most {most}", got)
+
+
 def draw(
     problem: Problem, members: NDArray[np.bool_], seed: int, source: Mapping[str, Any], rng: np.random.Generator
 ) -> Labels:
@@ -88,13 +104,10 @@ def draw(
         y = np.asarray(flip_membership(members, a1=source["a1"], a0=source["a0"], seed=rng).y).astype(np.uint8)
         a1, a0 = source["a1"], source["a0"]
     else:
-        if problem.x is None:
-            _check.fail("accuracy", "flips (A1/A0), since the nodes have no attributes", words(source))
+        check(problem, members, source)
         count, others = source["samples"], members.copy()
         others[seed] = False
         inside, outside = others.nonzero()[0], (~members).nonzero()[0]
-        if min(len(inside) + 1, len(outside)) < count:
-            _check.fail("accuracy: samples", f"at most {min(len(inside) + 1, len(outside))} in this class", count)
         picked = np.append(rng.choice(inside, count - 1, replace=False), seed)
         found = predict_membership(
             problem.x,

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import _check
+from ...clustering import model as estimator
 from ...clustering.diffusions import approximate_pagerank, flow_diffusion, heat_kernel, l1_pagerank
 from ...clustering.improvement import improve
 from ...clustering.inputs import Neighbours
+from ...clustering.model import LocalCluster
 from ...clustering.releasing import capacity_releasing
 from ...clustering.result import Cluster, Diffusion
 from ...clustering.rounding import conductance, support_cluster, sweep_cut
@@ -98,6 +100,7 @@ FLOW = {"p": 2.0, "tol": 1e-2, "max_pushes": 1_500_000, "rounding": "support", "
 WALK = {"alpha": 0.15, "scale": 0.1, "rounding": "sweep", "improve": "none"}  # a walk's eps is scale / mass
 HEAT = {"t": 10.0, "scale": 0.1, "rounding": "sweep", "improve": "none"}
 RELEASE = {"height": 10, "rounding": "sweep", "improve": "none"}
+AUTO = {"method": "flow", "labels": True, "rounding": "sweep", "choice": "surprise"}
 DIFFUSIONS: dict[str, tuple[Diffuse, dict[str, Any]]] = {
     "fd": (_flow, FLOW),
     "pfd": (_flow, {**FLOW, "p": 4.0, "max_pushes": 100_000}),
@@ -108,7 +111,12 @@ DIFFUSIONS: dict[str, tuple[Diffuse, dict[str, Any]]] = {
 }
 LABELLED = {f"l{name}": name for name in DIFFUSIONS}  # the same on edges that labels weigh
 NAMES = ("labels", *(name for plain in DIFFUSIONS for name in (plain, f"l{plain}")), "auto")  # in this order in tables
-CHOICES = {"rounding": ("support", "sweep"), "improve": ("none", "mqi", "simple_local")}
+CHOICES = {
+    "rounding": ("support", "sweep"),
+    "improve": ("none", "mqi", "simple_local"),
+    "choice": estimator.CHOICES,
+    "method": estimator.METHODS,
+}
 
 
 def create(text: str) -> tuple[str, dict[str, Any]]:
@@ -126,7 +134,7 @@ def create(text: str) -> tuple[str, dict[str, Any]]:
     if name == "labels":
         parameters: dict[str, Any] = {}
     elif name == "auto":
-        parameters = {"method": "flow", "labels": True}
+        parameters = dict(AUTO)
     else:
         parameters = dict(DIFFUSIONS[LABELLED.get(name, name)][1])
         parameters |= {"eps": 0.05} if name in LABELLED else {}
@@ -155,14 +163,12 @@ def _value(where: str, key: str, text: str, default: object) -> object:
         return _check.choice(where, text, CHOICES[key])
     if isinstance(default, bool):
         return _check.choice(where, text, ("true", "false")) == "true"
-    if isinstance(default, str):
-        return text
+    kind = int if isinstance(default, int) else float
     try:
-        if isinstance(default, int):
-            return _check.integer(where, int(text), 1)
-        return _check.real(where, float(text), 0.0)
+        number = kind(text)
     except ValueError:
-        _check.fail(where, "a number", repr(text))
+        _check.fail(where, f"a number ({kind.__name__})", repr(text))
+    return _check.integer(where, number, 1) if kind is int else _check.real(where, number, 0.0)
 
 
 def run(name: str, parameters: Mapping[str, Any], trial: Trial) -> Iterator[Candidate]:
@@ -207,10 +213,9 @@ def _rounded(trial: Trial, diffusion: Diffusion, parameters: Mapping[str, Any], 
 
 def _automatic(parameters: Mapping[str, Any], trial: Trial) -> Candidate:
     """Run the estimator, which knows nothing of the cluster's size."""
-    from ...clustering.model import LocalCluster
-
+    settings = {key: value for key, value in parameters.items() if key != "labels"}
     began = time.perf_counter()
-    model = LocalCluster(method=parameters["method"], sink=trial.sink)
+    model = LocalCluster(sink=trial.sink, **settings)
     known = {"labels": trial.labels, "a1": trial.a1, "a0": trial.a0} if parameters["labels"] else {}
     model.fit(trial.graph, [trial.seed], **known)
     seconds = time.perf_counter() - began

@@ -124,9 +124,9 @@ class _Places:
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
-        self.sources = [cell_key(labels.read(text)) for text in grid.accuracies]
-        self.methods = [create(text) for text in dict.fromkeys(["labels", *grid.methods])]
-        self.each = len(set(self.sources)) * len(self.methods)  # cells of a class
+        self.sources = list(dict.fromkeys(cell_key(labels.read(text)) for text in grid.accuracies))
+        self.methods = list(dict.fromkeys(_row(*create(text)) for text in ["labels", *grid.methods]))
+        self.each = len(self.sources) * len(self.methods)  # cells of a class
         multiples = [float(value) for value in grid.multiples] or list(MULTIPLES[grid.sink])
         self.fixed = ("cluster", PROTOCOL, VERSION, grid.seeds_per_class, grid.first_seed, grid.sink, multiples)
 
@@ -135,11 +135,15 @@ class _Places:
         names = ("task", "protocol", "version", "seeds", "first_seed", "sink", "multiples")
         if tuple(config.get(name) for name in names) != self.fixed:
             return None
-        source, method = cell_key(config["labels"]), (config["method"], config["parameters"])
+        source, method = cell_key(config["labels"]), _row(config["method"], config["parameters"])
         if config["dataset"] not in self.grid.datasets or source not in self.sources or method not in self.methods:
             return None
         place = list(self.grid.datasets).index(config["dataset"]), self.sources.index(source)
         return *place, config["class"], self.methods.index(method)
+
+
+def _row(method: str, parameters: Mapping[str, Any]) -> str:
+    return cell_key({"method": method, "parameters": parameters})
 
 
 def name(config: Mapping[str, Any]) -> str:
