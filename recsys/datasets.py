@@ -51,7 +51,7 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Interactions 
         InputError: the name is unknown, or the root folder does not exist.
         DataError: a file is absent or damaged, no source has it, or counts differ.
 
-    Source: `specs/implicit-feedback.md`, sections 1.5, 5 and 6.
+    Source: the manifest of the data sets, which names the publishers of each.
     """
     choice("name", name, names())
     dataset = feedback_info("modcloth" if name == _NOISY else name)

@@ -35,7 +35,7 @@ def flip_membership(
     >>> flip_membership([0, 1], 6, a1=0.5, a0=0.75, seed=2, exact=True).flipped.int()
     tensor([0, 1, 1, 0, 0, 0], dtype=torch.int32)
 
-    Source: local clustering with noisy node labels (`specs/local-clustering.md`, section 1.1).
+    Source: Back de Luca, Fountoulakis and Yang, "Local graph clustering with noisy labels", ICLR 2024, section 2.
     """
     inside = _check.tensor("members", members)
     if num_nodes is None:
@@ -59,7 +59,7 @@ def label_f1(a1: float, a0: float, k: int, n: int) -> float:
     >>> round(label_f1(0.9, 0.9, k=500, n=10_000), 3)
     0.474
 
-    Source: `specs/local-clustering.md`, section 1.8 (a).
+    Source: counting: of k members a1 k have label 1, of the n - k others (1 - a0) (n - k).
     """
     a1, a0 = _check.rate("a1", a1), _check.rate("a0", a0)
     n = _check.integer("n", n, 1)
@@ -120,7 +120,8 @@ def flip_interactions(
     >>> noisy.added.shape[1], noisy.hidden.shape[1], noisy.matrix.nnz
     (2, 1, 5)
 
-    Source: recipes (a), (b) and (e) of `specs/implicit-feedback.md`, section 5.
+    Source: added pairs as in Wu et al., "Self-supervised graph learning for recommendation", SIGIR 2021, section 4.4;
+        hidden ones as in Ding et al., "Simplify and robustify negative sampling", NeurIPS 2020, section 5.
     """
     if not sp.issparse(matrix) or matrix.ndim != 2:
         _check.fail("matrix", "a SciPy sparse matrix, users × items", type(matrix).__name__)

@@ -115,7 +115,7 @@ def propagated(
     >>> propagated(path, torch.tensor([0, 0, 0, 1, 1, 1]), 0.5, seed_share=0.0, offset="next").rate
     0.5
 
-    Source: the idea of dynamic noise; rules of `specs/techniques.md`, section 2.1.
+    Source: rules of this package; errors that follow other errors are called dynamic noise in the field.
     """
     task = read(y, mask, num_classes)
     rate = rate_for(rate, task.num_classes)
