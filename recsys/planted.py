@@ -97,8 +97,8 @@ def corrupt(
         >>> len(noisy.interactions), int(noisy.false_positive.sum()), len(noisy.hidden)
         (28, 10, 2)
 
-    Source: added pairs as in Wu et al., "Self-supervised graph learning for recommendation", SIGIR 2021, section 4.4;
-        hidden ones as in Ding et al., "Simplify and robustify negative sampling", NeurIPS 2020, section 5.
+    Source: added pairs as in Wu et al., "Self-supervised graph learning for recommendation", SIGIR 2021;
+        hidden ones as in Ding et al., "Simplify and robustify negative sampling", NeurIPS 2020.
     """
     interactions = as_interactions("interactions", interactions)
     shape = interactions.matrix.shape
@@ -134,7 +134,7 @@ def two_sided(interactions: Interactions, hide: float, add: float, *, exclude: A
         >>> int(noisy.false_positive.sum()), len(noisy.hidden)
         (19, 5)
 
-    Source: Natarajan et al., "Learning with noisy labels", NIPS 2013, section 2 (class-conditional flips).
+    Source: Natarajan et al., "Learning with noisy labels", NIPS 2013 (class-conditional flips).
     """
     interactions = as_interactions("interactions", interactions)
     zeros = interactions.num_users * interactions.num_items - len(interactions)

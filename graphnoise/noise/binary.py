@@ -120,8 +120,8 @@ def flip_interactions(
     >>> noisy.added.shape[1], noisy.hidden.shape[1], noisy.matrix.nnz
     (2, 1, 5)
 
-    Source: added pairs as in Wu et al., "Self-supervised graph learning for recommendation", SIGIR 2021, section 4.4;
-        hidden ones as in Ding et al., "Simplify and robustify negative sampling", NeurIPS 2020, section 5.
+    Source: added pairs as in Wu et al., "Self-supervised graph learning for recommendation", SIGIR 2021;
+        hidden ones as in Ding et al., "Simplify and robustify negative sampling", NeurIPS 2020.
     """
     if not sp.issparse(matrix) or matrix.ndim != 2:
         _check.fail("matrix", "a SciPy sparse matrix, users × items", type(matrix).__name__)
