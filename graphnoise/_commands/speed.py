@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import speed_cluster
+from . import speed_cluster, speed_recommend
 from .console import Bar, Root, bad, err, integers, names, out, program, value
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ speed = typer.Typer(
     help="Measure an operation beside its peers, after checking that all give the same result.", no_args_is_help=True
 )
 speed.command("cluster")(speed_cluster.bench_cluster)
+speed.command("recommend")(speed_recommend.bench_recommend)
 RECORD = Path("runs/speed.json")
 ERASE = Path("runs/erase-speed.json")
 WIDTH = 240
@@ -214,9 +215,15 @@ def show(
             "a file of speed records",
             f"{str(record)!r}, which is {'no file' if record.exists() else 'not there'}",
         )
+    from recsys.bench.speed import report as recommend_report
+
     from ..bench.speed import cluster_report, erase_records
 
-    for kind, tables in ((erase_records.KIND, _print_erase), (cluster_report.KIND, speed_cluster.show)):
+    for kind, tables in (
+        (erase_records.KIND, _print_erase),
+        (cluster_report.KIND, speed_cluster.show),
+        (recommend_report.KIND, speed_recommend.show),
+    ):
         if kind.is_one(record):
             if plot is not None:
                 bad("--plot", "a file of records that has a picture", f"{str(record)!r}, with {kind.words}")

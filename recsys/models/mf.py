@@ -210,7 +210,8 @@ class MatrixFactorization(FactorModel):
         finally:
             self._validation = None
 
-    def _plan(self, frozen_items: bool = False) -> Plan:
+    def plan(self, frozen_items: bool = False) -> Plan:
+        """Return what the epochs need of the hyper-parameters."""
         l2 = self.regularization
         return Plan(
             self.batch_size, self.num_negatives, self.learning_rate, self.learning_rate_decay, l2, l2,
@@ -222,7 +223,7 @@ class MatrixFactorization(FactorModel):
     def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:
         users, items = user_items.shape
         rng = np.random.default_rng(self.random_state)
-        plan = self._plan()
+        plan = self.plan()
         first = start(users, items, self.factors, self.objective.logits, self.start, self.biases, self.dtype, rng)
         self.sampler.num_threads = plan.num_threads
         self.sampler.fit(user_items)
@@ -315,7 +316,7 @@ class MatrixFactorization(FactorModel):
         found.extra = {name: (found.extra[name][0], self.extra_item_factors[k]) for k, name in enumerate(logits)}
         known = Known.of(matrix)
         learned = copy.deepcopy(self.objective).fit(matrix, None)
-        plan = self._plan(frozen_items=True)
+        plan = self.plan(frozen_items=True)
         training = Minibatch(known, found, learned, Uniform().fit(matrix), plan, rng)
         for epoch in range(epochs):
             training.epoch(epoch)

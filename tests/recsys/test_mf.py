@@ -91,7 +91,7 @@ def test_a_seed_repeats_itself_on_one_thread(mode):
 def test_a_minibatch_is_the_sum_over_its_draws(name, every):
     """Against a loop over draws, one after the other, at the old parameters; users and items come more than once."""
     learned = model(name, dtype="float64", num_negatives=3, l2="all" if every else "touched", extra_regularization=0.3)
-    kind, plan, known = learned.objective, learned._plan(), Known.of(TRAIN)
+    kind, plan, known = learned.objective, learned.plan(), Known.of(TRAIN)
     p = start(*TRAIN.shape, 8, kind.logits, "positive", not every, "float64", np.random.default_rng(0))
     old = p.copy()
     training = Minibatch(known, p, kind, Uniform().fit(TRAIN), plan, np.random.default_rng(5))

@@ -1,0 +1,1 @@
+"""The speed of recommenders beside their peers."""
