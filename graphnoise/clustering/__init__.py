@@ -5,26 +5,38 @@ from .diffusions import approximate_pagerank, flow_diffusion, heat_kernel, l1_pa
 from .improvement import improve, mqi, simple_local
 from .measures import Scores, precision_recall_f1
 from .membership import Membership, predict_membership
+from .model import Candidate, LocalCluster
+from .profile import CommunityProfile, community_profile, draw_profile
 from .reading import Neighbours, neighbours
 from .releasing import capacity_releasing
 from .result import Cluster, Diffusion
 from .rounding import conductance, support_cluster, sweep_cut
+from .weights import EdgeWeights, Neighbourhood, choose_eps, label_neighbourhood
 
 __all__ = [
+    "Candidate",
     "Cluster",
+    "CommunityProfile",
     "Diffusion",
     "DiffusionBatch",
+    "EdgeWeights",
+    "LocalCluster",
     "Membership",
+    "Neighbourhood",
     "Neighbours",
     "Scores",
     "approximate_pagerank",
     "capacity_releasing",
+    "choose_eps",
+    "community_profile",
     "conductance",
     "diffuse_many",
+    "draw_profile",
     "flow_diffusion",
     "heat_kernel",
     "improve",
     "l1_pagerank",
+    "label_neighbourhood",
     "mqi",
     "neighbours",
     "precision_recall_f1",

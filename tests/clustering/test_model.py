@@ -1,0 +1,290 @@
+import functools
+import math
+
+import networkx
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from graphnoise import Graph, InputError, datasets
+from graphnoise.clustering import (
+    LocalCluster,
+    conductance,
+    flow_diffusion,
+    neighbours,
+    precision_recall_f1,
+    predict_membership,
+)
+
+BLOCK = 500
+PATH = [[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]]
+
+
+@functools.cache
+def planted(p):
+    data = datasets.planted_partition([BLOCK] * 20, p, 0.002, seed=31)
+    return neighbours(Graph.from_data(data)), data.y.numpy()
+
+
+def trial(p, a1, a0, number):
+    graph, y = planted(p)
+    rng = np.random.default_rng([37, number, int(1000 * p), int(100 * a1), int(100 * a0)])
+    inside = y == rng.integers(20)
+    seed = int(rng.choice(np.flatnonzero(inside)))
+    labels = np.where(inside, rng.random(len(y)) < a1, rng.random(len(y)) >= a0).astype(np.uint8)
+    return graph, inside, seed, labels
+
+
+@functools.cache
+def caves():
+    """Eight cliques of 10 nodes in a ring, and labels that are right but for three nodes."""
+    graph = networkx.connected_caveman_graph(8, 10)
+    labels = (np.arange(80) // 10 == 3).astype(int)
+    labels[[33, 5, 71]] ^= 1
+    return neighbours(graph), labels
+
+
+def f1(model, inside):
+    return precision_recall_f1(model.nodes_, inside).f1
+
+
+@pytest.mark.parametrize(("sink", "rounding"), [("degree", "sweep"), ("unit", "sweep"), ("degree", "support")])
+@pytest.mark.parametrize(("p", "a1", "a0", "least"), [(0.03, 0.9, 0.9, 0.8), (0.05, 0.8, 0.9, 0.8)])
+def test_it_finds_the_size_itself_about_as_well_as_one_who_knows_it(p, a1, a0, least, sink, rounding):
+    known, found = [], []
+    for number in range(6):
+        graph, inside, seed, labels = trial(p, a1, a0, number)
+        labels[seed] = 0  # which the seed overrules
+        model = LocalCluster(sink=sink, rounding=rounding).fit(graph, [seed], labels=labels, a1=a1, a0=a0)
+        found.append(f1(model, inside))
+        assert model.weighted_
+        masses = [
+            multiple * (BLOCK if sink == "unit" else graph.degree[inside].sum()) for multiple in (0.8, 1.1, 1.5, 2, 3)
+        ]
+        runs = [flow_diffusion(graph, seed, mass, labels, 0.05, sink, 1e-2) for mass in masses]
+        known.append(max(precision_recall_f1(run.support, inside).f1 for run in runs))
+    assert np.mean(found) > np.mean(known) - 0.05
+    assert np.mean(found) > least
+
+
+@pytest.mark.parametrize("method", ["flow", "pagerank", "l1", "heat", "releasing"])
+@pytest.mark.parametrize("rounding", ["sweep", "support"])
+def test_every_method_finds_a_clear_cluster(method, rounding):
+    graph, labels = caves()
+    model = LocalCluster(method, rounding=rounding).fit(graph, 34, labels)
+    found = precision_recall_f1(model.nodes_, range(30, 40))
+    assert found.recall > 0.9
+    assert found.precision > (0.3 if rounding == "support" else 0.9)  # a support has a margin
+    assert model.arcs_ == sum(one.arcs for one in model.path_) > 0
+    assert model.pushes_ == sum(one.pushes for one in model.path_) > 0
+    assert math.isnan(model.mass_) == (method == "releasing")
+    assert model.converged_ == model.diffusion_.converged
+    assert np.array_equal(model.scores_, model.diffusion_.dense(80)[model.nodes_])
+    assert model.conductance_ == pytest.approx(
+        conductance(graph, model.nodes_, labels=np.where(np.arange(80) == 34, 1, labels), label_eps=model.eps_)
+    )
+
+
+def test_the_kept_candidate_has_the_greatest_surprise_or_the_least_conductance():
+    graph, _, seed, labels = trial(0.05, 0.8, 0.9, 0)
+    for choice in ("surprise", "conductance"):
+        model = LocalCluster(choice=choice, masses=[300.0, 3e3, 3e4, 6e4]).fit(graph, seed, labels, 0.8, 0.9)
+        assert [one.mass for one in model.path_] == [300.0, 3e3, 3e4, 6e4]
+        scores = [one.surprise if choice == "surprise" else -one.conductance for one in model.path_]
+        kept = model.path_[int(np.argmax(scores))]
+        assert (kept.mass, kept.eps, kept.size) == (model.mass_, model.eps_, len(model.nodes_))
+        assert (kept.conductance, kept.surprise) == (model.conductance_, model.surprise_)
+        assert [one.eps for one in model.path_] == sorted((one.eps for one in model.path_), reverse=True)
+
+
+def test_surprise_is_the_divergence_that_is_said():
+    graph, labels = caves()
+    model = LocalCluster().fit(graph, 34, labels)
+    dense = networkx.to_numpy_array(networkx.connected_caveman_graph(8, 10))
+    q = dense[np.ix_(model.nodes_, model.nodes_)].sum() / dense.sum()
+    expected = (dense[model.nodes_].sum() / dense.sum()) ** 2
+    divergence = q * math.log(q / expected) + (1 - q) * math.log((1 - q) / (1 - expected))
+    assert model.surprise_ == pytest.approx(dense.sum() / 2 * divergence)
+
+
+def test_no_labels_worthless_labels_and_eps_1_are_the_same_and_say_so():
+    graph, labels = caves()
+    plain = LocalCluster().fit(graph, 34)
+    for model, reason in (
+        (plain, "no labels"),
+        (LocalCluster(eps=1.0).fit(graph, 34, labels), "eps is 1"),
+        (LocalCluster().fit(graph, 34, labels, a1=0.5, a0=0.5), "labels say nothing"),
+    ):
+        assert (model.weighted_, model.eps_) == (False, 1.0)
+        assert reason in model.reason_
+        assert model.path_ == plain.path_
+        assert np.array_equal(model.nodes_, plain.nodes_)
+    used = LocalCluster(eps=0.2).fit(graph, 34, labels)
+    assert (used.weighted_, used.eps_, used.reason_) == (True, 0.2, "eps was given")
+    unknown = LocalCluster().fit(graph, 34, labels)
+    assert (unknown.weighted_, unknown.eps_) == (True, 0.05)
+    assert "a1 and a0 were not given" in unknown.reason_
+    told = LocalCluster().fit(graph, 34, labels, 0.9, 0.95)
+    assert "neighbours of a member" in told.reason_
+
+
+def test_labels_may_come_in_any_form():
+    graph, labels = caves()
+    wanted = LocalCluster().fit(graph, 34, labels, 0.9, 0.9)
+    for same in (labels.astype(bool), lambda nodes: labels[nodes], dict(enumerate(labels.tolist()))):
+        assert LocalCluster().fit(graph, 34, same, 0.9, 0.9).path_ == wanted.path_
+    before = labels.copy()
+    labels[34] = 0
+    assert LocalCluster().fit(graph, 34, labels, 0.9, 0.9).path_ == wanted.path_
+    assert labels[34] == 0, "the caller's labels stay as they are"
+    labels[:] = before
+
+
+def test_predicted_labels_bring_their_accuracies():
+    graph, _ = caves()
+    x = np.random.default_rng(0).normal(size=(80, 4)) + 4 * (np.arange(80) // 10 == 3)[:, None]
+    labels = predict_membership(x, range(30, 36), range(50, 56))
+    model = LocalCluster().fit(graph, 34, labels)
+    assert "neighbours of a member" in model.reason_
+    assert f1(model, range(30, 40)) > 0.9
+    noise = predict_membership(np.random.default_rng(0).normal(size=(80, 4)), range(30, 33), range(50, 53))
+    assert not LocalCluster().fit(graph, 34, noise).weighted_
+
+
+def test_names_come_back_and_labels_may_be_said_by_name():
+    graph = networkx.relabel_nodes(networkx.connected_caveman_graph(8, 10), lambda i: f"n{i:02}")
+    given, labels = caves()
+    wanted = LocalCluster().fit(given, [34, 36], labels, 0.9, 0.9)
+    named = {f"n{i:02}": int(label) for i, label in enumerate(labels)}
+    for said in (named, lambda names: [named[name] for name in names]):
+        model = LocalCluster().fit(graph, ["n34", "n36"], said, 0.9, 0.9)
+        assert model.members_ == [f"n{i:02}" for i in wanted.nodes_]
+        assert model.path_ == wanted.path_
+        assert model.predict(["n34", "n00"]).tolist() == [True, False]
+    assert np.array_equal(wanted.members_, wanted.nodes_)
+    assert wanted.predict([34, 0]).tolist() == [True, False]
+
+
+def test_seeds_may_share_the_mass_as_they_please():
+    graph, _ = caves()
+    equal = LocalCluster().fit(graph, [34, 36])
+    assert LocalCluster().fit(graph, {36: 5.0, 34: 5.0}).path_ == equal.path_
+    assert LocalCluster().fit(graph, {36: 5.0, 34: 1.0}).path_ != equal.path_
+    mask = np.zeros(80, dtype=bool)
+    mask[[34, 36]] = True
+    assert LocalCluster().fit(graph, mask).path_ == equal.path_
+
+
+@pytest.mark.parametrize("how", ["mqi", "simple_local"])
+def test_improvement_never_raises_the_conductance(how):
+    graph, _, seed, labels = trial(0.05, 0.8, 0.9, 1)
+    plain = LocalCluster().fit(graph, seed, labels, 0.8, 0.9)
+    better = LocalCluster(improve=how).fit(graph, seed, labels, 0.8, 0.9)
+    assert better.conductance_ < plain.conductance_
+    assert better.path_ == plain.path_
+    assert len(better.scores_) == len(better.nodes_)
+
+
+def test_the_grid_ends_before_a_large_graph_does():
+    data = datasets.planted_partition([50] * 600, 0.3, 1e-4, seed=0)
+    model = LocalCluster().fit(data, 5)
+    assert f1(model, range(50)) > 0.9
+    assert len(model.path_) == 16
+    assert all(one.volume < 0.25 * data.edge_index.shape[1] for one in model.path_)
+
+
+@pytest.mark.parametrize("method", ["flow", "pagerank", "l1", "heat", "releasing"])
+def test_corners_give_a_cluster_and_no_hang(method):
+    for graph, seeds in (
+        ([[1, 2], [2, 1]], 0),  # a seed without neighbours
+        ([[1, 2], [2, 1]], 1),
+        ([[0, 1, 2, 3], [1, 0, 3, 2]], 0),  # more mass than the component holds
+        (PATH, [0, 1, 2, 3]),
+        ([[0, 0], [0, 0]], 0),  # loops alone
+        (networkx.star_graph(30), 0),
+        (networkx.star_graph(30), 7),
+        (networkx.complete_graph(12), 3),
+        (networkx.empty_graph(3), 1),
+    ):
+        for rounding in ("sweep", "support"):
+            for labels in (None, lambda nodes: np.zeros(len(nodes))):
+                model = LocalCluster(method, rounding=rounding, improve="mqi").fit(graph, seeds, labels)
+                assert len(model.nodes_) > 0
+                assert 0 <= model.conductance_ <= 1
+                assert np.isfinite(model.scores_).all()
+                assert np.isfinite(model.surprise_)
+
+
+def test_it_is_a_scikit_learn_estimator():
+    model = LocalCluster("heat", t=5.0, masses=[10.0, 20.0])
+    assert model.get_params()["t"] == 5.0
+    other = clone(model).set_params(t=7.0, method="pagerank")
+    assert (other.t, other.method, other.masses) == (7.0, "pagerank", [10.0, 20.0])
+    assert "LocalCluster(" in repr(other)
+    graph, _ = caves()
+    assert other.fit(graph, 34) is other
+    assert [one.mass for one in other.path_] == [10.0, 20.0]
+    with pytest.raises(InputError, match="method: expected one of"):
+        other.set_params(method="flo").fit(graph, 34)
+
+
+def test_what_fit_makes_is_not_there_before():
+    model = LocalCluster()
+    with pytest.raises(AttributeError, match="'nodes_'; call fit first"):
+        model.nodes_  # noqa: B018
+    with pytest.raises(InputError, match="a call of fit before predict"):
+        model.predict(0)
+    assert not hasattr(model, "members_")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "flows"}, r"method: expected one of flow, .* \(did you mean 'flow'\?\)"),
+        ({"sink": "square"}, "sink: expected one of degree, unit"),
+        ({"rounding": None}, "rounding: expected one of"),
+        ({"choice": "best"}, "choice: expected one of"),
+        ({"improve": "crd"}, "improve: expected one of mqi, simple_local"),
+        ({"eps": 1.5}, r'eps: expected a number in \[0, 1\], or "auto"'),
+        ({"eps": "small"}, r'eps: expected a number in \[0, 1\], or "auto"'),
+        ({"masses": []}, "masses: expected numbers above 0, ascending"),
+        ({"masses": [2.0, 1.0]}, "masses: expected numbers above 0, ascending"),
+        ({"masses": [1.0, 1.0]}, "masses: expected numbers above 0, ascending"),
+        ({"masses": [0.0, 1.0]}, "masses: expected numbers above 0, ascending"),
+        ({"masses": [1.0, math.nan]}, "masses: expected finite numbers"),
+        ({"masses": "all"}, "masses: expected"),
+        ({"masses": [1.0], "method": "releasing"}, "masses: expected None with method"),
+        ({"alpha": 1.0, "method": "pagerank"}, "alpha: expected"),
+        ({"t": 0.0, "method": "heat"}, "t: expected"),
+        ({"p": 1.0}, "p: expected"),
+        ({"tol": 0.0}, "tol: expected"),
+        ({"height": 0, "method": "releasing"}, "height: expected"),
+        ({"max_pushes": 0}, "max_pushes: expected"),
+    ],
+)
+def test_bad_settings_are_named_at_once(settings, message):
+    with pytest.raises(InputError, match=message):
+        LocalCluster(**settings)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"a1": 0.9, "a0": 0.9}, "a1: expected None without labels, got 0.9"),
+        ({"a0": 0.9}, "a0: expected None without labels"),
+        ({"labels": [0, 1, 0, 1], "a1": 0.9}, "a0: expected a number, since a1 is one"),
+        ({"labels": [0, 1, 0, 1], "a0": 0.9}, "a1: expected a number, since a0 is one"),
+        ({"labels": [0, 1, 0, 1], "a1": 1.9, "a0": 0.9}, "a1: expected a rate"),
+        ({"labels": [0, 1, 0, 1], "a1": 0.9, "a0": "high"}, "a0: expected a rate"),
+        ({"labels": [0, 1]}, "labels: expected 4 labels"),
+        ({"labels": [0, 1, 2, 1]}, "labels: expected 0 or 1"),
+        ({"seeds": []}, "seeds: expected at least one node"),
+        ({"seeds": [0, 0]}, "seeds: expected distinct nodes"),
+        ({"seeds": 4}, "seeds: expected positions"),
+        ({"seeds": {0: -1.0}}, "mass: expected a finite number above 0"),
+        ({"graph": "path"}, "graph: expected"),
+    ],
+)
+def test_bad_input_is_named(arguments, message):
+    with pytest.raises(InputError, match=message):
+        LocalCluster().fit(**{"graph": PATH, "seeds": 0} | arguments)
