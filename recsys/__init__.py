@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from recsys.baselines import ALS, EASE, ItemKNN, Popularity
     from recsys.evaluation import Evaluation, evaluate
     from recsys.interactions import Interactions
+    from recsys.linear import DenoisingLinear
+    from recsys.models.lightgcn import LightGCN
     from recsys.models.mf import MatrixFactorization
+    from recsys.models.two_tower import TwoTower
     from recsys.significance import Comparison, compare, compare_all
     from recsys.splits import Split
 
@@ -19,14 +22,17 @@ if TYPE_CHECKING:
 _HOMES = {
     "ALS": "baselines",
     "Comparison": "significance",
+    "DenoisingLinear": "linear",
     "EASE": "baselines",
     "Evaluation": "evaluation",
     "Interactions": "interactions",
     "ItemKNN": "baselines",
+    "LightGCN": "models.lightgcn",
     "MatrixFactorization": "models.mf",
     "Popularity": "baselines",
     "Recommender": "base",
     "Split": "splits",
+    "TwoTower": "models.two_tower",
     "compare": "significance",
     "compare_all": "significance",
     "evaluate": "evaluation",
@@ -38,15 +44,18 @@ __all__ = [
     "EASE",
     "Comparison",
     "DataError",
+    "DenoisingLinear",
     "Evaluation",
     "GraphnoiseError",
     "InputError",
     "Interactions",
     "ItemKNN",
+    "LightGCN",
     "MatrixFactorization",
     "Popularity",
     "Recommender",
     "Split",
+    "TwoTower",
     "compare",
     "compare_all",
     "datasets",
