@@ -26,8 +26,7 @@ class DenoisingLinear(_FromItems):
       P = (G + λ g I + p/(1 - p) diag(G))⁻¹ it is E[i, j] = -P[i, j] / P[j, j]. As "neighbourhood" it is G over its
       largest eigenvalue.
     - V holds the eigenvectors of the `directions` largest eigenvalues of G: a low-pass filter. Tastes that are shared
-      lie in
-      few directions, clicks at random in all.
+      lie in few directions, clicks at random in all.
 
     Against hidden likes works p, the rate at which they are hidden; against clicks by mistake a (who clicks on much
     counts for less) and w. With a = b = w = p = 0 it is EASE with regularization λ g. G and P are dense: memory is at
