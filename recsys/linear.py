@@ -12,6 +12,7 @@ from graphnoise._check import choice, integer, real
 from recsys.base import Callback
 from recsys.baselines import EASE, _FromItems
 from recsys.matrices import affordable
+from recsys.topk import Floats
 
 CORES = ("autoencoder", "neighbourhood")
 
@@ -19,7 +20,8 @@ CORES = ("autoencoder", "neighbourhood")
 class DenoisingLinear(_FromItems):
     r"""Weights from items to items, fitted on clicks of which some are mistakes and some are hidden.
 
-    Clicks are scaled, X̃ = D_users^-a X D_items^-b, and with G = X̃ᵀX̃ the score of a user is the row X (E + w VVᵀ):
+    Clicks are scaled, X̃ = D_users^-a X D_items^-b, and with G = X̃ᵀX̃ the score of a user is the row X (E + w VVᵀ) + c
+    π:
 
     - E as "autoencoder" minimises the expected |X̃ - Z E|² + λ g |E|² under a zero diagonal, where each click of Z is
       hidden with probability p (and the others scaled to make up for it), and g is the mean of diag(G). With
@@ -27,10 +29,11 @@ class DenoisingLinear(_FromItems):
       largest eigenvalue.
     - V holds the eigenvectors of the `directions` largest eigenvalues of G: a low-pass filter. Tastes that are shared
       lie in few directions, clicks at random in all.
+    - π is the popularity of an item over the largest one: what is known of a user who has clicked on little or nothing.
 
     Against hidden likes works p, the rate at which they are hidden; against clicks by mistake a (who clicks on much
-    counts for less) and w. With a = b = w = p = 0 it is EASE with regularization λ g. G and P are dense: memory is at
-    most 40 · items² bytes and time items³, and more than the memory that is free is refused.
+    counts for less) and w. With a = b = c = w = p = 0 it is EASE with regularization λ g. G and P are dense: memory is
+    at most 40 · items² bytes and time items³, and more than the memory that is free is refused.
 
     Args:
         regularization: λ, positive.
@@ -39,6 +42,7 @@ class DenoisingLinear(_FromItems):
         item_power: b, in [0, 1].
         low_pass: w, at least 0.
         directions: eigenvectors in V; all of them where there are fewer.
+        intercept: c, at least 0.
         core: E, "autoencoder" or "neighbourhood", which ignores `regularization` and `dropout`.
         num_threads: of `recommend`; 0 is one a core.
 
@@ -55,6 +59,9 @@ class DenoisingLinear(_FromItems):
         "How powerful is graph convolution for recommendation?", CIKM 2021 (scaling and low-pass filter).
     """
 
+    _arrays = ("user_items", "weights", "popularity")
+    popularity: Any = None
+
     def __init__(
         self,
         regularization: float = 5.0,
@@ -63,6 +70,7 @@ class DenoisingLinear(_FromItems):
         item_power: float = 0.4,
         low_pass: float = 0.02,
         directions: int = 32,
+        intercept: float = 0.01,
         core: str = "autoencoder",
         num_threads: int = 0,
     ) -> None:
@@ -72,6 +80,7 @@ class DenoisingLinear(_FromItems):
         self.item_power = real("item_power", item_power, 0.0, 1.0)
         self.low_pass = real("low_pass", low_pass, 0.0)
         self.directions = integer("directions", directions, 1)
+        self.intercept = real("intercept", intercept, 0.0)
         self.core = choice("core", core, CORES)
         self.num_threads = integer("num_threads", num_threads, 0)
 
@@ -79,7 +88,8 @@ class DenoisingLinear(_FromItems):
         size = user_items.shape[1]
         affordable(f"DenoisingLinear of {size} items", 40.0 * size**2)
         users = np.maximum(np.diff(user_items.indptr), 1) ** -self.user_power
-        items = np.maximum(np.bincount(user_items.indices, minlength=size), 1) ** -self.item_power
+        counts = np.bincount(user_items.indices, minlength=size)
+        items = np.maximum(counts, 1) ** -self.item_power
         scaled = (sp.diags_array(users) @ user_items.astype(np.float64) @ sp.diags_array(items)).tocsr()
         gram = (scaled.T @ scaled).toarray()
         count = min(self.directions, size)
@@ -96,5 +106,11 @@ class DenoisingLinear(_FromItems):
         if self.low_pass > 0:
             weights += self.low_pass * (vectors @ vectors.T)
         self.user_items, self.weights = user_items, weights.astype(np.float32)
+        self.popularity = (counts / counts.max()).astype(np.float32)
+
+    def scores_for(self, user_items: Any) -> Floats:
+        """Return the scores of users who are known by their items alone."""
+        found: Floats = super().scores_for(user_items) + np.float32(self.intercept) * self.popularity
+        return found
 
     _item_similarity = EASE._item_similarity

@@ -8,7 +8,7 @@ from graphnoise import InputError
 from recsys import EASE, DenoisingLinear, evaluate
 from recsys.planted import corrupt, low_rank
 
-PLAIN = {"dropout": 0.0, "user_power": 0.0, "item_power": 0.0, "low_pass": 0.0}
+PLAIN = {"dropout": 0.0, "user_power": 0.0, "item_power": 0.0, "low_pass": 0.0, "intercept": 0.0}
 
 
 @pytest.fixture
@@ -56,10 +56,25 @@ def test_the_low_pass_filter_is_that_of_an_svd(clicks, a, b):
     scaled = np.maximum(X.sum(1), 1)[:, None] ** -a * X * np.maximum(X.sum(0), 1) ** -b
     _, values, rows = np.linalg.svd(scaled)
     wanted = scaled.T @ scaled / values[0] ** 2 + 0.5 * rows[:4].T @ rows[:4]
-    options = {"user_power": a, "item_power": b, "low_pass": 0.5, "directions": 4, "core": "neighbourhood"}
+    options = {
+        "user_power": a,
+        "item_power": b,
+        "low_pass": 0.5,
+        "directions": 4,
+        "intercept": 0.0,
+        "core": "neighbourhood",
+    }
     found = DenoisingLinear(**options).fit(clicks)
     np.testing.assert_allclose(found.weights, wanted, atol=1e-5)
     np.testing.assert_allclose(found.scores(np.arange(40)), X @ wanted, atol=1e-4)
+
+
+def test_who_has_clicked_on_nothing_gets_what_is_popular(clicks):
+    model = DenoisingLinear(intercept=0.5, item_power=0.0).fit(clicks)
+    counts = clicks.toarray().sum(0)
+    np.testing.assert_allclose(model.scores(np.array([3]))[0], 0.5 * counts / counts.max(), rtol=1e-6)
+    none = DenoisingLinear(intercept=0.0, item_power=0.0).fit(clicks).scores(np.arange(40))
+    np.testing.assert_allclose(model.scores(np.arange(40)) - none, [0.5 * counts / counts.max()] * 40, atol=1e-6)
 
 
 def test_order_of_users_and_items_does_not_matter(clicks):
@@ -98,6 +113,7 @@ def test_clicks_by_mistake_cost_it_less_than_ease():
         ({"user_power": -0.1}, r"^user_power: expected a number in \[0, 1\], got -0.1"),
         ({"item_power": 2.0}, r"^item_power: expected a number in \[0, 1\], got 2.0"),
         ({"low_pass": -1.0}, r"^low_pass: expected"),
+        ({"intercept": -0.1}, r"^intercept: expected"),
         ({"directions": 0}, r"^directions: expected an integer of at least 1, got 0"),
         ({"core": "ease"}, r"^core: expected one of autoencoder, neighbourhood, got 'ease'"),
     ],
