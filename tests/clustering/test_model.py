@@ -113,7 +113,7 @@ def test_no_labels_worthless_labels_and_eps_1_are_the_same_and_say_so():
     for model, reason in (
         (plain, "no labels"),
         (LocalCluster(eps=1.0).fit(graph, 34, labels), "eps is 1"),
-        (LocalCluster().fit(graph, 34, labels, a1=0.5, a0=0.5), "labels say nothing"),
+        (LocalCluster().fit(graph, 34, labels, a1=0.5, a0=0.5), "labels say too little"),
     ):
         assert (model.weighted_, model.eps_) == (False, 1.0)
         assert reason in model.reason_

@@ -113,13 +113,14 @@ def test_eps_falls_with_the_mass_within_its_bounds():
 
 
 @pytest.mark.parametrize(
-    ("a1", "a0", "errors"), [(0.5, 0.5, {}), (0.2, 0.7, {}), (0.6, 0.6, {"a1_error": 0.1, "a0_error": 0.05})]
+    ("a1", "a0", "errors"),
+    [(0.5, 0.5, {}), (0.2, 0.7, {}), (0.55, 0.6, {}), (0.6, 0.6, {"a1_error": 0.1, "a0_error": 0.05})],
 )
 def test_worthless_labels_are_left_out_and_the_reason_is_said(a1, a0, errors):
     graph, _, seed, labels = trial(0.05, 0.5, 0.5, 0)
     found = choose_eps(graph, seed, labels, a1, a0, 1000.0, **errors)
     assert (found.eps, found.weighted, found.neighbourhood) == (1.0, False, None)
-    assert "labels say nothing: a1 + a0 =" in found.reason
+    assert "labels say too little: a1 + a0 =" in found.reason
     assert choose_eps(graph, seed, labels, a1 + 0.4, a0, 1000.0, **errors).weighted
 
 
