@@ -16,7 +16,7 @@ from recsys.base import Callback
 from recsys.factors import FactorModel
 from recsys.kernels.negatives import Known
 from recsys.kernels.threads import threads
-from recsys.matrices import Ints, as_csr, disjoint
+from recsys.matrices import Ints, affordable, as_csr, disjoint
 from recsys.models.fitting import Keeper, progress
 from recsys.models.minibatch import Minibatch, Plan
 from recsys.models.official import OFFICIAL
@@ -222,6 +222,9 @@ class MatrixFactorization(FactorModel):
 
     def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:
         users, items = user_items.shape
+        # drawn in float64, trained, kept from the last epoch and from the best one, and the model's own
+        copies = 8 * (users + items) * self.factors * (1 + len(self.objective.logits))
+        affordable(f"factors of {users} users and {items} items", 4.0 * copies)
         rng = np.random.default_rng(self.random_state)
         plan = self.plan()
         first = start(users, items, self.factors, self.objective.logits, self.start, self.biases, self.dtype, rng)

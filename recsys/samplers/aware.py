@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from graphnoise._check import integer, real
+from recsys.matrices import affordable
 from recsys.samplers.base import Ints, Sampler
 from recsys.samplers.hard import DNS, pick
 
@@ -184,6 +185,7 @@ class SRNS(_Memory):
     def epoch(self, number: int, rng: np.random.Generator) -> None:
         """Score the pools, and renew the memory."""
         users = np.arange(self.known.num_users, dtype=np.int32)
+        affordable(f"pool of {len(users)} users", (12.0 + 4 * self.history) * len(users) * self.pool)
         if not len(self._candidates):
             self._candidates = self._uniform(users, self.pool, rng)
         scores = np.concatenate([self._scores(part, self._candidates[part]) for part in self._parts(self.pool)])

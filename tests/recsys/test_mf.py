@@ -243,6 +243,7 @@ def test_scores_of_pairs():
             "user_items: expected at least one interaction",
         ),
         (lambda: model().fit(TRAIN, False, validation=TRAIN), "validation"),
+        (lambda: MatrixFactorization(1 << 14).fit(sp.eye_array(10**7, format="csr"), False), "factors of .*GiB"),
         (lambda: model().fit(TRAIN, False, validation=HELD[:5]), "validation: expected 90 users"),
         (lambda: model().fit(TRAIN, False, validation=HELD * 0), "validation: expected at least one interaction"),
         (
