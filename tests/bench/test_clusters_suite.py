@@ -11,7 +11,7 @@ from scipy import stats
 from graphnoise import DataError, InputError
 from graphnoise.bench import tasks
 from graphnoise.bench.clusters import grid as grids
-from graphnoise.bench.clusters import plots
+from graphnoise.bench.clusters import methods, plots
 from graphnoise.bench.clusters.report import render
 from graphnoise.bench.clusters.results import sections
 from graphnoise.bench.clusters.suite import read, run
@@ -245,3 +245,13 @@ def test_the_committed_suites_can_be_read():
 
     for path in sorted((Path(__file__).parents[2] / "benchmarks" / "suites").glob("local-clustering-*.toml")):
         assert isinstance(tasks.read_suite(path).title, str)
+
+
+def test_cells_of_another_version_are_left_out(suite, store, monkeypatch):
+    monkeypatch.setitem(methods.VERSIONS, "fd", "2")
+    selected = suite.select(store)
+    assert {record["config"]["method"] for record in selected.cells} == {"labels", "lfd"}
+    assert selected.remarks() == [
+        f"{store.folder}: cells that are not there yet: 6 of 18 of 'degree'",
+        f"{store.folder}: 6 cells that are not of the suite are left out",
+    ]

@@ -77,7 +77,7 @@ class Grid:
                     "labels": source,
                     "class": target,
                     "method": name,
-                    "version": methods.VERSION,
+                    "version": methods.version(name),
                     "parameters": parameters,
                     "seeds": seeds,
                     "first_seed": first,

@@ -21,6 +21,7 @@ from ...clustering.result import Cluster, Diffusion
 from ...clustering.rounding import conductance, support_cluster, sweep_cut
 
 VERSION = "1"  # changes whenever the same parameters would give other results
+VERSIONS = {"auto": "1"}  # the same of single methods
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +147,11 @@ def create(text: str) -> tuple[str, dict[str, Any]]:
         _check.choice(f"method {name}", key, parameters)
         parameters[key] = _value(f"{name}.{key}", key, value, parameters[key])
     return name, parameters
+
+
+def version(name: str) -> str:
+    """Return the version of a method."""
+    return VERSIONS.get(name, VERSION)
 
 
 def sees_labels(name: str, parameters: Mapping[str, Any]) -> bool:

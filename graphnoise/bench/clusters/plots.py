@@ -14,7 +14,7 @@ from .results import Section
 
 
 def draw(sections: list[Section], path: str | os.PathLike[str]) -> list[Path]:
-    """Draw a row of panels for each data set, a panel for each source of labels, and in it a line for each method.
+    """Draw a panel for each data set and source of labels, and in it a line for each method.
 
     A small dot is a class, the large one the mean over classes with its 95 % interval over seeds; the dashed line is
     the mean of labels alone.
@@ -45,22 +45,22 @@ def draw(sections: list[Section], path: str | os.PathLike[str]) -> list[Path]:
 def _figure(sections: list[Section]) -> Any:
     from matplotlib.figure import Figure
 
-    rows: dict[tuple[str, ...], list[Section]] = {}
-    for section in sections:
-        key = section.title.replace(f"labels {section.labels}", "")  # what the panels of a row share
-        rows.setdefault((section.dataset, key), []).append(section)
     methods = max(len(section.methods) for section in sections)
-    columns = max(map(len, rows.values()))
-    size = 1.2 + 3.4 * columns, 0.4 + (0.85 + 0.19 * methods) * len(rows)
+    columns = 4 if len(sections) > 4 else min(len(sections), 2)
+    rows = -(-len(sections) // columns)
+    size = 1.0 + 2.6 * columns, 0.4 + (0.7 + 0.19 * methods) * rows
     figure = Figure(figsize=size, layout="constrained")
-    grid = np.asarray(figure.subplots(len(rows), columns, sharex=True, squeeze=False))
-    for panels, own in zip(grid, rows.values(), strict=True):
-        for panel, section in zip(panels, own, strict=False):
-            _panel(panel, section)
-        for panel in panels[len(own) :]:
+    grid = np.asarray(figure.subplots(rows, columns, sharex=True, squeeze=False))
+    for place, panel in enumerate(grid.flat):
+        if place >= len(sections):
             panel.axis("off")
-    for panel in grid[-1]:
-        panel.set_xlabel("F1, %: classes, and their mean", fontsize=9)
+            continue
+        _panel(panel, sections[place])
+        if place % columns and sections[place].methods == sections[place - 1].methods:
+            panel.tick_params(axis="y", labelleft=False)  # as in the panel before
+        if place + columns >= len(sections):
+            panel.tick_params(axis="x", labelbottom=True)
+            panel.set_xlabel("F1 in %: classes, and their mean", fontsize=8)
     return figure
 
 
@@ -82,4 +82,4 @@ def _panel(panel: Any, section: Section) -> None:
     panel.set_xlim(0, 100)
     panel.grid(axis="x", alpha=0.25)
     panel.tick_params(axis="x", labelsize=8)
-    panel.set_title(f"{section.dataset}\nlabels {section.labels}", fontsize=9)
+    panel.set_title(f"{section.dataset}\nlabels {section.labels}", fontsize=9 if len(section.dataset) < 28 else 6.5)

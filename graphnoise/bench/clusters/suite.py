@@ -18,7 +18,7 @@ from ..results import Source
 from ..suite import Selected, named
 from . import labels
 from .grid import MOST, MULTIPLES, PROTOCOL, Grid, run_cells
-from .methods import VERSION, create
+from .methods import create, version
 
 KEYS: dict[str, Callable[[str, object], Any]] = {  # of `Grid`, each with what reads it
     "datasets": words.listed(words.text),
@@ -128,12 +128,12 @@ class _Places:
         self.methods = list(dict.fromkeys(_row(*create(text)) for text in ["labels", *grid.methods]))
         self.each = len(self.sources) * len(self.methods)  # cells of a class
         multiples = [float(value) for value in grid.multiples] or list(MULTIPLES[grid.sink])
-        self.fixed = ("cluster", PROTOCOL, VERSION, grid.seeds_per_class, grid.first_seed, grid.sink, multiples)
+        self.fixed = ("cluster", PROTOCOL, grid.seeds_per_class, grid.first_seed, grid.sink, multiples)
 
     def place(self, config: Mapping[str, Any]) -> tuple[int, ...] | None:
         """Return positions of data set, source and class and method; None if the cell is not of the grid."""
-        names = ("task", "protocol", "version", "seeds", "first_seed", "sink", "multiples")
-        if tuple(config.get(name) for name in names) != self.fixed:
+        names = ("task", "protocol", "seeds", "first_seed", "sink", "multiples")
+        if tuple(config.get(name) for name in names) != self.fixed or config["version"] != version(config["method"]):
             return None
         source, method = cell_key(config["labels"]), _row(config["method"], config["parameters"])
         if config["dataset"] not in self.grid.datasets or source not in self.sources or method not in self.methods:
