@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from recsys.kernels import _native
 
+WORTH = 1 << 20  # products below which one thread is quicker than to wake the others
 Floats = NDArray[Any]  # float32 or float64, C-contiguous
 Ints = NDArray[np.int32]
 
@@ -29,9 +30,9 @@ def scores(
     """
     out = np.empty(items.shape, left.dtype)
     call = _native.pair_scores_float64 if left.dtype == np.float64 else _native.pair_scores_float32
-    each = items.shape[1]
+    each, team = items.shape[1], num_threads if items.size * left.shape[1] >= WORTH else 1
     call(
-        num_threads, left.ctypes.data, right.ctypes.data, left.shape[1], 0 if bias is None else bias.ctypes.data,
+        team, left.ctypes.data, right.ctypes.data, left.shape[1], 0 if bias is None else bias.ctypes.data,
         users.ctypes.data, items.ctypes.data, len(items), each, out.ctypes.data,
     )  # fmt: skip
     return out
@@ -65,8 +66,9 @@ class Groups:
         """Return for each row the sum of weight[e] table[other[e]] over its entries, shape [rows, width]."""
         out = np.empty((len(self.rows), table.shape[1]), table.dtype)
         call = _native.grouped_sums_float64 if table.dtype == np.float64 else _native.grouped_sums_float32
+        team = num_threads if len(self.order) * table.shape[1] >= WORTH else 1
         call(
-            num_threads, len(self.rows), self.start.ctypes.data, self.order.ctypes.data, other.ctypes.data,
+            team, len(self.rows), self.start.ctypes.data, self.order.ctypes.data, other.ctypes.data,
             weight.ctypes.data, table.ctypes.data, table.shape[1], out.ctypes.data,
         )  # fmt: skip
         return out

@@ -26,16 +26,30 @@ INLINE Lanes *row_of(float *table, std::int64_t row, int blocks) {
     return reinterpret_cast<Lanes *>(table + row * blocks * lanes);
 }
 
-INLINE float sum_of(Lanes v) {
+typedef float Quad __attribute__((vector_size(16)));
+typedef std::int32_t Bits __attribute__((vector_size(16)));
+
+INLINE Quad quarter(Lanes v) {
     typedef float Half __attribute__((vector_size(32)));
-    typedef float Quarter __attribute__((vector_size(16)));
     Half h[2];
     std::memcpy(h, &v, sizeof v);
     const Half half = h[0] + h[1];
-    Quarter q[2];
+    Quad q[2];
     std::memcpy(q, &half, sizeof half);
-    const Quarter quarter = q[0] + q[1];
-    return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
+    return q[0] + q[1];
+}
+
+INLINE float sum_of(Lanes v) {
+    const Quad q = quarter(v);
+    return (q[0] + q[2]) + (q[1] + q[3]);
+}
+
+// The sums of four vectors, each as `sum_of` has it.
+INLINE Quad sums_of(Lanes a, Lanes b, Lanes c, Lanes d) {
+    const Quad p = quarter(a), q = quarter(b), r = quarter(c), s = quarter(d);
+    const Quad one = __builtin_shuffle(p, q, Bits{0, 4, 1, 5}) + __builtin_shuffle(p, q, Bits{2, 6, 3, 7});
+    const Quad two = __builtin_shuffle(r, s, Bits{0, 4, 1, 5}) + __builtin_shuffle(r, s, Bits{2, 6, 3, 7});
+    return __builtin_shuffle(one, two, Bits{0, 1, 4, 5}) + __builtin_shuffle(one, two, Bits{2, 3, 6, 7});
 }
 
 // 1 / (1 + e^-x) within 2e-7: 2^n times a polynomial of degree 5 in the rest; |x| is cut at 87. NaN stays NaN.
@@ -57,6 +71,25 @@ INLINE float sigmoid(float x) {
     return 1.0f / (1.0f + p * scale);
 }
 
+// The same of four numbers, operation for operation.
+INLINE Quad sigmoid(Quad x) {
+    Quad y = -x * 1.44269504089f;
+    y = y > 126.0f ? Quad{} + 126.0f : y;
+    y = y < -126.0f ? Quad{} - 126.0f : y;
+    const Quad whole = (y + 12582912.0f) - 12582912.0f;
+    const Quad rest = y - whole;
+    Quad p = Quad{} + 1.327647129e-3f;
+    p = p * rest + 9.675540961e-3f;
+    p = p * rest + 5.550713092e-2f;
+    p = p * rest + 2.402212024e-1f;
+    p = p * rest + 6.931469440e-1f;
+    p = p * rest + 1.000000119f;
+    const Bits bits = __builtin_convertvector(whole + 127.0f, Bits) << 23;  // of NaN: 0, and p is NaN
+    Quad scale;
+    std::memcpy(&scale, &bits, sizeof scale);
+    return 1.0f / (1.0f + p * scale);
+}
+
 template <int B>
 INLINE void fetch_row(const float *table, std::int64_t row, int blocks) {
     const char *begin = reinterpret_cast<const char *>(table + row * (B ? B : blocks) * lanes);
@@ -64,10 +97,10 @@ INLINE void fetch_row(const float *table, std::int64_t row, int blocks) {
 }
 
 template <int B>
-INLINE float product(const Lanes *a, const Lanes *b, int blocks) {
+INLINE Lanes product(const Lanes *a, const Lanes *b, int blocks) {
     Lanes sum = a[0] * b[0];
     for (int k = 1; k < (B ? B : blocks); ++k) sum += a[k] * b[k];
-    return sum_of(sum);
+    return sum;
 }
 
 template <int B>
@@ -104,21 +137,24 @@ INLINE bool step(const Factors &f, const Rates &r, const Triple &t) {
     if constexpr (R == Rule::bpr) {
         const float margin = difference<B>(u, i, j, blocks) + (bi - bj);
         up = sigmoid(-margin), un = -up, right = margin > 0;
+    } else if constexpr (R == Rule::nbpo) {
+        Lanes *pu = row_of(f.flip_user, t.user, blocks), *qi = row_of(f.flip_item, t.item, blocks),
+              *qj = row_of(f.flip_item, t.negative, blocks);
+        const Quad logits = sums_of(product<B>(u, i, blocks), product<B>(u, j, blocks), product<B>(pu, qi, blocks),
+                                    product<B>(pu, qj, blocks)) + Quad{bi, bj, 0, 0};
+        const Quad s = sigmoid(logits);
+        const float p = s[0], n = s[1], gi = s[2], gj = s[3];
+        right = logits[0] > logits[1];
+        up = (1 - gi) * (1 - p), un = gj * (1 - n) - n;
+        move<B>(pu, qi, qj, blocks, -gi * p, (1 - gj) * n, r.step, r.flip, r.flip, r.flip);
     } else {
-        const float pos = product<B>(u, i, blocks) + bi, neg = product<B>(u, j, blocks) + bj;
+        const float pos = sum_of(product<B>(u, i, blocks)) + bi, neg = sum_of(product<B>(u, j, blocks)) + bj;
         right = pos > neg;
         if constexpr (R == Rule::bpo) {
             up = sigmoid(-pos), un = -sigmoid(neg);
-        } else if constexpr (R == Rule::nbpo_constant) {
+        } else {
             const float p = sigmoid(neg);
             up = (1 - r.flip_rate) * sigmoid(-pos), un = r.flip_rate * (1 - p) - p;
-        } else {
-            Lanes *pu = row_of(f.flip_user, t.user, blocks), *qi = row_of(f.flip_item, t.item, blocks),
-                  *qj = row_of(f.flip_item, t.negative, blocks);
-            const float gi = sigmoid(product<B>(pu, qi, blocks)), gj = sigmoid(product<B>(pu, qj, blocks));
-            const float p = sigmoid(pos), n = sigmoid(neg);
-            up = (1 - gi) * (1 - p), un = gj * (1 - n) - n;
-            move<B>(pu, qi, qj, blocks, -gi * p, (1 - gj) * n, r.step, r.flip, r.flip, r.flip);
         }
     }
     move<B>(u, i, j, blocks, up, un, r.step, r.user, r.positive, r.negative);
