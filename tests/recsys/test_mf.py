@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from graphnoise.errors import InputError
 from recsys.evaluation import evaluate
 from recsys.kernels.negatives import Known
-from recsys.kernels.pairs import scores
+from recsys.kernels.pairs import WORTH, Groups, scores
 from recsys.models.mf import MODES, MatrixFactorization
 from recsys.models.minibatch import Minibatch
 from recsys.models.start import start
@@ -208,6 +208,24 @@ def test_flips_of_zero_train_as_bpo_to_the_bit():
     assert same(model(NBPO(0.0)).fit(TRAIN, False), model(BPO()).fit(TRAIN, False))
     kernel = [model(kind, mode="deterministic").fit(TRAIN, False) for kind in (NBPO(0.0), BPO())]
     assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(*map(factors, kernel), strict=True))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sums_and_scores_of_many_pairs_at_any_number_of_threads(dtype):
+    """Enough that the threads share the work."""
+    rng = np.random.default_rng(0)
+    ids, other = (rng.integers(0, 300, 40_000).astype(np.int32) for _ in range(2))
+    table, weight = rng.normal(size=(300, 33)).astype(dtype), rng.normal(size=40_000).astype(dtype)
+    assert ids.size * table.shape[1] >= WORTH
+    groups = Groups.of(ids, 300)
+    one, two = (groups.sums(weight, other, table, threads) for threads in (1, 2))
+    assert np.array_equal(one, two)
+    exact = np.zeros((300, 33))
+    np.add.at(exact, ids, weight[:, None].astype(float) * table[other])
+    assert np.allclose(one, exact[groups.rows], atol=1e-3 if dtype == np.float32 else 1e-10)
+    pairs = other.reshape(-1, 4)
+    one, two = (scores(table, table, ids[: len(pairs)], pairs, num_threads=threads) for threads in (1, 2))
+    assert np.array_equal(one, two)
 
 
 def test_scores_of_pairs():
