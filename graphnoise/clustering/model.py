@@ -39,7 +39,8 @@ METHODS = ("flow", "pagerank", "l1", "heat", "releasing")
 CHOICES = ("surprise", "conductance")
 GROWTH = 1.5  # of the mass, from one candidate to the next
 SURE = 16  # candidates that are looked at in any case: up to some 4,000 nodes
-PATIENCE = 6  # more without a better one, after which larger ones are not looked at
+PATIENCE = 4  # more without one that is better by MORE of its score, after which larger ones are not looked at
+MORE = 0.01
 PART = 0.1  # a walk that is to fill a volume leaves this part of 1 / volume for each unit of degree
 
 
@@ -78,9 +79,10 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
     A diffusion runs with each of a grid of masses, from a few nodes to half the graph; each gives a cluster, and the
     one that is kept has the greatest surprise
 
-        M/2 · KL(q ‖ q₀),   q = (vol(S) - cut(S)) / M,   q₀ = (vol(S) / M)²,   M = vol(V),
+        M/2 · KL(q ‖ q₀),   q = (vol(S) - cut(S) - 2 (|S| - 1) w) / M,   q₀ = (vol(S) / M)²,   M = vol(V),
 
-    without regard to labels: how unlikely so many edges inside would be among nodes of such degrees. Conductance, the
+    without regard to labels: how unlikely so many edges inside would be among nodes of such degrees. |S| - 1 edges, of
+    the mean weight w, do not count: a set that a diffusion found hangs together in any case. Conductance, the
     other choice, falls with size, and with noisy labels prefers all nodes of label 1. Both join clusters that hardly
     any edge leaves with their neighbours (`masses` can bound them). The grid ends once several candidates brought
     nothing better, so that work grows with the cluster and not with the graph.
@@ -132,7 +134,8 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         (0.92, True)
 
     Source: diffusions and sweeps as the functions say; surprise: Traag, Aldecoa and Delvenne, "Detecting communities
-        using asymptotical surprise", Physical Review E 92, 2015, here of one set, with the expectation given degrees.
+        using asymptotical surprise", Physical Review E 92, 2015, here of one set, without a tree, and
+        with the expectation given degrees.
     """
 
     def __init__(
@@ -199,12 +202,14 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         grid = _Grid(self, plain, at, share, asked, how, masses)
         kept: tuple[float, Candidate, Cluster, Diffusion] | None = None
         path: list[Candidate] = []
-        last = 0
+        mark, last = -math.inf, 0
         for candidate, cluster, diffusion in grid:
             score = candidate.surprise if self.choice == "surprise" else -candidate.conductance
             path.append(candidate)
             if kept is None or score > kept[0]:
-                kept, last = (score, candidate, cluster, diffusion), len(path)
+                kept = score, candidate, cluster, diffusion
+            if len(path) == 1 or score - mark > MORE * abs(mark):
+                mark, last = score, len(path)
             elif masses is None and len(path) >= max(SURE, last + PATIENCE):
                 break
         assert kept is not None  # the grid has at least one
@@ -212,7 +217,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         if self.improve is not None and 0 < 2 * chosen.volume <= plain.volume:
             cluster = improve(plain, cluster, self.improve, labels=asked, label_eps=chosen.eps)
         self.nodes_, self.conductance_ = cluster.nodes, cluster.conductance
-        self.surprise_ = _surprise(plain, *_volume_cut(plain, cluster.nodes))
+        self.surprise_ = _surprise(plain, len(cluster.nodes), *_volume_cut(plain, cluster.nodes))
         self.members_ = cluster.nodes if read.names is None else read.named(cluster.nodes)
         self.scores_ = _values_at(diffusion, cluster.nodes)
         self.mass_, self.eps_ = chosen.mass, chosen.eps
@@ -295,9 +300,9 @@ class _Grid:
             if made and 2 * volume > self.graph.volume:
                 return
             made = True
-            surprise = _surprise(self.graph, volume, cut)
-            about = diffusion.status, diffusion.converged, diffusion.pushes, diffusion.arcs
             size = len(cluster.nodes)
+            surprise = _surprise(self.graph, size, volume, cut)
+            about = diffusion.status, diffusion.converged, diffusion.pushes, diffusion.arcs
             yield Candidate(mass, eps, size, volume, cluster.conductance, surprise, *about), cluster, diffusion
             if diffusion.status in ("exhausted", "overflow"):
                 return
@@ -361,12 +366,13 @@ def _volume_cut(graph: Neighbours, nodes: Ints) -> tuple[float, float]:
     return float(volume[-1]), float(cut[-1])
 
 
-def _surprise(graph: Neighbours, volume: float, cut: float) -> float:
+def _surprise(graph: Neighbours, size: int, volume: float, cut: float) -> float:
     """Return the surprise of a set, below 0 where fewer arcs are inside than expected."""
     total = graph.volume
     if not 0 < volume < total:
         return 0.0
-    inside, expected = max(volume - cut, 0.0) / total, (volume / total) ** 2
+    tree = 2 * (size - 1) * total / len(graph.col)
+    inside, expected = max(volume - cut - tree, 0.0) / total, (volume / total) ** 2
     divergence = (1 - inside) * math.log((1 - inside) / (1 - expected))
     if inside > 0:
         divergence += inside * math.log(inside / expected)
