@@ -10,6 +10,7 @@ import typer
 
 from .clusters import cluster
 from .console import Bar, Root, bad, names, numbers, out, value
+from .recommend import recommend
 from .running import Folder, Jobs, close, resumable, show, workers
 from .speed import speed
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 bench = typer.Typer(help="Run a benchmark; the same command goes on where it stopped.", no_args_is_help=True)
 bench.add_typer(speed, name="speed")
 bench.command("cluster")(cluster)
+bench.command("recommend")(recommend)
 
 
 def _settings(entries: list[str]) -> dict[str, dict[str, Any]]:
@@ -92,8 +94,8 @@ def bench_suite(
 ) -> None:
     """Run the grids of a file, one after the other."""
     with resumable(folder):  # from the first import on, which takes seconds
-        from ..bench.tasks import read_suite, run_suite
         from ..experiment import Store
+        from .tasks import read_suite, run_suite
 
         suite = read_suite(file, root)
         if only is not None:

@@ -13,7 +13,7 @@ from .console import bad, err, out
 if TYPE_CHECKING:
     from ..bench.suite import Selected
 
-PLOTS = {"nodes": "accuracy.png", "cluster": "f1.png"}  # in the folder of the cells
+PLOTS = {"nodes": "accuracy.png", "cluster": "f1.png", "recommend": "ndcg.png"}  # in the folder of the cells
 
 
 def report(
@@ -24,7 +24,7 @@ def report(
         Path | None, typer.Option(help="File of a suite: show its cells only, by its grids and in its words.")
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="Cells of this benchmark only: nodes or cluster. (default: all)")
+        str | None, typer.Option(help="Cells of this benchmark only: nodes, cluster or recommend. (default: all)")
     ] = None,
     plot: Annotated[
         str | None,
@@ -38,7 +38,8 @@ def report(
     """Print means and intervals over the cells of a folder; of nodes also variance and paired tests."""
     from .._check import choice
     from .._files import writing
-    from ..bench import plots, tasks
+    from ..bench import plots
+    from . import tasks
 
     if task is not None:
         choice("--task", task, tasks.TASKS)
@@ -50,7 +51,11 @@ def report(
     source = tasks.read_source(folder)
     parts, remarks = tasks.split(source if chosen is None else chosen.select(source), task)
     if table is not None and len(parts) > 1:
-        bad("--csv", "cells of one benchmark (--task nodes or --task cluster chooses)", "those of two")
+        bad(
+            "--csv",
+            f"cells of one benchmark ({' or '.join(f'--task {name}' for name in parts)} chooses)",
+            "those of several",
+        )
     if chosen is not None and table != "":
         out.print(chosen.title, style="bold")
     drawn: list[Path] = []
@@ -82,31 +87,34 @@ def _target(folder: Path, plot: str, task: str, *, alone: bool) -> Path:
     return folder.with_suffix(".png") if folder.is_file() else folder / PLOTS[task]
 
 
-def _sections(task: str, part: Selected) -> tuple[list[Any], list[str]]:
-    from ..bench import results
-    from ..bench.clusters import results as cluster_results
+def _rooms(task: str) -> tuple[Any, Any, Any, Any]:
+    """Return the modules of a benchmark that group its cells, print them, write them as CSV and draw them."""
+    if task == "nodes":
+        from ..bench import plots, report, results
 
-    return results.sections(part) if task == "nodes" else cluster_results.sections(part)
+        return results, report, results, plots
+    if task == "cluster":
+        from ..bench.clusters import plots, report, results, table  # type: ignore[no-redef]
+    else:
+        from recsys.bench import plots, report, results, table  # type: ignore[no-redef]
+    return results, report, table, plots
+
+
+def _sections(task: str, part: Selected) -> tuple[list[Any], list[str]]:
+    found: tuple[list[Any], list[str]] = _rooms(task)[0].sections(part)
+    return found
 
 
 def _print(task: str, sections: list[Any]) -> None:
-    from ..bench.clusters.report import render as render_clusters
-    from ..bench.report import render
-
     for section in sections:
-        for piece in render(section) if task == "nodes" else render_clusters(section):
+        for piece in _rooms(task)[1].render(section):
             out.print(piece)
 
 
 def _csv(task: str, part: Selected) -> str:
-    from ..bench import results
-    from ..bench.clusters import table
-
-    return results.to_csv(part) if task == "nodes" else table.to_csv(part)
+    return str(_rooms(task)[2].to_csv(part))
 
 
 def _draw(task: str, sections: list[Any], target: Path) -> list[Path]:
-    from ..bench import plots
-    from ..bench.clusters import plots as cluster_plots
-
-    return plots.draw(sections, target) if task == "nodes" else cluster_plots.draw(sections, target)
+    drawn: list[Path] = _rooms(task)[3].draw(sections, target)
+    return drawn

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -60,12 +60,15 @@ def read_source(path: Path) -> Source:
     return cluster_table.Table(path) if cluster_table.is_table(path) else results.Table(path)
 
 
-def split(source: Source, task: str | None = None) -> tuple[dict[str, Selected], list[str]]:
-    """Return the cells of each benchmark in a source, in the order of `TASKS`, and what a user should know.
+def split(
+    source: Source, task: str | None = None, known: Mapping[str, str] = TASKS
+) -> tuple[dict[str, Selected], list[str]]:
+    """Return the cells of each benchmark in a source, in the order of `known`, and what a user should know.
 
     Args:
         source: A folder, a table, or what a suite selected.
         task: The one to take, or None for all.
+        known: Benchmarks, and what records their cells.
 
     Raises:
         DataError: There is no cell of it, or of any.
@@ -74,11 +77,11 @@ def split(source: Source, task: str | None = None) -> tuple[dict[str, Selected],
     for record in source.records():
         found[record["config"].get("task")].append(record)
     remarks = source.remarks()
-    if others := sum(len(records) for name, records in found.items() if name not in TASKS):
+    if others := sum(len(records) for name, records in found.items() if name not in known):
         remarks.append(f"{source.folder}: {others} cells of another protocol are kept and left out")
-    wanted = [name for name in TASKS if task in (None, name)]
+    wanted = [name for name in known if task in (None, name)]
     parts = {name: Selected(source.folder, found[name], []) for name in wanted if name in found}
     if not parts:
-        commands = " or ".join(f"`{TASKS[name]}`" for name in wanted)
+        commands = " or ".join(f"`{known[name]}`" for name in wanted)
         raise DataError(f"{source.folder}: expected cells of {commands}, got none")
     return parts, remarks

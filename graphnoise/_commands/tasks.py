@@ -1,0 +1,66 @@
+"""Which benchmark a suite, a folder or a table is of: those of `graphnoise.bench.tasks`, and that of recommenders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ..bench import tasks
+
+if TYPE_CHECKING:
+    from ..bench.results import Source
+    from ..bench.suite import Selected
+    from ..experiment import Progress, Store, Summary
+
+TASKS = {**tasks.TASKS, "recommend": "graphnoise bench recommend"}
+
+__all__ = ["TASKS", "read_source", "read_suite", "run_suite", "split"]
+
+
+def read_suite(path: Path, root: str | None = None) -> tasks.Suite:
+    """Read a suite of any benchmark; `recsys` is loaded for its own alone."""
+    from .._check import choice
+    from ..bench import words
+    from ..bench.suite import named
+
+    task = words.parse(path).get("task", "nodes")
+    with named(path):
+        choice("task", task, TASKS)
+    if task != "recommend":
+        return tasks.read_suite(path, root)
+    from recsys.bench import suite
+
+    return cast("tasks.Suite", suite.read(path, root))  # it has the methods of the others
+
+
+def run_suite(
+    suite_: tasks.Suite, store: Store, *, jobs: int, on_done: Callable[[Progress], object] | None = None
+) -> Summary:
+    """Run a suite of any benchmark into a store."""
+    if type(suite_).__module__.startswith("graphnoise."):
+        return tasks.run_suite(suite_, store, jobs=jobs, on_done=on_done)
+    from recsys.bench import suite
+
+    return suite.run(cast("Any", suite_), store, jobs=jobs, on_done=on_done)
+
+
+def read_source(path: Path) -> Source:
+    """Return the cells of a folder or of a table."""
+    if path.is_file() and _head(path).count("epoch_rule"):
+        from recsys.bench import table
+
+        if table.is_table(path):
+            return table.Table(path)
+    return tasks.read_source(path)
+
+
+def _head(path: Path) -> str:
+    """Return the first line of a file, as far as it is short text."""
+    with path.open("rb") as file:
+        return file.readline(1 << 12).decode(errors="replace")
+
+
+def split(source: Source, task: str | None = None) -> tuple[dict[str, Selected], list[str]]:
+    """Return the cells of each benchmark in a source, and what a user should know."""
+    return tasks.split(source, task, TASKS)
