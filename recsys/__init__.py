@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from recsys import datasets, objectives, planted, samplers, splits
     from recsys.base import Recommender
     from recsys.baselines import ALS, EASE, ItemKNN, Popularity
+    from recsys.cleaning import Cleaned, Credibility, clean, credibility
     from recsys.evaluation import Evaluation, evaluate
     from recsys.interactions import Interactions
     from recsys.linear import DenoisingLinear
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 # Loaded at first use, as in `graphnoise`: a name, and the module that has it.
 _HOMES = {
     "ALS": "baselines",
+    "Cleaned": "cleaning",
     "Comparison": "significance",
+    "Credibility": "cleaning",
     "DenoisingLinear": "linear",
     "EASE": "baselines",
     "Evaluation": "evaluation",
@@ -33,8 +36,10 @@ _HOMES = {
     "Recommender": "base",
     "Split": "splits",
     "TwoTower": "models.two_tower",
+    "clean": "cleaning",
     "compare": "significance",
     "compare_all": "significance",
+    "credibility": "cleaning",
     "evaluate": "evaluation",
 }
 _MODULES = ("datasets", "objectives", "planted", "samplers", "splits")
@@ -42,7 +47,9 @@ _MODULES = ("datasets", "objectives", "planted", "samplers", "splits")
 __all__ = [
     "ALS",
     "EASE",
+    "Cleaned",
     "Comparison",
+    "Credibility",
     "DataError",
     "DenoisingLinear",
     "Evaluation",
@@ -56,8 +63,10 @@ __all__ = [
     "Recommender",
     "Split",
     "TwoTower",
+    "clean",
     "compare",
     "compare_all",
+    "credibility",
     "datasets",
     "evaluate",
     "objectives",
