@@ -18,6 +18,8 @@ from recsys.matrices import as_csr
 from recsys.models.torch_training import Network, TorchModel, parameter, torch_threads
 from recsys.topk import Floats
 
+_WORTH = 1 << 25  # products of one propagation below which one thread is quicker
+
 
 class LightGCN(TorchModel):
     r"""Scores <e_u, e_i> with e = (E_0 + S E_0 + ... + S^L E_0) / (L + 1), learned by Adam.
@@ -165,7 +167,8 @@ class Smoothing(Network):
         self.num_users, num_items = user_items.shape
         self.start = parameter(scale * rng.standard_normal((self.num_users + num_items, factors)))
         self._graph = bipartite(user_items).normalise("sym")
-        self._num_layers, self._threads = num_layers, number
+        self._num_layers = num_layers
+        self._threads = number if self._graph.num_arcs * factors * num_layers >= _WORTH else 1
         self._item_degrees = np.bincount(user_items.indices, minlength=num_items)
         self._table = self.start.detach()
 
