@@ -70,6 +70,11 @@ def _arguments(s: Settings) -> tuple[Any, ...]:
     return METHODS.index(s.method), s.alpha, s.eps, s.tol, s.p, s.t, s.unit, s.max_pushes
 
 
+def _long(array: Ints) -> Ints:
+    """Return int64 as NumPy names it; the compiled tier's has the same bits under the name of another C type."""
+    return array.view(np.int64)
+
+
 def push(
     graph: Neighbours, labels: Any, label_eps: float, seeds: Ints, mass: Floats, s: Settings, backend: str | None
 ) -> Pushed:
@@ -91,7 +96,7 @@ def push(
     if tier == "native":
         given = (*addresses(graph, labels, label_eps), graph.num_nodes, seeds.ctypes.data, mass.ctypes.data, len(seeds))
         nodes, values, residual, degree, code, pushes, arcs, worst, extra = _native.push(*given, *_arguments(s))
-        return Pushed(nodes, values, residual, degree, STATUS[code], pushes, arcs, worst, extra, tier)
+        return Pushed(_long(nodes), values, residual, degree, STATUS[code], pushes, arcs, worst, extra, tier)
     start = dict(zip(seeds.tolist(), mass.tolist(), strict=True))
     touched, *lists, out, arcs = diffuse(graph, labels, label_eps, start, s)
     one, two, three = (np.array(values, dtype=np.float64) for values in lists)
@@ -123,7 +128,9 @@ def push_sets(
         rows, nodes, values, codes, pushes, arcs, touched, worst = _native.push_batch(
             *given, seeds.ctypes.data, mass.ctypes.data, *(*_arguments(s), threads)
         )
-        return PushedSets(rows, nodes, values, [STATUS[i] for i in codes], pushes, arcs, touched, worst, tier)
+        status = [STATUS[i] for i in codes]
+        rows, nodes, pushes, arcs, touched = map(_long, (rows, nodes, pushes, arcs, touched))
+        return PushedSets(rows, nodes, values, status, pushes, arcs, touched, worst, tier)
     runs = [
         push(graph, labels, label_eps, seeds[b:e], mass[b:e], s, "reference")
         for b, e in zip(begin[:-1].tolist(), begin[1:].tolist(), strict=True)
