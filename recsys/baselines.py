@@ -44,7 +44,7 @@ class Popularity(Recommender):
 class _FromItems(Recommender):
     """score(u, i) = sum over the items j of u of weights[j, i], with weights from items to items."""
 
-    _arrays = ("user_items", "weights")
+    _arrays: tuple[str, ...] = ("user_items", "weights")
     user_items: Any = None
     weights: Any = None
 
