@@ -32,10 +32,10 @@ def same(a, b):
 
 
 def ctrl_c_keeps_the_last_whole_epoch(make, monkeypatch):
-    from recsys.models import torch_training
+    from recsys.models import torch_steps
 
     whole, stopped = make(iterations=2).fit(TRAIN, False), make(iterations=9)
-    update, steps = torch_training._Training._update, []
+    update, steps = torch_steps.Training._update, []
 
     def broken(self, users, items):
         steps.append(1)
@@ -44,7 +44,7 @@ def ctrl_c_keeps_the_last_whole_epoch(make, monkeypatch):
             raise KeyboardInterrupt
         return update(self, users, items)
 
-    monkeypatch.setattr(torch_training._Training, "_update", broken)
+    monkeypatch.setattr(torch_steps.Training, "_update", broken)
     with pytest.raises(KeyboardInterrupt):
         stopped.fit(TRAIN, False)
     assert stopped.epochs == 2

@@ -14,7 +14,8 @@ from torch.nn.functional import embedding, normalize, relu
 from graphnoise._check import fail, integer
 from recsys.base import Callback
 from recsys.matrices import as_csr
-from recsys.models.torch_training import Network, TorchModel, all_vectors, parameter, torch_device, torch_threads
+from recsys.models.torch_steps import Network, all_vectors, parameter, torch_threads
+from recsys.models.torch_training import TorchModel, torch_device
 
 SIDES = ("user", "item")
 

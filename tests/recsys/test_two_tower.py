@@ -16,7 +16,8 @@ from torch_recommenders import (
 
 from graphnoise.errors import InputError
 from recsys.evaluation import evaluate
-from recsys.models.torch_training import _Training, torch_device
+from recsys.models.torch_steps import Training
+from recsys.models.torch_training import torch_device
 from recsys.models.two_tower import Towers, TwoTower
 from recsys.objectives import DeCA, SampledSoftmax
 from recsys.samplers import InBatch
@@ -55,7 +56,7 @@ def test_a_step_is_the_softmax_over_the_batch(verify):
     """Against the formula, pair by pair: e^R_uj / (B q_j) of all in the batch that the user does not have."""
     learned = model((), sampler=InBatch(verify=verify), regularization=0.0)
     towers = Towers(TRAIN.shape, (None, None), 8, [], False, {}, np.random.default_rng(0))
-    training = _Training(towers, TRAIN, learned, np.random.default_rng(1), torch.device("cpu"))
+    training = Training(towers, TRAIN, learned, np.random.default_rng(1), torch.device("cpu"))
     pairs = training._pairs[np.random.default_rng(2).permutation(len(training._pairs))[:40]]
     users, items = (np.ascontiguousarray(pairs[:, side]) for side in (0, 1))
     U, V = towers.vectors(torch.arange(90), torch.arange(70))
