@@ -256,5 +256,5 @@ def label(method: str, fixed: Mapping[str, Any]) -> str:
     'linear:low_pass=0'
     """
     words = {True: "true", False: "false", None: "none"}
-    parts = [f"{k}={words[v] if v is None or isinstance(v, bool) else v}" for k, v in fixed.items()]
+    parts = [f"{k}={words[v] if v is None or isinstance(v, bool) else v}" for k, v in sorted(fixed.items())]
     return method + (":" + ",".join(parts) if parts else "")

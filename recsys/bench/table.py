@@ -27,8 +27,10 @@ def _size(text: str) -> int:
     return _check.integer("value", int(text), 1)
 
 
-def _share(text: str) -> float:
-    return _check.rate("value", json.loads(text))
+def _share(text: str) -> Any:
+    value = json.loads(text)
+    _check.rate("value", value)
+    return value  # 0 stays 0
 
 
 def _number(text: str) -> float:
