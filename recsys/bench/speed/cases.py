@@ -160,6 +160,25 @@ def draws(name: str, case: Case, given: Any) -> Epoch:
     return run
 
 
+def ranking(case: Case) -> tuple[Callable[[], float], tuple[int, int]]:
+    """Return a run that ranks all items for many users, and how many of both: 10,000 and 50,000 at the default size."""
+    users, items = min(10_000, 2 * case.users), min(50_000, 14 * case.items)
+    rng = np.random.default_rng(case.seed)
+    model = MatrixFactorization(case.factors, num_threads=case.threads)
+    model.num_users, model.num_items = users, items
+    model.user_factors = rng.normal(size=(users, case.factors)).astype(np.float32)
+    model.item_factors = rng.normal(size=(items, case.factors)).astype(np.float32)
+    model.item_biases = rng.normal(size=items).astype(np.float32)
+    known = sp.random_array((users, items), density=0.002, format="csr", rng=rng, dtype=np.float32)
+
+    def run() -> float:
+        began = time.perf_counter()
+        model.recommend(np.arange(users), known, N=min(100, items))
+        return time.perf_counter() - began
+
+    return run, (users, items)
+
+
 def contenders(case: Case, given: Any) -> dict[str, Epoch]:
     """Return all that is timed, by name; the peer first, where it is installed."""
     found: dict[str, Epoch] = {}

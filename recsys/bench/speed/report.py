@@ -30,7 +30,8 @@ def _check(record: Mapping[str, Any]) -> None:
     words += [here["instruction_set"], here["implicit"] or ""]
     numbers = [here["cores"], record["load"], record["protocol"]["rounds"], record["checks"]["steps"]]
     numbers += [value for values in record["checks"]["ndcg@20"].values() for value in values]
-    spreads = [*record["rates"].values(), *record["ratio"].values()]
+    numbers += [record["ranking"][name] for name in ("users", "items")]
+    spreads = [*record["rates"].values(), *record["ratio"].values(), record["ranking"]["seconds"]]
     numbers += [entry[name] for entry in spreads for name in ("low", "median", "high")]
     for value, kind in [*((word, str) for word in words), *((number, int | float) for number in numbers)]:
         if not isinstance(value, kind):
@@ -49,6 +50,9 @@ def render(records: Sequence[Record]) -> Iterator[RenderableType]:
         words += [f"{case['factors']} factors", f"{case['threads']} thread{'s' * (case['threads'] > 1)}"]
         yield Text.assemble("\n", (", ".join(words), "bold"))
         yield _rates(record)
+        ranked = record["ranking"]
+        median, spread = _spread(ranked["seconds"], 1)
+        yield Text(f"{ranked['users']:,} users × {ranked['items']:,} items ranked, the best 100: {median} s ({spread})")
         yield from _checks(record)
     if records:
         note = (

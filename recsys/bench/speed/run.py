@@ -16,11 +16,11 @@ from graphnoise.bench.environment import environment
 from graphnoise.bench.speed.measure import quiet, ratio, spread
 from graphnoise.store import cell_key
 from recsys.bench.speed import gate
-from recsys.bench.speed.cases import DRAWS, PEER, Case, contenders, matrix, to_dict
+from recsys.bench.speed.cases import DRAWS, PEER, Case, contenders, matrix, ranking, to_dict
 from recsys.kernels.negatives import Known
 from recsys.kernels.sgd import instruction_sets
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ def _timed(case: Case, given: Any, protocol: Protocol, checks: dict[str, Any]) -
                 name = list(everybody)[place]
                 taken, drawn[name] = everybody[name]()
                 seconds[name].append(taken)
+        rank, sizes = ranking(case)
+        ranked = [rank() for _ in range(1 + min(protocol.rounds, 3))][1:]
     rates = {name: [drawn[name] / taken for taken in values] for name, values in seconds.items()}
     where = environment()
     record: dict[str, Any] = {
@@ -79,6 +81,7 @@ def _timed(case: Case, given: Any, protocol: Protocol, checks: dict[str, Any]) -
         "case": to_dict(case), "protocol": asdict(protocol), "checks": checks, "load": os.getloadavg()[0],
         "environment": {**where, "instruction_set": instruction_sets()[0], "implicit": _version()},
         "samples": rates, "rates": {name: asdict(spread(values)) for name, values in rates.items()}, "ratio": {},
+        "ranking": {"users": sizes[0], "items": sizes[1], "seconds": asdict(spread(ranked))},
     }  # fmt: skip
     if PEER in rates:
         others = [name for name in rates if name not in (PEER, *DRAWS)]
