@@ -10,6 +10,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from graphnoise import _check
 from graphnoise._check import DataError, InputError
 from graphnoise.bench.environment import Meter, environment, one_thread
@@ -18,7 +20,8 @@ from recsys.base import Recommender
 from recsys.bench import methods, problem
 from recsys.bench.spaces import search
 from recsys.bench.users import pack
-from recsys.evaluation import evaluate
+from recsys.evaluation import Evaluation, evaluate
+from recsys.metrics import Values
 from recsys.splits import Split
 
 PROTOCOL = 1  # changes whenever the same configuration would give other results
@@ -163,7 +166,7 @@ def run_cell(config: Mapping[str, Any], root: str | None = None) -> dict[str, An
         "parameters": chosen,
         "validation": round(value, 6),
         "test": {metric: round(float(number), 6) for metric, number in tested.means.items()},
-        "users": pack(tested.values[METRIC]),
+        "users": pack(_by_user(tested, loaded.split)),
         "epochs": _epochs(model, curve) if epochs else None,
         "trials": tried,
         "best_trial": best,
@@ -180,6 +183,14 @@ def _fit(model: Recommender, split: Split, epochs: bool, watch: Callable[..., ob
         return max(history)
     model.fit(split.train, False)
     return evaluate(model, split.train, split.validation, [METRIC], num_threads=1)[METRIC]
+
+
+def _by_user(tested: Evaluation, clean: Split) -> Values:
+    """Return the values of all users of the clean test part, NaN for those of whom noise has left nothing."""
+    every = np.flatnonzero(np.diff(clean.test.matrix.indptr))
+    out = np.full(len(every), np.nan)
+    out[np.searchsorted(every, tested.users)] = tested.values[METRIC]
+    return out
 
 
 def _epochs(model: Any, curve: list[float]) -> dict[str, Any]:

@@ -76,6 +76,8 @@ def load(name: str, root: str | None = None, split_seed: int = 0) -> Problem:
 
 def _known_users(split: Split) -> Split:
     known = np.diff(split.train.matrix.indptr) > 0
+    if known.all():
+        return split
     held = (part.subset(known[part.rows]) for part in (split.validation, split.test))
     return Split(split.train, *held)
 
@@ -111,6 +113,8 @@ def entry(kind: str, rate: float) -> dict[str, Any]:
 def corrupt(problem: Problem, noise: Mapping[str, Any], select: str, seed: int) -> tuple[Split, dict[str, float]]:
     """Return what models see, and the realised rates of the training part.
 
+    Users who lose their last training click are in no held-out part, as in `load`.
+
     Args:
         problem: the data set.
         noise: as `entry` gives it.
@@ -129,4 +133,4 @@ def corrupt(problem: Problem, noise: Mapping[str, Any], select: str, seed: int) 
     except InputError as error:
         raise InputError(f"{problem.name}: {error}") from error
     rates = {"false_positive": done.train.false_positive_rate, "false_negative": done.train.false_negative_rate}
-    return done.split, {key: round(value, 6) for key, value in rates.items()}
+    return _known_users(done.split), {key: round(value, 6) for key, value in rates.items()}

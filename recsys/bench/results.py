@@ -81,7 +81,7 @@ class Section:
     def compared(self, kind: str, rate: float) -> list[Comparison]:
         """Compare every method with the best plain one, over users; one family for Holm's correction.
 
-        The value of a user is the mean over the seeds that both methods have.
+        The value of a user is the mean over the seeds that both methods have and that left the user a training click.
         """
         base = self.best_plain(kind, rate)
         others = [m for m in self.methods if m != base and self.results(m, kind, rate)]
@@ -95,7 +95,10 @@ class Section:
         seeds = sorted(set(one) & set(two))
         if not seeds:
             return None
-        parts = [np.mean([unpack(side[seed]["users"]) for seed in seeds], axis=0) for side in (one, two)]
+        found = [np.array([unpack(side[seed]["users"]) for seed in seeds]) for side in (one, two)]
+        missing = np.isnan(found[0] + found[1])
+        known = ~missing.all(0)
+        parts = [np.nanmean(np.where(missing, np.nan, values)[:, known], axis=0) for values in found]
         users = np.arange(len(parts[0]))
         left, right = (Evaluation(users, {METRIC: part}, {METRIC: float(part.mean())}, "train") for part in parts)
         return compare(left, right, METRIC, names=(first, second)) if len(users) > 1 else None

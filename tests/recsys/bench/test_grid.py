@@ -139,9 +139,25 @@ def test_popularity_is_what_it_is_by_hand():
     assert result["test"] == pytest.approx(expected, abs=1e-6)
 
 
+def test_users_whom_noise_leaves_nothing_are_asked_of_nobody():
+    sparse = "planted(users=150,items=60,density=0.1,seed=2)"
+    loaded = problem.load(sparse)
+    noisy, _ = problem.corrupt(loaded, problem.entry("false-negative", 0.8), "noisy", 0)
+    lost = np.diff(noisy.train.matrix.indptr) == 0
+    asked = np.flatnonzero(np.diff(loaded.split.test.matrix.indptr))
+    assert lost[asked].any()
+    assert not np.diff(noisy.test.matrix.indptr)[lost].any()
+    config = Grid([sparse], ["ease"], ["false-negative"], [0.8], seeds=1, trials=1).cells()[0]
+    result = run_cell(config)
+    values = unpack(result["users"])
+    assert np.isnan(values).tolist() == lost[asked].tolist()
+    assert np.nanmean(values) == pytest.approx(result["test"]["ndcg@20"], abs=1e-5)
+
+
 def test_packed_values():
     values = np.random.default_rng(0).random(1000)
-    assert unpack(pack(values)) == pytest.approx(values, abs=0.51 / STEPS)
+    values[[3, 500]] = [1.0, np.nan]
+    assert unpack(pack(values)) == pytest.approx(values, abs=0.51 / STEPS, nan_ok=True)
     assert len(pack(np.zeros(100_000))) < 300
     for text in ("?", "AAAA", 3):
         with pytest.raises(DataError, match="users: expected packed values"):

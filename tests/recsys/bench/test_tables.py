@@ -125,6 +125,22 @@ def test_means_and_comparisons(cells):
     assert all(one.users == USERS for one in found.values())
 
 
+def test_users_count_with_the_seeds_that_know_them(cells):
+    holes = np.full(USERS, 0.5)
+    holes[7] = np.nan  # in one seed; in the other it is user USERS - 8
+    made = [
+        record(method, seed, values) for method in ("ease", "linear") for seed, values in ((0, holes), (1, holes[::-1]))
+    ]
+    for one in made:
+        one["result"]["test"]["ndcg@20"] = 0.5
+    made[2]["result"]["users"] = pack(np.where(np.isnan(holes), np.nan, 0.75))
+    (section,), _ = sections(Cells(made))
+    (found,) = section.compared("none", 0.0)
+    assert found.users == USERS
+    assert found.difference == pytest.approx(0.125, abs=1e-4)  # 0 of one user, 0.25 of another
+    assert found.wins == 1 - 1 / USERS
+
+
 def test_settings_that_differ_are_told_apart(cells):
     more = record("ease", 0, np.full(USERS, 0.5), trials=50)
     set_ = record("ease", 0, np.full(USERS, 0.5), fixed={"regularization": 3})
