@@ -12,13 +12,14 @@ README = (TOP / "README.md").read_text()
 def test_the_example_runs(capsys):
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     exec(compile(example, "README.md", "exec"), {})
-    first, second, third, fourth = capsys.readouterr().out.splitlines()
+    first, second, third, fourth, fifth = capsys.readouterr().out.splitlines()
     assert re.match(r"\{'train': 0\.\d+, 'val': 0\.\d+\}", first)
     assert second.startswith("True ")
     assert re.fullmatch(r"\d+ torch.Size\(\[2708, 1433\]\)", third)
     accuracy, shape = fourth.split(" ", 1)
     assert float(accuracy) > 0.7
     assert shape == "torch.Size([2708, 64])"
+    assert float(fifth) > 0.7
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))

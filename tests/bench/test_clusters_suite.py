@@ -82,14 +82,14 @@ def test_sections_follow_the_suite(suite, store):
     found, remarks = sections(suite.select(store))
     assert remarks == []
     assert [(s.grid, s.labels, s.methods, s.classes) for s in found] == [
-        ("degree", "0.9/0.8", ["labels", "fd", "lfd:eps=0.05"], [0, 1, 2]),
-        ("degree", "0.6/0.8", ["labels", "fd", "lfd:eps=0.05"], [0, 1, 2]),
-        ("eps", "0.9/0.8", ["labels", "lfd:eps=0.05", "lfd:eps=0.2"], [0, 1, 2]),
-        ("unit", "0.9/0.8", ["labels", "lfd:eps=0.05"], [0, 1, 2]),
+        ("degree", "0.9/0.8", ["labels", "fd", "lfd"], [0, 1, 2]),
+        ("degree", "0.6/0.8", ["labels", "fd", "lfd"], [0, 1, 2]),
+        ("eps", "0.9/0.8", ["labels", "lfd", "lfd:eps=0.2"], [0, 1, 2]),
+        ("unit", "0.9/0.8", ["labels", "lfd"], [0, 1, 2]),
     ]
-    assert found[0].values("lfd:eps=0.05", 1, "f1") == found[2].values("lfd:eps=0.05", 1, "f1")
-    assert found[0].values("lfd:eps=0.05", 1, "f1") != found[3].values("lfd:eps=0.05", 1, "f1")
-    assert found[0].labelled == {"labels": True, "fd": False, "lfd:eps=0.05": True}
+    assert found[0].values("lfd", 1, "f1") == found[2].values("lfd", 1, "f1")
+    assert found[0].values("lfd", 1, "f1") != found[3].values("lfd", 1, "f1")
+    assert found[0].labelled == {"labels": True, "fd": False, "lfd": True}
 
 
 def test_measures_and_means_are_those_of_the_trials(store):

@@ -21,7 +21,7 @@ from ...clustering.result import Cluster, Diffusion
 from ...clustering.rounding import conductance, support_cluster, sweep_cut
 
 VERSION = "1"  # changes whenever the same parameters would give other results
-VERSIONS = {"auto": "1"}  # the same of single methods
+VERSIONS = {"auto": "2"}  # the same of single methods
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from ..._check import DataError
 from ..results import Source
 from . import labels
 from .grid import PROTOCOL
-from .methods import NAMES, sees_labels
+from .methods import NAMES, create, sees_labels
 
 Trial = Mapping[str, Any]  # a seed node under a method, as `grid.run_cell` records it
 
@@ -126,14 +126,14 @@ def sections(source: Source) -> tuple[list[Section], list[str]]:
         DataError: The source holds no cell of the cluster benchmark.
     """
     kept, remarks, foreign = [], list(source.remarks()), 0
-    variants: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    versions: dict[str, set[str]] = defaultdict(set)
     for record in source.records():
         config = record["config"]
         if (config.get("task"), config.get("protocol")) != ("cluster", PROTOCOL):
             foreign += 1
             continue
         kept.append(record)
-        variants[config["method"]].append({"version": config["version"], **config["parameters"]})
+        versions[config["method"]].add(config["version"])
     if foreign:
         remarks.append(f"{source.folder}: {foreign} cells of another protocol are kept and left out")
     if not kept:
@@ -147,7 +147,7 @@ def sections(source: Source) -> tuple[list[Section], list[str]]:
             title = f"{config['dataset']}, labels {own}, {config['sink']} sinks, data {config['data'][:8]}"
             title = f"{grid}: {title}" if grid else title
             found[key] = Section(title, config["dataset"], own, grid)
-        section, label = found[key], _label(config, variants[config["method"]])
+        section, label = found[key], _label(config, versions[config["method"]])
         if label not in section.methods:
             section.methods.append(label)
             section.labelled[label] = sees_labels(config["method"], config["parameters"])
@@ -161,12 +161,11 @@ def sections(source: Source) -> tuple[list[Section], list[str]]:
     return [found[key] for key in sorted(found)], remarks
 
 
-def _label(config: Mapping[str, Any], variants: list[dict[str, Any]]) -> str:
-    """Name a method with the parameters in which it differs from others of the same name."""
-    own = {"version": config["version"], **config["parameters"]}
-    marks = [
-        f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
-        for key, value in own.items()
-        if len({json.dumps(other.get(key)) for other in variants}) > 1
-    ]
+def _label(config: Mapping[str, Any], versions: Collection[str]) -> str:
+    """Name a method as `methods.create` reads it, with its version where there are several."""
+    usual = create(config["method"])[1]
+    marks = [f"version={config['version']}"] if len(versions) > 1 else []
+    for key, value in config["parameters"].items():
+        if value != usual.get(key):
+            marks.append(f"{key}={value:g}" if isinstance(value, float) else f"{key}={str(value).lower()}")
     return str(config["method"]) + (f":{','.join(marks)}" if marks else "")
