@@ -24,9 +24,14 @@ BANDS = {
 }
 INITS = {"cora": 10, "citeseer": 3, "pubmed": 1}
 # Means outside their band, and what is not measured yet, as docs/erase.md says: a record that changes changes these.
-MISSED: dict[tuple[str, str, float], float] = {}
-UNMEASURED = {("pubmed", kind, rate) for kind in ("symmetric", "asymmetric") for rate in (0.1, 0.2, 0.4)}
-NOT_THERE = ["92 of 96 of 'ablation-faithful'", "6 of 20 of 'published-pubmed'"]
+MISSED: dict[tuple[str, str, float], float] = {
+    ("pubmed", "symmetric", 0.2): 75.1,
+    ("pubmed", "asymmetric", 0.1): 75.3,
+    ("pubmed", "asymmetric", 0.2): 74.4,
+    ("pubmed", "asymmetric", 0.4): 69.1,
+}
+UNMEASURED: set[tuple[str, str, float]] = set()
+NOT_THERE = ["83 of 96 of 'ablation-faithful'"]
 
 
 @pytest.fixture(scope="module")
