@@ -147,7 +147,7 @@ def run_cell(config: Mapping[str, Any], root: str | None = None) -> dict[str, An
         tried.append({**entry, **({"error": error} if error else {}), "seconds": round(time.perf_counter() - began, 3)})
         return found
 
-    with one_thread():
+    with one_thread(), np.errstate(over="ignore", invalid="ignore"):  # a diverging setting is refused as such
         meter.start()
         best = search(methods.space(name, fixed), config["trials"], [seed, 1], score)
         if best is None:

@@ -116,16 +116,6 @@ METHODS: dict[str, Method] = {
     ),
     "ease": Method(_plain(EASE), {"regularization": Real(1, 3000, log=True)}, about="a linear autoencoder"),
     "bpr": _searched("bpr", "factors by pairwise ranking", sampler=One("uniform", "popularity")),
-    "bpo": _searched("bpo", "factors by pointwise likelihood"),
-    "nbpo": _searched(
-        "nbpo", "BPO with learned flips, as its authors'", extra_regularization=Real(1e-3, 0.5, log=True)
-    ),
-    "nbpo-constant": _searched("nbpo", "NBPO with one flip rate", flip_rate=Real(0.05, 0.7)),
-    "nbpo-em": _searched("nbpo-em", "BPO with one flip rate by Bayes' theorem", False, flip_rate=Real(0.05, 0.7)),
-    "t-ce": _searched(
-        "t-ce", "cross-entropy without the worst positives", False, drop_rate=Real(0.02, 0.4), ramp=Whole(100, 10_000)
-    ),
-    "r-ce": _searched("r-ce", "cross-entropy that trusts what fits", False, alpha=Real(0.05, 1.0)),
     "linear": Method(
         _plain(DenoisingLinear),
         {
@@ -140,6 +130,16 @@ METHODS: dict[str, Method] = {
         },
         about="a linear model that takes clicks for noisy (DenoisingLinear)",
     ),
+    "bpo": _searched("bpo", "factors by pointwise likelihood"),
+    "nbpo": _searched(
+        "nbpo", "BPO with learned flips, as its authors'", extra_regularization=Real(1e-3, 0.5, log=True)
+    ),
+    "nbpo-constant": _searched("nbpo", "NBPO with one flip rate", flip_rate=Real(0.05, 0.7)),
+    "nbpo-em": _searched("nbpo-em", "BPO with one flip rate by Bayes' theorem", False, flip_rate=Real(0.05, 0.7)),
+    "t-ce": _searched(
+        "t-ce", "cross-entropy without the worst positives", False, drop_rate=Real(0.02, 0.4), ramp=Whole(100, 10_000)
+    ),
+    "r-ce": _searched("r-ce", "cross-entropy that trusts what fits", False, alpha=Real(0.05, 1.0)),
     "nbpo-official": _official("nbpo"),
     "bpo-official": _official("bpo"),
     "bpr-official": _official("bpr"),

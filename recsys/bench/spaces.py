@@ -93,8 +93,8 @@ def search(
 
     The first EXPLORE of the trials are a scrambled Halton sequence, which covers the space evenly. Each later one is
     the best so far plus a Gaussian step of standard deviation WIDTH, mirrored at the ends, in about half of the
-    hyper-parameters (at least in one). Every method gets the same
-    number of trials, whatever its space; where there is no space there is one.
+    hyper-parameters (at least in one). Every method gets the same number of trials, whatever its space; where there is
+    no space there is one.
 
     Args:
         space: ranges by name.

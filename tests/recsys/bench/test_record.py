@@ -1,0 +1,110 @@
+"""The committed records of recommenders: whole, what they must show, and what the documentation says of them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from recsys.bench import suite
+from recsys.bench.methods import PLAIN
+from recsys.bench.results import sections
+from recsys.bench.table import Table
+
+TOP = Path(__file__).parents[3]
+PAGE = (TOP / "docs" / "recommend.md").read_text(encoding="utf-8")
+SUITES = ("nbpo-amazon", "movielens", "noise-sweep")
+
+
+def record(name):
+    return Table(TOP / "benchmarks" / "results" / f"{name}.csv")
+
+
+@pytest.fixture(scope="module")
+def found():
+    """By grid: its sections."""
+    every: dict[str, list] = {}
+    for name in SUITES:
+        for section in sections(record(name))[0]:
+            every.setdefault(section.grid, []).append(section)
+    return every
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_the_record_is_whole(name):
+    chosen = suite.read(TOP / "benchmarks" / "suites" / f"{name}.toml")
+    assert chosen.select(record(name)).remarks() == []
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_methods_had_the_same_budget_and_two_are_always_there(name):
+    by_grid: dict[str, set] = {}
+    methods: dict[str, set] = {}
+    for one in record(name).records():
+        methods.setdefault(one["grid"], set()).add(one["config"]["method"])
+        if one["config"]["trials"] > 1:
+            by_grid.setdefault(one["grid"], set()).add(one["config"]["trials"])
+    assert all(len(trials) == 1 for trials in by_grid.values())
+    assert all({"popularity", "itemknn-plain"} <= names for names in methods.values())
+
+
+def test_plain_methods_on_nbpos_split(found):
+    (section,) = found["tuned"]
+    assert section.mean("popularity", "none", 0.0, "f1@10").mean == pytest.approx(0.0240, abs=1e-4)
+    assert section.mean("popularity", "none", 0.0).mean == pytest.approx(0.0490, abs=1e-4)
+    assert section.mean("itemknn-plain", "none", 0.0).mean == pytest.approx(0.0808, abs=1e-4)
+
+
+def rows(section, kind, rate):
+    """Return the numbers that the documentation gives: by method its mean, and the gain over the best plain one."""
+    best = section.best_plain(kind, rate)
+    means = {m: e.mean for m in section.methods if (e := section.mean(m, kind, rate)) is not None}
+    return {m: (f"{mean:.4f}", f"{100 * (mean / means[best] - 1):+.1f}") for m, mean in means.items()}
+
+
+TABLES = re.findall(r"<!-- (\S+) (\S+) (\S+) ([0-9.]+) -->\n(.*?)\n\n", PAGE, re.DOTALL)
+
+
+def test_there_are_tables():
+    assert len(TABLES) == 7
+
+
+@pytest.mark.parametrize(("grid", "dataset", "kind", "rate", "text"), TABLES, ids=lambda x: x[:20])
+def test_the_documentation_has_the_figures_of_the_record(found, grid, dataset, kind, rate, text):
+    (section,) = (s for s in found[grid] if s.dataset == dataset)
+    said = {}
+    for line in text.splitlines()[2:]:
+        cells = [cell.split()[0].strip("*`") for cell in line.strip("|").split("|")[:3]]
+        said[cells[0]] = cells[1], cells[2]
+    assert said == rows(section, kind, float(rate))
+    seeds = {len(section.results(m, kind, float(rate))) for m in section.methods}
+    assert len(seeds) == 1
+
+
+@pytest.mark.parametrize("kind", ["false-positive", "false-negative"])
+def test_the_documentation_has_the_rates_of_the_record(found, kind):
+    (section,) = found["rates"]
+    (text,) = re.findall(rf"<!-- rates {kind} -->\n(.*?)\n\n", PAGE, re.DOTALL)
+    for line in text.splitlines()[2:]:
+        method, *said = [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+        assert said == [f"{section.mean(method, kind, rate).mean:.4f}" for rate in section.rates(kind)]
+
+
+def test_nbpo_with_its_authors_settings_is_where_it_was_found(found):
+    (section,) = found["official"]
+    assert section.mean("nbpo-official", "none", 0.0).mean == pytest.approx(0.078, abs=0.003)
+    assert section.mean("bpr-official", "none", 0.0).mean == pytest.approx(0.0710, abs=0.003)
+    assert section.mean("bpo-official", "none", 0.0).mean == pytest.approx(0.0697, abs=0.003)
+    assert section.best_plain("none", 0.0) == "itemknn-plain"
+    assert section.mean("nbpo-official", "none", 0.0).mean < section.mean("itemknn-plain", "none", 0.0).mean
+
+
+def test_the_linear_model_beats_every_plain_method_by_a_twentieth_on_two_sets(found):
+    won = set()
+    for grid, kind, rate in (("tuned", "none", 0.0), ("modcloth-hidden", "false-negative", 0.2)):
+        for section in found[grid]:
+            best = section.best_plain(kind, rate)
+            assert {"itemknn", "als", "ease", "bpr"} <= set(section.names.values()) & set(PLAIN)
+            assert len(section.results("linear", kind, rate)) >= 5
+            if section.mean("linear", kind, rate).mean >= 1.05 * section.mean(best, kind, rate).mean:
+                won.add(section.dataset)
+    assert len(won) >= 2
