@@ -83,7 +83,8 @@ def diffuse_many(
 ) -> DiffusionBatch:
     r"""Run a diffusion from each of many sets of seeds, side by side; row i is what the method gives for set i alone.
 
-    The same numbers, to the last bit, at any number of threads. What a run needs is kept for the next one of its
+    The same numbers, to the last bit, at any number of threads (in a process that was forked from one with threads, as
+    torch's own operators do, more than one hangs: spawn it). What a run needs is kept for the next one of its
     thread, so that short runs cost what they touch, not the size of the graph. Ctrl-C ends the call.
 
     Args:
@@ -117,6 +118,8 @@ def diffuse_many(
     asked, share = labels_of(read, labels, label_eps)
     found = push_sets(read, asked, share, begin, seeds, masses, chosen, min(count, max(len(begin) - 1, 1)), backend)
     status = np.array(found.status, dtype="U10")
+    rows = np.repeat(np.arange(len(status)), np.diff(found.begin))
+    status[rows[~np.isfinite(found.values)]] = "overflow"
     values = scipy.sparse.csr_array(
         (found.values, found.nodes, found.begin), shape=(len(status), read.num_nodes), copy=False
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from .. import _check
 from ..kernels.push import Settings, push
 from . import inputs
@@ -278,6 +280,8 @@ def _run(
     nodes, masses = inputs.seeds(read, seeds, mass)
     asked, share = labels_of(read, labels, label_eps, "eps" if method == "flow_diffusion" else "label_eps")
     found = push(read, asked, share, nodes, masses, s, backend)
+    finite = bool(np.isfinite(found.values).all() and np.isfinite(found.residual).all() and np.isfinite(found.worst))
+    status = found.status if finite else "overflow"
     about = {"excess" if method == "flow_diffusion" else "residual": found.worst}
     if method == "heat_kernel":
         about["beyond"] = found.extra
@@ -286,8 +290,8 @@ def _run(
         values=found.values,
         residual=found.residual,
         degree=found.degree,
-        converged=found.status == "converged",
-        status=found.status,
+        converged=status == "converged",
+        status=status,
         pushes=found.pushes,
         arcs=found.arcs,
         names=read.named(found.nodes),

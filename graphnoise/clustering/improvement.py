@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -128,9 +129,11 @@ def improve(graph: Any, cluster: Any, method: str = "mqi", **settings: Any) -> C
     if isinstance(cluster, Cluster):
         graph = neighbours(graph)
         nodes = _as_given(graph, cluster.nodes)
-    if _check.choice("method", method, METHODS) == "mqi":
-        return mqi(graph, nodes, **settings)
-    return simple_local(graph, nodes, **settings)
+    function = mqi if _check.choice("method", method, METHODS) == "mqi" else simple_local
+    known = [*inspect.signature(function).parameters][2:]
+    for name in settings:
+        _check.choice(f"{method}: settings", name, known)
+    return function(graph, nodes, **settings)
 
 
 def _as_given(graph: Neighbours, nodes: Ints) -> Any:

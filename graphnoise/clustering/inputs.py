@@ -48,11 +48,16 @@ def seeds(graph: Neighbours, seeds: Any, mass: Any = None) -> tuple[Ints, Floats
         nodes = positions(graph, seeds)
     if len(nodes) == 0:
         _check.fail("seeds", "at least one node", "none")
-    if given is None or np.ndim(given) == 0:
+    try:
+        dims = np.ndim(given)
+    except ValueError:  # lists of different lengths
+        dims = 2
+    if given is None or dims == 0:
         total = 1.0 if given is None else mass_of(given)
         return np.sort(nodes), np.full(len(nodes), total / len(nodes))
-    if np.ndim(given) != 1 or len(given) != len(nodes):
-        _check.fail("mass", f"one number, or {len(nodes)}, one a seed", f"shape {np.shape(given)}")
+    if dims != 1 or len(given) != len(nodes):
+        got = f"{len(given)} of them" if dims == 1 else "nested ones"
+        _check.fail("mass", f"one number, or {len(nodes)}, one a seed", got)
     masses = np.array([mass_of(value) for value in given])
     if not math.isfinite(sum(masses.tolist())):
         _check.fail("mass", "a finite sum", "a sum beyond float64")
@@ -166,7 +171,7 @@ def labels(graph: Neighbours, labels: Any) -> Bytes | Ask | None:
         out[nodes] = _bits(list(labels.values()), len(nodes))
         return _remember(out)
     if isinstance(labels, Tensor):
-        labels = labels.detach().cpu().numpy()
+        labels = (labels.float() if labels.is_floating_point() else labels).detach().cpu().numpy()
     if isinstance(labels, np.ndarray | list | tuple):
         known = _checked.get(id(labels))
         found = None if known is None else known()

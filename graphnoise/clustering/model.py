@@ -30,7 +30,7 @@ from .improvement import METHODS as IMPROVEMENTS
 from .improvement import improve
 from .membership import Membership
 from .reading import Neighbours, neighbours
-from .releasing import capacity_releasing
+from .releasing import MOST_HEIGHT, capacity_releasing
 from .result import Cluster, Diffusion, Floats, Ints
 from .rounding import WALKS, best_prefix, quotient
 from .weights import EdgeWeights
@@ -174,7 +174,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         flow_settings(sink=self.sink, tol=self.tol, p=self.p, max_pushes=self.max_pushes)
         pagerank_settings(alpha=self.alpha)
         heat_settings(t=self.t)
-        _check.integer("height", self.height, 1, 10**6)
+        _check.integer("height", self.height, 1, MOST_HEIGHT)
         return None if self.masses is None else _ascending(self.masses, self.method)
 
     def fit(self, graph: Any, seeds: Any, labels: Any = None, a1: Any = None, a0: Any = None) -> LocalCluster:

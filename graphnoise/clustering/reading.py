@@ -98,7 +98,10 @@ def neighbours(graph: Any, symmetrise: bool = False, weight: Any = None) -> Neig
     if not isinstance(graph, Tensor | np.ndarray | list | tuple):
         wanted = "a Graph, a SciPy sparse matrix, a Data, arcs of shape [2, m], a NetworkX or an igraph graph"
         _check.fail("graph", wanted, type(graph).__name__)
-    arcs = Graph.from_edge_index(_check.tensor("graph", graph), None, None if weight is False else weight)
+    ends = _check.tensor("graph", graph)
+    if ends.numel() and not ends.is_floating_point() and int(ends.max()) >= MOST:
+        _check.fail("graph", f"node positions below {MOST}", int(ends.max()))
+    arcs = Graph.from_edge_index(ends, None, None if weight is False else weight)
     return _of_graph(arcs, bool(symmetrise), None)
 
 
@@ -173,6 +176,10 @@ def _of_matrix(matrix: Any, symmetrise: bool, weight: Any) -> Neighbours:
     if weight is not None and weight is not False:
         _check.fail("weight", "None (a matrix has its own) or False", repr(weight))
     rows = matrix.tocsr()
+    try:
+        rows.check_format(full_check=True)
+    except ValueError as error:
+        _check.fail("graph", "a whole SciPy sparse matrix", f"one whose {error}")
     values = np.asarray(rows.data, dtype=np.float64)
     if not np.isfinite(values).all() or (values < 0).any():
         bad = values[~(np.isfinite(values) & (values >= 0))][0]
@@ -204,17 +211,21 @@ def _read(rowptr: Any, col: Any, weight: Floats | None, rounding: float, symmetr
         if symmetrise:
             rowptr, col = rows.indptr, rows.indices
             weight = None if weight is None and (rows.data == 1).all() else rows.data
-    starts, ends = np.ascontiguousarray(rowptr, dtype=np.int64), np.ascontiguousarray(col, dtype=np.int32)
+    # Copies that nobody can write to: SciPy sorts the rows of a matrix in place, and kernels trust what was checked.
+    starts, ends = np.array(rowptr, dtype=np.int64), np.array(col, dtype=np.int32)
     if weight is None:
         degree: Floats = np.diff(starts).astype(np.float64)
     else:
-        weight = np.ascontiguousarray(weight, dtype=np.float64)
+        weight = np.array(weight, dtype=np.float64)
         row = np.repeat(np.arange(n), np.diff(starts))
         degree = np.bincount(row, weights=weight, minlength=n).astype(np.float64)
     with np.errstate(over="ignore"):
         volume = float(degree.sum())
     if not np.isfinite(volume):
         _check.fail("graph", "weights with a finite sum", "a sum beyond float64")
+    made: list[NDArray[Any]] = [starts, ends, degree, *([] if weight is None else [weight])]
+    for array in made:
+        array.flags.writeable = False
     return Neighbours(starts, ends, weight, degree, volume)
 
 

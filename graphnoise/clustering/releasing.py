@@ -15,6 +15,8 @@ from .reading import neighbours
 from .result import Diffusion, Floats
 from .rounding import labels_of
 
+MOST_HEIGHT = 10_000  # each height keeps a list
+
 
 def capacity_releasing(
     graph: Any,
@@ -81,7 +83,7 @@ def capacity_releasing(
     asked, eps = labels_of(read, labels, label_eps)
     settings: dict[str, Any] = {
         "capacity": _above("capacity", capacity, 0.0),
-        "height": _check.integer("height", height, 1, 10**6),
+        "height": _check.integer("height", height, 1, MOST_HEIGHT),
         "growth": _above("growth", growth, 1.0),
         "iterations": _check.integer("iterations", iterations, 1, 2**31),
         "stuck": _check.real("stuck", stuck, 0.0, 1.0),

@@ -77,8 +77,9 @@ def support_cluster(
         _check.fail("diffusion", "a Diffusion", type(diffusion).__name__)
     members = diffusion.support
     _some(members)
-    phi = conductance(read, _inside(read, members), labels=labels, label_eps=label_eps, backend=backend)
-    return Cluster(members, phi, names=read.named(members))
+    asked, eps = labels_of(read, labels, label_eps)
+    _, volume, cut, _ = sweep(read, _inside(read, members), asked, eps, backend)
+    return Cluster(members, float(quotient(read, volume[-1:], cut[-1:])[0]), names=read.named(members))
 
 
 def sweep_cut(
@@ -189,6 +190,8 @@ def _values(graph: Neighbours, diffusion: Any) -> tuple[Ints, Floats, str]:
     if isinstance(diffusion, Diffusion):
         above = diffusion.values > 0
         nodes, values = _inside(graph, diffusion.nodes[above]), diffusion.values[above]
+        if not bool(np.isfinite(values).all()):
+            _check.fail("diffusion", "finite values", f"{int((~np.isfinite(values)).sum())} that are not")
         _some(nodes)
         return nodes, values, diffusion.method
     if isinstance(diffusion, Mapping):
@@ -208,6 +211,11 @@ def _values(graph: Neighbours, diffusion: Any) -> tuple[Ints, Floats, str]:
 
 
 def _inside(graph: Neighbours, nodes: Ints) -> Ints:
+    """Refuse positions of a diffusion that was made by hand, or on another graph, before they reach a kernel."""
+    if nodes.dtype.kind != "i" or nodes.ndim != 1:
+        _check.fail("diffusion", "nodes as positions, int64", f"values of type {nodes.dtype}, shape {nodes.shape}")
+    if len(nodes) and (int(nodes[0]) < 0 or bool((np.diff(nodes) <= 0).any())):
+        _check.fail("diffusion", "distinct nodes of at least 0, ascending", nodes[:5].tolist())
     if len(nodes) and int(nodes.max()) >= graph.num_nodes:
         _check.fail("diffusion", f"a diffusion on this graph of {graph.num_nodes} nodes", f"node {int(nodes.max())}")
     return nodes

@@ -65,8 +65,9 @@ class Improvement {
             std::vector<Node> old(members);
             collect();
             const Quotient found = members.empty() ? Quotient{} : measure();
-            const double margin = exact ? 1.0 : 1 - 1e-13;
-            if (!(found.gain > 0) || !(found.cut * best.gain < best.cut * found.gain * margin)) {
+            const bool better = exact ? found.cut * best.gain < best.cut * found.gain  // no rounding, and no overflow
+                                      : found.cut / found.gain < best.cut / best.gain * (1 - 1e-13);
+            if (!(found.gain > 0) || !better) {
                 members = std::move(old), converged = true;
                 return;
             }

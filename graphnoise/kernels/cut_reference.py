@@ -161,7 +161,10 @@ def improve(
         exact = whole and cut * everything < 9e15
         reached = sorted(network.flow(gain, cut, True) if exact else network.flow(1.0, cut / gain, False))
         new_cut, new_volume, new_gain = network.measure(reached)
-        converged = not (new_gain > 0 and new_cut * gain < cut * new_gain * (1.0 if exact else 1 - 1e-13))
+        better = new_gain > 0 and (
+            new_cut * gain < cut * new_gain if exact else new_cut / new_gain < cut / gain * (1 - 1e-13)
+        )
+        converged = not better
         if not converged:
             members, cut, volume, gain = reached, new_cut, new_volume, new_gain
             converged = cut == 0

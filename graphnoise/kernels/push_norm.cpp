@@ -1,5 +1,6 @@
 // Flow of norm p > 2: a push raises the value of a node until its mass is that of its sink, by a bracketed search.
 
+#include <algorithm>
 #include <cmath>
 
 #include "push_methods.h"
@@ -121,7 +122,14 @@ class NormFlow {
         return overfull(w_);
     }
     Outcome finish(Outcome out) const {
-        for (Slot s = 0; s < w_.count(); ++s) out.worst = std::max(out.worst, w_.mass[s].here - w_.sink[s]);
+        double mass = 0, least = 0;
+        for (Slot s = 0; s < w_.count(); ++s) {
+            const double here = w_.mass[s].here;
+            mass += here, least = std::min(least, here);
+            out.worst = std::max(out.worst, here - w_.sink[s]);
+        }
+        // Heights too small or too far apart for float64 let through what no sum accounts for.
+        if (!(std::abs(mass - total_) <= 1e-6 * total_ && least >= -1e-6 * total_)) out.status = Status::overflow;
         return out;
     }
 

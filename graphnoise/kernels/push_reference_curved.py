@@ -89,6 +89,9 @@ def norm_flow(local: Local, seeds: dict[int, float], s: Settings) -> Outcome:
             out.status = "exhausted"
             break
     out.worst = max([0.0, *(site.mass - site.sink for site in local.sites.values())])
+    lying, given = [site.mass for site in local.sites.values()], sum(seeds.values())
+    if not (abs(sum(lying) - given) <= 1e-6 * given and min(lying) >= -1e-6 * given):
+        out.status = "overflow"  # heights too small or too far apart for float64
     return out
 
 

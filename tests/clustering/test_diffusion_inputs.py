@@ -27,6 +27,8 @@ LONELY = sp.csr_array((4, 4)) + sp.csr_array(([1.0, 1.0], ([1, 2], [2, 1])), sha
         (lambda: flow_diffusion(PATH, 0, 0.0), r"^mass: expected a finite number above 0, got 0"),
         (lambda: flow_diffusion(PATH, 0, math.nan), r"^mass: expected a finite number above 0, got nan"),
         (lambda: flow_diffusion(PATH, 0, "4"), r"^mass: "),
+        (lambda: flow_diffusion(PATH, [0, 1], [[1.0], [2.0, 3.0]]), r"^mass: expected one number, or 2, one a seed"),
+        (lambda: heat_kernel([[0, 2**40], [2**40, 0]], 0), r"^graph: expected node positions below"),
         (lambda: flow_diffusion(PATH, {0: 1.0}, 4.0), r"^mass: expected None with seeds \{node: mass\}"),
         (lambda: flow_diffusion(PATH, [], 4.0), r"^seeds: expected at least one node, got none"),
         (lambda: flow_diffusion(PATH, 4, 4.0), r"^seeds: expected positions of nodes from 0 to 3, got 4"),
@@ -172,3 +174,31 @@ def test_many_parts_that_are_full_are_noticed():
     graph = neighbours(sp.block_diag([np.ones((3, 3)) - np.eye(3)] * 50, format="csr"))
     start = {3 * i: 5.9 for i in range(49)} | {147: 6.1}
     assert flow_diffusion(graph, start).status == "exhausted"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("weight", "p"), [(1e50, 16.0), (1e100, 8.0), (1e200, 3.0)])
+def test_heights_that_float64_cannot_hold_are_said(backend, weight, p):
+    path = neighbours(np.array(PATH), weight=np.full(6, weight))
+    found = flow_diffusion(path, 0, 2.0, sink="unit", p=p, backend=backend)
+    assert (found.status, found.converged) == ("overflow", False)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_values_that_are_not_finite_are_said(backend):
+    pair = neighbours([[0, 1], [1, 0]], weight=[1e-300] * 2)
+    assert heat_kernel(pair, {0: 1e10}, 1.0, 1e-5, backend=backend).status == "overflow"
+
+
+def test_a_graph_that_was_read_does_not_change_with_what_it_was_read_from():
+    matrix = sp.csr_array(random_graph(0, 30))
+    read = neighbours(matrix)
+    before = approximate_pagerank(read, 0)
+    matrix.data *= 10
+    matrix.indices[:] = 10**6
+    same = approximate_pagerank(read, 0)
+    np.testing.assert_array_equal(same.values, before.values)
+    with pytest.raises(ValueError, match="read-only"):
+        read.col[0] = 5
+    with pytest.raises(InputError, match=r"^graph: expected a whole SciPy sparse matrix"):
+        neighbours(matrix)

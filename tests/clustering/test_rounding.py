@@ -1,6 +1,7 @@
 import itertools
 import time
 
+import networkx
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from local_graphs import BACKENDS, random_graph
 
 from graphnoise import InputError
+from graphnoise.clustering.diffusions import flow_diffusion
 from graphnoise.clustering.inputs import neighbours
 from graphnoise.clustering.result import Diffusion
 from graphnoise.clustering.rounding import conductance, support_cluster, sweep_cut
@@ -187,8 +189,6 @@ def test_a_label_function_that_raises_is_heard(backend):
 
 
 def test_names_come_back():
-    import networkx
-
     graph = networkx.relabel_nodes(networkx.path_graph(4), dict(enumerate("abcd")))
     assert sweep_cut(graph, {"a": 2.0, "b": 1.0}).names == ["a", "b"]
     assert conductance(graph, ["a", "b"]) == pytest.approx(1 / 3)
@@ -208,3 +208,31 @@ def test_a_sweep_takes_no_longer_in_a_larger_graph():
             times.append(time.perf_counter() - start)
         seconds.append(min(times))
     assert seconds[1] < 20 * seconds[0]
+
+
+def test_supports_on_graphs_with_names_are_those_of_positions():
+    graph = networkx.Graph()
+    graph.add_nodes_from([4, 3, 2, 1, 0, 5])
+    graph.add_edges_from([(4, 3), (3, 2), (2, 1), (1, 0), (4, 2), (5, 0), (5, 1)])
+    found = support_cluster(graph, flow_diffusion(graph, 4, 9.0))
+    assert found.conductance == pytest.approx(conductance(graph, found.names))
+    letters = networkx.relabel_nodes(graph, dict(enumerate("abcdef")))
+    assert support_cluster(letters, flow_diffusion(letters, "e", 9.0)).conductance == pytest.approx(found.conductance)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ([0, 0], "distinct nodes of at least 0, ascending"),
+        ([1, 0], "distinct nodes of at least 0, ascending"),
+        ([-1_000_000, 0], "distinct nodes of at least 0, ascending"),
+        ([0, 3], "a diffusion on this graph of 3 nodes"),
+        ([0.5, 1.0], "nodes as positions"),
+    ],
+)
+def test_diffusions_made_by_hand_are_checked(nodes, message):
+    zero = np.zeros(2)
+    made = Diffusion(np.array(nodes), np.array([2.0, 1.0]), zero, zero + 1, True, "converged", 1, 1)
+    for read_off in (sweep_cut, support_cluster):
+        with pytest.raises(InputError, match=rf"^diffusion: expected {message}"):
+            read_off([[0, 1, 1, 2], [1, 0, 2, 1]], made)

@@ -66,6 +66,8 @@ class Grid:
         cells: list[dict[str, Any]] = []
         for dataset in dict.fromkeys(_some("datasets", self.datasets)):
             loaded = problem.load(dataset, self.root)
+            if not loaded.classes:
+                _check.fail("dataset", "a graph with nodes that have neighbours", f"{dataset}, without an arc")
             for source, target in itertools.product(sources, loaded.classes):
                 labels.check(loaded, loaded.y == target, source)
             cells += [
