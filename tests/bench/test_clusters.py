@@ -226,3 +226,19 @@ def test_too_few_nodes_for_a_classifier(planted):
         InputError, match=r"accuracy: samples: expected at most 30, got 31, with a class of .* 30 of 90"
     ):
         small(datasets=[planted], accuracies=["logistic:31"]).cells()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fd:p=1", r"^method fd: p: expected a number in \[2, 64\], got 1.0"),
+        ("fd:tol=0", r"^method fd: tol: expected a number above 0"),
+        ("hk:t=1e9", r"^method hk: t: expected a number above 0 and at most 200"),
+        ("acl:alpha=1", r"^method acl: alpha: expected a number above 0 and below 1"),
+        ("acl:scale=0", r"^method acl: scale: expected"),
+        ("lfd:eps=2", r"^method lfd: eps: expected a rate in \[0, 1\], got 2.0"),
+    ],
+)
+def test_settings_that_no_cell_could_run_with_are_refused_first(text, message):
+    with pytest.raises(InputError, match=message):
+        methods.create(text)

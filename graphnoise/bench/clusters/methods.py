@@ -11,8 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import _check
+from ..._check import InputError
 from ...clustering import model as estimator
-from ...clustering.diffusions import approximate_pagerank, flow_diffusion, heat_kernel, l1_pagerank
+from ...clustering.diffusions import (
+    approximate_pagerank,
+    flow_diffusion,
+    flow_settings,
+    heat_kernel,
+    heat_settings,
+    l1_pagerank,
+    pagerank_settings,
+)
 from ...clustering.improvement import improve
 from ...clustering.inputs import Neighbours
 from ...clustering.model import LocalCluster
@@ -146,7 +155,25 @@ def create(text: str) -> tuple[str, dict[str, Any]]:
             _check.fail(f"method {name}", expected, repr(part))
         _check.choice(f"method {name}", key, parameters)
         parameters[key] = _value(f"{name}.{key}", key, value, parameters[key])
+    try:
+        _allowed(parameters)
+    except InputError as error:
+        raise InputError(f"method {name}: {error}") from None
     return name, parameters
+
+
+def _allowed(parameters: Mapping[str, Any]) -> None:
+    """Refuse hyper-parameters that no cell could run with."""
+    if "eps" in parameters:
+        _check.rate("eps", parameters["eps"])
+    if "p" in parameters:
+        flow_settings(p=parameters["p"], tol=parameters["tol"], max_pushes=parameters["max_pushes"])
+    if "alpha" in parameters:
+        pagerank_settings(alpha=parameters["alpha"])
+    if "t" in parameters:
+        heat_settings(t=parameters["t"])
+    if "scale" in parameters:
+        _check.real("scale", parameters["scale"], 1e-6, 1e6)
 
 
 def version(name: str) -> str:
