@@ -31,12 +31,15 @@ sanitize: build/address/_native.so build/thread/_native.so
 	LD_PRELOAD="$(call shared,asan) $(call shared,ubsan) $(call shared,stdc++)" ASAN_OPTIONS=detect_leaks=0 \
 	    UBSAN_OPTIONS=print_stacktrace=1 $(call checked,address) $(NATIVE_TESTS)
 	LD_PRELOAD="$(call shared,tsan)" TSAN_OPTIONS="halt_on_error=1 ignore_noninstrumented_modules=1" \
-	    $(call checked,thread) tests/kernels/test_propagate_threads.py tests/kernels/test_attention_threads.py
+	    $(call checked,thread) tests/kernels/test_propagate_threads.py tests/kernels/test_attention_threads.py \
+	    tests/clustering/test_batch.py
 
 NATIVE_TESTS := $(patsubst %,tests/kernels/test_%.py,csr attention attention_threads propagate propagate_gradient \
-    propagate_threads) tests/nn/test_normalise.py
+    propagate_threads) tests/nn/test_normalise.py \
+    $(patsubst %,tests/clustering/test_%.py,diffusions diffusion_inputs batch improvement releasing rounding) \
+    tests/recsys/test_negatives.py tests/recsys/test_sgd.py
 shared = $(shell $(CXX) -print-file-name=lib$(1).so)
-checked = PYTHONPATH=tests/sanitize GRAPHNOISE_SANITIZED=build/$(1)/_native.so $(BIN)/python -m pytest --capture=sys
+checked = PYTHONPATH=tests/sanitize GRAPHNOISE_SANITIZED=build/$(1) $(BIN)/python -m pytest --capture=sys
 
 build/address/_native.so build/thread/_native.so: build/%/_native.so: $(NATIVE) .venv/sanitize
 	$(BIN)/cmake -S . -B $(@D) -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g" \
@@ -44,6 +47,7 @@ build/address/_native.so build/thread/_native.so: build/%/_native.so: $(NATIVE) 
 	    -DSKBUILD_PROJECT_NAME=graphnoise -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
 	    -Dnanobind_DIR=$$($(BIN)/python -m nanobind --cmake_dir)
 	$(BIN)/cmake --build $(@D)
+	cp $(@D)/recsys/_native.*.so $(@D)/recsys.so
 	cp $(@D)/_native.*.so $@
 
 .venv/sanitize: .venv/dev

@@ -35,7 +35,9 @@ class FalseNegatives:
         return self.rate / self.uniform if self.uniform else float("nan")
 
 
-def false_negatives(sampler: Sampler, hidden: Any, k: int = 1, passes: int = 1, rng: Any = 0) -> FalseNegatives:
+def false_negatives(
+    sampler: Sampler, hidden: Any, k: int = 1, passes: int = 1, rng: Any = 0, *, epoch: int = 0
+) -> FalseNegatives:
     """Return how often negatives beside the known positives are hidden likes.
 
     Args:
@@ -44,6 +46,8 @@ def false_negatives(sampler: Sampler, hidden: Any, k: int = 1, passes: int = 1, 
         k: negatives beside each positive.
         passes: how often all positives are walked.
         rng: a generator or a seed.
+        epoch: the number of the first pass. A law that changes with training (SRNS) goes on where the model stopped
+            with `epoch=model.epochs`.
 
     Raises:
         InputError: another shape, or a hidden like that is known.
@@ -62,11 +66,12 @@ def false_negatives(sampler: Sampler, hidden: Any, k: int = 1, passes: int = 1, 
     if len(rows) and known.has(rows, likes.col[:, None]).any():
         fail("hidden", "likes that are not among the known positives", "some that are")
     integer("passes", passes, 1)
+    integer("epoch", epoch, 0)
     random = generator(rng, "rng")
     users = np.repeat(np.arange(known.num_users, dtype=np.int32), count)
     met = total = asked = 0
-    for epoch in range(passes):
-        sampler.epoch(epoch, random)
+    for number in range(epoch, epoch + passes):
+        sampler.epoch(number, random)
         for begin in range(0, len(users), 1 << 14):
             part = slice(begin, begin + (1 << 14))
             drawn = sampler.sample(users[part], k, random, items=known.col[part])

@@ -249,6 +249,17 @@ def test_false_negatives_on_planted_data():
     assert found["dns"].skipped == 0
 
 
+def test_false_negatives_of_a_later_epoch():
+    """Counting goes on where training stopped, so that SRNS has its weight of variation."""
+    known, hidden = planted()
+    law, told = SRNS(), []
+    before, law.epoch = law.epoch, lambda number, rng: (told.append(number), before(number, rng))
+    law.fit(known).bind(lambda users, items: np.zeros(items.shape, np.float32))
+    false_negatives(law, hidden, passes=2)
+    false_negatives(law, hidden, passes=2, epoch=30)
+    assert told == [0, 1, 30, 31]
+
+
 @pytest.mark.parametrize(
     "kind", [k for k in ALL if k.name not in ("uniform", "popularity")], ids=lambda kind: kind.name
 )

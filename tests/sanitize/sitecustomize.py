@@ -1,4 +1,4 @@
-"""Puts the module that GRAPHNOISE_SANITIZED names in the place of the installed one; see `make sanitize`.
+"""Puts the modules of a folder, which GRAPHNOISE_SANITIZED names, in place of the installed ones; see `make sanitize`.
 
 Python imports a module of this name first of all, in every process that finds it on PYTHONPATH.
 """
@@ -6,12 +6,14 @@ Python imports a module of this name first of all, in every process that finds i
 import os
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
-NAME = "graphnoise.kernels._native"
+MODULES = {"graphnoise.kernels._native": "_native.so", "recsys.kernels._native": "recsys.so"}
 
-if path := os.environ.get("GRAPHNOISE_SANITIZED"):
-    spec = spec_from_file_location(NAME, path)
-    assert spec is not None, path
-    assert spec.loader is not None, path
-    sys.modules[NAME] = module_from_spec(spec)
-    spec.loader.exec_module(sys.modules[NAME])
+if folder := os.environ.get("GRAPHNOISE_SANITIZED"):
+    for name, file in MODULES.items():
+        spec = spec_from_file_location(name, Path(folder) / file)
+        assert spec is not None, file
+        assert spec.loader is not None, file
+        sys.modules[name] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
