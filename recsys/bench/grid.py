@@ -18,7 +18,7 @@ from graphnoise.bench.environment import Meter, environment, one_thread
 from graphnoise.experiment import Progress, Store, Summary, cell_key, run_grid
 from recsys.base import Recommender
 from recsys.bench import methods, problem
-from recsys.bench.spaces import search
+from recsys.bench.spaces import library, search
 from recsys.bench.users import pack
 from recsys.evaluation import Evaluation, evaluate
 from recsys.metrics import Values
@@ -65,13 +65,15 @@ class Grid:
         """Check everything that can be checked before the first cell runs, and return the configurations.
 
         Raises:
-            InputError: an unknown name, a value out of range, noise that is impossible.
+            InputError: an unknown name, a value out of range, noise that is impossible, Optuna that is not installed.
             DataError: a data set cannot be had.
         """
         _check.choice("select", self.select, SELECTIONS)
         seeds, trials = (_check.integer(name, getattr(self, name), 1, MOST) for name in ("seeds", "trials"))
         first, split_seed = (_check.integer(name, getattr(self, name), 0) for name in ("first_seed", "split_seed"))
         made = rows(self.methods)
+        if any(methods.space(name, fixed) for name, fixed in made):
+            library()  # missed here, not in each cell
         noise = entries(self.noise, self.rates)
         sets = list(dict.fromkeys(_some("datasets", self.datasets)))
         if (total := seeds * len(made) * len(noise) * len(sets)) > MOST_CELLS:

@@ -17,7 +17,7 @@ from recsys.bench.spaces import One, Range, Real, Whole
 from recsys.linear import DenoisingLinear
 from recsys.models.mf import MatrixFactorization
 
-VERSION = "1"  # changes whenever a method or its ranges would give other results
+VERSION = "2"  # changes whenever a method or its ranges would give other results
 PLAIN = ("itemknn", "itemknn-plain", "als", "ease", "bpr")  # what a noise-robust method has to beat
 ALWAYS = ("popularity", "itemknn-plain")  # in every table
 EPOCHS = 80
@@ -68,6 +68,12 @@ def _factorised(objective: str, fast: bool, *of_objective: str) -> Build:
         )
 
     return build
+
+
+def _lightgcn(given: dict[str, Any], seed: int) -> Recommender:
+    from recsys.models.lightgcn import LightGCN  # torch
+
+    return LightGCN(num_threads=1, random_state=seed, batch_size=4096, **given)
 
 
 def _official(name: str) -> Method:
@@ -136,10 +142,32 @@ METHODS: dict[str, Method] = {
     ),
     "nbpo-constant": _searched("nbpo", "NBPO with one flip rate", flip_rate=Real(0.05, 0.7)),
     "nbpo-em": _searched("nbpo-em", "BPO with one flip rate by Bayes' theorem", False, flip_rate=Real(0.05, 0.7)),
+    "bce": _searched("bpo", "cross-entropy, as those below are trained", False),
     "t-ce": _searched(
         "t-ce", "cross-entropy without the worst positives", False, drop_rate=Real(0.02, 0.4), ramp=Whole(100, 10_000)
     ),
     "r-ce": _searched("r-ce", "cross-entropy that trusts what fits", False, alpha=Real(0.05, 1.0)),
+    "deca": _searched(
+        "deca",
+        "two models that are to agree",
+        False,
+        c1=Real(1.0, 1000.0, log=True),
+        c2=Real(1.0, 100.0, log=True),
+        direction=One("both", "positives", "negatives"),
+    ),
+    "bpr-adam": _searched("bpr", "pairwise ranking with any sampler", False, sampler=One("uniform", "popularity")),
+    "lightgcn": Method(
+        _lightgcn,
+        {
+            "factors": Whole(16, 128),
+            "num_layers": One(1, 2, 3),
+            "learning_rate": Real(2e-3, 5e-2, log=True),
+            "regularization": Real(1e-5, 1e-1, log=True),
+        },
+        True,
+        "pairwise ranking with vectors smoothed over the graph",
+        _TRAINING,
+    ),
     "nbpo-official": _official("nbpo"),
     "bpo-official": _official("bpo"),
     "bpr-official": _official("bpr"),

@@ -1,29 +1,37 @@
-"""Ranges of hyper-parameters, and a seeded search with a fixed number of trials."""
+"""Ranges of hyper-parameters, and a seeded search with a fixed number of trials, by Optuna."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import qmc
 
-EXPLORE = 0.5  # share of the trials that cover the whole space; the others look around the best so far
-WIDTH = 0.15  # standard deviation of a step around the best, in a space of width 1
+from graphnoise._check import InputError
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+RANDOM = 6  # trials drawn at random before the search models what it has seen
+LAST = math.nextafter(1.0, 0.0)  # the last place below 1
 
 
-class Range(Protocol):
+class Range:
     """What a hyper-parameter may be: `at` maps a number in [0, 1) to a value."""
 
     def at(self, place: float) -> Any:
         """Return the value at a place."""
+        raise NotImplementedError
+
+    def suggest(self, trial: Trial, name: str) -> Any:
+        """Return the value at the place that a trial of Optuna proposes."""
+        return self.at(trial.suggest_float(name, 0.0, LAST))
 
 
 @dataclass(frozen=True)
-class Real:
+class Real(Range):
     """A number in [low, high], of four digits; the first `zero` of the places are 0.
 
     >>> Real(1, 100, log=True).at(0.5), Real(0, 1, zero=0.5).at(0.4)
@@ -46,7 +54,7 @@ class Real:
 
 
 @dataclass(frozen=True)
-class Whole:
+class Whole(Range):
     """An integer in [low, high], evenly by its logarithm; the last `none` of the places are None.
 
     >>> Whole(1, 100).at(0.5), Whole(1, 100, none=0.5).at(0.7)
@@ -66,7 +74,7 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class One:
+class One(Range):
     """One of some values, each as likely.
 
     >>> One("a", "b").at(0.7)
@@ -82,6 +90,24 @@ class One:
         """Return the value at a place."""
         return self.options[min(int(place * len(self.options)), len(self.options) - 1)]
 
+    def suggest(self, trial: Trial, name: str) -> Any:
+        """Return the value that a trial of Optuna proposes."""
+        return self.options[trial.suggest_categorical(name, range(len(self.options)))]
+
+
+def library() -> Any:
+    """Return Optuna, told to be silent.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise InputError("trials: expected the package optuna (pip install graphnoise[recsys])") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
 
 def search(
     space: Mapping[str, Range],
@@ -91,19 +117,21 @@ def search(
 ) -> int | None:
     """Call `score` on so many settings of a space, and return the number of the best; of equal ones the first.
 
-    The first EXPLORE of the trials are a scrambled Halton sequence, which covers the space evenly. Each later one is
-    the best so far plus a Gaussian step of standard deviation WIDTH, mirrored at the ends, in about half of the
-    hyper-parameters (at least in one). Every method gets the same number of trials, whatever its space; where there is
+    Optuna's tree-structured Parzen estimator proposes them, the first RANDOM at random; it sees a number as a place in
+    [0, 1), and a choice as a category. Every method gets the same number of trials, whatever its space; where there is
     no space there is one.
 
     Args:
         space: ranges by name.
         trials: how many, at least 1.
         seed: of all draws.
-        score: a number, more is better; None where a setting fails, which counts as a trial.
+        score: a number, more is better; None where a setting fails, which counts as a trial and as worse than all.
 
     Returns:
         The number of the best trial, or None if all failed.
+
+    Raises:
+        InputError: Optuna is not installed.
 
     Example:
         >>> seen = []
@@ -111,27 +139,22 @@ def search(
         >>> len(seen), abs(seen[best] - 0.3) < 0.05
         (20, True)
 
-    Source: Halton, "On the efficiency of certain quasi-random sequences of points", 1960; Bergstra and Bengio, "Random
-        search for hyper-parameter optimization", JMLR 2012, for search without a model of the space.
+    Source: Bergstra et al., "Algorithms for hyper-parameter optimization", NIPS 2011, section 4; Akiba et al.,
+        "Optuna", KDD 2019.
     """
     if not space:
         return None if score({}) is None else 0
-    rng = np.random.default_rng(list(seed))
-    first = max(1, math.ceil(EXPLORE * trials))
-    places: list[NDArray[np.float64]] = list(qmc.Halton(len(space), scramble=True, rng=rng).random(first))
+    optuna = library()
+    draws = optuna.samplers.TPESampler(
+        n_startup_trials=RANDOM, multivariate=True, seed=int(np.random.SeedSequence(list(seed)).generate_state(1)[0])
+    )
+    study = optuna.create_study(direction="maximize", sampler=draws)
     best, top = None, -math.inf
     for number in range(trials):
-        if number >= first:
-            moves = rng.random(len(space)) < 0.5
-            moves[rng.integers(len(space))] = True
-            centre = places[best if best is not None else 0]
-            places.append(_mirror(centre + WIDTH * moves * rng.standard_normal(len(space))))
-        found = score({name: one.at(float(u)) for (name, one), u in zip(space.items(), places[number], strict=True)})
+        trial = study.ask()
+        found = score({name: one.suggest(trial, name) for name, one in space.items()})
+        # What fails is told as pruned: the estimator takes that for worse than any number, and keeps away.
+        study.tell(trial, found, state=None if found is not None else optuna.trial.TrialState.PRUNED)
         if found is not None and found > top:
             best, top = number, found
     return best
-
-
-def _mirror(point: NDArray[np.float64]) -> NDArray[np.float64]:
-    inside = np.abs(point) % 2
-    return np.minimum(np.where(inside > 1, 2 - inside, inside), np.nextafter(1.0, 0.0))
