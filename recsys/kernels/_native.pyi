@@ -100,7 +100,7 @@ class Setting:
     def __init__(self) -> None: ...
 
 def epoch_lock_free(
-    setting: Setting, pairs: int, size: int, table: int, items: int, draws: int, /
+    setting: Setting, pairs: int, size: int, table: int, items: int, each: int, stretches: int, /
 ) -> tuple[int, int]: ...
 def epoch_blocks(
     setting: Setting,

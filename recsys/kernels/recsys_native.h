@@ -28,6 +28,14 @@ class Watch {
             if (!interrupt_.raised()) body(thread, task);
         });
     }
+    // The same, where the tasks of a thread lie beside each other, at every call the same ones.
+    template <class Body>
+    void stretches(int threads, Index tasks, Body &&body) {
+        graphnoise::parallel_stretches(threads, tasks, [&](int thread, Index task) {
+            if (!interrupt_.raised()) interrupt_.ask(thread);
+            if (!interrupt_.raised()) body(thread, task);
+        });
+    }
     bool over() const { return interrupt_.raised(); }
     // With the lock of the interpreter held.
     void finish() const {

@@ -31,6 +31,7 @@ from recsys.kernels.negatives import Alias, Known
 Floats = NDArray[np.float32]
 RULES = {"bpr": 0, "bpo": 1, "nbpo": 2, "nbpo-constant": 3}
 BLOCKS = 8
+STRETCH = 1 << 16  # steps below which a stretch is not worth having
 LANES = 16  # floats of a register; rows of factors are padded to a multiple
 
 
@@ -154,10 +155,12 @@ def lock_free(
     attempts: int = 16,
     num_threads: int = 1,
     instruction_set: str | None = None,
+    stretches: int | None = None,
 ) -> Count:
     """Take `each` steps a known pair, from `pairs_of(known)`; all threads write without locks.
 
-    On one thread the result repeats itself; on more it does not.
+    Pairs are cut into stretches, by default `BLOCKS` where there is work for them, and each gets its share of steps:
+    threads then move rows of different users. On one thread the result repeats itself; on more it does not.
     """
     setting = _setting(rule, factors, rates, known, key, attempts, num_threads, instruction_set)
     drawn = len(pairs) * each
@@ -167,7 +170,8 @@ def lock_free(
         len(pairs),
         0 if table is None else table.columns.ctypes.data,
         known.num_items,
-        drawn,
+        each,
+        max(1, min(BLOCKS, drawn // STRETCH)) if stretches is None else stretches,
     )
     return Count(drawn, correct, skipped)
 

@@ -72,23 +72,35 @@ class Total {
     std::mutex mutex_;
 };
 
-std::pair<Index, Index> epoch_lock_free(const Setting &s, Address pairs, Index size, Address table, Index items, Index draws) {
+// Pairs are cut into stretches, one after the other, which get draws by their size: threads that work on different users do
+// not wait for each other's rows.
+std::pair<Index, Index> epoch_lock_free(const Setting &s, Address pairs, Index size, Address table, Index items, Index each,
+                                        Index stretches) {
     constexpr Index share = 8192;
     const Steps steps = tier(s.set).steps;
     const Known known = known_at(s.rowptr, s.col, s.bits, s.words);
     const Factors factors = s.factors();
     const Rates rates = s.rates();
-    const Block block{at<const Pair>(pairs), static_cast<Word>(size), at<const Column>(table), nullptr,
-                      static_cast<Word>(items), s.key, s.attempts};
+    struct Task {
+        Block block;
+        Index begin, count;
+    };
+    std::vector<Task> tasks;
+    for (Index k = 0; k < stretches; ++k) {
+        const Index from = size * k / stretches, width = size * (k + 1) / stretches - from, draws = width * each;
+        const Block block{at<const Pair>(pairs) + from, static_cast<Word>(width), at<const Column>(table), nullptr,
+                          static_cast<Word>(items), stretches == 1 ? s.key : word(s.key, static_cast<Word>(k)), s.attempts};
+        for (Index begin = 0; begin < draws; begin += share) tasks.push_back({block, begin, std::min(share, draws - begin)});
+    }
     Watch watch;
     Total total;
     {
         nb::gil_scoped_release release;
-        watch.team(s.threads, (draws + share - 1) / share, [&](int, Index task) {
+        watch.stretches(s.threads, static_cast<Index>(tasks.size()), [&](int, Index number) {
             Tally tally;
-            const Index begin = task * share, count = std::min(share, draws - begin);
-            steps(static_cast<Rule>(s.rule), factors, rates, known, block, static_cast<Word>(begin),
-                  static_cast<Word>(count), tally);
+            const Task &task = tasks[static_cast<std::size_t>(number)];
+            steps(static_cast<Rule>(s.rule), factors, rates, known, task.block, static_cast<Word>(task.begin),
+                  static_cast<Word>(task.count), tally);
             total.add(tally);
         });
     }
@@ -100,12 +112,37 @@ struct Blocks {
     Index count;
     const Pair *pairs;              // by user block
     const std::int64_t *user_start; // [count + 1]: where the pairs of a user block begin
-    Pair *grouped;                  // room for the pairs, by user block and item block
+    Pair *grouped;                  // room for the pairs (user, column in its item block), by user block and item block
     const std::int32_t *item;       // items by block
     const std::int64_t *item_start; // [count + 1]
     const std::int32_t *item_block; // [items]
     const double *weight;           // by place in `item`, or null
     Column *table;                  // room, by place in `item`
+};
+
+// Biases by block, blocks a cache line apart: in the order of items, threads would write to the same lines all the time.
+class BlockBiases {
+  public:
+    BlockBiases(float *bias, const Blocks &b) : bias_(bias), b_(b) {
+        if (bias == nullptr) return;
+        copies_.resize(static_cast<std::size_t>(b.item_start[b.count] + apart * b.count));
+        for (Index k = 0; k < b.count; ++k)
+            for (Index p = b.item_start[k]; p < b.item_start[k + 1]; ++p) of(k)[p - b.item_start[k]] = bias[b.item[p]];
+    }
+    float *of(Index block) {
+        return bias_ == nullptr ? nullptr : copies_.data() + b_.item_start[block] + apart * block;
+    }
+    void put_back() {
+        if (bias_ == nullptr) return;
+        for (Index k = 0; k < b_.count; ++k)
+            for (Index p = b_.item_start[k]; p < b_.item_start[k + 1]; ++p) bias_[b_.item[p]] = of(k)[p - b_.item_start[k]];
+    }
+
+  private:
+    static constexpr Index apart = 16;
+    float *bias_;
+    const Blocks &b_;
+    std::vector<float> copies_;
 };
 
 std::pair<Index, Index> epoch_blocks(const Setting &s, Index count, Address pairs, Address user_start, Address grouped,
@@ -120,11 +157,16 @@ std::pair<Index, Index> epoch_blocks(const Setting &s, Index count, Address pair
                    at<const double>(weight), at<Column>(table)};
     std::vector<Index> start(static_cast<std::size_t>(count * count + 1));
     start.back() = b.user_start[count];
+    std::vector<std::int32_t> column(static_cast<std::size_t>(b.item_start[count]));
+    for (Index k = 0; k < count; ++k)
+        for (Index p = b.item_start[k]; p < b.item_start[k + 1]; ++p)
+            column[static_cast<std::size_t>(b.item[p])] = static_cast<std::int32_t>(p - b.item_start[k]);
+    BlockBiases biases(factors.bias, b);
     Watch watch;
     Total total;
     {
         nb::gil_scoped_release release;
-        watch.team(s.threads, count, [&](int, Index task) {
+        watch.stretches(s.threads, count, [&](int, Index task) {
             std::vector<Index> place(static_cast<std::size_t>(count) + 1);
             for (Index p = b.user_start[task]; p < b.user_start[task + 1]; ++p)
                 ++place[static_cast<std::size_t>(b.item_block[b.pairs[p].item]) + 1];
@@ -133,13 +175,16 @@ std::pair<Index, Index> epoch_blocks(const Setting &s, Index count, Address pair
                 start[static_cast<std::size_t>(task * count + k)] = place[static_cast<std::size_t>(k)];
                 place[static_cast<std::size_t>(k) + 1] += place[static_cast<std::size_t>(k)];
             }
-            for (Index p = b.user_start[task]; p < b.user_start[task + 1]; ++p)
-                b.grouped[place[static_cast<std::size_t>(b.item_block[b.pairs[p].item])]++] = b.pairs[p];
+            for (Index p = b.user_start[task]; p < b.user_start[task + 1]; ++p) {
+                const Pair pair = b.pairs[p];
+                b.grouped[place[static_cast<std::size_t>(b.item_block[pair.item])]++] =
+                    Pair{pair.user, column[static_cast<std::size_t>(pair.item)]};
+            }
             const Index from = b.item_start[task];
             if (b.weight != nullptr) fill_table(b.weight + from, b.item_start[task + 1] - from, b.table + from);
         });
         for (Index round = 0; round < count && !watch.over(); ++round)
-            watch.team(s.threads, count, [&](int, Index task) {
+            watch.stretches(s.threads, count, [&](int, Index task) {
                 const Index other = (task + round) % count, cell = task * count + other, from = b.item_start[other];
                 const Index begin = start[static_cast<std::size_t>(cell)], end = start[static_cast<std::size_t>(cell) + 1];
                 const Index items = b.item_start[other + 1] - from;
@@ -148,11 +193,13 @@ std::pair<Index, Index> epoch_blocks(const Setting &s, Index count, Address pair
                                   b.weight == nullptr ? nullptr : b.table + from, b.item + from, static_cast<Word>(items),
                                   word(s.key, static_cast<Word>(cell)), s.attempts};
                 Tally tally;
-                steps(static_cast<Rule>(s.rule), factors, rates, known, block, 0, static_cast<Word>((end - begin) * each),
-                      tally);
+                Factors own = factors;
+                own.bias = biases.of(other);
+                steps(static_cast<Rule>(s.rule), own, rates, known, block, 0, static_cast<Word>((end - begin) * each), tally);
                 total.add(tally);
             });
     }
+    biases.put_back();
     watch.finish();
     return total.value();
 }

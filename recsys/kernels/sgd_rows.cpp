@@ -123,7 +123,7 @@ INLINE void move(Lanes *u, Lanes *i, Lanes *j, int blocks, float up, float un, f
 }
 
 struct Triple {
-    std::int32_t user, item, negative;
+    std::int32_t user, item, negative, item_column, negative_column;
 };
 
 template <Rule R, int B>
@@ -131,7 +131,7 @@ INLINE bool step(const Factors &f, const Rates &r, const Triple &t) {
     const int blocks = f.blocks;
     Lanes *u = row_of(f.user, t.user, blocks), *i = row_of(f.item, t.item, blocks), *j = row_of(f.item, t.negative, blocks);
     float bi = 0, bj = 0;
-    if (f.bias != nullptr) bi = f.bias[t.item], bj = f.bias[t.negative];
+    if (f.bias != nullptr) bi = f.bias[t.item_column], bj = f.bias[t.negative_column];
     float up, un;
     bool right;
     if constexpr (R == Rule::bpr) {
@@ -159,8 +159,8 @@ INLINE bool step(const Factors &f, const Rates &r, const Triple &t) {
     }
     move<B>(u, i, j, blocks, up, un, r.step, r.user, r.positive, r.negative);
     if (f.bias != nullptr) {
-        f.bias[t.item] = bi + r.step * (up - r.bias * bi);
-        f.bias[t.negative] = bj + r.step * (un - r.bias * bj);
+        f.bias[t.item_column] = bi + r.step * (up - r.bias * bi);
+        f.bias[t.negative_column] = bj + r.step * (un - r.bias * bj);
     }
     return right;
 }
@@ -177,11 +177,15 @@ INLINE void fetch(const Factors &f, const Triple &t) {
     }
 }
 
-INLINE std::int32_t negative(const Block &block, Word counter) {
-    const Word w = word(block.key, counter);
-    const std::int32_t column =
-        block.table == nullptr ? static_cast<std::int32_t>(below(w, block.items)) : weighted(w, block.table, block.items);
+INLINE std::int32_t item_of(const Block &block, std::int32_t column) {
     return block.item == nullptr ? column : block.item[column];
+}
+
+INLINE void draw_negative(const Block &block, Word counter, Triple &t) {
+    const Word w = word(block.key, counter);
+    t.negative_column =
+        block.table == nullptr ? static_cast<std::int32_t>(below(w, block.items)) : weighted(w, block.table, block.items);
+    t.negative = item_of(block, t.negative_column);
 }
 
 template <Rule R, int B>
@@ -196,10 +200,10 @@ void run(const Factors &f, const Rates &r, const Known &known, const Block &bloc
         const Word base = (first + start) * 32;  // words of a draw: the pair, then the attempts
         for (int t = 0; t < size; ++t) at[t] = below(word(block.key, base + static_cast<Word>(t) * 32), block.size);
         for (int t = 0; t < size; ++t) __builtin_prefetch(block.pairs + at[t]);
-        for (int t = 0; t < size; ++t) triple[t].negative = negative(block, base + static_cast<Word>(t) * 32 + 1);
+        for (int t = 0; t < size; ++t) draw_negative(block, base + static_cast<Word>(t) * 32 + 1, triple[t]);
         for (int t = 0; t < size; ++t) {
             const Pair pair = block.pairs[at[t]];
-            triple[t].user = pair.user, triple[t].item = pair.item;
+            triple[t].user = pair.user, triple[t].item_column = pair.item, triple[t].item = item_of(block, pair.item);
             known.fetch(pair.user, triple[t].negative);
         }
         int kept = 0;
@@ -207,7 +211,7 @@ void run(const Factors &f, const Rates &r, const Known &known, const Block &bloc
             Triple drawn = triple[t];
             bool has = known.has(drawn.user, drawn.negative);
             for (int a = 1; __builtin_expect(has, 0) && a < block.attempts; ++a) {
-                drawn.negative = negative(block, base + static_cast<Word>(t) * 32 + 1 + static_cast<Word>(a));
+                draw_negative(block, base + static_cast<Word>(t) * 32 + 1 + static_cast<Word>(a), drawn);
                 has = known.has(drawn.user, drawn.negative);
             }
             triple[kept] = drawn;

@@ -27,12 +27,12 @@ struct Rates {
     float flip, flip_rate;                       // L2 of P and Q; the constant rate
 };
 
-// Draws of one block: pairs [begin, begin + size) of `pairs`, negatives by a table of `items` columns or uniform.
+// Draws of one block: pairs (user, column), negatives by a table of `items` columns or uniform. Biases are by column.
 struct Block {
     const Pair *pairs;
     Word size;
     const Column *table;       // null: uniform
-    const std::int32_t *item;  // what a column stands for; null: itself
+    const std::int32_t *item;  // which item a column is; null: itself
     Word items;
     Word key;
     int attempts;  // of a negative; 1: none is drawn again

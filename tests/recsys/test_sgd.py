@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from graphnoise.errors import InputError
 from recsys.kernels import sgd, sgd_reference
 from recsys.kernels.negatives import Alias, Known
+from recsys.kernels.negatives_reference import words
 from recsys.kernels.sgd import (
     Blocks,
     Factors,
@@ -54,6 +55,17 @@ def test_steps_without_locks_are_those_of_the_reference(rule, width, which):
     assert gap(factors, tables) < 2e-5
 
 
+def test_stretches_of_pairs_get_steps_by_their_size():
+    factors, tables = both(16)
+    got = lock_free("bpr", factors, RATES, KNOWN, pairs_of(KNOWN), None, 5, each=3, attempts=2, stretches=3)
+    want, ends = np.zeros(2, int), np.arange(4) * X.nnz // 3
+    for k in range(3):
+        pairs, key = pairs_of(KNOWN)[ends[k] : ends[k + 1]], int(words(5, np.array([k], np.uint64))[0])
+        want += sgd_reference.walk("bpr", tables, RATES, KNOWN, pairs, np.arange(53), None, key, 3 * len(pairs), 2)
+    assert (got.drawn, got.correct, got.skipped) == (3 * X.nnz, *want)
+    assert gap(factors, tables) < 2e-5
+
+
 @pytest.mark.parametrize("rule", sorted(sgd.RULES))
 @pytest.mark.parametrize("weight", [None, COUNT])
 @pytest.mark.parametrize("threads", [1, 2])
@@ -83,8 +95,11 @@ def test_more_threads_take_the_same_draws():
     for threads in (1, 2):
         factors, _ = both(16)
         counts.append(
-            lock_free("bpr", factors, RATES, KNOWN, pairs_of(KNOWN), None, 5, each=200, attempts=1, num_threads=threads)
-        )
+            lock_free(
+                "bpr", factors, RATES, KNOWN, pairs_of(KNOWN), None, 5,
+                each=200, attempts=1, num_threads=threads, stretches=4,
+            )
+        )  # fmt: skip
     assert counts[0].skipped == counts[1].skipped > 0
 
 
