@@ -42,8 +42,12 @@ def draw(sections: list[Section], path: str | os.PathLike[str]) -> list[Path]:
 
 
 def _style(section: Section, method: str) -> dict[str, Any]:
-    """Return colour, marker and dashes: by the method's place in the list of all, so that figures agree."""
-    place = list(METHODS).index(section.names[method])
+    """Return colour, marker and dashes: by the method's place in the list of all, so that figures agree.
+
+    Where a section has a method more than once, with other settings, the place in the section counts.
+    """
+    once = len(set(section.names.values())) == len(section.methods)
+    place = list(METHODS).index(section.names[method]) if once else section.methods.index(method)
     style = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)], "markersize": 4}
     return {**style, "linestyle": DASHES[place // len(COLOURS) % len(DASHES)], "label": method}
 

@@ -182,6 +182,14 @@ def test_plots(cells, tmp_path, kind):
     assert len(panel.get_legend_handles_labels()[1]) == 4
 
 
+def test_variants_of_a_method_look_different():
+    values = np.linspace(0, 1, USERS)
+    made = [record("bpr", 0, values, fixed={"sampler": name}) for name in ("uniform", "popularity", "dns")]
+    (section,), _ = sections(Cells(made))
+    looks = {tuple(plots._style(section, method)[key] for key in ("color", "marker")) for method in section.methods}
+    assert len(looks) == 3
+
+
 def test_a_folder_is_a_source(tmp_path, cells):
     store = Store(tmp_path)
     from graphnoise.experiment import cell_key
