@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from graphnoise._check import InputError, fail, integer
+from graphnoise._check import DataError, InputError, fail, integer
+from graphnoise._files import reading
 from recsys.files import read_model, write_model
 from recsys.matrices import Array, Ints, as_csr, positions
 from recsys.topk import Floats, check_finite, top_k
@@ -51,8 +52,11 @@ class Recommender(ABC):
             callback: called after each epoch as `callback(epoch, seconds, ...)`, epochs from 0.
 
         Raises:
-            InputError: no interaction at all, a value that is negative or not finite, or a pair stored twice.
+            InputError: no interaction at all, a value that is negative or not finite, a pair stored twice, or a
+                callback that cannot be called.
         """
+        if callback is not None and not callable(callback):
+            fail("callback", "a function or None", repr(callback))
         matrix = as_csr("user_items", user_items, weights=self._weighted)
         if matrix.nnz == 0:
             fail("user_items", "at least one interaction", f"none, {matrix.shape[0]} users × {matrix.shape[1]} items")
@@ -254,7 +258,8 @@ class Recommender(ABC):
         """Return the model that `save` wrote; `Recommender.load` returns one of any class, this package's or imported.
 
         Raises:
-            DataError: the file is absent, damaged or truncated, or holds a model of another class.
+            DataError: the file is absent, damaged or truncated, holds a model of another class, or one whose
+                hyper-parameters or arrays do not fit together.
         """
         if inspect.isabstract(cls):
             package = import_module("recsys")
@@ -262,9 +267,17 @@ class Recommender(ABC):
                 getattr(package, name)  # so that its classes are known
         kinds = {kind.__name__: kind for kind in _family(cls) if not inspect.isabstract(kind)}
         name, parameters, sizes, arrays = read_model(file, {kind: kinds[kind]._arrays for kind in kinds})
-        model: Self = kinds[name]._from_parameters(parameters)
-        for key, value in {**sizes, **arrays}.items():
-            setattr(model, key, value)
+        with reading(os.fspath(file)):
+            model: Self = kinds[name]._from_parameters(parameters)
+            for key, value in {**sizes, **arrays}.items():
+                setattr(model, key, value)
+            ends = np.array([0, int(model.num_users) - 1][: model.num_users])
+            try:
+                fits = model.scores(ends).shape == (len(ends), model.num_items)
+            except AttributeError as error:  # an array is absent
+                raise DataError(f"{file}: {error}") from error
+            if not fits:
+                raise DataError(f"{file}: arrays that do not fit {model.num_users} users × {model.num_items} items")
         return model
 
 

@@ -58,7 +58,7 @@ class _FromItems(Recommender):
         return np.asarray(found.toarray() if sp.issparse(found) else found, np.float32)
 
     def _item_similarity(self, itemids: Ints) -> Floats:
-        found = self.weights[itemids]
+        found = self.weights[:, itemids].T  # column i holds the neighbours of i
         found = np.array(found.toarray() if sp.issparse(found) else found)
         found[np.arange(len(itemids)), itemids] = 1  # itself, which the weights leave out
         return np.asarray(found, np.float32)
@@ -184,7 +184,7 @@ class ALS(FactorModel):
     """Matrix factorisation by alternating least squares, from `implicit`: all pairs count, positives count more.
 
     Minimises the sum over all pairs of c_ui (p_ui - <U_u, V_i>)^2 + λ (|U|^2 + |V|^2), with p = 1 and c = alpha · value
-    for positives, p = 0 and c = 1 for the rest.
+    for positives, p = 0 and c = 1 for the rest. Ctrl-C during `fit` leaves the last whole epoch in the model.
 
     Args:
         factors: length of the vectors.
@@ -226,14 +226,26 @@ class ALS(FactorModel):
         self.num_threads = integer("num_threads", num_threads, 0)
 
     def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:
-        size = 4.0 * self.factors * sum(user_items.shape)
+        size = 8.0 * self.factors * sum(user_items.shape)
         affordable(f"ALS of {user_items.shape[0]} users × {user_items.shape[1]} items, {self.factors} factors", size)
         model = self._theirs()
         from implicit.recommender_base import ModelFitError
 
+        kept: list[Any] = []
+
+        def each(*told: Any) -> None:
+            kept[:] = model.user_factors.copy(), model.item_factors.copy()
+            if callback is not None:
+                callback(*told)
+
         with threadpool_limits(1, "blas"):  # implicit has threads of its own
             try:
-                model.fit(sp.csr_matrix(user_items), show_progress=show_progress, callback=callback)
+                model.fit(sp.csr_matrix(user_items), show_progress=show_progress, callback=each)
+            except KeyboardInterrupt:
+                if kept:
+                    self.user_factors, self.item_factors = kept
+                    self.num_users, self.num_items = user_items.shape
+                raise
             except ModelFitError as error:
                 raise InputError(f"ALS: expected values and settings that factors can follow, got {error}") from error
         self.user_factors, self.item_factors = model.user_factors, model.item_factors

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from graphnoise._check import choice, fail
+from graphnoise._check import DataError, choice, fail
 from graphnoise._files import reading
 from graphnoise.datasets.feedback import Triples, read_feedback
 from graphnoise.datasets.manifest import feedback_info, feedback_names
@@ -81,6 +82,29 @@ def _together(parts: Mapping[str, Triples]) -> dict[str, Interactions]:
     return found
 
 
+def _text(file: Path, options: dict[str, Any]) -> Any:
+    """Return a table of text; pandas by itself would take the first fields of rows that are too long for an index."""
+    import pandas
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Length of header", pandas.errors.ParserWarning)
+        try:
+            return pandas.read_csv(file, **options)
+        except pandas.errors.ParserWarning as error:
+            raise DataError(f"{file}: rows have more fields than there are names of columns") from error
+
+
+def _seconds(dates: Any) -> Any:
+    """Return a pandas column of dates as seconds since 1970."""
+    import pandas
+
+    try:
+        moments = pandas.to_datetime(dates, utc=True, format="ISO8601" if dates.dtype.kind != "M" else None)
+        return moments.dt.tz_localize(None).astype("datetime64[us]").astype("int64") / 1e6
+    except (TypeError, ValueError, OverflowError) as error:
+        fail("time", "numbers or dates", f"values of type {dates.dtype} ({error})")
+
+
 def read_table(
     path: str | os.PathLike[str],
     user: str,
@@ -98,13 +122,14 @@ def read_table(
         user: column of the user ids, integers or text.
         item: column of the item ids.
         rating: column of the ratings, numbers of at least 0.
-        time: column of the times: numbers, or dates, which become seconds since 1970.
+        time: column of the times: numbers, or dates (text in ISO 8601 too), which become seconds since 1970; those
+            without a zone count as UTC.
         duplicates: as for `Interactions.from_triples`.
-        **options: for `pandas.read_csv`, such as `sep`.
+        **options: for `pandas.read_csv`, such as `sep`, or `dtype={"user": str}` to keep the zeros before ids.
 
     Raises:
-        InputError: another ending, a column that is absent or holds the wrong kind of values, missing ids.
-        DataError: the file is absent or damaged.
+        InputError: another ending, a column that is absent, named twice or holds the wrong kind of values, missing ids.
+        DataError: the file is absent or damaged, or its rows have more fields than its first line names.
 
     Example:
         >>> import tempfile
@@ -126,13 +151,19 @@ def read_table(
         if kind == ".parquet":
             frame = pandas.read_parquet(file, **options)
         else:
-            frame = pandas.read_csv(file, **({"sep": "\t"} if kind == ".tsv" else {}) | options)
+            frame = _text(file, {"index_col": False} | ({"sep": "\t"} if kind == ".tsv" else {}) | options)
+    if not isinstance(frame, pandas.DataFrame):
+        frame.close()
+        fail("options", "such that pandas returns one table", type(frame).__name__)
+    frame.columns = frame.columns.astype(str)
     for name in columns:
-        choice("columns", name, [str(column) for column in frame.columns])
+        choice("columns", name, list(frame.columns))
+        if columns.count(name) > 1 or list(frame.columns).count(name) > 1:
+            fail("columns", "names of different columns", f"{name!r} twice")
     missing = [name for name in columns if frame[name].isna().any()]
     if missing:
         fail(missing[0], "a value in every row", f"{int(frame[missing[0]].isna().sum())} missing")
     frame = frame[columns].copy()
-    if time is not None and frame[time].dtype.kind == "M":
-        frame[time] = frame[time].astype("datetime64[ns]").astype("int64") / 1e9
+    if time is not None and frame[time].dtype.kind not in "biuf":
+        frame[time] = _seconds(frame[time])
     return Interactions.from_frame(frame, user, item, rating, time, duplicates=duplicates)

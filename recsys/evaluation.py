@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from graphnoise._check import choice, fail
 from recsys.base import Recommender, batches
-from recsys.matrices import Ints, as_csr, cells, disjoint
+from recsys.matrices import Ints, affordable, as_csr, cells, disjoint
 from recsys.metrics import CATALOGUE, PER_USER, Values, parse
 from recsys.topk import Floats, check_finite, top_k
 
@@ -82,7 +82,8 @@ def evaluate(
 
     Raises:
         InputError: shapes differ, `test` is empty or shares a pair with what is masked, `validation` shares a pair
-            with `train`, a metric or mask is unknown, k is above the number of items, or a score is NaN.
+            with `train`, a metric or mask is unknown, k is above the number of items, more ranks are asked for than
+            memory holds, or a score is NaN.
 
     Example:
         >>> import scipy.sparse as sp
@@ -112,6 +113,7 @@ def evaluate(
     if not users.size:
         fail("test", "at least one interaction", "none")
     depth = max(k for _, k in wanted.values())
+    affordable(f"{depth} ranks of {users.size} users", 24.0 * depth * users.size)
     positives = cells(truth)
     rank = _ranker(model, known.shape)
 

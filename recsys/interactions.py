@@ -59,7 +59,11 @@ class Interactions:
                     fail("matrix", f"sorted CSR without stored zeros, since {name} follow its order", given.format)
                 object.__setattr__(self, name, numbers(name, value, matrix.nnz, signed=name == "times"))
         if self.ratings is not None:
-            object.__setattr__(self, "ratings", self.ratings.astype(np.float32, copy=False))
+            with np.errstate(over="ignore"):
+                ratings = self.ratings.astype(np.float32, copy=False)
+            if not np.isfinite(ratings).all():
+                fail("ratings", "numbers that float32 holds", self.ratings.max())
+            object.__setattr__(self, "ratings", ratings)
         for name, size in zip(("users", "items"), matrix.shape, strict=True):
             value = getattr(self, name)
             if value is not None:
@@ -192,7 +196,7 @@ class Interactions:
             Interactions(2 users × 2 items, 2 interactions)
         """
         columns = getattr(frame, "columns", frame)
-        if not hasattr(frame, "__getitem__") or not isinstance(columns, Iterable):
+        if not hasattr(frame, "__getitem__") or not isinstance(columns, Iterable) or isinstance(frame, str):
             fail("frame", "a table with named columns", type(frame).__name__)
         known = [str(column) for column in columns]
         found = []

@@ -15,6 +15,8 @@ from graphnoise._check import InputError, fail
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
+_SMALL = 1 << 24  # bytes that are always there
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def as_csr(
@@ -41,14 +43,16 @@ def as_csr(
         Traceback (most recent call last):
         graphnoise.errors.InputError: clicks: expected values of at least 0, got -3.0 for user 0, item 1
     """
+    from recsys.interactions import Interactions  # which needs this module
+
     value = getattr(user_items, "matrix", user_items)
     if not sp.issparse(value) or value.ndim != 2:
         fail(name, "Interactions or a SciPy sparse matrix, users × items", _kind(value))
     for axis, what in enumerate(("users", "items")):
         if shape[axis] is not None and value.shape[axis] != shape[axis]:
             fail(name, f"{shape[axis]} {what}", value.shape[axis])
-    if value is not user_items and not weights:
-        return value  # Interactions have been checked
+    if isinstance(user_items, Interactions) and not weights:
+        return value  # it has been checked
     if value.dtype.kind not in "biuf":
         fail(name, "real numbers", f"values of type {value.dtype}")
     try:  # indices beyond the shape, which SciPy does not look for by itself
@@ -77,6 +81,8 @@ def as_csr(
         matrix.eliminate_zeros()
         data = matrix.data
     if weights:
+        if np.any(data > _LARGEST):
+            fail(name, f"values of at most {_LARGEST:.2g}, as float32 holds them", data.max())
         return matrix.astype(np.float32, copy=False)
     if data.dtype == np.float32 and bool((data == 1).all()):
         return matrix
@@ -84,7 +90,10 @@ def as_csr(
 
 
 def _from_coo(name: str, value: Any) -> Any:
-    """Return CSR from triples; SciPy would add up pairs that come twice."""
+    """Return CSR from triples; SciPy would add up pairs that come twice, and write beyond its arrays."""
+    for place, size in zip(value.coords, value.shape, strict=True):
+        if len(place) and (place.min() < 0 or place.max() >= size):
+            fail(name, f"indices from 0 to {size - 1}", f"values from {place.min()} to {place.max()}")
     keys = value.coords[0].astype(np.int64) * max(value.shape[1], 1) + value.coords[1]
     keys.sort()
     repeated = int((np.diff(keys) == 0).sum())
@@ -133,13 +142,27 @@ def disjoint(parts: Iterable[tuple[str, Any]]) -> None:
         seen.append((name, matrix.shape, keys))
 
 
+def _array(name: str, value: Any) -> Array:
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # lists of different lengths
+        fail(name, "a list", error)
+
+
 def identifiers(name: str, value: Any) -> Array:
     """Return ids, integers or text, one-dimensional and none missing.
 
     Raises:
         InputError: another shape, another type, or a missing id.
+
+    Example:
+        >>> identifiers("users", ["ann", float("nan")])
+        Traceback (most recent call last):
+        graphnoise.errors.InputError: users: expected integers or text, got 1 others, the first nan
     """
-    ids = np.asarray(value)
+    ids = _array(name, value)
+    if ids.dtype.kind == "U" and isinstance(value, list | tuple):
+        ids = np.asarray(value, dtype=object)  # of text and numbers NumPy makes text, "nan" too
     if ids.ndim != 1:
         fail(name, "a list of ids", f"shape {ids.shape}")
     if ids.dtype.kind == "f" and ids.size:
@@ -164,7 +187,7 @@ def numbers(name: str, value: Any, size: int, *, signed: bool = False) -> Array:
     Raises:
         InputError: another number of them, or one that is not finite or negative.
     """
-    array = np.asarray(value)
+    array = _array(name, value)
     if array.shape != (size,):
         fail(name, f"{size} numbers, one an interaction", f"shape {array.shape}")
     if array.dtype.kind not in "biuf":
@@ -182,7 +205,7 @@ def positions(name: str, value: Any, size: int, ids: Array | None = None) -> Int
     Raises:
         InputError: a value that is no such place, or that `ids` lacks.
     """
-    given = np.asarray(value)
+    given = _array(name, value)
     if given.ndim != 1:
         fail(name, "a list", f"shape {given.shape}")
     if given.size == 0:
@@ -236,6 +259,8 @@ def affordable(what: str, size: float, limit: float | None = None) -> None:
         Traceback (most recent call last):
         graphnoise.errors.InputError: EASE of 200000 items: expected to need at most 8.0 GiB of memory, got 596.0 GiB
     """
+    if limit is None and size < _SMALL:
+        return
     allowed = 0.9 * free_memory() if limit is None else limit
     if size > allowed:
         fail(what, f"to need at most {allowed / 2**30:.1f} GiB of memory", f"{size / 2**30:.1f} GiB")

@@ -155,6 +155,8 @@ def parse(metrics: Iterable[str], num_items: int) -> dict[str, tuple[str, int]]:
         >>> parse(["ndcg@20", "gini@5"], num_items=30)
         {'ndcg@20': ('ndcg', 20), 'gini@5': ('gini', 5)}
     """
+    if not isinstance(metrics, Iterable):
+        fail("metrics", 'names such as "ndcg@20"', repr(metrics))
     names = [metrics] if isinstance(metrics, str) else list(metrics)
     if not names:
         fail("metrics", 'at least one name such as "ndcg@20"', names)

@@ -178,6 +178,8 @@ def corrupt_split(
         >>> len(parts.train), len(noisy.split.train), noisy.split.test is parts.test
         (652, 782, True)
     """
+    if not isinstance(split, Split):
+        fail("split", "a Split", type(split).__name__)
     rng = generator(seed)
 
     def noisy(part: Interactions, exclude: Any) -> Planted:
@@ -230,6 +232,7 @@ def low_rank(
     goal = real("density", density, 1e-9, 1 - 1e-9)
     scale, spread = real("scale", scale, 0.0, 1e3), real("popularity", popularity, 0.0, 1e3)
     affordable(f"{m} users × {n} items", 32.0 * m * n)
+    affordable(f"{m} users and {n} items of rank {rank}", 8.0 * rank * (m + n))
     rng = generator(seed)
     users, items = rng.normal(size=(m, rank)), rng.normal(size=(n, rank))
     logits = scale / np.sqrt(rank) * (users @ items.T) + rng.normal(0, spread, n)
@@ -276,7 +279,7 @@ def exposure_relevance(
     Source: Saito et al., "Unbiased recommender learning from missing-not-at-random implicit feedback", 2020, section
     5.1, with decompositions in the place of its factorisations by gradient descent.
     """
-    if getattr(ratings, "ratings", None) is None:
+    if getattr(ratings, "ratings", None) is None or not len(ratings):
         fail("ratings", "Interactions with ratings", f"{ratings!r}")
     m, n = ratings.matrix.shape
     rank = integer("rank", rank, 1, min(m, n) - 1)

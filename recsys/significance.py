@@ -100,7 +100,7 @@ def compare(
     """
     choice("test", test, TESTS)
     level = real("level", level, 0.5, 1 - 1e-9)
-    resamples = integer("resamples", resamples, 100)
+    resamples = integer("resamples", resamples, 100, 10**7)
     rng = generator(seed)
     one, two = (_values(name, part, metric) for name, part in (("first", first), ("second", second)))
     if not np.array_equal(first.users, second.users):

@@ -43,6 +43,8 @@ class Known:
     def of(cls, matrix: Any, num_threads: int = 1) -> Known:
         """Return what a canonical CSR matrix holds."""
         users, items = matrix.shape
+        if max(users, items) > np.iinfo(np.int32).max:
+            fail("user_items", f"at most {np.iinfo(np.int32).max} users and items", f"{users} × {items}")
         rowptr = np.ascontiguousarray(matrix.indptr, dtype=np.int64)
         col = np.ascontiguousarray(matrix.indices, dtype=np.int32)
         words = (items + 63) // 64

@@ -6,8 +6,27 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from graphnoise._check import choice, fail
 from recsys.evaluation import evaluate
+from recsys.metrics import PER_USER, parse
 from recsys.models.start import Parameters
+
+
+def chooser(metric: Any) -> str:
+    """Return the name of a metric that may choose the epoch: one of single users, where more is better.
+
+    Raises:
+        InputError: another name.
+
+    Example:
+        >>> chooser("ndcg@20")
+        'ndcg@20'
+    """
+    if not isinstance(metric, str):
+        fail("metric", 'a name such as "ndcg@20"', repr(metric))
+    ((kind, _),) = parse([metric], 10**9).values()
+    choice("metric", kind, PER_USER)
+    return metric
 
 
 class Keeper:
@@ -15,6 +34,8 @@ class Keeper:
 
     def __init__(self, metric: str, patience: int | None, train: Any, validation: Any) -> None:
         self._metric, self._patience, self._train, self._validation = metric, patience, train, validation
+        if validation is not None:
+            parse([metric], train.shape[1])
         self.history: list[float] = []
         self.best_epoch: int | None = None
         self.best: Parameters | None = None

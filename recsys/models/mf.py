@@ -17,7 +17,7 @@ from recsys.factors import FactorModel
 from recsys.kernels.negatives import Known
 from recsys.kernels.threads import threads
 from recsys.matrices import Ints, affordable, as_csr, disjoint
-from recsys.models.fitting import Keeper, progress
+from recsys.models.fitting import Keeper, chooser, progress
 from recsys.models.minibatch import Minibatch, Plan
 from recsys.models.official import OFFICIAL
 from recsys.models.start import Parameters, start
@@ -86,9 +86,12 @@ class MatrixFactorization(FactorModel):
     Source: Rendle et al., BPR, UAI 2009; `recsys.objectives` and `recsys.samplers` name those of the other parts.
     """
 
-    _arrays = ("user_factors", "item_factors", "item_biases", "extra_user_factors", "extra_item_factors")
+    _arrays = (
+        "user_factors", "item_factors", "item_biases", "extra_user_factors", "extra_item_factors", "propensities"
+    )  # fmt: skip
     extra_user_factors: Any = None
     extra_item_factors: Any = None
+    propensities: Any = None  # of the items, where the objective knows them: a new user has the fitted ones
 
     def __init__(
         self,
@@ -127,16 +130,15 @@ class MatrixFactorization(FactorModel):
         self.mode = choice("mode", mode, MODES)
         self.num_negatives = integer("num_negatives", num_negatives, 1)
         self.batch_size = integer("batch_size", batch_size, 1)
-        self.biases = bool(biases)
+        self.biases, self.shuffle = _flag("biases", biases), _flag("shuffle", shuffle)
         self.bias_regularization = _or_none("bias_regularization", bias_regularization)
         self.extra_regularization = _or_none("extra_regularization", extra_regularization)
         self.learning_rate_decay = rate("learning_rate_decay", learning_rate_decay)
         self.optimizer = choice("optimizer", optimizer, ("sgd", "adam"))
         self.l2 = choice("l2", l2, ("touched", "all"))
-        self.shuffle = bool(shuffle)
         self.start = choice("start", start, ("small", "positive"))
         self.dtype = choice("dtype", dtype, ("float32", "float64"))
-        self.metric = metric
+        self.metric = chooser(metric)
         self.patience = None if patience is None else integer("patience", patience, 1)
         if self.optimizer == "adam" and self.l2 == "all":
             fail("l2", "'touched' with the optimizer 'adam'", "'all'")
@@ -232,6 +234,7 @@ class MatrixFactorization(FactorModel):
         self.sampler.fit(user_items)
         law = self.sampler.probabilities() if hasattr(self.sampler, "probabilities") else None
         self.objective.fit(user_items, law)
+        self.propensities = getattr(self.objective, "theta", None)
         known = self.sampler.known
         training: Minibatch | Sweeps
         if self.mode == "minibatch":
@@ -240,30 +243,30 @@ class MatrixFactorization(FactorModel):
             training = Sweeps(self.mode, known, first, self.objective, self.sampler, plan, rng)
         keeper = Keeper(self.metric, self.patience, user_items, self._validation)
         self.counts, kept = [], None
-        with progress(show_progress, self.iterations) as tick:
-            for epoch in range(self.iterations):
-                began = time.perf_counter()
-                try:
+        self.history, self.best_epoch = keeper.history, None
+        try:
+            with progress(show_progress, self.iterations) as tick:
+                for epoch in range(self.iterations):
+                    began = time.perf_counter()
                     with np.errstate(over="ignore", invalid="ignore"):  # `_finite` says it better
                         count = training.epoch(epoch)
-                except KeyboardInterrupt:
-                    if kept is not None:
+                    seconds = time.perf_counter() - began
+                    self._finite(training.parameters, epoch)
+                    kept = training.parameters.copy()
+                    self.epochs = epoch + 1
+                    self.counts.append((count.drawn, count.correct, count.skipped))
+                    if callback is not None or keeper.asks or epoch + 1 == self.iterations:
                         self._take(kept, (users, items))
-                    raise
-                seconds = time.perf_counter() - began
-                self._finite(training.parameters, epoch)
-                kept = training.parameters.copy()
-                self.epochs = epoch + 1
-                self.counts.append((count.drawn, count.correct, count.skipped))
-                last = epoch + 1 == self.iterations
-                if callback is not None or keeper.asks or last:
-                    self._take(kept, (users, items))
-                tick()
-                if callback is not None:
-                    callback(epoch, seconds, count.correct, count.skipped)
-                if keeper.asks and keeper.enough(self, kept, self.num_threads):
-                    break
-        self.history, self.best_epoch = keeper.history, keeper.best_epoch
+                    tick()
+                    if callback is not None:
+                        callback(epoch, seconds, count.correct, count.skipped)
+                    if keeper.asks and keeper.enough(self, kept, self.num_threads):
+                        break
+        except KeyboardInterrupt:
+            if kept is not None:
+                self._take(kept, (users, items))
+            raise
+        self.best_epoch = keeper.best_epoch
         if keeper.best is not None:
             self._take(keeper.best, (users, items))
 
@@ -276,7 +279,9 @@ class MatrixFactorization(FactorModel):
         self.num_users, self.num_items = shape
 
     def _finite(self, found: Parameters, epoch: int) -> None:
-        if not all(np.isfinite(x).all() for x in found.arrays()):
+        with np.errstate(over="ignore"):
+            good = all(np.isfinite(np.asarray(x, np.float32)).all() for x in found.arrays())
+        if not good:
             got = f"{self.learning_rate}, which diverged in epoch {epoch}"
             fail("learning_rate", "one that is small enough to train", got)
 
@@ -304,7 +309,7 @@ class MatrixFactorization(FactorModel):
             float32 [rows, factors]; zeros for a row without items.
 
         Raises:
-            InputError: the model is not fitted, or another number of items.
+            InputError: the model is not fitted, another number of items, or flip rates of single users.
         """
         return self._folded(user_items, iterations)[0]
 
@@ -318,7 +323,11 @@ class MatrixFactorization(FactorModel):
         found.item, found.bias = self.item_factors, self.item_biases
         found.extra = {name: (found.extra[name][0], self.extra_item_factors[k]) for k, name in enumerate(logits)}
         known = Known.of(matrix)
+        if "users" in self.objective._needs:
+            fail("user_items", "the users of fit, as the objective has a rate for each of them", "new ones")
         learned = copy.deepcopy(self.objective).fit(matrix, None)
+        if self.propensities is not None:
+            learned.theta = self.propensities  # type: ignore[attr-defined]
         plan = self.plan(frozen_items=True)
         training = Minibatch(known, found, learned, Uniform().fit(matrix), plan, rng)
         for epoch in range(epochs):
@@ -369,6 +378,12 @@ class MatrixFactorization(FactorModel):
     def _from_parameters(cls, parameters: dict[str, Any]) -> Self:
         given = {key: json.loads(parameters[key]) for key in ("objective", "sampler")}
         return cls(**{**parameters, **given})
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        fail(name, "True or False", repr(value))
+    return bool(value)
 
 
 def _or_none(name: str, value: Any) -> float | None:

@@ -15,7 +15,7 @@ from graphnoise._check import choice, fail, integer, real
 from recsys.base import Callback
 from recsys.factors import FactorModel
 from recsys.matrices import affordable, as_csr, disjoint
-from recsys.models.fitting import Keeper, progress
+from recsys.models.fitting import Keeper, chooser, progress
 from recsys.models.start import start
 from recsys.models.torch_steps import Network, Training, all_vectors, torch_threads
 from recsys.objectives import objective as make_objective
@@ -80,7 +80,7 @@ class TorchModel(FactorModel):
             expected = "a number, as only the sampler 'in-batch' has a whole batch to take"
             fail("num_negatives", expected, f"None with {self.sampler.name!r}")
         self.batch_size = integer("batch_size", batch_size, 1)
-        self.metric = metric
+        self.metric = chooser(metric)
         self.patience = None if patience is None else integer("patience", patience, 1)
         self.device = device
         if not isinstance(device, str):
@@ -152,30 +152,31 @@ class TorchModel(FactorModel):
         self, training: Training, keeper: Keeper, shape: Any, show_progress: bool, callback: Callback | None
     ) -> None:
         self.counts, kept = [], None
-        with progress(show_progress, self.iterations) as tick:
-            for epoch in range(self.iterations):
-                began = time.perf_counter()
-                try:
+        self.history, self.best_epoch = keeper.history, None
+        try:
+            with progress(show_progress, self.iterations) as tick:
+                for epoch in range(self.iterations):
+                    began = time.perf_counter()
                     count = training.epoch(epoch)
-                except KeyboardInterrupt:
-                    if kept is not None:
+                    seconds = time.perf_counter() - began
+                    kept = {name: value.detach().clone() for name, value in training.network.state_dict().items()}
+                    if not all(bool(torch.isfinite(value).all()) for value in kept.values()):
+                        got = f"{self.learning_rate}, which diverged in epoch {epoch}"
+                        fail("learning_rate", "one that is small enough to train", got)
+                    self.epochs = epoch + 1
+                    self.counts.append((count.drawn, count.correct, count.skipped))
+                    if callback is not None or keeper.asks or epoch + 1 == self.iterations:
                         self._take(training.network, kept, shape)
-                    raise
-                seconds = time.perf_counter() - began
-                kept = {name: value.detach().clone() for name, value in training.network.state_dict().items()}
-                if not all(bool(torch.isfinite(value).all()) for value in kept.values()):
-                    got = f"{self.learning_rate}, which diverged in epoch {epoch}"
-                    fail("learning_rate", "one that is small enough to train", got)
-                self.epochs = epoch + 1
-                self.counts.append((count.drawn, count.correct, count.skipped))
-                if callback is not None or keeper.asks or epoch + 1 == self.iterations:
-                    self._take(training.network, kept, shape)
-                tick()
-                if callback is not None:
-                    callback(epoch, seconds, count.correct, count.skipped)
-                if keeper.asks and keeper.enough(self, kept, self.num_threads):  # type: ignore[arg-type]
-                    break
-        self.history, self.best_epoch = keeper.history, keeper.best_epoch
+                    tick()
+                    if callback is not None:
+                        callback(epoch, seconds, count.correct, count.skipped)
+                    if keeper.asks and keeper.enough(self, kept, self.num_threads):  # type: ignore[arg-type]
+                        break
+        except KeyboardInterrupt:
+            if kept is not None:
+                self._take(training.network, kept, shape)
+            raise
+        self.best_epoch = keeper.best_epoch
         if keeper.best is not None:
             self._take(training.network, keeper.best, shape)
 

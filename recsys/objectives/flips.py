@@ -15,10 +15,11 @@ Source: Yu and Qin, Sampler design for implicit feedback data by noisy-label rob
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.special import expit, log_expit
 from torch.nn.functional import logsigmoid
 
@@ -69,6 +70,13 @@ class Flips(Objective):
         self.logits = ()
         if rates.ndim:
             self._needs = ("users",) if self.by == "user" else ("items", "negatives")
+
+    def fit(self, matrix: Any, law: NDArray[np.float64] | None) -> Self:
+        """Check that a list of rates is as long as users or items are many."""
+        size = matrix.shape[self.by == "item"]
+        if self._constant is not None and self._constant.ndim and len(self._constant) != size:
+            fail("flip_rate", f"{size} rates, one for each {self.by}", len(self._constant))
+        return self
 
     def _rates(self, p: Pairs, torched: bool) -> _Rates:
         if self._constant is None:

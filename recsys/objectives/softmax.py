@@ -58,10 +58,11 @@ class SampledSoftmax(Objective):
 
     def _derivatives(self, p: Pairs) -> Derivatives:
         top, rest = beside(p) / self.temperature, p.negative / self.temperature - self._shift(p)
+        if p.weight is not None:  # what does not count must not set the scale either
+            with np.errstate(divide="ignore"):
+                rest = rest + np.log(p.weight).astype(rest.dtype)
         most = np.maximum(top, rest.max(1, keepdims=True))
         own, others = np.exp(top - most), np.exp(rest - most)
-        if p.weight is not None:
-            others = others * p.weight.astype(others.dtype)
         share = others / (own + others.sum(1, keepdims=True)) / self.temperature
         return Derivatives(share, -share)
 

@@ -185,7 +185,8 @@ class SRNS(_Memory):
     def epoch(self, number: int, rng: np.random.Generator) -> None:
         """Score the pools, and renew the memory."""
         users = np.arange(self.known.num_users, dtype=np.int32)
-        affordable(f"pool of {len(users)} users", (12.0 + 4 * self.history) * len(users) * self.pool)
+        each = (12.0 + 4 * self.history) * self.pool + 40.0 * self.size
+        affordable(f"pool and memory of {len(users)} users", each * len(users))
         if not len(self._candidates):
             self._candidates = self._uniform(users, self.pool, rng)
         scores = np.concatenate([self._scores(part, self._candidates[part]) for part in self._parts(self.pool)])
@@ -249,6 +250,7 @@ class AdaSIR(_Memory):
 
     def epoch(self, number: int, rng: np.random.Generator) -> None:
         """Draw the pools anew, by halves."""
+        affordable(f"pools of {self.known.num_users} users", 16.0 * self.known.num_users * self.pool)
         fresh = []
         for users in self._parts(self.candidates):
             found = self._uniform(users, self.candidates, rng)

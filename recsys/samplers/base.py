@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from graphnoise._check import choice, fail, generator, integer
 from recsys.kernels.negatives import MOST_ATTEMPTS, Known, draw, streams
 from recsys.kernels.threads import threads
-from recsys.matrices import as_csr
+from recsys.matrices import affordable, as_csr
 
 Ints = NDArray[np.int32]
 Scorer = Callable[[Ints, Ints], NDArray[Any]]  # users [B], items [B, n] -> scores [B, n]
@@ -126,9 +126,10 @@ class Sampler(ABC):
                 fail("items", f"one positive for each of {len(who)} users", len(positives))
         elif self.needs_items:
             fail("items", f"the positives, which {self.name!r} looks at", "none")
-        if self.needs_scores and self._scorer is None:
-            fail("sampler", f"scores of a model, sampler.bind(scorer), which {self.name!r} looks at", "none")
+        if self.needs_scores:
+            self._bound()
         random = generator(rng, "rng")
+        affordable(f"{k} negatives for each of {len(who)} users", 4.0 * len(who) * k)
         if not len(who):
             return np.empty((0, k), np.int32)
         return self._draw(who, k, random, positives)
@@ -136,15 +137,24 @@ class Sampler(ABC):
     @abstractmethod
     def _draw(self, users: Ints, k: int, rng: np.random.Generator, items: Ints | None) -> Ints: ...
 
+    def _bound(self) -> Scorer:
+        if self._scorer is None:
+            fail("sampler", f"scores of a model, sampler.bind(scorer), which {self.name!r} looks at", "none")
+        return self._scorer
+
     def _uniform(self, users: Ints, each: int, rng: np.random.Generator, **how: Any) -> Ints:
-        """Draw candidates uniformly, int32 [B, each]."""
+        """Draw candidates uniformly, int32 [B, each].
+
+        Raises:
+            InputError: they and their scores would not fit into memory.
+        """
+        affordable(f"{each} candidates for each of {len(users)} users", 16.0 * len(users) * each)
         kind = {"attempts": self.attempts, "verify": self.verify, "num_threads": self.num_threads, **how}
         return draw(self.known, users, each, streams(rng)[0], **kind)
 
     def _scores(self, users: Ints, items: Ints) -> NDArray[Any]:
         """Return the model's scores, minus infinity where there is no item or the score is no number."""
-        assert self._scorer is not None
-        found = np.array(self._scorer(users, np.maximum(items, 0)))
+        found = np.array(self._bound()(users, np.maximum(items, 0)))
         return np.where((items < 0) | np.isnan(found), -np.inf, found)
 
 

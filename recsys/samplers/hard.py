@@ -151,6 +151,9 @@ class AOBPR(Sampler):
         self._spread: NDArray[Any] = np.zeros(0)
         self._left = 0
 
+    def _prepare(self, matrix: Any) -> None:
+        self._order = None  # of another model's items
+
     def epoch(self, number: int, rng: np.random.Generator) -> None:
         """Rank the items anew before the next draw."""
         self._order = None

@@ -6,9 +6,10 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys import InputError, Recommender
+from recsys import DataError, InputError, Recommender
 from recsys.base import batches
 from recsys.factors import FactorModel
+from recsys.files import write_model
 from recsys.topk import top_k
 
 
@@ -208,3 +209,25 @@ def test_files_that_are_damaged_are_named(model, tmp_path):
     with pytest.raises(InputError, match=r"save: expected hyper-parameters that are numbers, text or None, got"):
         Fixed(name=object()).fit(sp.csr_array([[1]])).save(path)
     assert path.read_bytes() == whole
+
+
+def test_files_whose_parts_do_not_fit_are_named(model, tmp_path):
+    """Whole files, as another version of the package may have written them."""
+    file, sizes = tmp_path / "odd.npz", {"num_users": model.num_users, "num_items": model.num_items}
+    arrays = {name: getattr(model, name) for name in model._arrays}
+    for changed, other, parts in (
+        ({"unheard": 1}, {}, {}),
+        ({}, {"num_items": 5}, {}),
+        ({}, {"num_users": 99}, {}),
+        ({}, {"num_items": "5"}, {}),
+        ({}, {}, {"item_factors": None}),
+        ({}, {}, {"item_factors": model.item_factors[:, :2]}),
+    ):
+        write_model(file, "Fixed", model._parameters() | changed, sizes | other, arrays | parts)
+        with pytest.raises(DataError, match=r"odd\.npz: "):
+            Fixed.load(file)
+
+
+def test_a_callback_must_be_a_function(clicks):
+    with pytest.raises(InputError, match="callback: expected a function or None, got 5"):
+        Fixed().fit(clicks, False, 5)

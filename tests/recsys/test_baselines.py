@@ -139,13 +139,37 @@ def test_a_user_without_interactions_gets_an_answer(clicks):
     assert EASE().fit(clicks).recommend(3, clicks[[3]], N=3)[0].tolist() == [0, 1, 2]
 
 
+def test_similar_items_are_the_neighbours_that_were_kept(clicks):
+    model = ItemKNN(neighbours=3).fit(clicks)
+    similar = cosine_similarity(clicks.toarray().T)
+    np.fill_diagonal(similar, 0)
+    for item in range(clicks.shape[1]):
+        near = np.argsort(-similar[item].astype(np.float32), kind="stable")[:3]
+        found, values = model.similar_items(item, N=4)
+        assert set(found[values > 0]) == {item, *near[similar[item][near] > 0]}
+
+
+def test_ctrl_c_keeps_the_last_whole_epoch_of_als(clicks):
+    pytest.importorskip("implicit")
+    whole, stopped = ALS(5, iterations=3).fit(clicks, False), ALS(5, iterations=9)
+
+    def stop(epoch, *told):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(clicks, False, stop)
+    everybody = np.arange(clicks.shape[0])
+    assert np.array_equal(stopped.scores(everybody), whole.scores(everybody))
+
+
 def test_too_many_items_are_refused_with_the_size():
     wide = sp.csr_array((np.ones(2, np.float32), [0, 299_999], [0, 2]), shape=(1, 300_000))
     with pytest.raises(InputError, match=r"EASE of 300000 items: expected to need at most .* GiB.*, got 2011\.7 GiB"):
         EASE().fit(wide)
     users = sp.csr_array(sp.random(1, 10, 1.0, "csr", rng=np.random.default_rng(0)))
     with pytest.raises(
-        InputError, match=r"ALS of 1 users × 10 items, 100000000000 factors: expected .* got 4097\.8 GiB"
+        InputError, match=r"ALS of 1 users × 10 items, 100000000000 factors: expected .* got 8195\.6 GiB"
     ):
         ALS(factors=10**11).fit(users)
     ItemKNN().fit(wide)  # one pair of items

@@ -216,3 +216,39 @@ def test_the_list_has_every_set(tmp_path, monkeypatch, capsys):
     assert [line.split() for line in out.splitlines() if line.startswith("modcloth")] == [
         ["modcloth", "44,784", "1,020", "99,893", "absent"]
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [("who,what\n0,2,3\n1,5,6\n", {}), ("0::2::5::8\n1::5::4::7\n", {"sep": "::", "names": ["who", "what"]})],
+)
+def test_rows_with_more_fields_than_names_are_not_shifted(text, options, tmp_path):
+    """Pandas would take the first fields for an index, and ratings for users."""
+    (tmp_path / "long.csv").write_text(text)
+    with pytest.raises(DataError, match=r"long\.csv: rows have more fields than there are names of columns"):
+        datasets.read_table(tmp_path / "long.csv", "who", "what", engine="python", **options)
+
+
+def test_dates_of_every_kind_are_seconds(tmp_path):
+    text = tmp_path / "dates.csv"
+    for when in ("2024-01-02", "2024-01-02T00:00:00Z", "2024-01-02T02:00:00+02:00"):
+        text.write_text(f"who,what,when\nann,1,{when}\n")
+        for options in ({}, {"parse_dates": ["when"]}):
+            found = datasets.read_table(text, "who", "what", time="when", **options)
+            assert found.times.tolist() == [1704153600.0]
+    text.write_text("who,what,when\nann,1,soon\n")
+    with pytest.raises(InputError, match=r"time: expected numbers or dates, got .*soon"):
+        datasets.read_table(text, "who", "what", time="when")
+    pandas, far = pytest.importorskip("pandas"), tmp_path / "far.parquet"
+    pandas.DataFrame({"u": [1], "i": [2], "t": np.array(["3000-01-01"], "datetime64[s]")}).to_parquet(far)
+    assert datasets.read_table(far, "u", "i", time="t").times.tolist() == [32503680000.0]
+
+
+def test_tables_without_a_header_or_with_odd_options(tmp_path):
+    text = tmp_path / "bare.csv"
+    text.write_text("7,1\n8,2\n")
+    assert datasets.read_table(text, "0", "1", header=None).users.tolist() == [7, 8]
+    with pytest.raises(InputError, match="options: expected such that pandas returns one table"):
+        datasets.read_table(text, "7", "1", chunksize=1)
+    with pytest.raises(InputError, match="columns: expected names of different columns, got '7' twice"):
+        datasets.read_table(text, "7", "7")

@@ -178,3 +178,15 @@ def test_gini_is_the_mean_difference_over_twice_the_mean(counts):
     shown = np.array(counts)
     brute = np.abs(shown[:, None] - shown[None]).mean() / (2 * shown.mean())
     assert CATALOGUE["gini"](shown) == pytest.approx(brute)
+
+
+def test_more_ranks_than_memory_holds_are_refused(monkeypatch):
+    monkeypatch.setattr("recsys.matrices.free_memory", lambda: 2**30)
+    wide = sp.csr_array(([1.0], ([0], [0])), shape=(1, 10**12))
+    with pytest.raises(InputError, match=r"999999999 ranks of 1 users: expected to need at most 0\.9 .* got 22\.4 GiB"):
+        evaluate(Table([[0.0]]), sp.csr_array(wide.shape), wide, ["ndcg@999999999"])
+
+
+def test_metrics_must_be_names():
+    with pytest.raises(InputError, match=r"metrics: expected names such as .* got 5"):
+        evaluate(Table([[0.0]]), matrix([]), matrix([1]), 5)

@@ -6,6 +6,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graphnoise.noise import flip_interactions
 from recsys import InputError, Interactions
 from recsys.matrices import affordable, as_csr, disjoint
 
@@ -191,3 +192,35 @@ def test_memory_that_is_not_there_is_refused_with_its_size():
     affordable("a small thing", 1000)
     with pytest.raises(InputError, match=r"dense scores: expected to need at most .* GiB of memory, got 931322\.6 GiB"):
         affordable("dense scores", 1e15)
+
+
+def test_text_beside_numbers_is_not_made_text():
+    """NumPy would make the text "nan" of a missing id."""
+    for users, found in ((["ann", float("nan")], "1 others, the first nan"), (["ann", 3], "both"), ([[0], [1, 2]], "")):
+        with pytest.raises(InputError, match=f"users: expected .*{found}"):
+            Interactions.from_triples(users, [1, 2])
+    assert Interactions.from_triples(["ann", np.str_("bob")], [1, 2]).users.tolist() == ["ann", "bob"]
+
+
+def test_what_float32_cannot_hold_is_named():
+    with pytest.raises(InputError, match=r"ratings: expected numbers that float32 holds, got 1e\+300"):
+        Interactions.from_triples([0, 1], [0, 1], ratings=[1e300, 1])
+    with pytest.raises(InputError, match=r"clicks: expected values of at most .* got 1e\+300"):
+        as_csr("clicks", sp.csr_array([[1e300, 1.0]]), weights=True)
+
+
+def test_what_only_looks_like_interactions_is_checked():
+    """`NoisyInteractions` has a matrix too, of any values."""
+    noisy = flip_interactions(sp.csr_array([[2.0, 0.0], [0.0, 5.0]]), 0.0)
+    assert as_csr("clicks", noisy).data.tolist() == [1, 1]
+    with pytest.raises(InputError, match="values of at least 0, got -1"):
+        as_csr("clicks", flip_interactions(sp.csr_array([[-1.0, 0.0]]), 0.0))
+
+
+@pytest.mark.parametrize("place", [9, -1])
+def test_triples_outside_their_matrix_are_named(place):
+    """SciPy would write beyond its arrays."""
+    matrix = sp.coo_array(np.eye(3))
+    matrix.coords[0][0] = place
+    with pytest.raises(InputError, match="clicks: expected indices from 0 to 2, got values from"):
+        as_csr("clicks", matrix)

@@ -1,5 +1,7 @@
 """Matrix factorisation: modes, threads, interrupts, validation, new users, saving, bad input."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -151,6 +153,35 @@ def test_ctrl_c_keeps_the_last_whole_epoch(mode, monkeypatch):
     assert stopped.recommend(0, TRAIN[[0]], N=5)[0].shape == (5,)
 
 
+def test_ctrl_c_between_epochs_keeps_the_last_one_too(monkeypatch):
+    whole, stopped = model(iterations=3).fit(TRAIN, False), model(iterations=9).fit(TRAIN, False, validation=HELD)
+
+    @contextlib.contextmanager
+    def bar(shown, epochs):
+        ticks = iter(range(3))
+        yield lambda: stop() if next(ticks) == 2 else None
+
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("recsys.models.mf.progress", bar)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(TRAIN, False)
+    assert same(whole, stopped)
+    assert (stopped.epochs, stopped.history, stopped.best_epoch) == (3, [], None)
+
+
+def test_new_users_have_the_propensities_of_fit(tmp_path):
+    fitted = model("rel-mf").fit(TRAIN, False)
+    alone, odd = TRAIN[[0]], model("rel-mf").fit(TRAIN, False)
+    odd.propensities = np.ones(TRAIN.shape[1])
+    fitted.save(tmp_path / "m")
+    again = MatrixFactorization.load(tmp_path / "m")
+    assert np.array_equal(fitted.propensities, fitted.objective.theta)
+    assert np.array_equal(fitted.fold_in(alone), again.fold_in(alone))
+    assert not np.allclose(fitted.fold_in(alone), odd.fold_in(alone))
+
+
 def test_validation_chooses_the_epoch():
     seen = []
     learned = model("bpo", learning_rate=0.3, regularization=0.0, iterations=60, patience=5, metric="ndcg@10")
@@ -273,6 +304,17 @@ def test_scores_of_pairs():
         (lambda: model().fit(TRAIN, False).logits("flip", [0]), "name: expected one of"),
         (lambda: model(num_negatives=71, sampler="uniform").fit(TRAIN, False), "k: expected at most the 70 items"),
         (lambda: MatrixFactorization.official("nbpo", "netflix"), "dataset: expected one of"),
+        (lambda: model(NBPO([0.1, 0.2])).fit(TRAIN, False), "flip_rate: expected 70 rates, one for each item, got 2"),
+        (lambda: model(NBPO([0.1] * 71)).fit(TRAIN, False), "flip_rate: expected 70 rates"),
+        (lambda: model(NBPO([0.1] * 90, "user")).fit(TRAIN, False).fold_in(TRAIN), "user_items: expected the users of"),
+        (lambda: model(metric="nonsense"), 'metrics: expected names such as "ndcg@20"'),
+        (lambda: model(metric=5), "metric: expected a name"),
+        (lambda: model(metric="gini@5"), "metric: expected one of .* got 'gini'"),
+        (lambda: model(biases="no"), "biases: expected True or False, got 'no'"),
+        (
+            lambda: model("bpo", learning_rate=1e42, dtype="float64", iterations=1, batch_size=9999).fit(TRAIN, False),
+            "learning_rate: expected one that is small enough",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_error(call, words):

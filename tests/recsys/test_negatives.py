@@ -184,3 +184,8 @@ def test_no_users_and_nobody_has_anything():
     assert Uniform().fit(empty).sample([], 2, rng=0).shape == (0, 2)
     drawn = Popularity().fit(empty).sample([0, 1, 2], 5, rng=0)
     assert drawn.min() >= 0
+
+
+def test_more_items_than_32_bits_count_are_refused():
+    with pytest.raises(InputError, match="user_items: expected at most 2147483647 users and items, got 1 × 3221225472"):
+        Uniform().fit(sp.csr_array(([1.0], ([0], [2**31 + 5])), shape=(1, 3 * 2**30)))

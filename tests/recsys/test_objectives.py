@@ -286,3 +286,17 @@ def test_names_and_parameters():
 def test_bad_input_is_one_clear_error(call, words):
     with pytest.raises(InputError, match=words):
         call()
+
+
+def test_negatives_that_do_not_count_set_no_scale():
+    """An item that nobody has is e^-690 of the law: with it, all the rest would vanish, and 0 / 0 be left."""
+    law = np.array([0.0, 0.5, 0.5])
+    softmax = SampledSoftmax().fit(sp.csr_array((1, 3)), law)
+    scores = np.array([0.0], np.float32), np.array([[800.0, 4.0]], np.float32)
+    items, weight = np.array([[0, 1]]), np.array([[0.0, 1.0]])
+    found = softmax.derivatives(Pairs(*scores, negatives=items, weight=weight))
+    share = np.exp(4.0) / (np.exp(4.0) + 1)  # k q is 1
+    np.testing.assert_allclose(found.negative, [[0, -share]], rtol=1e-6)
+    nothing = softmax.derivatives(Pairs(*scores, negatives=items, weight=weight * 0))
+    assert not nothing.negative.any()
+    assert not nothing.positive.any()

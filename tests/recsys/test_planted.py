@@ -154,3 +154,13 @@ def test_wrong_worlds_are_named():
             call()
     with pytest.raises(InputError, match=r"exclude: expected a sparse matrix of shape \(30, 20\), got \(3, 3\)"):
         flip_interactions(clean.matrix, 0.1, exclude=sp.csr_array((3, 3)))
+
+
+def test_nothing_to_learn_a_world_from_is_named():
+    nothing = Interactions.from_triples([], [], [], num_users=30, num_items=30)
+    with pytest.raises(InputError, match="ratings: expected Interactions with ratings, got"):
+        exposure_relevance(nothing)
+    with pytest.raises(InputError, match="split: expected a Split, got NoneType"):
+        corrupt_split(None, 0.1)
+    with pytest.raises(InputError, match="3 users and 3 items of rank 1000000000000: expected to need at most"):
+        low_rank(3, 3, rank=10**12)

@@ -302,3 +302,26 @@ def test_popularity_meets_fewer_hidden_likes_than_it_would_without_verification(
 def test_bad_input_is_one_clear_error(call, words):
     with pytest.raises(InputError, match=words):
         call()
+
+
+@pytest.mark.parametrize("name", ["srns", "adasir"])
+def test_pools_need_a_model(name):
+    with pytest.raises(InputError, match=f"sampler: expected scores of a model, .* {name!r} looks at"):
+        false_negatives(SAMPLERS[name]().fit(X), sp.csr_array(X.shape))
+
+
+@pytest.mark.parametrize(
+    "greedy",
+    [DNS(10**10), WARP(10**10), AdaSIR(pool=10**11), AdaSIR(10**11), SRNS(size=10**11), SRNS(pool=10**11), BNS(10**10)],
+    ids=repr,
+)
+def test_more_candidates_than_memory_holds_are_refused(greedy):
+    with pytest.raises(InputError, match=r"expected to need at most .* GiB of memory, got"):
+        ready(greedy).sample(np.zeros(1000, int), 1, 0, items=np.zeros(1000, int))
+
+
+def test_ranks_of_another_matrix_are_forgotten():
+    fitted = ready(AOBPR())
+    fitted.sample([0], 1, 0)
+    few = fitted.fit(X[:, :7]).bind(score, lambda: (U, V[:7]))
+    assert few.sample(np.arange(USERS), 3, 0).max() < 7
