@@ -55,6 +55,8 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Interactions 
     Source: the manifest of the data sets, which names the publishers of each.
     """
     choice("name", name, names())
+    if root is not None and not isinstance(root, str | os.PathLike):
+        fail("root", "a path or None", repr(root))
     dataset = feedback_info("modcloth" if name == _NOISY else name)
     place = available(dataset, root)
     parts = read_feedback(dataset, place.folder, place.variant)

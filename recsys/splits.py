@@ -31,6 +31,8 @@ class Split:
     test: Interactions
 
     def __post_init__(self) -> None:
+        for name in ("train", "validation", "test"):
+            object.__setattr__(self, name, as_interactions(name, getattr(self, name)))
         disjoint([("train", self.train), ("validation", self.validation), ("test", self.test)])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -70,7 +71,8 @@ def feedback_counts(dataset: Feedback, parts: Mapping[str, Triples]) -> list[tup
 def _table(path: Path, separator: str, columns: Sequence[int], skip: int = 0, wide: str = "") -> list[Array]:
     """Return columns of a text file: integers, but float32 for the third one (ratings)."""
     kinds = [("u", np.int64), ("i", np.int64), ("r", np.float32), ("t", np.int64)][: len(columns)]
-    with reading(path):
+    with reading(path), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "loadtxt: input contained no data")  # the counts will say so
         source: Any = BytesIO(path.read_bytes().replace(wide.encode(), separator.encode())) if wide else path
         rows = np.loadtxt(source, np.dtype(kinds), delimiter=separator, skiprows=skip, usecols=columns, ndmin=1)
         return [np.ascontiguousarray(rows[name]) for name, _ in kinds]

@@ -71,11 +71,15 @@ class Known:
             word = self.bits[users[:, None], items >> 6]
             found: NDArray[np.bool_] = ((word >> (items & 63).astype(np.uint64)) & np.uint64(1)).astype(bool)
             return found
-        rows = np.repeat(np.arange(self.num_users, dtype=np.int64), np.diff(self.rowptr))
-        cells = rows * self.num_items + self.col
-        wanted = users[:, None].astype(np.int64) * self.num_items + items
-        place = np.minimum(np.searchsorted(cells, wanted), max(len(cells) - 1, 0))
-        return cells[place] == wanted if len(cells) else np.zeros(items.shape, bool)
+        if not len(self.col):
+            return np.zeros(items.shape, bool)
+        low, end = (np.broadcast_to(self.rowptr[users + k][:, None], items.shape) for k in (0, 1))
+        high, last = end, len(self.col) - 1
+        for _ in range(int((end - low).max(initial=0)).bit_length()):  # halves of the rows
+            middle = (low + high) >> 1
+            below = self.col[np.minimum(middle, last)] < items
+            low, high = np.where(below & (middle < high), middle + 1, low), np.where(below, high, middle)
+        return np.asarray((low < end) & (self.col[np.minimum(low, last)] == items))
 
     def full(self, allowed: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """Return the users who have every item (that is allowed, where a mask is given)."""

@@ -83,7 +83,7 @@ class Objective(ABC):
         """Return the derivatives of the objective by each score and each further logit, [B, k].
 
         Raises:
-            InputError: a logit or an index that the objective needs is missing.
+            InputError: shapes that do not fit, or a logit or an index that the objective needs is missing.
         """
         self._check(pairs)
         found = self._derivatives(pairs)
@@ -104,8 +104,6 @@ class Objective(ABC):
         Raises:
             InputError: shapes that do not fit, or a missing logit or index.
         """
-        if positive.dim() != 1 or negative.dim() != 2 or len(positive) != len(negative):
-            fail("negative", f"shape [{len(positive)}, k]", f"{tuple(negative.shape)} beside {tuple(positive.shape)}")
         pairs = Pairs(positive, negative, **context)
         self._check(pairs)
         losses = self._losses(pairs)
@@ -123,9 +121,15 @@ class Objective(ABC):
     _needs: tuple[str, ...] = ()
 
     def _check(self, pairs: Pairs) -> None:
+        shape, wide = (tuple(getattr(side, "shape", ())) for side in (pairs.positive, pairs.negative))
+        if len(shape) != 1 or len(wide) != 2 or shape[0] != wide[0]:
+            fail("negative", f"shape [{shape[0] if shape else 'B'}, k]", f"{wide} beside {shape}")
         for name in self.logits:
             if name not in pairs.extra:
                 fail("extra", f"logits {name!r}, which {self.name!r} needs", sorted(pairs.extra) or "none")
+            found = tuple(tuple(side.shape) for side in pairs.extra[name])
+            if found != (shape, wide):
+                fail("extra", f"logits {name!r} of shapes {shape} and {wide}", found)
         for name in self._needs:
             if getattr(pairs, name) is None:
                 fail(name, f"indices, which {self.name!r} looks at", None)

@@ -118,6 +118,8 @@ def test_damaged_lists_are_named(content, tmp_path):
 
 
 def test_files_that_are_absent_are_named(tmp_path):
+    with pytest.raises(InputError, match="root: expected a path or None, got 5"):
+        datasets.load("ml-100k", 5)
     for reader in READERS:
         with pytest.raises(DataError, match=r"No such file|not found"):
             read_parts(tmp_path, Variant(reader, tuple(File(name) for name in "abcd"[: 3 if reader[0] == "j" else 4])))
@@ -252,3 +254,11 @@ def test_tables_without_a_header_or_with_odd_options(tmp_path):
         datasets.read_table(text, "7", "1", chunksize=1)
     with pytest.raises(InputError, match="columns: expected names of different columns, got '7' twice"):
         datasets.read_table(text, "7", "7")
+
+
+@pytest.mark.parametrize("content", ["", "userId,movieId,rating,timestamp\n"])
+def test_an_empty_movielens_has_no_users(content, tmp_path):
+    (tmp_path / "ml-20m").mkdir()
+    (tmp_path / "ml-20m" / "ratings.csv").write_text(content)
+    with pytest.raises(DataError, match="users: expected 138493, got 0"):
+        datasets.load("ml-20m", tmp_path)

@@ -189,3 +189,14 @@ def test_no_users_and_nobody_has_anything():
 def test_more_items_than_32_bits_count_are_refused():
     with pytest.raises(InputError, match="user_items: expected at most 2147483647 users and items, got 1 × 3221225472"):
         Uniform().fit(sp.csr_array(([1.0], ([0], [2**31 + 5])), shape=(1, 3 * 2**30)))
+
+
+@given(st.integers(0, 2**32), st.sampled_from([0.0, 0.2, 1.0]))
+def test_what_is_known_is_found_with_and_without_bits(seed, density):
+    rng = np.random.default_rng(seed)
+    dense = rng.random((9, 21)) < density
+    known = Known.of(sp.csr_array(dense.astype(np.float32)))
+    users, items = rng.integers(0, 9, 13).astype(np.int32), rng.integers(0, 21, (13, 4)).astype(np.int32)
+    for form in (known, searched(known)):
+        assert np.array_equal(form.has(users, items), dense[users[:, None], items])
+        assert form.has(users[:0], items[:0]).shape == (0, 4)

@@ -300,3 +300,16 @@ def test_negatives_that_do_not_count_set_no_scale():
     nothing = softmax.derivatives(Pairs(*scores, negatives=items, weight=weight * 0))
     assert not nothing.negative.any()
     assert not nothing.positive.any()
+
+
+def test_derivatives_ask_for_shapes_that_fit():
+    for pairs, words in (
+        (Pairs(np.zeros(1), np.zeros((5, 2))), r"negative: expected shape \[1, k\], got \(5, 2\) beside \(1,\)"),
+        (Pairs([0.0], [[1.0]]), "negative: expected shape"),
+        (
+            Pairs(np.zeros(3), np.zeros((3, 2)), {"flip": (np.zeros(2), np.zeros((3, 2)))}),
+            "extra: expected logits 'flip'",
+        ),
+    ):
+        with pytest.raises(InputError, match=words):
+            NBPO(None if pairs.extra else 0.1).derivatives(pairs)

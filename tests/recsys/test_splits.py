@@ -113,3 +113,9 @@ def test_wrong_splits_are_named():
     ]:
         with pytest.raises(InputError, match=message):
             call()
+
+
+def test_parts_may_be_given_as_matrices():
+    parts = Split(*(sp.csr_array(part) for part in ([[1, 0, 0]], [[0, 2, 0]], [[0, 0, 1]])))
+    assert [type(part) for part in (parts.train, parts.validation, parts.test)] == [Interactions] * 3
+    assert parts.validation.matrix.data.tolist() == [1]
