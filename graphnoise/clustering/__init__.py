@@ -6,6 +6,7 @@ from .improvement import improve, mqi, simple_local
 from .measures import Scores, precision_recall_f1
 from .membership import Membership, predict_membership
 from .model import Candidate, LocalCluster
+from .posterior import Posterior, membership_posterior
 from .profile import CommunityProfile, community_profile, draw_profile
 from .reading import Neighbours, neighbours
 from .releasing import capacity_releasing
@@ -24,6 +25,7 @@ __all__ = [
     "Membership",
     "Neighbourhood",
     "Neighbours",
+    "Posterior",
     "Scores",
     "approximate_pagerank",
     "capacity_releasing",
@@ -37,6 +39,7 @@ __all__ = [
     "improve",
     "l1_pagerank",
     "label_neighbourhood",
+    "membership_posterior",
     "mqi",
     "neighbours",
     "precision_recall_f1",

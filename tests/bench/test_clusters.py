@@ -25,6 +25,7 @@ MANY = [
     "lhk",
     "crd",
     "lcrd",
+    "bp",
 ]
 
 
@@ -55,7 +56,7 @@ def test_cells_cross_everything_once_and_labels_alone_are_always_there():
 def test_a_cell_records_what_the_tables_need(sink, tmp_path):
     store = Store(tmp_path)
     summary = run(small(methods=MANY, sink=sink), store)
-    assert (summary.total, summary.done, summary.failed) == (4 * 13, 4 * 13, ())
+    assert (summary.total, summary.done, summary.failed) == (4 * 14, 4 * 14, ())
     for record in store.records():
         config, result = record["config"], record["result"]
         assert result["size"] == 40
@@ -66,8 +67,20 @@ def test_a_cell_records_what_the_tables_need(sink, tmp_path):
             assert 0 <= picked["hits"] <= min(picked["size"], 40)
             assert best["hits"] / (best["size"] + 40) >= picked["hits"] / (picked["size"] + 40)
             assert best["conductance"] >= picked["conductance"]
-            assert (picked["mass"] is None) is (config["method"] in ("labels", "crd", "lcrd"))
+            assert (picked["mass"] is None) is (config["method"] in ("labels", "crd", "lcrd", "bp"))
             assert (trial["arcs"] > 0) is (config["method"] != "labels")
+
+
+def test_beliefs_are_above_labels_alone_and_worthless_labels_leave_the_seed():
+    found = {}
+    for cell in small(methods=["bp"], accuracies=["0.8/0.8", "0.5/0.5"]).cells():
+        hits = [trial["picked"] for trial in run_cell(cell)["trials"]]
+        found.setdefault((cell["method"], cell["labels"]["a1"]), []).extend(
+            2 * h["hits"] / (h["size"] + 40) for h in hits
+        )
+        if (cell["method"], cell["labels"]["a1"]) == ("bp", 0.5):
+            assert [h["size"] for h in hits] == [1, 1, 1]
+    assert np.mean(found["bp", 0.8]) > np.mean(found["labels", 0.8]) + 0.15
 
 
 def test_labels_alone_are_what_they_are_said_to_be():

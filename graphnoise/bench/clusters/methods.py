@@ -25,6 +25,7 @@ from ...clustering.diffusions import (
 from ...clustering.improvement import improve
 from ...clustering.inputs import Neighbours
 from ...clustering.model import LocalCluster
+from ...clustering.posterior import membership_posterior
 from ...clustering.releasing import capacity_releasing
 from ...clustering.result import Cluster, Diffusion
 from ...clustering.rounding import conductance, support_cluster, sweep_cut
@@ -110,6 +111,7 @@ FLOW = {"p": 2.0, "tol": 1e-2, "max_pushes": 1_500_000, "rounding": "support", "
 WALK = {"alpha": 0.15, "scale": 0.1, "rounding": "sweep", "improve": "none"}  # a walk's eps is scale / mass
 HEAT = {"t": 10.0, "scale": 0.1, "rounding": "sweep", "improve": "none"}
 RELEASE = {"height": 10, "rounding": "sweep", "improve": "none"}
+BELIEF = {"num_steps": 20}
 AUTO = {"method": "flow", "labels": True, "rounding": "sweep", "choice": "surprise"}
 DIFFUSIONS: dict[str, tuple[Diffuse, dict[str, Any]]] = {
     "fd": (_flow, FLOW),
@@ -120,7 +122,8 @@ DIFFUSIONS: dict[str, tuple[Diffuse, dict[str, Any]]] = {
     "crd": (_releasing, RELEASE),
 }
 LABELLED = {f"l{name}": name for name in DIFFUSIONS}  # the same on edges that labels weigh
-NAMES = ("labels", *(name for plain in DIFFUSIONS for name in (plain, f"l{plain}")), "auto")  # in this order in tables
+# In this order in tables.
+NAMES = ("labels", *(name for plain in DIFFUSIONS for name in (plain, f"l{plain}")), "auto", "bp")
 CHOICES = {
     "rounding": ("support", "sweep"),
     "improve": ("none", "mqi", "simple_local"),
@@ -143,8 +146,8 @@ def create(text: str) -> tuple[str, dict[str, Any]]:
     _check.choice("method", name, NAMES)
     if name == "labels":
         parameters: dict[str, Any] = {}
-    elif name == "auto":
-        parameters = dict(AUTO)
+    elif name in ("auto", "bp"):
+        parameters = dict(AUTO if name == "auto" else BELIEF)
     else:
         parameters = dict(DIFFUSIONS[LABELLED.get(name, name)][1])
         parameters |= {"eps": 0.05} if name in LABELLED else {}
@@ -188,7 +191,7 @@ def sees_labels(name: str, parameters: Mapping[str, Any]) -> bool:
         >>> [sees_labels(*create(text)) for text in ("labels", "fd", "lfd", "auto", "auto:labels=false")]
         [True, False, True, True, False]
     """
-    return name == "labels" or name in LABELLED or bool(parameters.get("labels", False))
+    return name in ("labels", "bp") or name in LABELLED or bool(parameters.get("labels", False))
 
 
 def _value(where: str, key: str, text: str, default: object) -> object:
@@ -213,6 +216,8 @@ def run(name: str, parameters: Mapping[str, Any], trial: Trial) -> Iterator[Cand
         yield Candidate(float("nan"), nodes, phi, True, 0, 0, time.perf_counter() - began)
     elif name == "auto":
         yield _automatic(parameters, trial)
+    elif name == "bp":
+        yield _believed(parameters, trial)
     else:
         diffuse, _ = DIFFUSIONS[LABELLED.get(name, name)]
         weights = {"labels": trial.labels, "label_eps": parameters["eps"]} if name in LABELLED else {}
@@ -261,3 +266,17 @@ def _automatic(parameters: Mapping[str, Any], trial: Trial) -> Candidate:
         int(model.arcs_),
         seconds,
     )
+
+
+def _believed(parameters: Mapping[str, Any], trial: Trial) -> Candidate:
+    """Take the nodes that labels and neighbours together believe inside; the seed surely is, and of labels that say
+    nothing nobody else.
+    """
+    began = time.perf_counter()
+    if trial.a1 + trial.a0 <= 1:
+        alone = np.array([trial.seed])
+        return Candidate(float("nan"), alone, conductance(trial.graph, alone), True, 0, 0, time.perf_counter() - began)
+    found = membership_posterior(trial.graph, trial.labels, trial.a1, trial.a0, seeds=[trial.seed], **parameters)
+    seconds = time.perf_counter() - began
+    phi = conductance(trial.graph, found.nodes)
+    return Candidate(float("nan"), found.nodes, phi, found.converged, 0, found.arcs, seconds)

@@ -1,0 +1,176 @@
+"""Beliefs of membership: against the same written with loops, exact cases, what must not matter, bad input."""
+
+import math
+
+import networkx as nx
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.optimize import minimize
+
+from graphnoise import Graph, InputError, datasets, noise
+from graphnoise.clustering import membership_posterior, neighbours, precision_recall_f1
+from graphnoise.clustering.membership import Membership
+
+
+def s(x):
+    return 1 / (1 + math.exp(-x))
+
+
+def slow(weight, said, a1, a0, steps):
+    """The same from the docstring: messages in a dictionary, w by a minimiser that takes differences."""
+    n = len(weight)
+    near = {i: [j for j in range(n) if weight[i, j] and i != j] for i in range(n)}
+    mean = min(max((np.mean(said) - (1 - a0)) / (a1 + a0 - 1), 1 / (n + 1)), n / (n + 1))
+    own = [math.log(a1 / (1 - a0)) if y else math.log((1 - a1) / a0) for y in said]
+    start = [s(math.log(mean / (1 - mean)) + own[i]) for i in range(n)]
+    sent = {(i, j): start[i] for i in range(n) for j in near[i]}  # i → j
+    w = np.array([0.0, 1.0, 0.0, 0.0])
+
+    def features(i, without=None):
+        others = [j for j in near[i] if j != without]
+        heavy = [weight[i, j] for j in others]
+        d = sum(heavy) ** 2 / sum(x * x for x in heavy) if others else 0.0
+        belief = sum(x * sent[j, i] for x, j in zip(heavy, others, strict=True)) / sum(heavy) if others else 0.0
+        m = (d * belief + mean) / (d + 1)
+        vote, count = math.log(m / (1 - m)), math.log(1 + d)
+        return np.array([1, vote, vote * count, count])
+
+    for step in range(steps):
+        rows = np.array([features(i) for i in range(n)])
+
+        def loss(w, rows=rows):
+            q = [1 - a0 + (a1 + a0 - 1) * s(x) for x in rows @ w]
+            fit = -sum(math.log(p) if y else math.log(1 - p) for y, p in zip(said, q, strict=True))
+            return fit + 5 * ((w[1] - 1) ** 2 + w[2] ** 2 + w[3] ** 2)
+
+        w = minimize(loss, w, options={"gtol": 1e-7}).x
+        new = {(i, j): s(features(i, j) @ w + own[i]) for i, j in sent}
+        sent = new if step == 0 else {arc: (sent[arc] + new[arc]) / 2 for arc in sent}
+    return np.array([s(rows[i] @ w + own[i]) for i in range(n)])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_beliefs_are_those_of_loops(weighted, steps):
+    rng = np.random.default_rng(0)
+    inside = np.arange(40) < 15
+    near = np.triu(rng.random((40, 40)) < np.where(inside[:, None] == inside, 0.3, 0.05), 1)
+    weight = np.where(near, rng.uniform(0.5, 3, near.shape) if weighted else 1.0, 0.0)
+    weight = weight + weight.T + np.diag(rng.integers(0, 2, 40))  # self-loops say nothing
+    weight[7] = weight[:, 7] = 0
+    weight[0, 1] = weight[1, 0] = weight[0, 1] or 1.0
+    said = (rng.random(40) < np.where(inside, 0.8, 0.1)).astype(int)
+    found = membership_posterior(sp.csr_array(weight), said, 0.8, 0.9, num_steps=steps, tol=0)
+    assert found.steps == steps
+    np.testing.assert_allclose(found.probability, slow(weight, said, 0.8, 0.9, steps), atol=2e-4)
+
+
+def test_without_edges_labels_alone_speak():
+    said = np.arange(1000) < 300
+    found = membership_posterior(sp.csr_array((1000, 1000)), said, 0.9, 0.8)
+    share = (0.3 - 0.2) / 0.7  # where 300 labels 1 come from
+    assert found.prior == pytest.approx(np.full(1000, share), abs=1e-3)
+    assert found.probability[0] == pytest.approx(share * 0.9 / 0.3, abs=2e-3)
+    assert found.probability[-1] == pytest.approx(share * 0.1 / 0.7, abs=2e-3)
+    assert found.converged
+
+
+@pytest.fixture(scope="module")
+def blocks():
+    data = datasets.planted_partition([150] * 6, 0.08, 0.01, seed=0)
+    inside = (data.y == 0).numpy()
+    labels = noise.flip_membership(inside, a1=0.7, a0=0.9, seed=0).y
+    return neighbours(Graph.from_data(data)), inside, labels
+
+
+def test_labels_and_edges_are_better_than_labels(blocks):
+    graph, inside, labels = blocks
+    found = membership_posterior(graph, labels, 0.7, 0.9)
+    alone, both = (precision_recall_f1(nodes, inside).f1 for nodes in (labels.nonzero()[0], found.nodes))
+    assert alone < 0.65
+    assert both > 0.9
+
+
+def test_probabilities_are_shares():
+    """Nodes that are said to be inside with probability p are, for a share of about p."""
+    p, truth = [], []
+    for seed in range(4):
+        data = datasets.planted_partition([100] * 6, 0.06, 0.02, seed=seed)
+        inside = (data.y == 0).numpy()
+        labels = noise.flip_membership(inside, a1=0.8, a0=0.9, seed=seed).y
+        p.append(membership_posterior(Graph.from_data(data), labels, 0.8, 0.9).probability)
+        truth.append(inside)
+    p, truth = np.concatenate(p), np.concatenate(truth)
+    for low, high in ((0, 0.1), (0.1, 0.5), (0.5, 0.9), (0.9, 1.01)):
+        chosen = (p >= low) & (p < high)
+        assert chosen.sum() > 50
+        assert truth[chosen].mean() == pytest.approx(p[chosen].mean(), abs=0.12)
+
+
+def test_neighbours_on_the_other_side_count_as_well():
+    """In a bipartite graph edges lead outside."""
+    rng = np.random.default_rng(0)
+    across = sp.csr_array((rng.random((200, 200)) < 0.05).astype(float))
+    graph = sp.block_array([[None, across], [across.T, None]], format="csr")
+    inside = np.arange(400) < 200
+    labels = noise.flip_membership(inside, a1=0.8, a0=0.8, seed=0).y
+    found = membership_posterior(graph, labels, 0.8, 0.8)
+    assert (found.nodes < 200).mean() > 0.95
+    assert found.calibration[1] + found.calibration[2] < 0
+
+
+def test_order_and_unit_of_weights_do_not_matter(blocks):
+    graph, _, labels = blocks
+    base = membership_posterior(graph, labels, 0.7, 0.9, num_steps=4)
+    matrix = sp.csr_array((np.full(len(graph.col), 250.0), graph.col, graph.rowptr))
+    order = np.random.default_rng(0).permutation(len(labels))
+    other = membership_posterior(matrix[order][:, order], labels[order], 0.7, 0.9, num_steps=4)
+    np.testing.assert_allclose(other.probability, base.probability[order], atol=1e-5)
+
+
+def test_seeds_names_and_memberships(blocks):
+    graph, _, labels = blocks
+    outside = int(np.flatnonzero(labels == 0)[-1])
+    found = membership_posterior(graph, labels, 0.7, 0.9, seeds=[outside])
+    assert found.probability[outside] == 1
+    told = Membership(labels, labels.astype(float), 0.7, 0.9, 0.01, 0.01, 5)
+    assert (
+        membership_posterior(graph, told).probability == membership_posterior(graph, labels, 0.7, 0.9).probability
+    ).all()
+    named = nx.relabel_nodes(nx.path_graph(4), dict(enumerate("abcd")))
+    assert membership_posterior(named, {"a": 1, "b": 1}, 0.9, 0.9, seeds="c").probability[2] == 1
+
+
+@pytest.mark.parametrize(("a1", "a0"), [(1.0, 1.0), (1.0, 0.5), (0.5, 1.0)])
+@pytest.mark.parametrize("said", [0, 1, "some"])
+def test_labels_that_never_err_and_labels_of_one_kind(blocks, a1, a0, said):
+    graph, inside, _ = blocks
+    labels = inside if said == "some" else np.full(len(inside), said)
+    found = membership_posterior(graph, labels, a1, a0)
+    assert np.isfinite(found.probability).all()
+    if a0 == 1:
+        assert (found.probability[labels == 1] == 1).all()
+    if a1 == 1:
+        assert (found.probability[labels == 0] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"labels": None}, "labels: expected an array"),
+        ({"a1": None}, "a1: expected the labels' accuracy"),
+        ({"a0": None}, "a0: expected the labels' accuracy"),
+        ({"a1": 0.4, "a0": 0.6}, r"a1 \+ a0: expected more than 1"),
+        ({"a1": float("nan")}, "a1: expected a rate"),
+        ({"labels": [0, 1]}, "labels: expected 900 labels"),
+        ({"seeds": [900]}, "seeds: expected positions"),
+        ({"num_steps": 0}, "num_steps: expected an integer of at least 1"),
+        ({"tol": -1.0}, "tol: expected a number of at least 0"),
+    ],
+)
+def test_bad_input_is_refused(blocks, change, words):
+    graph, _, labels = blocks
+    given = {"labels": labels, "a1": 0.7, "a0": 0.9, **change}
+    with pytest.raises(InputError, match=words):
+        membership_posterior(graph, **given)
