@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from graphnoise._check import DataError, InputError, fail, integer
 from graphnoise._files import reading
 from recsys.files import read_model, write_model
-from recsys.matrices import Array, Ints, as_csr, positions
+from recsys.matrices import Array, Ints, affordable, as_csr, positions
 from recsys.topk import Floats, check_finite, top_k
 
 BATCH = 1 << 22  # scores that are held at once, for each thread
@@ -52,14 +52,15 @@ class Recommender(ABC):
             callback: called after each epoch as `callback(epoch, seconds, ...)`, epochs from 0.
 
         Raises:
-            InputError: no interaction at all, a value that is negative or not finite, a pair stored twice, or a
-                callback that cannot be called.
+            InputError: no interaction at all, a value that is negative or not finite, a pair stored twice, more users
+                and items than memory holds, or a callback that cannot be called.
         """
         if callback is not None and not callable(callback):
             fail("callback", "a function or None", repr(callback))
         matrix = as_csr("user_items", user_items, weights=self._weighted)
         if matrix.nnz == 0:
             fail("user_items", "at least one interaction", f"none, {matrix.shape[0]} users × {matrix.shape[1]} items")
+        affordable(f"{matrix.shape[0]} users × {matrix.shape[1]} items", 16.0 * sum(matrix.shape))
         self._fit(matrix, bool(show_progress), callback)
         self.num_users, self.num_items = (int(size) for size in matrix.shape)
         return self
@@ -135,7 +136,8 @@ class Recommender(ABC):
 
         Raises:
             InputError: the model is not fitted, an unknown user or item, rows that do not match the users, N above the
-                number of items, `items` together with `filter_items`, or scores that are NaN.
+                number of items, more answers than memory holds, `items` together with `filter_items`, or scores that
+                are NaN.
 
         Example:
             >>> import scipy.sparse as sp
@@ -151,6 +153,7 @@ class Recommender(ABC):
         chosen = None if items is None else np.unique(positions("items", items, self.num_items))
         N = integer("N", N, 0, self.num_items)
         width = self.num_items if chosen is None else len(chosen)
+        _room(len(users), min(N, width))
         owned = None
         if filter_already_liked_items or recalculate_user:
             if user_items is None:
@@ -219,6 +222,7 @@ class Recommender(ABC):
         keep = np.arange(size) if chosen is None else np.unique(positions(f"{what}s", chosen, size))
         if hidden is not None:
             keep = np.setdiff1d(keep, positions(f"filter_{what}s", hidden, size))
+        _room(len(asked), min(N, len(keep)))
 
         def answer(part: slice) -> tuple[NDArray[np.int32], Floats]:
             found, best = top_k(similarity(asked[part])[:, keep], min(N, len(keep)))
@@ -307,6 +311,10 @@ def _places(name: str, value: Any, size: int | None) -> tuple[bool, Ints]:
     given: Array = np.asarray(value)
     limit = np.iinfo(np.int64).max if size is None else size
     return given.ndim == 0, positions(name, np.atleast_1d(given), int(limit))
+
+
+def _room(rows: int, width: int) -> None:
+    affordable(f"answers of {rows} × {width}", 16.0 * rows * width)  # in parts, and joined
 
 
 def _join(parts: list[Any], width: int, one: bool) -> tuple[NDArray[np.int32], Floats]:

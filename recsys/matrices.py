@@ -216,7 +216,9 @@ def positions(name: str, value: Any, size: int, ids: Array | None = None) -> Int
         order = np.argsort(ids, kind="stable")
         comparable = (given.dtype.kind in "iu") == (ids.dtype.kind in "iu")
         if comparable and given.dtype.kind in "iuUS" and len(ids):
-            place: Ints = order[np.minimum(np.searchsorted(ids, given, sorter=order), len(ids) - 1)]
+            # one type for both, since the common one of int64 and uint64 is float64; the comparison itself is exact
+            sought = given.astype(ids.dtype) if ids.dtype.kind in "iu" else given
+            place: Ints = order[np.minimum(np.searchsorted(ids, sought, sorter=order), len(ids) - 1)]
             wrong = ids[place] != given
         else:
             place, wrong = np.zeros(len(given), np.int64), np.ones(len(given), bool)

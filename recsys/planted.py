@@ -102,6 +102,7 @@ def corrupt(
     """
     interactions = as_interactions("interactions", interactions)
     shape = interactions.matrix.shape
+    affordable(f"{shape[0]} users × {shape[1]} items", 48.0 * shape[1])
     known = None if exclude is None else as_csr("exclude", exclude, shape=shape)
     rates = rate("false_positive", false_positive), rate("false_negative", false_negative)
     done = flip_interactions(

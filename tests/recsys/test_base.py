@@ -231,3 +231,16 @@ def test_files_whose_parts_do_not_fit_are_named(model, tmp_path):
 def test_a_callback_must_be_a_function(clicks):
     with pytest.raises(InputError, match="callback: expected a function or None, got 5"):
         Fixed().fit(clicks, False, 5)
+
+
+def test_more_than_memory_holds_is_refused(model, clicks, monkeypatch):
+    with pytest.raises(InputError, match=r"2 users × 1000000000000 items: expected .* got 14901\.2 GiB"):
+        Fixed().fit(sp.coo_array(([1.0], ([0], [5])), shape=(2, 10**12)), False)
+    monkeypatch.setattr("recsys.matrices.free_memory", lambda: 2**24)
+    many = np.zeros(10**6, int)
+    for ask in (
+        lambda: model.recommend(many, N=3, filter_already_liked_items=False),
+        lambda: model.similar_items(many, N=3),
+    ):
+        with pytest.raises(InputError, match=r"answers of 1000000 × 3: expected to need at most 0\.0 GiB .* got 0\.0"):
+            ask()

@@ -224,3 +224,14 @@ def test_triples_outside_their_matrix_are_named(place):
     matrix.coords[0][0] = place
     with pytest.raises(InputError, match="clicks: expected indices from 0 to 2, got values from"):
         as_csr("clicks", matrix)
+
+
+def test_large_ids_are_found_whatever_the_integer_type():
+    ids = [2**60 + k for k in range(9)]
+    clicks = Interactions.from_triples(ids, range(9))
+    for kind in (np.int64, np.uint64):
+        assert clicks.user_positions(np.array(ids[3:5], kind)).tolist() == [3, 4]
+    hashes = Interactions.from_triples(np.array(ids, np.uint64), range(9))
+    assert hashes.user_positions(ids[3:5]).tolist() == [3, 4]
+    with pytest.raises(InputError, match="users: expected known ids, got 1 unknown, the first -5"):
+        Interactions.from_triples(np.array([2**64 - 5], np.uint64), [0]).user_positions([-5])

@@ -160,6 +160,8 @@ def test_nothing_to_learn_a_world_from_is_named():
     nothing = Interactions.from_triples([], [], [], num_users=30, num_items=30)
     with pytest.raises(InputError, match="ratings: expected Interactions with ratings, got"):
         exposure_relevance(nothing)
+    with pytest.raises(InputError, match=r"2 users × 1000000000000 items: expected .* got 44703\.5 GiB"):
+        corrupt(sp.coo_array(([1.0], ([0], [5])), shape=(2, 10**12)), 0.5)
     with pytest.raises(InputError, match="split: expected a Split, got NoneType"):
         corrupt_split(None, 0.1)
     with pytest.raises(InputError, match="3 users and 3 items of rank 1000000000000: expected to need at most"):
