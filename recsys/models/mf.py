@@ -16,7 +16,7 @@ from recsys.base import Callback
 from recsys.factors import FactorModel
 from recsys.kernels.negatives import Known
 from recsys.kernels.threads import threads
-from recsys.matrices import Ints, affordable, as_csr, disjoint
+from recsys.matrices import Ints, affordable, as_csr, disjoint, positions
 from recsys.models.fitting import Keeper, chooser, progress
 from recsys.models.minibatch import Minibatch, Plan
 from recsys.models.official import OFFICIAL
@@ -289,17 +289,19 @@ class MatrixFactorization(FactorModel):
         """Return a further logit for all items, as NBPO's "flip": float32 [len(userids), num_items].
 
         Raises:
-            InputError: the objective has no such logit, or the model is not fitted.
+            InputError: the objective has no such logit, a user is unknown, or the model is not fitted.
         """
         self.check_fitted()
         place = self.objective.logits.index(choice("name", name, self.objective.logits))
-        found: Floats = self.extra_user_factors[place][np.asarray(userids)] @ self.extra_item_factors[place].T
+        users = positions("userids", userids, self.num_users)
+        found: Floats = self.extra_user_factors[place][users] @ self.extra_item_factors[place].T
         return found
 
     def fold_in(self, user_items: Any, iterations: int | None = None) -> NDArray[np.float32]:
         """Return factors of users that were not fitted, from their positives, beside the fitted items.
 
-        The same objective is followed with the items held as they are, with uniform negatives.
+        The same objective is followed with the items held as they are, with uniform negatives. Starts and draws are
+        those of the whole call: beside other rows, a user gets slightly other factors.
 
         Args:
             user_items: users × items of the fitted catalogue.

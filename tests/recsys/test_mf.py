@@ -304,6 +304,7 @@ def test_scores_of_pairs():
         (lambda: model().fit(TRAIN, False).logits("flip", [0]), "name: expected one of"),
         (lambda: model(num_negatives=71, sampler="uniform").fit(TRAIN, False), "k: expected at most the 70 items"),
         (lambda: MatrixFactorization.official("nbpo", "netflix"), "dataset: expected one of"),
+        (lambda: model("nbpo").fit(TRAIN, False).logits("flip", [-1]), "userids: expected positions from 0 to 89"),
         (lambda: model(NBPO([0.1, 0.2])).fit(TRAIN, False), "flip_rate: expected 70 rates, one for each item, got 2"),
         (lambda: model(NBPO([0.1] * 71)).fit(TRAIN, False), "flip_rate: expected 70 rates"),
         (lambda: model(NBPO([0.1] * 90, "user")).fit(TRAIN, False).fold_in(TRAIN), "user_items: expected the users of"),
