@@ -12,7 +12,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 def test_the_example_runs(capsys):
     exec(compile(EXAMPLES[0], "README.md", "exec"), {})
-    first, second, third, fourth, fifth = capsys.readouterr().out.splitlines()
+    first, second, third, fourth, fifth, sixth = capsys.readouterr().out.splitlines()
     assert re.match(r"\{'train': 0\.\d+, 'val': 0\.\d+\}", first)
     assert second.startswith("True ")
     assert re.fullmatch(r"\d+ torch.Size\(\[2708, 1433\]\)", third)
@@ -20,6 +20,7 @@ def test_the_example_runs(capsys):
     assert float(accuracy) > 0.7
     assert shape == "torch.Size([2708, 64])"
     assert float(fifth) > 0.7
+    assert float(sixth) > 0.95
 
 
 @pytest.mark.usefixtures("movielens")

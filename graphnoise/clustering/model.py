@@ -85,7 +85,8 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
     the mean weight w, do not count: a set that a diffusion found hangs together in any case. Conductance, the
     other choice, falls with size, and with noisy labels prefers all nodes of label 1. Both join clusters that hardly
     any edge leaves with their neighbours (`masses` can bound them). The grid ends once several candidates brought
-    nothing better, so that work grows with the cluster and not with the graph.
+    nothing better, so that work grows with the cluster and not with the graph. Where all nodes have labels of known
+    accuracy and the whole graph may be read, `membership_posterior` is better.
 
     Args:
         method: "flow" (flow diffusion), "pagerank", "l1" (l1-regularised PageRank), "heat" (heat kernel), or

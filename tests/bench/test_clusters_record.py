@@ -68,6 +68,15 @@ def test_worthless_labels_cost_something_and_the_estimator_leaves_them_out(found
     assert section.mean("auto").value > section.mean("lfd").value
 
 
+def test_beliefs_are_best_where_labels_are_flipped_at_random(found):
+    flipped = [section for section in found.values() if section.grid in ("flips", "flips-large", "weak", "strong")]
+    assert len(flipped) == 24
+    for section in flipped:
+        if "0.5/0.5" not in section.title:
+            others = [section.mean(method).value for method in section.methods if method != "bp"]
+            assert section.mean("bp").value > max(others) + 0.01
+
+
 def cells(line):
     return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
@@ -104,6 +113,7 @@ def test_the_numbers_of_the_page_are_those_of_the_record(found):
 def test_the_example_of_the_page_runs(capsys):
     (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     exec(compile(example, "clustering.md", "exec"), {})
-    labels, plain, weighted, auto = map(float, capsys.readouterr().out.split())
+    labels, plain, weighted, auto, beliefs = map(float, capsys.readouterr().out.split())
     assert plain < labels < weighted - 0.2
     assert auto > labels + 0.2
+    assert beliefs > auto
