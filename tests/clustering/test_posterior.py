@@ -6,10 +6,10 @@ import networkx as nx
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from scipy.optimize import minimize
+from scipy.optimize import check_grad, minimize
 
 from graphnoise import Graph, InputError, datasets, noise
-from graphnoise.clustering import membership_posterior, neighbours, precision_recall_f1
+from graphnoise.clustering import membership_posterior, neighbours, posterior, precision_recall_f1
 from graphnoise.clustering.membership import Membership
 
 
@@ -92,6 +92,37 @@ def test_labels_and_edges_are_better_than_labels(blocks):
     assert both > 0.9
 
 
+@pytest.mark.parametrize(("a1", "a0"), [(0.9, 0.95), (0.7, 0.9), (0.8, 0.7)])
+def test_accuracies_need_not_be_known(blocks, a1, a0):
+    graph, inside, _ = blocks
+    labels = noise.flip_membership(inside, a1=a1, a0=a0, seed=3).y
+    found, told = membership_posterior(graph, labels), membership_posterior(graph, labels, a1, a0)
+    assert (found.a1, found.a0) == pytest.approx((a1, a0), abs=0.1)
+    assert (told.a1, told.a0) == (a1, a0)
+    best, other = (precision_recall_f1(one.nodes, inside).f1 for one in (told, found))
+    assert other > best - 0.03
+
+
+def test_the_slopes_of_the_calibration_are_those_of_its_loss(monkeypatch):
+    """Also with a1 and a0 among the unknowns."""
+    rng = np.random.default_rng(0)
+    x = np.column_stack([np.ones(50), rng.normal(size=(50, 3))])
+    said = (rng.random(50) < 0.4).astype(float)
+    losses = []
+
+    def keep(loss, start, **_):
+        losses.append((loss, start))
+        return minimize(loss, start, jac=True, method="L-BFGS-B")
+
+    monkeypatch.setattr(posterior, "minimize", keep)
+    posterior._calibrate(x, said, posterior.START, 0.8, 0.9, None)
+    posterior._calibrate(x, said, posterior.START, 0.8, 0.9, np.array([-0.4, -1.0]))
+    assert [len(start) for _, start in losses] == [4, 6]
+    for loss, start in losses:
+        at = start + 0.3
+        assert check_grad(lambda v, f=loss: f(v)[0], lambda v, f=loss: f(v)[1], at) < 1e-6
+
+
 def test_probabilities_are_shares():
     """Nodes that are said to be inside with probability p are, for a share of about p."""
     p, truth = [], []
@@ -159,8 +190,8 @@ def test_labels_that_never_err_and_labels_of_one_kind(blocks, a1, a0, said):
     ("change", "words"),
     [
         ({"labels": None}, "labels: expected an array"),
-        ({"a1": None}, "a1: expected the labels' accuracy"),
-        ({"a0": None}, "a0: expected the labels' accuracy"),
+        ({"a1": None}, "a1: expected a number, since a0 is one"),
+        ({"a0": None}, "a0: expected a number, since a1 is one"),
         ({"a1": 0.4, "a0": 0.6}, r"a1 \+ a0: expected more than 1"),
         ({"a1": float("nan")}, "a1: expected a rate"),
         ({"labels": [0, 1]}, "labels: expected 900 labels"),

@@ -111,7 +111,7 @@ FLOW = {"p": 2.0, "tol": 1e-2, "max_pushes": 1_500_000, "rounding": "support", "
 WALK = {"alpha": 0.15, "scale": 0.1, "rounding": "sweep", "improve": "none"}  # a walk's eps is scale / mass
 HEAT = {"t": 10.0, "scale": 0.1, "rounding": "sweep", "improve": "none"}
 RELEASE = {"height": 10, "rounding": "sweep", "improve": "none"}
-BELIEF = {"num_steps": 20}
+BELIEF = {"num_steps": 20, "known": True}  # whether it is told a1 and a0
 AUTO = {"method": "flow", "labels": True, "rounding": "sweep", "choice": "surprise"}
 DIFFUSIONS: dict[str, tuple[Diffuse, dict[str, Any]]] = {
     "fd": (_flow, FLOW),
@@ -273,10 +273,13 @@ def _believed(parameters: Mapping[str, Any], trial: Trial) -> Candidate:
     nothing nobody else.
     """
     began = time.perf_counter()
-    if trial.a1 + trial.a0 <= 1:
+    known = (trial.a1, trial.a0) if parameters["known"] else (None, None)
+    if parameters["known"] and trial.a1 + trial.a0 <= 1:
         alone = np.array([trial.seed])
         return Candidate(float("nan"), alone, conductance(trial.graph, alone), True, 0, 0, time.perf_counter() - began)
-    found = membership_posterior(trial.graph, trial.labels, trial.a1, trial.a0, seeds=[trial.seed], **parameters)
+    found = membership_posterior(
+        trial.graph, trial.labels, *known, seeds=[trial.seed], num_steps=parameters["num_steps"]
+    )
     seconds = time.perf_counter() - began
     phi = conductance(trial.graph, found.nodes)
     return Candidate(float("nan"), found.nodes, phi, found.converged, 0, found.arcs, seconds)
