@@ -94,8 +94,9 @@ def bench_suite(
 ) -> None:
     """Run the grids of a file, one after the other."""
     with resumable(folder):  # from the first import on, which takes seconds
+        from ..bench.tasks import run_suite
         from ..experiment import Store
-        from .tasks import read_suite, run_suite
+        from .tasks import read_suite
 
         suite = read_suite(file, root)
         if only is not None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from ..bench import tasks
 
 if TYPE_CHECKING:
     from ..bench.results import Source
     from ..bench.suite import Selected
-    from ..experiment import Progress, Store, Summary
 
 TASKS = {**tasks.TASKS, "recommend": "graphnoise bench recommend"}
 
-__all__ = ["TASKS", "read_source", "read_suite", "run_suite", "split"]
+__all__ = ["TASKS", "read_source", "read_suite", "split"]
 
 
 def read_suite(path: Path, root: str | None = None) -> tasks.Suite:
@@ -31,18 +29,7 @@ def read_suite(path: Path, root: str | None = None) -> tasks.Suite:
         return tasks.read_suite(path, root)
     from recsys.bench import suite
 
-    return cast("tasks.Suite", suite.read(path, root))  # it has the methods of the others
-
-
-def run_suite(
-    suite_: tasks.Suite, store: Store, *, jobs: int, on_done: Callable[[Progress], object] | None = None
-) -> Summary:
-    """Run a suite of any benchmark into a store."""
-    if type(suite_).__module__.startswith("graphnoise."):
-        return tasks.run_suite(suite_, store, jobs=jobs, on_done=on_done)
-    from recsys.bench import suite
-
-    return suite.run(cast("Any", suite_), store, jobs=jobs, on_done=on_done)
+    return suite.read(path, root)
 
 
 def read_source(path: Path) -> Source:

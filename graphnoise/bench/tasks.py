@@ -14,11 +14,12 @@ from ..experiment import Progress, Store, Summary
 from . import results, suite, suite_file, words
 from .clusters import suite as cluster_suite
 from .clusters import table as cluster_table
+from .grids import GridSuite
 from .results import Source
 from .suite import Selected, named
 
 TASKS = {"nodes": "graphnoise bench nodes", "cluster": "graphnoise bench cluster"}  # and what records its cells
-Suite = suite.Suite | cluster_suite.Suite
+Suite = suite.Suite | GridSuite
 
 __all__ = ["TASKS", "Suite", "read_source", "read_suite", "run_suite", "split"]
 
@@ -43,10 +44,10 @@ def run_suite(
     executor: Executor | None = None,
     on_done: Callable[[Progress], object] | None = None,
 ) -> Summary:
-    """Run a suite into a store, see `suite.run` and `clusters.suite.run`."""
+    """Run a suite into a store, see `suite.run` and `GridSuite.run`."""
     if isinstance(suite_, suite.Suite):
         return suite.run(suite_, store, jobs=jobs, executor=executor, on_done=on_done)
-    return cluster_suite.run(suite_, store, jobs=jobs, executor=executor, on_done=on_done)
+    return suite_.run(store, jobs=jobs, executor=executor, on_done=on_done)
 
 
 def read_source(path: Path) -> Source:

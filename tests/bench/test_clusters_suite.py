@@ -14,7 +14,7 @@ from graphnoise.bench.clusters import grid as grids
 from graphnoise.bench.clusters import methods, plots
 from graphnoise.bench.clusters.report import render
 from graphnoise.bench.clusters.results import sections
-from graphnoise.bench.clusters.suite import read, run
+from graphnoise.bench.clusters.suite import read
 from graphnoise.bench.clusters.table import Table, is_table, to_csv
 from graphnoise.experiment import Store, cell_key
 
@@ -52,7 +52,7 @@ def suite(tmp_path_factory):
 @pytest.fixture(scope="module")
 def store(suite, tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("runs"))
-    assert run(suite, store).complete
+    assert suite.run(store).complete
     return store
 
 
@@ -68,9 +68,9 @@ def test_cells_are_those_of_grids_run_alone_and_shared_ones_run_once(suite, stor
     alone = grids.Grid([DATA], ["fd", "lfd"], ["0.9/0.8", "0.6/0.8"], seeds_per_class=3)
     assert suite.cells["degree"] == alone.cells()
     assert {name: len(cells) for name, cells in suite.cells.items()} == {"degree": 18, "eps": 9, "unit": 6}
-    summary = run(suite, store)
+    summary = suite.run(store)
     assert (summary.total, summary.done, summary.skipped) == (18 + 3 + 6, 0, 27)
-    assert run(suite.only(["unit"]), store).skipped == 6
+    assert suite.only(["unit"]).run(store).skipped == 6
 
 
 def test_a_line_names_a_cell(suite):
