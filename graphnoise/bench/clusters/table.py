@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ... import _check
-from ..._check import DataError, GraphnoiseError
-from ...experiment import cell_key
+from ..._check import DataError
+from .. import cells
+from ..cells import Steps, at, put
 from ..results import Source
 from . import labels
 from .grid import PROTOCOL
-
-Steps = tuple[str, ...]
 
 
 def _list(one: Callable[[object], Any]) -> Callable[[str], list[Any]]:
@@ -102,108 +99,44 @@ def to_csv(source: Source) -> str:
 
     What a suite selected has the column `grid` first.
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    kind = ("cluster", PROTOCOL)
-    records = [r for r in source.records() if (r["config"].get("task"), r["config"].get("protocol")) == kind]
-    names = ["grid"] if any("grid" in record for record in records) else []
-    writer.writerow([*names, *COLUMNS, *TRIALS])
-    for record in records:
-        line = [record.get(name, "") for name in names]
-        for name, (path, _) in COLUMNS.items():
-            value = _at(record, path)
-            text = labels.words(value) if name == "labels" else value
-            line.append(json.dumps(text, sort_keys=True) if isinstance(text, dict | list) else text)
-        for path, _ in TRIALS.values():
-            line.append(json.dumps([_at(trial, path) for trial in record["result"]["trials"]]))
-        writer.writerow(line)
-    return out.getvalue()
+    return cells.to_csv(source, ("cluster", PROTOCOL), Table.columns, _line)
 
 
-def _at(record: Any, path: Steps) -> Any:
-    for step in path:
-        record = record[step]
-    return record
-
-
-def _put(record: dict[str, Any], path: Steps, value: object) -> None:
-    for step in path[:-1]:
-        record = record.setdefault(step, {})
-    record[path[-1]] = value
+def _line(record: Mapping[str, Any]) -> list[Any]:
+    line = []
+    for name, (path, _) in COLUMNS.items():
+        value = at(record, path)
+        text = labels.words(value) if name == "labels" else value
+        line.append(json.dumps(text, sort_keys=True) if isinstance(text, dict | list) else text)
+    trials = record["result"]["trials"]
+    return [*line, *(json.dumps([at(trial, path) for trial in trials]) for path, _ in TRIALS.values())]
 
 
 def is_table(path: Path) -> bool:
     """Return whether a file begins with the columns of `to_csv`, rather than with those of another benchmark."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return {"class_size", "seed_nodes"} <= set(next(csv.reader(file), []))
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return False
+    return cells.has_columns(path, ("class_size", "seed_nodes"))
 
 
-class Table:
-    """The cells of a CSV file that `to_csv` wrote; a `Source`.
+class Table(cells.CellTable):
+    """The cells of a CSV file that `to_csv` wrote; see `CellTable`."""
 
-    Args:
-        path: The file.
+    columns = (*COLUMNS, *TRIALS)
 
-    Raises:
-        DataError: It cannot be read, is none of `to_csv`, or has a line twice; the message names file and line.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.folder, self._records = path, list[dict[str, Any]]()
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                self._read(csv.reader(file, strict=True))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{path}: expected a table of cells, which can be read ({error})") from error
-
-    def _read(self, lines: Any) -> None:
-        head: list[str] = next(lines, [])
-        missing = [name for name in (*COLUMNS, *TRIALS) if name not in head]
-        if missing or len(set(head)) < len(head):
-            got = f"none named {missing[0]!r}" if missing else "one twice"
-            raise DataError(f"{self.folder}: expected the columns that `graphnoise report --csv` writes, got {got}")
-        seen: dict[tuple[str, str], int] = {}
-        for line in lines:
-            where = f"{self.folder}, line {lines.line_num}"
-            if len(line) != len(head):
-                raise DataError(f"{where}: expected {len(head)} values, got {len(line)}")
-            record = self._record(where, dict(zip(head, line, strict=True)))
-            key = (record.get("grid", ""), cell_key(record["config"]))
-            if (first := seen.setdefault(key, lines.line_num)) != lines.line_num:
-                raise DataError(f"{where}: expected every cell once, got that of line {first} again")
-            self._records.append(record)
-
-    def _record(self, where: str, values: dict[str, str]) -> dict[str, Any]:
-        record: dict[str, Any] = {"grid": values["grid"]} if "grid" in values else {}
-        record |= {"config": {"task": "cluster", "protocol": PROTOCOL}, "result": {}}
-        trials: list[dict[str, Any]] = []
-        for name, (path, read) in [*COLUMNS.items(), *((n, (p, _list(one))) for n, (p, one) in TRIALS.items())]:
-            try:
-                value = read(values[name])
-            except (ValueError, KeyError, TypeError, RecursionError, GraphnoiseError):
-                raise DataError(f"{where}: expected a value of {name}, got {values[name][:80]!r}") from None
-            if name in COLUMNS:
-                _put(record, path, value)
-                continue
-            trials = trials or [{} for _ in range(record["config"]["seeds"])]
-            if len(value) != len(trials):
-                raise DataError(f"{where}: expected {len(trials)} values of {name}, one a seed, got {len(value)}")
-            for trial, entry in zip(trials, value, strict=True):
-                _put(trial, path, entry)
+    def record(self, where: str, values: Mapping[str, str]) -> dict[str, Any]:
+        """Return the cell of a line."""
+        record: dict[str, Any] = {"config": {"task": "cluster", "protocol": PROTOCOL}, "result": {}}
+        for name, (path, read) in COLUMNS.items():
+            put(record, path, cells.read_value(where, values, name, read))
+        trials: list[dict[str, Any]] = [{} for _ in range(record["config"]["seeds"])]
+        for name, (path, one) in TRIALS.items():
+            found = cells.read_value(where, values, name, _list(one))
+            if len(found) != len(trials):
+                raise DataError(f"{where}: expected {len(trials)} values of {name}, one a seed, got {len(found)}")
+            for trial, entry in zip(trials, found, strict=True):
+                put(trial, path, entry)
         size = record["result"]["size"]
         for choice in (trial[name] for trial in trials for name in ("picked", "oracle")):
             if choice["hits"] > min(choice["size"], size):
                 raise DataError(f"{where}: expected at most {min(choice['size'], size)} hits, got {choice['hits']}")
         record["result"]["trials"] = trials
         return record
-
-    def records(self) -> Iterator[dict[str, Any]]:
-        """Yield the cells, in the order of the lines."""
-        return iter(self._records)
-
-    def remarks(self) -> list[str]:
-        """Return nothing: a table that can be read is whole."""
-        return []
