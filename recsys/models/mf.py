@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import secrets
-import time
 from typing import Any, Self
 
 import numpy as np
@@ -13,11 +12,10 @@ from numpy.typing import NDArray
 
 from graphnoise._check import choice, fail, integer, rate, real
 from recsys.base import Callback
-from recsys.factors import FactorModel
 from recsys.kernels.negatives import Known
 from recsys.kernels.threads import threads
-from recsys.matrices import Ints, affordable, as_csr, disjoint, positions
-from recsys.models.fitting import Keeper, chooser, progress
+from recsys.matrices import Ints, affordable, as_csr, positions
+from recsys.models.fitting import EpochModel
 from recsys.models.minibatch import Minibatch, Plan
 from recsys.models.official import OFFICIAL
 from recsys.models.start import Parameters, start
@@ -30,7 +28,7 @@ from recsys.topk import Floats
 MODES = ("minibatch", "deterministic", "lock-free")
 
 
-class MatrixFactorization(FactorModel):
+class MatrixFactorization(EpochModel):
     r"""Scores R_ui = <U_u, V_i> + b_i, learned by stochastic gradients on an objective beside sampled negatives.
 
     An epoch sees each known pair once (in minibatches) or as often in the mean (single steps), `num_negatives` draws
@@ -138,8 +136,7 @@ class MatrixFactorization(FactorModel):
         self.l2 = choice("l2", l2, ("touched", "all"))
         self.start = choice("start", start, ("small", "positive"))
         self.dtype = choice("dtype", dtype, ("float32", "float64"))
-        self.metric = chooser(metric)
-        self.patience = None if patience is None else integer("patience", patience, 1)
+        self._chosen_by(metric, patience)
         if self.optimizer == "adam" and self.l2 == "all":
             fail("l2", "'touched' with the optimizer 'adam'", "'all'")
         if self.mode != "minibatch":
@@ -147,11 +144,6 @@ class MatrixFactorization(FactorModel):
             for name, plain in (("optimizer", "sgd"), ("l2", "touched"), ("shuffle", True), ("dtype", "float32")):
                 if getattr(self, name) != plain:
                     fail(name, f"{plain!r} in the mode {mode!r}", repr(getattr(self, name)))
-        self.epochs = 0
-        self.best_epoch: int | None = None
-        self.history: list[float] = []
-        self.counts: list[tuple[int, int, int]] = []
-        self._validation: Any = None
 
     @classmethod
     def official(cls, name: str, dataset: str = "amazon", **changes: Any) -> Self:
@@ -179,38 +171,6 @@ class MatrixFactorization(FactorModel):
             "learning_rate_decay": 0.99, "l2": "all", "shuffle": False, "start": "positive", "dtype": "float64",
         }  # fmt: skip
         return cls(**{**arguments, **changes})
-
-    def fit(
-        self,
-        user_items: Any,
-        show_progress: bool = True,
-        callback: Callback | None = None,
-        *,
-        validation: Any = None,
-    ) -> Self:
-        """Learn from positives. Ctrl-C leaves the last whole epoch in the model, and is passed on.
-
-        Args:
-            user_items: users × items, `Interactions` or a SciPy sparse matrix.
-            show_progress: show a progress bar.
-            callback: called after each epoch as callback(epoch, seconds, correct, skipped), epochs from 0; the model
-                has that epoch's factors.
-            validation: users × items, held out: `metric` on it chooses the epoch that is kept.
-
-        Raises:
-            InputError: no interaction at all, a validation set that overlaps or is empty, or training that diverges.
-        """
-        if validation is not None:
-            known = as_csr("user_items", user_items)
-            held = as_csr("validation", validation, shape=known.shape)
-            disjoint([("user_items", known), ("validation", held)])
-            if held.nnz == 0:
-                fail("validation", "at least one interaction", "none")
-            self._validation = held
-        try:
-            return super().fit(user_items, show_progress, callback)
-        finally:
-            self._validation = None
 
     def plan(self, frozen_items: bool = False) -> Plan:
         """Return what the epochs need of the hyper-parameters."""
@@ -241,34 +201,18 @@ class MatrixFactorization(FactorModel):
             training = Minibatch(known, first, self.objective, self.sampler, plan, rng)
         else:
             training = Sweeps(self.mode, known, first, self.objective, self.sampler, plan, rng)
-        keeper = Keeper(self.metric, self.patience, user_items, self._validation)
-        self.counts, kept = [], None
-        self.history, self.best_epoch = keeper.history, None
-        try:
-            with progress(show_progress, self.iterations) as tick:
-                for epoch in range(self.iterations):
-                    began = time.perf_counter()
-                    with np.errstate(over="ignore", invalid="ignore"):  # `_finite` says it better
-                        count = training.epoch(epoch)
-                    seconds = time.perf_counter() - began
-                    self._finite(training.parameters, epoch)
-                    kept = training.parameters.copy()
-                    self.epochs = epoch + 1
-                    self.counts.append((count.drawn, count.correct, count.skipped))
-                    if callback is not None or keeper.asks or epoch + 1 == self.iterations:
-                        self._take(kept, (users, items))
-                    tick()
-                    if callback is not None:
-                        callback(epoch, seconds, count.correct, count.skipped)
-                    if keeper.asks and keeper.enough(self, kept, self.num_threads):
-                        break
-        except KeyboardInterrupt:
-            if kept is not None:
-                self._take(kept, (users, items))
-            raise
-        self.best_epoch = keeper.best_epoch
-        if keeper.best is not None:
-            self._take(keeper.best, (users, items))
+
+        def epoch_of(epoch: int) -> Any:
+            with np.errstate(over="ignore", invalid="ignore"):  # `_finite` says it better
+                return training.epoch(epoch)
+
+        def kept(epoch: int) -> Parameters:
+            self._finite(training.parameters, epoch)
+            return training.parameters.copy()
+
+        self._epochs(
+            user_items, show_progress, callback, epoch_of, kept, lambda found: self._take(found, (users, items))
+        )
 
     def _take(self, found: Parameters, shape: tuple[int, int]) -> None:
         """Make these factors the model's."""
@@ -282,8 +226,7 @@ class MatrixFactorization(FactorModel):
         with np.errstate(over="ignore"):
             good = all(np.isfinite(np.asarray(x, np.float32)).all() for x in found.arrays())
         if not good:
-            got = f"{self.learning_rate}, which diverged in epoch {epoch}"
-            fail("learning_rate", "one that is small enough to train", got)
+            self._diverged(self.learning_rate, epoch)
 
     def logits(self, name: str, userids: Any) -> Floats:
         """Return a further logit for all items, as NBPO's "flip": float32 [len(userids), num_items].

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from abc import abstractmethod
 from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from graphnoise._check import choice, fail, integer, real
 from recsys.base import Callback
-from recsys.factors import FactorModel
-from recsys.matrices import affordable, as_csr, disjoint
-from recsys.models.fitting import Keeper, chooser, progress
+from recsys.matrices import affordable
+from recsys.models.fitting import EpochModel
 from recsys.models.start import start
 from recsys.models.torch_steps import Network, Training, all_vectors, torch_threads
 from recsys.objectives import objective as make_objective
@@ -43,7 +42,7 @@ def torch_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-class TorchModel(FactorModel):
+class TorchModel(EpochModel):
     """A model whose vectors come out of a `Network`; a subclass supplies `_network` and, where it keeps more, `_keep`.
 
     On the CPU all but the propagation over a graph runs on one thread, since the sums of wide matrix products change
@@ -80,49 +79,10 @@ class TorchModel(FactorModel):
             expected = "a number, as only the sampler 'in-batch' has a whole batch to take"
             fail("num_negatives", expected, f"None with {self.sampler.name!r}")
         self.batch_size = integer("batch_size", batch_size, 1)
-        self.metric = chooser(metric)
-        self.patience = None if patience is None else integer("patience", patience, 1)
+        self._chosen_by(metric, patience)
         self.device = device
         if not isinstance(device, str):
             fail("device", "'cpu' or 'cuda'", repr(device))
-        self.epochs = 0
-        self.best_epoch: int | None = None
-        self.history: list[float] = []
-        self.counts: list[tuple[int, int, int]] = []
-        self._validation: Any = None
-
-    def fit(
-        self,
-        user_items: Any,
-        show_progress: bool = True,
-        callback: Callback | None = None,
-        *,
-        validation: Any = None,
-    ) -> Self:
-        """Learn from positives. Ctrl-C leaves the last whole epoch in the model, and is passed on.
-
-        Args:
-            user_items: users × items, `Interactions` or a SciPy sparse matrix.
-            show_progress: show a progress bar.
-            callback: called after each epoch as callback(epoch, seconds, correct, skipped), epochs from 0; the model
-                has that epoch's vectors.
-            validation: users × items, held out: `metric` on it chooses the epoch that is kept.
-
-        Raises:
-            InputError: no interaction at all, a validation set that overlaps or is empty, a device that is not there,
-                or training that diverges.
-        """
-        if validation is not None:
-            known = as_csr("user_items", user_items)
-            held = as_csr("validation", validation, shape=known.shape)
-            disjoint([("user_items", known), ("validation", held)])
-            if held.nnz == 0:
-                fail("validation", "at least one interaction", "none")
-            self._validation = held
-        try:
-            return super().fit(user_items, show_progress, callback)
-        finally:
-            self._validation = None
 
     @abstractmethod
     def _network(self, user_items: Any, extra: Any, rng: np.random.Generator) -> Network:
@@ -145,40 +105,17 @@ class TorchModel(FactorModel):
         with torch_threads(1):
             network = self._network(user_items, extra, rng).to(device)
             training = Training(network, user_items, self, rng, device)
-            self._epochs(training, Keeper(self.metric, self.patience, user_items, self._validation), shape,
-                         show_progress, callback)  # fmt: skip
 
-    def _epochs(
-        self, training: Training, keeper: Keeper, shape: Any, show_progress: bool, callback: Callback | None
-    ) -> None:
-        self.counts, kept = [], None
-        self.history, self.best_epoch = keeper.history, None
-        try:
-            with progress(show_progress, self.iterations) as tick:
-                for epoch in range(self.iterations):
-                    began = time.perf_counter()
-                    count = training.epoch(epoch)
-                    seconds = time.perf_counter() - began
-                    kept = {name: value.detach().clone() for name, value in training.network.state_dict().items()}
-                    if not all(bool(torch.isfinite(value).all()) for value in kept.values()):
-                        got = f"{self.learning_rate}, which diverged in epoch {epoch}"
-                        fail("learning_rate", "one that is small enough to train", got)
-                    self.epochs = epoch + 1
-                    self.counts.append((count.drawn, count.correct, count.skipped))
-                    if callback is not None or keeper.asks or epoch + 1 == self.iterations:
-                        self._take(training.network, kept, shape)
-                    tick()
-                    if callback is not None:
-                        callback(epoch, seconds, count.correct, count.skipped)
-                    if keeper.asks and keeper.enough(self, kept, self.num_threads):  # type: ignore[arg-type]
-                        break
-        except KeyboardInterrupt:
-            if kept is not None:
-                self._take(training.network, kept, shape)
-            raise
-        self.best_epoch = keeper.best_epoch
-        if keeper.best is not None:
-            self._take(training.network, keeper.best, shape)
+            def copy(epoch: int) -> dict[str, Tensor]:
+                found = {name: value.detach().clone() for name, value in network.state_dict().items()}
+                if not all(bool(torch.isfinite(value).all()) for value in found.values()):
+                    self._diverged(self.learning_rate, epoch)
+                return found
+
+            self._epochs(
+                user_items, show_progress, callback, training.epoch, copy,
+                lambda found: self._take(network, found, shape),
+            )  # fmt: skip
 
     def _take(self, network: Network, state: Any, shape: tuple[int, int]) -> None:
         """Make these parameters the model's."""

@@ -164,7 +164,7 @@ def test_ctrl_c_between_epochs_keeps_the_last_one_too(monkeypatch):
     def stop():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("recsys.models.mf.progress", bar)
+    monkeypatch.setattr("recsys.models.fitting.progress", bar)
     with pytest.raises(KeyboardInterrupt):
         stopped.fit(TRAIN, False)
     assert same(whole, stopped)
