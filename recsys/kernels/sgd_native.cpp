@@ -79,7 +79,13 @@ std::pair<Index, Index> epoch_lock_free(const Setting &s, Address pairs, Index s
     constexpr Index share = 8192;
     const Steps steps = tier(s.set).steps;
     const Known known = known_at(s.rowptr, s.col, s.bits, s.words);
-    const Factors factors = s.factors();
+    Factors factors = s.factors();
+    std::vector<float> apart;  // biases, each with a cache line of its own, or threads would wait for those of other items
+    if (factors.bias != nullptr && s.threads > 1) {
+        apart.resize(static_cast<std::size_t>(items) << 4);
+        for (Index i = 0; i < items; ++i) apart[static_cast<std::size_t>(i) << 4] = factors.bias[i];
+        factors.bias = apart.data(), factors.bias_shift = 4;
+    }
     const Rates rates = s.rates();
     struct Task {
         Block block;
@@ -104,6 +110,7 @@ std::pair<Index, Index> epoch_lock_free(const Setting &s, Address pairs, Index s
             total.add(tally);
         });
     }
+    for (std::size_t i = 0; i < apart.size() >> 4; ++i) at<float>(s.bias)[i] = apart[i << 4];
     watch.finish();
     return total.value();
 }

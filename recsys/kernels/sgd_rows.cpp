@@ -122,6 +122,10 @@ INLINE void move(Lanes *u, Lanes *i, Lanes *j, int blocks, float up, float un, f
     }
 }
 
+INLINE float *bias_of(const Factors &f, std::int32_t column) {
+    return f.bias + (static_cast<std::int64_t>(column) << f.bias_shift);
+}
+
 struct Triple {
     std::int32_t user, item, negative, item_column, negative_column;
 };
@@ -130,8 +134,11 @@ template <Rule R, int B>
 INLINE bool step(const Factors &f, const Rates &r, const Triple &t) {
     const int blocks = f.blocks;
     Lanes *u = row_of(f.user, t.user, blocks), *i = row_of(f.item, t.item, blocks), *j = row_of(f.item, t.negative, blocks);
-    float bi = 0, bj = 0;
-    if (f.bias != nullptr) bi = f.bias[t.item_column], bj = f.bias[t.negative_column];
+    float bi = 0, bj = 0, *at_i = nullptr, *at_j = nullptr;
+    if (f.bias != nullptr) {
+        at_i = bias_of(f, t.item_column), at_j = bias_of(f, t.negative_column);
+        bi = *at_i, bj = *at_j;
+    }
     float up, un;
     bool right;
     if constexpr (R == Rule::bpr) {
@@ -159,8 +166,8 @@ INLINE bool step(const Factors &f, const Rates &r, const Triple &t) {
     }
     move<B>(u, i, j, blocks, up, un, r.step, r.user, r.positive, r.negative);
     if (f.bias != nullptr) {
-        f.bias[t.item_column] = bi + r.step * (up - r.bias * bi);
-        f.bias[t.negative_column] = bj + r.step * (un - r.bias * bj);
+        *at_i = bi + r.step * (up - r.bias * bi);
+        *at_j = bj + r.step * (un - r.bias * bj);
     }
     return right;
 }
@@ -170,6 +177,10 @@ INLINE void fetch(const Factors &f, const Triple &t) {
     fetch_row<B>(f.user, t.user, f.blocks);
     fetch_row<B>(f.item, t.item, f.blocks);
     fetch_row<B>(f.item, t.negative, f.blocks);
+    if (f.bias_shift) {
+        __builtin_prefetch(bias_of(f, t.item_column), 1);
+        __builtin_prefetch(bias_of(f, t.negative_column), 1);
+    }
     if constexpr (R == Rule::nbpo) {
         fetch_row<B>(f.flip_user, t.user, f.blocks);
         fetch_row<B>(f.flip_item, t.item, f.blocks);

@@ -17,9 +17,10 @@ enum class Rule : int { bpr = 0, bpo = 1, nbpo = 2, nbpo_constant = 3 };
 // Rows of factors are `blocks` times 16 floats, unused ones 0.
 struct Factors {
     float *user, *item;
-    float *bias;                   // of items, or null
+    float *bias;                   // of columns, or null
     float *flip_user, *flip_item;  // NBPO's P and Q, or null
     int blocks;
+    int bias_shift = 0;  // log2 of how far apart the biases of two columns lie
 };
 
 struct Rates {
