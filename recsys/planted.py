@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,12 +36,12 @@ class Planted:
     """
 
     interactions: Interactions
-    false_positive: Bools
+    false_positive: Bools = field(repr=False)
     hidden: Interactions
     false_positive_rate: float
     false_negative_rate: float
-    preference: NDArray[np.float32] | None = None
-    exposure: NDArray[np.float32] | None = None
+    preference: NDArray[np.float32] | None = field(default=None, repr=False)
+    exposure: NDArray[np.float32] | None = field(default=None, repr=False)
 
     @property
     def added(self) -> Interactions:

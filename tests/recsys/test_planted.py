@@ -166,3 +166,7 @@ def test_nothing_to_learn_a_world_from_is_named():
         corrupt_split(None, 0.1)
     with pytest.raises(InputError, match="3 users and 3 items of rank 1000000000000: expected to need at most"):
         low_rank(3, 3, rank=10**12)
+
+
+def test_what_was_planted_is_said_in_a_line():
+    assert len(repr(low_rank(50, 40, seed=0))) < 300
