@@ -1,55 +1,25 @@
+"""The command, its records and what is shown of them."""
+
 import json
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from speeds import CASE, PEAK, TINY, call, held
 
-from graphnoise import cli, coding
-from graphnoise.bench.speed import erase_cases, erase_epochs, erase_gate, erase_memory, erase_records, erase_run
+from graphnoise.bench.speed import erase_cases, erase_gate, erase_records, erase_run
 from graphnoise.bench.speed.erase_report import exponent, size
-from graphnoise.bench.speed.erase_stages import STAGES, Watch, watched
-from graphnoise.bench.speed.gate import GateError
 from graphnoise.datasets import save_npz
-from graphnoise.erase import train
-from graphnoise.erase.settings import PRESETS, settings
-from graphnoise.errors import DataError, InputError
+from graphnoise.errors import DataError
 
-TINY = ["--nodes", "60", "--arcs", "240", "--features", "8", "--classes", "3", "--threads", "1"]
-TINY += ["--set", "hidden=16", "--set", "width=12", "--rounds", "2"]
-CASE = erase_cases.Case("synthetic", 60, 240, 8, 3, "faithful-cora", (("hidden", 16), ("width", 12)))
-PEAK = {"imports": 500_000_000, "data": 1_000, "peak": 151_000_000, "of": "cell"}
-
-
-@pytest.fixture(autouse=True)
-def _brief(monkeypatch):
-    """Rounds of no length, and no processes: what is tested here is everything but the numbers."""
-    monkeypatch.setattr(erase_run, "ROUND", 1e-6)
-    monkeypatch.setattr(erase_memory, "peak", lambda case, dense, root: dict(PEAK))
-
-
-@pytest.fixture
-def _checked(monkeypatch):
-    """The gate has a test of its own."""
-    monkeypatch.setattr(erase_gate, "check", lambda s: ({"float64": 1e-9}, None))
+pytestmark = pytest.mark.usefixtures("_brief_erase")
 
 
 @pytest.fixture(scope="module")
 def measured():
     """A record."""
     return erase_run.measure(CASE, erase_run.Protocol(False, 1, False), {"float64": 1e-9})
-
-
-def call(capfd, *words):
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["bench", "speed", *[str(word) for word in words]])
-    out, err = capfd.readouterr()
-    return stop.value.code, out, err
-
-
-def held(path):
-    return json.loads(path.read_text())["records"]
 
 
 def test_record_carries_what_a_reader_needs_and_show_prints_it(tmp_path, capfd):
@@ -82,64 +52,6 @@ def test_the_same_case_is_replaced_and_another_added(tmp_path, capfd):
         assert call(capfd, *words, *extra)[0] == 0
         assert len(held(path)) == count
     assert all("dense" not in record["times"] and not record["memory"] for record in held(path))
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_passes_the_gate(preset):
-    gaps, _ = erase_gate.check(settings(preset, {"hidden": 16, "width": 12}))
-    assert max(gaps.values()) < 1e-3
-
-
-def test_settings_without_a_dense_form_are_checked_where_they_have_one():
-    small = {"hidden": 16, "width": 12, "encoder": "gcn", "components": 4}
-    gaps, remark = erase_gate.check(settings("faithful-pubmed", small))
-    assert gaps
-    assert remark == "checked with encoder=gat, heads=1, components=None, as the dense form has it"
-
-
-def wrong_rates(z, labels, num_classes=None, **options):
-    whole, within = coding.coding_rates(z, labels, num_classes, **options)
-    return coding.CodingRates(whole * 1.001, within)
-
-
-def other_labels(self, z):
-    return (pseudo_labels(self, z) + 1) % 3
-
-
-pseudo_labels = train.Training.pseudo_labels
-
-
-def crash(*_, **__):
-    raise RuntimeError("no\nmemory")
-
-
-@pytest.mark.parametrize(
-    ("owner", "name", "wrong", "message"),
-    [
-        (train, "coding_rates", wrong_rates, r"ours \(float64\): expected loss of epoch 1 within"),
-        (train.Training, "pseudo_labels", other_labels, r"ours \(float64\): expected the labels of the dense form"),
-        (train, "fuse", crash, r"ours \(float64\): raises RuntimeError \(no\)"),
-    ],
-)
-def test_no_time_is_printed_where_the_gate_fails(owner, name, wrong, message, monkeypatch, tmp_path, capfd):
-    monkeypatch.setattr(owner, name, wrong)
-    code, out, err = call(capfd, "erase", *TINY, "--out", tmp_path / "e.json")
-    assert (code, out) == (1, "")
-    assert re.match(f"graphnoise: failed: {message}", err), err
-    assert err.endswith("graphnoise: error: 1 check failed, so nothing was timed\n")
-    assert not list(tmp_path.iterdir())
-
-
-def test_the_gate_sees_a_probe_that_differs(monkeypatch):
-    monkeypatch.setattr(erase_gate.Dense, "probe", lambda self: torch.zeros(len(self.x), dtype=torch.long))
-    with pytest.raises(GateError, match="the predictions of the dense form's probe"):
-        erase_gate.check(settings("faithful-cora", {"hidden": 16, "width": 12}))
-
-
-def test_a_gap_is_relative_and_nan_is_infinite():
-    assert erase_gate.gap(torch.tensor([1.0, 90.0]), torch.tensor([0.0, 100.0])) == pytest.approx(0.1)
-    assert erase_gate.gap(torch.tensor([float("nan")]), torch.ones(1)) == float("inf")
-    assert erase_gate.gap(torch.ones(2), torch.ones(1)) == float("inf")
 
 
 @pytest.mark.usefixtures("_checked")
@@ -179,140 +91,6 @@ def test_exponent_of_a_square_is_two():
 
     assert exponent(record(10, 1.0), record(100, 100.0)) == pytest.approx(2)
     assert (size(86_237_184), size(3.2e9)) == ("86 MB", "3.20 GB")
-
-
-@pytest.mark.usefixtures("_checked")
-def test_long_epochs_of_mini_batches_are_extrapolated(monkeypatch, tmp_path, capfd):
-    monkeypatch.setattr(erase_epochs.Ours.__init__, "__defaults__", (4,))
-    code, out, err = call(capfd, "erase", *TINY, "--batch-size", "7", "--rounds", "1", "--out", tmp_path / "e.json")
-    assert (code, err) == (0, "")
-    assert "mini-batches of 7" in out
-    assert "extrapolated: 4 of the 8 mini-batches of an epoch were timed" in out
-    assert "left out: the dense form has no mini-batches" in out
-    (record,) = held(tmp_path / "e.json")
-    assert record["batches"] == {"timed": 4, "of": 8}
-    assert sum(record["stages"].values()) == pytest.approx(np.mean(record["times"]["ours"]["samples"]))
-    assert {"sampling", "probe", "optimiser", "coding rate, gradient"} <= set(record["stages"])
-
-
-def test_extrapolation_scales_the_batches_and_not_what_is_done_once():
-    case = replace(CASE, overrides=(*CASE.overrides, ("batch_size", 7)))
-    ours = erase_epochs.Ours(case, erase_cases.build(case), 2)
-    clock = Ticking()
-    ours.watch = Watch(clock)
-    clock.cost(ours.training, "embed", 5.0)
-    clock.cost(ours.training, "_step", 1.0)
-    clock.cost(ours.training, "_select", 3.0)
-    epoch = ours.epoch()  # embeddings of all once, eight batches, a probe (which embeds again)
-    assert (epoch.timed, epoch.batches) == (2, 8)
-    assert epoch.seconds == pytest.approx(5 + 8 * 1 + 3 + 5)
-    assert epoch.stages["probe"] == pytest.approx(8)
-    whole = erase_epochs.Ours(case, erase_cases.build(case), 8)
-    assert (whole.epoch().timed, len(whole.training.history["loss"])) == (8, 1)
-
-
-class Ticking:
-    """A clock that only moves where something is said to cost."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
-
-    def cost(self, owner, name, seconds):
-        before = getattr(owner, name)
-
-        def run(*args, **options):
-            self.now += seconds
-            return before(*args, **options)
-
-        setattr(owner, name, run)
-
-
-def test_stages_cover_the_epoch_and_leave_no_hook_behind():
-    training = erase_gate.training(erase_gate.planted(), settings("faithful-cora", {"hidden": 16, "width": 12}))
-    before = dict(vars(train)), set(vars(training))
-    with watched(training, Watch()) as watch:
-        for _ in range(10):  # the rank is looked at in every tenth
-            training.epoch()
-        found = watch.take()
-    assert list(found) == [stage for stage in STAGES if stage != "sampling"]
-    assert all(seconds > 0 for seconds in found.values())
-    assert sum(found.values()) >= sum(training.history["seconds"]) * 0.99
-    training.epoch()
-    assert set(watch.take()) == {"rest"}
-    assert (dict(vars(train)), set(vars(training))) == before
-
-
-def test_a_stage_takes_the_time_of_the_one_around_it_but_the_probe_keeps_its_own():
-    clock = Ticking()
-    watch = Watch(clock)
-    for stage, seconds in (("fusion", 1.0), ("propagation", 2.0)):
-        watch.enter(stage)
-        clock.now += seconds
-    watch.leave()
-    clock.now += 0.5
-    watch.leave()
-    watch.turn("optimiser")
-    clock.now += 4
-    watch.enter("probe")
-    watch.enter("encoder")
-    clock.now += 8
-    watch.leave()
-    watch.leave()
-    assert watch.take() == {"fusion": 1.5, "propagation": 2.0, "optimiser": 4.0, "probe": 8.0, "rest": 0.0}
-
-
-def test_peak_memory_is_that_of_a_process_of_its_own(monkeypatch):
-    monkeypatch.undo()
-    wide = erase_cases.Case("synthetic", 2_000, 8_000, 500, 4, "faithful-cora", (("hidden", 16), ("width", 12)))
-    found = erase_memory.peak(wide)
-    assert found["data"] > 2_000 * 500 * 4 / 2
-    assert found["peak"] > 2 * 2_000 * 500 * 4  # the features, and those that dropout has left
-    assert found["peak"] < 300e6
-
-
-def test_a_process_that_fails_is_told(monkeypatch, tmp_path, capfd):
-    monkeypatch.undo()
-    monkeypatch.setattr(erase_gate, "check", lambda s: ({"float64": 1e-9}, None))
-    monkeypatch.setattr(erase_memory.sys, "executable", str(tmp_path / "python"))
-    (tmp_path / "python").write_text("#!/bin/sh\necho 'Killed: no memory' >&2\nexit 9\n")
-    (tmp_path / "python").chmod(0o755)
-    code, out, _ = call(capfd, "erase", *TINY, "--no-dense", "--rounds", "1", "--out", tmp_path / "e.json")
-    assert code == 0
-    assert "memory of ours is not known: Killed: no memory" in out
-
-
-@pytest.mark.parametrize("classes", [2, 3, 7])
-def test_drawn_graphs_have_their_sizes(classes):
-    case = replace(CASE, nodes=203, arcs=1_000, classes=classes)
-    data = erase_cases.build(case)
-    assert data.edge_index.shape[1] == 1_000
-    assert len(torch.unique(data.edge_index, dim=1)[0]) == 1_000
-    assert data.is_undirected()
-    assert not data.has_self_loops()
-    assert data.x.shape == (203, 8)
-    labelled = torch.bincount(data.y[data.train_mask], minlength=classes)
-    assert (labelled == min(20, 203 // classes // 3)).all()
-    assert int((data.train_mask & data.val_mask).sum()) == 0
-    assert int(data.val_mask.sum()) > 10
-    same = (data.y[data.edge_index[0]] == data.y[data.edge_index[1]]).float().mean()
-    assert 0.6 < float(same) < 0.8
-    assert torch.equal(erase_cases.build(case).x, data.x)
-
-
-def test_arcs_that_cannot_be_placed_are_refused(monkeypatch):
-    monkeypatch.setattr(erase_cases, "_SURPLUS", (0.5, 1.0))
-    with pytest.raises(InputError, match="--arcs: expected so few that they can be placed, got 240, and no more than"):
-        erase_cases.build(CASE)
-
-
-def test_a_case_can_be_the_smallest():
-    data = erase_cases.build(erase_cases.synthetic(8, 6, 1, 2, None, {"hidden": 8, "width": 2}, 1, 0))
-    training = erase_gate.training(data, settings("faithful-cora", {"hidden": 8, "width": 2}))
-    training.epoch()
-    assert training.history["loss"]
 
 
 @pytest.mark.parametrize(
