@@ -313,7 +313,7 @@ def test_pools_need_a_model(name):
 @pytest.mark.parametrize(
     "greedy",
     [DNS(10**10), WARP(10**10), AdaSIR(pool=10**11), AdaSIR(10**11), SRNS(size=10**11), SRNS(pool=10**11), BNS(10**10)],
-    ids=repr,
+    ids=lambda sampler: sampler.name,
 )
 def test_more_candidates_than_memory_holds_are_refused(greedy):
     with pytest.raises(InputError, match=r"expected to need at most .* GiB of memory, got"):
