@@ -9,7 +9,7 @@ from graphnoise.experiment import cell_key, run_grid
 
 @pytest.mark.parametrize("jobs", [[1, 1], [1, 1, 1], [2, 1]])
 def test_commands_on_one_folder_share_the_grid(helpers, start, store, tmp_path, jobs):
-    log, count, seconds = tmp_path / "log", 60, 0.01
+    log, count, seconds = tmp_path / "log", 60, 0.05  # long enough for all to have started
     for process in start(*(("command", store.folder, number, count, seconds, log) for number in jobs)):
         finish(process)
         assert len(files(store)) == count, "each ends only when the whole grid is recorded"
