@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _complain(error: object, code: int) -> int:
-    print(f"graphnoise: error: {' '.join(str(error).split())}", file=sys.stderr)
+    lines = (" ".join(line.split()) for line in str(error).splitlines())
+    print(f"graphnoise: error: {'; '.join(line for line in lines if line)}", file=sys.stderr)
     return code
 
 

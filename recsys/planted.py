@@ -230,7 +230,7 @@ def low_rank(
     """
     m, n = integer("num_users", num_users, 1), integer("num_items", num_items, 1)
     rank = integer("rank", rank, 1)
-    goal = real("density", density, 1e-9, 1 - 1e-9)
+    goal = real("density", density, 1e-9, 1 - 1e-9, "a number above 0 and below 1")
     scale, spread = real("scale", scale, 0.0, 1e3), real("popularity", popularity, 0.0, 1e3)
     affordable(f"{m} users × {n} items", 32.0 * m * n)
     affordable(f"{m} users and {n} items of rank {rank}", 8.0 * rank * (m + n))

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
 
 from ..errors import InputError
 
@@ -24,6 +25,19 @@ class _Console(Console):
 out = _Console(highlight=False, markup=False, width=None if sys.stdout and sys.stdout.isatty() else 120)
 err = Console(stderr=True, highlight=False, markup=False)
 Root = Annotated[str | None, typer.Option(help="Folder of raw data sets.", envvar="GRAPHNOISE_DATA")]
+
+
+def wide(piece: RenderableType) -> None:
+    """Print a table; where no terminal sets the width, as wide as it has to be, so that nothing in it is cut."""
+    if out.is_terminal:
+        out.print(piece)
+        return
+    width = out.width
+    try:
+        out.width = max(width, Measurement.get(out, out.options.update(max_width=1 << 16), piece).maximum)
+        out.print(piece)
+    finally:
+        out.width = width
 
 
 def bad(name: str, expected: str, got: object) -> NoReturn:

@@ -45,7 +45,7 @@ def data_get(names: Annotated[list[str], typer.Argument(help="Names (see `data l
     from .. import datasets
 
     for name in names:
-        folder = datasets.get(name, root, progress=err.print)
+        folder = datasets.get(name, root, progress=lambda line: err.print(line, soft_wrap=True))
         print(f"{name}: {folder}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import bad, err, out
+from .console import bad, err, out, wide
 
 if TYPE_CHECKING:
     from ..bench.suite import Selected
@@ -108,7 +108,7 @@ def _sections(task: str, part: Selected) -> tuple[list[Any], list[str]]:
 def _print(task: str, sections: list[Any]) -> None:
     for section in sections:
         for piece in _rooms(task)[1].render(section):
-            out.print(piece)
+            wide(piece)
 
 
 def _csv(task: str, part: Selected) -> str:

@@ -39,10 +39,13 @@ def render(section: Section) -> Iterator[RenderableType]:
         yield from _fate(section, kind, max(rates))
 
 
-def columns(first: str, others: list[str]) -> Table:
-    """Return an empty table: a first column for names, the others for numbers."""
+def columns(first: str, others: list[str], *, fold: bool = False) -> Table:
+    """Return an empty table: a first column for names, the others for numbers.
+
+    With `fold`, long names take several lines where a table is too wide, so that no number is cut.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(first, no_wrap=True)
+    table.add_column(first, no_wrap=not fold, overflow="fold" if fold else "ellipsis")
     for column in others:
         table.add_column(column, justify="right", no_wrap=True)
     return table

@@ -104,6 +104,9 @@ def available(
             reasons[label] = str(error)
         else:
             return Place(variant, target, "cache")
+    if not fetchers:
+        wanted = " or ".join(", ".join(file.name for file in variant.files) for variant in dataset.variants)
+        reasons["these files are not fetched"] = f"put {wanted} of your own copy into one of the folders"
     listed = "".join(f"\n  {source}: {reason}" for source, reason in reasons.items())
     raise DataError(f"{dataset.name}: no source has the files{listed}")
 

@@ -41,15 +41,27 @@ def draw(sections: list[Section], path: str | os.PathLike[str]) -> list[Path]:
     return files
 
 
-def _style(section: Section, method: str) -> dict[str, Any]:
-    """Return colour, marker and dashes: by the method's place in the list of all, so that figures agree.
+def _styles(sections: list[Section]) -> dict[str, dict[str, Any]]:
+    """Return colour, marker and dashes of each method of a figure.
 
-    Where a section has a method more than once, with other settings, the place in the section counts.
+    They follow the method's place in the list of all, so that figures agree; where two methods would share a colour
+    then, the place in the figure counts.
     """
-    once = len(set(section.names.values())) == len(section.methods)
-    place = list(METHODS).index(section.names[method]) if once else section.methods.index(method)
-    style = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)], "markersize": 4}
-    return {**style, "linestyle": DASHES[place // len(COLOURS) % len(DASHES)], "label": method}
+    names = {method: section.names[method] for section in sections for method in section.methods}
+    order = list(METHODS)
+    places = [order.index(name) if name in order else len(order) for name in names.values()]
+    if len({place % len(COLOURS) for place in places}) < len(places):
+        places = list(range(len(names)))
+    return {
+        method: {
+            "color": COLOURS[place % len(COLOURS)],
+            "marker": MARKERS[place % len(MARKERS)],
+            "markersize": 4,
+            "linestyle": DASHES[place // len(COLOURS) % len(DASHES)],
+            "label": method,
+        }
+        for method, place in zip(names, places, strict=True)
+    }
 
 
 def _figure(sections: list[Section]) -> Any:
@@ -58,26 +70,31 @@ def _figure(sections: list[Section]) -> Any:
     panels = [(section, kind) for section in sections for kind in section.kinds]
     across = min(len(panels), 3)
     down = -(-len(panels) // across)
-    figure = Figure(figsize=(1.8 + 3.4 * across, 0.4 + 3.0 * down), layout="constrained")
+    named = [section for section, kind in panels if len(section.rates(kind)) == 1]
+    longest = max((len(method) for section in named for method in section.methods), default=0)
+    figure = Figure(figsize=(1.8 + 3.4 * across, 0.4 + (3.0 + 0.08 * longest) * down), layout="constrained")
     grid = np.asarray(figure.subplots(down, across, squeeze=False))
+    styles = _styles(sections)
     handles: dict[str, Any] = {}
     for place, panel in enumerate(grid.flat):
         if place >= len(panels):
             panel.axis("off")
             continue
-        _panel(panel, *panels[place])
-        handles |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
-    figure.legend(list(handles.values()), list(handles), loc="outside right upper", frameon=False, fontsize=8)
+        _panel(panel, *panels[place], styles)
+        if len(panels[place][0].rates(panels[place][1])) > 1:
+            handles |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
+    if handles:
+        figure.legend(list(handles.values()), list(handles), loc="outside right upper", frameon=False, fontsize=8)
     return figure
 
 
-def _panel(panel: Any, section: Section, kind: str) -> None:
+def _panel(panel: Any, section: Section, kind: str, styles: dict[str, dict[str, Any]]) -> None:
     rates = section.rates(kind)
     for place, method in enumerate(section.methods):
         points = [(rate, e) for rate in rates if (e := section.mean(method, kind, rate)) is not None]
         if not points:
             continue
-        style = _style(section, method)
+        style = styles[method]
         mean = np.array([e.mean for _, e in points])
         half = np.array([e.half_width or 0.0 for _, e in points])
         if len(rates) == 1:
@@ -86,10 +103,12 @@ def _panel(panel: Any, section: Section, kind: str) -> None:
         x = np.array([rate for rate, _ in points])
         panel.plot(x, mean, **style)
         panel.fill_between(x, mean - half, mean + half, color=style["color"], alpha=0.15, linewidth=0)
-    if len(rates) == 1:
-        panel.set_xticks([])
+    if len(rates) == 1:  # markers repeat where there are many methods: names stand below
+        panel.set_xticks(range(len(section.methods)), section.methods)
+        panel.tick_params(axis="x", rotation=90)
     else:
         panel.set_xlabel("rate, as a share of the clicks", fontsize=8)
+        panel.locator_params(axis="x", nbins=5)
     words = "as it is" if rates == [0.0] else f"{kind} noise" + (f" at {rates[0]:g}" if len(rates) == 1 else "")
     panel.set_title(f"{section.dataset}\n{words}", fontsize=9)
     panel.set_ylabel(f"test {METRIC}", fontsize=8)

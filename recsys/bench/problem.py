@@ -20,6 +20,7 @@ from recsys.splits import Split, ratio
 NOISE = ("none", "false-positive", "false-negative", "both")
 _PLANTED = re.compile(r"planted\((.*)\)")
 _ARGUMENTS = {"users": int, "items": int, "rank": int, "density": float, "seed": int}
+_EXAMPLE = "planted(users=400,items=200)"
 _WORDS = "planted(users=USERS,items=ITEMS), and perhaps rank=, density=, seed="
 
 
@@ -54,7 +55,11 @@ def load(name: str, root: str | None = None, split_seed: int = 0) -> Problem:
         InputError: the name is unknown, or the arguments of `planted` are.
         DataError: the data cannot be had.
     """
-    found = _planted(name) if name.startswith("planted") else datasets.load(name, root)
+    if name.startswith("planted"):
+        found: Any = _planted(name)
+    else:
+        _check.choice("dataset", name, (*datasets.names(), _EXAMPLE))
+        found = datasets.load(name, root)
     if not isinstance(found, Split):
         split = ratio(found, 0.1, 0.1, seed=split_seed)
     elif not len(found.validation):
@@ -62,10 +67,7 @@ def load(name: str, root: str | None = None, split_seed: int = 0) -> Problem:
         split = Split(parts.train, parts.validation, found.test)
     else:
         split = found
-    split = _known_users(split)
-    for part in ("validation", "test"):
-        if not len(getattr(split, part)):
-            raise InputError(f"{name}: expected interactions to hold out, got none in the {part} part")
+    split = _filled(name, _known_users(split))
     state = hashlib.blake2b(digest_size=16)
     for one in (split.train, split.validation, split.test):
         state.update(str(one.matrix.shape).encode())
@@ -82,6 +84,13 @@ def _known_users(split: Split) -> Split:
     return Split(split.train, *held)
 
 
+def _filled(name: str, split: Split) -> Split:
+    for part in ("train", "validation", "test"):
+        if not len(getattr(split, part)):
+            raise InputError(f"{name}: expected interactions in every part, got none in the {part} part")
+    return split
+
+
 def _planted(name: str) -> Any:
     found = _PLANTED.fullmatch(name.replace(" ", ""))
     if found is None:
@@ -90,6 +99,8 @@ def _planted(name: str) -> Any:
     for part in found[1].split(","):
         key, _, text = part.partition("=")
         _check.choice("dataset", key, _ARGUMENTS)
+        if key in values:
+            _check.fail(f"dataset: {key}", "one value", f"two in {name!r}")
         try:
             values[key] = _ARGUMENTS[key](text)
         except ValueError:
@@ -133,4 +144,5 @@ def corrupt(problem: Problem, noise: Mapping[str, Any], select: str, seed: int) 
     except InputError as error:
         raise InputError(f"{problem.name}: {error}") from error
     rates = {"false_positive": done.train.false_positive_rate, "false_negative": done.train.false_negative_rate}
-    return _known_users(done.split), {key: round(value, 6) for key, value in rates.items()}
+    left = _filled(f"{problem.name} with {noise['kind']} noise at rate {noise['rate']:g}", _known_users(done.split))
+    return left, {key: round(value, 6) for key, value in rates.items()}

@@ -43,7 +43,7 @@ def _words(kind: str, rate: float) -> str:
 
 def _over_rates(section: Section, kind: str, rates: list[float]) -> Iterator[RenderableType]:
     yield headline(f"Test {METRIC}, {kind} noise", "mean over seeds ± half a 95 % interval; bold: best of the rate")
-    table = columns("rate", [f"{rate:g}" for rate in rates])
+    table = columns("rate", [f"{rate:g}" for rate in rates], fold=True)
     means = {m: [section.mean(m, kind, rate) for rate in rates] for m in section.methods}
     best = [max(row[i].mean for row in means.values() if row[i]) for i in range(len(rates))]  # type: ignore[union-attr]
     for method, row in means.items():
@@ -64,7 +64,7 @@ def _point(section: Section, kind: str, rate: float) -> Iterator[RenderableType]
     )
     yield headline(f"{section.dataset}, {_words(kind, rate)}", note)
     names = [METRIC, "recall@20", "f1@10", "coverage@20", "validation", "epoch", "best epoch", METRIC, "seconds"]
-    table = columns("method", names)
+    table = columns("method", names, fold=True)
     means = {m: e for m in there if (e := section.mean(m, kind, rate))}
     best = max(e.mean for e in means.values())
     for method, score in means.items():
@@ -91,7 +91,7 @@ def _comparisons(section: Section, kind: str, rate: float) -> Iterator[Renderabl
         "\nover this table; better, worse: shares of users"
     )
     yield headline(f"Against {found[0].second}, the best plain method: {METRIC}, {_words(kind, rate)}", note)
-    table = columns("method", ["difference", "relative", "effect", "p", "better", "worse"])
+    table = columns("method", ["difference", "relative", "effect", "p", "better", "worse"], fold=True)
     for one in sorted(found, key=lambda one: -one.difference):
         half = (one.high - one.low) / 2
         table.add_row(

@@ -141,9 +141,9 @@ def sections(source: Source) -> tuple[list[Section], list[str]]:
         section.cells[own, noise["kind"], float(noise["rate"])][config["seed"]] = record["result"]
     if any(key[0] for key in found):  # in the order of the suite
         return list(found.values()), remarks
-    order = list(METHODS)
+    order = {method: place for place, method in enumerate(METHODS)}  # cells of other versions may have others: last
     for section in found.values():
-        section.methods.sort(key=lambda own, names=section.names: (order.index(names[own]), own))  # type: ignore[misc]
+        section.methods.sort(key=lambda own, names=section.names: (order.get(names[own], len(order)), own))  # type: ignore[misc]
     return [found[key] for key in sorted(found)], remarks
 
 

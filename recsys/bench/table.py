@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from graphnoise import _check
+from graphnoise._check import DataError
 from graphnoise.bench import cells
 from graphnoise.bench.cells import Steps, at, put
 from graphnoise.bench.results import Source
 from recsys.bench.grid import METRICS, PROTOCOL
+from recsys.bench.problem import NOISE
 from recsys.bench.users import unpack
 
 
@@ -48,7 +50,7 @@ COLUMNS: dict[str, tuple[Steps, Callable[[str], Any]]] = {
     "dataset": (("config", "dataset"), str),
     "data": (("config", "data"), str),
     "split_seed": (("config", "split_seed"), _count),
-    "noise": (("config", "noise", "kind"), str),
+    "noise": (("config", "noise", "kind"), lambda text: _check.choice("value", text, NOISE)),
     "rate": (("config", "noise", "rate"), _share),
     "select": (("config", "select"), str),
     "seed": (("config", "seed"), _count),
@@ -114,4 +116,7 @@ class Table(cells.CellTable):
             }
         for name, (path, read) in COLUMNS.items():
             put(record, path, cells.read_value(where, values, name, read))
+        noise = record["config"]["noise"]
+        if (noise["kind"] == "none") != (noise["rate"] == 0):
+            raise DataError(f"{where}: expected a rate of 0 where there is no noise, and nowhere else")
         return record

@@ -132,7 +132,7 @@ def test_the_users_own_movielens_is_held_to_its_counts(tmp_path, monkeypatch):
     (folder / "ratings.dat").write_text(MADE_UP["movielens-dat"]["ratings.dat"])
     with pytest.raises(DataError, match=r"ml-1m: users: expected 6040, got 2"):
         datasets.load("ml-1m", tmp_path / "root")
-    with pytest.raises(DataError, match=r"ml-20m: no source has the files"):
+    with pytest.raises(DataError, match=r"ml-20m: no source has the files(.|\n)*put ratings.csv of your own copy into"):
         datasets.load("ml-20m", tmp_path / "root")
     with pytest.raises(InputError, match=r"did you mean 'gowalla'"):
         datasets.load("gowala")

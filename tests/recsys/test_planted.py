@@ -146,7 +146,7 @@ def test_wrong_worlds_are_named():
         (lambda: corrupt(clicks(0, density=0.9), 1.0), r"false_positive_rate: expected at most \d+ added pairs"),
         (lambda: corrupt(clean, 0.1, exclude=np.ones((30, 20))), r"exclude: expected Interactions or a SciPy sparse"),
         (lambda: low_rank(0, 5), r"num_users: expected an integer of at least 1, got 0"),
-        (lambda: low_rank(5, 5, density=1.0), r"density: expected a number in"),
+        (lambda: low_rank(5, 5, density=1.0), r"density: expected a number above 0 and below 1"),
         (lambda: low_rank(10**6, 10**6), r"1000000 users × 1000000 items: expected .* GiB of memory, got 29802\.3 GiB"),
         (lambda: exposure_relevance(clean), r"ratings: expected Interactions with ratings, got Int"),
     ]:

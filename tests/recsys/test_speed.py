@@ -118,7 +118,7 @@ def test_the_gate_sees_lower_quality():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--run", "bprs"], "run: expected one of"),
+        (["--run", "bprs"], "run: expected one of bpr, lock-free; bpr, deterministic; bpo, lock-free;"),
         (["--users", "0"], "users: expected an integer of at least 1"),
         (["--interactions", "999999999"], "interactions: expected at most half"),
         (["--threads", "x"], "--threads"),

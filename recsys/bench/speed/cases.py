@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from graphnoise._check import choice, fail, integer
+from graphnoise._check import fail, integer
 from recsys.models.mf import MatrixFactorization
 from recsys.models.minibatch import Minibatch
 from recsys.models.start import start
@@ -63,7 +63,8 @@ class Case:
             integer(name, getattr(self, name), 1)
         integer("seed", self.seed, 0)
         for run in self.runs:
-            choice("run", run, RUNS)
+            if run not in RUNS:
+                fail("run", f"one of {'; '.join(RUNS)}", repr(run))
         if self.interactions > self.users * self.items // 2:
             fail("interactions", f"at most half of the {self.users} × {self.items} pairs", self.interactions)
 

@@ -53,6 +53,8 @@ def test_bench_then_report(tmp_path, capfd):
     assert (code, err) == (0, "")
     for row in ("popularity", "itemknn-plain", "ease", "linear:core=autoencoder,low_pass=0"):
         assert re.search(rf"^{re.escape(row)}  +0\.\d{{4}}  ", out, re.MULTILINE), out
+    assert "…" not in out
+    assert max(map(len, out.split("wrote ")[0].splitlines())) > 120  # so the names are whole
     assert (tmp_path / "runs" / "ndcg.png").exists()
     code, again, err = call(capfd, "report", str(tmp_path / "cells.csv"), "--plot")
     assert (code, err) == (0, "")
@@ -140,6 +142,10 @@ def test_a_folder_of_two_benchmarks_reports_both(tmp_path, capfd):
         (["--seeds", "0"], "seeds: expected an integer from 1"),
         (["--trials", "0"], "trials: expected an integer from 1"),
         (["--dataset", "ml-100"], "did you mean 'ml-100k'"),
+        (
+            ["--noise", "false-negative", "--rate", "1"],
+            "expected interactions in every part, got none in the train part",
+        ),
         (["--jobs", "0"], "jobs: expected an integer of at least 1"),
     ],
 )

@@ -102,7 +102,7 @@ def test_users_that_trained_nothing_are_asked_of_nobody(monkeypatch):
     held = [sp.csr_array(x) for x in ([[0, 1.0, 0], [1, 0, 0], [0, 0, 0]], [[0, 0, 1.0], [0, 0, 1], [1, 0, 0]])]
     parts = Split(*(Interactions.from_csr(part) for part in (train, *held)))
     monkeypatch.setattr(problem.datasets, "load", lambda name, root: parts)
-    found = problem.load.__wrapped__("any").split
+    found = problem.load.__wrapped__("gowalla").split
     assert found.validation.matrix.toarray().tolist() == [[0, 1, 0], [0, 0, 0], [0, 0, 0]]
     assert np.diff(found.test.matrix.indptr).tolist() == [1, 0, 1]
 
@@ -114,10 +114,10 @@ def test_a_set_without_validation_gets_a_tenth_of_training(monkeypatch):
     whole = Interactions.from_csr(sp.csr_array(dense.astype(float)))
     parts = Split(whole, whole.subset(np.zeros(len(whole), bool)), Interactions.from_csr(test))
     monkeypatch.setattr(problem.datasets, "load", lambda name, root: parts)
-    found = problem.load.__wrapped__("any")
+    found = problem.load.__wrapped__("gowalla")
     assert len(found.split.validation) == pytest.approx(len(whole) / 10, rel=0.1)
     assert len(found.split.train) + len(found.split.validation) == len(whole)
-    assert found.digest != problem.load.__wrapped__("any", None, 1).digest
+    assert found.digest != problem.load.__wrapped__("gowalla", None, 1).digest
 
 
 def test_other_data_are_refused():
@@ -177,7 +177,14 @@ def test_packed_values():
         ({"datasets": ["planted(users=10)"]}, "dataset: expected planted"),
         ({"datasets": ["planted(users=ten,items=5)"]}, "dataset: users: expected a number"),
         ({"datasets": ["planted(users=10,items=5,x=1)"]}, "dataset: expected one of"),
-        ({"datasets": ["planted(users=4,items=3,density=0.99)"]}, "expected interactions to hold out|free pairs"),
+        ({"datasets": ["planted(users=4,items=3,density=0.99)"]}, "expected interactions in every part|free pairs"),
+        ({"datasets": ["planted(users=10,users=20,items=5)"]}, "dataset: users: expected one value, got two"),
+        ({"datasets": ["planted(users=10,items=5,density=1)"]}, "density: expected a number above 0 and below 1"),
+        ({"datasets": ["cora"]}, r"dataset: expected one of .*ml-100k.*planted\(users=400,items=200\), got 'cora'"),
+        (
+            {"noise": ["false-negative"], "rates": [1.0]},
+            "at rate 1: expected interactions in every part, got none in the train",
+        ),
     ],
 )
 def test_bad_grids_are_refused(given, message):

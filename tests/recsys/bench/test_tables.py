@@ -86,13 +86,35 @@ def spoilt(text, column, value, line=1):
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("users", "AAAA"), ("ndcg@20", "1.5"), ("rate", "NaN"), ("seed", "-1"), ("parameters", "[]"), ("trials", "")],
+    [
+        ("users", "AAAA"),
+        ("ndcg@20", "1.5"),
+        ("rate", "NaN"),
+        ("seed", "-1"),
+        ("parameters", "[]"),
+        ("trials", ""),
+        ("noise", "pair"),
+    ],
 )
 def test_a_spoilt_value_is_named_with_its_line(cells, tmp_path, column, value):
     file = tmp_path / "cells.csv"
     file.write_text(spoilt(table.to_csv(cells), column, value, line=4))
     with pytest.raises(DataError, match=f"line 5: expected a value of {column}"):
         table.Table(file)
+
+
+@pytest.mark.parametrize(("column", "value"), [("noise", "none"), ("rate", "0.0")])
+def test_noise_has_a_rate_and_none_has_not(cells, tmp_path, column, value):
+    file = tmp_path / "cells.csv"
+    file.write_text(spoilt(table.to_csv(cells), column, value, line=-1))
+    with pytest.raises(DataError, match="line 25: expected a rate of 0 where there is no noise, and nowhere else"):
+        table.Table(file)
+
+
+def test_a_method_of_another_version_stands_last(cells, tmp_path):
+    (section,), _ = sections(Cells([*cells.cells, record("newest", 0, np.full(USERS, 0.5))]))
+    assert section.methods[-1] == "newest"
+    assert plots.draw([section], tmp_path / "ndcg.png")
 
 
 def test_a_line_twice_or_too_short_is_refused(cells, tmp_path):
@@ -171,6 +193,17 @@ def test_the_report_says_rates_epochs_and_comparisons(cells):
     assert "+0.10" in text
 
 
+def test_long_names_cut_no_number(cells):
+    long = [record("linear", seed, np.full(USERS, 0.5), fixed={"x" * 60: 1}) for seed in range(2)]
+    (section,), _ = sections(Cells([*cells.cells, *long]))
+    console = Console(width=120, record=True, file=io.StringIO())
+    for piece in report.render(section):
+        console.print(piece)
+    text = console.export_text()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
 @pytest.mark.parametrize("kind", ["false-positive", "none"])
 def test_plots(cells, tmp_path, kind):
     kept = Cells([r for r in cells.cells if r["config"]["noise"]["kind"] in ("none", kind)])
@@ -180,14 +213,30 @@ def test_plots(cells, tmp_path, kind):
     figure = plots._figure([section])
     (panel,) = [p for p in figure.axes if p.axison]
     assert len(panel.get_legend_handles_labels()[1]) == 4
+    named = [] if kind == "false-positive" else section.methods  # with one rate, names stand below the places
+    assert [tick.get_text() for tick in panel.get_xticklabels() if tick.get_text().isalpha()] == named
+    assert len(figure.legends) == (kind == "false-positive")
 
 
 def test_variants_of_a_method_look_different():
     values = np.linspace(0, 1, USERS)
     made = [record("bpr", 0, values, fixed={"sampler": name}) for name in ("uniform", "popularity", "dns")]
     (section,), _ = sections(Cells(made))
-    looks = {tuple(plots._style(section, method)[key] for key in ("color", "marker")) for method in section.methods}
-    assert len(looks) == 3
+    styles = plots._styles([section])
+    assert len({(style["color"], style["marker"]) for style in styles.values()}) == len(section.methods) == 3
+
+
+def test_a_method_looks_the_same_in_all_panels_and_few_methods_differ_in_colour(cells):
+    (section,), _ = sections(cells)
+    names = ["popularity", "itemknn-plain", "bce", "t-ce", "r-ce", "deca", "nbpo"]
+    (other,), _ = sections(Cells([record(name, 0, np.full(USERS, 0.5)) for name in names]))
+    assert len({style["color"] for style in plots._styles([other]).values()}) == len(names)
+    figure = plots._figure([section, other])
+    colours = {}
+    for panel in figure.axes:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            line = handle if hasattr(handle, "get_color") else handle[0]
+            assert colours.setdefault(label, line.get_color()) == line.get_color()
 
 
 def test_a_folder_is_a_source(tmp_path, cells):
