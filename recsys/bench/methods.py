@@ -195,7 +195,9 @@ def create(text: str) -> tuple[str, dict[str, Any]]:
             _check.fail(f"method {name}", "PARAMETER=VALUE", repr(part))
         if not known:
             _check.fail(f"method {name}", "no hyper-parameters, as it has none to set", repr(part))
-        fixed[_check.choice(f"method {name}", key, known)] = _value(word)
+        if _check.choice(f"method {name}", key, known) in fixed:
+            _check.fail(f"method {name}", f"one value of {key}", repr(rest))
+        fixed[key] = _value(word)
     try:
         method.build(middle(name, fixed), 0)
     except InputError as error:

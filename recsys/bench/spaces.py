@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,12 @@ RANDOM = 6  # trials drawn at random before the search models what it has seen
 LAST = math.nextafter(1.0, 0.0)  # the last place below 1
 
 
-class Range:
+class Range(ABC):
     """What a hyper-parameter may be: `at` maps a number in [0, 1) to a value."""
 
+    @abstractmethod
     def at(self, place: float) -> Any:
         """Return the value at a place."""
-        raise NotImplementedError
 
     def suggest(self, trial: Trial, name: str) -> Any:
         """Return the value at the place that a trial of Optuna proposes."""

@@ -98,6 +98,7 @@ def test_names_set_hyper_parameters():
         ("ease:lambda=3", "method ease: expected one of regularization"),
         ("ease:regularization", "method ease: expected PARAMETER=VALUE"),
         ("ease:regularization=-1", "ease: regularization: expected a number of at least"),
+        ("ease:regularization=1,regularization=2", "method ease: expected one value of regularization"),
         ("popularity:x=1", "method popularity: expected no hyper-parameters"),
     ],
 )
