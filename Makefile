@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
-NATIVE := CMakeLists.txt $(wildcard */kernels/*.cpp */kernels/*.h)
+NATIVE := CMakeLists.txt $(wildcard */kernels/*.cpp */kernels/*.h */kernels/*/*.cpp */kernels/*/*.h)
 DEMO ?= runs/demo
 
 .PHONY: demo test lint format sanitize clean

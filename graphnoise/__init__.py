@@ -4,27 +4,27 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from .errors import DataError, GraphnoiseError, InputError
+from graphnoise.errors import DataError, GraphnoiseError, InputError
 
 if TYPE_CHECKING:
-    from . import clustering, datasets, erase, nn, noise
-    from .coding import CodingRateReduction, coding_rate, coding_rate_reduction, effective_rank
-    from .erase import ERASE
-    from .graph import Graph
-    from .propagation import LabelPropagation, Propagation, propagate
+    from graphnoise import clustering, datasets, erase, nn, noise
+    from graphnoise.coding_rates import CodingRateReduction, coding_rate, coding_rate_reduction, effective_rank
+    from graphnoise.erase import ERASE
+    from graphnoise.graph import Graph
+    from graphnoise.propagation import LabelPropagation, Propagation, propagate
 
 __version__ = version("graphnoise")
 
 # Loaded at first use: torch and torch_geometric take seconds, and `graphnoise --help` needs neither.
 _HOMES = {
-    "CodingRateReduction": "coding",
+    "CodingRateReduction": "coding_rates",
     "ERASE": "erase",
     "Graph": "graph",
     "LabelPropagation": "propagation",
     "Propagation": "propagation",
-    "coding_rate": "coding",
-    "coding_rate_reduction": "coding",
-    "effective_rank": "coding",
+    "coding_rate": "coding_rates",
+    "coding_rate_reduction": "coding_rates",
+    "effective_rank": "coding_rates",
     "propagate": "propagation",
 }
 _MODULES = ("clustering", "datasets", "erase", "nn", "noise")

@@ -12,10 +12,10 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from . import _check
-from .kernels.arcs import Arcs, lasting, turn
-from .kernels.csr import check_range, check_rows, compress, matrix
-from .reordering import permutation, renamed
+from graphnoise import checks
+from graphnoise.kernels.arcs import Arcs, lasting, turn
+from graphnoise.kernels.csr import check_range, check_rows, compress, matrix
+from graphnoise.node_order import permutation, renamed
 
 if TYPE_CHECKING:
     import networkx
@@ -61,7 +61,7 @@ class Graph:
     def __post_init__(self) -> None:
         check_rows(self.rowptr, self.col, narrow=True)
         if self.num_nodes == 0:
-            _check.fail("rowptr", "a graph with at least one node", "an empty graph")
+            checks.fail("rowptr", "a graph with at least one node", "an empty graph")
         check_range("col", self.col, self.num_nodes)
         sizes = {"weight": self.num_arcs, "left": self.num_nodes, "right": self.num_nodes}
         for name, size in sizes.items():
@@ -70,12 +70,12 @@ class Graph:
                 continue
             if not isinstance(value, Tensor) or not value.is_floating_point() or value.shape != (size,):
                 got = f"shape {tuple(value.shape)} of type {value.dtype}" if isinstance(value, Tensor) else repr(value)
-                _check.fail(name, f"a floating-point tensor of shape [{size}]", got)
+                checks.fail(name, f"a floating-point tensor of shape [{size}]", got)
             if value.device != self.device:
-                _check.fail(name, f"a tensor on the device of the arcs ({self.device})", value.device)
-            _check.finite(name, value.detach())
+                checks.fail(name, f"a tensor on the device of the arcs ({self.device})", value.device)
+            checks.finite(name, value.detach())
         if self.normalisation is not None:
-            _check.choice("normalisation", self.normalisation, NORMALISATIONS)
+            checks.choice("normalisation", self.normalisation, NORMALISATIONS)
 
     @classmethod
     def from_edge_index(
@@ -96,21 +96,21 @@ class Graph:
             >>> graph.num_nodes, graph.num_arcs, graph.to_dense().tolist()
             (3, 3, [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
         """
-        edges = _check.tensor("edge_index", edge_index)
+        edges = checks.tensor("edge_index", edge_index)
         if num_nodes is None:
             num_nodes = int(edges.max()) + 1 if edges.numel() else 0
-        n = _check.integer("num_nodes", num_nodes, 0)
+        n = checks.integer("num_nodes", num_nodes, 0)
         if n == 0:
-            _check.fail("num_nodes", "a graph with at least one node", "an empty graph")
-        edges = _check.edge_index("edge_index", edges, n)
+            checks.fail("num_nodes", "a graph with at least one node", "an empty graph")
+        edges = checks.edge_index("edge_index", edges, n)
         rowptr, order = compress(edges[1], n)
         weight = None
         if edge_weight is not None:
-            weight = _check.finite("edge_weight", edge_weight, dims=1)
+            weight = checks.finite("edge_weight", edge_weight, dims=1)
             if weight.numel() != edges.shape[1]:
-                _check.fail("edge_weight", f"{edges.shape[1]} weights, one an arc", weight.numel())
+                checks.fail("edge_weight", f"{edges.shape[1]} weights, one an arc", weight.numel())
             if weight.numel() and float(weight.detach().min()) < 0:
-                _check.fail("edge_weight", "weights of at least 0", float(weight.detach().min()))
+                checks.fail("edge_weight", "weights of at least 0", float(weight.detach().min()))
             weight = weight[order]
         return cls(rowptr, edges[0][order], weight)
 
@@ -122,7 +122,7 @@ class Graph:
             InputError: `data` has no edge_index, or arcs or weights are not valid.
         """
         if getattr(data, "edge_index", None) is None:
-            _check.fail("data", "a Data with edge_index", "none")
+            checks.fail("data", "a Data with edge_index", "none")
         return cls.from_edge_index(data.edge_index, data.num_nodes, getattr(data, "edge_weight", None))
 
     @classmethod
@@ -136,10 +136,10 @@ class Graph:
         """
         if not scipy.sparse.issparse(matrix) or matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             got = f"shape {matrix.shape}" if hasattr(matrix, "shape") else type(matrix).__name__
-            _check.fail("matrix", "a square SciPy sparse matrix", got)
+            checks.fail("matrix", "a square SciPy sparse matrix", got)
         coo = matrix.tocoo()
         if coo.dtype.kind not in "biuf":
-            _check.fail("matrix", "real numbers", f"values of type {coo.dtype}")
+            checks.fail("matrix", "real numbers", f"values of type {coo.dtype}")
         arcs = torch.from_numpy(np.stack([coo.col, coo.row]).astype(np.int64))
         plain = bool((coo.data == 1).all())
         weight = None if plain else torch.from_numpy(np.asarray(coo.data, dtype=np.float64))
@@ -161,7 +161,7 @@ class Graph:
         weights: list[float] = []
         for u, v, attributes in graph.edges(data=True):
             if weight is not None and weight not in attributes:
-                _check.fail("weight", f"an edge attribute {weight!r} on every edge", f"none on ({u!r}, {v!r})")
+                checks.fail("weight", f"an edge attribute {weight!r} on every edge", f"none on ({u!r}, {v!r})")
             both = not graph.is_directed() and u != v
             arcs += [(position[u], position[v])] + [(position[v], position[u])] * both
             weights += [float(attributes[weight]) if weight is not None else 1.0] * (1 + both)
@@ -210,7 +210,7 @@ class Graph:
         weight = torch.ones_like(self.col, dtype=torch.float64) if self.weight is None else self.weight.double()
         total = torch.zeros(self.num_nodes, dtype=torch.float64, device=self.device).index_add(0, ends, weight)
         if self.num_arcs and not bool(torch.isfinite(total.detach()).all()):
-            _check.fail("edge_weight", "weights with a finite sum at every node", "a sum beyond float64")
+            checks.fail("edge_weight", "weights with a finite sum at every node", "a sum beyond float64")
         return total
 
     @property
@@ -242,11 +242,11 @@ class Graph:
             >>> graph.normalise("row").to_dense().tolist()
             [[0.0, 1.0, 0.0], [0.5, 0.0, 0.5], [0.0, 1.0, 0.0]]
         """
-        kind = _check.choice("kind", kind, NORMALISATIONS)
+        kind = checks.choice("kind", kind, NORMALISATIONS)
         if self.normalisation is not None:
             if kind == self.normalisation:
                 return self
-            _check.fail("kind", f"a graph not yet normalised, or {self.normalisation!r} again", repr(kind))
+            checks.fail("kind", f"a graph not yet normalised, or {self.normalisation!r} again", repr(kind))
         with contextlib.nullcontext() if self._learns else lasting():
             left = right = None
             if kind == "sym":
@@ -267,9 +267,9 @@ class Graph:
             >>> Graph.from_edge_index(torch.tensor([[0], [1]])).with_self_loops().to_dense().tolist()
             [[1.0, 0.0], [1.0, 1.0]]
         """
-        loop = _check.real("weight", weight, 0.0)
+        loop = checks.real("weight", weight, 0.0)
         if self.normalisation is not None:
-            _check.fail("graph", "a graph not yet normalised", f"normalisation {self.normalisation!r}")
+            checks.fail("graph", "a graph not yet normalised", f"normalisation {self.normalisation!r}")
         nodes = torch.arange(self.num_nodes, device=self.device)
         arcs = torch.cat([self.edge_index, nodes.expand(2, -1)], dim=1)
         weights = None

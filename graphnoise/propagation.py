@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from . import _check, reordering, solvers
-from .graph import NORMALISATIONS, Graph
-from .kernels.arcs import type_of_sums
-from .kernels.propagate import choose, run
+from graphnoise import checks, node_order, solvers
+from graphnoise.graph import NORMALISATIONS, Graph
+from graphnoise.kernels.arcs import type_of_sums
+from graphnoise.kernels.propagate import choose, run
 
 MODES = ("restart", "lazy")
 
@@ -87,7 +87,7 @@ def propagate(
             are those of the steps taken; those of "cg" are the limit's, from a second solution over the transpose, with
             a tolerance as fine beside the gradient as `tol` is beside y.
         order: Nodes are renamed on the way in and back on the way out: "degree", "rcm" or "community"
-            (`reordering.order`), or a permutation. Made once and kept with the graph. The result is the same to
+            (`node_order.order`), or a permutation. Made once and kept with the graph. The result is the same to
             rounding. It may spare time where wide values exceed the cache and the graph has parts that its own order
             hides; it costs two copies of y and, the first time, from a part of a second to minutes. So it is off
             unless asked for: measure it (`benchmarks/speed/reordering.py`).
@@ -112,25 +112,25 @@ def propagate(
         and Varga, "Chebyshev semi-iterative methods", 1961, part I.
     """
     if not isinstance(graph, Graph):
-        _check.fail("graph", "a Graph (Graph.from_edge_index makes one)", type(graph).__name__)
+        checks.fail("graph", "a Graph (Graph.from_edge_index makes one)", type(graph).__name__)
     prepared = _normalised(graph, normalisation)
-    values = _check.tensor("y", y)
+    values = checks.tensor("y", y)
     if not values.is_floating_point():
-        _check.fail("y", "floating-point values (one-hot rows for class labels)", f"values of type {values.dtype}")
+        checks.fail("y", "floating-point values (one-hot rows for class labels)", f"values of type {values.dtype}")
     if values.dim() not in (1, 2) or values.shape[0] != graph.num_nodes:
-        _check.fail("y", f"shape [{graph.num_nodes}] or [{graph.num_nodes}, num_classes]", tuple(values.shape))
+        checks.fail("y", f"shape [{graph.num_nodes}] or [{graph.num_nodes}, num_classes]", tuple(values.shape))
     if values.device != graph.device:
-        _check.fail("y", f"a tensor on the graph's device ({graph.device})", values.device)
-    weight = _check.rate("alpha", alpha)
-    steps = min(_check.integer("num_steps", num_steps, 0), 2**62)  # more than anyone waits for
-    mode = _check.choice("mode", mode, MODES)
+        checks.fail("y", f"a tensor on the graph's device ({graph.device})", values.device)
+    weight = checks.rate("alpha", alpha)
+    steps = min(checks.integer("num_steps", num_steps, 0), 2**62)  # more than anyone waits for
+    mode = checks.choice("mode", mode, MODES)
     bounds = None if clamp is None else _range(clamp)
-    limit = None if tol is None else _check.real("tol", tol, 0.0)
-    keep = None if mask is None else _check.mask("mask", mask, graph.num_nodes).to(values.device)
+    limit = None if tol is None else checks.real("tol", tol, 0.0)
+    keep = None if mask is None else checks.mask("mask", mask, graph.num_nodes).to(values.device)
     tier = choose(backend, values)
-    solver = _check.choice("solver", solver, solvers.SOLVERS)
+    solver = checks.choice("solver", solver, solvers.SOLVERS)
     if order is not None:
-        other = reordering.ordered(graph, order)
+        other = node_order.ordered(graph, order)
         found = propagate(
             other.graph,
             values.index_select(0, other.order),
@@ -171,20 +171,20 @@ def propagate(
         out, taken, change = solvers.solve(solver, prepared, start, alpha=weight, num_steps=steps, tol=limit, tier=tier)
     residual = float(change)
     if math.isnan(residual) or steps == 0:
-        _check.finite("y", values.detach() if keep is None else _masked(columns, keep).detach())
+        checks.finite("y", values.detach() if keep is None else _masked(columns, keep).detach())
     if math.isnan(residual):
-        _check.fail("y", f"values that stay in the range of {values.dtype}", f"larger ones after {int(taken)} steps")
+        checks.fail("y", f"values that stay in the range of {values.dtype}", f"larger ones after {int(taken)} steps")
     return Propagation(out.view_as(values), int(taken), residual, residual <= (1e-6 if limit is None else limit), tier)
 
 
 def _normalised(graph: Graph, normalisation: str | None) -> Graph:
     if normalisation is None:
         return graph if graph.normalisation is not None else _kept(graph, "sym")
-    kind = _check.choice("normalisation", normalisation, (*NORMALISATIONS, "none"))
+    kind = checks.choice("normalisation", normalisation, (*NORMALISATIONS, "none"))
     if kind != "none":
         return _kept(graph, kind)
     if graph.normalisation is not None:
-        _check.fail("normalisation", f"{graph.normalisation!r}, as the graph is normalised", "'none'")
+        checks.fail("normalisation", f"{graph.normalisation!r}, as the graph is normalised", "'none'")
     return graph
 
 
@@ -201,10 +201,10 @@ def _kept(graph: Graph, kind: str) -> Graph:
 
 def _range(clamp: tuple[float, float]) -> tuple[float, float]:
     if not isinstance(clamp, tuple | list) or len(clamp) != 2:
-        _check.fail("clamp", "a pair (low, high)", repr(clamp))
-    low, high = _check.real("clamp[0]", clamp[0]), _check.real("clamp[1]", clamp[1])
+        checks.fail("clamp", "a pair (low, high)", repr(clamp))
+    low, high = checks.real("clamp[0]", clamp[0]), checks.real("clamp[1]", clamp[1])
     if low > high:
-        _check.fail("clamp", "low at most high", f"({low:g}, {high:g})")
+        checks.fail("clamp", "low at most high", f"({low:g}, {high:g})")
     return low, high
 
 
@@ -237,8 +237,8 @@ class LabelPropagation(torch.nn.Module):
 
     def __init__(self, num_layers: int, alpha: float) -> None:
         super().__init__()
-        self.num_layers = _check.integer("num_layers", num_layers, 0)
-        self.alpha = _check.rate("alpha", alpha)
+        self.num_layers = checks.integer("num_layers", num_layers, 0)
+        self.alpha = checks.rate("alpha", alpha)
 
     @torch.no_grad()
     def forward(
@@ -267,16 +267,16 @@ class LabelPropagation(torch.nn.Module):
             InputError: As `propagate`; or `edge_weight` next to a `Graph`, which holds its own.
         """
         if isinstance(edge_index, Graph) and edge_weight is not None:
-            _check.fail("edge_weight", "none next to a Graph, which holds its own weights", "weights")
-        values = _check.tensor("y", y)
+            checks.fail("edge_weight", "none next to a Graph, which holds its own weights", "weights")
+        values = checks.tensor("y", y)
         if values.dim() not in (1, 2):
-            _check.fail("y", "shape [num_nodes] or [num_nodes, num_classes]", f"shape {tuple(values.shape)}")
+            checks.fail("y", "shape [num_nodes] or [num_nodes, num_classes]", f"shape {tuple(values.shape)}")
         if not values.is_floating_point():
             if values.dim() == 1 or (values.dtype == torch.int64 and values.shape[1] == 1):
-                values = torch.nn.functional.one_hot(_check.labels("y", values.reshape(-1)))
+                values = torch.nn.functional.one_hot(checks.labels("y", values.reshape(-1)))
             values = values.to(torch.get_default_dtype())
         if edge_weight is not None:
-            edge_weight = _check.tensor("edge_weight", edge_weight).detach()
+            edge_weight = checks.tensor("edge_weight", edge_weight).detach()
             values = values.to(torch.promote_types(values.dtype, edge_weight.dtype))
         if isinstance(edge_index, Graph):
             graph, kind = edge_index, None
@@ -294,7 +294,7 @@ class LabelPropagation(torch.nn.Module):
                 clamp=(0.0, 1.0),
             )
             return result.y
-        start = values if mask is None else _masked(values, _check.mask("mask", mask, values.shape[0]))
+        start = values if mask is None else _masked(values, checks.mask("mask", mask, values.shape[0]))
         out = start.clone()  # never the caller's own tensor
         for _ in range(self.num_layers):
             step = propagate(graph, out, alpha=1.0, num_steps=1, normalisation=kind).y

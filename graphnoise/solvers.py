@@ -20,10 +20,10 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from torch import Tensor
 
-from . import _check
-from .graph import Graph
-from .kernels.arcs import Arcs
-from .kernels.propagate import run, sample
+from graphnoise import checks
+from graphnoise.graph import Graph
+from graphnoise.kernels.arcs import Arcs
+from graphnoise.kernels.propagate import run, sample
 
 SOLVERS = ("iterate", "cg", "chebyshev")
 TYPES = (torch.float32, torch.float64)
@@ -33,7 +33,7 @@ def check(solver: str, graph: Graph, prepared: Graph, values: Tensor, alpha: flo
     """Raise `InputError` unless "cg" or "chebyshev" can serve; `prepared` is the graph as it is normalised."""
 
     def refuse(name: str, wanted: str, why: str, got: object) -> NoReturn:
-        _check.fail(name, f"{wanted} with solver={solver!r} ({why})", got)
+        checks.fail(name, f"{wanted} with solver={solver!r} ({why})", got)
 
     if mode != "restart":
         refuse("mode", "'restart'", "only it has a limit that an equation gives", repr(mode))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from graphnoise.errors import DataError, GraphnoiseError, InputError
 
 if TYPE_CHECKING:
-    from recsys import datasets, objectives, planted, samplers, splits
+    from recsys import datasets, objectives, samplers, simulation, splits
     from recsys.base import Recommender
     from recsys.baselines import ALS, EASE, ItemKNN, Popularity
     from recsys.cleaning import Cleaned, Credibility, clean, credibility
@@ -42,7 +42,7 @@ _HOMES = {
     "credibility": "cleaning",
     "evaluate": "evaluation",
 }
-_MODULES = ("datasets", "objectives", "planted", "samplers", "splits")
+_MODULES = ("datasets", "objectives", "simulation", "samplers", "splits")
 
 __all__ = [
     "ALS",
@@ -70,8 +70,8 @@ __all__ = [
     "datasets",
     "evaluate",
     "objectives",
-    "planted",
     "samplers",
+    "simulation",
     "splits",
 ]
 

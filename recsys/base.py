@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from graphnoise._check import DataError, InputError, fail, integer
-from graphnoise._files import reading
+from graphnoise.checks import DataError, InputError, fail, integer
+from graphnoise.io import reading
 from recsys.files import read_model, write_model
-from recsys.matrices import Array, Ints, affordable, as_csr, positions
 from recsys.topk import Floats, check_finite, top_k
+from recsys.validation import Array, Ints, affordable, as_csr, positions
 
 BATCH = 1 << 22  # scores that are held at once, for each thread
 Callback = Callable[..., object]

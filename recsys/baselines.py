@@ -10,11 +10,11 @@ import scipy.sparse as sp
 from scipy.linalg import cho_factor, cho_solve
 from threadpoolctl import threadpool_limits
 
-from graphnoise._check import InputError, integer, real
+from graphnoise.checks import InputError, integer, real
 from recsys.base import BATCH, Callback, Recommender
 from recsys.factors import FactorModel
-from recsys.matrices import Ints, affordable
 from recsys.topk import Floats, top_k
+from recsys.validation import Ints, affordable
 
 
 class Popularity(Recommender):

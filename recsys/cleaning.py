@@ -13,7 +13,7 @@ q the share of pairs that are observed, fn = P(r = 0 | r* = 1) and fp = P(r = 1 
     P(like) = p = (q - fp) / (1 - fn - fp),   pi = fp (1 - p) / q,   rho = fn p / (1 - q).
 
 NBPO's learned flip rate is not used, and should not be: it learns "is unobserved", and ranks hidden likes below other
-pairs (`recsys.objectives.flips`). A model trained by NBPO may be asked all the same: its scores alone are looked at.
+pairs (`recsys.objectives.nbpo`). A model trained by NBPO may be asked all the same: its scores alone are looked at.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from graphnoise._check import choice, fail, generator, integer, rate
+from graphnoise.checks import choice, fail, generator, integer, rate
 from recsys.base import Recommender, batches
 from recsys.interactions import Interactions, as_interactions
-from recsys.matrices import Ints, cells, positions
 from recsys.splits import Seed
 from recsys.two_groups import likes as likes_of
 from recsys.two_groups import of_positives, of_unobserved
+from recsys.validation import Ints, cells, positions
 
 METHODS = ("density", "mixture")
 
@@ -140,9 +140,9 @@ def credibility(
             pairs that are unknown or observed, or a factory that returns no new recommender.
 
     Example:
-        >>> from recsys import ItemKNN, planted
-        >>> world = planted.low_rank(150, 80, density=0.1, seed=1)
-        >>> noisy = planted.corrupt(world.interactions, false_positive=0.2, seed=1)
+        >>> from recsys import ItemKNN, simulation
+        >>> world = simulation.low_rank(150, 80, density=0.1, seed=1)
+        >>> noisy = simulation.corrupt(world.interactions, false_positive=0.2, seed=1)
         >>> found = credibility(ItemKNN(), noisy.interactions, top=3)
         >>> bool(found.positive[noisy.false_positive].mean() < found.positive[~noisy.false_positive].mean() - 0.15)
         True
@@ -217,9 +217,9 @@ def clean(
             would be left.
 
     Example:
-        >>> from recsys import ItemKNN, planted
-        >>> world = planted.low_rank(150, 80, density=0.1, seed=1)
-        >>> noisy = planted.corrupt(world.interactions, false_positive=0.2, seed=1)
+        >>> from recsys import ItemKNN, simulation
+        >>> world = simulation.low_rank(150, 80, density=0.1, seed=1)
+        >>> noisy = simulation.corrupt(world.interactions, false_positive=0.2, seed=1)
         >>> cleaned = clean(noisy.interactions, credibility(ItemKNN(), noisy.interactions), share=0.1)
         >>> len(noisy.interactions), len(cleaned.interactions), len(cleaned.removed), len(cleaned.added)
         (1498, 1348, 150, 0)

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from graphnoise._check import DataError, choice, fail
-from graphnoise._files import reading
+from graphnoise.checks import DataError, choice, fail
 from graphnoise.datasets.feedback import Triples, read_feedback
 from graphnoise.datasets.manifest import feedback_info, feedback_names
 from graphnoise.datasets.sources import available
+from graphnoise.io import reading
 from recsys.interactions import Interactions
 from recsys.splits import Split
 

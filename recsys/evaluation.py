@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from graphnoise._check import choice, fail
+from graphnoise.checks import choice, fail
 from recsys.base import Recommender, batches
-from recsys.matrices import Ints, affordable, as_csr, cells, disjoint
 from recsys.metrics import CATALOGUE, PER_USER, Values, parse
 from recsys.topk import Floats, check_finite, top_k
+from recsys.validation import Ints, affordable, as_csr, cells, disjoint
 
 MASKS = ("none", "train", "train+validation")
 

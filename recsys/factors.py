@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.base import Recommender
-from recsys.matrices import Ints
 from recsys.topk import Floats
+from recsys.validation import Ints
 
 
 class FactorModel(Recommender):

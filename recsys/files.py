@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from graphnoise._check import DataError, choice, fail
-from graphnoise._files import reading, writing
-from recsys.matrices import Array
+from graphnoise.checks import DataError, choice, fail
+from graphnoise.io import reading, writing
+from recsys.validation import Array
 
 FORMAT = 1
 _PARTS = ("data", "indices", "indptr", "shape")

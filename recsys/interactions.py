@@ -10,8 +10,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from graphnoise._check import choice, fail, integer, real
-from recsys.matrices import Array, Ints, affordable, as_csr, identifiers, numbers, positions
+from graphnoise.checks import choice, fail, integer, real
+from recsys.validation import Array, Ints, affordable, as_csr, identifiers, numbers, positions
 
 DUPLICATES = ("error", "first", "last")
 

@@ -8,11 +8,11 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import cho_factor, cho_solve, eigh
 
-from graphnoise._check import choice, integer, real
+from graphnoise.checks import choice, integer, real
 from recsys.base import Callback
 from recsys.baselines import EASE, _FromItems
-from recsys.matrices import affordable
 from recsys.topk import Floats
+from recsys.validation import affordable
 
 CORES = ("autoencoder", "neighbourhood")
 

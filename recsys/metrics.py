@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphnoise._check import choice, fail
+from graphnoise.checks import choice, fail
 
 Values = NDArray[np.float64]
 Bools = NDArray[np.bool_]

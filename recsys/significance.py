@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from graphnoise._check import choice, fail, generator, integer, real
 from graphnoise.bench.statistics import holm
+from graphnoise.checks import choice, fail, generator, integer, real
 from recsys.evaluation import Evaluation
 from recsys.metrics import Values
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphnoise._check import fail, generator, integer, real
+from graphnoise.checks import fail, generator, integer, real
 from recsys.interactions import Interactions, as_interactions
-from recsys.matrices import Array, Ints, disjoint
+from recsys.validation import Array, Ints, disjoint
 
 Seed = int | np.random.Generator
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphnoise._check import fail
-from recsys.matrices import Ints
+from graphnoise.checks import fail
+from recsys.validation import Ints
 
 Floats = NDArray[np.float32]
 NONE = -1  # stands where a row has fewer than k items left

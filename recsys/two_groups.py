@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.isotonic import isotonic_regression
 
 from recsys.base import Recommender
-from recsys.matrices import Ints
+from recsys.validation import Ints
 
 Floats = NDArray[np.float64]
 _PARTS = 10  # of positions; in the emptiest one likes are few

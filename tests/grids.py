@@ -3,7 +3,7 @@
 import os
 import time
 
-from graphnoise.experiment import Store, cell_key
+from graphnoise.bench.runner import Store, cell_key
 
 
 def group_is_gone(group):

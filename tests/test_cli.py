@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from graphnoise import cli, datasets
-from graphnoise.experiment import Store
+from graphnoise.cli import main as cli
+from graphnoise import datasets
+from graphnoise.bench.runner import Store
 
 COMMAND = [sys.executable, "-m", "graphnoise.cli"]
 
@@ -147,7 +148,10 @@ def test_unexpected_errors_are_one_line_too(monkeypatch, capfd):
 
 
 def test_version_needs_no_torch():
-    code = "import sys, graphnoise.cli as c; c.app(['--version'], standalone_mode=False); print('torch' in sys.modules)"
+    code = (
+        "import sys, graphnoise.cli.main as c\n"
+        "c.app(['--version'], standalone_mode=False); print('torch' in sys.modules)"
+    )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert shown[1:] == ["False"]
 

@@ -8,7 +8,7 @@ from coding_problems import EXACT, memberships, one_hot, oracle, problem
 from oracles import assert_close
 
 from graphnoise import InputError
-from graphnoise.coding import CodingRateReduction, coding_rate, coding_rate_reduction, effective_rank
+from graphnoise.coding_rates import CodingRateReduction, coding_rate, coding_rate_reduction, effective_rank
 
 
 @pytest.mark.parametrize("soft", [False, True])

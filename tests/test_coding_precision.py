@@ -6,7 +6,7 @@ from coding_problems import EXACT, SHAPES, memberships, one_hot, oracle, problem
 from oracles import assert_close
 
 from graphnoise import InputError
-from graphnoise.coding import coding_rate, coding_rate_reduction, coding_rates
+from graphnoise.coding_rates import coding_rate, coding_rate_reduction, coding_rates
 
 
 @pytest.mark.parametrize("name", SHAPES)

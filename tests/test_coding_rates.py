@@ -20,7 +20,7 @@ from coding_problems import (
 from hypothesis import given, settings
 from oracles import assert_close
 
-from graphnoise.coding import CodingRateReduction, coding_rate, coding_rate_reduction, coding_rates
+from graphnoise.coding_rates import CodingRateReduction, coding_rate, coding_rate_reduction, coding_rates
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import torch
 from coding_problems import EXACT, orthogonal, orthonormal_classes, random_problem, shapes
 from hypothesis import given, settings
 
-from graphnoise.coding import effective_rank
+from graphnoise.coding_rates import effective_rank
 
 
 def test_effective_rank_of_known_matrices(draw):

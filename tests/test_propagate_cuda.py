@@ -5,8 +5,9 @@ import propagation_contract as contract
 import pytest
 import torch
 
-from graphnoise.kernels import propagate_reference, propagate_triton
 from graphnoise.kernels.arcs import Arcs
+from graphnoise.kernels.propagate import reference as propagate_reference
+from graphnoise.kernels.propagate import triton as propagate_triton
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 

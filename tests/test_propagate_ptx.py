@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from graphnoise.kernels import propagate_triton as tier
+from graphnoise.kernels.propagate import triton as tier
 
 ARCHITECTURES = (80, 90, 100)
 SWITCHES = ("X_IS_Y", "CLAMP", "Y_SCALED", "OUT_SCALED")

@@ -11,8 +11,8 @@ import propagation_contract as contract
 import pytest
 import torch
 
-import graphnoise.kernels.propagate_triton_kernels  # noqa: F401  (compiled, in this process)
-from graphnoise.kernels import propagate_triton as tier
+import graphnoise.kernels.propagate.triton_kernels  # noqa: F401  (compiled, in this process)
+from graphnoise.kernels.propagate import triton as tier
 
 TESTS = Path(__file__).parent
 CHECK = """
@@ -20,7 +20,7 @@ import json, sys, traceback
 import numpy as np
 import torch
 import propagation_contract as contract
-from graphnoise.kernels import propagate_triton as tier
+from graphnoise.kernels.propagate import triton as tier
 torch.use_deterministic_algorithms(True)
 torch.set_num_threads(1)
 np.seterr(all="ignore")
@@ -61,7 +61,7 @@ def test_the_reasons_for_which_it_refuses(monkeypatch):
 
 
 def test_triton_is_not_imported_before_it_is_needed():
-    code = "import sys, graphnoise.kernels.propagate_triton; print('triton' in sys.modules)"
+    code = "import sys, graphnoise.kernels.propagate.triton; print('triton' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 

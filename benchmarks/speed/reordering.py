@@ -29,10 +29,10 @@ import torch
 from torch import Tensor
 
 import graphnoise as gn
-from graphnoise._files import writing
 from graphnoise.bench.environment import environment
 from graphnoise.bench.speed.measure import Contender, Spread, interleave, quiet, ratio, spread, use
-from graphnoise.reordering import KINDS, order
+from graphnoise.io import writing
+from graphnoise.node_order import KINDS, order
 
 ALPHA = 0.9
 NODES, ARCS, BLOCKS, INSIDE = 169_343, 2_332_486, 500, 0.8  # INSIDE: share of the arcs within communities

@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from .._check import DataError, GraphnoiseError
-from ..experiment import cell_key
-from .results import Source
+from graphnoise.bench.results import Source
+from graphnoise.bench.runner import cell_key
+from graphnoise.checks import DataError, GraphnoiseError
 
 Steps = tuple[str, ...]  # from a record to a value in it
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from ..erase import ERASE, CollapseWarning
-from ..erase.settings import Settings
-from ..erase.train import Training
-from .problem import Task
+from graphnoise.bench.problem import Task
+from graphnoise.erase import ERASE, CollapseWarning
+from graphnoise.erase.settings import Settings
+from graphnoise.erase.train import Training
 
 
 class Erase:

@@ -10,12 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
-from .. import _check
-from .._check import DataError
-from ..experiment import Progress, Store, Summary
-from . import words
-from .results import Source
-from .suite import Selected, named
+from graphnoise import checks
+from graphnoise.bench import words
+from graphnoise.bench.results import Source
+from graphnoise.bench.runner import Progress, Store, Summary
+from graphnoise.bench.suite import Selected, named
+from graphnoise.checks import DataError
 
 
 class Grid(Protocol):
@@ -110,7 +110,7 @@ class GridSuite(ABC):
                     values = cls._settings("key", {key: value for key, value in table.items() if key != "name"})
                     found[own] = cls.grid(**{**defaults, **values}, root=root)
             if not found:
-                _check.fail("grid", "at least one [[grid]]", "none")
+                checks.fail("grid", "at least one [[grid]]", "none")
         return cls(title, found)
 
     @classmethod
@@ -124,7 +124,7 @@ class GridSuite(ABC):
         Raises:
             InputError: It has no grid of that name.
         """
-        chosen = {_check.choice("--only", name, list(self.grids)) for name in names}
+        chosen = {checks.choice("--only", name, list(self.grids)) for name in names}
         return replace(self, grids={name: grid for name, grid in self.grids.items() if name in chosen})
 
     @cached_property

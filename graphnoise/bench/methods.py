@@ -26,11 +26,11 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional as F
 
-from .. import _check
-from .._check import InputError
-from ..nn import GraphAttention, GraphConvolution, Linear, dropout
-from ..propagation import propagate
-from .problem import Inputs, Problem, Task
+from graphnoise import checks
+from graphnoise.bench.problem import Inputs, Problem, Task
+from graphnoise.checks import InputError
+from graphnoise.nn import GraphAttention, GraphConvolution, Linear, dropout
+from graphnoise.propagation import propagate
 
 GROUP = "graphnoise.node_methods"
 
@@ -62,22 +62,22 @@ def create(name: str, overrides: Mapping[str, Any] | None = None) -> tuple[Metho
         {'alpha': 0.8, 'steps': 50}
     """
     known = registry()
-    point = known[_check.choice("method", name, known)]
+    point = known[checks.choice("method", name, known)]
     try:
         factory = point.load()
     except (ImportError, AttributeError) as error:
         raise InputError(f"method {name}: cannot be loaded from {point.value} ({error})") from error
     if not isinstance(getattr(factory, "version", None), str):
-        _check.fail(f"method {name}", "a class with an attribute `version`, a string", f"none in {point.value}")
+        checks.fail(f"method {name}", "a class with an attribute `version`, a string", f"none in {point.value}")
     parameters: dict[str, Any] = {}
     accepted = inspect.signature(factory).parameters
     for key, parameter in accepted.items():
         if parameter.default is Parameter.empty:
-            _check.fail(f"method {name}", "hyper-parameters with defaults", f"{parameter} without")
+            checks.fail(f"method {name}", "hyper-parameters with defaults", f"{parameter} without")
         if parameter.default is not None:  # None: the method's own choice, which its version stands for
             parameters[key] = parameter.default
     for key, value in (overrides or {}).items():
-        parameters[_check.choice(f"hyper-parameter of {name}", key, accepted)] = value
+        parameters[checks.choice(f"hyper-parameter of {name}", key, accepted)] = value
     try:
         return factory(**parameters), parameters
     except (TypeError, ValueError) as error:
@@ -106,7 +106,7 @@ class LP:
     stochastic = False
 
     def __init__(self, alpha: float = 0.9, steps: int = 50) -> None:
-        self.alpha, self.steps = _check.rate("lp.alpha", alpha), _check.integer("lp.steps", steps, 0, 1_000_000)
+        self.alpha, self.steps = checks.rate("lp.alpha", alpha), checks.integer("lp.steps", steps, 0, 1_000_000)
 
     def fit_predict(self, task: Task) -> Tensor:
         """Propagate the training labels."""
@@ -132,7 +132,7 @@ class SGC:
     stochastic = False
 
     def __init__(self, hops: int = 2, C: float = 1.0) -> None:
-        self.hops, self.C = _check.integer("sgc.hops", hops, 0, 1000), _check.real("sgc.C", C, 1e-12)
+        self.hops, self.C = checks.integer("sgc.hops", hops, 0, 1000), checks.real("sgc.C", C, 1e-12)
 
     def fit_predict(self, task: Task) -> Tensor:
         """Fit on the training nodes."""
@@ -161,12 +161,12 @@ class _Network(ABC):
 
     def __init__(self, hidden: int, dropout: float, lr: float, weight_decay: float, epochs: int, patience: int) -> None:
         name = type(self).__name__.lower()
-        self.hidden = _check.integer(f"{name}.hidden", hidden, 1, 65_536)
-        self.dropout = _check.real(f"{name}.dropout", dropout, 0.0, 0.99)
-        self.lr = _check.real(f"{name}.lr", lr, 1e-12)
-        self.weight_decay = _check.real(f"{name}.weight_decay", weight_decay, 0.0)
-        self.epochs = _check.integer(f"{name}.epochs", epochs, 1, 1_000_000)
-        self.patience = _check.integer(f"{name}.patience", patience, 1)
+        self.hidden = checks.integer(f"{name}.hidden", hidden, 1, 65_536)
+        self.dropout = checks.real(f"{name}.dropout", dropout, 0.0, 0.99)
+        self.lr = checks.real(f"{name}.lr", lr, 1e-12)
+        self.weight_decay = checks.real(f"{name}.weight_decay", weight_decay, 0.0)
+        self.epochs = checks.integer(f"{name}.epochs", epochs, 1, 1_000_000)
+        self.patience = checks.integer(f"{name}.patience", patience, 1)
 
     @abstractmethod
     def build(self, problem: Problem, generator: torch.Generator) -> torch.nn.ModuleList:
@@ -299,7 +299,7 @@ class GAT(_Network):
         patience: int = 40,
     ) -> None:
         super().__init__(hidden, dropout, lr, weight_decay, epochs, patience)
-        self.heads = _check.integer("gat.heads", heads, 1, 1024)
+        self.heads = checks.integer("gat.heads", heads, 1, 1024)
 
     def build(self, problem: Problem, generator: torch.Generator) -> torch.nn.ModuleList:
         """Return the two layers."""

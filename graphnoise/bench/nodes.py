@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from .. import _check, datasets
-from .._check import DataError, InputError
-from ..experiment import Progress, Store, Summary, run_grid
-from ..noise import LabelNoise
-from .environment import Meter, environment, one_thread
-from .measures import Curves, measure, pack
-from .methods import create, is_stochastic
-from .problem import Instance, Task
+from graphnoise import checks, datasets
+from graphnoise.bench.environment import Meter, environment, one_thread
+from graphnoise.bench.methods import create, is_stochastic
+from graphnoise.bench.node_metrics import Curves, measure, pack
+from graphnoise.bench.problem import Instance, Task
+from graphnoise.bench.runner import Progress, Store, Summary, run_grid
+from graphnoise.checks import DataError, InputError
+from graphnoise.noise import LabelNoise
 
 PROTOCOL = 1  # changes whenever the same configuration would give other results
 SELECTIONS = ("noisy", "clean")
@@ -74,27 +74,27 @@ class Grid:
                 method has, data that are not valid.
             DataError: A data set cannot be had.
         """
-        _check.choice("select", self.select, SELECTIONS)
+        checks.choice("select", self.select, SELECTIONS)
         if self.legacy and self.select != "clean":
-            _check.fail("legacy", "select='clean' (that stream corrupts training labels only)", repr(self.select))
-        draws = _check.integer("draws", self.draws, 1, MOST)
-        inits = _check.integer("inits", self.inits, 1, MOST)
-        first = _check.integer("first_draw", self.first_draw, 0)
-        kinds = [_check.choice("noise", kind, LabelNoise.kinds) for kind in _some("noise", self.noise)]
-        rates = [_check.rate("rate", rate) for rate in _some("rates", self.rates)]
+            checks.fail("legacy", "select='clean' (that stream corrupts training labels only)", repr(self.select))
+        draws = checks.integer("draws", self.draws, 1, MOST)
+        inits = checks.integer("inits", self.inits, 1, MOST)
+        first = checks.integer("first_draw", self.first_draw, 0)
+        kinds = [checks.choice("noise", kind, LabelNoise.kinds) for kind in _some("noise", self.noise)]
+        rates = [checks.rate("rate", rate) for rate in _some("rates", self.rates)]
         methods = {name: create(name, self.overrides.get(name)) for name in _some("methods", self.methods)}
         for name in self.overrides:
-            _check.choice("overrides (--set)", name, [*methods, *kinds])
+            checks.choice("overrides (--set)", name, [*methods, *kinds])
             if name in kinds and "num_classes" in self.overrides[name]:
-                _check.fail(f"{name}.num_classes", "none: the data say how many", self.overrides[name]["num_classes"])
+                checks.fail(f"{name}.num_classes", "none: the data say how many", self.overrides[name]["num_classes"])
         noise = [self._noise(kind, rate) for kind, rate in itertools.product(kinds, rates)]
         unique = {repr(sorted(entry.items())): entry for entry in noise}
         total = draws * inits * len(unique) * len(methods) * len(_some("datasets", self.datasets))
         if total > MOST_CELLS:
-            _check.fail("draws × inits", f"a grid of at most {MOST_CELLS:,} cells", f"up to {total:,}")
+            checks.fail("draws × inits", f"a grid of at most {MOST_CELLS:,} cells", f"up to {total:,}")
         cells = []
         for dataset in _some("datasets", self.datasets):
-            instance = load(dataset, self.root, _check.integer("split_seed", self.split_seed, 0))
+            instance = load(dataset, self.root, checks.integer("split_seed", self.split_seed, 0))
             for entry in unique.values():
                 corrupt(instance, entry, self.select, first)  # an impossible rate is refused here, not in each cell
             cells += [
@@ -128,7 +128,7 @@ class Grid:
 
 def _some(name: str, values: Sequence[Any]) -> list[Any]:
     if isinstance(values, str) or not values:
-        _check.fail(name, "a list with at least one entry", repr(values))
+        checks.fail(name, "a list with at least one entry", repr(values))
     return list(dict.fromkeys(values))
 
 
@@ -152,7 +152,7 @@ def corrupt(instance: Instance, noise: Mapping[str, Any], select: str, seed: int
     if noise["kind"] == "none":
         return given, {"train": 0.0, "val": 0.0}
     if noise["kind"] in NEIGHBOURLY and bool((truth < 0).any()):
-        _check.fail(
+        checks.fail(
             "noise", "a kind that does not read the labels of all nodes, of which some are unknown", noise["kind"]
         )
     splits = ("train",) if select == "clean" else ("train", "val")
@@ -228,11 +228,11 @@ def run_cell(config: Mapping[str, Any], root: str | None = None) -> dict[str, An
 def _classes(scores: object, method: str, shape: tuple[int, int]) -> Tensor:
     """Check what a method returned, and return the class with the largest score for each node."""
     if not isinstance(scores, Tensor):
-        _check.fail(f"scores of {method}", "a tensor", type(scores).__name__)
+        checks.fail(f"scores of {method}", "a tensor", type(scores).__name__)
     if tuple(scores.shape) != shape:
-        _check.fail(f"scores of {method}", f"finite scores of shape {shape}", f"shape {tuple(scores.shape)}")
+        checks.fail(f"scores of {method}", f"finite scores of shape {shape}", f"shape {tuple(scores.shape)}")
     if bad := int((~torch.isfinite(scores)).sum()):
-        _check.fail(f"scores of {method}", f"finite scores of shape {shape}", f"{bad} NaN or infinite ones")
+        checks.fail(f"scores of {method}", f"finite scores of shape {shape}", f"{bad} NaN or infinite ones")
     return scores.detach().argmax(1)
 
 
@@ -299,5 +299,5 @@ def run_cells(
 ) -> Summary:
     """Run the cells of a grid or a suite into a store, see `run`."""
     work = functools.partial(run_cell, root=root)
-    workers = min(_check.integer("jobs", jobs, 1), len(cells))
+    workers = min(checks.integer("jobs", jobs, 1), len(cells))
     return run_grid(cells, work, store, jobs=workers, executor=executor, on_done=on_done)

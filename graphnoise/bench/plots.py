@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _check
-from .._check import InputError
-from .._files import writing
-from .results import Section
-from .statistics import estimate
+from graphnoise import checks
+from graphnoise.bench.results import Section
+from graphnoise.bench.statistics import estimate
+from graphnoise.checks import InputError
+from graphnoise.io import writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,7 +76,7 @@ def check(path: Path) -> None:
         ) from error
     formats = FigureCanvasBase.get_supported_filetypes()
     if path.suffix[1:].lower() not in formats:
-        _check.fail(
+        checks.fail(
             "plot", f"a file name that ends in one of {', '.join('.' + f for f in sorted(formats))}", repr(path.name)
         )
 

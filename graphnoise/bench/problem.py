@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from .. import _check
-from ..graph import Graph
-from ..nn import Block, SparseFeatures, receptive_field
-from ..nn.features import compact, row_normalised, smoothed
+from graphnoise import checks
+from graphnoise.graph import Graph
+from graphnoise.nn import Block, SparseFeatures, receptive_field
+from graphnoise.nn.features import compact, row_normalised, smoothed
 
 
 class Problem:
@@ -33,24 +33,24 @@ class Problem:
     def __init__(self, data: Data) -> None:
         for name in ("x", "edge_index", "y", "train_mask", "val_mask", "test_mask"):
             if getattr(data, name, None) is None:
-                _check.fail("data", f"a Data with {name}", "none")
+                checks.fail("data", f"a Data with {name}", "none")
         n = int(data.num_nodes or 0)
-        self.x = _check.finite("data.x", data.x, dims=2).float()
+        self.x = checks.finite("data.x", data.x, dims=2).float()
         if self.x.shape[0] != n:
-            _check.fail("data.x", f"{n} rows, one a node", self.x.shape[0])
+            checks.fail("data.x", f"{n} rows, one a node", self.x.shape[0])
         self.graph = Graph.from_edge_index(data.edge_index, n)
         if self.x.shape[1] == 0:
-            _check.fail("data.x", "at least one feature", "none")
+            checks.fail("data.x", "at least one feature", "none")
         self.train_mask, self.val_mask, self.test_mask = (
-            _check.mask(f"data.{split}_mask", getattr(data, f"{split}_mask"), n) for split in ("train", "val", "test")
+            checks.mask(f"data.{split}_mask", getattr(data, f"{split}_mask"), n) for split in ("train", "val", "test")
         )
         for split, mask in (("train", self.train_mask), ("val", self.val_mask), ("test", self.test_mask)):
             if not bool(mask.any()):
-                _check.fail(f"data.{split}_mask", "at least one node", "none")
+                checks.fail(f"data.{split}_mask", "at least one node", "none")
         if bool((self.train_mask & self.val_mask | self.test_mask & (self.train_mask | self.val_mask)).any()):
-            _check.fail("data", "splits without a node in common", "nodes in two of train_mask, val_mask, test_mask")
+            checks.fail("data", "splits without a node in common", "nodes in two of train_mask, val_mask, test_mask")
         if getattr(data, "edge_weight", None) is not None:
-            _check.fail("data.edge_weight", "none (the methods here take unweighted graphs)", "weights")
+            checks.fail("data.edge_weight", "none (the methods here take unweighted graphs)", "weights")
         self.num_classes = int(_labels(data, self)[self.train_mask | self.val_mask | self.test_mask].max()) + 1
 
     @property
@@ -118,12 +118,12 @@ class Problem:
 
 def _labels(data: Data, problem: Problem) -> Tensor:
     """Return true labels, -1 where a node in no split has none."""
-    y = _check.tensor("data.y", data.y)
+    y = checks.tensor("data.y", data.y)
     spare = ~(problem.train_mask | problem.val_mask | problem.test_mask)
     if y.dim() == 1 and y.numel() == problem.num_nodes:
         known = torch.where(spare & ~(y >= 0), torch.zeros_like(y), y)
-        return torch.where(spare & ~(y >= 0), -1, _check.labels("data.y", known))
-    return _check.labels("data.y", y, size=problem.num_nodes)
+        return torch.where(spare & ~(y >= 0), -1, checks.labels("data.y", known))
+    return checks.labels("data.y", y, size=problem.num_nodes)
 
 
 class Instance:
@@ -142,7 +142,7 @@ class Instance:
         self.truth = _labels(data, self.problem)
         counts = torch.bincount(self.truth[self.problem.train_mask], minlength=self.problem.num_classes)
         if (counts == 0).any():
-            _check.fail("data.train_mask", "training nodes of every class", f"none of class {int(counts.argmin())}")
+            checks.fail("data.train_mask", "training nodes of every class", f"none of class {int(counts.argmin())}")
 
     @cached_property
     def digest(self) -> str:

@@ -9,8 +9,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .results import Section
-from .statistics import Comparison, Estimate, Values, compare, estimate, holm
+from graphnoise.bench.results import Section
+from graphnoise.bench.statistics import Comparison, Estimate, Values, compare, estimate, holm
 
 LEVEL = 0.05
 FATES = {

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from .. import _check
-from .._check import DataError, GraphnoiseError
-from ..experiment import cell_key
-from ..noise import LabelNoise
-from .nodes import PROTOCOL
-from .statistics import Values
+from graphnoise import checks
+from graphnoise.bench.nodes import PROTOCOL
+from graphnoise.bench.runner import cell_key
+from graphnoise.bench.statistics import Values
+from graphnoise.checks import DataError, GraphnoiseError
+from graphnoise.noise import LabelNoise
 
 MEASURES = (
     "test_accuracy",
@@ -167,16 +167,16 @@ def _number(text: str) -> int | float | None:
     try:
         return int(text)
     except ValueError:
-        return _check.real("value", float(text))
+        return checks.real("value", float(text))
 
 
 def _count(text: str) -> int:
-    return _check.integer("value", int(text), 0)
+    return checks.integer("value", int(text), 0)
 
 
 def _share(text: str) -> int | float | None:
     value = _number(text)
-    return value if value is None or 0 <= value <= 1 else _check.fail("value", "a share in [0, 1]", text)
+    return value if value is None or 0 <= value <= 1 else checks.fail("value", "a share in [0, 1]", text)
 
 
 def _flag(text: str) -> bool:
@@ -185,7 +185,7 @@ def _flag(text: str) -> bool:
 
 def _object(text: str) -> dict[str, Any]:
     value = json.loads(text)
-    return value if isinstance(value, dict) else _check.fail("value", "an object", text)
+    return value if isinstance(value, dict) else checks.fail("value", "an object", text)
 
 
 # By column: where in a record its value is, and what reads it back.

@@ -16,11 +16,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import _check
-from .._check import DataError, InputError
-from ..experiment import Progress, Store, Summary, cell_key
-from .nodes import PROTOCOL, Grid, run_cells
-from .results import Source
+from graphnoise import checks
+from graphnoise.bench.nodes import PROTOCOL, Grid, run_cells
+from graphnoise.bench.results import Source
+from graphnoise.bench.runner import Progress, Store, Summary, cell_key
+from graphnoise.checks import DataError, InputError
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Suite:
             InputError: It has no such grid.
         """
         known = [entry.name for entry in self.entries]
-        chosen = [_check.choice("--only", name, known) for name in names]
+        chosen = [checks.choice("--only", name, known) for name in names]
         return replace(self, entries=tuple(entry for entry in self.entries if entry.name in chosen))
 
     @cached_property

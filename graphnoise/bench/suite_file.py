@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import _check
-from ..noise import LabelNoise
-from . import words
-from .methods import create, is_stochastic
-from .nodes import MOST, SELECTIONS, Grid
-from .suite import Entry, Row, Suite, named
+from graphnoise import checks
+from graphnoise.bench import words
+from graphnoise.bench.methods import create, is_stochastic
+from graphnoise.bench.nodes import MOST, SELECTIONS, Grid
+from graphnoise.bench.suite import Entry, Row, Suite, named
+from graphnoise.noise import LabelNoise
 
 Settings = Mapping[str, Mapping[str, Any]]  # hyper-parameters by method, options by kind of noise
 
@@ -33,7 +33,7 @@ def read(path: Path, root: str | None = None) -> Suite:
     top = words.parse(path)
     with named(path):
         words.known("key", top, ("task", "title", "defaults", "grid"))
-        _check.choice("task", top.get("task", "nodes"), ("nodes",))
+        checks.choice("task", top.get("task", "nodes"), ("nodes",))
         title = words.text("title", top.get("title", path.stem))
         common = dict(words.table("defaults", top.get("defaults", {})))
         with named("defaults"):
@@ -42,7 +42,7 @@ def read(path: Path, root: str | None = None) -> Suite:
             shared = _settings("set", common.get("set", {}))
         tables = words.tables("grid", top.get("grid", []))
         if not tables:
-            _check.fail("grid", "at least one [[grid]]", "none")
+            checks.fail("grid", "at least one [[grid]]", "none")
     entries: dict[str, Entry] = {}
     for place, table in enumerate(tables, 1):
         with named(path):
@@ -53,7 +53,7 @@ def read(path: Path, root: str | None = None) -> Suite:
     for owner in shared:
         with named(path):
             owners = {word for entry in entries.values() for word in (*entry.grid.methods, *entry.grid.noise)}
-            _check.choice("defaults: set", owner, owners)
+            checks.choice("defaults: set", owner, owners)
     return Suite(title, tuple(entries.values()), root)
 
 
@@ -65,18 +65,18 @@ def _entry(where: str, name: str, table: Mapping[str, Any], defaults: Mapping[st
     owners = [*grid.methods, *grid.noise]
     settings = _settings("set", table.get("set", {}))
     for owner in settings:
-        _check.choice("set", owner, owners)
+        checks.choice("set", owner, owners)
     settings = _merged({owner: values for owner, values in shared.items() if owner in owners}, settings)
     variants: dict[str, Settings] = {}
     for place, variant in enumerate(words.tables("variant", table.get("variant", [])), 1):
         word = words.name(f"variant {place}", variant)
         if word in variants:
-            _check.fail(f"variant {place}", "a name that no other variant has", repr(word))
+            checks.fail(f"variant {place}", "a name that no other variant has", repr(word))
         with named(f"variant {word!r}"):
             words.known("key", variant, ("name", "set"))
             variants[word] = _settings("set", variant.get("set", {}))
             for owner in variants[word]:
-                _check.choice("set", owner, list(grid.methods))
+                checks.choice("set", owner, list(grid.methods))
     return Entry(where, name, replace(grid, overrides=settings), tuple(_rows(grid, settings, variants)))
 
 
@@ -84,7 +84,7 @@ def _rows(grid: Grid, settings: Settings, variants: Mapping[str, Settings]) -> I
     """Yield the rows of a grid: a method that no variant sets has one; a variant without settings is all others'."""
     varied = {method for own in variants.values() for method in own}
     if variants and not varied:
-        _check.fail("variant", "one at least with settings (set.METHOD.PARAMETER)", "none")
+        checks.fail("variant", "one at least with settings (set.METHOD.PARAMETER)", "none")
     seen: dict[str, str] = {}
     for method in grid.methods:
         if method not in varied:
@@ -97,7 +97,7 @@ def _rows(grid: Grid, settings: Settings, variants: Mapping[str, Settings]) -> I
             with named(f"variant {name!r}"):
                 row = _row(label, method, _merged(settings, own).get(method, {}), grid.inits)
             if (other := seen.setdefault(row.key, name)) != name:
-                _check.fail(f"variant {name!r}", f"settings that variant {other!r} has not", f"the same {method}")
+                checks.fail(f"variant {name!r}", f"settings that variant {other!r} has not", f"the same {method}")
             yield row
 
 
@@ -121,7 +121,7 @@ def _settings(name: str, value: object) -> Settings:
                 or setting in (math.inf, -math.inf)
                 or setting != setting
             ):
-                _check.fail(f"{name}.{owner}.{key}", "a finite number, a string, true or false", words.said(setting))
+                checks.fail(f"{name}.{owner}.{key}", "a finite number, a string, true or false", words.said(setting))
     return found
 
 
@@ -129,7 +129,7 @@ KEYS: dict[str, Callable[[str, object], Any]] = {  # of `Grid`, each with what r
     "datasets": words.listed(words.text),
     "methods": words.listed(words.text),
     "noise": words.listed(words.one_of(LabelNoise.kinds)),
-    "rates": words.listed(_check.rate),
+    "rates": words.listed(checks.rate),
     "draws": words.whole(1, MOST),
     "inits": words.whole(1, MOST),
     "first_draw": words.whole(0),

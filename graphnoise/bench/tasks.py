@@ -8,15 +8,15 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-from .. import _check
-from .._check import DataError
-from ..experiment import Progress, Store, Summary
-from . import results, suite, suite_file, words
-from .clusters import suite as cluster_suite
-from .clusters import table as cluster_table
-from .grids import GridSuite
-from .results import Source
-from .suite import Selected, named
+from graphnoise import checks
+from graphnoise.bench import results, suite, suite_file, words
+from graphnoise.bench.clusters import suite as cluster_suite
+from graphnoise.bench.clusters import table as cluster_table
+from graphnoise.bench.grids import GridSuite
+from graphnoise.bench.results import Source
+from graphnoise.bench.runner import Progress, Store, Summary
+from graphnoise.bench.suite import Selected, named
+from graphnoise.checks import DataError
 
 TASKS = {"nodes": "graphnoise bench nodes", "cluster": "graphnoise bench cluster"}  # and what records its cells
 Suite = suite.Suite | GridSuite
@@ -32,7 +32,7 @@ def read_suite(path: Path, root: str | None = None) -> Suite:
     """
     task = words.parse(path).get("task", "nodes")
     with named(path):
-        _check.choice("task", task, TASKS)
+        checks.choice("task", task, TASKS)
     return suite_file.read(path, root) if task == "nodes" else cluster_suite.read(path, root)
 
 

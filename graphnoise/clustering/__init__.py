@@ -1,18 +1,18 @@
 """Local graph clustering, also with noisy labels: diffusions, rounding, improvement, and an estimator on top."""
 
-from .batch import DiffusionBatch, diffuse_many, sweep_many
-from .diffusions import approximate_pagerank, flow_diffusion, heat_kernel, l1_pagerank
-from .improvement import improve, mqi, simple_local
-from .measures import Scores, precision_recall_f1
-from .membership import Membership, predict_membership
-from .model import Candidate, LocalCluster
-from .posterior import Posterior, membership_posterior
-from .profile import CommunityProfile, community_profile, draw_profile
-from .reading import Neighbours, neighbours
-from .releasing import capacity_releasing
-from .result import Cluster, Diffusion
-from .rounding import conductance, support_cluster, sweep_cut
-from .weights import EdgeWeights, Neighbourhood, choose_eps, label_neighbourhood
+from graphnoise.clustering.batch import DiffusionBatch, diffuse_many, sweep_many
+from graphnoise.clustering.diffusions import approximate_pagerank, flow_diffusion, heat_kernel, l1_pagerank
+from graphnoise.clustering.improvement import improve, mqi, simple_local
+from graphnoise.clustering.membership import Membership, predict_membership
+from graphnoise.clustering.metrics import Scores, precision_recall_f1
+from graphnoise.clustering.model import Candidate, LocalCluster
+from graphnoise.clustering.posterior import Posterior, membership_posterior
+from graphnoise.clustering.profile import CommunityProfile, community_profile, draw_profile
+from graphnoise.clustering.reading import Neighbours, neighbours
+from graphnoise.clustering.releasing import capacity_releasing
+from graphnoise.clustering.result import Cluster, Diffusion
+from graphnoise.clustering.rounding import conductance, support_cluster, sweep_cut
+from graphnoise.clustering.weights import EdgeWeights, Neighbourhood, choose_eps, label_neighbourhood
 
 __all__ = [
     "Candidate",

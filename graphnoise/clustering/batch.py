@@ -14,15 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .. import _check
-from .._check import InputError
-from ..kernels.push import push_sets
-from ..kernels.push_reference import Settings
-from . import inputs
-from .diffusions import METHODS
-from .reading import Neighbours, neighbours
-from .result import Cluster, Floats, Ints
-from .rounding import WALKS, best_prefix, labels_of
+from graphnoise import checks
+from graphnoise.checks import InputError
+from graphnoise.clustering import inputs
+from graphnoise.clustering.diffusions import METHODS
+from graphnoise.clustering.reading import Neighbours, neighbours
+from graphnoise.clustering.result import Cluster, Floats, Ints
+from graphnoise.clustering.rounding import WALKS, best_prefix, labels_of
+from graphnoise.kernels.push import push_sets
+from graphnoise.kernels.push.reference import Settings
 
 MOST_THREADS = 1024
 
@@ -112,7 +112,7 @@ def diffuse_many(
     Source: as the methods'.
     """
     chosen = _settings(method, parameters)
-    count = _check.integer("num_threads", num_threads, 0, MOST_THREADS) or torch.get_num_threads()
+    count = checks.integer("num_threads", num_threads, 0, MOST_THREADS) or torch.get_num_threads()
     read = neighbours(graph)
     begin, seeds, masses = _sets(read, seed_sets, mass, method == "flow_diffusion")
     asked, share = labels_of(read, labels, label_eps)
@@ -173,12 +173,12 @@ def sweep_many(
     """
     read = neighbours(graph)
     if not isinstance(batch, DiffusionBatch):
-        _check.fail("batch", "a DiffusionBatch", type(batch).__name__)
+        checks.fail("batch", "a DiffusionBatch", type(batch).__name__)
     if batch.values.shape[1] != read.num_nodes:
-        _check.fail("batch", f"a batch of this graph of {read.num_nodes} nodes", f"{batch.values.shape[1]} nodes")
-    walk = batch.method in WALKS if by is None else _check.choice("by", by, ("degree", "value")) == "degree"
+        checks.fail("batch", f"a batch of this graph of {read.num_nodes} nodes", f"{batch.values.shape[1]} nodes")
+    walk = batch.method in WALKS if by is None else checks.choice("by", by, ("degree", "value")) == "degree"
     asked, eps = labels_of(read, labels, label_eps)
-    bound = None if max_volume is None else _check.real("max_volume", max_volume, 0.0)
+    bound = None if max_volume is None else checks.real("max_volume", max_volume, 0.0)
     clusters = []
     for i, known in enumerate(_known(asked, batch)):
         nodes, values = batch.row(i)
@@ -219,11 +219,11 @@ def _known(labels: Any, batch: DiffusionBatch) -> Iterator[Any]:
 
 
 def _settings(method: Any, parameters: Mapping[str, Any]) -> Settings:
-    made = METHODS[_check.choice("method", method, METHODS)]
+    made = METHODS[checks.choice("method", method, METHODS)]
     known = list(inspect.signature(made).parameters)
     for name in parameters:
         if name not in known:
-            _check.fail(f"parameters of {method}", ", ".join(known), repr(name))
+            checks.fail(f"parameters of {method}", ", ".join(known), repr(name))
     return made(**parameters)
 
 
@@ -234,12 +234,12 @@ def _sets(graph: Neighbours, sets: Any, mass: Any, flow: bool) -> tuple[Ints, In
     single = _single(graph, listed)
     if single is not None:
         if flow and total is None and len(single):
-            _check.fail("mass", "the mass of a set, a few times the volume of the cluster", None)
+            checks.fail("mass", "the mass of a set, a few times the volume of the cluster", None)
         return np.arange(len(single) + 1), single, np.ones(len(single)) if total is None else total
     nodes, masses = [], []
     for i, seeds in enumerate(listed):
         if flow and total is None and not isinstance(seeds, Mapping):
-            _check.fail("mass", "the mass of a set, unless all sets are {node: mass}", None)
+            checks.fail("mass", "the mass of a set, unless all sets are {node: mass}", None)
         try:
             one, its = inputs.seeds(graph, seeds, None if total is None else float(total[i]))
         except InputError as error:
@@ -257,10 +257,10 @@ def _listed(sets: Any) -> Any:
     wanted = "several sets of seeds: a list, or an array of nodes, a set each"
     if isinstance(sets, np.ndarray):
         if sets.ndim == 0 or (sets.ndim == 1 and sets.dtype.kind == "b"):
-            _check.fail("seed_sets", wanted, f"an array of shape {sets.shape} of type {sets.dtype}")
+            checks.fail("seed_sets", wanted, f"an array of shape {sets.shape} of type {sets.dtype}")
         return sets if sets.ndim == 1 and sets.dtype.kind in "iu" else list(sets)
     if isinstance(sets, Mapping | str | bytes) or not isinstance(sets, Iterable):
-        _check.fail("seed_sets", wanted, type(sets).__name__)
+        checks.fail("seed_sets", wanted, type(sets).__name__)
     return list(sets)
 
 
@@ -286,10 +286,10 @@ def _masses(mass: Any, count: int) -> Floats:
     wanted = f"a finite number above 0, or {count} of them, one a set"
     if np.ndim(mass) == 0:
         return np.full(count, inputs.mass_of(mass))
-    given = _check.tensor("mass", mass).detach().cpu().double().numpy()
+    given = checks.tensor("mass", mass).detach().cpu().double().numpy()
     if given.shape != (count,):
-        _check.fail("mass", wanted, f"shape {given.shape}")
+        checks.fail("mass", wanted, f"shape {given.shape}")
     bad = ~(np.isfinite(given) & (given > 0))
     if bad.any():
-        _check.fail("mass", wanted, float(given[bad][0]))
+        checks.fail("mass", wanted, float(given[bad][0]))
     return np.ascontiguousarray(given)

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import _check
-from ..kernels.push import Settings, push
-from . import inputs
-from .reading import neighbours
-from .result import Diffusion
-from .rounding import labels_of
+from graphnoise import checks
+from graphnoise.clustering import inputs
+from graphnoise.clustering.reading import neighbours
+from graphnoise.clustering.result import Diffusion
+from graphnoise.clustering.rounding import labels_of
+from graphnoise.kernels.push import Settings, push
 
 MOST_PUSHES = 10_000_000
 SINKS = ("degree", "unit")
@@ -73,7 +73,7 @@ def flow_diffusion(
         ICLR 2024.
     """
     if mass is None and not isinstance(seeds, Mapping):
-        _check.fail("mass", "the mass of the seeds, a few times the volume of the cluster", None)
+        checks.fail("mass", "the mass of the seeds, a few times the volume of the cluster", None)
     chosen = flow_settings(sink=sink, tol=tol, p=p, max_pushes=max_pushes)
     return _run("flow_diffusion", graph, seeds, mass, labels, eps, chosen, backend)
 
@@ -221,8 +221,8 @@ def flow_settings(
     *, sink: str = "degree", tol: float = 1e-3, p: float = 2.0, max_pushes: int = MOST_PUSHES
 ) -> Settings:
     """Check the parameters of flow diffusion."""
-    unit = _check.choice("sink", sink, SINKS) == "unit"
-    norm = _check.real("p", p, 2.0, 64.0)
+    unit = checks.choice("sink", sink, SINKS) == "unit"
+    norm = checks.real("p", p, 2.0, 64.0)
     method = "flow" if norm == 2 else "norm_flow"
     return Settings(method, tol=_above("tol", tol), p=norm, unit=unit, max_pushes=_bound(max_pushes))
 
@@ -255,22 +255,22 @@ METHODS: dict[str, Callable[..., Settings]] = {
 
 
 def _share(alpha: object) -> float:
-    number = _check.real("alpha", alpha, 0.0, 1.0, "a number above 0 and below 1")
+    number = checks.real("alpha", alpha, 0.0, 1.0, "a number above 0 and below 1")
     if number in (0.0, 1.0):
-        _check.fail("alpha", "a number above 0 and below 1", alpha)
+        checks.fail("alpha", "a number above 0 and below 1", alpha)
     return number
 
 
 def _above(name: str, value: object, most: float = 1e300) -> float:
     wanted = f"a number above 0{f' and at most {most:g}' if most < 1e300 else ''}"
-    number = _check.real(name, value, 0.0, most, wanted)
+    number = checks.real(name, value, 0.0, most, wanted)
     if number < 1e-300:
-        _check.fail(name, wanted, value)
+        checks.fail(name, wanted, value)
     return number
 
 
 def _bound(max_pushes: object) -> int:
-    return _check.integer("max_pushes", max_pushes, 1, 2**62)
+    return checks.integer("max_pushes", max_pushes, 1, 2**62)
 
 
 def _run(

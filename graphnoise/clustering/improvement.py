@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import _check
-from ..kernels import cut
-from .reading import Neighbours, neighbours
-from .result import Cluster, Diffusion, Ints
-from .rounding import labels_of, members_of, quotient
+from graphnoise import checks
+from graphnoise.clustering.reading import Neighbours, neighbours
+from graphnoise.clustering.result import Cluster, Diffusion, Ints
+from graphnoise.clustering.rounding import labels_of, members_of, quotient
+from graphnoise.kernels import cut
 
 METHODS = ("mqi", "simple_local")
 
@@ -99,7 +99,7 @@ def simple_local(
         Andersen and Lang, "An algorithm for improving graph partitions", SODA 2008 (FlowImprove).
     """
     known = isinstance(delta, float) and delta == math.inf
-    cost = math.inf if known else _check.real("delta", delta, 0.0, expected="a number of at least 0, or infinity")
+    cost = math.inf if known else checks.real("delta", delta, 0.0, expected="a number of at least 0, or infinity")
     return _improve(graph, nodes, cost, labels, label_eps, max_rounds, backend)
 
 
@@ -124,22 +124,22 @@ def improve(graph: Any, cluster: Any, method: str = "mqi", **settings: Any) -> C
         2018, section 3.
     """
     if isinstance(cluster, Diffusion):
-        _check.fail("cluster", "a Cluster or nodes (`sweep_cut` makes one of a diffusion)", "a Diffusion")
+        checks.fail("cluster", "a Cluster or nodes (`sweep_cut` makes one of a diffusion)", "a Diffusion")
     nodes = cluster.nodes if isinstance(cluster, Cluster) else cluster
     if isinstance(cluster, Cluster):
         graph = neighbours(graph)
         nodes = _as_given(graph, cluster.nodes)
-    function = mqi if _check.choice("method", method, METHODS) == "mqi" else simple_local
+    function = mqi if checks.choice("method", method, METHODS) == "mqi" else simple_local
     known = [*inspect.signature(function).parameters][2:]
     for name in settings:
-        _check.choice(f"{method}: settings", name, known)
+        checks.choice(f"{method}: settings", name, known)
     return function(graph, nodes, **settings)
 
 
 def _as_given(graph: Neighbours, nodes: Ints) -> Any:
     """Return positions as the caller of a function would name them."""
     if len(nodes) and int(nodes.max()) >= graph.num_nodes:
-        _check.fail("cluster", f"a cluster of this graph of {graph.num_nodes} nodes", f"node {int(nodes.max())}")
+        checks.fail("cluster", f"a cluster of this graph of {graph.num_nodes} nodes", f"node {int(nodes.max())}")
     return nodes if graph.names is None else graph.named(nodes)
 
 
@@ -149,11 +149,11 @@ def _improve(
     read = neighbours(graph)
     members = members_of(read, nodes)
     asked, eps = labels_of(read, labels, label_eps)
-    rounds = _check.integer("max_rounds", max_rounds, 1)
+    rounds = checks.integer("max_rounds", max_rounds, 1)
     volume = float(read.degree[members].sum())
     if 2 * volume > read.volume * (1 + 1e-13):
         got = f"{volume:g} of {read.volume:g}; give the other side, or `max_volume` to the sweep"
-        _check.fail("nodes", "a set of at most half the volume of the graph", got)
+        checks.fail("nodes", "a set of at most half the volume of the graph", got)
     if volume > 0:
         members = members[read.degree[members] > 0]
     found, about, converged, _ = cut.improve(read, members, asked, eps, delta, rounds, backend)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .. import _check
-from .reading import MOST, Neighbours, neighbours
-from .result import Floats, Ints
+from graphnoise import checks
+from graphnoise.clustering.reading import MOST, Neighbours, neighbours
+from graphnoise.clustering.result import Floats, Ints
 
 __all__ = ["MOST", "Ask", "Bytes", "Neighbours", "labels", "neighbours", "positions", "seeds"]
 
@@ -42,12 +42,12 @@ def seeds(graph: Neighbours, seeds: Any, mass: Any = None) -> tuple[Ints, Floats
     given: Any = mass
     if isinstance(seeds, Mapping):
         if mass is not None:
-            _check.fail("mass", "None with seeds {node: mass}", repr(mass))
+            checks.fail("mass", "None with seeds {node: mass}", repr(mass))
         nodes, given = positions(graph, list(seeds)), list(seeds.values())
     else:
         nodes = positions(graph, seeds)
     if len(nodes) == 0:
-        _check.fail("seeds", "at least one node", "none")
+        checks.fail("seeds", "at least one node", "none")
     try:
         dims = np.ndim(given)
     except ValueError:  # lists of different lengths
@@ -57,10 +57,10 @@ def seeds(graph: Neighbours, seeds: Any, mass: Any = None) -> tuple[Ints, Floats
         return np.sort(nodes), np.full(len(nodes), total / len(nodes))
     if dims != 1 or len(given) != len(nodes):
         got = f"{len(given)} of them" if dims == 1 else "nested ones"
-        _check.fail("mass", f"one number, or {len(nodes)}, one a seed", got)
+        checks.fail("mass", f"one number, or {len(nodes)}, one a seed", got)
     masses = np.array([mass_of(value) for value in given])
     if not math.isfinite(sum(masses.tolist())):
-        _check.fail("mass", "a finite sum", "a sum beyond float64")
+        checks.fail("mass", "a finite sum", "a sum beyond float64")
     order = np.argsort(nodes)
     return nodes[order], masses[order]
 
@@ -68,9 +68,9 @@ def seeds(graph: Neighbours, seeds: Any, mass: Any = None) -> tuple[Ints, Floats
 def mass_of(value: Any) -> float:
     """Return a mass as a finite float above 0."""
     value = value.item() if isinstance(value, Tensor | np.ndarray | np.generic) else value
-    number = _check.real("mass", value, 0.0, expected="a finite number above 0")
+    number = checks.real("mass", value, 0.0, expected="a finite number above 0")
     if number == 0:
-        _check.fail("mass", "a finite number above 0", 0)
+        checks.fail("mass", "a finite number above 0", 0)
     return number
 
 
@@ -89,7 +89,7 @@ def positions(graph: Neighbours, nodes: Any, name: str = "seeds") -> Ints:
         twice = ordered[1:][ordered[1:] == ordered[:-1]]
         if twice.size:
             called = twice[0] if graph.names is None else graph.names[twice[0]]
-            _check.fail(name, "distinct nodes", f"{called!r} twice" if graph.names else f"{called} twice")
+            checks.fail(name, "distinct nodes", f"{called!r} twice" if graph.names else f"{called} twice")
     return found
 
 
@@ -106,7 +106,7 @@ def _positions_of_names(position: dict[Any, int], nodes: Any, name: str) -> Ints
         listed = [nodes]
     for node in listed:
         if not _known(position, node):
-            _check.fail(name, "names of nodes of the graph", repr(node))
+            checks.fail(name, "names of nodes of the graph", repr(node))
     return np.array([position[node] for node in listed], dtype=np.int64)
 
 
@@ -128,15 +128,15 @@ def _positions(num_nodes: int, nodes: Any, name: str) -> Ints:
         return np.empty(0, dtype=np.int64)
     wanted = f"positions of nodes from 0 to {num_nodes - 1}"
     if array.ndim > 1 or array.dtype.kind not in "biu":
-        _check.fail(name, wanted, repr(nodes) if array.ndim == 0 else f"shape {array.shape} of type {array.dtype}")
+        checks.fail(name, wanted, repr(nodes) if array.ndim == 0 else f"shape {array.shape} of type {array.dtype}")
     if array.dtype.kind == "b":
         if array.shape != (num_nodes,):
-            _check.fail(name, f"{wanted}, or a mask of {num_nodes} Booleans", f"Booleans of shape {array.shape}")
+            checks.fail(name, f"{wanted}, or a mask of {num_nodes} Booleans", f"Booleans of shape {array.shape}")
         return np.flatnonzero(array)
     array = array.reshape(-1)
     outside = (array < 0) | (array >= num_nodes)
     if outside.any():
-        _check.fail(name, wanted, int(array[outside][0]))
+        checks.fail(name, wanted, int(array[outside][0]))
     return array.astype(np.int64)
 
 
@@ -179,7 +179,7 @@ def labels(graph: Neighbours, labels: Any) -> Bytes | Ask | None:
             return found
         return _remember(_bits(labels, n))
     if not callable(labels):
-        _check.fail("labels", "an array, {node: label}, a callable or None", type(labels).__name__)
+        checks.fail("labels", "an array, {node: label}, a callable or None", type(labels).__name__)
     return _asking(graph, labels)
 
 
@@ -203,15 +203,15 @@ def _bits(values: Any, size: int) -> Bytes:
     except (TypeError, ValueError):
         array = np.asarray(None)
     if array.dtype.kind not in "biuf":
-        _check.fail("labels", "0, 1 or Booleans", f"values of type {array.dtype}")
+        checks.fail("labels", "0, 1 or Booleans", f"values of type {array.dtype}")
     if array.shape != (size,):
-        _check.fail("labels", f"{size} labels, one a node", f"shape {array.shape}")
+        checks.fail("labels", f"{size} labels, one a node", f"shape {array.shape}")
     if array.dtype.kind == "b":
         return np.ascontiguousarray(array).view(np.uint8)
     bad = ~((array == 0) | (array == 1)) if array.dtype != np.uint8 else array > 1
     if bad.any():
         where = int(bad.argmax())
-        _check.fail("labels", "0 or 1 at every node", f"{array[where]} at position {where}")
+        checks.fail("labels", "0 or 1 at every node", f"{array[where]} at position {where}")
     return np.ascontiguousarray(array, dtype=np.uint8)
 
 

@@ -17,13 +17,13 @@ from sklearn.preprocessing import StandardScaler, normalize
 from torch import Tensor
 from torch.nn import functional as F
 
-from .. import _check
-from ..graph import Graph
-from ..nn import Linear, dropout, receptive_field
-from ..nn.features import compact
-from ..nn.sparse import product
-from .inputs import Bytes, Neighbours, neighbours, positions
-from .result import Floats, Ints
+from graphnoise import checks
+from graphnoise.clustering.inputs import Bytes, Neighbours, neighbours, positions
+from graphnoise.clustering.result import Floats, Ints
+from graphnoise.graph import Graph
+from graphnoise.nn import Linear, dropout, receptive_field
+from graphnoise.nn.features import compact
+from graphnoise.nn.sparse import product
 
 MODELS = ("gcn", "logistic")
 HIDDEN, DROPOUT, RATE, DECAY, EPOCHS = 16, 0.5, 0.02, 5e-4, 200  # of the GCN, as in the node benchmark
@@ -98,22 +98,22 @@ def predict_membership(
     Source:
         Local clustering with noisy node labels; the estimate is Laplace's rule of succession.
     """
-    model = _check.choice("model", model, MODELS)
-    rng = _check.generator(seed)
+    model = checks.choice("model", model, MODELS)
+    rng = checks.generator(seed)
     features = _features(x)
     n = features.shape[0]
     read = None if graph is None else neighbours(graph)
     if read is not None and read.num_nodes != n:
-        _check.fail("x", f"{read.num_nodes} rows, one a node", n)
+        checks.fail("x", f"{read.num_nodes} rows, one a node", n)
     samples, sides = _samples(read, n, inside, outside)
     if model == "gcn":
         if read is None:
-            _check.fail("graph", 'a graph, for model="gcn"', None)
+            checks.fail("graph", 'a graph, for model="gcn"', None)
         fit = _gcn(features, read, int(rng.integers(2**62)))
     else:
         fit = _logistic(features)
     counts = np.bincount(sides, minlength=2)
-    folds = min(_check.integer("folds", folds, 2), int(counts.min()))
+    folds = min(checks.integer("folds", folds, 2), int(counts.min()))
     fold = np.empty(len(samples), dtype=np.int64)
     for side in (0, 1):
         fold[rng.permutation(np.flatnonzero(sides == side))] = np.arange(counts[side]) % folds
@@ -132,15 +132,15 @@ def _features(x: Any) -> Any:
     """Return attributes as a float32 array or CSR matrix, after checks."""
     if scipy.sparse.issparse(x):
         if x.ndim != 2 or x.dtype.kind not in "biuf":
-            _check.fail("x", "a matrix of real numbers", f"shape {x.shape} of type {x.dtype}")
+            checks.fail("x", "a matrix of real numbers", f"shape {x.shape} of type {x.dtype}")
         features = scipy.sparse.csr_array(x, dtype=np.float32)
         features.sum_duplicates()
-        _check.finite("x", features.data)
+        checks.finite("x", features.data)
     else:
-        features = _check.finite("x", x, dims=2).detach().cpu().float().numpy()
-        _check.finite("x", features)  # also beyond the range of float32
+        features = checks.finite("x", x, dims=2).detach().cpu().float().numpy()
+        checks.finite("x", features)  # also beyond the range of float32
     if 0 in features.shape:
-        _check.fail("x", "at least one node and one attribute", f"shape {tuple(features.shape)}")
+        checks.fail("x", "at least one node and one attribute", f"shape {tuple(features.shape)}")
     return features
 
 
@@ -151,11 +151,11 @@ def _samples(graph: Neighbours | None, n: int, inside: Any, outside: Any) -> tup
     parts = [positions(graph, nodes, name) for name, nodes in (("outside", outside), ("inside", inside))]
     for name, nodes in zip(("outside", "inside"), parts, strict=True):
         if len(nodes) < 2:
-            _check.fail(name, "at least 2 samples (one to learn from, one to test)", len(nodes))
+            checks.fail(name, "at least 2 samples (one to learn from, one to test)", len(nodes))
     both = np.intersect1d(parts[0], parts[1])
     if both.size:
         called = both[0] if graph.names is None else graph.names[both[0]]
-        _check.fail("outside", "nodes that are not in inside", f"{called!r} in both" if graph.names else f"{called}")
+        checks.fail("outside", "nodes that are not in inside", f"{called!r} in both" if graph.names else f"{called}")
     return np.concatenate(parts), np.repeat([0, 1], [len(part) for part in parts])
 
 
@@ -223,7 +223,7 @@ def _gcn(features: Any, read: Neighbours, seed: int) -> Fit:
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         if not math.isfinite(loss.item()):
-            _check.fail("x", "attributes that a GCN can be trained on", f"a loss of {loss.item()}")
+            checks.fail("x", "attributes that a GCN can be trained on", f"a loss of {loss.item()}")
         return first, second.detach()
 
     return fit

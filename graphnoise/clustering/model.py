@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from .. import _check
-from ..kernels.sweep import sweep
-from . import inputs, weights
-from .batch import with_seeds
-from .diffusions import (
+from graphnoise import checks
+from graphnoise.clustering import inputs, weights
+from graphnoise.clustering.batch import with_seeds
+from graphnoise.clustering.diffusions import (
     MOST_PUSHES,
     SINKS,
     approximate_pagerank,
@@ -26,14 +25,15 @@ from .diffusions import (
     l1_pagerank,
     pagerank_settings,
 )
-from .improvement import METHODS as IMPROVEMENTS
-from .improvement import improve
-from .membership import Membership
-from .reading import Neighbours, neighbours
-from .releasing import MOST_HEIGHT, capacity_releasing
-from .result import Cluster, Diffusion, Floats, Ints
-from .rounding import WALKS, best_prefix, quotient
-from .weights import EdgeWeights
+from graphnoise.clustering.improvement import METHODS as IMPROVEMENTS
+from graphnoise.clustering.improvement import improve
+from graphnoise.clustering.membership import Membership
+from graphnoise.clustering.reading import Neighbours, neighbours
+from graphnoise.clustering.releasing import MOST_HEIGHT, capacity_releasing
+from graphnoise.clustering.result import Cluster, Diffusion, Floats, Ints
+from graphnoise.clustering.rounding import WALKS, best_prefix, quotient
+from graphnoise.clustering.weights import EdgeWeights
+from graphnoise.kernels.sweep import sweep
 
 METHODS = ("flow", "pagerank", "l1", "heat", "releasing")
 CHOICES = ("surprise", "conductance")
@@ -164,18 +164,18 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
 
     def _check(self) -> Floats | None:
         """Check all parameters, and return the masses."""
-        _check.choice("method", self.method, METHODS)
-        _check.choice("sink", self.sink, SINKS)
-        _check.choice("rounding", self.rounding, weights.ROUNDINGS)
-        _check.choice("choice", self.choice, CHOICES)
+        checks.choice("method", self.method, METHODS)
+        checks.choice("sink", self.sink, SINKS)
+        checks.choice("rounding", self.rounding, weights.ROUNDINGS)
+        checks.choice("choice", self.choice, CHOICES)
         if self.improve is not None:
-            _check.choice("improve", self.improve, IMPROVEMENTS)
+            checks.choice("improve", self.improve, IMPROVEMENTS)
         if not (isinstance(self.eps, str) and self.eps == "auto"):
-            _check.real("eps", self.eps, 0.0, 1.0, 'a number in [0, 1], or "auto"')
+            checks.real("eps", self.eps, 0.0, 1.0, 'a number in [0, 1], or "auto"')
         flow_settings(sink=self.sink, tol=self.tol, p=self.p, max_pushes=self.max_pushes)
         pagerank_settings(alpha=self.alpha)
         heat_settings(t=self.t)
-        _check.integer("height", self.height, 1, MOST_HEIGHT)
+        checks.integer("height", self.height, 1, MOST_HEIGHT)
         return None if self.masses is None else _ascending(self.masses, self.method)
 
     def fit(self, graph: Any, seeds: Any, labels: Any = None, a1: Any = None, a0: Any = None) -> LocalCluster:
@@ -235,7 +235,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
             InputError: `fit` was not called, or a node that the graph does not have.
         """
         if "nodes_" not in vars(self):
-            _check.fail("LocalCluster", "a call of fit before predict", "none")
+            checks.fail("LocalCluster", "a call of fit before predict", "none")
         return np.isin(inputs.positions(self._read, nodes, "nodes"), self.nodes_)
 
     def __getattr__(self, name: str) -> Any:
@@ -251,12 +251,12 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
             labels = labels.labels
         for name, value in (("a1", a1), ("a0", a0)):
             if value is not None and labels is None:
-                _check.fail(name, "None without labels", value)
+                checks.fail(name, "None without labels", value)
         if (a1 is None) != (a0 is None):
             missing, given = ("a1", "a0") if a1 is None else ("a0", "a1")
-            _check.fail(missing, f"a number, since {given} is one", None)
+            checks.fail(missing, f"a number, since {given} is one", None)
         if a1 is not None:
-            a1, a0 = _check.rate("a1", a1), _check.rate("a0", a0)
+            a1, a0 = checks.rate("a1", a1), checks.rate("a0", a0)
         asked = inputs.labels(graph, labels)
         if asked is None:
             return None, EdgeWeights(1.0, False, "no labels were given")
@@ -391,8 +391,8 @@ def _values_at(diffusion: Diffusion, nodes: Ints) -> Floats:
 def _ascending(masses: Any, method: str) -> Floats:
     wanted = "numbers above 0, ascending"
     if method == "releasing":
-        _check.fail("masses", 'None with method="releasing", which finds its own', repr(masses))
-    values = _check.finite("masses", masses, dims=1).detach().cpu().double().numpy()
+        checks.fail("masses", 'None with method="releasing", which finds its own', repr(masses))
+    values = checks.finite("masses", masses, dims=1).detach().cpu().double().numpy()
     if len(values) == 0 or values[0] <= 0 or bool((np.diff(values) <= 0).any()):
-        _check.fail("masses", wanted, values.tolist())
+        checks.fail("masses", wanted, values.tolist())
     return np.asarray(values, dtype=np.float64)

@@ -11,12 +11,12 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 from threadpoolctl import threadpool_limits
 
-from .. import _check
-from . import inputs
-from .batch import with_seeds
-from .membership import Membership
-from .reading import Neighbours, neighbours
-from .result import Floats, Ints
+from graphnoise import checks
+from graphnoise.clustering import inputs
+from graphnoise.clustering.batch import with_seeds
+from graphnoise.clustering.membership import Membership
+from graphnoise.clustering.reading import Neighbours, neighbours
+from graphnoise.clustering.result import Floats, Ints
 
 PRIOR = 1.0  # neighbours that a node has beside its own, who believe what is true of all nodes on average
 START = np.array([0.0, 1.0, 0.0, 0.0])  # votes are worth what they say
@@ -122,15 +122,15 @@ def membership_posterior(
         labels = labels.labels
     if (a1 is None) != (a0 is None):
         missing, given = ("a1", "a0") if a1 is None else ("a0", "a1")
-        _check.fail(missing, f"a number, since {given} is one", None)
+        checks.fail(missing, f"a number, since {given} is one", None)
     if a1 is not None:
-        a1, a0 = _check.rate("a1", a1), _check.rate("a0", a0)
+        a1, a0 = checks.rate("a1", a1), checks.rate("a0", a0)
         if not a1 + a0 > 1:
-            _check.fail("a1 + a0", "more than 1, or labels say nothing", f"{a1 + a0:g}")
-    num_steps, tol = _check.integer("num_steps", num_steps, 1), _check.real("tol", tol, 0.0)
+            checks.fail("a1 + a0", "more than 1, or labels say nothing", f"{a1 + a0:g}")
+    num_steps, tol = checks.integer("num_steps", num_steps, 1), checks.real("tol", tol, 0.0)
     asked = inputs.labels(read, labels)
     if asked is None:
-        _check.fail("labels", "an array, {node: label} or a callable", None)
+        checks.fail("labels", "an array, {node: label} or a callable", None)
     at = np.empty(0, dtype=np.int64) if seeds is None else inputs.positions(read, seeds)
     seeded = with_seeds(asked, at)
     said = seeded if isinstance(seeded, np.ndarray) else seeded(np.arange(read.num_nodes, dtype=np.int64))

@@ -13,14 +13,14 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from .. import _check
-from .._check import InputError
-from .._files import writing
-from . import inputs
-from .batch import diffuse_many, sweep_many
-from .diffusions import METHODS
-from .reading import Neighbours, neighbours
-from .result import Floats, Ints
+from graphnoise import checks
+from graphnoise.checks import InputError
+from graphnoise.clustering import inputs
+from graphnoise.clustering.batch import diffuse_many, sweep_many
+from graphnoise.clustering.diffusions import METHODS
+from graphnoise.clustering.reading import Neighbours, neighbours
+from graphnoise.clustering.result import Floats, Ints
+from graphnoise.io import writing
 
 # The parameter that says how far each method goes, and what is tried of it; of flow diffusion parts of all volume.
 SCALES: dict[str, tuple[str, tuple[float, ...]]] = {
@@ -106,13 +106,13 @@ def community_profile(
         section 2.
     """
     read = neighbours(graph)
-    name, usual = SCALES[_check.choice("method", method, METHODS)]
+    name, usual = SCALES[checks.choice("method", method, METHODS)]
     values = usual if grid is None else _grid(grid)
     if name in parameters:
-        _check.fail(f"parameters of {method}", f"{name} in grid", repr(name))
-    decade = _check.integer("per_decade", per_decade, 1, 1000)
+        checks.fail(f"parameters of {method}", f"{name} in grid", repr(name))
+    decade = checks.integer("per_decade", per_decade, 1, 1000)
     if progress is not None and not isinstance(progress, bool):
-        _check.fail("progress", "True, False or None", repr(progress))
+        checks.fail("progress", "True, False or None", repr(progress))
     chosen = _seeds(read, seeds, seed)
     asked = inputs.labels(read, labels) if read.names is None else labels
     best = _Best(read, decade)
@@ -190,7 +190,7 @@ def draw_profile(profile: CommunityProfile, path: str | os.PathLike[str]) -> Pat
     """
     if not isinstance(profile, CommunityProfile) or len(profile.sizes) == 0:
         got = "one without clusters" if isinstance(profile, CommunityProfile) else type(profile).__name__
-        _check.fail("profile", "a CommunityProfile with clusters", got)
+        checks.fail("profile", "a CommunityProfile with clusters", got)
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -200,7 +200,7 @@ def draw_profile(profile: CommunityProfile, path: str | os.PathLike[str]) -> Pat
     formats = figure.canvas.get_supported_filetypes()
     suffix = target.suffix[1:].lower()
     if suffix not in formats:
-        _check.fail("path", f"a name that ends in one of {', '.join('.' + f for f in sorted(formats))}", target.name)
+        checks.fail("path", f"a name that ends in one of {', '.join('.' + f for f in sorted(formats))}", target.name)
     axes = figure.subplots()
     shown = profile.conductances > 0
     axes.plot(profile.sizes[shown], profile.conductances[shown], marker="o", markersize=3, color="#0072B2")
@@ -217,9 +217,9 @@ def _tracked(jobs: list[Any], shown: bool) -> Iterator[Any]:
 
 
 def _grid(grid: Any) -> tuple[float, ...]:
-    values = _check.finite("grid", grid, dims=1).detach().cpu().double().tolist()
+    values = checks.finite("grid", grid, dims=1).detach().cpu().double().tolist()
     if not values or min(values) <= 0:
-        _check.fail("grid", "numbers above 0", values)
+        checks.fail("grid", "numbers above 0", values)
     return tuple(values)
 
 
@@ -227,12 +227,12 @@ def _seeds(graph: Neighbours, seeds: Any, seed: Any) -> Ints:
     if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
         some = np.flatnonzero(graph.degree > 0)
         if len(some) == 0:
-            _check.fail("graph", "a graph with edges", "none")
-        count = min(_check.integer("seeds", seeds, 1), len(some))
+            checks.fail("graph", "a graph with edges", "none")
+        count = min(checks.integer("seeds", seeds, 1), len(some))
         share = graph.degree[some] / graph.degree[some].sum()
-        drawn = _check.generator(seed).choice(some, count, replace=False, p=share)
+        drawn = checks.generator(seed).choice(some, count, replace=False, p=share)
         return np.sort(drawn).astype(np.int64)
     found = inputs.positions(graph, seeds)
     if len(found) == 0:
-        _check.fail("seeds", "at least one node", "none")
+        checks.fail("seeds", "at least one node", "none")
     return found

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .. import _check
-from ..graph import Graph
-from ..kernels.arcs import turn
-from .result import Floats, Ints
+from graphnoise import checks
+from graphnoise.clustering.result import Floats, Ints
+from graphnoise.graph import Graph
+from graphnoise.kernels.arcs import turn
 
 MOST = 2**31 - 1  # nodes
 
@@ -78,10 +78,10 @@ def neighbours(graph: Any, symmetrise: bool = False, weight: Any = None) -> Neig
     """
     if isinstance(graph, Neighbours):
         if weight is not None and (weight is not False or graph.weight is not None):
-            _check.fail("weight", "None with a graph that was read already", repr(weight))
+            checks.fail("weight", "None with a graph that was read already", repr(weight))
         return graph
     if not isinstance(symmetrise, bool | np.bool_):
-        _check.fail("symmetrise", "True or False", repr(symmetrise))
+        checks.fail("symmetrise", "True or False", repr(symmetrise))
     if isinstance(graph, Graph):
         return _of_graph(graph, bool(symmetrise), weight)
     if scipy.sparse.issparse(graph):
@@ -93,14 +93,14 @@ def neighbours(graph: Any, symmetrise: bool = False, weight: Any = None) -> Neig
         return _of_igraph(graph, bool(symmetrise), weight)
     if hasattr(graph, "edge_index"):  # torch_geometric
         if weight is not None and weight is not False:
-            _check.fail("weight", "None or False with a Data, which keeps weights in edge_weight", repr(weight))
+            checks.fail("weight", "None or False with a Data, which keeps weights in edge_weight", repr(weight))
         return _of_graph(Graph.from_data(graph), bool(symmetrise), weight)
     if not isinstance(graph, Tensor | np.ndarray | list | tuple):
         wanted = "a Graph, a SciPy sparse matrix, a Data, arcs of shape [2, m], a NetworkX or an igraph graph"
-        _check.fail("graph", wanted, type(graph).__name__)
-    ends = _check.tensor("graph", graph)
+        checks.fail("graph", wanted, type(graph).__name__)
+    ends = checks.tensor("graph", graph)
     if ends.numel() and not ends.is_floating_point() and int(ends.max()) >= MOST:
-        _check.fail("graph", f"node positions below {MOST}", int(ends.max()))
+        checks.fail("graph", f"node positions below {MOST}", int(ends.max()))
     arcs = Graph.from_edge_index(ends, None, None if weight is False else weight)
     return _of_graph(arcs, bool(symmetrise), None)
 
@@ -112,7 +112,7 @@ def _attribute(weight: Any, present: bool) -> str | None:
     if weight is False:
         return None
     if not isinstance(weight, str):
-        _check.fail("weight", "the name of an edge attribute, None or False", repr(weight))
+        checks.fail("weight", "the name of an edge attribute, None or False", repr(weight))
     return weight
 
 
@@ -124,7 +124,7 @@ def _named(graph: Graph, names: list[Any], symmetrise: bool) -> Neighbours:
     position = {name: i for i, name in enumerate(names)}
     if len(position) < len(names):
         twice = next(name for i, name in enumerate(names) if position[name] != i)
-        _check.fail("graph", "nodes with names of their own", f"two nodes named {twice!r}")
+        checks.fail("graph", "nodes with names of their own", f"two nodes named {twice!r}")
     return Neighbours(read.rowptr, read.col, read.weight, read.degree, read.volume, names, position)
 
 
@@ -134,10 +134,10 @@ def _of_igraph(graph: Any, symmetrise: bool, weight: Any) -> Neighbours:
     values = None
     if attribute is not None:
         if attribute not in graph.es.attributes():
-            _check.fail("weight", "an edge attribute of the graph", repr(attribute))
+            checks.fail("weight", "an edge attribute of the graph", repr(attribute))
         given = graph.es[attribute]
         if any(value is None for value in given):
-            _check.fail("weight", f"an edge attribute {attribute!r} on every edge", "edges without")
+            checks.fail("weight", f"an edge attribute {attribute!r} on every edge", "edges without")
         values = torch.tensor(given, dtype=torch.float64)
     if not graph.is_directed():
         more = ends[0] != ends[1]
@@ -151,9 +151,9 @@ def _of_igraph(graph: Any, symmetrise: bool, weight: Any) -> Neighbours:
 
 def _of_graph(graph: Graph, symmetrise: bool, weight: Any) -> Neighbours:
     if graph.normalisation is not None:
-        _check.fail("graph", "a graph that is not normalised", f"normalisation {graph.normalisation!r}")
+        checks.fail("graph", "a graph that is not normalised", f"normalisation {graph.normalisation!r}")
     if weight is not None and weight is not False:
-        _check.fail("weight", "None (a Graph has its own) or False", repr(weight))
+        checks.fail("weight", "None (a Graph has its own) or False", repr(weight))
     plain = weight is False or graph.weight is None
     keeps = plain or not (graph.weight is not None and graph.weight.requires_grad)
     key = (f"neighbours{'' if plain else ' weighted'}{' symmetrised' if symmetrise else ''}", torch.float64)
@@ -170,20 +170,20 @@ def _of_graph(graph: Graph, symmetrise: bool, weight: Any) -> Neighbours:
 
 def _of_matrix(matrix: Any, symmetrise: bool, weight: Any) -> Neighbours:
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        _check.fail("graph", "a square SciPy sparse matrix", f"shape {matrix.shape}")
+        checks.fail("graph", "a square SciPy sparse matrix", f"shape {matrix.shape}")
     if matrix.dtype.kind not in "biuf":
-        _check.fail("graph", "real weights", f"values of type {matrix.dtype}")
+        checks.fail("graph", "real weights", f"values of type {matrix.dtype}")
     if weight is not None and weight is not False:
-        _check.fail("weight", "None (a matrix has its own) or False", repr(weight))
+        checks.fail("weight", "None (a matrix has its own) or False", repr(weight))
     rows = matrix.tocsr()
     try:
         rows.check_format(full_check=True)
     except ValueError as error:
-        _check.fail("graph", "a whole SciPy sparse matrix", f"one whose {error}")
+        checks.fail("graph", "a whole SciPy sparse matrix", f"one whose {error}")
     values = np.asarray(rows.data, dtype=np.float64)
     if not np.isfinite(values).all() or (values < 0).any():
         bad = values[~(np.isfinite(values) & (values >= 0))][0]
-        _check.fail("graph", "weights that are finite and at least 0", bad)
+        checks.fail("graph", "weights that are finite and at least 0", bad)
     rounding = 4 * float(np.finfo(rows.dtype).eps) if rows.dtype.kind == "f" else 0.0
     if weight is False and not values.all():  # arcs of weight 0 are none, with weights or without
         rows = _without_zeros(rows.indptr, rows.indices, values)
@@ -196,9 +196,9 @@ def _read(rowptr: Any, col: Any, weight: Floats | None, rounding: float, symmetr
     """Return the graph of compressed rows, after the checks that are the same for all."""
     n = len(rowptr) - 1
     if n <= 0:
-        _check.fail("graph", "a graph with at least one node", "an empty graph")
+        checks.fail("graph", "a graph with at least one node", "an empty graph")
     if n > MOST:
-        _check.fail("graph", f"at most {MOST} nodes", n)
+        checks.fail("graph", f"at most {MOST} nodes", n)
     if weight is not None and not weight.all():
         rows = _without_zeros(rowptr, col, weight)
         rowptr, col, weight = rows.indptr, rows.indices, rows.data
@@ -222,7 +222,7 @@ def _read(rowptr: Any, col: Any, weight: Floats | None, rounding: float, symmetr
     with np.errstate(over="ignore"):
         volume = float(degree.sum())
     if not np.isfinite(volume):
-        _check.fail("graph", "weights with a finite sum", "a sum beyond float64")
+        checks.fail("graph", "weights with a finite sum", "a sum beyond float64")
     made: list[NDArray[Any]] = [starts, ends, degree, *([] if weight is None else [weight])]
     for array in made:
         array.flags.writeable = False
@@ -277,4 +277,4 @@ def _refuse_asymmetric(rows: Any, rounding: float) -> None:
         k = int(gap.data.argmax())
         i, j = int(gap.row[k]), int(gap.col[k])
         got = f"{rows[i, j]:g} at ({i}, {j}) and {rows[j, i]:g} at ({j}, {i}); symmetrise=True takes the larger"
-        _check.fail("graph", "an undirected graph, the same weight in both directions", got)
+        checks.fail("graph", "an undirected graph, the same weight in both directions", got)

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import _check
-from ..kernels.release import Released
-from ..kernels.release import release as run
-from . import inputs
-from .reading import neighbours
-from .result import Diffusion, Floats
-from .rounding import labels_of
+from graphnoise import checks
+from graphnoise.clustering import inputs
+from graphnoise.clustering.reading import neighbours
+from graphnoise.clustering.result import Diffusion, Floats
+from graphnoise.clustering.rounding import labels_of
+from graphnoise.kernels.release import Released
+from graphnoise.kernels.release import release as run
 
 MOST_HEIGHT = 10_000  # each height keeps a list
 
@@ -83,15 +83,15 @@ def capacity_releasing(
     asked, eps = labels_of(read, labels, label_eps)
     settings: dict[str, Any] = {
         "capacity": _above("capacity", capacity, 0.0),
-        "height": _check.integer("height", height, 1, MOST_HEIGHT),
+        "height": checks.integer("height", height, 1, MOST_HEIGHT),
         "growth": _above("growth", growth, 1.0),
-        "iterations": _check.integer("iterations", iterations, 1, 2**31),
-        "stuck": _check.real("stuck", stuck, 0.0, 1.0),
-        "patience": _check.integer("patience", patience, 1, 2**31),
-        "max_pushes": _check.integer("max_pushes", max_pushes, 1, 2**62),
+        "iterations": checks.integer("iterations", iterations, 1, 2**31),
+        "stuck": checks.real("stuck", stuck, 0.0, 1.0),
+        "patience": checks.integer("patience", patience, 1, 2**31),
+        "max_pushes": checks.integer("max_pushes", max_pushes, 1, 2**62),
     }
     if settings["stuck"] in (0.0, 1.0):
-        _check.fail("stuck", "a number above 0 and below 1", stuck)
+        checks.fail("stuck", "a number above 0 and below 1", stuck)
     degree = read.degree[nodes]
     if not isinstance(seeds, Mapping):
         masses = degree.copy()
@@ -122,9 +122,9 @@ def capacity_releasing(
 
 
 def _above(name: str, value: object, low: float) -> float:
-    number = _check.real(name, value, low, expected=f"a number above {low:g}")
+    number = checks.real(name, value, low, expected=f"a number above {low:g}")
     if number == low:
-        _check.fail(name, f"a number above {low:g}", value)
+        checks.fail(name, f"a number above {low:g}", value)
     return number
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import _check
-from ..kernels.sweep import sweep
-from . import inputs
-from .reading import Neighbours, neighbours
-from .result import Cluster, Diffusion, Floats, Ints
+from graphnoise import checks
+from graphnoise.clustering import inputs
+from graphnoise.clustering.reading import Neighbours, neighbours
+from graphnoise.clustering.result import Cluster, Diffusion, Floats, Ints
+from graphnoise.kernels.sweep import sweep
 
 WALKS = ("approximate_pagerank", "l1_pagerank", "heat_kernel")  # whose values are large where degrees are
 
@@ -74,7 +74,7 @@ def support_cluster(
     """
     read = neighbours(graph)
     if not isinstance(diffusion, Diffusion):
-        _check.fail("diffusion", "a Diffusion", type(diffusion).__name__)
+        checks.fail("diffusion", "a Diffusion", type(diffusion).__name__)
     members = diffusion.support
     _some(members)
     asked, eps = labels_of(read, labels, label_eps)
@@ -125,10 +125,10 @@ def sweep_cut(
     read = neighbours(graph)
     nodes, values, method = _values(read, diffusion)
     if by is not None:
-        by = _check.choice("by", by, ("degree", "value"))
+        by = checks.choice("by", by, ("degree", "value"))
     asked, eps = labels_of(read, labels, label_eps)
     if max_volume is not None:
-        max_volume = _check.real("max_volume", max_volume, 0.0)
+        max_volume = checks.real("max_volume", max_volume, 0.0)
     degrees = by == "degree" or (by is None and method in WALKS)
     return best_prefix(read, nodes, values, degrees, asked, eps, max_volume, backend)
 
@@ -154,7 +154,7 @@ def best_prefix(
     profile = quotient(graph, volume, cut)
     allowed = len(order) if max_volume is None else int(np.searchsorted(volume, max_volume, side="right"))
     if allowed == 0:
-        _check.fail("max_volume", f"at least {volume[0]:g}, the volume of the first node of the sweep", max_volume)
+        checks.fail("max_volume", f"at least {volume[0]:g}, the volume of the first node of the sweep", max_volume)
     best = int(np.argmin(profile[:allowed]))
     members = np.sort(order[: best + 1])
     about = {"volume": float(volume[best]), "cut": float(cut[best])}
@@ -174,13 +174,13 @@ def members_of(graph: Neighbours, nodes: Any, name: str = "nodes") -> Ints:
     """Return the positions of the nodes of a set, ascending, of which there is at least one."""
     members = np.sort(inputs.positions(graph, nodes, name))
     if len(members) == 0:
-        _check.fail(name, "at least one node", "none")
+        checks.fail(name, "at least one node", "none")
     return members
 
 
 def labels_of(graph: Neighbours, labels: Any, label_eps: object, name: str = "label_eps") -> tuple[Any, float]:
     """Return labels and the part that an arc between different ones weighs; without effect they are None and 1."""
-    eps = _check.real(name, label_eps, 0.0, 1.0)
+    eps = checks.real(name, label_eps, 0.0, 1.0)
     asked = inputs.labels(graph, labels)
     return (None, 1.0) if asked is None or eps == 1 else (asked, eps)
 
@@ -191,7 +191,7 @@ def _values(graph: Neighbours, diffusion: Any) -> tuple[Ints, Floats, str]:
         above = diffusion.values > 0
         nodes, values = _inside(graph, diffusion.nodes[above]), diffusion.values[above]
         if not bool(np.isfinite(values).all()):
-            _check.fail("diffusion", "finite values", f"{int((~np.isfinite(values)).sum())} that are not")
+            checks.fail("diffusion", "finite values", f"{int((~np.isfinite(values)).sum())} that are not")
         _some(nodes)
         return nodes, values, diffusion.method
     if isinstance(diffusion, Mapping):
@@ -199,11 +199,11 @@ def _values(graph: Neighbours, diffusion: Any) -> tuple[Ints, Floats, str]:
         given = list(diffusion.values())
     else:
         nodes, given = np.arange(graph.num_nodes), diffusion
-    values = _check.finite("diffusion", given, dims=1).detach().cpu().double().numpy()
+    values = checks.finite("diffusion", given, dims=1).detach().cpu().double().numpy()
     if len(values) != len(nodes):
-        _check.fail("diffusion", f"{len(nodes)} values, one a node", len(values))
+        checks.fail("diffusion", f"{len(nodes)} values, one a node", len(values))
     if len(values) and values.min() < 0:
-        _check.fail("diffusion", "values of at least 0", float(values.min()))
+        checks.fail("diffusion", "values of at least 0", float(values.min()))
     order = np.argsort(nodes)
     order = order[values[order] > 0]
     _some(order)
@@ -213,14 +213,14 @@ def _values(graph: Neighbours, diffusion: Any) -> tuple[Ints, Floats, str]:
 def _inside(graph: Neighbours, nodes: Ints) -> Ints:
     """Refuse positions of a diffusion that was made by hand, or on another graph, before they reach a kernel."""
     if nodes.dtype.kind != "i" or nodes.ndim != 1:
-        _check.fail("diffusion", "nodes as positions, int64", f"values of type {nodes.dtype}, shape {nodes.shape}")
+        checks.fail("diffusion", "nodes as positions, int64", f"values of type {nodes.dtype}, shape {nodes.shape}")
     if len(nodes) and (int(nodes[0]) < 0 or bool((np.diff(nodes) <= 0).any())):
-        _check.fail("diffusion", "distinct nodes of at least 0, ascending", nodes[:5].tolist())
+        checks.fail("diffusion", "distinct nodes of at least 0, ascending", nodes[:5].tolist())
     if len(nodes) and int(nodes.max()) >= graph.num_nodes:
-        _check.fail("diffusion", f"a diffusion on this graph of {graph.num_nodes} nodes", f"node {int(nodes.max())}")
+        checks.fail("diffusion", f"a diffusion on this graph of {graph.num_nodes} nodes", f"node {int(nodes.max())}")
     return nodes
 
 
 def _some(nodes: Ints) -> None:
     if len(nodes) == 0:
-        _check.fail("diffusion", "at least one value above 0", "none")
+        checks.fail("diffusion", "at least one value above 0", "none")

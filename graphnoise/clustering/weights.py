@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import _check
-from . import inputs
-from .batch import with_seeds
-from .diffusions import SINKS
-from .reading import Neighbours, neighbours
-from .result import Floats, Ints
+from graphnoise import checks
+from graphnoise.clustering import inputs
+from graphnoise.clustering.batch import with_seeds
+from graphnoise.clustering.diffusions import SINKS
+from graphnoise.clustering.reading import Neighbours, neighbours
+from graphnoise.clustering.result import Floats, Ints
 
 ROUNDINGS = ("support", "sweep")
 DEFAULT = 0.05  # where nothing is known of the labels' accuracy
@@ -112,8 +112,8 @@ def label_neighbourhood(graph: Any, seeds: Any, labels: Any, a1: float, a0: floa
     at, _ = inputs.seeds(read, seeds)
     asked = inputs.labels(read, labels)
     if asked is None:
-        _check.fail("labels", "labels 0/1", None)
-    return look_around(read, at, asked, _check.rate("a1", a1), _check.rate("a0", a0))
+        checks.fail("labels", "labels 0/1", None)
+    return look_around(read, at, asked, checks.rate("a1", a1), checks.rate("a0", a0))
 
 
 def look_around(graph: Neighbours, seeds: Ints, labels: Any, a1: float, a0: float) -> Neighbourhood:
@@ -219,12 +219,12 @@ def choose_eps(
     at, _ = inputs.seeds(read, seeds)
     asked = inputs.labels(read, labels)
     if asked is None:
-        _check.fail("labels", "labels 0/1", None)
-    accuracies = _check.rate("a1", a1), _check.rate("a0", a0)
-    errors = _check.real("a1_error", a1_error, 0.0), _check.real("a0_error", a0_error, 0.0)
+        checks.fail("labels", "labels 0/1", None)
+    accuracies = checks.rate("a1", a1), checks.rate("a0", a0)
+    errors = checks.real("a1_error", a1_error, 0.0), checks.real("a0_error", a0_error, 0.0)
     amount = inputs.mass_of(mass)
-    unit = _check.choice("sink", sink, SINKS) == "unit"
-    strength = STRENGTH[_check.choice("rounding", rounding, ROUNDINGS)]
+    unit = checks.choice("sink", sink, SINKS) == "unit"
+    strength = STRENGTH[checks.choice("rounding", rounding, ROUNDINGS)]
     if (reason := worthless(*accuracies, *errors)) is not None:
         return EdgeWeights(1.0, False, reason)
     near = look_around(read, at, asked, *accuracies)

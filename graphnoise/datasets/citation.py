@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
-from graphnoise._check import DataError
+from graphnoise.checks import DataError
 from graphnoise.datasets.manifest import manifest_folder
 from graphnoise.datasets.raw import SPLITS, Raw
 from graphnoise.datasets.safe import loads, reading

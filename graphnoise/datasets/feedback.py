@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from graphnoise._check import DataError
+from graphnoise.checks import DataError
 from graphnoise.datasets.manifest import Feedback, Variant
 from graphnoise.datasets.safe import csr, read_npz, reading
 

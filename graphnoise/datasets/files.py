@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
-from graphnoise import _files as files
-from graphnoise._check import fail
+from graphnoise import io as files
+from graphnoise.checks import fail
 from graphnoise.datasets.safe import reading
 
 
@@ -44,6 +44,6 @@ def sha256(path: Path) -> str:
 
 
 def writing(path: Path) -> AbstractContextManager[BinaryIO]:
-    """Write a whole file or none, as `graphnoise._files` does; an error in the cache says how to name another."""
+    """Write a whole file or none, as `graphnoise.io` does; an error in the cache says how to name another."""
     inside = path.is_relative_to(cache_folder())
     return files.writing(path, hint="; GRAPHNOISE_CACHE names another cache folder" if inside else "")

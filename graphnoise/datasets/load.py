@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 from torch_geometric.data import Data
 
-from graphnoise._check import DataError, fail, integer
+from graphnoise.checks import DataError, fail, integer
 from graphnoise.datasets.files import cache_folder, root_folder
 from graphnoise.datasets.manifest import Dataset, Variant, info
 from graphnoise.datasets.npz import load_npz, read_text, write_npz

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graphnoise._check import choice
+from graphnoise.checks import choice
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from torch_geometric.data import Data
 
-from graphnoise._check import DataError, fail
+from graphnoise.checks import DataError, fail
 from graphnoise.datasets.files import writing
 from graphnoise.datasets.raw import SPLITS, Raw, adjacency_arcs, to_data
 from graphnoise.datasets.safe import csr, read_npz, reading

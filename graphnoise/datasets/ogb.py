@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch_geometric.data import Data
 
-from graphnoise._check import DataError, choice, fail
+from graphnoise.checks import DataError, choice, fail
 from graphnoise.datasets.raw import SPLITS, Raw, to_data
 from graphnoise.datasets.safe import reading
 

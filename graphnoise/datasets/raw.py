@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix, issparse
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphnoise._check import edge_index, fail, integer
+from graphnoise.checks import edge_index, fail, integer
 from graphnoise.datasets.safe import LIMIT
 
 SPLITS = ("train_mask", "val_mask", "test_mask")

@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from graphnoise._check import DataError
-from graphnoise._files import reading as reading
+from graphnoise.checks import DataError
+from graphnoise.io import reading as reading
 
 LIMIT = 1 << 33  # bytes that one array may take
 _NUMBER = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248])")

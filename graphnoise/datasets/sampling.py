@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from graphnoise._check import fail, real
+from graphnoise.checks import fail, real
 from graphnoise.datasets.raw import unique
 
 Array = np.ndarray[Any, Any]

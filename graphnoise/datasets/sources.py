@@ -17,7 +17,7 @@ from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
-from graphnoise._check import DataError
+from graphnoise.checks import DataError
 from graphnoise.datasets.files import cache_folder, root_folder, sha256, writing
 from graphnoise.datasets.manifest import Dataset, Feedback, File, Variant, Wheel
 

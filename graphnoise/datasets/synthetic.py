@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch_geometric.data import Data
 
-from graphnoise._check import fail, generator, integer, rate, real, tensor
+from graphnoise.checks import fail, generator, integer, rate, real, tensor
 from graphnoise.datasets.raw import both_directions, split_masks, unique
 from graphnoise.datasets.sampling import distinct, ends, keys_of, propensities, triangle
 

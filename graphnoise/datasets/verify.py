@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch_geometric.data import Data
 
-from graphnoise._check import DataError
+from graphnoise.checks import DataError
 from graphnoise.datasets.citation import read_cora_raw, read_planetoid
 from graphnoise.datasets.feedback import feedback_counts, read_parts
 from graphnoise.datasets.files import cache_folder, sha256

@@ -1,10 +1,10 @@
 """ERASE: error-resilient representations on graphs, and its parts as functions."""
 
-from .labels import class_means, denoise, fuse, prototype_labels
-from .model import ERASE
-from .probe import Probe
-from .settings import PRESETS, Settings
-from .train import CollapseWarning
+from graphnoise.erase.labels import class_means, denoise, fuse, prototype_labels
+from graphnoise.erase.model import ERASE
+from graphnoise.erase.probe import Probe
+from graphnoise.erase.settings import PRESETS, Settings
+from graphnoise.erase.train import CollapseWarning
 
 __all__ = [
     "ERASE",

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .inputs import Inputs, Labels
-from .probe import Probe
+from graphnoise.erase.inputs import Inputs, Labels
+from graphnoise.erase.probe import Probe
 
 # How much each candidate takes of the plain probe on smoothed features (what SGC is), of the probes on given labels and
 # of those on semantic labels: from trust in the given labels to trust in the propagated ones.

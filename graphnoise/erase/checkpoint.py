@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from .._check import DataError, InputError
-from .._files import writing
+from graphnoise.checks import DataError, InputError
+from graphnoise.io import writing
 
 FORMAT = 1
 

@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.parameter import UninitializedParameter
 
-from .. import _check
-from .._check import GraphnoiseError, InputError
-from ..graph import Graph
-from ..kernels.arcs import type_of_sums
-from ..nn import Block, GraphAttention, GraphConvolution, Linear, SparseFeatures, dropout, normalise_rows
-from ..nn.sparse import product
-from .inputs import Inputs
-from .settings import Settings
+from graphnoise import checks
+from graphnoise.checks import GraphnoiseError, InputError
+from graphnoise.erase.inputs import Inputs
+from graphnoise.erase.settings import Settings
+from graphnoise.graph import Graph
+from graphnoise.kernels.arcs import type_of_sums
+from graphnoise.nn import Block, GraphAttention, GraphConvolution, Linear, SparseFeatures, dropout, normalise_rows
+from graphnoise.nn.sparse import product
 
 _ORDERS = {"l1": 1, "l2": 2}
 _FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -197,21 +197,21 @@ class Foreign(Encoder):
         super().__init__()
         name = type(module).__name__
         if isinstance(module, torch.jit.ScriptModule):
-            _check.fail("encoder", "a module in Python (the one that was scripted)", f"a scripted {name}")
+            checks.fail("encoder", "a module in Python (the one that was scripted)", f"a scripted {name}")
         if any(p.device.type == "meta" for p in module.parameters()):
-            _check.fail("encoder", "a module whose weights hold data", f"a {name} on the meta device")
+            checks.fail("encoder", "a module whose weights hold data", f"a {name} on the meta device")
         if any(p.is_complex() for p in module.parameters()):
-            _check.fail("encoder", "a module whose weights are real", f"a {name} with complex ones")
+            checks.fail("encoder", "a module whose weights are real", f"a {name} with complex ones")
         if any(getattr(part, "cached", False) is True for part in module.modules()):
             wanted = "layers that read the arcs they are given (cached=False)"
-            _check.fail("encoder", wanted, f"a cached layer in {name}")
+            checks.fail("encoder", wanted, f"a cached layer in {name}")
         with _blamed(f"a module that can be copied, got {name}:"):
             self.module = copy.deepcopy(module)
         self.norm, self.depth = s.norm, len(s.fanouts)
         if any(isinstance(p, UninitializedParameter) for p in self.module.parameters()):
-            _check.fail("encoder", "a module whose weights have their shapes (call it once)", f"a lazy {name}")
+            checks.fail("encoder", "a module whose weights have their shapes (call it once)", f"a lazy {name}")
         if not any(p.requires_grad for p in self.module.parameters()):
-            _check.fail("encoder", "a module with parameters to train", type(module).__name__)
+            checks.fail("encoder", "a module with parameters to train", type(module).__name__)
 
     def prepare(self, inputs: Inputs) -> Tensor:
         """Return the dense features."""
@@ -229,13 +229,13 @@ class Foreign(Encoder):
         out = self._call(x.clone(), arcs, generator)  # a module may change in place what it is given
         rows, name = x.shape[0], type(self.module).__name__
         if not isinstance(out, Tensor):
-            _check.fail("encoder", f"embeddings of shape [{rows}, width] from {name}", type(out).__name__)
+            checks.fail("encoder", f"embeddings of shape [{rows}, width] from {name}", type(out).__name__)
         if out.layout != torch.strided or out.device != x.device:
             got = f"{str(out.layout)[6:]} ones on {out.device}"
-            _check.fail("encoder", f"dense embeddings on {x.device} from {name}", got)
+            checks.fail("encoder", f"dense embeddings on {x.device} from {name}", got)
         if out.dim() != 2 or out.shape[0] != rows or out.shape[1] == 0 or out.dtype not in _FLOATING:
             got = f"shape {tuple(out.shape)} of type {out.dtype}"
-            _check.fail("encoder", f"floating embeddings of shape [{rows}, width] from {name}", got)
+            checks.fail("encoder", f"floating embeddings of shape [{rows}, width] from {name}", got)
         return normalised(out[: blocks[-1].num_targets].to(type_of_sums(out.dtype)), self.norm)
 
     def _call(self, x: Tensor, arcs: Tensor, generator: torch.Generator | None) -> object:

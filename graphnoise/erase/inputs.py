@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from .. import _check
-from ..graph import Graph
-from ..nn.features import compact, row_normalised, smoothed
-from ..nn.sparse import SparseFeatures
-from .labels import MOST
+from graphnoise import checks
+from graphnoise.erase.labels import MOST
+from graphnoise.graph import Graph
+from graphnoise.nn.features import compact, row_normalised, smoothed
+from graphnoise.nn.sparse import SparseFeatures
 
 LARGEST = 1e16  # of a feature: squares of larger ones have no finite sum in float32
 SMALLEST = 1e-9  # of the largest feature: rows with a norm below 1e-12 count as zero
@@ -73,26 +73,26 @@ def read(data: object, normalise: bool, device: torch.device | None) -> Inputs:
         InputError: Something is missing, of the wrong shape or not finite.
     """
     if not isinstance(data, Data):
-        _check.fail("data", "a torch_geometric Data", type(data).__name__)
+        checks.fail("data", "a torch_geometric Data", type(data).__name__)
     for name in ("x", "edge_index"):
         if getattr(data, name, None) is None:
-            _check.fail("data", f"a Data with {name}", "none")
-    x = _check.finite("data.x", data.x, dims=2)
+            checks.fail("data", f"a Data with {name}", "none")
+    x = checks.finite("data.x", data.x, dims=2)
     x = (x.to_dense() if x.layout == torch.sparse_csr else x).detach().float()
     x = x.clone() if x.is_inference() else x  # which no gradient could be traced through
     if x.shape[0] == 0 or x.shape[1] == 0:
-        _check.fail("data.x", "at least one node and one feature", f"shape {tuple(x.shape)}")
+        checks.fail("data.x", "at least one node and one feature", f"shape {tuple(x.shape)}")
     if getattr(data, "edge_weight", None) is not None:
-        _check.fail("data.edge_weight", "none (ERASE's encoders take unweighted graphs)", "weights")
-    edge_index = _check.edge_index("data.edge_index", data.edge_index, x.shape[0])
+        checks.fail("data.edge_weight", "none (ERASE's encoders take unweighted graphs)", "weights")
+    edge_index = checks.edge_index("data.edge_index", data.edge_index, x.shape[0])
     where = device or x.device
     x = x.to(where)
-    _check.finite("data.x", x)  # in float32 too
+    checks.finite("data.x", x)  # in float32 too
     size = float(x.abs().max())
     if size > LARGEST:
-        _check.fail("data.x", f"features of at most {LARGEST:g} in size (scale them)", f"{size:g}")
+        checks.fail("data.x", f"features of at most {LARGEST:g} in size (scale them)", f"{size:g}")
     if 0 < size < SMALLEST:
-        _check.fail("data.x", f"some feature of at least {SMALLEST:g} in size (scale them)", f"{size:g} at most")
+        checks.fail("data.x", f"some feature of at least {SMALLEST:g} in size (scale them)", f"{size:g} at most")
     if normalise:
         x = row_normalised(x)
     return Inputs(x, compact(x), Graph.from_edge_index(edge_index.to(where), x.shape[0]))
@@ -106,43 +106,43 @@ def read_labels(data: Data, inputs: Inputs, num_classes: int | None, *, validate
     """
     n, device = inputs.graph.num_nodes, inputs.graph.device
     if getattr(data, "y", None) is None:
-        _check.fail("data", "a Data with y", "none")
-    y = _check.tensor("data.y", data.y)
+        checks.fail("data", "a Data with y", "none")
+    y = checks.tensor("data.y", data.y)
     if y.dim() == 2 and y.shape[1] == 1:
         y = y.view(-1)
     if y.dim() != 1 or y.numel() != n:
-        _check.fail("data.y", f"{n} labels, one a node", f"shape {tuple(y.shape)}")
+        checks.fail("data.y", f"{n} labels, one a node", f"shape {tuple(y.shape)}")
     train = _positions(data, "train_mask", n)
     if train.numel() == 0:
-        _check.fail("data.train_mask", "at least one labelled node", "none")
-    given = _check.labels("data.y of train_mask", y[train.to(y.device)], num_classes)
+        checks.fail("data.train_mask", "at least one labelled node", "none")
+    given = checks.labels("data.y of train_mask", y[train.to(y.device)], num_classes)
     if bool((given == given[0]).all()):
-        _check.fail("data.y of train_mask", "labels of at least two classes", f"class {int(given[0])} only")
+        checks.fail("data.y of train_mask", "labels of at least two classes", f"class {int(given[0])} only")
     val, watched = train.new_empty(0), given.new_empty(0)
     if validated:
         val = _positions(data, "val_mask", n)
         if val.numel() == 0:
-            _check.fail("data.val_mask", 'at least one validation node (or select="last")', "none")
+            checks.fail("data.val_mask", 'at least one validation node (or select="last")', "none")
         if bool(torch.isin(val, train).any()):
-            _check.fail("data.val_mask", "nodes outside data.train_mask", "nodes in both")
-        watched = _check.labels("data.y of val_mask", y[val.to(y.device)])
+            checks.fail("data.val_mask", "nodes outside data.train_mask", "nodes in both")
+        watched = checks.labels("data.y of val_mask", y[val.to(y.device)])
     known = getattr(data, "y_true", None)
     truth = None
     if known is not None:
-        truth = _check.tensor("data.y_true", known).view(-1)
+        truth = checks.tensor("data.y_true", known).view(-1)
         if truth.numel() != n:
-            _check.fail("data.y_true", f"{n} labels, one a node", truth.numel())
+            checks.fail("data.y_true", f"{n} labels, one a node", truth.numel())
         truth = truth.long().to(device)
     classes = int(given.max()) + 1 if num_classes is None else num_classes
     if classes * n > MOST:
-        _check.fail("data.y of train_mask", f"labels below {MOST // n} at {n} nodes", classes - 1)
+        checks.fail("data.y of train_mask", f"labels below {MOST // n} at {n} nodes", classes - 1)
     return Labels(train.to(device), given.to(device), val.to(device), watched.to(device), classes, truth)
 
 
 def _positions(data: Data, name: str, size: int) -> Tensor:
     if getattr(data, name, None) is None:
-        _check.fail("data", f"a Data with {name}", "none")
-    return _check.mask(f"data.{name}", data[name], size).nonzero().view(-1)
+        checks.fail("data", f"a Data with {name}", "none")
+    return checks.mask(f"data.{name}", data[name], size).nonzero().view(-1)
 
 
 def digest(inputs: Inputs, labels: Labels, encoder: torch.nn.Module) -> str:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .. import _check
-from ..graph import Graph
-from ..propagation import propagate
+from graphnoise import checks
+from graphnoise.graph import Graph
+from graphnoise.propagation import propagate
 
 SCOPES = ("train", "full")
 MOST = 2**32  # entries of soft labels, 16 GB
@@ -63,20 +63,20 @@ def denoise(
         structural denoising.
     """
     if not isinstance(graph, Graph):
-        _check.fail("graph", "a Graph (Graph.from_edge_index makes one)", type(graph).__name__)
-    keep = _check.mask("train", train, graph.num_nodes).to(graph.device)
+        checks.fail("graph", "a Graph (Graph.from_edge_index makes one)", type(graph).__name__)
+    keep = checks.mask("train", train, graph.num_nodes).to(graph.device)
     if not bool(keep.any()):
-        _check.fail("train", "at least one node", "none")
-    values = _check.tensor("y", y)
+        checks.fail("train", "at least one node", "none")
+    values = checks.tensor("y", y)
     if values.dim() != 1 or values.numel() != graph.num_nodes:
-        _check.fail("y", f"{graph.num_nodes} labels, one a node", f"shape {tuple(values.shape)}")
-    given = _check.labels("y", values.to(graph.device)[keep], num_classes)
-    classes = int(given.max()) + 1 if num_classes is None else _check.integer("num_classes", num_classes, 1)
+        checks.fail("y", f"{graph.num_nodes} labels, one a node", f"shape {tuple(values.shape)}")
+    given = checks.labels("y", values.to(graph.device)[keep], num_classes)
+    classes = int(given.max()) + 1 if num_classes is None else checks.integer("num_classes", num_classes, 1)
     if classes * graph.num_nodes > MOST:
-        _check.fail("num_classes", f"at most {MOST // graph.num_nodes} classes at {graph.num_nodes} nodes", classes)
+        checks.fail("num_classes", f"at most {MOST // graph.num_nodes} classes at {graph.num_nodes} nodes", classes)
     start = torch.zeros(graph.num_nodes, classes, dtype=torch.float32, device=graph.device)
     start[keep] = F.one_hot(given, classes).float()
-    if _check.choice("scope", scope, SCOPES) == "train":
+    if checks.choice("scope", scope, SCOPES) == "train":
         graph = between(graph, keep)
     settings = {"alpha": alpha, "num_steps": num_steps, "mode": mode, "normalisation": normalisation}
     return propagate(graph, start, clamp=(0.0, 1.0) if clamp else None, **settings).y  # type: ignore[arg-type]
@@ -109,8 +109,8 @@ def class_means(z: Tensor, y: Tensor, num_classes: int) -> Tensor:
         ERASE (CIKM 2024), prototype pseudo-labels.
     """
     z = _matrix("z", z)
-    num_classes = _check.integer("num_classes", num_classes, 1, MOST)
-    labels = _check.labels("y", y, num_classes, size=z.shape[0]).to(z.device)
+    num_classes = checks.integer("num_classes", num_classes, 1, MOST)
+    labels = checks.labels("y", y, num_classes, size=z.shape[0]).to(z.device)
     sums = z.new_zeros(num_classes, z.shape[1]).index_add_(0, labels, z)
     counts = z.new_zeros(num_classes).index_add_(0, labels, z.new_ones(()).expand(labels.numel()))
     return _finite("z", sums / counts.clamp(min=1).unsqueeze(1), "embeddings with a finite mean in each class")
@@ -137,7 +137,7 @@ def prototype_labels(z: Tensor, prototypes: Tensor) -> Tensor:
     if z.shape[1] != prototypes.shape[1] or z.dtype != prototypes.dtype or z.device != prototypes.device:
         got = f"shape {tuple(prototypes.shape)} of type {prototypes.dtype} on {prototypes.device}"
         wanted = f"a matrix as wide as the embeddings ({z.shape[1]}), of type {z.dtype} on {z.device}"
-        _check.fail("prototypes", wanted, got)
+        checks.fail("prototypes", wanted, got)
     # Cosines from one product and the norms: no normalised copy of the embeddings is made.
     norm = _finite("z", z.norm(dim=1), "rows with a finite norm").clamp(min=1e-12)
     _finite("prototypes", prototypes.norm(dim=1), "rows with a finite norm")
@@ -163,31 +163,31 @@ def fuse(propagated: Tensor, prototype: Tensor, *, beta: float, softmax: bool = 
     Source:
         ERASE (CIKM 2024), semantic labels.
     """
-    weight = _check.rate("beta", beta)
+    weight = checks.rate("beta", beta)
     propagated, prototype = _matrix("propagated", propagated), _matrix("prototype", prototype)
     if (propagated.shape, propagated.dtype, propagated.device) != (prototype.shape, prototype.dtype, prototype.device):
         wanted = f"shape {tuple(propagated.shape)} of type {propagated.dtype} on {propagated.device}, as propagated"
-        _check.fail(
+        checks.fail(
             "prototype", wanted, f"shape {tuple(prototype.shape)} of type {prototype.dtype} on {prototype.device}"
         )
     mixed = torch.lerp(prototype, propagated, weight)
     if not bool(torch.isfinite(mixed).all()):
         name, rows = ("prototype", prototype) if bool(torch.isfinite(propagated).all()) else ("propagated", propagated)
         _finite(name, rows, "finite labels")
-        _check.fail("prototype", "labels whose mean with propagated is finite", "larger ones")
+        checks.fail("prototype", "labels whose mean with propagated is finite", "larger ones")
     return mixed.softmax(1) if softmax else mixed
 
 
 def _matrix(name: str, value: Tensor) -> Tensor:
     """Return a floating matrix; whether it is finite shows in what is computed from it."""
-    matrix = _check.tensor(name, value)
+    matrix = checks.tensor(name, value)
     if matrix.dim() != 2 or not matrix.is_floating_point():
         wanted = "a floating-point matrix, a row a node or class"
-        _check.fail(name, wanted, f"shape {tuple(matrix.shape)} of type {matrix.dtype}")
+        checks.fail(name, wanted, f"shape {tuple(matrix.shape)} of type {matrix.dtype}")
     return matrix
 
 
 def _finite(name: str, value: Tensor, expected: str) -> Tensor:
     if not bool(torch.isfinite(value).all()):
-        _check.fail(name, expected, f"{int((~torch.isfinite(value)).sum())} NaN or infinite values")
+        checks.fail(name, expected, f"{int((~torch.isfinite(value)).sum())} NaN or infinite values")
     return value

@@ -17,15 +17,15 @@ from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
 from torch import Tensor
 from torch_geometric.data import Data
 
-from .. import _check
-from .._check import DataError, InputError
-from . import checkpoint as checkpoints
-from .blend import probabilities
-from .encoders import whole
-from .inputs import Inputs, digest, read, read_labels
-from .probe import Probe
-from .settings import Settings, settings
-from .train import COLLAPSED, CollapseWarning, Training
+from graphnoise import checks
+from graphnoise.checks import DataError, InputError
+from graphnoise.erase import checkpoint as checkpoints
+from graphnoise.erase.blend import probabilities
+from graphnoise.erase.encoders import whole
+from graphnoise.erase.inputs import Inputs, digest, read, read_labels
+from graphnoise.erase.probe import Probe
+from graphnoise.erase.settings import Settings, settings
+from graphnoise.erase.train import COLLAPSED, CollapseWarning, Training
 
 
 class ERASE:
@@ -94,20 +94,20 @@ class ERASE:
     ) -> None:
         self.preset, self.overrides = preset, overrides
         settings(preset, overrides)
-        self.seed = _check.integer("seed", seed, 0, 2**62)
-        self.num_classes = None if num_classes is None else _check.integer("num_classes", num_classes, 2, 2**31)
+        self.seed = checks.integer("seed", seed, 0, 2**62)
+        self.num_classes = None if num_classes is None else checks.integer("num_classes", num_classes, 2, 2**31)
         self.device = device
         if progress is not None and not isinstance(progress, bool):
-            _check.fail("progress", "True, False or None", repr(progress))
+            checks.fail("progress", "True, False or None", repr(progress))
         named = isinstance(checkpoint, str | Path) and Path(checkpoint).name and "\0" not in str(checkpoint)
         if checkpoint is not None and not named:
-            _check.fail("checkpoint", "the path of a file", repr(checkpoint))
+            checks.fail("checkpoint", "the path of a file", repr(checkpoint))
         self.progress, self.checkpoint = progress, checkpoint
-        self.checkpoint_every = _check.integer("checkpoint_every", checkpoint_every, 1)
+        self.checkpoint_every = checks.integer("checkpoint_every", checkpoint_every, 1)
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in _HYPER_PARAMETERS:
-            _check.fail(name, f"a change by set_params({name}=...)", "an assignment")
+            checks.fail(name, f"a change by set_params({name}=...)", "an assignment")
         super().__setattr__(name, value)
 
     @property
@@ -135,7 +135,7 @@ class ERASE:
             DataError: The checkpoint is damaged or cannot be written.
         """
         if on_epoch is not None and not callable(on_epoch):
-            _check.fail("on_epoch", "a callable or None", repr(on_epoch))
+            checks.fail("on_epoch", "a callable or None", repr(on_epoch))
         with _plain(), torch.enable_grad():
             return self.set_params()._fit(data, on_epoch)  # checked again: attributes can be assigned
 
@@ -150,7 +150,7 @@ class ERASE:
             _restore(training, file, mark)
             if training.epochs_done > s.epochs:
                 wanted = f"{training.epochs_done} or more, as {file} has them"
-                _check.fail("epochs", wanted, f"{s.epochs} (remove the file to start anew)")
+                checks.fail("epochs", wanted, f"{s.epochs} (remove the file to start anew)")
         if training.epochs_done == s.epochs and not training.kept:
             training.keep()
         try:
@@ -232,11 +232,11 @@ class ERASE:
 
     def _inputs(self, data: Data) -> Inputs:
         if not hasattr(self, "encoder_"):
-            _check.fail("model", "a fitted ERASE (call fit first)", "one that is not")
+            checks.fail("model", "a fitted ERASE (call fit first)", "one that is not")
         where = next(self.encoder_.parameters()).device
         inputs = read(data, self._fitted.normalise_features, where)  # whatever `set_params` says since
         if inputs.x.shape[1] != self.n_features_in_:
-            _check.fail("data.x", f"{self.n_features_in_} features, as in fit", inputs.x.shape[1])
+            checks.fail("data.x", f"{self.n_features_in_} features, as in fit", inputs.x.shape[1])
         return inputs
 
     def _embeddings(self, inputs: Inputs, weights: list[dict[str, Tensor]]) -> Iterator[Tensor]:
@@ -245,7 +245,7 @@ class ERASE:
         for state in weights:
             own = {name: value.clone() for name, value in state.items()}  # a module may write to its buffers
             z = torch.func.functional_call(self.encoder_, own, (features, blocks), tie_weights=False)
-            yield _check.finite("encoder (its embeddings)", z)
+            yield checks.finite("encoder (its embeddings)", z)
 
     def predict(self, data: Data) -> Tensor:
         """Return the most probable class of each node, int64, shape [num_nodes].
@@ -269,17 +269,17 @@ class ERASE:
         name = "data.y_true" if data.get("y_true") is not None else "data.y"
         truth = data.get(name.removeprefix("data."))
         if truth is None:
-            _check.fail("data", "a Data with y_true or y", "none")
+            checks.fail("data", "a Data with y_true or y", "none")
         chosen = data.get("test_mask") if mask is None else mask
         if chosen is None:
-            _check.fail("mask", "nodes to score, or a data.test_mask", "none")
-        keep = _check.mask("mask", chosen, predicted.numel()).cpu()
+            checks.fail("mask", "nodes to score, or a data.test_mask", "none")
+        keep = checks.mask("mask", chosen, predicted.numel()).cpu()
         if not bool(keep.any()):
-            _check.fail("mask", "at least one node", "none")
-        truth = _check.tensor(name, truth).reshape(-1).cpu()
+            checks.fail("mask", "at least one node", "none")
+        truth = checks.tensor(name, truth).reshape(-1).cpu()
         if truth.numel() != predicted.numel():
-            _check.fail(name, f"{predicted.numel()} labels, one a node", truth.numel())
-        known = _check.labels(name, truth[keep])
+            checks.fail(name, f"{predicted.numel()} labels, one a node", truth.numel())
+        known = checks.labels(name, truth[keep])
         return float((predicted[keep] == known).double().mean())
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -363,15 +363,15 @@ def _device(device: object) -> torch.device | None:
     if device is None:
         return None
     if not isinstance(device, str | torch.device):
-        _check.fail("device", "'cpu', 'cuda' or a torch.device", repr(device))
+        checks.fail("device", "'cpu', 'cuda' or a torch.device", repr(device))
     try:
         found = torch.device(device)
     except RuntimeError:
-        _check.fail("device", "'cpu', 'cuda' or a torch.device", repr(device))
+        checks.fail("device", "'cpu', 'cuda' or a torch.device", repr(device))
     if found.type not in ("cpu", "cuda"):
-        _check.fail("device", "'cpu' or 'cuda'", repr(str(found)))
+        checks.fail("device", "'cpu' or 'cuda'", repr(str(found)))
     if found.type == "cuda" and (not torch.cuda.is_available() or (found.index or 0) >= torch.cuda.device_count()):
-        _check.fail(
+        checks.fail(
             "device", "a device of this machine", f"{str(found)!r}, and torch sees {torch.cuda.device_count()} GPUs"
         )
     return found

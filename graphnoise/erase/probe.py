@@ -12,7 +12,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.nn import functional as F
 
-from .. import _check
+from graphnoise import checks
 
 
 @functools.cache
@@ -23,7 +23,7 @@ def _threads() -> ThreadpoolController:
 def _directions(z: Tensor) -> Tensor:
     """Return the rows with length 1; zero rows stay."""
     if not bool(torch.isfinite(z.norm(dim=1)).all()):
-        _check.fail("z", f"rows with a finite norm in {z.dtype}", "larger ones")
+        checks.fail("z", f"rows with a finite norm in {z.dtype}", "larger ones")
     return F.normalize(z)
 
 
@@ -49,12 +49,12 @@ class Probe:
     """
 
     def __init__(self, z: Tensor, y: Tensor, num_classes: int, C: float = 1.0) -> None:
-        z = _check.finite("z", z, dims=2)
+        z = checks.finite("z", z, dims=2)
         if z.shape[0] == 0 or z.shape[1] == 0:
-            _check.fail("z", "at least one node and one column", f"shape {tuple(z.shape)}")
-        num_classes = _check.integer("num_classes", num_classes, 1)
-        C = _check.real("C", C, 1e-12)
-        labels = _check.labels("y", y, num_classes, size=z.shape[0]).cpu().numpy()
+            checks.fail("z", "at least one node and one column", f"shape {tuple(z.shape)}")
+        num_classes = checks.integer("num_classes", num_classes, 1)
+        C = checks.real("C", C, 1e-12)
+        labels = checks.labels("y", y, num_classes, size=z.shape[0]).cpu().numpy()
         x = _directions(z).detach().cpu().numpy()
         self.num_classes, self.width = num_classes, z.shape[1]
         if (labels == labels[0]).all():
@@ -76,9 +76,9 @@ class Probe:
         Raises:
             InputError: Embeddings of another width, or that are not finite.
         """
-        z = _check.finite("z", z, dims=2)
+        z = checks.finite("z", z, dims=2)
         if z.shape[1] != self.width:
-            _check.fail("z", f"{self.width} columns, as it was fitted on", z.shape[1])
+            checks.fail("z", f"{self.width} columns, as it was fitted on", z.shape[1])
         logits = F.linear(_directions(z), self.weight.to(z), self.bias.to(z))
         out = z.new_zeros(z.shape[0], self.num_classes)
         out[:, self.classes.to(z.device)] = logits.softmax(1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .. import _check
+from graphnoise import checks
 
 ENCODERS = ("gat", "gcn", "gin", "sgc", "mlp")
 
@@ -112,36 +112,36 @@ class Settings:
     def __post_init__(self) -> None:
         if not isinstance(self.encoder, torch.nn.Module):
             if not isinstance(self.encoder, str):
-                _check.fail("encoder", "a name or a torch.nn.Module", type(self.encoder).__name__)
-            _check.choice("encoder", self.encoder, ENCODERS)
+                checks.fail("encoder", "a name or a torch.nn.Module", type(self.encoder).__name__)
+            checks.choice("encoder", self.encoder, ENCODERS)
         for name, low, high in _INTEGERS:
-            _check.integer(name, getattr(self, name), low, high)
+            checks.integer(name, getattr(self, name), low, high)
         for name in ("dropout", "alpha", "beta", "memory"):
-            _check.rate(name, getattr(self, name))
+            checks.rate(name, getattr(self, name))
         for name in ("dropout", "memory"):
-            _check.real(name, getattr(self, name), 0.0, 0.999_999)
+            checks.real(name, getattr(self, name), 0.0, 0.999_999)
         for name in ("gamma1", "gamma2", "weight_decay", "eta"):
-            _check.real(name, getattr(self, name), 0.0)
+            checks.real(name, getattr(self, name), 0.0)
         for name in ("eps", "lr", "probe_c"):
-            _check.real(name, getattr(self, name), 1e-12)
+            checks.real(name, getattr(self, name), 1e-12)
         for name, options in _CHOICES.items():
-            _check.choice(name, getattr(self, name), options)
+            checks.choice(name, getattr(self, name), options)
         for name in ("normalise_features", "clamp", "softmax", "amsgrad"):
             if not isinstance(getattr(self, name), bool):
-                _check.fail(name, "True or False", repr(getattr(self, name)))
+                checks.fail(name, "True or False", repr(getattr(self, name)))
         if self.encoder == "gat" and self.layers > 1 and self.hidden % self.heads:
-            _check.fail("hidden", f"a multiple of heads ({self.heads})", self.hidden)
+            checks.fail("hidden", f"a multiple of heads ({self.heads})", self.hidden)
         if self.components is not None:
-            _check.integer("components", self.components, 1)
+            checks.integer("components", self.components, 1)
         if self.batch_size is not None:
-            _check.integer("batch_size", self.batch_size, 1)
+            checks.integer("batch_size", self.batch_size, 1)
         if not isinstance(self.fanouts, tuple | list) or not self.fanouts:
-            _check.fail("fanouts", "a tuple of integers, one a layer", repr(self.fanouts))
+            checks.fail("fanouts", "a tuple of integers, one a layer", repr(self.fanouts))
         named = self.encoder in ("gat", "gcn", "gin")  # others read as many as there are, or none
         if self.batch_size is not None and named and len(self.fanouts) != self.layers:
-            _check.fail("fanouts", f"{self.layers} numbers, one a layer", len(self.fanouts))
+            checks.fail("fanouts", f"{self.layers} numbers, one a layer", len(self.fanouts))
         for i, fanout in enumerate(self.fanouts):
-            _check.integer(f"fanouts[{i}]", fanout, -1)
+            checks.integer(f"fanouts[{i}]", fanout, -1)
 
 
 _INTEGERS = (
@@ -231,5 +231,5 @@ def settings(preset: str, overrides: Mapping[str, Any]) -> Settings:
     """
     known = [field.name for field in dataclasses.fields(Settings)]
     for name in overrides:
-        _check.choice("hyper-parameter of ERASE", name, known)
-    return Settings(**{**PRESETS[_check.choice("preset", preset, PRESETS)], **overrides})
+        checks.choice("hyper-parameter of ERASE", name, known)
+    return Settings(**{**PRESETS[checks.choice("preset", preset, PRESETS)], **overrides})

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _check
-from ..coding import CodingRateReduction, coding_rates, effective_rank
-from ..nn import SparseFeatures, sampled_field
-from ..propagation import propagate
-from .blend import UNWATCHED, candidates, plain_probe, weigh
-from .encoders import build, whole
-from .inputs import Inputs, Labels
-from .labels import class_means, denoise, fuse, prototype_labels
-from .probe import Probe
-from .settings import Settings
+from graphnoise import checks
+from graphnoise.coding_rates import CodingRateReduction, coding_rates, effective_rank
+from graphnoise.erase.blend import UNWATCHED, candidates, plain_probe, weigh
+from graphnoise.erase.encoders import build, whole
+from graphnoise.erase.inputs import Inputs, Labels
+from graphnoise.erase.labels import class_means, denoise, fuse, prototype_labels
+from graphnoise.erase.probe import Probe
+from graphnoise.erase.settings import Settings
+from graphnoise.nn import SparseFeatures, sampled_field
+from graphnoise.propagation import propagate
 
 RANK_EVERY = 10  # epochs between two looks at the rank, an eigenvalue problem as wide as the embedding
 COLLAPSED = 1.5  # effective rank below which all embeddings point one way
@@ -98,7 +98,7 @@ class Training:
         z: Tensor = self.encoder(self.features, self.blocks, self.generator if training else None)
         if not bool(torch.isfinite(z.detach().sum())):
             at = f"some that are NaN or infinite, in epoch {self.epochs_done + 1}"
-            _check.fail("encoder", "finite embeddings (a lower lr may help)", at)
+            checks.fail("encoder", "finite embeddings (a lower lr may help)", at)
         return z
 
     @torch.no_grad()
@@ -160,9 +160,9 @@ class Training:
 
     def _step(self, loss: Tensor) -> None:
         if not loss.requires_grad:
-            _check.fail("encoder", "an output with a gradient", "one without")
+            checks.fail("encoder", "an output with a gradient", "one without")
         if not math.isfinite(loss.item()):
-            _check.fail(
+            checks.fail(
                 "loss", "a finite coding rate (a lower lr may help)", f"{loss.item()} in epoch {self.epochs_done + 1}"
             )
         with self.encoder.stepping():

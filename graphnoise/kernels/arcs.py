@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import torch
 from torch import Tensor
 
-from .csr import compress
+from graphnoise.kernels.csr import compress
 
 _Value = TypeVar("_Value")
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .. import _check
+from graphnoise import checks
 
 CHUNK = 1024  # rows on a CPU that are gathered and multiplied while they are in the cache
 NARROW = 0.7  # of rows to columns: up to here the Gram of the rows is the quicker one
@@ -221,11 +221,11 @@ def _solve(
             return _by_rows(z, classes, m), _row_gradient
         return _by_columns(z, classes, m), _column_gradient
     except _Lost:
-        _check.finite("z", z)
+        checks.finite("z", z)
     if m.dtype == torch.float64 or given is not None:
         most = ROUNDING / torch.finfo(m.dtype).eps
         limit = f"d / eps · mean |z_i|² of at most {most:.2g} in all rows and in each class, as {m.dtype} has it"
-        _check.fail("z", limit, f"an absolute maximum of {float(z.abs().max()):g} at eps={m.eps:g}")
+        checks.fail("z", limit, f"an absolute maximum of {float(z.abs().max()):g} at eps={m.eps:g}")
     return _solve(z, classes, m._replace(dtype=torch.float64), None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .._check import choice, fail
+from graphnoise.checks import choice, fail
 
 
 def select(backend: str | None, refusals: Mapping[str, str | None]) -> str:

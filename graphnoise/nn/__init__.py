@@ -1,11 +1,11 @@
 """Layers equal to torch_geometric's: propagation, and for small graphs on the CPU convolution and attention."""
 
-from .attention import GraphAttention
-from .block import Block, receptive_field, sampled_field
-from .layers import GraphConvolution, Linear, dropout
-from .normalise import normalise_rows
-from .propagate import Propagate
-from .sparse import SparseFeatures
+from graphnoise.nn.attention import GraphAttention
+from graphnoise.nn.block import Block, receptive_field, sampled_field
+from graphnoise.nn.layers import GraphConvolution, Linear, dropout
+from graphnoise.nn.normalise import normalise_rows
+from graphnoise.nn.propagate import Propagate
+from graphnoise.nn.sparse import SparseFeatures
 
 __all__ = [
     "Block",

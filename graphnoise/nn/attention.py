@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..kernels.attention import attend
-from .block import Block
-from .layers import Linear, keep
-from .sparse import SparseFeatures
+from graphnoise.kernels.attention import attend
+from graphnoise.nn.block import Block
+from graphnoise.nn.layers import Linear, keep
+from graphnoise.nn.sparse import SparseFeatures
 
 
 class GraphAttention(torch.nn.Module):

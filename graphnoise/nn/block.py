@@ -9,9 +9,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .. import _check
-from ..graph import Graph
-from .sparse import Pattern, SparseFeatures, slices
+from graphnoise import checks
+from graphnoise.graph import Graph
+from graphnoise.nn.sparse import Pattern, SparseFeatures, slices
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Block:
 
     def __post_init__(self) -> None:
         if self.value.shape != self.pattern.col.shape:
-            _check.fail(
+            checks.fail(
                 "value", f"shape {tuple(self.pattern.col.shape)}, one an arc", f"shape {tuple(self.value.shape)}"
             )
 
@@ -73,7 +73,7 @@ class Block:
     def check(self, x: Tensor | SparseFeatures) -> None:
         """Raise `InputError` unless x is a matrix with a row for each source."""
         if len(x.shape) != 2 or x.shape[0] != self.num_sources:
-            _check.fail("x", f"{self.num_sources} rows, one a source of the block", f"shape {tuple(x.shape)}")
+            checks.fail("x", f"{self.num_sources} rows, one a source of the block", f"shape {tuple(x.shape)}")
 
 
 def receptive_field(graph: Graph, outputs: Tensor, num_layers: int) -> tuple[Tensor, list[Block]]:
@@ -133,7 +133,7 @@ def sampled_field(
         Hamilton et al., "Inductive Representation Learning on Large Graphs", NIPS 2017, section 3.1.
     """
     nodes, blocks = _distinct(graph, outputs), list[Block]()
-    for fanout in reversed([_check.integer("fanouts", fanout, -1) for fanout in fanouts]):
+    for fanout in reversed([checks.integer("fanouts", fanout, -1) for fanout in fanouts]):
         rowptr, arc = slices(graph.rowptr.long(), nodes)
         target, source = nodes.repeat_interleave(rowptr.diff()), graph.col[arc].long()
         value = _entries(graph, arc, target, source)
@@ -146,14 +146,14 @@ def sampled_field(
 
 
 def _distinct(graph: Graph, outputs: Tensor) -> Tensor:
-    nodes, n = _check.tensor("outputs", outputs), graph.num_nodes
+    nodes, n = checks.tensor("outputs", outputs), graph.num_nodes
     if nodes.dim() != 1 or nodes.is_floating_point() or nodes.dtype == torch.bool or nodes.device != graph.device:
         wanted = f"positions of nodes, integers on {graph.device}"
-        _check.fail("outputs", wanted, f"shape {tuple(nodes.shape)} of type {nodes.dtype} on {nodes.device}")
+        checks.fail("outputs", wanted, f"shape {tuple(nodes.shape)} of type {nodes.dtype} on {nodes.device}")
     if nodes.numel() and (int(nodes.min()) < 0 or int(nodes.max()) >= n):
-        _check.fail("outputs", f"positions from 0 to {n - 1}", f"values from {int(nodes.min())} to {int(nodes.max())}")
+        checks.fail("outputs", f"positions from 0 to {n - 1}", f"values from {int(nodes.min())} to {int(nodes.max())}")
     if int(torch.bincount(nodes.long(), minlength=1).max()) > 1:
-        _check.fail("outputs", "distinct nodes", "one twice")
+        checks.fail("outputs", "distinct nodes", "one twice")
     return nodes.long()
 
 

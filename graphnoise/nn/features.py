@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..graph import Graph
-from ..propagation import propagate
-from .sparse import SparseFeatures
+from graphnoise.graph import Graph
+from graphnoise.nn.sparse import SparseFeatures
+from graphnoise.propagation import propagate
 
 SPARSE_BELOW = 0.1  # features with a smaller share of non-zeros are kept sparse
 

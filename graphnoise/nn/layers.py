@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .. import _check
-from .block import Block
-from .sparse import SparseFeatures, product
+from graphnoise import checks
+from graphnoise.nn.block import Block
+from graphnoise.nn.sparse import SparseFeatures, product
 
 
 def dropout(x: Tensor | SparseFeatures, p: float, generator: torch.Generator | None) -> Tensor | SparseFeatures:
@@ -50,7 +50,7 @@ class Linear(torch.nn.Module):
             InputError: x has not as many columns as the layer has inputs.
         """
         if len(x.shape) < 2 or x.shape[-1] != self.weight.shape[0]:
-            _check.fail("x", f"{self.weight.shape[0]} columns, one an input", f"shape {tuple(x.shape)}")
+            checks.fail("x", f"{self.weight.shape[0]} columns, one an input", f"shape {tuple(x.shape)}")
         out = x @ self.weight
         return out if self.bias is None else out + self.bias
 

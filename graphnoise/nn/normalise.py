@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .. import _check
-from ..kernels.normalise import AFTER, BEFORE, normalise
+from graphnoise import checks
+from graphnoise.kernels.normalise import AFTER, BEFORE, normalise
 
 
 def normalise_rows(
@@ -41,9 +41,9 @@ def normalise_rows(
     """
     if not isinstance(x, Tensor) or x.dim() != 2 or not x.is_floating_point():
         got = f"shape {tuple(x.shape)} of type {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
-        _check.fail("x", "a floating-point tensor of shape [rows, width]", got)
+        checks.fail("x", "a floating-point tensor of shape [rows, width]", got)
     if type(p) is not int or p not in (1, 2):
-        _check.fail("p", "1 or 2", repr(p))
-    _check.choice("before", before, BEFORE)
-    _check.choice("after", after, AFTER)
+        checks.fail("p", "1 or 2", repr(p))
+    checks.choice("before", before, BEFORE)
+    checks.choice("after", after, AFTER)
     return normalise(x, p, before, after, backend)

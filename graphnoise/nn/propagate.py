@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from .. import _check
-from ..graph import NORMALISATIONS, Graph
-from ..graph import _power as power
-from ..kernels.arcs import Arcs, lasting, remembered, type_of_sums
-from ..kernels.propagate import choose, run, tangent
+from graphnoise import checks
+from graphnoise.graph import NORMALISATIONS, Graph
+from graphnoise.graph import _power as power
+from graphnoise.kernels.arcs import Arcs, lasting, remembered, type_of_sums
+from graphnoise.kernels.propagate import choose, run, tangent
 
 MODES = ("restart", "lazy", "power")
 KINDS = (*NORMALISATIONS, "none")
@@ -66,10 +66,10 @@ class Propagate(torch.nn.Module):
         cached: bool = False,
     ) -> None:
         super().__init__()
-        self.num_steps = min(_check.integer("num_steps", num_steps, 0), 2**62)  # more than anyone waits for
-        self.alpha = _check.rate("alpha", alpha)
-        self.mode = _check.choice("mode", mode, MODES)
-        self.normalisation = _check.choice("normalisation", normalisation, KINDS)
+        self.num_steps = min(checks.integer("num_steps", num_steps, 0), 2**62)  # more than anyone waits for
+        self.alpha = checks.rate("alpha", alpha)
+        self.mode = checks.choice("mode", mode, MODES)
+        self.normalisation = checks.choice("normalisation", normalisation, KINDS)
         self.add_self_loops = _flag("add_self_loops", add_self_loops)
         self.cached = _flag("cached", cached)
         self._graph: Graph | None = None
@@ -101,22 +101,22 @@ class Propagate(torch.nn.Module):
             NotImplementedError: x or weights are dual numbers: there is no forward-mode derivative.
         """
         if isinstance(edge_index, Graph) and edge_weight is not None:
-            _check.fail("edge_weight", "none next to a Graph, which holds its own weights", "weights")
+            checks.fail("edge_weight", "none next to a Graph, which holds its own weights", "weights")
         if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() not in (1, 2):
             got = f"shape {tuple(x.shape)} of type {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
-            _check.fail("x", "a floating-point tensor of shape [num_nodes, num_features] or [num_nodes]", got)
-        x = _check.tensor("x", x)
+            checks.fail("x", "a floating-point tensor of shape [num_nodes, num_features] or [num_nodes]", got)
+        x = checks.tensor("x", x)
         if edge_weight is not None:
-            typed, edge_weight = hasattr(edge_weight, "dtype"), _check.tensor("edge_weight", edge_weight)
+            typed, edge_weight = hasattr(edge_weight, "dtype"), checks.tensor("edge_weight", edge_weight)
             x = x.to(torch.promote_types(x.dtype, edge_weight.dtype)) if typed else x
         _refuse_tangents(x, edge_weight)
         graph = edge_index if isinstance(edge_index, Graph) else self._built(edge_index, x.shape[0], edge_weight)
         if x.shape[0] != graph.num_nodes:
-            _check.fail("x", f"{graph.num_nodes} rows, one a node of the graph", x.shape[0])
+            checks.fail("x", f"{graph.num_nodes} rows, one a node of the graph", x.shape[0])
         if x.device != graph.device:
-            _check.fail("x", f"a tensor on the graph's device ({graph.device})", x.device)
+            checks.fail("x", f"a tensor on the graph's device ({graph.device})", x.device)
         if graph.normalisation not in (None, self.normalisation):
-            _check.fail(
+            checks.fail(
                 "edge_index", f"a Graph not normalised, or by {self.normalisation!r}", repr(graph.normalisation)
             )
         _refuse_tangents(graph.weight, graph.left, graph.right)
@@ -126,7 +126,7 @@ class Propagate(torch.nn.Module):
         if not self.cached:
             return Graph.from_edge_index(edge_index, num_nodes, edge_weight)
         if edge_weight is not None and edge_weight.requires_grad:
-            _check.fail("edge_weight", "weights without a gradient next to cached=True", "weights that require one")
+            checks.fail("edge_weight", "weights without a gradient next to cached=True", "weights that require one")
         if self._graph is None:
             with lasting():
                 self._graph = Graph.from_edge_index(edge_index, num_nodes, edge_weight)
@@ -158,7 +158,7 @@ class Propagate(torch.nn.Module):
 
 def _flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
-        _check.fail(name, "True or False", repr(value))
+        checks.fail(name, "True or False", repr(value))
     return value
 
 
@@ -266,7 +266,7 @@ def _check_loops(graph: Graph) -> None:
     looped[graph.row[graph.row == graph.col]] = True
     if not bool(looped.all()):
         wanted = "a normalised Graph with a self-loop at every node, or add_self_loops=False"
-        _check.fail("edge_index", wanted, f"{int((~looped).sum())} nodes without one (with_self_loops, then normalise)")
+        checks.fail("edge_index", wanted, f"{int((~looped).sum())} nodes without one (with_self_loops, then normalise)")
 
 
 def _rows(rowptr: Tensor, col: Tensor) -> Tensor:

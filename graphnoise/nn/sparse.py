@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import _check
-from ..kernels.csr import check_range, check_rows, compress, matrix
+from graphnoise import checks
+from graphnoise.kernels.csr import check_range, check_rows, compress, matrix
 
 
 def slices(rowptr: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,7 +97,7 @@ class SparseFeatures:
     """
 
     def __init__(self, x: Tensor) -> None:
-        dense = _check.finite("x", x, dims=2)
+        dense = checks.finite("x", x, dims=2)
         at = dense.nonzero()
         rowptr, _ = compress(at[:, 0].contiguous(), dense.shape[0])
         self.pattern = Pattern.build(rowptr, at[:, 1].contiguous(), dense.shape[1])

@@ -4,10 +4,10 @@ it.
 Orientation everywhere: T[i, j] = P(observed j | true i), rows sum to 1. Randomness is always an argument.
 """
 
-from graphnoise.noise._labels import NoisyLabels
 from graphnoise.noise.binary import NoisyInteractions, flip_interactions, flip_membership, label_f1
 from graphnoise.noise.cascade import propagated, spreading
 from graphnoise.noise.correct import backward_correction, forward_correction, importance_reweighting
+from graphnoise.noise.erase_stream import legacy
 from graphnoise.noise.estimate import (
     Estimate,
     anchor_points,
@@ -17,7 +17,7 @@ from graphnoise.noise.estimate import (
     transition_from_joint,
 )
 from graphnoise.noise.instance import confidence_dependent, feature_dependent, structure_dependent
-from graphnoise.noise.reproduce import legacy
+from graphnoise.noise.noisy_labels import NoisyLabels
 from graphnoise.noise.transforms import LabelNoise
 from graphnoise.noise.transition import (
     Transition,

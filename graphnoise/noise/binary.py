@@ -10,8 +10,8 @@ import scipy.sparse as sp
 import torch
 from scipy.optimize import brentq
 
-from graphnoise import _check
-from graphnoise.noise._labels import Array, Floats, Ints, NoisyLabels, Seed, nearest
+from graphnoise import checks
+from graphnoise.noise.noisy_labels import Array, Floats, Ints, NoisyLabels, Seed, nearest
 from graphnoise.noise.transition import Transition
 
 
@@ -37,15 +37,15 @@ def flip_membership(
 
     Source: Back de Luca, Fountoulakis and Yang, "Local graph clustering with noisy labels", ICLR 2024, section 2.
     """
-    inside = _check.tensor("members", members)
+    inside = checks.tensor("members", members)
     if num_nodes is None:
         if inside.dtype != torch.bool or inside.dim() != 1:
-            _check.fail("num_nodes", "the number of nodes, unless members is a Boolean mask", None)
+            checks.fail("num_nodes", "the number of nodes, unless members is a Boolean mask", None)
         num_nodes = inside.numel()
-    y = _check.mask("members", inside, _check.integer("num_nodes", num_nodes, 0)).long()
-    a1, a0 = _check.rate("a1", a1), _check.rate("a0", a0)
+    y = checks.mask("members", inside, checks.integer("num_nodes", num_nodes, 0)).long()
+    a1, a0 = checks.rate("a1", a1), checks.rate("a0", a0)
     noise = Transition([[a0, 1 - a0], [1 - a1, a1]])
-    return noise.corrupt(_check.like(y, members), seed=seed, exact=exact)
+    return noise.corrupt(checks.like(y, members), seed=seed, exact=exact)
 
 
 def label_f1(a1: float, a0: float, k: int, n: int) -> float:
@@ -61,9 +61,9 @@ def label_f1(a1: float, a0: float, k: int, n: int) -> float:
 
     Source: counting: of k members a1 k have label 1, of the n - k others (1 - a0) (n - k).
     """
-    a1, a0 = _check.rate("a1", a1), _check.rate("a0", a0)
-    n = _check.integer("n", n, 1)
-    k = _check.integer("k", k, 1, n)
+    a1, a0 = checks.rate("a1", a1), checks.rate("a0", a0)
+    n = checks.integer("n", n, 1)
+    k = checks.integer("k", k, 1, n)
     return 2 * a1 * k / (k + a1 * k + (1 - a0) * (n - k))
 
 
@@ -124,15 +124,15 @@ def flip_interactions(
         hidden ones as in Ding et al., "Simplify and robustify negative sampling", NeurIPS 2020.
     """
     if not sp.issparse(matrix) or matrix.ndim != 2:
-        _check.fail("matrix", "a SciPy sparse matrix, users × items", type(matrix).__name__)
-    add = _check.rate("false_positive_rate", false_positive_rate)
-    hide = _check.rate("false_negative_rate", false_negative_rate)
-    power = _check.real("popularity", popularity, -10.0, 10.0)
-    hidden_power = _check.real("hidden_popularity", hidden_popularity, -10.0, 10.0)
-    rng = _check.generator(seed)
+        checks.fail("matrix", "a SciPy sparse matrix, users × items", type(matrix).__name__)
+    add = checks.rate("false_positive_rate", false_positive_rate)
+    hide = checks.rate("false_negative_rate", false_negative_rate)
+    power = checks.real("popularity", popularity, -10.0, 10.0)
+    hidden_power = checks.real("hidden_popularity", hidden_popularity, -10.0, 10.0)
+    rng = checks.generator(seed)
     clean = sp.csr_array(matrix, copy=True)
     clean.sum_duplicates()
-    _check.finite("matrix", clean.data)
+    checks.finite("matrix", clean.data)
     clean.eliminate_zeros()
     (num_users, num_items), positives = clean.shape, int(clean.nnz)
     users = np.repeat(np.arange(num_users, dtype=np.int64), np.diff(clean.indptr))
@@ -142,14 +142,14 @@ def flip_interactions(
     cells = items * num_users + users  # item-major, so that the cells of an item lie together
     if exclude is not None:
         if not sp.issparse(exclude) or exclude.shape != clean.shape:
-            _check.fail("exclude", f"a sparse matrix of shape {clean.shape}", getattr(exclude, "shape", type(exclude)))
+            checks.fail("exclude", f"a sparse matrix of shape {clean.shape}", getattr(exclude, "shape", type(exclude)))
         other = sp.coo_array(exclude)
         cells = np.concatenate([cells, other.coords[1].astype(np.int64) * num_users + other.coords[0]])
     cells.sort()
     cells = cells[np.diff(cells, prepend=-1) > 0]
     free = num_users * num_items - cells.size
     if num_added > free:
-        _check.fail("false_positive_rate", f"at most {free} added pairs, the free cells", num_added)
+        checks.fail("false_positive_rate", f"at most {free} added pairs, the free cells", num_added)
 
     left = num_users - np.bincount(cells // max(num_users, 1), minlength=num_items)
     new = _free_cells(cells, left, _weights(counts, power), num_added, rng)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from graphnoise import _check
-from graphnoise.noise._labels import Array, Ints, NoisyLabels, Seed, nearest, rate_for, read
+from graphnoise import checks
 from graphnoise.noise.instance import neighbours
+from graphnoise.noise.noisy_labels import Array, Ints, NoisyLabels, Seed, nearest, rate_for, read
 
 
 def spreading(
@@ -48,9 +48,9 @@ def spreading(
     """
     task = read(y, mask, num_classes)
     rate = rate_for(rate, task.num_classes)
-    probability = _check.rate("probability", probability)
+    probability = checks.rate("probability", probability)
     adjacency = neighbours(edge_index, task.clean.size, directed=True)
-    rng = _check.generator(seed)
+    rng = checks.generator(seed)
     starts, goal = rng.permutation(task.nodes), nearest(rate * task.nodes.size)
     open_to_error = np.zeros(task.clean.size, dtype=bool)
     open_to_error[task.nodes] = True
@@ -119,11 +119,11 @@ def propagated(
     """
     task = read(y, mask, num_classes)
     rate = rate_for(rate, task.num_classes)
-    _check.choice("offset", offset, ("next", "random"))
-    share = _check.rate("seed_share", seed_share)
+    checks.choice("offset", offset, ("next", "random"))
+    share = checks.rate("seed_share", seed_share)
     size = task.clean.size
     adjacency = neighbours(edge_index, size, directed=False)
-    rng = _check.generator(seed)
+    rng = checks.generator(seed)
     order = rng.permutation(size)
     tree, trees = _forest(adjacency, task.clean, order, nearest(share * size), rng)
     sizes = np.bincount(tree[task.nodes], minlength=trees)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from graphnoise import _check
-from graphnoise.noise._labels import Array
+from graphnoise import checks
+from graphnoise.noise.noisy_labels import Array
 from graphnoise.noise.transition import Transition
 
 _GREATEST = 60.0  # the greatest logarithm of a weight: e⁶⁰ and its square are far from overflow in float64
@@ -67,7 +67,7 @@ def backward_correction(
     norm = torch.linalg.matrix_norm
     condition = float(norm(matrix.detach(), torch.inf) * norm(inverse.detach(), torch.inf))
     if int(info) or not condition <= 1e12:
-        _check.fail("transition", "an invertible matrix", "a singular one")
+        checks.fail("transition", "an invertible matrix", "a singular one")
     return _reduce(-(inverse[y].to(log_p.dtype) * log_p).sum(1), reduction)
 
 
@@ -112,25 +112,25 @@ def _door(
     logits: Tensor, noisy: Array, transition: Transition | Tensor, reduction: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return log p [n, C], labels [n] and T in float64, all on the device of the logits."""
-    scores = _check.finite("logits", logits, dims=2)
+    scores = checks.finite("logits", logits, dims=2)
     classes = scores.shape[1]
-    _check.choice("reduction", reduction, ("mean", "none", "sum"))
+    checks.choice("reduction", reduction, ("mean", "none", "sum"))
     if reduction == "mean" and not len(scores):
-        _check.fail("logits", "at least one row to take a mean of", "none")
+        checks.fail("logits", "at least one row to take a mean of", "none")
     matrix = transition.matrix if isinstance(transition, Transition) else transition
     if not isinstance(matrix, Tensor) or matrix.shape != (classes, classes):
         got = tuple(matrix.shape) if isinstance(matrix, Tensor) else type(matrix).__name__
-        _check.fail("transition", f"a Transition or a tensor [{classes}, {classes}]", got)
+        checks.fail("transition", f"a Transition or a tensor [{classes}, {classes}]", got)
     if matrix is transition:
-        matrix = _check.finite("transition", matrix)
+        matrix = checks.finite("transition", matrix)
         values = matrix.detach().double()
         sums = values.sum(1)
         if bool((values < 0).any()):
-            _check.fail("transition", "probabilities of at least 0", float(values.min()))
+            checks.fail("transition", "probabilities of at least 0", float(values.min()))
         worst = int((sums - 1).abs().argmax())
         if abs(float(sums[worst]) - 1) > 1e-3:
-            _check.fail("transition", "rows that sum to 1", f"{float(sums[worst]):.6g} in row {worst}")
-    y = _check.labels("noisy", noisy, classes, size=len(scores)).to(scores.device)
+            checks.fail("transition", "rows that sum to 1", f"{float(sums[worst]):.6g} in row {worst}")
+    y = checks.labels("noisy", noisy, classes, size=len(scores)).to(scores.device)
     return scores.log_softmax(1), y, matrix.to(scores.device, torch.float64)
 
 
@@ -143,7 +143,7 @@ def _log_observed(log_p: Tensor, y: Tensor, matrix: Tensor) -> Tensor:
     impossible = (matrix.detach() <= 0).all(0)[y]
     if bool(impossible.any()):
         where = int(impossible.nonzero()[0])
-        _check.fail("noisy", "labels that the transition can produce", f"{int(y[where])} at position {where}")
+        checks.fail("noisy", "labels that the transition can produce", f"{int(y[where])} at position {where}")
     columns, log_p = matrix.T[y], log_p.double()
     scale = log_p.detach().where(columns.detach() > 0, -torch.inf).amax(1, keepdim=True)
     return ((log_p - scale).clamp(max=_GREATEST).exp() * columns).sum(1).log() + scale[:, 0]

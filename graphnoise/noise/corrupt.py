@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphnoise.noise._labels import Floats, Ints, NoisyLabels, Task, nearest
+from graphnoise.noise.noisy_labels import Floats, Ints, NoisyLabels, Task, nearest
 
 
 def draw_independent(matrix: Floats, task: Task, rng: np.random.Generator) -> NoisyLabels:

@@ -15,8 +15,8 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from graphnoise import _check
-from graphnoise.noise._labels import Array, Floats, Ints
+from graphnoise import checks
+from graphnoise.noise.noisy_labels import Array, Floats, Ints
 from graphnoise.noise.transition import Transition, from_counts
 
 
@@ -61,7 +61,7 @@ def anchor_points(probabilities: Array, percentile: float | None = 97.0) -> Esti
     Source: Patrini et al. 2017, Making deep neural networks robust to label noise, section 4.
     """
     p = _rows(probabilities)
-    level = 100.0 if percentile is None else _check.real("percentile", percentile, 0.0, 100.0)
+    level = 100.0 if percentile is None else checks.real("percentile", percentile, 0.0, 100.0)
     values = np.percentile(p, level, axis=0, method="lower")
     _each_class("probabilities", "weight at the percentile, for every class", values)
     transition = Transition(p[(p == values).argmax(axis=0)])
@@ -129,14 +129,14 @@ def transition_from_joint(joint: Array, noisy: Array | None = None, smoothing: f
 
     Source: Northcutt et al. 2021, section 3.1, equation 3.
     """
-    counts = _check.finite("joint", joint, dims=2).double()
+    counts = checks.finite("joint", joint, dims=2).double()
     if counts.shape[0] != counts.shape[1]:
-        _check.fail("joint", "a square matrix", f"shape {tuple(counts.shape)}")
+        checks.fail("joint", "a square matrix", f"shape {tuple(counts.shape)}")
     if counts.numel() and float(counts.min()) < 0:
-        _check.fail("joint", "counts of at least 0", float(counts.min()))
-    cells = counts.cpu().numpy() + _check.real("smoothing", smoothing, 0.0)
+        checks.fail("joint", "counts of at least 0", float(counts.min()))
+    cells = counts.cpu().numpy() + checks.real("smoothing", smoothing, 0.0)
     if noisy is not None:
-        y = _check.labels("noisy", noisy, len(cells)).cpu().numpy()
+        y = checks.labels("noisy", noisy, len(cells)).cpu().numpy()
         sizes, rows = np.bincount(y, minlength=len(cells)), cells.sum(axis=1)
         _each_class("joint", "a count for every given label, or smoothing above 0", rows + (sizes == 0))
         cells = cells * (sizes / np.where(rows > 0, rows, 1.0))[:, None]
@@ -177,7 +177,7 @@ def dual_transition(
     p, y = _pairs(probabilities, noisy)
     counts = np.zeros((p.shape[1], p.shape[1]))
     np.add.at(counts, (p.argmax(axis=1), y), 1)
-    counts += _check.real("smoothing", smoothing, 0.0)
+    counts += checks.real("smoothing", smoothing, 0.0)
     _each_class("probabilities", "a node predicted as every class, or smoothing above 0", counts.sum(axis=1))
     anchors = anchor_points(p, percentile)
     return Estimate(anchors.transition @ from_counts(counts), anchors.prior)
@@ -219,11 +219,11 @@ def expectation_maximisation(
     """
     q, y = _pairs(probabilities, noisy)
     classes = q.shape[1]
-    tolerance, smoothing = _check.real("tolerance", tolerance, 0.0), _check.real("smoothing", smoothing, 0.0)
+    tolerance, smoothing = checks.real("tolerance", tolerance, 0.0), checks.real("smoothing", smoothing, 0.0)
     _each_class("probabilities", "weight on every class, or smoothing above 0", q.sum(axis=0) + smoothing)
     matrix = 0.5 * np.eye(classes) + 0.5 / classes
     iterations, change = 0, np.inf
-    while iterations < _check.integer("max_iterations", max_iterations, 1) and change > tolerance:
+    while iterations < checks.integer("max_iterations", max_iterations, 1) and change > tolerance:
         responsibilities = q * matrix[:, y].T
         responsibilities /= responsibilities.sum(axis=1, keepdims=True)
         counts = _sums(responsibilities, y, classes).T + smoothing
@@ -236,9 +236,9 @@ def expectation_maximisation(
 
 def _rows(probabilities: Array) -> Floats:
     """Return distributions [n, C] as float64, clipped at 0, with at least one row and column."""
-    p = _check.probabilities("probabilities", probabilities).detach().cpu().numpy()
+    p = checks.probabilities("probabilities", probabilities).detach().cpu().numpy()
     if not p.size:
-        _check.fail("probabilities", "at least one row and one column", f"shape {p.shape}")
+        checks.fail("probabilities", "at least one row and one column", f"shape {p.shape}")
     clipped = p.clip(min=0.0)
     rows: Floats = clipped / clipped.sum(axis=1, keepdims=True)
     return rows
@@ -246,7 +246,7 @@ def _rows(probabilities: Array) -> Floats:
 
 def _pairs(probabilities: Array, noisy: Array) -> tuple[Floats, Ints]:
     p = _rows(probabilities)
-    return p, _check.labels("noisy", noisy, p.shape[1], size=len(p)).cpu().numpy()
+    return p, checks.labels("noisy", noisy, p.shape[1], size=len(p)).cpu().numpy()
 
 
 def _sums(values: Floats, y: Ints, classes: int) -> Floats:
@@ -260,4 +260,4 @@ def _each_class(name: str, expected: str, counts: Floats | Ints) -> None:
     """Refuse a class without any count, and name it."""
     empty = (counts <= 0).nonzero()[0]
     if empty.size:
-        _check.fail(name, expected, f"none for class {int(empty[0])}")
+        checks.fail(name, expected, f"none for class {int(empty[0])}")

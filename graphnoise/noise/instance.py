@@ -16,9 +16,9 @@ import torch
 from scipy.stats import truncnorm
 from torch import Tensor
 
-from graphnoise import _check
-from graphnoise.noise._calibrate import pick
-from graphnoise.noise._labels import Array, Floats, Ints, NoisyLabels, Seed, choose, rate_for, read, stream
+from graphnoise import checks
+from graphnoise.noise.calibration import pick
+from graphnoise.noise.noisy_labels import Array, Floats, Ints, NoisyLabels, Seed, choose, rate_for, read, stream
 
 _LEAST = 1e-6  # the least weight of a node: every node can flip, so every rate can be met
 
@@ -62,7 +62,7 @@ def feature_dependent(
     task = read(y, mask, num_classes)
     rate = rate_for(rate, task.num_classes)
     features = _features(x, task.clean.size)
-    rng = _check.generator(seed)
+    rng = checks.generator(seed)
     model = rng if model_seed is None else stream(model_seed, "feature", "model_seed")
     weights = truncnorm.rvs(-rate / 0.1, (1 - rate) / 0.1, rate, 0.1, size=task.clean.size, random_state=rng)
     weights, keys = np.maximum(weights, _LEAST), rng.random(task.clean.size)
@@ -113,8 +113,8 @@ def structure_dependent(
     """
     task = read(y, mask, num_classes)
     rate, size = rate_for(rate, task.num_classes), task.clean.size
-    base = _check.real("base", base, _LEAST**2)
-    rng = _check.generator(seed)
+    base = checks.real("base", base, _LEAST**2)
+    rng = checks.generator(seed)
     keys = rng.random(size)
     classes = sp.csr_array((np.ones(size), task.clean, np.arange(size + 1)), shape=(size, max(task.num_classes, 1)))
     counts = (neighbours(edge_index, size, directed=False) @ classes)[task.nodes].toarray()
@@ -154,12 +154,12 @@ def confidence_dependent(
     >>> confidence_dependent(p, np.array([1, 0]), 0.5, exact=True).y
     array([2, 0])
     """
-    p = _check.probabilities("probabilities", probabilities)
+    p = checks.probabilities("probabilities", probabilities)
     task = read(y, mask, p.shape[1])
     if len(p) != task.clean.size:
-        _check.fail("probabilities", f"{task.clean.size} rows, one a label", len(p))
+        checks.fail("probabilities", f"{task.clean.size} rows, one a label", len(p))
     rate = rate_for(rate, task.num_classes)
-    rng = _check.generator(seed)
+    rng = checks.generator(seed)
     rows = p.detach().cpu().numpy()[task.nodes]
     own = np.arange(task.nodes.size), task.clean[task.nodes]
     flips = pick(np.maximum(1 - rows[own], _LEAST), rate, exact, rng)
@@ -169,7 +169,7 @@ def confidence_dependent(
 
 def neighbours(edge_index: Array, num_nodes: int, directed: bool) -> Any:
     """Return the 0/1 adjacency [n, n] in CSR, without self-loops and repeated arcs; rows are sources."""
-    source, target = _check.edge_index("edge_index", edge_index, num_nodes).cpu().numpy()
+    source, target = checks.edge_index("edge_index", edge_index, num_nodes).cpu().numpy()
     if not directed:
         source, target = np.concatenate([source, target]), np.concatenate([target, source])
     kept = source != target
@@ -183,14 +183,14 @@ def _features(x: Any, size: int) -> Any:
     """Return finite features [n, d] that NumPy can slice by rows and multiply: an array or SciPy CSR."""
     if sp.issparse(x):
         matrix = sp.csr_array(x, dtype=np.float64)
-        _check.finite("x", matrix.data)
+        checks.finite("x", matrix.data)
     elif isinstance(x, Tensor) and x.layout != torch.strided:
         coo = x.detach().cpu().to_sparse().coalesce()
-        _check.finite("x", coo.values())
+        checks.finite("x", coo.values())
         indices: Ints = coo.indices().numpy()
         matrix = sp.csr_array((coo.values().double().numpy(), (indices[0], indices[1])), shape=tuple(coo.shape))
     else:
-        matrix = _check.finite("x", x, dims=2).detach().cpu().double().numpy()
+        matrix = checks.finite("x", x, dims=2).detach().cpu().double().numpy()
     if matrix.shape[0] != size:
-        _check.fail("x", f"{size} rows, one a label", matrix.shape[0])
+        checks.fail("x", f"{size} rows, one a label", matrix.shape[0])
     return matrix

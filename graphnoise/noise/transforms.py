@@ -11,11 +11,11 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from graphnoise import _check
-from graphnoise.noise._labels import NoisyLabels, stream
+from graphnoise import checks
 from graphnoise.noise.cascade import propagated, spreading
+from graphnoise.noise.erase_stream import legacy
 from graphnoise.noise.instance import confidence_dependent, feature_dependent, structure_dependent
-from graphnoise.noise.reproduce import legacy
+from graphnoise.noise.noisy_labels import NoisyLabels, stream
 from graphnoise.noise.transition import Transition, asymmetric, pair, random, symmetric
 
 _MATRICES: dict[str, Callable[..., Transition]] = {
@@ -87,30 +87,30 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
     ) -> None:
         if isinstance(kind, Transition):
             if rate is not None:
-                _check.fail("rate", "None with a Transition", rate)
+                checks.fail("rate", "None with a Transition", rate)
             self.kind, self.rate = "transition", kind.expected_rate()
         else:
             self.kind, self.rate = (
-                _check.choice("kind", kind, self.kinds),
-                _check.rate("rate", rate),
+                checks.choice("kind", kind, self.kinds),
+                checks.rate("rate", rate),
             )
         self._given = kind if isinstance(kind, Transition) else None
         if legacy and (exact or self.kind not in ("symmetric", "asymmetric", "pair")):
-            _check.fail("legacy", "symmetric, asymmetric or pair noise that is not exact", self.kind)
+            checks.fail("legacy", "symmetric, asymmetric or pair noise that is not exact", self.kind)
         _check_options(self.kind, exact, options)
         names = (splits,) if isinstance(splits, str) else tuple(splits)
         if not names or ("all" in names and len(names) > 1):
-            _check.fail("splits", 'names of splits, or "all" alone', names)
+            checks.fail("splits", 'names of splits, or "all" alone', names)
         self.splits, self.exact, self.legacy, self.options = names, exact, legacy, options
-        self.seed = _check.integer("seed", seed, 0)
+        self.seed = checks.integer("seed", seed, 0)
 
     def forward(self, data: Data) -> Data:
         """Return the data (a shallow copy, made by `__call__`) with noisy labels."""
         clean = data.get("y_true", data.get("y"))
         if data.get("y") is None:
-            _check.fail("data", "labels in data.y", "none")
-        size = _check.labels("data.y", data.y).numel()
-        truth = _check.labels("data.y_true", clean, size=size)
+            checks.fail("data", "labels in data.y", "none")
+        size = checks.labels("data.y", data.y).numel()
+        truth = checks.labels("data.y_true", clean, size=size)
         greatest = max(int(truth.max()), int(data.y.max())) if size else 0  # noise before may have added classes
         num_classes = self.options.get("num_classes", greatest + 1)
         passes = int(torch.as_tensor(data.get("noise_passes", 0)).max())
@@ -153,11 +153,11 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
         True
         """
         if self.kind in _INSTANCE:
-            _check.fail("kind", "class-conditional noise, which has a transition", f"{self.kind!r}")
-        classes = _check.integer("num_classes", num_classes, 1)
+            checks.fail("kind", "class-conditional noise, which has a transition", f"{self.kind!r}")
+        classes = checks.integer("num_classes", num_classes, 1)
         fixed = self._given.num_classes if self._given is not None else self.options.get("num_classes", classes)
         if classes != fixed:
-            _check.fail("num_classes", f"{fixed}, as in this noise", classes)
+            checks.fail("num_classes", f"{fixed}, as in this noise", classes)
         if self._given is not None:
             return self._given
         if self.legacy:
@@ -179,7 +179,7 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
         for name in _READ:
             if name in signature(function).parameters:
                 if data.get(name) is None:
-                    _check.fail("data", f"data.{name} for {self.kind} noise", "none")
+                    checks.fail("data", f"data.{name} for {self.kind} noise", "none")
                 arguments[name] = data[name]
         return function(y=data.y, rate=self.rate, mask=mask, seed=draws, **(arguments | self.options))
 
@@ -192,18 +192,18 @@ def _check_options(kind: str, exact: bool, options: dict[str, Any]) -> None:
     function = _INSTANCE.get(kind, symmetric)
     parameters = signature(function).parameters
     if exact and kind in _INSTANCE and "exact" not in parameters:
-        _check.fail("exact", f"False with {kind} noise, whose counts are fixed anyway", exact)
+        checks.fail("exact", f"False with {kind} noise, whose counts are fixed anyway", exact)
     known = [name for name in parameters if name not in _OURS and kind != "transition"]
     for name in options:
-        _check.choice("options", name, known)
+        checks.choice("options", name, known)
     for name in known:
         if parameters[name].default is Parameter.empty and name not in (*options, "num_classes"):
-            _check.fail("options", f"{name}=… for {kind} noise", "none")
+            checks.fail("options", f"{name}=… for {kind} noise", "none")
 
 
 def _mask(data: Data, name: str, size: int) -> Tensor:
     """Return the Boolean mask of a split, on the CPU."""
     if name == "all":
         return torch.ones(size, dtype=torch.bool)
-    _check.choice("splits", name, ["all", *(key[:-5] for key in data.to_dict() if key.endswith("_mask"))])
-    return _check.mask(f"data.{name}_mask", data[f"{name}_mask"], size).cpu()
+    checks.choice("splits", name, ["all", *(key[:-5] for key in data.to_dict() if key.endswith("_mask"))])
+    return checks.mask(f"data.{name}_mask", data[f"{name}_mask"], size).cpu()

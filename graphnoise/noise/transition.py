@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphnoise import _check
-from graphnoise.noise._labels import Array, NoisyLabels, Seed, rate_for, read, stream
+from graphnoise import checks
 from graphnoise.noise.corrupt import draw_exact, draw_independent
+from graphnoise.noise.noisy_labels import Array, NoisyLabels, Seed, rate_for, read, stream
 
 
 class Transition:
@@ -33,17 +33,17 @@ class Transition:
     __slots__ = ("_matrix",)
 
     def __init__(self, matrix: Array) -> None:
-        raw = _check.finite("matrix", matrix, dims=2)
+        raw = checks.finite("matrix", matrix, dims=2)
         if raw.shape[0] != raw.shape[1] or not raw.numel():
-            _check.fail("matrix", "a square matrix, one row and one column a class", f"shape {tuple(raw.shape)}")
+            checks.fail("matrix", "a square matrix, one row and one column a class", f"shape {tuple(raw.shape)}")
         values = raw.detach().cpu().double()
         if bool((values < -1e-6).any()):
-            _check.fail("matrix", "probabilities of at least 0", float(values.min()))
+            checks.fail("matrix", "probabilities of at least 0", float(values.min()))
         values = values.clamp(min=0.0) + 0.0  # no negative zero: equal values hash equally
         sums = values.sum(1, keepdim=True)
         worst = int((sums - 1).abs().argmax())
         if abs(float(sums[worst]) - 1) > 1e-6:
-            _check.fail("matrix", "rows that sum to 1", f"{float(sums[worst]):.7g} in row {worst}")
+            checks.fail("matrix", "rows that sum to 1", f"{float(sums[worst]):.7g} in row {worst}")
         exact = (sums - 1).abs() < 1e-14 * len(values)  # these are sums of 1 already: dividing would only add dust
         self._matrix = values / torch.where(exact, 1.0, sums)
 
@@ -80,13 +80,13 @@ class Transition:
         """
         task = read(y, mask, self.num_classes)
         draw = draw_exact if exact else draw_independent
-        return draw(self._matrix.numpy(), task, _check.generator(seed))
+        return draw(self._matrix.numpy(), task, checks.generator(seed))
 
     def compose(self, other: Transition) -> Transition:
         """Return the noise of `self` followed by that of `other`: their product, also `self @ other`."""
         if not isinstance(other, Transition) or other.num_classes != self.num_classes:
             got = other.num_classes if isinstance(other, Transition) else type(other).__name__
-            _check.fail("other", f"a Transition of {self.num_classes} classes", got)
+            checks.fail("other", f"a Transition of {self.num_classes} classes", got)
         return Transition(self._matrix @ other._matrix)
 
     __matmul__ = compose
@@ -129,14 +129,14 @@ class Transition:
     def _prior(self, prior: Array | None) -> Tensor:
         if prior is None:
             return torch.full((self.num_classes,), 1 / self.num_classes, dtype=torch.float64)
-        vector = _check.finite("prior", prior, dims=1)
-        row = _check.probabilities("prior", vector[None], self.num_classes)[0].cpu().clamp(min=0.0)
+        vector = checks.finite("prior", prior, dims=1)
+        row = checks.probabilities("prior", vector[None], self.num_classes)[0].cpu().clamp(min=0.0)
         return row / row.sum()
 
 
 def identity(num_classes: int) -> Transition:
     """Return the transition without noise: T[i, i] = 1."""
-    return Transition(torch.eye(_check.integer("num_classes", num_classes, 1), dtype=torch.float64))
+    return Transition(torch.eye(checks.integer("num_classes", num_classes, 1), dtype=torch.float64))
 
 
 def symmetric(num_classes: int, rate: float) -> Transition:
@@ -219,13 +219,13 @@ def from_counts(counts: Array, smoothing: float = 0.0) -> Transition:
     >>> from_counts([[8, 2], [1, 3]]).matrix
     tensor([[0.8000, 0.2000], [0.2500, 0.7500]], dtype=torch.float64)
     """
-    raw = _check.finite("counts", counts, dims=2).double()
+    raw = checks.finite("counts", counts, dims=2).double()
     if raw.numel() and float(raw.min()) < 0:
-        _check.fail("counts", "counts of at least 0", float(raw.min()))
-    raw = raw + _check.real("smoothing", smoothing, 0.0)
+        checks.fail("counts", "counts of at least 0", float(raw.min()))
+    raw = raw + checks.real("smoothing", smoothing, 0.0)
     sums = raw.sum(1, keepdim=True)
     if bool((sums == 0).any()):
-        _check.fail("counts", "a count in every row, or smoothing above 0", f"none for class {int(sums.argmin())}")
+        checks.fail("counts", "a count in every row, or smoothing above 0", f"none for class {int(sums.argmin())}")
     return Transition(raw / sums)
 
 
@@ -238,20 +238,20 @@ def from_mapping(mapping: Mapping[int, int], num_classes: int, rate: float) -> T
     >>> from_mapping({3: 5}, num_classes=6, rate=0.4).matrix[3]
     tensor([0.0000, 0.0000, 0.0000, 0.6000, 0.0000, 0.4000], dtype=torch.float64)
     """
-    classes = _check.integer("num_classes", num_classes, 1)
-    rate = _check.rate("rate", rate)
+    classes = checks.integer("num_classes", num_classes, 1)
+    rate = checks.rate("rate", rate)
     matrix = torch.eye(classes, dtype=torch.float64)
     for source, target in mapping.items():
-        i = _check.integer("mapping", source, 0, classes - 1)
-        j = _check.integer("mapping", target, 0, classes - 1)
+        i = checks.integer("mapping", source, 0, classes - 1)
+        j = checks.integer("mapping", target, 0, classes - 1)
         if i == j:
-            _check.fail("mapping", "another class as target", f"class {i} mapped onto itself")
+            checks.fail("mapping", "another class as target", f"class {i} mapped onto itself")
         matrix[i, i], matrix[i, j] = 1 - rate, rate
     return Transition(matrix)
 
 
 def _door(num_classes: int, rate: float) -> tuple[int, float]:
-    classes = _check.integer("num_classes", num_classes, 1)
+    classes = checks.integer("num_classes", num_classes, 1)
     return classes, rate_for(rate, classes)
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from graphnoise import _check
-from graphnoise._check import DataError, InputError
+from graphnoise import checks
 from graphnoise.bench.environment import Meter, environment, one_thread
-from graphnoise.experiment import Progress, Store, Summary, cell_key, run_grid
+from graphnoise.bench.runner import Progress, Store, Summary, cell_key, run_grid
+from graphnoise.checks import DataError, InputError
 from recsys.base import Recommender
 from recsys.bench import methods, problem
 from recsys.bench.spaces import library, search
@@ -68,16 +68,16 @@ class Grid:
             InputError: an unknown name, a value out of range, noise that is impossible, Optuna that is not installed.
             DataError: a data set cannot be had.
         """
-        _check.choice("select", self.select, SELECTIONS)
-        seeds, trials = (_check.integer(name, getattr(self, name), 1, MOST) for name in ("seeds", "trials"))
-        first, split_seed = (_check.integer(name, getattr(self, name), 0) for name in ("first_seed", "split_seed"))
+        checks.choice("select", self.select, SELECTIONS)
+        seeds, trials = (checks.integer(name, getattr(self, name), 1, MOST) for name in ("seeds", "trials"))
+        first, split_seed = (checks.integer(name, getattr(self, name), 0) for name in ("first_seed", "split_seed"))
         made = rows(self.methods)
         if any(methods.space(name, fixed) for name, fixed in made):
             library()  # missed here, not in each cell
         noise = entries(self.noise, self.rates)
         sets = list(dict.fromkeys(_some("datasets", self.datasets)))
         if (total := seeds * len(made) * len(noise) * len(sets)) > MOST_CELLS:
-            _check.fail("seeds × methods", f"a grid of at most {MOST_CELLS:,} cells", f"{total:,}")
+            checks.fail("seeds × methods", f"a grid of at most {MOST_CELLS:,} cells", f"{total:,}")
         cells: list[dict[str, Any]] = []
         for dataset in sets:
             loaded = problem.load(dataset, self.root, split_seed)
@@ -107,7 +107,7 @@ class Grid:
 
 def _some(name: str, values: Sequence[Any]) -> list[Any]:
     if isinstance(values, str) or not values:
-        _check.fail(name, "a list with at least one entry", repr(values))
+        checks.fail(name, "a list with at least one entry", repr(values))
     return list(values)
 
 
@@ -251,7 +251,7 @@ def run_cells(
 ) -> Summary:
     """Run the cells of a grid or a suite into a store, see `run`."""
     work = functools.partial(run_cell, root=root)
-    workers = min(_check.integer("jobs", jobs, 1), len(cells))
+    workers = min(checks.integer("jobs", jobs, 1), len(cells))
     return run_grid(cells, work, store, jobs=workers, executor=executor, on_done=on_done)
 
 

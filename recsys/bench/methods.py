@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphnoise import _check
-from graphnoise._check import InputError
+from graphnoise import checks
+from graphnoise.checks import InputError
 from recsys.base import Recommender
 from recsys.baselines import ALS, EASE, ItemKNN, Popularity
 from recsys.bench.spaces import One, Range, Real, Whole
@@ -186,17 +186,17 @@ def create(text: str) -> tuple[str, dict[str, Any]]:
         ('linear', {'low_pass': 0})
     """
     name, _, rest = text.partition(":")
-    method = METHODS[_check.choice("method", name, METHODS)]
+    method = METHODS[checks.choice("method", name, METHODS)]
     known = [*method.space, *method.defaults]
     fixed: dict[str, Any] = {}
     for part in rest.split(",") if rest else []:
         key, equals, word = part.partition("=")
         if not equals or not word:
-            _check.fail(f"method {name}", "PARAMETER=VALUE", repr(part))
+            checks.fail(f"method {name}", "PARAMETER=VALUE", repr(part))
         if not known:
-            _check.fail(f"method {name}", "no hyper-parameters, as it has none to set", repr(part))
-        if _check.choice(f"method {name}", key, known) in fixed:
-            _check.fail(f"method {name}", f"one value of {key}", repr(rest))
+            checks.fail(f"method {name}", "no hyper-parameters, as it has none to set", repr(part))
+        if checks.choice(f"method {name}", key, known) in fixed:
+            checks.fail(f"method {name}", f"one value of {key}", repr(rest))
         fixed[key] = _value(word)
     try:
         method.build(middle(name, fixed), 0)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from graphnoise._files import writing
 from graphnoise.bench.plots import COLOURS, DASHES, MARKERS, check
+from graphnoise.io import writing
 from recsys.bench.grid import METRIC
 from recsys.bench.methods import METHODS
 from recsys.bench.results import Section

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from graphnoise import _check
-from graphnoise._check import InputError
+from graphnoise import checks
+from graphnoise.checks import InputError
 from recsys import datasets
-from recsys.planted import corrupt_split, low_rank
+from recsys.simulation import corrupt_split, low_rank
 from recsys.splits import Split, ratio
 
 NOISE = ("none", "false-positive", "false-negative", "both")
@@ -58,7 +58,7 @@ def load(name: str, root: str | None = None, split_seed: int = 0) -> Problem:
     if name.startswith("planted"):
         found: Any = _planted(name)
     else:
-        _check.choice("dataset", name, (*datasets.names(), _EXAMPLE))
+        checks.choice("dataset", name, (*datasets.names(), _EXAMPLE))
         found = datasets.load(name, root)
     if not isinstance(found, Split):
         split = ratio(found, 0.1, 0.1, seed=split_seed)
@@ -94,20 +94,20 @@ def _filled(name: str, split: Split) -> Split:
 def _planted(name: str) -> Any:
     found = _PLANTED.fullmatch(name.replace(" ", ""))
     if found is None:
-        _check.fail("dataset", _WORDS, repr(name))
+        checks.fail("dataset", _WORDS, repr(name))
     values: dict[str, Any] = {}
     for part in found[1].split(","):
         key, _, text = part.partition("=")
-        _check.choice("dataset", key, _ARGUMENTS)
+        checks.choice("dataset", key, _ARGUMENTS)
         if key in values:
-            _check.fail(f"dataset: {key}", "one value", f"two in {name!r}")
+            checks.fail(f"dataset: {key}", "one value", f"two in {name!r}")
         try:
             values[key] = _ARGUMENTS[key](text)
         except ValueError:
-            _check.fail(f"dataset: {key}", f"a number ({_ARGUMENTS[key].__name__})", repr(text))
+            checks.fail(f"dataset: {key}", f"a number ({_ARGUMENTS[key].__name__})", repr(text))
     if not {"users", "items"} <= set(values):
-        _check.fail("dataset", _WORDS, repr(name))
-    users, items = (_check.integer(f"dataset: {key}", values.pop(key), 1, 1_000_000) for key in ("users", "items"))
+        checks.fail("dataset", _WORDS, repr(name))
+    users, items = (checks.integer(f"dataset: {key}", values.pop(key), 1, 1_000_000) for key in ("users", "items"))
     return low_rank(users, items, **values).interactions
 
 
@@ -117,7 +117,7 @@ def entry(kind: str, rate: float) -> dict[str, Any]:
     Raises:
         InputError: an unknown kind, or a rate outside [0, 1].
     """
-    kind, rate = _check.choice("noise", kind, NOISE), _check.rate("rate", rate)
+    kind, rate = checks.choice("noise", kind, NOISE), checks.rate("rate", rate)
     return {"kind": "none", "rate": 0.0} if kind == "none" or rate == 0 else {"kind": kind, "rate": rate}
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from graphnoise._check import DataError
 from graphnoise.bench.results import Source
 from graphnoise.bench.statistics import Estimate, estimate, holm
+from graphnoise.checks import DataError
 from recsys.bench.grid import METRIC, METRICS, PROTOCOL, label
 from recsys.bench.methods import METHODS, PLAIN
 from recsys.bench.problem import NOISE

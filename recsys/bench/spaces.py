@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphnoise._check import InputError
+from graphnoise.checks import InputError
 
 if TYPE_CHECKING:
     from optuna import Trial

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from graphnoise import _check
+from graphnoise import checks
 from graphnoise.bench import words
 from graphnoise.bench.grids import GridSuite, missing
-from graphnoise.experiment import cell_key
+from graphnoise.bench.runner import cell_key
 from recsys.bench import grid as grids
 from recsys.bench import methods
 from recsys.bench.grid import MOST, PROTOCOL, SELECTIONS, Grid, run_cells
@@ -52,7 +52,7 @@ class Suite(GridSuite):
         "datasets": words.listed(words.text),
         "methods": words.listed(words.text),
         "noise": words.listed(words.one_of(NOISE)),
-        "rates": words.listed(_check.rate),
+        "rates": words.listed(checks.rate),
         "seeds": words.whole(1, MOST),
         "first_seed": words.whole(0),
         "trials": words.whole(1, MOST),

@@ -7,37 +7,37 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from graphnoise import _check
-from graphnoise._check import DataError
+from graphnoise import checks
 from graphnoise.bench import cells
 from graphnoise.bench.cells import Steps, at, put
 from graphnoise.bench.results import Source
+from graphnoise.checks import DataError
 from recsys.bench.grid import METRICS, PROTOCOL
 from recsys.bench.problem import NOISE
 from recsys.bench.users import unpack
 
 
 def _count(text: str) -> int:
-    return _check.integer("value", int(text), 0)
+    return checks.integer("value", int(text), 0)
 
 
 def _size(text: str) -> int:
-    return _check.integer("value", int(text), 1)
+    return checks.integer("value", int(text), 1)
 
 
 def _share(text: str) -> Any:
     value = json.loads(text)
-    _check.rate("value", value)
+    checks.rate("value", value)
     return value  # 0 stays 0
 
 
 def _number(text: str) -> float:
-    return _check.real("value", float(text), 0.0)
+    return checks.real("value", float(text), 0.0)
 
 
 def _object(text: str) -> dict[str, Any]:
     value = json.loads(text)
-    return value if isinstance(value, dict) else _check.fail("value", "an object", text)
+    return value if isinstance(value, dict) else checks.fail("value", "an object", text)
 
 
 def _users(text: str) -> str:
@@ -50,7 +50,7 @@ COLUMNS: dict[str, tuple[Steps, Callable[[str], Any]]] = {
     "dataset": (("config", "dataset"), str),
     "data": (("config", "data"), str),
     "split_seed": (("config", "split_seed"), _count),
-    "noise": (("config", "noise", "kind"), lambda text: _check.choice("value", text, NOISE)),
+    "noise": (("config", "noise", "kind"), lambda text: checks.choice("value", text, NOISE)),
     "rate": (("config", "noise", "rate"), _share),
     "select": (("config", "select"), str),
     "seed": (("config", "seed"), _count),

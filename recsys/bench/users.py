@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from graphnoise._check import DataError
+from graphnoise.checks import DataError
 
 STEPS = 65_534  # values in [0, 1] are kept to half of 1 / STEPS
 NONE = 65_535  # stands for NaN: a user of whom nothing is known

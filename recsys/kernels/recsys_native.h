@@ -2,9 +2,9 @@
 
 #pragma once
 
-#include "../../graphnoise/kernels/interrupt.h"
-#include "../../graphnoise/kernels/native.h"
-#include "../../graphnoise/kernels/parallel.h"
+#include "simd/interrupt.h"
+#include "native.h"
+#include "simd/parallel.h"
 #include "counter.h"
 
 using Address = std::uintptr_t;

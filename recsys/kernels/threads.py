@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from graphnoise._check import integer
+from graphnoise.checks import integer
 
 
 def threads(num_threads: object) -> int:

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, Self
 
-from graphnoise._check import choice, fail, integer
+from graphnoise.checks import choice, fail, integer
 from recsys.base import Callback
 from recsys.evaluation import evaluate
 from recsys.factors import FactorModel
-from recsys.matrices import as_csr, disjoint
 from recsys.metrics import PER_USER, parse
+from recsys.validation import as_csr, disjoint
 
 State = Any  # the parameters after an epoch, as a model copies them
 

@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from graphnoise import Graph
-from graphnoise._check import integer, real
+from graphnoise.checks import integer, real
 from graphnoise.kernels.propagate import choose, run
 from recsys.kernels.threads import threads
-from recsys.matrices import as_csr
 from recsys.models.torch_steps import Network, parameter, torch_threads
 from recsys.models.torch_training import TorchModel
 from recsys.topk import Floats
+from recsys.validation import as_csr
 
 _WORTH = 1 << 25  # products of one propagation below which one thread is quicker
 

@@ -10,11 +10,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from graphnoise._check import choice, fail, integer, rate, real
+from graphnoise.checks import choice, fail, integer, rate, real
 from recsys.base import Callback
 from recsys.kernels.negatives import Known
 from recsys.kernels.threads import threads
-from recsys.matrices import Ints, affordable, as_csr, positions
 from recsys.models.fitting import EpochModel
 from recsys.models.minibatch import Minibatch, Plan
 from recsys.models.official import OFFICIAL
@@ -24,6 +23,7 @@ from recsys.objectives import objective as make_objective
 from recsys.samplers import Uniform
 from recsys.samplers import sampler as make_sampler
 from recsys.topk import Floats
+from recsys.validation import Ints, affordable, as_csr, positions
 
 MODES = ("minibatch", "deterministic", "lock-free")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.objectives.flips import FLIP
+from recsys.objectives.nbpo import FLIP
 
 
 @dataclass

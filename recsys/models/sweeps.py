@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphnoise._check import fail
+from graphnoise.checks import fail
 from recsys.kernels import sgd
 from recsys.kernels.negatives import Known, streams
 from recsys.kernels.sgd import Count
@@ -12,7 +12,7 @@ from recsys.models.minibatch import Plan
 from recsys.models.start import Parameters
 from recsys.objectives import BPO, BPR, NBPO, WBPR, Objective
 from recsys.samplers import Sampler
-from recsys.samplers.fixed import Fixed
+from recsys.samplers.static import Fixed
 
 
 def rule(mode: str, objective: Objective, sampler: Sampler) -> tuple[str, float]:

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphnoise._check import choice, fail, integer, real
+from graphnoise.checks import choice, fail, integer, real
 from recsys.base import Callback
-from recsys.matrices import affordable
 from recsys.models.fitting import EpochModel
 from recsys.models.start import start
 from recsys.models.torch_steps import Network, Training, all_vectors, torch_threads
 from recsys.objectives import objective as make_objective
 from recsys.samplers import InBatch
 from recsys.samplers import sampler as make_sampler
+from recsys.validation import affordable
 
 
 def torch_device(name: str) -> torch.device:

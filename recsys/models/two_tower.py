@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding, normalize, relu
 
-from graphnoise._check import fail, integer
+from graphnoise.checks import fail, integer
 from recsys.base import Callback
-from recsys.matrices import as_csr
 from recsys.models.torch_steps import Network, all_vectors, parameter, torch_threads
 from recsys.models.torch_training import TorchModel, torch_device
+from recsys.validation import as_csr
 
 SIDES = ("user", "item")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphnoise._check import choice, fail
+from graphnoise.checks import choice, fail
 from recsys.objectives.base import Derivatives, Objective, Pairs
 from recsys.objectives.denoise import DeCA, ReweightedCE, TruncatedCE
-from recsys.objectives.flips import NBPO, NBPOEM, NBPOo, NBPOs
-from recsys.objectives.plain import BPO, BPR, WBPR, Hinge
+from recsys.objectives.nbpo import NBPO, NBPOEM, NBPOo, NBPOs
+from recsys.objectives.pairwise import BPO, BPR, WBPR, Hinge
 from recsys.objectives.softmax import SampledSoftmax
 from recsys.objectives.unbiased import Backward, Forward, NonNegativePU, RelevanceMF, UnbiasedBPR
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphnoise._check import fail
+from graphnoise.checks import fail
 
 Floats = NDArray[Any]
 Sides = tuple[Any, Any]  # of the positive [B], of the negatives [B, k]

@@ -10,7 +10,7 @@ from scipy.special import expit, log_expit
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from graphnoise._check import choice, integer, rate, real
+from graphnoise.checks import choice, integer, rate, real
 from recsys.objectives.base import Derivatives, Objective, Pairs, beside, wide
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphnoise._check import fail, real
+from graphnoise.checks import fail, real
 from recsys.objectives.base import Derivatives, Objective, Pairs, beside
 
 

@@ -11,7 +11,7 @@ from scipy.special import expit
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-from graphnoise._check import fail, rate, real
+from graphnoise.checks import fail, rate, real
 from graphnoise.noise import Transition
 from graphnoise.noise.correct import backward_correction, forward_correction
 from recsys.objectives.base import Derivatives, Objective, Pairs, beside, wide

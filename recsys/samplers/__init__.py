@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphnoise._check import choice, fail
-from recsys.samplers.aware import AHNS, BNS, SRNS, AdaSIR, InBatch
+from graphnoise.checks import choice, fail
 from recsys.samplers.base import Sampler
-from recsys.samplers.fixed import Popularity, Uniform
+from recsys.samplers.debiased import AHNS, BNS, SRNS, AdaSIR, InBatch
+from recsys.samplers.diagnostics import FalseNegatives, false_negatives
 from recsys.samplers.hard import AOBPR, DNS, DNSMN, WARP
-from recsys.samplers.report import FalseNegatives, false_negatives
+from recsys.samplers.static import Popularity, Uniform
 
 _CLASSES: tuple[type[Sampler], ...] = (
     Uniform, Popularity, DNS, DNSMN, WARP, AOBPR, SRNS, AHNS, AdaSIR, BNS, InBatch,

@@ -10,10 +10,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from graphnoise._check import choice, fail, generator, integer
+from graphnoise.checks import choice, fail, generator, integer
 from recsys.kernels.negatives import MOST_ATTEMPTS, Known, draw, streams
 from recsys.kernels.threads import threads
-from recsys.matrices import affordable, as_csr
+from recsys.validation import affordable, as_csr
 
 Ints = NDArray[np.int32]
 Scorer = Callable[[Ints, Ints], NDArray[Any]]  # users [B], items [B, n] -> scores [B, n]

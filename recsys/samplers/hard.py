@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphnoise._check import choice, fail, integer, real
+from graphnoise.checks import choice, fail, integer, real
 from recsys.samplers.base import Ints, Sampler
 
 

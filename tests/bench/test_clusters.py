@@ -9,7 +9,7 @@ import pytest
 from graphnoise import DataError, InputError, clustering
 from graphnoise.bench.clusters import labels, methods, problem
 from graphnoise.bench.clusters.grid import Grid, run, run_cell, trials
-from graphnoise.experiment import Store
+from graphnoise.bench.runner import Store
 
 PLANTED = "planted(n=160,block=40,p=0.4,q=0.02,seed=3)"
 MANY = [

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from graphnoise import cli
-from graphnoise._commands.clusters import listed
-from graphnoise.experiment import Store
+from graphnoise.bench.runner import Store
+from graphnoise.cli.clusters import listed
 
 DATA = "planted(n=120,block=40,p=0.4,q=0.02)"
 

@@ -16,7 +16,7 @@ from graphnoise.bench.clusters.report import render
 from graphnoise.bench.clusters.results import sections
 from graphnoise.bench.clusters.suite import read
 from graphnoise.bench.clusters.table import Table, is_table, to_csv
-from graphnoise.experiment import Store, cell_key
+from graphnoise.bench.runner import Store, cell_key
 
 DATA = "planted(n=120,block=40,p=0.4,q=0.02)"
 SUITE = f"""

@@ -7,7 +7,7 @@ import torch_geometric.nn
 from graphnoise.bench.methods import create
 from graphnoise.bench.nodes import Grid, corrupt, load, run
 from graphnoise.bench.problem import Task
-from graphnoise.experiment import Store
+from graphnoise.bench.runner import Store
 
 RATES = (0.1, 0.2, 0.3, 0.4, 0.5)
 SGC = {"symmetric": (78.3, 78.6, 76.6, 65.6, 64.8), "asymmetric": (80.2, 77.9, 70.4, 47.4, 20.8)}

@@ -6,9 +6,9 @@ import torch
 from torch_geometric.data import Data
 
 from graphnoise import DataError, InputError, datasets
-from graphnoise.bench.measures import unpack
+from graphnoise.bench.node_metrics import unpack
 from graphnoise.bench.nodes import Grid, corrupt, load, run, run_cell
-from graphnoise.experiment import Store
+from graphnoise.bench.runner import Store
 from graphnoise.noise import LabelNoise
 
 

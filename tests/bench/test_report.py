@@ -9,7 +9,7 @@ from graphnoise.bench import nodes, plots
 from graphnoise.bench.nodes import Grid, run
 from graphnoise.bench.report import render
 from graphnoise.bench.results import sections, to_csv
-from graphnoise.experiment import Store, cell_key
+from graphnoise.bench.runner import Store, cell_key
 
 
 @pytest.fixture(scope="module")

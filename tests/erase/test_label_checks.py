@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from graphnoise import Graph, InputError, coding_rate_reduction
-from graphnoise.coding import coding_rates
+from graphnoise.coding_rates import coding_rates
 from graphnoise.erase import Probe, class_means, denoise, fuse, prototype_labels
 from graphnoise.nn import sampled_field
 

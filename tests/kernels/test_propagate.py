@@ -15,8 +15,9 @@ from oracles import TOLERANCE, assert_close, graphs, normalised
 
 import graphnoise as gn
 from graphnoise import Graph, InputError
-from graphnoise.kernels import propagate_cpu, propagate_scatter
 from graphnoise.kernels.propagate import choose, run
+from graphnoise.kernels.propagate import cpu as propagate_cpu
+from graphnoise.kernels.propagate import scatter as propagate_scatter
 
 SCATTER = pytest.mark.skipif(find_spec("torch_scatter") is None, reason="needs the torch-scatter package")
 TIERS = ["native", "reference", pytest.param("scatter", marks=SCATTER)]

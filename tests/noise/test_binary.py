@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphnoise import noise
-from graphnoise._check import InputError
+from graphnoise.checks import InputError
 
 
 def clicks(users, items, density, seed=0):

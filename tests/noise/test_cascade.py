@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphnoise import noise
-from graphnoise._check import InputError
+from graphnoise.checks import InputError
 
 
 def moran(arcs, wrong):

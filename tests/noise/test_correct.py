@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from graphnoise import noise
-from graphnoise._check import InputError
+from graphnoise.checks import InputError
 from graphnoise.noise import backward_correction, forward_correction, importance_reweighting
 
 LOSSES = (forward_correction, backward_correction, importance_reweighting)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphnoise import noise
-from graphnoise._check import InputError
+from graphnoise.checks import InputError
 
 TRUE = noise.Transition([[0.8, 0.1, 0.05, 0.05], [0.05, 0.7, 0.2, 0.05], [0, 0.1, 0.75, 0.15], [0.3, 0, 0.1, 0.6]])
 SEEDS = range(4)

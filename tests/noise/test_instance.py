@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphnoise import noise
-from graphnoise._check import InputError
-from graphnoise.noise._calibrate import calibrate, pick
+from graphnoise.checks import InputError
+from graphnoise.noise.calibration import calibrate, pick
 
 N, C = 6000, 4
 RNG = np.random.default_rng(0)

@@ -5,7 +5,7 @@ import torch_geometric.transforms as transforms
 from torch_geometric.data import Data
 
 from graphnoise import noise
-from graphnoise._check import InputError
+from graphnoise.checks import InputError
 from graphnoise.noise import LabelNoise, Transition
 
 N = 600

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphnoise import noise
-from graphnoise._check import InputError
+from graphnoise.checks import InputError
 from graphnoise.noise import Transition
 
 rates = st.floats(0, 1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from graphnoise.cli import main
+from graphnoise.cli.main import main
 from graphnoise.datasets.feedback import READERS, read_parts
 from graphnoise.datasets.manifest import File, Variant, feedback_info, feedback_names
 from recsys import DataError, InputError, datasets

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from graphnoise.noise import flip_interactions
 from recsys import InputError, Interactions
-from recsys.matrices import affordable, as_csr, disjoint
+from recsys.validation import affordable, as_csr, disjoint
 
 USERS, ITEMS = ["b", "a", "b", "c"], [30, 10, 10, 20]
 FORMATS = ["csr", "csc", "coo", "lil", "dok", "bsr", "dia"]

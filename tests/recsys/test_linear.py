@@ -6,7 +6,7 @@ import scipy.sparse as sp
 
 from graphnoise import InputError
 from recsys import EASE, DenoisingLinear, evaluate
-from recsys.planted import corrupt, low_rank
+from recsys.simulation import corrupt, low_rank
 
 PLAIN = {"dropout": 0.0, "user_power": 0.0, "item_power": 0.0, "low_pass": 0.0, "intercept": 0.0}
 

@@ -26,14 +26,14 @@ def searched(known):
 
 def test_words_are_splitmix64():
     """The first words of SplitMix64 with state 0, as its authors' program prints them."""
-    first = negatives.negatives_reference.words(0, np.arange(3, dtype=np.uint64))
+    first = negatives.reference.words(0, np.arange(3, dtype=np.uint64))
     assert [int(w) for w in first] == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
 
 
 def test_below_is_the_high_word_of_the_product():
     words = np.random.default_rng(0).integers(0, 2**64, 1000, dtype=np.uint64)
     for n in (1, 2, 3, 1000, 2**31 - 1):
-        found = negatives.negatives_reference.below(words, n)
+        found = negatives.reference.below(words, n)
         assert found.tolist() == [int(w) * n >> 64 for w in words]
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from recsys import MatrixFactorization, evaluate
 from recsys.objectives import NBPOEM, DeCA, ReweightedCE, TruncatedCE
-from recsys.planted import corrupt, low_rank
+from recsys.simulation import corrupt, low_rank
 from recsys.splits import ratio
 
 SEEDS = (0, 1, 2, 3)

@@ -5,9 +5,9 @@ import pytest
 import scipy.sparse as sp
 
 from graphnoise.errors import InputError
-from recsys.kernels import sgd, sgd_reference
+from recsys.kernels import sgd
 from recsys.kernels.negatives import Alias, Known
-from recsys.kernels.negatives_reference import words
+from recsys.kernels.negatives.reference import words
 from recsys.kernels.sgd import (
     Blocks,
     Factors,
@@ -19,7 +19,8 @@ from recsys.kernels.sgd import (
     pairs_of,
     sigmoids,
 )
-from recsys.kernels.sgd_reference import Tables
+from recsys.kernels.sgd import reference as sgd_reference
+from recsys.kernels.sgd.reference import Tables
 
 X = sp.random_array((37, 53), density=0.15, format="csr", rng=2).sign()
 KNOWN = Known.of(X)

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from graphnoise.cli import main
+from graphnoise.cli.main import main
 from recsys.bench.speed import cases, gate, report, run
 from recsys.bench.speed.cases import Case, contenders, from_dict, matrix, to_dict
 from recsys.kernels import sgd

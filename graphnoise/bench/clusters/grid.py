@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ... import _check
-from ..._check import DataError
-from ...experiment import Progress, Store, Summary, cell_key, run_grid
-from ..environment import Meter, environment, one_thread
-from . import labels, methods, problem
-from .methods import Candidate, Trial
+from graphnoise import checks
+from graphnoise.bench.clusters import labels, methods, problem
+from graphnoise.bench.clusters.methods import Candidate, Trial
+from graphnoise.bench.environment import Meter, environment, one_thread
+from graphnoise.bench.runner import Progress, Store, Summary, cell_key, run_grid
+from graphnoise.checks import DataError
 
 PROTOCOL = 1  # changes whenever the same configuration would give other results
 MULTIPLES = {"degree": (1.5, 2.0, 2.5, 3.0, 4.0, 5.0), "unit": (0.8, 1.1, 1.5, 2.0, 3.0)}
@@ -57,17 +57,17 @@ class Grid:
             InputError: An unknown name, a value out of range.
             DataError: A data set cannot be had.
         """
-        sink = _check.choice("sink", self.sink, MULTIPLES)
-        seeds = _check.integer("seeds_per_class", self.seeds_per_class, 1, MOST)
-        first = _check.integer("first_seed", self.first_seed, 0)
-        multiples = [_check.real("multiples", value, 1e-3, 1e6) for value in self.multiples] or list(MULTIPLES[sink])
+        sink = checks.choice("sink", self.sink, MULTIPLES)
+        seeds = checks.integer("seeds_per_class", self.seeds_per_class, 1, MOST)
+        first = checks.integer("first_seed", self.first_seed, 0)
+        multiples = [checks.real("multiples", value, 1e-3, 1e6) for value in self.multiples] or list(MULTIPLES[sink])
         made = _distinct(methods.create(name) for name in ["labels", *_some("methods", self.methods)])
         sources = _distinct(labels.read(text) for text in _some("accuracies", self.accuracies))
         cells: list[dict[str, Any]] = []
         for dataset in dict.fromkeys(_some("datasets", self.datasets)):
             loaded = problem.load(dataset, self.root)
             if not loaded.classes:
-                _check.fail("dataset", "a graph with nodes that have neighbours", f"{dataset}, without an arc")
+                checks.fail("dataset", "a graph with nodes that have neighbours", f"{dataset}, without an arc")
             for source, target in itertools.product(sources, loaded.classes):
                 labels.check(loaded, loaded.y == target, source)
             cells += [
@@ -89,13 +89,13 @@ class Grid:
                 for source, target, (name, parameters) in itertools.product(sources, loaded.classes, made)
             ]
         if len(cells) > MOST_CELLS:
-            _check.fail("datasets × methods", f"a grid of at most {MOST_CELLS:,} cells", f"{len(cells):,}")
+            checks.fail("datasets × methods", f"a grid of at most {MOST_CELLS:,} cells", f"{len(cells):,}")
         return cells
 
 
 def _some(name: str, values: Sequence[Any]) -> list[Any]:
     if isinstance(values, str) or not values:
-        _check.fail(name, "a list with at least one entry", repr(values))
+        checks.fail(name, "a list with at least one entry", repr(values))
     return list(values)
 
 
@@ -203,5 +203,5 @@ def run_cells(
 ) -> Summary:
     """Run the cells of a grid or a suite into a store, see `run`."""
     work = functools.partial(run_cell, root=root)
-    workers = min(_check.integer("jobs", jobs, 1), len(cells))
+    workers = min(checks.integer("jobs", jobs, 1), len(cells))
     return run_grid(cells, work, store, jobs=workers, executor=executor, on_done=on_done)

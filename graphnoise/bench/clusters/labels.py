@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ... import _check
-from ..._check import InputError
-from ...clustering.membership import predict_membership
-from ...noise import flip_membership
-from .problem import Problem
+from graphnoise import checks
+from graphnoise.bench.clusters.problem import Problem
+from graphnoise.checks import InputError
+from graphnoise.clustering.membership import predict_membership
+from graphnoise.noise import flip_membership
 
 CLASSIFIERS = ("logistic", "gcn")
 
@@ -48,13 +48,13 @@ def read(text: str) -> dict[str, Any]:
     name, colon, count = text.partition(":")
     try:
         if name in CLASSIFIERS:
-            return {"source": name, "samples": _check.integer("accuracy: samples", int(count) if colon else 25, 2)}
+            return {"source": name, "samples": checks.integer("accuracy: samples", int(count) if colon else 25, 2)}
         inside, outside = (float(part) for part in text.split("/"))
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        _check.fail("accuracy", "A1/A0 as in 0.9/0.95, or logistic:SAMPLES or gcn:SAMPLES", repr(text))
-    return {"source": "flips", "a1": _check.rate("a1", inside), "a0": _check.rate("a0", outside)}
+        checks.fail("accuracy", "A1/A0 as in 0.9/0.95, or logistic:SAMPLES or gcn:SAMPLES", repr(text))
+    return {"source": "flips", "a1": checks.rate("a1", inside), "a0": checks.rate("a0", outside)}
 
 
 def words(source: Mapping[str, Any]) -> str:
@@ -78,11 +78,11 @@ def check(problem: Problem, members: NDArray[np.bool_], source: Mapping[str, Any
     if source["source"] == "flips":
         return
     if problem.x is None:
-        _check.fail("accuracy", "flips (A1/A0)", f"{words(source)}; the nodes of {problem.name} have no attributes")
+        checks.fail("accuracy", "flips (A1/A0)", f"{words(source)}; the nodes of {problem.name} have no attributes")
     most = min(int(members.sum()), int((~members).sum()))
     if most < source["samples"]:
         got = f"{source['samples']}, with a class of {problem.name} that has {members.sum()} of {len(members)} nodes"
-        _check.fail("accuracy: samples", f"at most {most}", got)
+        checks.fail("accuracy: samples", f"at most {most}", got)
 
 
 def draw(

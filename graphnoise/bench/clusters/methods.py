@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ... import _check
-from ..._check import InputError
-from ...clustering import model as estimator
-from ...clustering.diffusions import (
+from graphnoise import checks
+from graphnoise.checks import InputError
+from graphnoise.clustering import model as estimator
+from graphnoise.clustering.diffusions import (
     approximate_pagerank,
     flow_diffusion,
     flow_settings,
@@ -22,13 +22,13 @@ from ...clustering.diffusions import (
     l1_pagerank,
     pagerank_settings,
 )
-from ...clustering.improvement import improve
-from ...clustering.inputs import Neighbours
-from ...clustering.model import LocalCluster
-from ...clustering.posterior import membership_posterior
-from ...clustering.releasing import capacity_releasing
-from ...clustering.result import Cluster, Diffusion
-from ...clustering.rounding import conductance, support_cluster, sweep_cut
+from graphnoise.clustering.improvement import improve
+from graphnoise.clustering.inputs import Neighbours
+from graphnoise.clustering.model import LocalCluster
+from graphnoise.clustering.posterior import membership_posterior
+from graphnoise.clustering.releasing import capacity_releasing
+from graphnoise.clustering.result import Cluster, Diffusion
+from graphnoise.clustering.rounding import conductance, support_cluster, sweep_cut
 
 VERSION = "1"  # changes whenever the same parameters would give other results
 VERSIONS = {"auto": "2"}  # the same of single methods
@@ -143,7 +143,7 @@ def create(text: str) -> tuple[str, dict[str, Any]]:
         (0.2, ('labels', {}))
     """
     name, _, rest = text.partition(":")
-    _check.choice("method", name, NAMES)
+    checks.choice("method", name, NAMES)
     if name == "labels":
         parameters: dict[str, Any] = {}
     elif name in ("auto", "bp"):
@@ -155,8 +155,8 @@ def create(text: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = part.partition("=")
         if not parameters or not equals:
             expected = "PARAMETER=VALUE" if parameters else "no parameter"
-            _check.fail(f"method {name}", expected, repr(part))
-        _check.choice(f"method {name}", key, parameters)
+            checks.fail(f"method {name}", expected, repr(part))
+        checks.choice(f"method {name}", key, parameters)
         parameters[key] = _value(f"{name}.{key}", key, value, parameters[key])
     try:
         _allowed(parameters)
@@ -168,7 +168,7 @@ def create(text: str) -> tuple[str, dict[str, Any]]:
 def _allowed(parameters: Mapping[str, Any]) -> None:
     """Refuse hyper-parameters that no cell could run with."""
     if "eps" in parameters:
-        _check.rate("eps", parameters["eps"])
+        checks.rate("eps", parameters["eps"])
     if "p" in parameters:
         flow_settings(p=parameters["p"], tol=parameters["tol"], max_pushes=parameters["max_pushes"])
     if "alpha" in parameters:
@@ -176,7 +176,7 @@ def _allowed(parameters: Mapping[str, Any]) -> None:
     if "t" in parameters:
         heat_settings(t=parameters["t"])
     if "scale" in parameters:
-        _check.real("scale", parameters["scale"], 1e-6, 1e6)
+        checks.real("scale", parameters["scale"], 1e-6, 1e6)
 
 
 def version(name: str) -> str:
@@ -196,15 +196,15 @@ def sees_labels(name: str, parameters: Mapping[str, Any]) -> bool:
 
 def _value(where: str, key: str, text: str, default: object) -> object:
     if key in CHOICES:
-        return _check.choice(where, text, CHOICES[key])
+        return checks.choice(where, text, CHOICES[key])
     if isinstance(default, bool):
-        return _check.choice(where, text, ("true", "false")) == "true"
+        return checks.choice(where, text, ("true", "false")) == "true"
     kind = int if isinstance(default, int) else float
     try:
         number = kind(text)
     except ValueError:
-        _check.fail(where, f"a number ({kind.__name__})", repr(text))
-    return _check.integer(where, number, 1) if kind is int else _check.real(where, number, 0.0)
+        checks.fail(where, f"a number ({kind.__name__})", repr(text))
+    return checks.integer(where, number, 1) if kind is int else checks.real(where, number, 0.0)
 
 
 def run(name: str, parameters: Mapping[str, Any], trial: Trial) -> Iterator[Candidate]:

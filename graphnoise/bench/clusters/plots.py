@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..._files import writing
-from ..plots import COLOURS, check
-from .results import Section
+from graphnoise.bench.clusters.results import Section
+from graphnoise.bench.plots import COLOURS, check
+from graphnoise.io import writing
 
 
 def draw(sections: list[Section], path: str | os.PathLike[str]) -> list[Path]:

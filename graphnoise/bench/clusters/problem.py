@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch_geometric.data import Data
 
-from ... import _check, datasets
-from ..._check import InputError
-from ...clustering.inputs import Neighbours, neighbours
-from ...graph import Graph
+from graphnoise import checks, datasets
+from graphnoise.checks import InputError
+from graphnoise.clustering.inputs import Neighbours, neighbours
+from graphnoise.graph import Graph
 
 _PLANTED = re.compile(r"planted\((.*)\)")
 _ARGUMENTS = {"n": int, "block": int, "p": float, "q": float, "seed": int}
@@ -60,9 +60,9 @@ def load(name: str, root: str | None = None) -> Problem:
     try:
         data = _planted(name) if name.startswith("planted") else datasets.load(name, root)
         graph = Graph.from_data(data)
-        y = _check.tensor("data.y", data.y).long()
+        y = checks.tensor("data.y", data.y).long()
         if y.shape != (graph.num_nodes,):
-            _check.fail("data.y", f"{graph.num_nodes} labels, one a node", f"shape {tuple(y.shape)}")
+            checks.fail("data.y", f"{graph.num_nodes} labels, one a node", f"shape {tuple(y.shape)}")
         local = neighbours(graph)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
@@ -83,18 +83,18 @@ def _attributes(x: torch.Tensor) -> Any:
 def _planted(name: str) -> Data:
     found = _PLANTED.fullmatch(name.replace(" ", ""))
     if found is None:
-        _check.fail("dataset", _WORDS, repr(name))
+        checks.fail("dataset", _WORDS, repr(name))
     values: dict[str, Any] = {"seed": 0}
     for part in found[1].split(","):
         key, _, text = part.partition("=")
-        _check.choice("dataset", key, _ARGUMENTS)
+        checks.choice("dataset", key, _ARGUMENTS)
         try:
             values[key] = _ARGUMENTS[key](text)
         except ValueError:
-            _check.fail(f"dataset: {key}", f"a number ({_ARGUMENTS[key].__name__})", repr(text))
+            checks.fail(f"dataset: {key}", f"a number ({_ARGUMENTS[key].__name__})", repr(text))
     if missing := [key for key in _ARGUMENTS if key not in values]:
-        _check.fail("dataset", _WORDS, f"none for {', '.join(missing)}")
-    n = _check.integer("dataset: n", values["n"], 1, 10_000_000)
-    block = _check.integer("dataset: block", values["block"], 1, n)
+        checks.fail("dataset", _WORDS, f"none for {', '.join(missing)}")
+    n = checks.integer("dataset: n", values["n"], 1, 10_000_000)
+    block = checks.integer("dataset: block", values["block"], 1, n)
     sizes = [block] * (n // block) + [n % block] * (n % block > 0)
     return datasets.planted_partition(sizes, values["p"], values["q"], seed=values["seed"])

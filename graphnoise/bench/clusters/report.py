@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
-from ..report import columns, headline
-from .results import Mean, Section
+from graphnoise.bench.clusters.results import Mean, Section
+from graphnoise.bench.report import columns, headline
 
 
 def render(section: Section) -> Iterator[RenderableType]:

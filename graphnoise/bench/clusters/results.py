@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ..._check import DataError
-from ..results import Source
-from . import labels
-from .grid import PROTOCOL
-from .methods import NAMES, create, sees_labels
+from graphnoise.bench.clusters import labels
+from graphnoise.bench.clusters.grid import PROTOCOL
+from graphnoise.bench.clusters.methods import NAMES, create, sees_labels
+from graphnoise.bench.results import Source
+from graphnoise.checks import DataError
 
 Trial = Mapping[str, Any]  # a seed node under a method, as `grid.run_cell` records it
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ... import _check
-from ...experiment import cell_key
-from .. import words
-from ..grids import GridSuite, missing
-from . import labels
-from .grid import MOST, MULTIPLES, PROTOCOL, Grid, run_cells
-from .methods import create, version
+from graphnoise import checks
+from graphnoise.bench import words
+from graphnoise.bench.clusters import labels
+from graphnoise.bench.clusters.grid import MOST, MULTIPLES, PROTOCOL, Grid, run_cells
+from graphnoise.bench.clusters.methods import create, version
+from graphnoise.bench.grids import GridSuite, missing
+from graphnoise.bench.runner import cell_key
 
 
 class Places:
@@ -53,7 +53,7 @@ class Suite(GridSuite):
         "seeds_per_class": words.whole(1, MOST),
         "first_seed": words.whole(0),
         "sink": words.one_of(tuple(MULTIPLES)),
-        "multiples": words.listed(lambda name, value: _check.real(name, value, 1e-3, 1e6)),
+        "multiples": words.listed(lambda name, value: checks.real(name, value, 1e-3, 1e6)),
     }
     places = staticmethod(Places)
     run_cells = staticmethod(run_cells)

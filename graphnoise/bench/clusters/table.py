@@ -7,35 +7,35 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ... import _check
-from ..._check import DataError
-from .. import cells
-from ..cells import Steps, at, put
-from ..results import Source
-from . import labels
-from .grid import PROTOCOL
+from graphnoise import checks
+from graphnoise.bench import cells
+from graphnoise.bench.cells import Steps, at, put
+from graphnoise.bench.clusters import labels
+from graphnoise.bench.clusters.grid import PROTOCOL
+from graphnoise.bench.results import Source
+from graphnoise.checks import DataError
 
 
 def _list(one: Callable[[object], Any]) -> Callable[[str], list[Any]]:
     def read(text: str) -> list[Any]:
         value = json.loads(text)
         if not isinstance(value, list) or not value:
-            _check.fail("value", "a list", text)
+            checks.fail("value", "a list", text)
         return [one(entry) for entry in value]
 
     return read
 
 
 def _count(value: object) -> int:
-    return _check.integer("value", int(value) if isinstance(value, str) else value, 0)
+    return checks.integer("value", int(value) if isinstance(value, str) else value, 0)
 
 
 def _size(text: str) -> int:
-    return _check.integer("value", int(text), 1)
+    return checks.integer("value", int(text), 1)
 
 
 def _number(value: object) -> Any:
-    _check.real("value", value, 0.0)
+    checks.real("value", value, 0.0)
     return value  # 2 stays 2
 
 
@@ -44,16 +44,16 @@ def _mass(value: object) -> Any:
 
 
 def _flag(value: object) -> bool:
-    return value if isinstance(value, bool) else _check.fail("value", "true or false", value)
+    return value if isinstance(value, bool) else checks.fail("value", "true or false", value)
 
 
 def _share(value: object) -> float:
-    return _check.rate("value", value)
+    return checks.rate("value", value)
 
 
 def _object(text: str) -> dict[str, Any]:
     value = json.loads(text)
-    return value if isinstance(value, dict) else _check.fail("value", "an object", text)
+    return value if isinstance(value, dict) else checks.fail("value", "an object", text)
 
 
 # By column: where in a record its value is, and what reads it back.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphnoise import _check
+from graphnoise import checks
 from graphnoise.datasets.sampling import distinct, triangle
 from graphnoise.datasets.synthetic import power_law
 
@@ -131,22 +131,22 @@ class Grid:
 
     def __post_init__(self) -> None:
         for nodes, arcs in self.sizes:
-            n = _check.integer("--nodes", nodes, 2, MAX_NODES)
+            n = checks.integer("--nodes", nodes, 2, MAX_NODES)
             most = min(MAX_ARCS, n * (n - 1))
-            if _check.integer("--arcs", arcs, 2, most) % 2:
-                _check.fail("--arcs", "an even number, two arcs an edge", arcs)
+            if checks.integer("--arcs", arcs, 2, most) % 2:
+                checks.fail("--arcs", "an even number, two arcs an edge", arcs)
         for name in self.degrees:
-            _check.choice("--degrees", name, DEGREES)
+            checks.choice("--degrees", name, DEGREES)
         for name in self.dtypes:
-            _check.choice("--dtype", name, DTYPES)
+            checks.choice("--dtype", name, DTYPES)
         for width in self.widths:
-            _check.integer("--width", width, 1, MAX_WIDTH)
+            checks.integer("--width", width, 1, MAX_WIDTH)
         for threads in self.threads:
-            _check.integer("--threads", threads, 1, cores())
-        _check.integer("--steps", self.steps, 1, MAX_STEPS)
-        _check.choice("--device", self.device, DEVICES)
+            checks.integer("--threads", threads, 1, cores())
+        checks.integer("--steps", self.steps, 1, MAX_STEPS)
+        checks.choice("--device", self.device, DEVICES)
         if self.device == "cuda" and not torch.cuda.is_available():
-            _check.fail("--device", "a device that is there", "'cuda', and torch sees no CUDA device")
+            checks.fail("--device", "a device that is there", "'cuda', and torch sees no CUDA device")
 
     def cases(self) -> list[Case]:
         """Return the cases, those on one graph in a row."""
@@ -179,7 +179,7 @@ def suite(name: str) -> list[Grid]:
     Raises:
         InputError: The name is unknown.
     """
-    name = _check.choice("--suite", name, ("quick", "full"))
+    name = checks.choice("--suite", name, ("quick", "full"))
     cora, small, arxiv, large = SIZES.values()
     every = sorted({1, min(2, cores())})
     most = every[-1:]

@@ -11,10 +11,9 @@ import scipy.sparse
 import torch
 from numpy.typing import NDArray
 
+from graphnoise.bench.speed.cases import SIZES, Case, build
 from graphnoise.clustering import Diffusion, Neighbours, neighbours
 from graphnoise.datasets.synthetic import planted_partition
-
-from .cases import SIZES, Case, build
 
 BLOCK = 500  # nodes of a block of "blocks"
 CLUSTER = 200  # nodes of the cluster of "cluster"

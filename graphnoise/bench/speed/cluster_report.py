@@ -9,10 +9,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .cluster_cases import PEERS
-from .cluster_run import PARTS
-from .files import Kind
-from .report import _heading, _ratio, _table, duration
+from graphnoise.bench.speed.cluster_cases import PEERS
+from graphnoise.bench.speed.cluster_run import PARTS
+from graphnoise.bench.speed.files import Kind
+from graphnoise.bench.speed.report import _heading, _ratio, _table, duration
 
 Record = dict[str, Any]
 

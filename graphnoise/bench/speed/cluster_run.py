@@ -12,19 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from graphnoise import _check
+from graphnoise import checks
 from graphnoise.bench.environment import Meter
+from graphnoise.bench.speed import cluster_cases as cases
+from graphnoise.bench.speed.gate import GateError
+from graphnoise.bench.speed.measure import Contender, Spread, copier, interleave, quiet, ratio, spread
+from graphnoise.bench.speed.records import place
+from graphnoise.bench.store import cell_key
 from graphnoise.clustering import approximate_pagerank, flow_diffusion
 from graphnoise.clustering.batch import diffuse_many
 from graphnoise.clustering.reading import Neighbours
 from graphnoise.kernels.push import push
-from graphnoise.kernels.push_reference import Settings
-from graphnoise.store import cell_key
-
-from . import cluster_cases as cases
-from .gate import GateError
-from .measure import Contender, Spread, copier, interleave, quiet, ratio, spread
-from .records import place
+from graphnoise.kernels.push.reference import Settings
 
 PARTS = ("walks", "batch", "locality")
 CHECKED = 5  # seeds whose error is measured against the exact vector
@@ -55,11 +54,11 @@ class Protocol:
 
     def __post_init__(self) -> None:
         for name in self.parts:
-            _check.choice("--part", name, PARTS)
-        _check.real("--scale", self.scale, 1e-4, 10.0)
-        _check.integer("--rounds", self.rounds, 1, 10_000)
-        _check.integer("--seed", self.seed, 0, 2**62)
-        _check.integer("--threads", self.threads, 1, 1024)
+            checks.choice("--part", name, PARTS)
+        checks.real("--scale", self.scale, 1e-4, 10.0)
+        checks.integer("--rounds", self.rounds, 1, 10_000)
+        checks.integer("--seed", self.seed, 0, 2**62)
+        checks.integer("--threads", self.threads, 1, 1024)
 
 
 def measure(protocol: Protocol, say: Say, on_record: Callable[[dict[str, Any]], None]) -> None:

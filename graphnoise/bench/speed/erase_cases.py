@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphnoise import _check
+from graphnoise import checks
+from graphnoise.bench.speed.cases import MAX_ARCS, MAX_NODES, cores
+from graphnoise.bench.speed.erase_gate import ENDLESS
 from graphnoise.datasets import degree_corrected, load
 from graphnoise.datasets.raw import split_masks
 from graphnoise.erase.settings import PRESETS, Settings, settings
-
-from .cases import MAX_ARCS, MAX_NODES, cores
-from .erase_gate import ENDLESS
 
 SYNTHETIC = "synthetic"
 MAX_FEATURES, MAX_CLASSES = 1_000_000, 10_000
@@ -118,12 +117,12 @@ def synthetic(
     Raises:
         InputError: A number out of its range, or no such preset or hyper-parameter; the message names the option.
     """
-    n = _check.integer("--nodes", nodes, 8, MAX_NODES)
-    if _check.integer("--arcs", arcs, 2, min(MAX_ARCS, n * (n - 1) // 2)) % 2:
-        _check.fail("--arcs", "an even number, two arcs an edge", arcs)
-    _check.integer("--features", features, 1, MAX_FEATURES)
+    n = checks.integer("--nodes", nodes, 8, MAX_NODES)
+    if checks.integer("--arcs", arcs, 2, min(MAX_ARCS, n * (n - 1) // 2)) % 2:
+        checks.fail("--arcs", "an even number, two arcs an edge", arcs)
+    checks.integer("--features", features, 1, MAX_FEATURES)
     most = min(MAX_CLASSES, n // 4)
-    _check.integer("--classes", classes, 2, most)
+    checks.integer("--classes", classes, 2, most)
     return Case(SYNTHETIC, n, arcs, features, classes, **_common(preset or "faithful-cora", overrides, threads, seed))
 
 
@@ -140,10 +139,10 @@ def grown(case: Case, factor: int) -> Case:
 def _common(preset: str, overrides: Mapping[str, Any], threads: int | None, seed: int) -> dict[str, Any]:
     for name in ("epochs", "patience"):
         if name in overrides:
-            _check.fail("--set", "what decides an epoch", f"{name}, which decides how many there are")
-    settings(_check.choice("--preset", preset, PRESETS), overrides)
-    count = cores() if threads is None else _check.integer("--threads", threads, 1, cores())
-    number = _check.integer("--seed", seed, 0, (1 << 31) - 1)
+            checks.fail("--set", "what decides an epoch", f"{name}, which decides how many there are")
+    settings(checks.choice("--preset", preset, PRESETS), overrides)
+    count = cores() if threads is None else checks.integer("--threads", threads, 1, cores())
+    number = checks.integer("--seed", seed, 0, (1 << 31) - 1)
     return {"preset": preset, "overrides": tuple(sorted(overrides.items())), "threads": count, "seed": number}
 
 
@@ -175,7 +174,7 @@ def build(case: Case, root: str | None = None) -> Data:
             break
     else:
         got = f"{case.arcs}, and no more than {data.edge_index.shape[1]} of them would be distinct"
-        _check.fail("--arcs", "so few that they can be placed", got)
+        checks.fail("--arcs", "so few that they can be placed", got)
     data.edge_index = _chosen(data.edge_index, edges, case.seed)
     per_class = min(LABELLED, max(1, size // 3))
     left = case.nodes - per_class * case.classes

@@ -23,7 +23,7 @@ from torch_geometric.data import Data
 from torch_geometric.nn import GATConv
 from torch_geometric.transforms import NormalizeFeatures
 
-from graphnoise import _check
+from graphnoise import checks
 from graphnoise.erase.settings import Settings
 
 _ORDERS = {"l1": 1.0, "l2": 2.0}
@@ -181,7 +181,7 @@ class Dense:
     def __post_init__(self) -> None:
         data, s = self.data, self.s
         if (reason := refusal(s)) is not None:
-            _check.fail("settings", "those of an algorithm that is written out", f"the dense form, which {reason}")
+            checks.fail("settings", "those of an algorithm that is written out", f"the dense form, which {reason}")
         given = NormalizeFeatures()(Data(x=data.x.to(self.dtype, copy=True))).x
         self.x = given if s.normalise_features and bool((data.x >= 0).all()) else data.x.to(self.dtype)
         self.edge_index, self.num_classes = data.edge_index, int(data.y.max()) + 1
@@ -198,7 +198,7 @@ class Dense:
         self.S, self.Y0 = walk_matrix(A, s.normalisation), self._denoised(A)
         self.hard = self.Y0[self.train].argmax(1)
         if bool((torch.bincount(self.hard, minlength=self.num_classes) == 0).any()):
-            _check.fail("data.y", "a labelled node of every class after denoising", "a class without one")
+            checks.fail("data.y", "a labelled node of every class after denoising", "a class without one")
         self.labels = self.hard
 
     def _denoised(self, A: Tensor) -> Tensor:

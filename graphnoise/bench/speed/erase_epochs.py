@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 from torch_geometric.data import Data
 
+from graphnoise.bench.speed.erase_cases import Case
+from graphnoise.bench.speed.erase_gate import training
+from graphnoise.bench.speed.erase_stages import STAGES, Watch, watched
 from graphnoise.erase.train import Training
-
-from .erase_cases import Case
-from .erase_gate import training
-from .erase_stages import STAGES, Watch, watched
 
 MOST = 30  # mini-batches that are timed; an epoch of more is extrapolated
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from graphnoise.bench.speed.erase_dense import Dense, paired, refusal, unknown
+from graphnoise.bench.speed.gate import GateError
 from graphnoise.datasets import planted_partition
 from graphnoise.erase.inputs import Inputs, read, read_labels
 from graphnoise.erase.probe import Probe
@@ -17,9 +19,6 @@ from graphnoise.erase.train import Training
 from graphnoise.errors import InputError
 from graphnoise.nn.features import compact, row_normalised
 from graphnoise.noise import LabelNoise
-
-from .erase_dense import Dense, paired, refusal, unknown
-from .gate import GateError
 
 # Largest difference over the largest expected entry. The dense form adds 1e-8 to the number of nodes of each class, and
 # rounding to float32 grows where gradients cancel, as those along an embedding do behind its normalisation.

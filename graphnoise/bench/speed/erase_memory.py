@@ -10,11 +10,10 @@ from typing import Any
 import torch
 
 from graphnoise.bench.environment import Meter
-
-from .erase_cases import Case, build, from_dict, to_dict
-from .erase_dense import Dense
-from .erase_epochs import Ours
-from .erase_gate import planted, training
+from graphnoise.bench.speed.erase_cases import Case, build, from_dict, to_dict
+from graphnoise.bench.speed.erase_dense import Dense
+from graphnoise.bench.speed.erase_epochs import Ours
+from graphnoise.bench.speed.erase_gate import planted, training
 
 EPOCHS = 2  # the second one finds all that the first one has left
 FEW = 10  # mini-batches of an epoch

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .erase_cases import from_dict
-from .erase_run import FORMAT
-from .erase_stages import STAGES
-from .files import Kind
+from graphnoise.bench.speed.erase_cases import from_dict
+from graphnoise.bench.speed.erase_run import FORMAT
+from graphnoise.bench.speed.erase_stages import STAGES
+from graphnoise.bench.speed.files import Kind
 
 
 def _check(record: Mapping[str, Any]) -> None:

@@ -10,9 +10,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .erase_cases import SYNTHETIC
-from .erase_stages import STAGES
-from .report import _heading, _ratio, _table, duration
+from graphnoise.bench.speed.erase_cases import SYNTHETIC
+from graphnoise.bench.speed.erase_stages import STAGES
+from graphnoise.bench.speed.report import _heading, _ratio, _table, duration
 
 Record = dict[str, Any]
 

@@ -16,17 +16,16 @@ import torch
 from threadpoolctl import ThreadpoolController
 from torch_geometric.data import Data
 
-from graphnoise import _check
-from graphnoise.store import cell_key
-
-from . import erase_gate, erase_memory
-from .erase_cases import SYNTHETIC, Case, build, grown, to_dict
-from .erase_dense import Dense, membership_bytes, refusal
-from .erase_epochs import Epoch, Ours
-from .erase_stages import STAGES
-from .measure import quiet, ratio, spread
-from .records import place
-from .run import free
+from graphnoise import checks
+from graphnoise.bench.speed import erase_gate, erase_memory
+from graphnoise.bench.speed.erase_cases import SYNTHETIC, Case, build, grown, to_dict
+from graphnoise.bench.speed.erase_dense import Dense, membership_bytes, refusal
+from graphnoise.bench.speed.erase_epochs import Epoch, Ours
+from graphnoise.bench.speed.erase_stages import STAGES
+from graphnoise.bench.speed.measure import quiet, ratio, spread
+from graphnoise.bench.speed.records import place
+from graphnoise.bench.speed.run import free
+from graphnoise.bench.store import cell_key
 
 Say = Callable[[str], None]
 ROUND = 1.0  # seconds that the library's epochs of a round take, at least
@@ -55,7 +54,7 @@ class Protocol:
     memory: bool = True
 
     def __post_init__(self) -> None:
-        _check.integer("--rounds", self.rounds, 1, 1000)
+        checks.integer("--rounds", self.rounds, 1, 1000)
 
 
 def no_dense(case: Case) -> str | None:
@@ -81,7 +80,7 @@ def cases(case: Case, growth: bool) -> list[Case]:
     if not growth:
         return [case]
     if case.dataset != SYNTHETIC:
-        _check.fail("--growth", "a graph that is drawn (--nodes, --arcs)", f"the data set {case.dataset}")
+        checks.fail("--growth", "a graph that is drawn (--nodes, --arcs)", f"the data set {case.dataset}")
     return [grown(case, factor) for factor in GROWTH]
 
 
@@ -96,7 +95,7 @@ def check(case: Case, protocol: Protocol) -> tuple[dict[str, float], list[str]]:
         GateError: The library computes something else.
     """
     if protocol.dense and (reason := no_dense(case)) is not None:
-        _check.fail("--dense", "a case that the dense form can take", reason)
+        checks.fail("--dense", "a case that the dense form can take", reason)
     with _threads(case.threads):
         gaps, remark = erase_gate.check(case.settings)
     return gaps, [] if remark is None else [remark]

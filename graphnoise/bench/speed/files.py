@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graphnoise._files import writing
 from graphnoise.errors import DataError
+from graphnoise.io import writing
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from graphnoise.bench.speed.cases import ALPHA, DTYPES, Arcs, Case, awkward
+from graphnoise.bench.speed.peers import GateError as GateError
+from graphnoise.bench.speed.peers import Problem, Run
 from graphnoise.graph import Graph
-
-from .cases import ALPHA, DTYPES, Arcs, Case, awkward
-from .peers import GateError as GateError
-from .peers import Problem, Run
 
 # Largest difference over the largest expected entry. Ten steps of bfloat16 with a weight of .9 may round ten times.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12, "bfloat16": 3e-2}

@@ -21,8 +21,9 @@ from torch import Tensor
 from graphnoise import propagation
 from graphnoise.errors import GraphnoiseError
 from graphnoise.graph import Graph
-from graphnoise.kernels import _native, propagate_cpu
+from graphnoise.kernels import _native
 from graphnoise.kernels.csr import matrix
+from graphnoise.kernels.propagate import cpu as propagate_cpu
 
 Run = Callable[[int], Tensor]
 Forward = Callable[[Tensor, int], Tensor]

@@ -7,13 +7,12 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from graphnoise._check import fail
-from graphnoise._files import writing
 from graphnoise.bench.plots import COLOURS, MARKERS, check
-
-from .cases import from_dict
-from .peers import PEERS
-from .report import title
+from graphnoise.bench.speed.cases import from_dict
+from graphnoise.bench.speed.peers import PEERS
+from graphnoise.bench.speed.report import title
+from graphnoise.checks import fail
+from graphnoise.io import writing
 
 
 def draw(records: Sequence[dict[str, Any]], path: Path) -> Path:

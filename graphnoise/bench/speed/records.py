@@ -9,13 +9,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from graphnoise._files import writing
 from graphnoise.bench.environment import environment
+from graphnoise.bench.speed.cases import DEGREES, DEVICES, DTYPES, KINDS, from_dict
+from graphnoise.bench.store import cell_key
 from graphnoise.errors import DataError
+from graphnoise.io import writing
 from graphnoise.kernels import _native
-from graphnoise.store import cell_key
-
-from .cases import DEGREES, DEVICES, DTYPES, KINDS, from_dict
 
 FORMAT = 1
 
@@ -127,7 +126,7 @@ def _code() -> str:
     top, commit = Path(__file__).parents[2], environment()["commit"]
     files = [Path(_native.__file__ or top)]
     if commit is None or commit.endswith("+"):
-        files += [top / "propagation.py", top / "graph.py", top / "_check.py", *sorted((top / "kernels").glob("*.py"))]
+        files += [top / "propagation.py", top / "graph.py", top / "checks.py", *sorted((top / "kernels").glob("*.py"))]
     return _hash(files)
 
 

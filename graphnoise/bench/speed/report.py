@@ -9,8 +9,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .cases import DEGREES, SIZES, Case, from_dict
-from .peers import PEERS
+from graphnoise.bench.speed.cases import DEGREES, SIZES, Case, from_dict
+from graphnoise.bench.speed.peers import PEERS
 
 Record = dict[str, Any]
 NOTE = (

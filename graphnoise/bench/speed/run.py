@@ -13,15 +13,26 @@ from typing import Any
 
 import torch
 
-from graphnoise import _check
+from graphnoise import checks
+from graphnoise.bench.speed import peers as others
+from graphnoise.bench.speed.cases import ALPHA, DTYPES, Arcs, Case, build, to_dict
+from graphnoise.bench.speed.gate import Gate, GateError, problem
+from graphnoise.bench.speed.measure import (
+    PATIENCE,
+    Contender,
+    clock_of,
+    copier,
+    disturber,
+    fastest,
+    interleave,
+    quiet,
+    ratio,
+    spread,
+    use,
+)
+from graphnoise.bench.speed.peers import Peer, Problem, Run
+from graphnoise.bench.speed.records import Book, key, place
 from graphnoise.errors import InputError
-
-from . import peers as others
-from .cases import ALPHA, DTYPES, Arcs, Case, build, to_dict
-from .gate import Gate, GateError, problem
-from .measure import PATIENCE, Contender, clock_of, copier, disturber, fastest, interleave, quiet, ratio, spread, use
-from .peers import Peer, Problem, Run
-from .records import Book, key, place
 
 Say = Callable[[str], None]
 
@@ -47,10 +58,10 @@ class Protocol:
 
     def __post_init__(self) -> None:
         for name in self.peers:
-            _check.choice("--peers", name, others.PEERS)
-        _check.integer("--rounds", self.rounds, 1, 10_000)
-        _check.integer("--seed", self.seed, 0, (1 << 63) - 1)
-        _check.real("--limit", self.limit, 0.01, 1e6)
+            checks.choice("--peers", name, others.PEERS)
+        checks.integer("--rounds", self.rounds, 1, 10_000)
+        checks.integer("--seed", self.seed, 0, (1 << 63) - 1)
+        checks.real("--limit", self.limit, 0.01, 1e6)
 
     def entries(self) -> dict[str, Any]:
         """Return it in JSON's types."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from graphnoise._check import fail, integer
+from graphnoise.checks import fail, integer
 from recsys.models.mf import MatrixFactorization
 from recsys.models.minibatch import Minibatch
 from recsys.models.start import start

@@ -11,11 +11,12 @@ from threadpoolctl import threadpool_limits
 from graphnoise.errors import GraphnoiseError
 from recsys.bench.speed.cases import PEER, has_peer
 from recsys.evaluation import evaluate
-from recsys.kernels import sgd, sgd_reference
+from recsys.kernels import sgd
 from recsys.kernels.negatives import Alias, Known, draw
 from recsys.kernels.sgd import Blocks, Factors, Rates, padded
+from recsys.kernels.sgd import reference as sgd_reference
 from recsys.models.mf import MatrixFactorization
-from recsys.planted import low_rank
+from recsys.simulation import low_rank
 from recsys.splits import ratio
 
 TOLERANCE = 1e-4  # of factors after an epoch, against float64

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from graphnoise._check import integer
 from graphnoise.bench.environment import environment
 from graphnoise.bench.speed.measure import quiet, ratio, spread
-from graphnoise.store import cell_key
+from graphnoise.bench.store import cell_key
+from graphnoise.checks import integer
 from recsys.bench.speed import gate
 from recsys.bench.speed.cases import DRAWS, PEER, Case, contenders, matrix, ranking, to_dict
 from recsys.kernels.negatives import Known

@@ -8,7 +8,7 @@ import pytest
 
 from graphnoise.bench.speed import cluster_cases, cluster_report, cluster_run
 from graphnoise.bench.speed.gate import GateError
-from graphnoise.cli import main
+from graphnoise.cli.main import main
 from graphnoise.errors import DataError, InputError
 
 SMALL = cluster_run.Protocol(scale=0.002, rounds=2, threads=2)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from speeds import CASE, TINY, call
 
-from graphnoise import coding
+from graphnoise import coding_rates as coding
 from graphnoise.bench.speed import erase_cases, erase_gate
 from graphnoise.bench.speed.gate import GateError
 from graphnoise.erase import train

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from graphnoise import cli
-from graphnoise.experiment import Store
+from graphnoise.bench.runner import Store
 
 DATA = "planted(users=60,items=40,density=0.2)"
 SUITE = f"""

@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from graphnoise import DataError, InputError
-from graphnoise.experiment import Store
+from graphnoise.bench.runner import Store
 from recsys import EASE, Interactions, Popularity, Split, evaluate
 from recsys.bench import grid, problem
 from recsys.bench.grid import Grid, run, run_cell

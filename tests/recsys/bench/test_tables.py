@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from graphnoise import DataError
-from graphnoise.experiment import Store
+from graphnoise.bench.runner import Store
 from recsys.bench import plots, report, table
 from recsys.bench.grid import METRICS, RULE
 from recsys.bench.results import sections
@@ -241,7 +241,7 @@ def test_a_method_looks_the_same_in_all_panels_and_few_methods_differ_in_colour(
 
 def test_a_folder_is_a_source(tmp_path, cells):
     store = Store(tmp_path)
-    from graphnoise.experiment import cell_key
+    from graphnoise.bench.runner import cell_key
 
     for one in cells.cells:
         store.write(cell_key(one["config"]), one["config"], one["result"])

@@ -1,0 +1,327 @@
+"""Run a grid of cells into a `Store`: in parallel, resumable after any interruption, shared by commands."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, Literal, ParamSpec, Self, TypeVar
+
+from graphnoise.bench.store import Store, cell_key
+from graphnoise.checks import fail, integer, real
+from graphnoise.errors import DataError, GraphnoiseError, InputError
+
+__all__ = ["Failure", "Progress", "Store", "Summary", "cell_key", "run_grid"]
+
+Config = Mapping[str, Any]
+Run = Callable[[Config], Mapping[str, Any]]
+Outcome = tuple[Literal["done", "elsewhere", "failed", "held"], str]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a grid is after a cell was finished: counts, seconds so far, that cell and its error, if any.
+
+    >>> Progress(total=10, done=3, skipped=4, elsewhere=0, failed=1, seconds=2, config={}, error="").finished
+    8
+    """
+
+    total: int
+    done: int
+    skipped: int
+    elsewhere: int
+    failed: int
+    seconds: float
+    config: Config
+    error: str
+
+    @property
+    def finished(self) -> int:
+        """Cells that need no more work in this run, failed ones included."""
+        return self.done + self.skipped + self.elsewhere + self.failed
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that raised an error: it has no record, and the next run tries it again.
+
+    >>> Failure(key="0" * 32, config={"seed": 1}, message="ValueError: no edges").message
+    'ValueError: no edges'
+    """
+
+    key: str
+    config: Config
+    message: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run of a grid did: cells run here, recorded before, recorded by others meanwhile, and failed.
+
+    `remarks` are lines that the user should read: damaged cells and cells of other versions in the folder.
+
+    >>> Summary(total=5, done=2, skipped=3, elsewhere=0, failed=(), seconds=1.0, remarks=()).complete
+    True
+    """
+
+    total: int
+    done: int
+    skipped: int
+    elsewhere: int
+    failed: tuple[Failure, ...]
+    seconds: float
+    remarks: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every cell of the grid has its record."""
+        return not self.failed
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:500]
+    return text if isinstance(error, GraphnoiseError) else f"{type(error).__name__}: {text}"
+
+
+class _Uninterrupted:
+    """Holds Ctrl-C back in the main thread, the only one that it interrupts, until the block ends or pauses."""
+
+    def __init__(self) -> None:
+        main = threading.current_thread() is threading.main_thread()
+        self._usual = signal.getsignal(signal.SIGINT) if main else None
+        self._caught = False
+
+    def _catch(self, *_: object) -> None:
+        self._caught = True
+
+    def __enter__(self) -> Self:
+        if self._usual is not None:
+            signal.signal(signal.SIGINT, self._catch)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._usual is not None:
+            signal.signal(signal.SIGINT, self._usual)
+        if self._caught:
+            self._caught = False
+            signal.raise_signal(signal.SIGINT)
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self.__enter__()
+
+
+def _work(run: Run, store: Store, key: str, config: Config, lease: float) -> Outcome:
+    """Claim a cell just before running it, in whatever process or thread this is; record it; give it back."""
+    with _Uninterrupted() as uninterrupted:
+        claim = store.claim(key, lease)
+        if claim is None:
+            return "held" if store.read(key) is None else "elsewhere", ""
+        with claim:
+            try:
+                with uninterrupted.pause():
+                    result = run(copy.deepcopy(config))  # `run` may change its copy; the record may not
+            except Exception as error:
+                return "failed", _one_line(error)
+            try:
+                store.write(key, config, result)
+            except InputError as error:  # what `run` returned is not a mapping of JSON's types
+                return "failed", _one_line(error)
+    return "done", ""
+
+
+class _Here(Executor):
+    """Runs each call in the caller's thread, where an interruption stops it as usual."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+class _Spawned(ProcessPoolExecutor):
+    """A pool whose workers never see Ctrl-C: they inherit the mask, so not even while they start."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        with _Uninterrupted():  # the mask alone does not do: a thread of torch may receive the signal
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                return super().submit(fn, *args, **kwargs)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _enlist(leash: Connection, initializer: Callable[[], object] | None) -> None:
+    """Start a worker: it ends when the leash closes at the other end, on purpose or as its parent died."""
+    threading.Thread(target=_follow, args=(leash,), daemon=True).start()
+    if initializer is not None:
+        initializer()
+
+
+def _follow(leash: Connection) -> None:
+    leash.poll(None)  # nothing is ever sent, so this returns when the other end is closed
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _workers(store: Store, jobs: int, initializer: Callable[[], object] | None) -> Iterator[Executor]:
+    """Open the default executor; if an error ends the block, workers end at once."""
+    if jobs == 1:
+        yield _Here()
+        return
+    context = multiprocessing.get_context("spawn")  # a forked torch may hang on locks of its threads
+    with _Uninterrupted():  # half a pool would leak semaphores
+        worker_end, our_end = context.Pipe(duplex=False)
+        pool = _Spawned(jobs, context, _enlist, (worker_end, initializer))
+    with worker_end, our_end:
+        try:
+            yield pool
+        except BaseException:
+            our_end.close()
+            pool.shutdown(cancel_futures=True)
+            with contextlib.suppress(DataError):
+                store.sweep()  # workers that end at once leave their claims
+            raise
+        pool.shutdown()
+
+
+def _outcomes(
+    cells: Mapping[str, Config], run: Run, store: Store, pool: Executor, window: int, lease: float
+) -> Generator[tuple[str, Outcome], None, None]:
+    """Yield each cell once it is finished, here or elsewhere; those that others hold are polled."""
+    waiting, held = deque(cells), deque[str]()
+    running: dict[Future[Outcome], str] = {}
+    pause, due = 0.02, 0.0
+    try:
+        while waiting or running or held:
+            while waiting and len(running) < window:
+                key = waiting.popleft()
+                running[pool.submit(_work, run, store, key, cells[key], lease)] = key
+            patience = max(due - time.monotonic(), 0.0)
+            if not running:
+                time.sleep(patience)
+            for future in wait(running, patience if held else None, FIRST_COMPLETED).done:
+                key, outcome = running.pop(future), future.result()
+                if outcome[0] == "held":
+                    held.append(key)
+                else:
+                    yield key, outcome
+            if held and time.monotonic() >= due:
+                before = len(held)
+                for key in [held.popleft() for _ in range(before)]:
+                    if store.read(key) is not None:
+                        yield key, ("elsewhere", "")
+                    else:
+                        (held if store.held(key, lease) else waiting).append(key)
+                pause = min(2 * pause, 1.0) if len(held) == before else 0.02
+                due = time.monotonic() + pause
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def _need_picklable(name: str, function: object) -> None:
+    try:
+        ForkingPickler.dumps(function)
+    except Exception as error:
+        fail(name, "a function of a module, which worker processes can import", f"{function!r} ({error})")
+
+
+def run_grid(
+    cells: Sequence[Config],
+    run: Run,
+    store: Store,
+    *,
+    executor: Executor | None = None,
+    jobs: int = 1,
+    lease: float = 60.0,
+    initializer: Callable[[], object] | None = None,
+    on_done: Callable[[Progress], object] | None = None,
+) -> Summary:
+    """Run every cell that has no record yet, and return when the whole grid is recorded (failed cells aside).
+
+    A worker claims the cell that it is about to run, so several of these commands, on one machine or on
+    several that share the folder, fill one grid and run no cell twice. While others still run cells this
+    waits, and takes over what they abandon. Stopped in any way, the same call goes on where it was: what is
+    recorded stays.
+
+    Args:
+        cells: configurations, each with everything that determines its outcome; repeated ones count once.
+        run: returns the result of a configuration, a mapping of JSON's types; deterministic. With worker
+            processes it is a function of a module. If it raises, the summary says so, and the grid goes on.
+        store: where the records are.
+        executor: where cells run; by default this thread for one job, otherwise `jobs` spawned processes.
+            Your own is not shut down, and cells that it has begun go on in it after an error or Ctrl-C here.
+        jobs: worker processes; with your own executor, the least number of workers to keep busy.
+        lease: seconds without a sign of life after which a claim may be taken over. A thread renews
+            the claim, so `run` may take longer, but may not hold the interpreter's lock for longer.
+        initializer: called first in each spawned process, for example to set its number of threads.
+        on_done: called in this thread after each finished cell.
+
+    Raises:
+        InputError: a configuration is not JSON, `run` cannot be sent to workers, an argument is wrong.
+        DataError: the folder cannot be read or written, or a worker process was killed.
+        KeyboardInterrupt: passed on at once; claims are given back.
+
+    >>> import tempfile
+    >>> cells = [{"method": "double", "seed": seed} for seed in range(3)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     first = run_grid(cells[:2], lambda config: {"value": 2 * config["seed"]}, Store(folder))
+    ...     again = run_grid(cells, lambda config: {"value": 2 * config["seed"]}, Store(folder))
+    >>> (first.done, first.skipped), (again.done, again.skipped)
+    ((2, 0), (1, 2))
+    """
+    jobs, lease = integer("jobs", jobs, 1), real("lease", lease, 0.1)
+    if executor is None and jobs > 1:
+        _need_picklable("run", run)
+        _need_picklable("initializer", initializer)
+    grid = {cell_key(config, f"cells[{place}]"): dict(config) for place, config in enumerate(cells)}
+    began, remarks = time.monotonic(), tuple(store.remarks())
+    missing = {key: config for key, config in grid.items() if store.read(key) is None}
+    if missing:
+        store.sweep()
+    counts = {"done": 0, "skipped": len(grid) - len(missing), "elsewhere": 0, "failed": 0}
+    failures: dict[str, Failure] = {}
+    with contextlib.nullcontext(executor) if executor else _workers(store, jobs, initializer) as pool:
+        # Two cells a worker keep it busy; a longer queue gains nothing, as a cell is claimed when it begins.
+        window = 1 if isinstance(pool, _Here) else 2 * max(jobs, getattr(pool, "_max_workers", 1))
+        with contextlib.closing(_outcomes(missing, run, store, pool, window, lease)) as outcomes:
+            try:
+                for key, (outcome, error) in outcomes:
+                    counts[outcome] += 1
+                    if outcome == "failed":
+                        failures[key] = Failure(key, grid[key], error)
+                    if on_done is not None:
+                        seconds = time.monotonic() - began
+                        on_done(Progress(len(grid), **counts, seconds=seconds, config=grid[key], error=error))
+            except BrokenExecutor as error:
+                recorded = sum(store.read(key) is not None for key in grid)
+                raise DataError(
+                    f"{store.folder}: a worker process ended early (killed, out of memory, unable to start); "
+                    f"{recorded} of {len(grid)} cells are recorded: run the same command again to go on"
+                ) from error
+    return Summary(
+        total=len(grid),
+        done=counts["done"],
+        skipped=counts["skipped"],
+        elsewhere=counts["elsewhere"],
+        failed=tuple(failures[key] for key in grid if key in failures),
+        seconds=time.monotonic() - began,
+        remarks=remarks,
+    )

@@ -1,0 +1,204 @@
+"""The checks that every door of the package shares.
+
+Each check names the argument, what was expected and what came, and returns the value in its canonical form.
+Kernels and inner loops assume what these checks have established.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+from collections.abc import Collection
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from graphnoise.errors import DataError as DataError
+from graphnoise.errors import GraphnoiseError as GraphnoiseError
+from graphnoise.errors import InputError as InputError
+
+
+def fail(name: str, expected: str, got: object) -> NoReturn:
+    """Raise `InputError` in the one form that all messages have."""
+    raise InputError(f"{name}: expected {expected}, got {got}")
+
+
+def choice(name: str, value: object, options: Collection[str]) -> str:
+    """Return `value` if it is one of `options`; otherwise suggest the nearest one."""
+    if isinstance(value, str) and value in options:
+        return value
+    known = sorted(options)
+    near = difflib.get_close_matches(str(value).lower(), known, n=1, cutoff=0.5)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    fail(name, f"one of {', '.join(known)}", f"{value!r}{hint}")
+
+
+def real(name: str, value: object, low: float = -math.inf, high: float = math.inf, expected: str = "") -> float:
+    """Return a finite float within [low, high]."""
+    if type(value) is float and low <= value <= high and math.isfinite(value):
+        return value  # as nearly always
+    wanted = expected or (
+        "a finite number"
+        if (low, high) == (-math.inf, math.inf)
+        else f"a number of at least {low:g}"
+        if high == math.inf
+        else f"a number in [{low:g}, {high:g}]"
+    )
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        fail(name, wanted, repr(value))
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not (math.isfinite(number) and low <= number <= high):
+        fail(name, wanted, repr(value))
+    return number
+
+
+def rate(name: str, value: object) -> float:
+    """Return a probability in [0, 1]."""
+    return real(name, value, 0.0, 1.0, "a rate in [0, 1]")
+
+
+def integer(name: str, value: object, low: int | None = None, high: int | None = None) -> int:
+    """Return an integer within [low, high]."""
+    bounds = "" if low is None else f" of at least {low}" if high is None else f" from {low} to {high}"
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        fail(name, f"an integer{bounds}", repr(value))
+    number = int(value)
+    if (low is not None and number < low) or (high is not None and number > high):
+        fail(name, f"an integer{bounds}", number)
+    return number
+
+
+def generator(seed: object, name: str = "seed") -> np.random.Generator:
+    """Return a NumPy generator from a non-negative integer, or the generator that was given."""
+    if isinstance(seed, np.random.Generator):
+        return seed
+    return np.random.default_rng(integer(name, seed, 0))
+
+
+_ODD = ("float8", "float4", "uint16", "uint32", "uint64")  # with which torch can hardly compute
+
+
+def tensor(name: str, value: object, *, compressed: bool = False) -> Tensor:
+    """Return a tensor (shared memory where possible) from a tensor, an array or a sequence of numbers."""
+    if isinstance(value, Tensor):
+        dense = value.layout == torch.strided or (compressed and value.layout == torch.sparse_csr)
+        if not dense or value.device.type == "meta" or str(value.dtype).removeprefix("torch.").startswith(_ODD):
+            kind = f"{str(value.layout)[6:]} values of type {value.dtype} on {value.device}"
+            fail(name, "a dense tensor of a usual type that holds data", kind)
+        return value
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            fail(name, "numbers", f"values of type {array.dtype}")
+        array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))  # torch knows no other layout
+        return torch.as_tensor(array if array.flags.writeable else array.copy())
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
+        fail(name, "a tensor or an array of numbers", type(value).__name__)
+
+
+def labels(name: str, value: object, num_classes: int | None = None, *, size: int | None = None) -> Tensor:
+    """Return class labels: one-dimensional, int64, from 0 to num_classes - 1, none missing."""
+    y = tensor(name, value)
+    if y.dim() != 1:
+        fail(name, "a one-dimensional tensor of class labels", f"shape {tuple(y.shape)}")
+    if size is not None and y.numel() != size:
+        fail(name, f"{size} labels, one a node", y.numel())
+    if y.dtype == torch.bool or y.is_complex():
+        fail(name, "integer class labels", f"values of type {y.dtype}")
+    if y.is_floating_point():
+        if not bool(torch.isfinite(y).all()):
+            fail(name, "a label for every node", f"{int((~torch.isfinite(y)).sum())} missing (NaN or infinite)")
+        if not bool((y == y.round()).all()):
+            fail(name, "integer class labels", f"fractional values of type {y.dtype}")
+    y = y.long()
+    if y.numel() and int(y.min()) < 0:
+        where = int((y < 0).nonzero()[0])
+        fail(name, "labels of at least 0", f"{int(y[where])} at position {where}")
+    if num_classes is not None and y.numel() and int(y.max()) >= num_classes:
+        where = int((y >= num_classes).nonzero()[0])
+        fail(name, f"labels from 0 to {num_classes - 1}", f"{int(y[where])} at position {where}")
+    return y
+
+
+def mask(name: str, value: object, size: int) -> Tensor:
+    """Return a Boolean mask of `size` entries, from a Boolean mask or from a list of positions."""
+    m = tensor(name, value)
+    if m.dim() != 1:
+        fail(name, f"a one-dimensional mask of {size} entries", f"shape {tuple(m.shape)}")
+    if m.dtype == torch.bool:
+        if m.numel() != size:
+            fail(name, f"a mask of {size} entries", f"{m.numel()} entries")
+        return m
+    if m.dtype == torch.uint8 and m.numel() == size:  # how masks were kept before there were Boolean tensors
+        return m != 0
+    if m.is_floating_point():
+        if m.numel() == 0:
+            return torch.zeros(size, dtype=torch.bool)
+        fail(name, "a Boolean mask or integer positions", f"values of type {m.dtype}")
+    if m.numel() and (int(m.min()) < 0 or int(m.max()) >= size):
+        fail(name, f"positions from 0 to {size - 1}", f"values from {int(m.min())} to {int(m.max())}")
+    out = torch.zeros(size, dtype=torch.bool, device=m.device)
+    out[m.long()] = True
+    if int(out.sum()) != m.numel():
+        fail(name, "a Boolean mask, or distinct positions", "positions that repeat (a mask of 0 and 1?)")
+    return out
+
+
+def finite(name: str, value: object, dims: int | None = None) -> Tensor:
+    """Return a floating-point tensor (float32 unless it was already floating) without NaN or infinity."""
+    x = tensor(name, value, compressed=True)
+    if dims is not None and x.dim() != dims:
+        fail(name, f"{dims} dimensions", f"shape {tuple(x.shape)}")
+    if x.is_complex():
+        fail(name, "real numbers", f"values of type {x.dtype}")
+    if not x.is_floating_point():
+        x = x.to(torch.get_default_dtype())
+    values = x.values() if x.layout == torch.sparse_csr else x
+    bad = ~torch.isfinite(values)
+    if bool(bad.any()):
+        fail(name, "finite numbers", f"{int(bad.sum())} NaN or infinite entries")
+    return x
+
+
+def probabilities(name: str, value: object, num_classes: int | None = None, *, rows: int | None = None) -> Tensor:
+    """Return a float64 matrix with rows that are distributions over the classes."""
+    p = finite(name, value, dims=2).double()
+    if num_classes is not None and p.shape[1] != num_classes:
+        fail(name, f"{num_classes} columns, one a class", p.shape[1])
+    if rows is not None and p.shape[0] != rows:
+        fail(name, f"{rows} rows", p.shape[0])
+    if p.numel() and bool((p < -1e-6).any()):
+        fail(name, "probabilities of at least 0", float(p.min()))
+    sums = p.sum(1)
+    if p.numel() and bool(((sums - 1).abs() > 1e-4).any()):
+        worst = int((sums - 1).abs().argmax())
+        fail(name, "rows that sum to 1", f"{float(sums[worst]):.6g} in row {worst}")
+    return p
+
+
+def edge_index(name: str, value: object, num_nodes: int) -> Tensor:
+    """Return arcs as an int64 tensor of shape [2, num_arcs] with ends from 0 to num_nodes - 1."""
+    e = tensor(name, value)
+    if e.dim() != 2 or e.shape[0] != 2:
+        fail(name, "shape [2, num_arcs]", f"shape {tuple(e.shape)}")
+    if e.dtype == torch.bool or e.is_floating_point() or e.is_complex():
+        if e.numel():
+            fail(name, "integer node positions", f"values of type {e.dtype}")
+        return e.long()
+    e = e.long()
+    if e.numel() and (int(e.min()) < 0 or int(e.max()) >= num_nodes):
+        fail(name, f"node positions from 0 to {num_nodes - 1}", f"values from {int(e.min())} to {int(e.max())}")
+    return e
+
+
+def like(result: Tensor, given: Any) -> Any:
+    """Return `result` as the kind that the caller passed: an array for an array, a tensor otherwise."""
+    return result.numpy() if isinstance(given, np.ndarray) else result

@@ -1,0 +1,5 @@
+"""Entry of `python -m graphnoise.cli`."""
+
+from graphnoise.cli.main import main
+
+main()

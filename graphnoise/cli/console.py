@@ -1,0 +1,139 @@
+"""What the commands share: the consoles, the words of an option, the progress bar, how to resume."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
+
+from graphnoise.errors import InputError
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `main`: that the reader of a pipe has seen enough, as `head` does, is no error."""
+        raise BrokenPipeError
+
+
+# Tables keep their width where the output goes to a file.
+out = _Console(highlight=False, markup=False, width=None if sys.stdout and sys.stdout.isatty() else 120)
+err = Console(stderr=True, highlight=False, markup=False)
+Root = Annotated[str | None, typer.Option(help="Folder of raw data sets.", envvar="GRAPHNOISE_DATA")]
+
+
+def wide(piece: RenderableType) -> None:
+    """Print a table; where no terminal sets the width, as wide as it has to be, so that nothing in it is cut."""
+    if out.is_terminal:
+        out.print(piece)
+        return
+    width = out.width
+    try:
+        out.width = max(width, Measurement.get(out, out.options.update(max_width=1 << 16), piece).maximum)
+        out.print(piece)
+    finally:
+        out.width = width
+
+
+def bad(name: str, expected: str, got: object) -> NoReturn:
+    """Refuse the words of an option."""
+    raise InputError(f"{name}: expected {expected}, got {got}")
+
+
+def names(name: str, text: str) -> list[str]:
+    """Read names separated by commas."""
+    found = [part.strip() for part in text.split(",")]
+    if not all(found):
+        bad(name, "names separated by commas", repr(text))
+    return found
+
+
+def numbers(name: str, text: str) -> list[float]:
+    """Read numbers separated by commas."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        bad(name, "numbers separated by commas", repr(text))
+
+
+def integers(name: str, text: str) -> list[int]:
+    """Read integers separated by commas."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        bad(name, "integers separated by commas", repr(text))
+
+
+def value(text: str) -> bool | int | float | str:
+    """Read a value as the file of a suite has it: true, false, a number or a word."""
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def program() -> str:
+    """Return how this command was called, in a form that can be typed again."""
+    name = sys.argv[0]
+    if Path(name).name != "graphnoise":
+        return f"{shlex.quote(sys.executable)} -m graphnoise.cli"
+    found = shutil.which("graphnoise")
+    return "graphnoise" if found and Path(found).samefile(name) else shlex.quote(name)
+
+
+class Bar:
+    """A progress bar with the time that remains, on standard error; it goes when it ends."""
+
+    def __init__(self) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        self._bar = Progress(
+            *columns, TimeRemainingColumn(compact=True), console=err, transient=True, disable=not err.is_terminal
+        )
+        self._task = self._bar.add_task("preparing", total=None)
+        self._said = 0
+
+    def __enter__(self) -> Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.stop()
+
+    def show(self, done: int, total: int, text: str, seconds: float, what: str = "cells") -> None:
+        """Show how far it is: so many of a total, the one that ended last, seconds since the start."""
+        self._bar.update(self._task, total=total, completed=done, description=text)
+        tenth = 10 * done // total
+        if not err.is_terminal and tenth > self._said:  # a log file gets a line for each tenth of the way
+            self._said = tenth
+            err.print(f"{done} of {total} {what}, {seconds:.0f} s")
+
+    def say(self, text: str) -> None:
+        """Show what runs now."""
+        self._bar.update(self._task, description=text)

@@ -1,0 +1,79 @@
+"""`graphnoise data`: list, fetch and verify data sets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from graphnoise.cli.console import Root, err, out
+from graphnoise.errors import DataError
+
+data = typer.Typer(help="List, fetch and verify data sets.", no_args_is_help=True)
+
+
+@data.command("list")
+def data_list(
+    root: Root = None, licences: Annotated[bool, typer.Option("--licences", help="Show licences and terms.")] = False
+) -> None:
+    """List the known data sets, their published counts and where their files are."""
+    from rich.table import Table
+
+    from graphnoise import datasets
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("name", "nodes", "edges", "classes", "features", "files", *["licence"] * licences):
+        table.add_column(column, justify="right" if column in ("nodes", "edges", "classes", "features") else "left")
+    for e in datasets.catalogue(root):
+        counts = (f"{e.nodes:,}", f"{e.edges:,}", f"{e.classes}", f"{e.features:,}")
+        table.add_row(e.name, *counts, e.found, *[e.licence] * licences)
+    out.print(table)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("name", "users", "items", "interactions", "files", *["licence"] * licences):
+        table.add_column(column, justify="right" if column in ("users", "items", "interactions") else "left")
+    for f, found in datasets.feedback_catalogue(root):
+        items = "" if f.items is None else f"{f.items:,}"
+        total = sum(size for part, size in f.parts.items() if part != "test_clean")  # a part of test_noisy
+        table.add_row(f.name, f"{f.users:,}", items, f"{total:,}", found, *[f.licence] * licences)
+    out.print()
+    out.print(table)
+
+
+@data.command("get")
+def data_get(names: Annotated[list[str], typer.Argument(help="Names (see `data list`).")], root: Root = None) -> None:
+    """Make data sets available: look in the root folder and the cache, else fetch from their sources."""
+    from graphnoise import datasets
+
+    for name in names:
+        folder = datasets.get(name, root, progress=lambda line: err.print(line, soft_wrap=True))
+        print(f"{name}: {folder}")
+
+
+@data.command("verify")
+def data_verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Names; by default all whose files are there.")] = None,
+    root: Root = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print every check, not only those that fail.")
+    ] = False,
+) -> None:
+    """Compare files and what they hold with the published checksums and counts."""
+    from graphnoise import datasets
+
+    there = [entry.name for entry in datasets.catalogue(root) if entry.found != "absent"]
+    there += [feedback.name for feedback, found in datasets.feedback_catalogue(root) if found != "absent"]
+    chosen = names or there
+    if not chosen:
+        raise DataError("no data set is there to verify; `graphnoise data get NAME` fetches one")
+    failed = 0
+    for name in chosen:
+        checks = datasets.verify(name, root)
+        wrong = [check for check in checks if not check.ok]
+        for check in checks if verbose else wrong:
+            mark = "ok" if check.ok else "WRONG"
+            tail = "" if check.ok else f", expected {check.expected}"
+            print(f"{name}: {mark}: {check.what}: {check.found}{tail}")
+        print(f"{name}: {len(checks) - len(wrong)} of {len(checks)} checks hold")
+        failed += len(wrong)
+    if failed:
+        raise DataError(f"{failed} checks failed")

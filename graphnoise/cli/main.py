@@ -1,0 +1,84 @@
+"""The command line. The only module that knows both packages; each command imports what it needs."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from graphnoise.cli.bench import bench
+from graphnoise.cli.data import data
+from graphnoise.cli.report import report
+from graphnoise.errors import GraphnoiseError
+
+HELP = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(
+    name="graphnoise",
+    help="Learning with wrong labels: data, benchmark, report.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings=HELP,
+)
+app.add_typer(bench, name="bench")
+app.add_typer(data, name="data")
+app.command()(report)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; every error is one line on standard error and a non-zero exit code."""
+    words = _optional_values(list(sys.argv[1:] if arguments is None else arguments))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ± shows ? instead
+    try:
+        code = app(words, standalone_mode=False)
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except GraphnoiseError as error:
+        code = _complain(error, 1)
+    except (typer.Abort, KeyboardInterrupt):
+        code = _complain("interrupted", 130)
+    except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except OSError as error:
+        code = _complain(f"cannot read or write ({error.strerror or error})", 1)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # click's own, about the words of the command; empty after its help
+            code = _complain(text, 2) if (text := error.format_message()) else 2
+        elif os.environ.get("GRAPHNOISE_TRACEBACK"):
+            raise
+        else:
+            text = " ".join(str(error).split())
+            code = _complain(f"unexpected {type(error).__name__}: {text} (GRAPHNOISE_TRACEBACK=1 shows where)", 70)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(error: object, code: int) -> int:
+    lines = (" ".join(line.split()) for line in str(error).splitlines())
+    print(f"graphnoise: error: {'; '.join(line for line in lines if line)}", file=sys.stderr)
+    return code
+
+
+def _optional_values(words: list[str]) -> list[str]:
+    """Let `--plot` and `--csv` stand without a value: the empty one, which the command replaces."""
+    done: list[str] = []
+    for i, word in enumerate(words):
+        done.append(word)
+        if word in ("--plot", "--csv") and (i + 1 == len(words) or words[i + 1].startswith("--")):
+            done.append("")
+    return done
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(installed("graphnoise"))
+        raise typer.Exit

@@ -1,0 +1,355 @@
+"""Coding rates: how many nats a set of vectors takes, whole and by class, and the loss that spreads classes apart."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from graphnoise import checks
+from graphnoise.kernels import coding
+from graphnoise.kernels.csr import compress
+
+
+class CodingRates(NamedTuple):
+    """What `coding_rates` returns.
+
+    Attributes:
+        whole: R, a scalar in nats.
+        within: Rc, a scalar in nats.
+    """
+
+    whole: Tensor
+    within: Tensor
+
+
+def coding_rate(z: Tensor, eps: float, *, dtype: torch.dtype | None = None) -> Tensor:
+    r"""Coding rate of the rows of z.
+
+        R = 1/2 logdet(I + d / (n eps) Z^T Z)
+
+    Args:
+        z: Representations, finite, floating, shape [n, d].
+        eps: Squared distortion allowed for each row (ε² in the papers), above 0.
+        dtype: Type of the computation and of the result, float32 or float64; by default that of z, float32 for 16 bits.
+
+    Returns:
+        A scalar in nats, differentiable (once); the gradient has the type of z.
+
+    Raises:
+        InputError: z is not finite, not a matrix, empty, or too large for float64; eps is not positive.
+
+    Example:
+        >>> round(float(coding_rate(torch.eye(8), eps=0.5)), 6)  # 8/2 · log(1 + 1/.5)
+        4.394449
+
+    Source:
+        Ma et al., "Segmentation of Multivariate Mixed Data via Lossy Data Coding and Compression", 2007, section 3.
+    """
+    z = _representations(z)
+    n = len(z)
+    groups = coding.Groups(torch.arange(n, device=z.device), [0, n])
+    whole, _ = coding.rates(z, groups, eps=_positive("eps", eps), gamma1=1.0, dtype=_dtype(dtype, z))
+    return whole
+
+
+def coding_rates(
+    z: Tensor,
+    labels: Tensor,
+    num_classes: int | None = None,
+    *,
+    eps: float,
+    gamma1: float = 1.0,
+    dtype: torch.dtype | None = None,
+) -> CodingRates:
+    r"""Coding rate of all rows, and the mean of the classes' own, weighted by their shares of the rows.
+
+        R  = 1/2 logdet(I + gamma1 d / (n eps) Z^T Z)
+        Rc = sum_c n_c / n · 1/2 logdet(I + d / (n_c eps) Z^T Pi_c Z)
+
+    with Pi_c = diag(memberships in class c) and n_c their sum; a class without rows adds 0. With classes the cost is
+    O(n d²) for any number of them, with memberships O(num_classes n d²).
+
+    Rounding of a Gram matrix must not hide the identity beside it: the trace d / eps · mean |z_i|² (of all rows, and of
+    each class) may be .01 / (machine epsilon), 8.4·10⁴ in float32 and 4.5·10¹³ in float64. Above, float32 input is
+    computed in float64 (and rounded in the end), float64 input is refused. Results depend on the number of threads by
+    roundings only, as torch's matrix products do.
+
+    Args:
+        z: Representations, finite, floating, shape [n, d].
+        labels: Class of each row, integer, shape [n], from 0 to num_classes - 1, or -1 for a row of no class, which
+            counts in R and n, not in Rc; or memberships of at least 0, floating, shape [n, num_classes].
+        num_classes: Number of classes; by default what the labels show.
+        eps: Squared distortion allowed for each row (ε² in the papers), above 0.
+        gamma1: Weight of the Gram matrix in R, at least 0.
+        dtype: Type of the computation and of the results, float32 or float64; by default that of z, float32 for 16
+            bits.
+
+    Returns:
+        R and Rc, scalars in nats, differentiable (once) in z and in memberships. At a class without rows Rc has no
+        gradient in the memberships, and gets 0.
+
+    Raises:
+        InputError: An argument of the wrong shape, type or range; z is not finite, or too large for float64.
+
+    Example:
+        >>> rates = coding_rates(torch.eye(8), torch.arange(8) // 4, eps=0.5)
+        >>> [round(float(rate), 6) for rate in rates]  # 8/2 · log(1 + 1/.5), 4/2 · log(1 + 2/.5)
+        [4.394449, 3.218876]
+
+    Source:
+        Yu et al., "Learning Diverse and Discriminative Representations via the Principle of Maximal Coding Rate
+        Reduction", NeurIPS 2020, section 2.
+    """
+    z = _representations(z)
+    classes = _classes(labels, z, _number(num_classes))
+    weight, kind = checks.real("gamma1", gamma1, 0.0), _dtype(dtype, z)
+    return CodingRates(*coding.rates(z, classes, eps=_positive("eps", eps), gamma1=weight, dtype=kind))
+
+
+def coding_rate_reduction(
+    z: Tensor,
+    labels: Tensor,
+    num_classes: int | None = None,
+    *,
+    eps: float = 0.05,
+    gamma1: float = 1.0,
+    gamma2: float = 1.0,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    r"""How much more the rows take together than class by class: gamma2 · R - gamma1 · Rc, to be made large.
+
+    R (which holds gamma1, too) and Rc are those of `coding_rates`. With gamma1 = gamma2 = 1 and labels or memberships
+    that sum to 1 in every row it is at least 0, and 0 if and only if all classes have the same Z_c^T Z_c / n_c.
+
+    Args:
+        z: Representations, finite, floating, shape [n, d].
+        labels: Class of each row (-1 for none), or memberships, as in `coding_rates`.
+        num_classes: Number of classes; by default what the labels show.
+        eps: Squared distortion allowed for each row (ε² in the papers), above 0.
+        gamma1: Weight of Rc, and of the Gram matrix in R, at least 0.
+        gamma2: Weight of R, at least 0.
+        dtype: Type of the computation and of the result, as in `coding_rates`.
+
+    Returns:
+        A scalar in nats, differentiable (once).
+
+    Raises:
+        InputError: An argument of the wrong shape, type or range; z is not finite, or too large for float64.
+
+    Example:
+        >>> round(float(coding_rate_reduction(torch.eye(8), torch.arange(8) // 4, eps=0.5)), 6)
+        1.175573
+
+    Source:
+        Yu et al., "Learning Diverse and Discriminative Representations via the Principle of Maximal Coding Rate
+        Reduction", NeurIPS 2020, section 2; the weights: Chen et al., "ERASE: Error-Resilient Representation Learning
+        on Graphs for Label Noise Tolerance", CIKM 2024.
+    """
+    expansion = checks.real("gamma2", gamma2, 0.0)
+    whole, within = coding_rates(z, labels, num_classes, eps=eps, gamma1=gamma1, dtype=dtype)
+    return expansion * whole - gamma1 * within
+
+
+class CodingRateReduction(torch.nn.Module):
+    r"""The loss -(gamma2 · R - gamma1 · Rc), for all rows at once or, with `memory`, for mini-batches.
+
+    Rc of a batch is not Rc of the data: a class of a few rows spans a few dimensions and looks cheap. With `memory`
+    above 0 the Grams Z_c^T Z_c and the counts of earlier batches join those of the batch, each batch's multiplied by
+    `memory` at every later call. That stands for the loss of all the rows of about 1 / (1 - memory) batches, as far as
+    the earlier ones still are what they were: they were encoded by earlier parameters, and the gradient goes to the
+    batch only, scaled by its share of the rows. In evaluation mode the loss is the batch's own, and nothing is kept.
+
+    Args:
+        num_classes: Number of classes; by default what the labels show. Needed with `memory`.
+        eps: Squared distortion allowed for each row (ε² in the papers), above 0.
+        gamma1: Weight of Rc, and of the Gram matrix in R, at least 0.
+        gamma2: Weight of R, at least 0.
+        dtype: Type of the computation and of the loss, as in `coding_rates`. With `memory` float64 never takes over
+            from float32.
+        memory: What is left of earlier batches after each call in training, in [0, 1). It takes
+            num_classes + 1 matrices of d × d, which are moved with the module but are not part of its `state_dict`.
+
+    Raises:
+        InputError: A parameter out of its range.
+
+    Example:
+        >>> loss = CodingRateReduction(eps=0.5)
+        >>> round(float(loss(torch.eye(8), torch.arange(8) // 4)), 6)
+        -1.175573
+
+        >>> half = CodingRateReduction(num_classes=2, eps=0.5, memory=0.999999)
+        >>> batches = torch.eye(8).split(4)
+        >>> [round(float(half(batch, torch.tensor([0, 0, 1, 1]))), 3) for batch in batches]
+        [-1.022, -1.176]
+    """
+
+    grams: Tensor | None
+    counts: Tensor | None
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        eps: float = 0.05,
+        gamma1: float = 1.0,
+        gamma2: float = 1.0,
+        dtype: torch.dtype | None = None,
+        memory: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.eps = _number(num_classes), _positive("eps", eps)
+        self.gamma1, self.gamma2 = checks.real("gamma1", gamma1, 0.0), checks.real("gamma2", gamma2, 0.0)
+        self.dtype = None if dtype is None else _dtype(dtype)
+        self.memory = checks.real("memory", memory, 0.0, math.nextafter(1, 0), "a number of at least 0 and below 1")
+        if self.memory and num_classes is None:
+            checks.fail("num_classes", "the number of classes, which memory needs", None)
+        self.register_buffer("grams", None, persistent=False)
+        self.register_buffer("counts", None, persistent=False)
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss, a scalar.
+
+        Args:
+            z: Representations, finite, floating, shape [n, d].
+            labels: Class of each row (-1 for none), or memberships, as in `coding_rates`.
+
+        Raises:
+            InputError: An argument of the wrong shape, type or range; z is not finite, or too large for its type; with
+                `memory`, z of another width, type or device than before.
+        """
+        settings: dict[str, Any] = {"eps": self.eps, "gamma1": self.gamma1}
+        if not (self.memory and self.training):
+            whole, within = coding_rates(z, labels, self.num_classes, dtype=self.dtype, **settings)
+            return self.gamma1 * within - self.gamma2 * whole
+        z = _representations(z)
+        classes, kind = _classes(labels, z, self.num_classes), _dtype(self.dtype, z)
+        grams, counts = coding.statistics_of(z, classes, kind)
+        if self.grams is not None and self.counts is not None:
+            before = (self.grams.shape[1], self.grams.dtype, self.grams.device)
+            if before != (z.shape[1], kind, z.device):
+                wanted = f"{before[0]} columns for {before[1]} on {before[2]}, as before (reset() forgets)"
+                checks.fail("z", wanted, f"{z.shape[1]} for {kind} on {z.device}")
+            grams.add_(self.grams, alpha=self.memory)
+            counts.add_(self.counts, alpha=self.memory)
+        whole, within = coding.rates(z, classes, dtype=kind, statistics=coding.Statistics(grams, counts), **settings)
+        self.grams, self.counts = grams, counts
+        return self.gamma1 * within - self.gamma2 * whole
+
+    def reset(self) -> None:
+        """Forget the earlier batches."""
+        self.grams = self.counts = None
+
+    def extra_repr(self) -> str:
+        """Show the parameters."""
+        shown = f"num_classes={self.num_classes}, eps={self.eps:g}, gamma1={self.gamma1:g}, gamma2={self.gamma2:g}"
+        return f"{shown}, dtype={self.dtype}, memory={self.memory:g}"
+
+
+def effective_rank(z: Tensor, *, centre: bool = False) -> float:
+    r"""Number of dimensions that the rows of z fill: exp of the entropy of their singular values.
+
+        exp(-sum_k p_k log p_k),  p_k = sigma_k / sum_j sigma_j
+
+    from 1, all rows in one direction, to the smaller side of z, all singular values equal; 0 for a matrix of zeros. A
+    fall to a few dimensions shows that an encoder has collapsed. The singular values are square roots of the
+    eigenvalues of the smaller Gram matrix in float64; what is below its rounding, about 3·10⁻⁷ of the largest singular
+    value at a side of 512, counts as 0.
+
+    Args:
+        z: Representations, finite, shape [n, d].
+        centre: Whether to take the mean of the rows off first.
+
+    Raises:
+        InputError: z is not finite, not a matrix, or empty.
+
+    Example:
+        >>> round(effective_rank(torch.eye(5, 7)), 6), round(effective_rank(torch.ones(5, 7)), 6)
+        (5.0, 1.0)
+
+    Source:
+        Roy and Vetterli, "The Effective Rank: a Measure of Effective Dimensionality", EUSIPCO 2007, section 2.
+    """
+    z = _representations(z).detach()
+    (n, d), most = z.shape, coding.rows_at_once(z)
+    peak = max(abs(float(end)) for end in torch.aminmax(z))
+    if not math.isfinite(peak):
+        checks.finite("z", z)
+    if peak == 0:
+        return 0.0
+    mean = torch.zeros(d, dtype=torch.float64, device=z.device)
+    pieces = [slice(begin, begin + most) for begin in range(0, n, most)]
+    if centre:
+        for rows in pieces:
+            mean += (z[rows].double() / peak).sum(0) / n
+    if n <= d:
+        x = z.double() / peak - mean
+        gram = x @ x.t()
+    else:
+        gram = mean.new_zeros(d, d)
+        for rows in pieces:
+            coding.add_gram(gram, z[rows].double() / peak - mean)
+    value = torch.linalg.eigvalsh(gram)
+    unit = torch.finfo(torch.float64).eps
+    value = value[value > max(max(n, d) * unit * float(value[-1]), n * d * (8 * unit) ** 2)]  # of centring, the second
+    share = value.sqrt() / value.sqrt().sum()
+    return math.exp(float(-(share * share.log()).sum())) if len(share) else 0.0
+
+
+def _representations(z: Tensor) -> Tensor:
+    """Return z if it is a matrix that is not empty; that it is finite, its coding rate will tell."""
+    z = checks.tensor("z", z)
+    if z.dim() != 2 or 0 in z.shape:
+        checks.fail("z", "shape [n, d], n and d at least 1", f"shape {tuple(z.shape)}")
+    if not z.is_floating_point():
+        checks.fail("z", "floating-point values", f"values of type {z.dtype}")
+    return z
+
+
+def _positive(name: str, value: float) -> float:
+    return checks.real(name, value, math.ulp(0.0), expected="a finite number above 0")
+
+
+def _number(num_classes: int | None) -> int | None:
+    return None if num_classes is None else checks.integer("num_classes", num_classes, 1)
+
+
+def _dtype(dtype: torch.dtype | None, z: Tensor | None = None) -> torch.dtype:
+    if dtype is None:
+        return torch.float64 if z is not None and z.dtype == torch.float64 else torch.float32
+    if dtype not in (torch.float32, torch.float64):
+        checks.fail("dtype", "torch.float32, torch.float64 or None", repr(dtype))
+    return dtype
+
+
+def _classes(labels: Tensor, z: Tensor, num_classes: int | None) -> coding.Groups | Tensor:
+    """Return rows by class for classes, and memberships as they are."""
+    labels, n = checks.tensor("labels", labels), len(z)
+    if labels.device != z.device:
+        checks.fail("labels", f"a tensor on the device of z ({z.device})", labels.device)
+    if labels.dim() == 2 and labels.is_floating_point():
+        wanted = f"shape [{n}, {'num_classes' if num_classes is None else num_classes}]"
+        if len(labels) != n or labels.shape[1] != (num_classes or labels.shape[1]) or labels.shape[1] == 0:
+            checks.fail("labels", wanted, f"shape {tuple(labels.shape)}")
+        low = float(checks.finite("labels", labels).detach().min())
+        if low < 0:
+            checks.fail("labels", "memberships of at least 0", low)
+        return labels
+    if labels.dim() != 1 or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        wanted = f"integer classes of shape [{n}] or floating memberships of shape [{n}, num_classes]"
+        checks.fail("labels", wanted, f"{labels.dtype} of shape {tuple(labels.shape)}")
+    if len(labels) != n:
+        checks.fail("labels", f"{n} labels, one a row of z", len(labels))
+    low, high = (int(end) for end in torch.aminmax(labels))
+    count = max(high + 1, 0) if num_classes is None else num_classes
+    if low < -1 or high >= count:
+        checks.fail("labels", f"classes from 0 to {count - 1}, or -1 for none", f"values from {low} to {high}")
+    rows = labels.long()
+    if num_classes is None and count > n:  # empty classes add nothing, and lists as long as the largest label take time
+        known, rows = torch.unique(rows, return_inverse=True)
+        rows, count = (rows - 1, known.numel() - 1) if low < 0 else (rows, known.numel())
+    if low < 0:
+        rows = torch.where(rows < 0, count, rows)
+    rowptr, order = compress(rows, count + 1)
+    return coding.Groups(order, rowptr.tolist())

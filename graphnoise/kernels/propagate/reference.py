@@ -1,0 +1,79 @@
+"""Propagation in torch operators: the meaning of `kernels/propagate.py`, and its tier on any device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from graphnoise.kernels.arcs import Arcs, remembered, type_of_sums
+from graphnoise.kernels.csr import matrix
+
+Product = Callable[[Tensor], Tensor]
+
+
+def run(
+    arcs: Arcs,
+    start: Tensor | None,
+    source: Tensor | None,
+    mask: Tensor | None,
+    alpha: float,
+    beta: float,
+    num_steps: int,
+    clamp: tuple[float, float] | None,
+    tol: float | None,
+    multiply: Callable[[Arcs, torch.dtype], Product] | None = None,
+) -> tuple[Tensor, int, float]:
+    """Return the values after the last step, the steps taken and the largest change in the last of them.
+
+    Products and sums of 16-bit values are float32; each step rounds once. The change is NaN as soon as an input or a
+    result is not finite. `multiply` makes the function that multiplies by S.
+    """
+    own = None if source is None or mask is None else torch.where(mask.unsqueeze(1), source, source.new_zeros(()))
+    own = source if own is None else own
+    first = own if start is None else start
+    assert first is not None, "start or source"
+    wide = type_of_sums(first.dtype)
+    product = (multiply or product_by_csr)(arcs, wide)
+    y, steps, residual = first, 0, math.inf
+    finite = all(bool(torch.isfinite(t.detach()).all()) for t in (first, own) if t is not None)
+    while steps < num_steps and (tol is None or not residual <= tol):
+        new = alpha * product(y.to(wide))
+        if beta != 0:
+            new = new + beta * (y if own is None else own).to(wide)
+        if clamp is not None:
+            new = new.clamp(*clamp)
+        new = new.to(first.dtype)
+        change = (new.detach().to(wide) - y.detach().to(wide)).abs().max() if y.numel() else torch.zeros(())
+        residual = float(change) if finite and bool(torch.isfinite(change)) else math.nan
+        y, steps = new, steps + 1
+        if math.isnan(residual):
+            break
+    return (y.clone() if steps == 0 else y), steps, residual
+
+
+def product_by_csr(arcs: Arcs, dtype: torch.dtype) -> Product:
+    """Multiply by torch's CSR product; by gathering and adding where the values want a gradient."""
+    value = arcs.value
+    if value is not None and value.requires_grad:
+        return lambda y: y.new_zeros(y.shape).index_add(0, arcs.row, value.to(y.dtype).unsqueeze(1) * y[arcs.col])
+
+    def csr(of: Tensor) -> Tensor:
+        shape = (arcs.num_nodes, arcs.num_nodes)
+        return matrix(arcs.rowptr.detach(), arcs.col.detach(), of.detach().to(dtype), shape)
+
+    if value is not None:
+        stored = remembered(value, f"csr {dtype}", lambda: csr(value), arcs.rowptr, arcs.col)
+        return lambda y: torch.sparse.mm(stored, y)
+    ones = remembered(
+        arcs.col, f"csr {dtype}", lambda: csr(torch.ones(arcs.col.shape, device=arcs.col.device)), arcs.rowptr
+    )
+    left, right = (None if scale is None else scale.to(dtype).unsqueeze(1) for scale in (arcs.left, arcs.right))
+
+    def multiply(y: Tensor) -> Tensor:
+        new: Tensor = torch.sparse.mm(ones, y if right is None else right * y)
+        return new if left is None else left * new
+
+    return multiply

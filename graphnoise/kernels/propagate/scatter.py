@@ -1,0 +1,44 @@
+"""Propagation through torch-scatter, for those who have it: messages go to memory and are summed by row.
+
+torch-scatter's sums over segments have a first derivative only, so `scatter_add` sums where one is recorded.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import torch
+
+from graphnoise.kernels.arcs import Arcs, remembered
+from graphnoise.kernels.propagate.reference import Product
+
+
+def refusal() -> str | None:
+    """Return why this tier cannot serve, or None if it can."""
+    return None if find_spec("torch_scatter") else "needs the torch-scatter package"
+
+
+def multiply(arcs: Arcs, dtype: torch.dtype) -> Product:
+    """Multiply by S with torch-scatter's sum over the segments of compressed rows."""
+    from torch_scatter import scatter_add, segment_csr
+
+    value = arcs.value
+    if value is None:
+        kept = remembered(
+            arcs.col, f"ones {dtype}", lambda: torch.ones(arcs.col.shape, dtype=dtype, device=arcs.col.device)
+        )
+    else:
+        kept = value.to(dtype)
+    rowptr = arcs.rowptr.long()
+    left, right = (None if scale is None else scale.to(dtype).unsqueeze(1) for scale in (arcs.left, arcs.right))
+
+    def product(y: torch.Tensor) -> torch.Tensor:
+        messages = (y if right is None else right * y)[arcs.col] * kept.unsqueeze(1)
+        new: torch.Tensor
+        if messages.requires_grad:
+            new = scatter_add(messages, arcs.row, dim=0, dim_size=arcs.num_nodes)
+        else:
+            new = segment_csr(messages, rowptr, reduce="sum")
+        return new if left is None else left * new
+
+    return product

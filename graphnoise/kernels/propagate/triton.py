@@ -1,0 +1,256 @@
+"""Propagation on CUDA, in Triton: a step is one pass over the arcs that ends each row in the program that summed it."""
+
+from __future__ import annotations
+
+import math
+import os
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from graphnoise.kernels.arcs import Arcs, remembered
+
+LONGEST = 256  # arcs of a row that one program sums alone; longer rows are cut into pieces of this length
+
+
+class Shape(NamedTuple):
+    """How one program's tile lies on its 32 lanes, so that a lane reads 16 bytes at once and lanes seldom exchange.
+
+    Attributes:
+        stride: Columns of a row of the iterate, padded to a multiple of 16 bytes (or to a power of 2 below that).
+        block: Columns of a tile.
+        arcs: Arcs of a tile.
+        copies: How often the lanes hold a whole row of the tile.
+    """
+
+    stride: int
+    block: int
+    arcs: int
+    copies: int
+
+    def constants(self) -> dict[str, int]:
+        """Return these numbers by the names that the programs know."""
+        return {"STRIDE": self.stride, "BLOCK": self.block, "ARCS": self.arcs, "COPIES": self.copies}
+
+    @classmethod
+    def of(cls, columns: int, size: int) -> Shape:
+        """Return the shape for this number of columns, of `size` bytes each."""
+        wide = 16 // size
+        stride = -(-columns // wide) * wide if columns >= wide else _power_of_two(columns)
+        block = min(128, _power_of_two(stride))
+        arcs = 32 if block <= 8 else min(16, 1024 // block)
+        return cls(stride, block, arcs, max(1, 32 * min(wide, block) // block))
+
+
+class _Rows(NamedTuple):
+    """A graph's rows as the programs read them.
+
+    Attributes:
+        rowptr: Where each row begins, int32 where the number of arcs allows, shape [num_nodes + 1].
+        hub: Rows of more than `LONGEST` arcs, shape [num_hubs].
+        piece: First arc of each piece of these rows and the arc after its last, shape [num_pieces, 2].
+        first_piece: Where each hub's pieces begin, shape [num_hubs + 1].
+    """
+
+    rowptr: Tensor
+    hub: Tensor
+    piece: Tensor
+    first_piece: Tensor
+
+
+def refusal(values: Tensor) -> str | None:
+    """Return the reason why this tier cannot serve, or None if it can."""
+    if values.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        return "needs float32, float16 or bfloat16"
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if not interpreted and (not values.is_cuda or torch.version.cuda is None):
+        return "needs CUDA tensors"
+    if find_spec("triton") is None:
+        return "needs the triton package (pip install 'graphnoise[gpu]')"
+    if interpreted:
+        compiled = isinstance(_kernels().step_rows, _kernels().triton.JITFunction)
+        return "needs TRITON_INTERPRET set before triton is imported" if compiled else None
+    if torch.cuda.get_device_capability(values.device) < (8, 0):
+        return "needs a GPU of compute capability 8.0 or above"
+    return None
+
+
+def run(
+    arcs: Arcs,
+    start: Tensor | None,
+    source: Tensor | None,
+    mask: Tensor | None,
+    alpha: float,
+    beta: float,
+    num_steps: int,
+    clamp: tuple[float, float] | None,
+    tol: float | None,
+) -> tuple[Tensor, int, float]:
+    r"""Take steps Y <- clamp(alpha · S Y + beta · X), from Y = `start`, or from X where there is no start.
+
+    The iterate is kept as diag(right) · Y, so that a step reads no value per arc. Float16 has too small a range for
+    this: there the scale is read beside each arc.
+
+    Args:
+        arcs: The matrix S, with its scales or with a value per arc.
+        start: Y before the first step, float32, float16 or bfloat16, shape [num_nodes, d]; or None.
+        source: X, of the same type and shape; None for X = Y.
+        mask: Rows of `source` that count, Boolean, shape [num_nodes]; the others are taken as zeros, unread.
+        alpha: Weight of S Y.
+        beta: Weight of X; 0 leaves X out.
+        num_steps: Steps at most, at least 0.
+        clamp: Range (low, high) that every entry is kept in after each step.
+        tol: Stop as soon as no entry changes by more than this in a step, or as soon as one is not finite.
+
+    Returns:
+        Y, the steps taken, and the largest change of any entry in the last of them: infinite if there was none, NaN
+        once any value on the way, the given ones included, was not finite.
+    """
+    start, source, mask, value = (None if t is None else t.contiguous() for t in (start, source, mask, arcs.value))
+    arcs = arcs._replace(value=value)
+    first = source if start is None else start
+    if first is None:
+        raise ValueError("both start and source are None")
+    known = mask if start is None else None
+    if num_steps == 0 or first.shape[1] == 0:
+        steps = num_steps if tol is None else min(num_steps, 1)
+        return _padded(first, first.shape[1], known, None), steps, 0.0 if steps else math.inf
+    with torch.cuda.device_of(first):  # type: ignore[no-untyped-call]
+        y, steps, residual = _steps(arcs, first, known, source, mask, alpha, beta, num_steps, clamp, tol)
+    return y, steps, residual
+
+
+def _steps(
+    arcs: Arcs,
+    first: Tensor,
+    known: Tensor | None,
+    source: Tensor | None,
+    mask: Tensor | None,
+    alpha: float,
+    beta: float,
+    num_steps: int,
+    clamp: tuple[float, float] | None,
+    tol: float | None,
+) -> tuple[Tensor, int, float]:
+    """As `run`, with at least one step and one column."""
+    n, d = first.shape
+    shape = Shape.of(d, first.element_size())
+    rows: _Rows = remembered(arcs.col, "pieces", lambda: _rows(arcs), arcs.rowptr)
+    col = arcs.col if arcs.col.dtype == torch.int32 else remembered(arcs.col, "int32", arcs.col.int)
+    left, right, value = _single(arcs.left), _single(arcs.right), _single(arcs.value)
+    scale = right if first.dtype != torch.float16 else None  # that the iterate is kept with
+    tiles = -(-shape.stride // shape.block)
+    change = torch.zeros(n, tiles, dtype=torch.int32, device=first.device)
+    partial = first.new_empty((len(rows.piece), Shape.of(d, 4).stride), dtype=torch.float32)
+    begins_as_source = known is not None or (first is source and mask is None)
+    flags = None if mask is None else mask.view(torch.uint8)
+    y, scaled = first, False
+    if d != shape.stride or first.data_ptr() % 16:
+        y, known, scaled = _padded(first, shape.stride, known, scale), None, scale is not None
+
+    spare, steps, residual = None, 0, math.inf
+    while steps < num_steps:
+        out = first.new_empty((n, shape.stride)) if spare is None else spare
+        out_scaled = scale is not None and steps + 1 < num_steps
+        x_is_y = source is None or (steps == 0 and begins_as_source)
+        given = None if x_is_y or beta == 0 else source
+        seen = None if known is None else flags
+        read = {"col": col, "value": value, "scale": None if scaled else right, "y": y, "known": seen}
+        finish = {
+            "left": left,
+            "right": right if scaled or out_scaled else None,
+            "y": y,
+            "known": seen,
+            "x": given,
+            "mask": None if given is None else flags,
+            "out": out,
+            "change": change,
+            "alpha": alpha,
+            "beta": beta,
+            "low": clamp[0] if clamp else 0.0,
+            "high": clamp[1] if clamp else 0.0,
+            "X_IS_Y": x_is_y and beta != 0,
+            "CLAMP": clamp is not None,
+            "Y_SCALED": scaled,
+            "OUT_SCALED": out_scaled,
+            "D": d,
+        }
+        tile = shape.constants()
+        pieces = {"partial": partial, "WIDTH": partial.shape[1]}
+        launch("step_rows", (n, tiles), rowptr=rows.rowptr, LONGEST=LONGEST, **read | finish | tile)
+        if len(rows.hub):
+            launch("sum_pieces", (len(rows.piece), tiles), piece=rows.piece, **read | pieces | tile)
+            hubs = {"hub": rows.hub, "first_piece": rows.first_piece}
+            launch("step_hubs", (len(rows.hub), tiles), **hubs | finish | pieces | tile)
+        y, spare = out, None if y is first else y
+        known, scaled, steps = None, out_scaled, steps + 1
+        if tol is not None:
+            residual = _largest(change)
+            if not residual > tol:
+                break
+    del spare, out  # so that their memory may be had again
+    if scaled or d != shape.stride:
+        y = _cut(y, d, scale if scaled else None, clamp)
+    return y, steps, _largest(change) if tol is None else residual
+
+
+def launch(kernel: str, grid: tuple[int, int], **arguments: Any) -> None:
+    """Start one warp for each place of the grid."""
+    getattr(_kernels(), kernel)[grid](**arguments, num_warps=1, num_stages=1, enable_fp_fusion=True)
+
+
+@cache
+def _kernels() -> ModuleType:
+    """Import Triton at the first use; it is slow to import, and need not be installed."""
+    return import_module(".propagate_triton_kernels", __package__)
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << (least - 1).bit_length()
+
+
+def _rows(arcs: Arcs) -> _Rows:
+    """Cut the long rows into pieces."""
+    rowptr = arcs.rowptr
+    length = rowptr.diff()
+    hub = (length > LONGEST).nonzero().squeeze(1)
+    count = (length[hub] + (LONGEST - 1)) // LONGEST
+    first_piece = torch.nn.functional.pad(count.cumsum(0), (1, 0))
+    owner = torch.repeat_interleave(torch.arange(len(hub), device=hub.device), count)
+    begin = rowptr[hub[owner]] + LONGEST * (torch.arange(len(owner), device=hub.device) - first_piece[owner])
+    piece = torch.stack([begin, torch.minimum(begin + LONGEST, rowptr[hub[owner] + 1])], 1)
+    offset = torch.int32 if arcs.col.numel() < 2**31 - LONGEST else torch.int64
+    return _Rows(rowptr.to(offset), hub.int(), piece.to(offset), first_piece.int())
+
+
+def _single(scale: Tensor | None) -> Tensor | None:
+    if scale is None or scale.dtype == torch.float32:
+        return scale
+    return remembered(scale, "float32", scale.float)
+
+
+def _padded(y: Tensor, stride: int, known: Tensor | None, scale: Tensor | None) -> Tensor:
+    """Return diag(scale) · y with rows of `stride` columns, and zeros in the rows that are not known."""
+    out = y.new_zeros((y.shape[0], stride))
+    out[:, : y.shape[1]] = y
+    if known is not None:
+        out.masked_fill_(~known.unsqueeze(1), 0.0)
+    return out if scale is None else out.mul_(scale.unsqueeze(1))
+
+
+def _cut(y: Tensor, columns: int, scale: Tensor | None, clamp: tuple[float, float] | None) -> Tensor:
+    """Return diag(1 / scale) · y without the padding; the division may leave the range by a rounding."""
+    out = y.new_empty((y.shape[0], columns))
+    if scale is None:
+        return out.copy_(y[:, :columns])
+    torch.div(y[:, :columns], scale.unsqueeze(1), out=out)
+    return out if clamp is None else out.clamp_(*clamp)
+
+
+def _largest(change: Tensor) -> float:
+    return float(change.amax().view(torch.float32))

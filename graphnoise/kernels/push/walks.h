@@ -1,0 +1,47 @@
+// The rules of both kinds of PageRank: which mass is too much, and what a push leaves of it, adds to the value, and gives
+// to an arc of weight 1.
+
+#pragma once
+
+#include <algorithm>
+#include <limits>
+
+#include "push/methods.h"
+
+namespace graphnoise::local {
+
+constexpr double infinite = std::numeric_limits<double>::infinity();
+
+struct Pagerank {
+    static constexpr bool loops = true, sinks = false;
+    double alpha, eps, least;  // `least`: eps times the share of a degree that labels leave at least
+    Pagerank(const Settings &s, double share) : alpha(s.alpha), eps(s.eps), least(s.eps * share) {}
+    static bool over(double here, double limit) { return here >= limit; }
+    double limit(double degree) const { return eps * degree; }
+    double guess(double degree) const { return std::max(least * degree, std::numeric_limits<double>::min()); }
+    double push(Mass &m, double &value, double degree, double) const {
+        const double half = (1 - alpha) / 2 * m.here;
+        value += alpha * m.here;
+        m.here = half;
+        return half / degree;
+    }
+};
+
+// The residual is that of Pagerank. A push brings it to rho times the degree: there the gradient is that of the norm.
+struct L1Pagerank {
+    static constexpr bool loops = true, sinks = false;
+    double alpha, rho, eps, least;  // eps: (1 + tol) rho
+    L1Pagerank(const Settings &s, double share)
+        : alpha(s.alpha), rho(s.eps), eps((1 + s.tol) * s.eps), least(eps * share) {}
+    static bool over(double here, double limit) { return here > limit; }
+    double limit(double degree) const { return eps * degree; }
+    double guess(double degree) const { return std::max(least * degree, std::numeric_limits<double>::min()); }
+    double push(Mass &m, double &value, double degree, double) const {
+        const double level = rho * degree, excess = m.here - level;
+        value += 2 * alpha / (1 + alpha) * excess;
+        m.here = level;
+        return (1 - alpha) / (1 + alpha) * excess / degree;
+    }
+};
+
+}  // namespace graphnoise::local

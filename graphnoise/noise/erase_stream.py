@@ -1,0 +1,60 @@
+"""Noise draws of published code, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphnoise import checks
+from graphnoise.noise.noisy_labels import Array, NoisyLabels, rate_for, read
+from graphnoise.noise.transition import Transition, from_mapping, pair, symmetric
+
+
+def legacy(
+    kind: str,
+    y: Array,
+    rate: float,
+    mask: Array | None = None,
+    seed: int = 123,
+    num_classes: int | None = None,
+) -> tuple[Transition, NoisyLabels]:
+    """Return the transition and the labels that ERASE's and PI-GNN's code draws from NumPy's legacy stream.
+
+    The stream is `RandomState(seed)`, which NumPy keeps stable: for "asymmetric", a target among the other
+    classes for each class in order; then for each masked node in order of position one draw from its row. The
+    kinds are "symmetric", "asymmetric" and "pair" (cyclic upwards, no draw for the matrix).
+
+    Args:
+        kind: the family.
+        y: labels [n].
+        rate: the flip probability.
+        mask: Boolean [n] or positions; ERASE corrupts the training nodes only.
+        seed: of the legacy stream; theirs is 123 (234 on CoraFull).
+        num_classes: the greatest label plus one if None.
+
+    Raises:
+        InputError: an unknown kind, a bad label, mask, rate or seed.
+
+    >>> transition, noisy = legacy("asymmetric", np.arange(7), rate=0.5)   # Cora has seven classes
+    >>> [row.nonzero().flatten().tolist() for row in transition.matrix.fill_diagonal_(0)]
+    [[6], [3], [5], [2], [1], [3], [2]]
+
+    Source: ERASE (arXiv 2312.08852), official code; PI-GNN, `corrupte.py`.
+    """
+    checks.choice("kind", kind, ("asymmetric", "pair", "symmetric"))
+    task = read(y, mask, num_classes)
+    classes, rate = task.num_classes, rate_for(rate, task.num_classes)
+    stream = np.random.RandomState(checks.integer("seed", seed, 0, 2**32 - 1))
+    if kind == "asymmetric" and classes > 1:
+        others = [[j for j in range(classes) if j != i] for i in range(classes)]
+        transition = from_mapping({i: int(stream.choice(others[i])) for i in range(classes)}, classes, rate)
+    else:
+        transition = (pair if kind == "pair" else symmetric)(classes, rate)
+    # `choice(C, p=row)` takes one uniform number a call and looks it up in the row's cumulative sums.
+    keys = stream.random_sample(task.nodes.size)
+    cumulative = transition.matrix.numpy().cumsum(axis=1)
+    cumulative /= cumulative[:, -1:]
+    labels = task.clean[task.nodes].copy()
+    for true in range(classes):
+        members = task.clean[task.nodes] == true
+        labels[members] = np.searchsorted(cumulative[true], keys[members], side="right")
+    return transition, task.finish(task.nodes, labels)

@@ -1,0 +1,109 @@
+"""What every noise function starts from and ends with: labels read at the door, noisy labels handed back."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from graphnoise import checks
+
+Seed: TypeAlias = int | np.random.Generator
+Array: TypeAlias = Tensor | npt.NDArray[Any] | Sequence[Any]
+Floats: TypeAlias = npt.NDArray[np.float64]
+Ints: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class NoisyLabels:
+    """Labels after noise, and what the noise did.
+
+    Attributes:
+        y: the noisy labels [n], of the kind (tensor or array), type and device of the labels that came in.
+        flipped: Boolean [n], true where the noisy label differs from the clean one.
+        rate: the realised share of flipped entries among the masked ones; 0.0 where nothing was masked.
+    """
+
+    y: Any
+    flipped: Any
+    rate: float
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Checked labels on the CPU, the ascending positions that noise may touch, and the number of classes."""
+
+    given: Any
+    clean: Ints
+    nodes: Ints
+    num_classes: int
+
+    def finish(self, changed: Ints, labels: Ints) -> NoisyLabels:
+        """Return the clean labels with `labels` written at the positions `changed`."""
+        noisy = self.clean.copy()
+        noisy[changed] = labels
+        flipped = noisy != self.clean
+        rate = float(flipped[self.nodes].mean()) if self.nodes.size else 0.0
+        y, where = torch.from_numpy(noisy), torch.from_numpy(flipped)
+        if isinstance(self.given, Tensor):
+            return NoisyLabels(y.to(self.given.device, self._dtype()), where.to(self.given.device), rate)
+        if isinstance(self.given, np.ndarray):
+            return NoisyLabels(y.to(self._dtype()).numpy(), flipped, rate)
+        return NoisyLabels(y, where, rate)
+
+    def _dtype(self) -> torch.dtype:
+        """The type that the labels came in, if it can hold every class."""
+        dtype = checks.tensor("y", self.given).dtype
+        holds = dtype.is_floating_point or self.num_classes - 1 <= torch.iinfo(dtype).max
+        return dtype if holds else torch.int64
+
+
+def read(y: Array, mask: Array | None, num_classes: int | None = None) -> Task:
+    """Check labels and mask; without `num_classes` there are as many as the greatest label says."""
+    if num_classes is not None:
+        num_classes = checks.integer("num_classes", num_classes, 1)
+    labels = checks.labels("y", y, num_classes).cpu().numpy()
+    if mask is None:
+        nodes = np.arange(labels.size)
+    else:
+        nodes = checks.mask("mask", mask, labels.size).cpu().numpy().nonzero()[0]
+    return Task(y, labels, nodes, num_classes or int(labels.max(initial=-1)) + 1)
+
+
+def rate_for(value: object, num_classes: int) -> float:
+    """Return a flip rate that `num_classes` classes allow: with one class nothing can flip."""
+    rate = checks.rate("rate", value)
+    if rate > 0 and num_classes == 1:
+        checks.fail("rate", "0 where there is only one class", rate)
+    return rate
+
+
+def stream(seed: Seed, purpose: str, name: str = "seed") -> np.random.Generator:
+    """Return the generator of one purpose of an integer seed; a generator that was given stays as it is.
+
+    What a matrix is drawn from and what labels are drawn from must not be the same numbers: one integer seed
+    for both would correlate them.
+    """
+    if isinstance(seed, np.random.Generator):
+        return seed
+    tag = zlib.crc32(purpose.encode())
+    return np.random.default_rng(np.random.SeedSequence([checks.integer(name, seed, 0), tag]))
+
+
+def nearest(expected: float) -> int:
+    """Round to the nearest count, halves up, blind to floating-point dust."""
+    return int(np.floor(round(expected, 9) + 0.5))
+
+
+def choose(weights: Floats, keys: Floats) -> Ints:
+    """Draw one column a row of non-negative `weights` [m, C], in proportion, from uniform `keys` [m]."""
+    cumulative = weights.cumsum(axis=1)
+    cumulative /= cumulative[:, -1:]
+    chosen: Ints = (cumulative <= keys[:, None]).sum(axis=1)
+    return chosen

@@ -1,0 +1,197 @@
+"""Negatives by counter: the same draws at any number of threads, verified against what is known of a user.
+
+Draw d of a call uses the words 32 d, 32 d + 1, … of the stream `key`: one for each attempt, and one for the exact draw
+on the items that the user does not have, which follows where all attempts met known items. So a verified draw is always
+of the law q_j / sum of q over the items that are not known, whichever way it came about, and takes bounded time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphnoise.checks import choice, fail, integer
+from recsys.kernels import _native
+from recsys.kernels.negatives import reference
+from recsys.kernels.threads import threads
+
+BITS_LIMIT = 1 << 28  # bytes of a table of bits; above it, rows are searched
+MOST_ATTEMPTS = 30
+_COLUMN = np.dtype([("keep", np.uint32), ("other", np.int32)])
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of users: the rows of a users × items matrix, in the form that the kernels read.
+
+    Attributes:
+        rowptr: where the items of a user begin, int64 [users + 1].
+        col: items, sorted in each row, int32.
+        num_items: number of items.
+        bits: a bit for each pair, uint64 [users, words], or None where that would take more than `BITS_LIMIT` bytes.
+    """
+
+    rowptr: NDArray[np.int64]
+    col: NDArray[np.int32]
+    num_items: int
+    bits: NDArray[np.uint64] | None = field(repr=False)
+
+    @classmethod
+    def of(cls, matrix: Any, num_threads: int = 1) -> Known:
+        """Return what a canonical CSR matrix holds."""
+        users, items = matrix.shape
+        if max(users, items) > np.iinfo(np.int32).max:
+            fail("user_items", f"at most {np.iinfo(np.int32).max} users and items", f"{users} × {items}")
+        rowptr = np.ascontiguousarray(matrix.indptr, dtype=np.int64)
+        col = np.ascontiguousarray(matrix.indices, dtype=np.int32)
+        words = (items + 63) // 64
+        if users * words * 8 > BITS_LIMIT:
+            return cls(rowptr, col, items, None)
+        bits = np.zeros((users, words), np.uint64)
+        _native.known_bits(num_threads, rowptr.ctypes.data, col.ctypes.data, users, words, bits.ctypes.data)
+        return cls(rowptr, col, items, bits)
+
+    @property
+    def num_users(self) -> int:
+        """Number of users."""
+        return len(self.rowptr) - 1
+
+    @property
+    def address(self) -> tuple[int, int, int, int]:
+        """Where the kernels find it: rowptr, col, bits, words of a row."""
+        bits, words = (0, 0) if self.bits is None else (self.bits.ctypes.data, self.bits.shape[1])
+        return self.rowptr.ctypes.data, self.col.ctypes.data, bits, words
+
+    def has(self, users: NDArray[Any], items: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which items [B, k] (of at least 0) are known of their users [B]."""
+        if self.bits is not None:
+            word = self.bits[users[:, None], items >> 6]
+            found: NDArray[np.bool_] = ((word >> (items & 63).astype(np.uint64)) & np.uint64(1)).astype(bool)
+            return found
+        if not len(self.col):
+            return np.zeros(items.shape, bool)
+        low, end = (np.broadcast_to(self.rowptr[users + k][:, None], items.shape) for k in (0, 1))
+        high, last = end, len(self.col) - 1
+        for _ in range(int((end - low).max(initial=0)).bit_length()):  # halves of the rows
+            middle = (low + high) >> 1
+            below = self.col[np.minimum(middle, last)] < items
+            low, high = np.where(below & (middle < high), middle + 1, low), np.where(below, high, middle)
+        return np.asarray((low < end) & (self.col[np.minimum(low, last)] == items))
+
+    def full(self, allowed: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+        """Return the users who have every item (that is allowed, where a mask is given)."""
+        counts = np.diff(self.rowptr)
+        if allowed is None:
+            return np.flatnonzero(counts >= self.num_items)
+        rows = np.repeat(np.arange(self.num_users), counts)
+        counts = np.bincount(rows[allowed[self.col]], minlength=self.num_users)
+        return np.flatnonzero(counts >= int(allowed.sum()))
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A table for draws by weight in constant time (Walker 1977, Vose 1991), within 2^-32 of each column's weight.
+
+    Attributes:
+        columns: threshold of 2^32 and the other item of each column.
+        weight: the weights, float64 [items].
+    """
+
+    columns: NDArray[np.void]
+    weight: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, weight: Any) -> Alias:
+        """Return the table of these weights.
+
+        Raises:
+            InputError: weights that are negative, not finite, or all 0.
+
+        Example:
+            >>> Alias.of([1.0, 3.0]).columns.tolist()
+            [(2147483648, 1), (4294967295, 1)]
+        """
+        w = np.ascontiguousarray(weight, dtype=np.float64)
+        if w.ndim != 1 or not len(w) or not np.isfinite(w).all() or w.min() < 0 or not 0 < w.sum() < np.inf:
+            fail("weight", "finite weights of at least 0, not all 0", f"{w.tolist() if w.size < 8 else w}")
+        columns = np.empty(len(w), _COLUMN)
+        _native.alias_table(w.ctypes.data, len(w), columns.ctypes.data)
+        return cls(columns, w)
+
+
+def draw(
+    known: Known,
+    users: Any,
+    each: int,
+    key: int,
+    *,
+    first: int = 0,
+    table: Alias | None = None,
+    attempts: int = 16,
+    verify: bool = True,
+    redraw: bool = True,
+    num_threads: int = 1,
+    backend: str = "native",
+) -> NDArray[np.int32]:
+    r"""Return negatives of users, int32 [len(users), each]: j ~ q_j, verified against what is known.
+
+    Args:
+        known: what must not be drawn, of `Known.of`.
+        users: whose negatives, int [B].
+        each: negatives of each user.
+        key: the stream, from 0 to 2^64 - 1.
+        first: number of the first draw of this call, so that parts of a call give what the whole gives.
+        table: q as an alias table; None is uniform.
+        attempts: draws by q before the exact draw, from 1 to 30.
+        verify: whether known items are refused; the draw is then q_j / (1 - q(known)) on the others.
+        redraw: False leaves -1 where the first draw met a known item, as `implicit` does.
+        num_threads: threads; the draws do not depend on it.
+        backend: "native", or "reference", the same draws in NumPy.
+
+    Returns:
+        Items; -1 for a user who has every item (of a weight above 0).
+
+    Raises:
+        InputError: a user, a number or a backend out of range.
+
+    Example:
+        >>> import scipy.sparse as sp
+        >>> known = Known.of(sp.csr_array([[0, 1, 1], [1, 1, 1]]))
+        >>> draw(known, [0, 1], 2, key=7).tolist()
+        [[0, 0], [-1, -1]]
+
+    Source: Rendle et al., UAI 2009 (uniform); Walker, ACM TOMS 3, 1977, and Vose, IEEE TSE 17, 1991 (by weight).
+    """
+    who = np.ascontiguousarray(users, dtype=np.int32)
+    if who.ndim != 1:
+        fail("users", "a list of users", f"shape {who.shape}")
+    if len(who) and (who.min() < 0 or who.max() >= known.num_users):
+        fail("users", f"users from 0 to {known.num_users - 1}", f"values from {who.min()} to {who.max()}")
+    integer("k", each, 1, 1 << 30)
+    integer("attempts", attempts, 1, MOST_ATTEMPTS)
+    if table is not None and len(table.weight) != known.num_items:
+        fail("table", f"weights of {known.num_items} items", len(table.weight))
+    if known.num_items == 0:
+        return np.full((len(who), each), -1, np.int32)
+    if choice("backend", backend, ("native", "reference")) == "reference":
+        parts = None if table is None else (table.columns["keep"], table.columns["other"], table.weight)
+        return reference.draw(
+            known.rowptr, known.col, known.num_items, who, each, key,
+            first=first, table=parts, attempts=attempts, verify=verify, redraw=redraw,
+        )  # fmt: skip
+    out = np.empty((len(who), each), np.int32)
+    columns, weight = (0, 0) if table is None else (table.columns.ctypes.data, table.weight.ctypes.data)
+    _native.draw_negatives(
+        threads(num_threads), *known.address, known.num_items, columns, weight, key, first,
+        who.ctypes.data, len(who), each, attempts, verify, redraw, out.ctypes.data,
+    )  # fmt: skip
+    return out
+
+
+def streams(rng: np.random.Generator, count: int = 1) -> Sequence[int]:
+    """Return keys of new streams: 64 bits each from the generator."""
+    return [int(k) for k in rng.integers(0, 2**64, size=count, dtype=np.uint64)]

@@ -1,0 +1,244 @@
+"""Epochs of stochastic gradient steps on factors, one triple (u, i, j) a step.
+
+A step draws a pair (u, i) uniformly from the known pairs and a negative j by the law of the sampler (uniform or an
+alias table), refuses a j that u has (up to `attempts` draws, then the step is skipped and counted), and moves the rows
+of u, i and j by the derivatives at their old values, L2 of the touched rows included:
+
+    x <- x + step (d objective / d x - decay x)
+
+`lock_free` lets all threads write where they will (Hogwild): the draws are the same at any number of threads, what is
+lost when two threads meet is not, so that only one thread repeats itself. `by_blocks` cuts users and items into
+`BLOCKS` blocks each of nearly equal degree; in each of `BLOCKS` rounds every user block works with another item block,
+and the negatives come from that item block. No two tasks of a round share a row, so the result is the same, to the bit,
+at any number of threads. Items are put into new blocks at each epoch, so that over epochs each meets all others.
+
+Source: Recht et al., Hogwild!, NeurIPS 2011; Gemulla et al., Large-scale matrix factorization with distributed
+stochastic gradient descent, KDD 2011 (blocks).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphnoise.checks import choice, fail
+from recsys.kernels import _native
+from recsys.kernels.negatives import Alias, Known
+
+Floats = NDArray[np.float32]
+RULES = {"bpr": 0, "bpo": 1, "nbpo": 2, "nbpo-constant": 3}
+BLOCKS = 8
+STRETCH = 1 << 16  # steps below which a stretch is not worth having
+LANES = 16  # floats of a register; rows of factors are padded to a multiple
+
+
+def aligned(rows: int, width: int) -> Floats:
+    """Return zeros [rows, width] in float32 that begin at a multiple of 64 bytes."""
+    memory = np.zeros(rows * width + LANES, np.float32)
+    offset = (-memory.ctypes.data % 64) // 4
+    return memory[offset : offset + rows * width].reshape(rows, width)
+
+
+def padded(values: Any) -> Floats:
+    """Return a copy with rows padded by zeros to a multiple of 16 floats, aligned to 64 bytes."""
+    rows, width = values.shape
+    out = aligned(rows, -(-width // LANES) * LANES)
+    out[:, :width] = values
+    return out
+
+
+@dataclass
+class Factors:
+    """What the steps move, float32: rows from `padded`; the bias of items and NBPO's flip factors may be None."""
+
+    user: Floats
+    item: Floats
+    bias: Floats | None = None
+    flip_user: Floats | None = None
+    flip_item: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Step size and L2: of a user's row, a positive's, a negative's, biases, flip factors; the constant flip rate."""
+
+    step: float
+    user: float
+    positive: float
+    negative: float
+    bias: float = 0.0
+    flip: float = 0.0
+    flip_rate: float = 0.0
+
+
+@dataclass(frozen=True)
+class Count:
+    """Steps of an epoch: drawn, skipped (no negative), and correct (the positive scored higher before the step)."""
+
+    drawn: int
+    correct: int
+    skipped: int
+
+
+def instruction_sets() -> list[str]:
+    """Return the instruction sets of this build that the processor has, the widest first."""
+    return _native.instruction_sets()
+
+
+def _setting(
+    rule: str,
+    factors: Factors,
+    rates: Rates,
+    known: Known,
+    key: int,
+    attempts: int,
+    num_threads: int,
+    which: str | None,
+) -> Any:
+    setting = _native.Setting()
+    choice("rule", rule, RULES)
+    available = instruction_sets()
+    setting.set = available[0] if which is None else choice("instruction_set", which, available)
+    setting.threads, setting.rule, setting.attempts, setting.key = num_threads, RULES[rule], attempts, key
+    width = factors.user.shape[1]
+    for name in ("user", "item", "flip_user", "flip_item"):
+        table = getattr(factors, name)
+        if table is None:
+            if rule == "nbpo" or not name.startswith("flip"):
+                fail(name, "factors", "none")
+        elif (
+            table.dtype != np.float32
+            or not table.flags.c_contiguous
+            or table.ctypes.data % 64
+            or table.shape[1] != width
+            or width % LANES
+        ):
+            fail(name, f"float32 rows of {width} values from `padded`", f"{table.dtype} of shape {table.shape}")
+        setattr(setting, name, 0 if table is None else table.ctypes.data)
+    setting.blocks = width // LANES
+    setting.bias = 0 if factors.bias is None else factors.bias.ctypes.data
+    setting.step, setting.decay_user, setting.decay_positive = rates.step, rates.user, rates.positive
+    setting.decay_negative, setting.decay_bias = rates.negative, rates.bias
+    setting.decay_flip, setting.flip_rate = rates.flip, rates.flip_rate
+    setting.rowptr, setting.col, setting.bits, setting.words = known.address
+    return setting
+
+
+def pairs_of(known: Known, order: NDArray[np.int64] | None = None) -> NDArray[np.int32]:
+    """Return all known pairs (user, item), int32 [pairs, 2], by user or in an order of users."""
+    users = np.arange(known.num_users) if order is None else order
+    counts = np.diff(known.rowptr)[users]
+    out = np.empty((len(known.col), 2), np.int32)
+    out[:, 0] = np.repeat(users, counts)
+    if order is None:
+        out[:, 1] = known.col
+    else:
+        ends = np.cumsum(counts)
+        place = np.arange(len(known.col)) + np.repeat(known.rowptr[users] - (ends - counts), counts)
+        out[:, 1] = known.col[place]
+    return out
+
+
+def lock_free(
+    rule: str,
+    factors: Factors,
+    rates: Rates,
+    known: Known,
+    pairs: NDArray[np.int32],
+    table: Alias | None,
+    key: int,
+    *,
+    each: int = 1,
+    attempts: int = 16,
+    num_threads: int = 1,
+    instruction_set: str | None = None,
+    stretches: int | None = None,
+) -> Count:
+    """Take `each` steps a known pair, from `pairs_of(known)`; all threads write without locks.
+
+    Pairs are cut into stretches, by default `BLOCKS` where there is work for them, and each gets its share of steps:
+    threads then move rows of different users. On one thread the result repeats itself; on more it does not.
+    """
+    setting = _setting(rule, factors, rates, known, key, attempts, num_threads, instruction_set)
+    drawn = len(pairs) * each
+    correct, skipped = _native.epoch_lock_free(
+        setting,
+        pairs.ctypes.data,
+        len(pairs),
+        0 if table is None else table.columns.ctypes.data,
+        known.num_items,
+        each,
+        max(1, min(BLOCKS, drawn // STRETCH)) if stretches is None else stretches,
+    )
+    return Count(drawn, correct, skipped)
+
+
+class Blocks:
+    """The schedule of `by_blocks`: users in blocks of nearly equal degree, and room for the pairs of an epoch.
+
+    Args:
+        known: the known pairs.
+        weight: weights of negatives, float64 [items], or None for uniform ones.
+        rng: which block a user falls into.
+    """
+
+    def __init__(self, known: Known, weight: NDArray[np.float64] | None, rng: np.random.Generator) -> None:
+        self.known = known
+        self.weight = weight
+        block = dealt(np.diff(known.rowptr), rng)
+        order = np.argsort(block, kind="stable")
+        self.pairs = pairs_of(known, order)
+        per_block = np.bincount(block, np.diff(known.rowptr), BLOCKS).astype(np.int64)
+        self.user_start = np.concatenate([[0], np.cumsum(per_block)])
+        self.grouped = np.empty_like(self.pairs)
+        self.degree = np.bincount(known.col, minlength=known.num_items)
+        self.table = np.empty(known.num_items, np.uint64)
+
+
+def by_blocks(
+    rule: str,
+    factors: Factors,
+    rates: Rates,
+    blocks: Blocks,
+    rng: np.random.Generator,
+    key: int,
+    *,
+    each: int = 1,
+    attempts: int = 16,
+    num_threads: int = 1,
+    instruction_set: str | None = None,
+) -> Count:
+    """Take `each` steps a known pair; the result is the same at any number of threads."""
+    known = blocks.known
+    setting = _setting(rule, factors, rates, known, key, attempts, num_threads, instruction_set)
+    item_block = dealt(blocks.degree, rng).astype(np.int32)
+    item = np.argsort(item_block, kind="stable").astype(np.int32)
+    item_start = np.concatenate([[0], np.cumsum(np.bincount(item_block, minlength=BLOCKS))])
+    weight = None if blocks.weight is None else np.ascontiguousarray(blocks.weight[item])
+    correct, skipped = _native.epoch_blocks(
+        setting, BLOCKS, blocks.pairs.ctypes.data, blocks.user_start.ctypes.data, blocks.grouped.ctypes.data,
+        item.ctypes.data, item_start.ctypes.data, item_block.ctypes.data,
+        0 if weight is None else weight.ctypes.data, blocks.table.ctypes.data, each,
+    )  # fmt: skip
+    return Count(len(blocks.pairs) * each, correct, skipped)
+
+
+def dealt(degree: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return a block for each row: of each `BLOCKS` rows of like degree, every block gets one, at random."""
+    order = np.argsort(-degree, kind="stable")
+    rows = -(-len(order) // BLOCKS)
+    hands = rng.permuted(np.tile(np.arange(BLOCKS), (rows, 1)), axis=1).ravel()[: len(order)]
+    block = np.empty(len(order), np.int64)
+    block[order] = hands
+    return block
+
+
+def sigmoids(x: Floats, instruction_set: str | None = None) -> Floats:
+    """Return 1 / (1 + e^-x) as the steps have it: within 2e-7."""
+    out = np.empty_like(x)
+    which = instruction_sets()[0] if instruction_set is None else instruction_set
+    _native.sigmoids(which, x.ctypes.data, x.size, out.ctypes.data)
+    return out

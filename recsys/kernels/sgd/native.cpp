@@ -1,0 +1,249 @@
+// Epochs of stochastic gradients: lock-free, or by blocks that share no row. See sgd.py for the meaning.
+
+#include "sgd/rows.h"
+
+#include <algorithm>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/vector.h>
+
+#include "alias.h"
+#include "recsys_native.h"
+
+namespace {
+
+using namespace recsys;
+
+struct Tier {
+    Steps steps;
+    Sigmoids sigmoids;
+};
+
+Tier tier(const std::string &set) {
+#ifdef GRAPHNOISE_X86
+    if (set == "v4" && __builtin_cpu_supports("x86-64-v4")) return {steps_v4, sigmoids_v4};
+    if (set == "v3" && __builtin_cpu_supports("x86-64-v3")) return {steps_v3, sigmoids_v3};
+#endif
+    if (set != "baseline") throw nb::value_error("an instruction set that this processor or build has not");
+    return {steps_baseline, sigmoids_baseline};
+}
+
+std::vector<std::string> instruction_sets() {
+    std::vector<std::string> sets;
+#ifdef GRAPHNOISE_X86
+    if (__builtin_cpu_supports("x86-64-v4")) sets.emplace_back("v4");
+    if (__builtin_cpu_supports("x86-64-v3")) sets.emplace_back("v3");
+#endif
+    sets.emplace_back("baseline");
+    return sets;
+}
+
+// What an epoch is given, as a Python tuple would be too long to read.
+struct Setting {
+    std::string set;
+    int threads, rule, blocks, attempts;
+    Address user, item, bias, flip_user, flip_item;
+    float step, decay_user, decay_positive, decay_negative, decay_bias, decay_flip, flip_rate;
+    Address rowptr, col, bits;
+    Index words;
+    std::uint64_t key;
+
+    Factors factors() const {
+        return {at<float>(user), at<float>(item), at<float>(bias), at<float>(flip_user), at<float>(flip_item), blocks};
+    }
+    Rates rates() const {
+        return {step, decay_user, decay_positive, decay_negative, decay_bias, decay_flip, flip_rate};
+    }
+};
+
+class Total {
+  public:
+    void add(const Tally &tally) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        all_.correct += tally.correct, all_.skipped += tally.skipped;
+    }
+    std::pair<Index, Index> value() const { return {all_.correct, all_.skipped}; }
+
+  private:
+    Tally all_;
+    std::mutex mutex_;
+};
+
+// Pairs are cut into stretches, one after the other, which get draws by their size: threads that work on different users do
+// not wait for each other's rows.
+std::pair<Index, Index> epoch_lock_free(const Setting &s, Address pairs, Index size, Address table, Index items, Index each,
+                                        Index stretches) {
+    constexpr Index share = 8192;
+    const Steps steps = tier(s.set).steps;
+    const Known known = known_at(s.rowptr, s.col, s.bits, s.words);
+    Factors factors = s.factors();
+    std::vector<float> apart;  // biases, each with a cache line of its own, or threads would wait for those of other items
+    if (factors.bias != nullptr && s.threads > 1) {
+        apart.resize(static_cast<std::size_t>(items) << 4);
+        for (Index i = 0; i < items; ++i) apart[static_cast<std::size_t>(i) << 4] = factors.bias[i];
+        factors.bias = apart.data(), factors.bias_shift = 4;
+    }
+    const Rates rates = s.rates();
+    struct Task {
+        Block block;
+        Index begin, count;
+    };
+    std::vector<Task> tasks;
+    for (Index k = 0; k < stretches; ++k) {
+        const Index from = size * k / stretches, width = size * (k + 1) / stretches - from, draws = width * each;
+        const Block block{at<const Pair>(pairs) + from, static_cast<Word>(width), at<const Column>(table), nullptr,
+                          static_cast<Word>(items), stretches == 1 ? s.key : word(s.key, static_cast<Word>(k)), s.attempts};
+        for (Index begin = 0; begin < draws; begin += share) tasks.push_back({block, begin, std::min(share, draws - begin)});
+    }
+    Watch watch;
+    Total total;
+    {
+        nb::gil_scoped_release release;
+        watch.stretches(s.threads, static_cast<Index>(tasks.size()), [&](int, Index number) {
+            Tally tally;
+            const Task &task = tasks[static_cast<std::size_t>(number)];
+            steps(static_cast<Rule>(s.rule), factors, rates, known, task.block, static_cast<Word>(task.begin),
+                  static_cast<Word>(task.count), tally);
+            total.add(tally);
+        });
+    }
+    for (std::size_t i = 0; i < apart.size() >> 4; ++i) at<float>(s.bias)[i] = apart[i << 4];
+    watch.finish();
+    return total.value();
+}
+
+struct Blocks {
+    Index count;
+    const Pair *pairs;              // by user block
+    const std::int64_t *user_start; // [count + 1]: where the pairs of a user block begin
+    Pair *grouped;                  // room for the pairs (user, column in its item block), by user block and item block
+    const std::int32_t *item;       // items by block
+    const std::int64_t *item_start; // [count + 1]
+    const std::int32_t *item_block; // [items]
+    const double *weight;           // by place in `item`, or null
+    Column *table;                  // room, by place in `item`
+};
+
+// Biases by block, blocks a cache line apart: in the order of items, threads would write to the same lines all the time.
+class BlockBiases {
+  public:
+    BlockBiases(float *bias, const Blocks &b) : bias_(bias), b_(b) {
+        if (bias == nullptr) return;
+        copies_.resize(static_cast<std::size_t>(b.item_start[b.count] + apart * b.count));
+        for (Index k = 0; k < b.count; ++k)
+            for (Index p = b.item_start[k]; p < b.item_start[k + 1]; ++p) of(k)[p - b.item_start[k]] = bias[b.item[p]];
+    }
+    float *of(Index block) {
+        return bias_ == nullptr ? nullptr : copies_.data() + b_.item_start[block] + apart * block;
+    }
+    void put_back() {
+        if (bias_ == nullptr) return;
+        for (Index k = 0; k < b_.count; ++k)
+            for (Index p = b_.item_start[k]; p < b_.item_start[k + 1]; ++p) bias_[b_.item[p]] = of(k)[p - b_.item_start[k]];
+    }
+
+  private:
+    static constexpr Index apart = 16;
+    float *bias_;
+    const Blocks &b_;
+    std::vector<float> copies_;
+};
+
+std::pair<Index, Index> epoch_blocks(const Setting &s, Index count, Address pairs, Address user_start, Address grouped,
+                                     Address item, Address item_start, Address item_block, Address weight, Address table,
+                                     Index each) {
+    const Steps steps = tier(s.set).steps;
+    const Known known = known_at(s.rowptr, s.col, s.bits, s.words);
+    const Factors factors = s.factors();
+    const Rates rates = s.rates();
+    const Blocks b{count, at<const Pair>(pairs), at<const std::int64_t>(user_start), at<Pair>(grouped),
+                   at<const std::int32_t>(item), at<const std::int64_t>(item_start), at<const std::int32_t>(item_block),
+                   at<const double>(weight), at<Column>(table)};
+    std::vector<Index> start(static_cast<std::size_t>(count * count + 1));
+    start.back() = b.user_start[count];
+    std::vector<std::int32_t> column(static_cast<std::size_t>(b.item_start[count]));
+    for (Index k = 0; k < count; ++k)
+        for (Index p = b.item_start[k]; p < b.item_start[k + 1]; ++p)
+            column[static_cast<std::size_t>(b.item[p])] = static_cast<std::int32_t>(p - b.item_start[k]);
+    BlockBiases biases(factors.bias, b);
+    Watch watch;
+    Total total;
+    {
+        nb::gil_scoped_release release;
+        watch.stretches(s.threads, count, [&](int, Index task) {
+            std::vector<Index> place(static_cast<std::size_t>(count) + 1);
+            for (Index p = b.user_start[task]; p < b.user_start[task + 1]; ++p)
+                ++place[static_cast<std::size_t>(b.item_block[b.pairs[p].item]) + 1];
+            place[0] = b.user_start[task];
+            for (Index k = 0; k < count; ++k) {
+                start[static_cast<std::size_t>(task * count + k)] = place[static_cast<std::size_t>(k)];
+                place[static_cast<std::size_t>(k) + 1] += place[static_cast<std::size_t>(k)];
+            }
+            for (Index p = b.user_start[task]; p < b.user_start[task + 1]; ++p) {
+                const Pair pair = b.pairs[p];
+                b.grouped[place[static_cast<std::size_t>(b.item_block[pair.item])]++] =
+                    Pair{pair.user, column[static_cast<std::size_t>(pair.item)]};
+            }
+            const Index from = b.item_start[task];
+            if (b.weight != nullptr) fill_table(b.weight + from, b.item_start[task + 1] - from, b.table + from);
+        });
+        for (Index round = 0; round < count && !watch.over(); ++round)
+            watch.stretches(s.threads, count, [&](int, Index task) {
+                const Index other = (task + round) % count, cell = task * count + other, from = b.item_start[other];
+                const Index begin = start[static_cast<std::size_t>(cell)], end = start[static_cast<std::size_t>(cell) + 1];
+                const Index items = b.item_start[other + 1] - from;
+                if (begin == end || items == 0) return;
+                const Block block{b.grouped + begin, static_cast<Word>(end - begin),
+                                  b.weight == nullptr ? nullptr : b.table + from, b.item + from, static_cast<Word>(items),
+                                  word(s.key, static_cast<Word>(cell)), s.attempts};
+                Tally tally;
+                Factors own = factors;
+                own.bias = biases.of(other);
+                steps(static_cast<Rule>(s.rule), own, rates, known, block, 0, static_cast<Word>((end - begin) * each), tally);
+                total.add(tally);
+            });
+    }
+    biases.put_back();
+    watch.finish();
+    return total.value();
+}
+
+void sigmoids(const std::string &set, Address x, Index count, Address out) {
+    tier(set).sigmoids(at<const float>(x), count, at<float>(out));
+}
+
+}  // namespace
+
+void add_sgd(nb::module_ &m) {
+    nb::class_<Setting>(m, "Setting")
+        .def(nb::init<>())
+        .def_rw("set", &Setting::set)
+        .def_rw("threads", &Setting::threads)
+        .def_rw("rule", &Setting::rule)
+        .def_rw("blocks", &Setting::blocks)
+        .def_rw("attempts", &Setting::attempts)
+        .def_rw("user", &Setting::user)
+        .def_rw("item", &Setting::item)
+        .def_rw("bias", &Setting::bias)
+        .def_rw("flip_user", &Setting::flip_user)
+        .def_rw("flip_item", &Setting::flip_item)
+        .def_rw("step", &Setting::step)
+        .def_rw("decay_user", &Setting::decay_user)
+        .def_rw("decay_positive", &Setting::decay_positive)
+        .def_rw("decay_negative", &Setting::decay_negative)
+        .def_rw("decay_bias", &Setting::decay_bias)
+        .def_rw("decay_flip", &Setting::decay_flip)
+        .def_rw("flip_rate", &Setting::flip_rate)
+        .def_rw("rowptr", &Setting::rowptr)
+        .def_rw("col", &Setting::col)
+        .def_rw("bits", &Setting::bits)
+        .def_rw("words", &Setting::words)
+        .def_rw("key", &Setting::key);
+    m.def("epoch_lock_free", &epoch_lock_free);
+    m.def("epoch_blocks", &epoch_blocks);
+    m.def("instruction_sets", &instruction_sets);
+    m.def("sigmoids", &sigmoids);
+}

@@ -1,0 +1,85 @@
+"""How often a sampler draws a like that was hidden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphnoise.checks import fail, generator, integer
+from recsys.kernels.negatives import Known
+from recsys.samplers.base import Sampler
+from recsys.validation import as_csr
+
+
+@dataclass(frozen=True)
+class FalseNegatives:
+    """What `false_negatives` counts.
+
+    Attributes:
+        rate: share of the draws that are hidden likes.
+        uniform: the same for uniform verified draws beside the same positives, exactly.
+        draws: draws that gave an item.
+        skipped: draws that gave none.
+    """
+
+    rate: float
+    uniform: float
+    draws: int
+    skipped: int
+
+    @property
+    def lift(self) -> float:
+        """Return `rate` over `uniform`: above 1, the sampler looks for hidden likes more often than by chance."""
+        return self.rate / self.uniform if self.uniform else float("nan")
+
+
+def false_negatives(
+    sampler: Sampler, hidden: Any, k: int = 1, passes: int = 1, rng: Any = 0, *, epoch: int = 0
+) -> FalseNegatives:
+    """Return how often negatives beside the known positives are hidden likes.
+
+    Args:
+        sampler: fitted to the known positives, and bound to a model where it looks at scores.
+        hidden: users × items, likes that are not among the known positives.
+        k: negatives beside each positive.
+        passes: how often all positives are walked.
+        rng: a generator or a seed.
+        epoch: the number of the first pass. A law that changes with training (SRNS) goes on where the model stopped
+            with `epoch=model.epochs`.
+
+    Raises:
+        InputError: another shape, or a hidden like that is known.
+
+    Example:
+        >>> import scipy.sparse as sp
+        >>> from recsys.samplers import Uniform
+        >>> known, hidden = sp.csr_array([[1.0, 0, 0]]), sp.csr_array([[0.0, 1, 0]])
+        >>> false_negatives(Uniform().fit(known), hidden, k=3, passes=200).uniform
+        0.5
+    """
+    known = sampler.known
+    likes = Known.of(as_csr("hidden", hidden, shape=(known.num_users, known.num_items)))
+    count = np.diff(known.rowptr)
+    rows = np.repeat(np.arange(known.num_users, dtype=np.int32), np.diff(likes.rowptr))
+    if len(rows) and known.has(rows, likes.col[:, None]).any():
+        fail("hidden", "likes that are not among the known positives", "some that are")
+    integer("passes", passes, 1)
+    integer("epoch", epoch, 0)
+    random = generator(rng, "rng")
+    users = np.repeat(np.arange(known.num_users, dtype=np.int32), count)
+    met = total = asked = 0
+    for number in range(epoch, epoch + passes):
+        sampler.epoch(number, random)
+        for begin in range(0, len(users), 1 << 14):
+            part = slice(begin, begin + (1 << 14))
+            drawn = sampler.sample(users[part], k, random, items=known.col[part])
+            got = drawn >= 0
+            met += int((likes.has(users[part], np.maximum(drawn, 0)) & got).sum())
+            total, asked = total + int(got.sum()), asked + drawn.size
+    free = known.num_items - count
+    share = np.divide(np.diff(likes.rowptr), free, out=np.zeros(len(count)), where=free > 0)
+    weight = np.where(free > 0, count, 0)
+    uniform = float((share * weight).sum() / max(weight.sum(), 1))
+    return FalseNegatives(met / max(total, 1), uniform, total, asked - total)

@@ -1,0 +1,66 @@
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from graphnoise import DataError
+from graphnoise.bench.node_metrics import Curves, measure, pack, unpack
+from graphnoise.bench.problem import Instance
+
+
+@pytest.fixture
+def instance():
+    """Training nodes 0 to 2, validation node 3; of the test nodes 4 hears 0, 5 hears 1 and 0, 6 nobody, 7 hears 3."""
+    arcs = torch.tensor([[0, 0, 1, 3], [4, 5, 5, 7]])
+    mask = torch.arange(8)
+    return Instance(
+        Data(
+            x=torch.eye(8),
+            edge_index=torch.cat([arcs, arcs.flip(0)], dim=1),
+            y=torch.tensor([0, 1, 2, 0, 0, 1, 2, 0]),
+            train_mask=mask < 3,
+            val_mask=mask == 3,
+            test_mask=mask > 3,
+        )
+    )
+
+
+def test_each_group_of_nodes_is_counted_by_itself(instance):
+    given = torch.tensor([0, 2, 2, 1, -1, -1, -1, -1])
+    predicted = torch.tensor([0, 2, 0, 1, 0, 2, 2, 1])
+    assert measure(instance.problem, instance.truth, given, predicted) == {
+        "test_accuracy": 0.5,
+        "test_near_right": 1.0,
+        "test_near_wrong": 0.0,
+        "test_far": 0.5,
+        "train_right": 0.5,
+        "train_wrong": 0.0,
+        "train_misled": 1.0,
+        "val_accuracy": 1.0,
+        "val_accuracy_clean": 0.0,
+    }
+
+
+def test_a_share_of_nobody_is_none(instance):
+    result = measure(instance.problem, instance.truth, torch.tensor([0, 1, 2, 0, -1, -1, -1, -1]), instance.truth)
+    assert result["train_wrong"] is None
+    assert result["train_misled"] is None
+    assert result["test_near_wrong"] is None
+    assert result["test_near_right"] == 1.0
+
+
+def test_curves_follow_right_and_wrong_labels(instance):
+    curves = Curves(instance.problem, instance.truth, torch.tensor([0, 2, 2, 0, -1, -1, -1, -1]))
+    curves.record(1.5, torch.tensor([0, 1, 0]))
+    curves.record(0.5, torch.tensor([0, 2, 2]))
+    assert curves.result() == {"loss": [1.5, 0.5], "right": [0.5, 1.0], "wrong": [1.0, 0.0], "misled": [0.0, 1.0]}
+
+
+@pytest.mark.parametrize("classes", [torch.arange(7), torch.tensor([0, 70_000])])
+def test_predictions_survive_packing(classes):
+    assert torch.equal(unpack(pack(classes)), classes)
+
+
+@pytest.mark.parametrize("change", [{"length": 8}, {"zlib_base64": "AAAA"}, {"dtype": "no such"}])
+def test_damaged_predictions_are_refused(change):
+    with pytest.raises(DataError, match="predictions: expected"):
+        unpack(pack(torch.arange(7)) | change)
