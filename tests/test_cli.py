@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from graphnoise.cli import main as cli
 from graphnoise import datasets
 from graphnoise.bench.runner import Store
+from graphnoise.cli import main as cli
 
 COMMAND = [sys.executable, "-m", "graphnoise.cli"]
 
