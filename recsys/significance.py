@@ -1,22 +1,23 @@
-"""Is one model better than another? Paired tests over users, effect sizes, Holm's correction."""
+"""Paired tests over users between recommenders, with effect sizes and Holm's correction."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from graphnoise.bench.statistics import holm
+from graphnoise.statistics import holm
 from graphnoise.checks import choice, fail, generator, integer, real
 from recsys.evaluation import Evaluation
 from recsys.metrics import Values
 
 TESTS = ("t", "bootstrap")
-_HELD = 1 << 22  # numbers that a resampling holds at once
+# Resampled values held at once.
+MAX_RESAMPLED = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -24,19 +25,19 @@ class Comparison:
     """A paired comparison of two models over the same users.
 
     Attributes:
-        first: name of the first model.
-        second: name of the second.
-        metric: the measure.
-        difference: mean over users of first minus second.
-        low: lower end of the confidence interval of the difference.
-        high: upper end.
-        relative: difference over the mean of the second; NaN where that is 0.
+        first: Name of the first model.
+        second: Name of the second model.
+        metric: Name of the metric.
+        difference: Mean over users of first minus second.
+        low: Lower end of the confidence interval of the difference.
+        high: Upper end.
+        relative: Difference divided by the mean of the second; NaN where that is 0.
         effect: Cohen's d of the differences, mean / standard deviation; 0 where all are 0, infinite where all are
             equal and not 0.
-        p: two-sided p-value of no difference; in `compare_all` corrected by Holm's rule.
-        wins: share of users with a higher value under the first.
-        losses: share of users with a lower value.
-        users: number of users.
+        p: Two-sided p-value of no difference; in `compare_all` with Holm's correction.
+        wins: Share of users with a higher value for the first.
+        losses: Share of users with a lower value.
+        users: Number of users.
     """
 
     first: str
@@ -72,18 +73,18 @@ def compare(
     users they reject true hypotheses too often.
 
     Args:
-        first: of `evaluate`.
-        second: of `evaluate`, with the same users and the same mask.
-        metric: a metric that both have user by user.
+        first: Result of `evaluate`.
+        second: Result of `evaluate` with the same users and the same mask.
+        metric: Metric that both have per user.
         test: "t" or "bootstrap".
-        level: of the interval.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
-        names: of the two models, for reports.
+        level: Confidence level of the interval.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
+        names: Names of the two models, for reports.
 
     Raises:
-        InputError: users or masks differ, the metric is absent or is not one of single users, or there are fewer than
-            two users.
+        InputError: Users or masks differ, the metric is absent or has no values per user, or there are fewer than two
+            users.
 
     Example:
         >>> users = np.arange(4)
@@ -91,12 +92,13 @@ def compare(
         ...     Evaluation(users, {"ndcg@5": np.array(x)}, {"ndcg@5": sum(x) / 4}, "train")
         ...     for x in ([0.5, 0.25, 1.0, 0.5], [0.25, 0.25, 0.5, 0.0])
         ... )
-        >>> found = compare(a, b, "ndcg@5")
-        >>> found.difference, round(found.effect, 3), round(found.p, 3)
+        >>> c = compare(a, b, "ndcg@5")
+        >>> c.difference, round(c.effect, 3), round(c.p, 3)
         (0.3125, 1.306, 0.08)
 
-    Source: Smucker, Allan and Carterette, "A comparison of statistical significance tests for information retrieval
-    evaluation", 2007; Ihemelandu and Ekstrand, "Inference at scale", 2023, for the choice of tests.
+    Source:
+        Smucker, Allan and Carterette, "A comparison of statistical significance tests for information retrieval
+        evaluation", 2007; Ihemelandu and Ekstrand, "Inference at scale", 2023, for the choice of tests.
     """
     choice("test", test, TESTS)
     level = real("level", level, 0.5, 1 - 1e-9)
@@ -110,38 +112,37 @@ def compare(
     gaps = one - two
     if len(gaps) < 2:
         fail("first", "at least two users", len(gaps))
-    mean, spread = float(gaps.mean()), float(gaps.std(ddof=1))
-    if np.ptp(gaps) == 0:  # nothing varies, so a test has nothing to say
+    mean = float(gaps.mean())
+    if np.ptp(gaps) == 0:
+        # Without variance no test is defined.
         low, high, p, effect = mean, mean, 1.0 if mean == 0 else 0.0, 0.0 if mean == 0 else np.copysign(np.inf, mean)
     else:
-        effect = mean / spread
+        effect = mean / gaps.std(ddof=1)
         if test == "t":
-            found = stats.ttest_rel(one, two)
-            interval, p = found.confidence_interval(level), float(found.pvalue)
-            low, high = float(interval.low), float(interval.high)
+            result = stats.ttest_rel(one, two)
+            (low, high), p = result.confidence_interval(level), result.pvalue
         else:
-            batch = max(1, _HELD // len(gaps))
+            batch = max(1, MAX_RESAMPLED // len(gaps))
             options = {"confidence_level": level, "n_resamples": resamples, "method": "percentile", "batch": batch}
-            boot = stats.bootstrap((gaps,), np.mean, rng=rng, vectorized=True, axis=-1, **options)
-            low, high = (float(end) for end in boot.confidence_interval)
-            far = np.abs(boot.bootstrap_distribution - mean) >= abs(mean)
-            p = float((far.sum() + 1) / (resamples + 1))
+            result = stats.bootstrap((gaps,), np.mean, rng=rng, vectorized=True, axis=-1, **options)
+            (low, high) = result.confidence_interval
+            far = np.abs(result.bootstrap_distribution - mean) >= abs(mean)
+            p = (far.sum() + 1) / (resamples + 1)
     base = float(two.mean())
-    relative = mean / base if base else float("nan")
-    shares = float((gaps > 0).mean()), float((gaps < 0).mean())
-    return Comparison(*names, metric, mean, low, high, relative, float(effect), p, *shares, len(gaps))
+    numbers = mean, low, high, mean / base if base else np.nan, effect, p, (gaps > 0).mean(), (gaps < 0).mean()
+    return Comparison(*names, metric, *map(float, numbers), len(gaps))
 
 
 def compare_all(models: Mapping[str, Evaluation], metric: str, **options: object) -> list[Comparison]:
-    """Compare every two models; p-values are corrected by Holm's rule, all pairs being one family.
+    """Compare every two models, with Holm's correction over all pairs.
 
     Args:
-        models: evaluations by name.
-        metric: as for `compare`.
+        models: Evaluations by name.
+        metric: As for `compare`.
         **options: `test`, `level`, `resamples`, `seed` of `compare`.
 
     Raises:
-        InputError: as `compare`, or fewer than two models.
+        InputError: As `compare`, or fewer than two models.
 
     Example:
         >>> users, draw = np.arange(50), np.random.default_rng(0)
@@ -155,12 +156,17 @@ def compare_all(models: Mapping[str, Evaluation], metric: str, **options: object
     """
     if len(models) < 2:
         fail("models", "at least two", len(models))
-    found = [
+    comparisons = [
         compare(one, two, metric, names=(first, second), **options)  # type: ignore[arg-type]
         for (first, one), (second, two) in itertools.combinations(models.items(), 2)
     ]
-    corrected = holm([comparison.p for comparison in found])
-    return [dataclasses.replace(one, p=float(p)) for one, p in zip(found, corrected, strict=True)]
+    return correct(comparisons)
+
+
+def correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Return comparisons with Holm's correction of their p-values, all being one family."""
+    corrected = holm([comparison.p for comparison in comparisons])
+    return [dataclasses.replace(c, p=float(p)) for c, p in zip(comparisons, corrected, strict=True)]
 
 
 def _values(name: str, evaluation: Evaluation, metric: str) -> Values:

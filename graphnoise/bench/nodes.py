@@ -17,10 +17,11 @@ from torch_geometric.data import Data
 
 from graphnoise import checks, datasets
 from graphnoise.bench.environment import Meter, environment, one_thread
-from graphnoise.bench.methods import create, is_stochastic
+from graphnoise.bench.methods.nodes import create, is_stochastic
 from graphnoise.bench.node_metrics import Curves, measure, pack
 from graphnoise.bench.problem import Instance, Task
-from graphnoise.bench.runner import Progress, Store, Summary, run_grid
+from graphnoise.bench.runner import Progress, Store, Summary
+from graphnoise.bench.runner import run_cells as run_grid
 from graphnoise.checks import DataError, InputError
 from graphnoise.noise import LabelNoise
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from graphnoise import checks
 from graphnoise.bench.nodes import PROTOCOL
 from graphnoise.bench.runner import cell_key
-from graphnoise.bench.statistics import Values
+from graphnoise.statistics import Values
 from graphnoise.checks import DataError, GraphnoiseError
 from graphnoise.noise import LabelNoise
 

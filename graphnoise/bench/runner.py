@@ -21,7 +21,7 @@ from graphnoise.bench.store import Store, cell_key
 from graphnoise.checks import fail, integer, real
 from graphnoise.errors import DataError, GraphnoiseError, InputError
 
-__all__ = ["Failure", "Progress", "Store", "Summary", "cell_key", "run_grid"]
+__all__ = ["Failure", "Progress", "Store", "Summary", "cell_key", "run_cells"]
 
 Config = Mapping[str, Any]
 Run = Callable[[Config], Mapping[str, Any]]
@@ -243,7 +243,7 @@ def _need_picklable(name: str, function: object) -> None:
         fail(name, "a function of a module, which worker processes can import", f"{function!r} ({error})")
 
 
-def run_grid(
+def run_cells(
     cells: Sequence[Config],
     run: Run,
     store: Store,
@@ -282,8 +282,8 @@ def run_grid(
     >>> import tempfile
     >>> cells = [{"method": "double", "seed": seed} for seed in range(3)]
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     first = run_grid(cells[:2], lambda config: {"value": 2 * config["seed"]}, Store(folder))
-    ...     again = run_grid(cells, lambda config: {"value": 2 * config["seed"]}, Store(folder))
+    ...     first = run_cells(cells[:2], lambda config: {"value": 2 * config["seed"]}, Store(folder))
+    ...     again = run_cells(cells, lambda config: {"value": 2 * config["seed"]}, Store(folder))
     >>> (first.done, first.skipped), (again.done, again.skipped)
     ((2, 0), (1, 2))
     """

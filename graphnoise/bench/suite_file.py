@@ -10,7 +10,7 @@ from typing import Any
 
 from graphnoise import checks
 from graphnoise.bench import words
-from graphnoise.bench.methods import create, is_stochastic
+from graphnoise.bench.methods.nodes import create, is_stochastic
 from graphnoise.bench.nodes import MOST, SELECTIONS, Grid
 from graphnoise.bench.suite import Entry, Row, Suite, named
 from graphnoise.noise import LabelNoise

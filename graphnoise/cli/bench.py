@@ -15,7 +15,7 @@ from graphnoise.cli.running import Folder, Jobs, close, resumable, show, workers
 from graphnoise.cli.speed import speed
 
 if TYPE_CHECKING:
-    from graphnoise.bench.tasks import Suite
+    from graphnoise.bench.old_tasks import Suite
 
 bench = typer.Typer(help="Run a benchmark; the same command goes on where it stopped.", no_args_is_help=True)
 bench.add_typer(speed, name="speed")
@@ -95,7 +95,7 @@ def bench_suite(
     """Run the grids of a file, one after the other."""
     with resumable(folder):  # from the first import on, which takes seconds
         from graphnoise.bench.runner import Store
-        from graphnoise.bench.tasks import run_suite
+        from graphnoise.bench.old_tasks import run_suite
         from graphnoise.cli.tasks import read_suite
 
         suite = read_suite(file, root)

@@ -1,11 +1,11 @@
-"""Which benchmark a suite, a folder or a table is of: those of `graphnoise.bench.tasks`, and that of recommenders."""
+"""Which benchmark a suite, a folder or a table is of: those of `graphnoise.bench.old_tasks`, and that of recommenders."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graphnoise.bench import tasks
+from graphnoise.bench import old_tasks as tasks
 
 if TYPE_CHECKING:
     from graphnoise.bench.results import Source

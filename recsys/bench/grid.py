@@ -14,7 +14,8 @@ import numpy as np
 
 from graphnoise import checks
 from graphnoise.bench.environment import Meter, environment, one_thread
-from graphnoise.bench.runner import Progress, Store, Summary, cell_key, run_grid
+from graphnoise.bench.runner import Progress, Store, Summary, cell_key
+from graphnoise.bench.runner import run_cells as run_grid
 from graphnoise.checks import DataError, InputError
 from recsys.base import Recommender
 from recsys.bench import methods, problem

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from graphnoise.bench.report import LEVEL, columns, headline
-from graphnoise.bench.statistics import Estimate
+from graphnoise.statistics import Estimate
 from recsys.bench.grid import METRIC, RULE
 from recsys.bench.results import Section
 

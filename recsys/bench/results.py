@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from graphnoise.bench.results import Source
-from graphnoise.bench.statistics import Estimate, estimate, holm
+from graphnoise.statistics import Estimate, estimate, holm
 from graphnoise.checks import DataError
 from recsys.bench.grid import METRIC, METRICS, PROTOCOL, label
 from recsys.bench.methods import METHODS, PLAIN

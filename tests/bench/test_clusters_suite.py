@@ -9,7 +9,7 @@ from rich.console import Console
 from scipy import stats
 
 from graphnoise import DataError, InputError
-from graphnoise.bench import tasks
+from graphnoise.bench import old_tasks as tasks
 from graphnoise.bench.clusters import grid as grids
 from graphnoise.bench.clusters import methods, plots
 from graphnoise.bench.clusters.report import render

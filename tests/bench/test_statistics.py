@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from graphnoise.bench.statistics import compare, estimate, holm
+from graphnoise.statistics import compare, estimate, holm
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

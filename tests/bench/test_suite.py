@@ -12,7 +12,7 @@ from graphnoise.bench.nodes import Grid
 from graphnoise.bench.report import _compared, render
 from graphnoise.bench.results import Section, Table, sections, to_csv
 from graphnoise.bench.runner import Store, cell_key
-from graphnoise.bench.statistics import compare, holm
+from graphnoise.statistics import compare, holm
 from graphnoise.bench.suite import run
 from graphnoise.bench.suite_file import read
 

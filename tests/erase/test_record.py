@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from graphnoise.bench.results import Table
-from graphnoise.bench.statistics import estimate
+from graphnoise.statistics import estimate
 from graphnoise.bench.suite_file import read
 
 TOP = Path(__file__).parents[2]

@@ -16,7 +16,8 @@ from graphnoise import checks
 from graphnoise.bench.clusters import labels, methods, problem
 from graphnoise.bench.clusters.methods import Candidate, Trial
 from graphnoise.bench.environment import Meter, environment, one_thread
-from graphnoise.bench.runner import Progress, Store, Summary, cell_key, run_grid
+from graphnoise.bench.runner import Progress, Store, Summary, cell_key
+from graphnoise.bench.runner import run_cells as run_grid
 from graphnoise.checks import DataError
 
 PROTOCOL = 1  # changes whenever the same configuration would give other results

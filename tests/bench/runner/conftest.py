@@ -27,7 +27,7 @@ if "graphnoise" not in sys.modules:  # in a process of its own: spare it imports
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from graphnoise.errors import DataError
-from graphnoise.bench.runner import Store, run_grid
+from graphnoise.bench.runner import Store, run_cells
 
 
 def cells(count, seconds=0.0):
@@ -53,7 +53,7 @@ def set_threads():
 def command(folder, jobs, count, seconds, log=os.devnull, lease=60.0):
     run = partial(work, log=log)
     try:
-        run_grid(cells(count, seconds), run, Store(folder), jobs=jobs, lease=lease)
+        run_cells(cells(count, seconds), run, Store(folder), jobs=jobs, lease=lease)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -67,7 +67,7 @@ def die_once(config, flag):
 
 def worker_dies(folder, flag):
     try:
-        run_grid(cells(9), partial(die_once, flag=flag), Store(folder), jobs=2)
+        run_cells(cells(9), partial(die_once, flag=flag), Store(folder), jobs=2)
     except DataError as error:
         print(error)
 
@@ -77,14 +77,14 @@ def caller_errs(folder):
         raise ArithmeticError
 
     try:
-        run_grid(cells(1) + cells(4, 60.0), work, Store(folder), jobs=2, on_done=stop)
+        run_cells(cells(1) + cells(4, 60.0), work, Store(folder), jobs=2, on_done=stop)
     except ArithmeticError:
         print("stopped")
 
 
 def own_pool(folder):
     with ProcessPoolExecutor(2) as pool:
-        print(run_grid(cells(8), work, Store(folder), executor=pool).done)
+        print(run_cells(cells(8), work, Store(folder), executor=pool).done)
 
 
 def hammer(folder, keys, log, takers):

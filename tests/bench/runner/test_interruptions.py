@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from grids import files, group_is_gone, logged, uninterrupted, wait_for
 
-from graphnoise.bench.runner import cell_key, run_grid
+from graphnoise.bench.runner import cell_key, run_cells
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -24,7 +24,7 @@ def test_killed_at_a_random_moment_and_resumed(helpers, start, store, tmp_path, 
     before = files(store)
     assert before.items() <= expected.items()
     assert len(before) >= recorded
-    summary = run_grid(helpers.cells(count, seconds), helpers.work, store)
+    summary = run_cells(helpers.cells(count, seconds), helpers.work, store)
     assert summary.skipped + summary.done + summary.elsewhere == count
     assert summary.seconds < 30, "claims of the dead are taken over long before their lease ends"
     assert files(store) == expected
@@ -78,6 +78,6 @@ def test_an_interruption_without_workers_gives_the_claim_back(helpers, store):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_grid(helpers.cells(2), run, store)
+        run_cells(helpers.cells(2), run, store)
     assert [path.stat().st_mtime for path in store.folder.iterdir()] == [0]
-    assert run_grid(helpers.cells(2), helpers.work, store).done == 2
+    assert run_cells(helpers.cells(2), helpers.work, store).done == 2

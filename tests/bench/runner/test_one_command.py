@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 from grids import files, finish, logged, uninterrupted
 
-from graphnoise.bench.runner import cell_key, run_grid
+from graphnoise.bench.runner import cell_key, run_cells
 from graphnoise.errors import DataError, InputError
 
 
@@ -19,9 +19,9 @@ def test_every_cell_is_run_once_and_skipped_afterwards(helpers, store, tmp_path,
     pool = executor and executor(3)
     cells = helpers.cells(12, 0.002)
     run = partial(helpers.work, log=log)
-    first = run_grid([*cells[:5], *cells[:2]], run, store, executor=pool)
+    first = run_cells([*cells[:5], *cells[:2]], run, store, executor=pool)
     assert (first.total, first.done, first.skipped, first.elsewhere, first.failed) == (5, 5, 0, 0, ())
-    second = run_grid(cells, run, store, executor=pool, on_done=seen.append)
+    second = run_cells(cells, run, store, executor=pool, on_done=seen.append)
     assert (second.total, second.done, second.skipped, second.complete) == (12, 7, 5, True)
     assert [progress.finished for progress in seen] == list(range(6, 13))
     assert sorted(progress.config["seed"] for progress in seen) == list(range(5, 12))
@@ -42,7 +42,7 @@ def test_threads_of_an_executor_work_at_once(helpers, store):
         return {}
 
     with ThreadPoolExecutor(3) as pool:
-        assert run_grid(helpers.cells(6), run, store, executor=pool).done == 6
+        assert run_cells(helpers.cells(6), run, store, executor=pool).done == 6
 
 
 def test_a_process_pool_of_the_caller(start, store, tmp_path, helpers):
@@ -51,7 +51,7 @@ def test_a_process_pool_of_the_caller(start, store, tmp_path, helpers):
 
 
 def test_spawned_workers_run_the_initializer_first(helpers, store):
-    summary = run_grid(helpers.cells(4), helpers.work, store, jobs=2, initializer=helpers.set_threads)
+    summary = run_cells(helpers.cells(4), helpers.work, store, jobs=2, initializer=helpers.set_threads)
     assert summary.done == 4
     assert {record["result"]["threads"] for record in store.records()} == {"2"}
     assert os.environ.get("GRID_THREADS") is None
@@ -66,7 +66,7 @@ def test_a_failing_cell_is_reported_and_tried_again(store):
         return {} if config["seed"] != 8 else {"x": {1}}
 
     cells, seen = [{"seed": seed} for seed in reversed(range(9))], []
-    summary = run_grid(cells, run, store, on_done=seen.append)
+    summary = run_cells(cells, run, store, on_done=seen.append)
     assert not summary.complete
     assert (summary.done, [failure.config["seed"] for failure in summary.failed]) == (5, [8, 7, 5, 2])
     assert [failure.message for failure in summary.failed] == [
@@ -79,7 +79,7 @@ def test_a_failing_cell_is_reported_and_tried_again(store):
     assert len(store.keys()) == 5
     broken.clear()
     cells[0]["seed"] = 9
-    assert run_grid(cells, run, store).done == 4
+    assert run_cells(cells, run, store).done == 4
     assert len(list(store.folder.glob("*.claim"))) == 1, "of the cell that still has no record"
 
 
@@ -88,19 +88,19 @@ def test_a_run_that_changes_its_configuration_does_not_change_the_record(store):
         config["layers"].append(config.pop("seed"))
         return {}
 
-    run_grid([{"seed": 1, "layers": [2]}], run, store)
+    run_cells([{"seed": 1, "layers": [2]}], run, store)
     assert next(store.records())["config"] == {"seed": 1, "layers": [2]}
 
 
 def test_damaged_cells_are_computed_again_and_said(helpers, store, tmp_path):
     cells = helpers.cells(3)
-    run_grid(cells, helpers.work, store)
+    run_cells(cells, helpers.work, store)
     store.path(cell_key(cells[1])).write_bytes(b"")
-    summary = run_grid(cells, helpers.work, store)
+    summary = run_cells(cells, helpers.work, store)
     assert (summary.done, summary.skipped) == (1, 2)
     assert "damaged cells count as missing (1, " in summary.remarks[0]
     assert files(store) == uninterrupted(helpers, tmp_path, 3)
-    assert run_grid(cells, helpers.work, store).remarks == ()
+    assert run_cells(cells, helpers.work, store).remarks == ()
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_damaged_cells_are_computed_again_and_said(helpers, store, tmp_path):
 def test_bad_arguments(store, change, says):
     arguments = {"cells": [{}], "run": lambda config: {}} | change
     with pytest.raises(InputError, match=says):
-        run_grid(arguments.pop("cells"), arguments.pop("run"), store, **arguments)
+        run_cells(arguments.pop("cells"), arguments.pop("run"), store, **arguments)
     assert os.listdir(store.folder) == []
 
 
@@ -138,13 +138,13 @@ def test_a_full_disk_stops_the_grid_and_keeps_what_was_recorded(helpers, store, 
     monkeypatch.setattr(os, "replace", replace)
     pool = ThreadPoolExecutor(2) if threads else None
     with pytest.raises(DataError, match=f"{store.folder}: cannot write a cell .No space left on device"):
-        run_grid(helpers.cells(9), helpers.work, store, executor=pool)
+        run_cells(helpers.cells(9), helpers.work, store, executor=pool)
     if pool:
         pool.shutdown()
     monkeypatch.undo()
     assert len(store.keys()) == 4
     assert not list(store.folder.glob(".*"))
-    assert run_grid(helpers.cells(9), helpers.work, store).done == 5
+    assert run_cells(helpers.cells(9), helpers.work, store).done == 5
 
 
 def test_a_killed_worker_is_said_and_the_grid_can_go_on(helpers, start, store, tmp_path):
@@ -169,6 +169,6 @@ def test_an_error_of_the_caller_cancels_what_its_executor_has_not_begun(helpers,
 
     log = tmp_path / "log"
     with ThreadPoolExecutor(1) as pool, pytest.raises(ArithmeticError):
-        run_grid(helpers.cells(8, 0.1), partial(helpers.work, log=log), store, executor=pool, jobs=4, on_done=stop)
+        run_cells(helpers.cells(8, 0.1), partial(helpers.work, log=log), store, executor=pool, jobs=4, on_done=stop)
     assert len(logged(log)) <= 3
     assert not any(store.held(cell_key(config)) for config in helpers.cells(8, 0.1))

@@ -4,7 +4,7 @@ from functools import partial
 import pytest
 from grids import files, finish, logged, uninterrupted
 
-from graphnoise.bench.runner import cell_key, run_grid
+from graphnoise.bench.runner import cell_key, run_cells
 
 
 @pytest.mark.parametrize("jobs", [[1, 1], [1, 1, 1], [2, 1]])
@@ -48,7 +48,7 @@ def test_what_others_hold_is_awaited_or_taken_over(helpers, store, tmp_path):
 
     timer = threading.Timer(0.3, finish)
     timer.start()
-    summary = run_grid(cells, partial(helpers.work, log=log), store)
+    summary = run_cells(cells, partial(helpers.work, log=log), store)
     timer.join()
     assert (summary.done, summary.elsewhere) == (3, 1)
     assert summary.seconds >= 0.4

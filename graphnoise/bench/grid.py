@@ -1,0 +1,118 @@
+"""Grids as pydantic models: one schema for suite files, command lines and Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+
+from graphnoise import checks
+from graphnoise.bench import options
+from graphnoise.bench.options import Spec
+
+MAX_SEEDS = 10_000
+
+Check = Callable[[str, Any], Any]
+
+
+def checked(check: Check) -> BeforeValidator:
+    """Return a validator from a check, which gets the name of the field and its value, and returns the value."""
+    return BeforeValidator(lambda value, info: check(info.field_name, value))
+
+
+def each(check: Check) -> BeforeValidator:
+    """Return a validator of lists: at least one entry, each passed through a check; equal entries count once."""
+
+    def validate(values: Any, info: ValidationInfo) -> tuple[Any, ...]:
+        name = str(info.field_name)
+        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            checks.fail(name, "a list with at least one entry", repr(values))
+        unique: list[Any] = []
+        for value in (check(name, value) for value in values):
+            if value not in unique:
+                unique.append(value)
+        return tuple(unique)
+
+    return BeforeValidator(validate)
+
+
+def one_of(*choices: str) -> BeforeValidator:
+    """Return a validator of names; others are refused with the nearest one."""
+    return checked(lambda name, value: checks.choice(name, value, choices))
+
+
+def text(name: str, value: object) -> str:
+    """Return a text of one line."""
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        checks.fail(name, "a text of one line", repr(value))
+    return value
+
+
+def flag(name: str, value: object) -> bool:
+    """Return true or false."""
+    if not isinstance(value, bool):
+        checks.fail(name, "true or false", repr(value))
+    return value
+
+
+def integer(low: int, high: int | None = None) -> BeforeValidator:
+    """Return a validator of integers within bounds."""
+    return checked(partial(_integer, low, high))
+
+
+def _integer(low: int, high: int | None, name: str, value: object) -> int:
+    return checks.integer(name, value, low, high)
+
+
+Flag = Annotated[bool, checked(flag)]
+Names = Annotated[tuple[str, ...], each(text)]
+Rates = Annotated[tuple[float, ...], each(checks.rate)]
+Specs = Annotated[tuple[Spec, ...], each(options.parse)]
+Seed = Annotated[int, integer(0)]
+Count = Annotated[int, integer(1, MAX_SEEDS)]
+
+
+def option(default: Any, help: str, name: str = "") -> Any:
+    """Return a field with its default, and the help and the name of its command-line option.
+
+    Args:
+        default: The default; lists as tuples of what a user would write.
+        help: What the command line says of it.
+        name: The option; by default the field's name with hyphens, as `--first-seed` of `first_seed`.
+    """
+    return Field(default, description=help, json_schema_extra={"option": name} if name else None)
+
+
+class GridModel(BaseModel):
+    """Fields that the grids of all tasks have. Every list is crossed with every other.
+
+    Attributes:
+        datasets: Names of data sets.
+        methods: `NAME`, `NAME:KEY=VALUE,…`, or {"name": LABEL, "method": NAME:KEY=VALUE,…}; a row of the tables each.
+        seeds: Number of seeds.
+        first_seed: The first seed; the others follow it.
+
+    Raises:
+        InputError: An unknown field, or a value of the wrong type or out of range.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    datasets: Names = option(("cora",), "Data sets, separated by commas.", "--dataset")
+    methods: Specs = option(("lp",), "Methods, separated by commas; NAME:KEY=VALUE sets an option.", "--method")
+    seeds: Count = option(10, "Number of seeds.")
+    first_seed: Seed = option(0, "The first seed.")
+
+    def __init__(self, **values: Any) -> None:
+        for key in values:
+            checks.choice("key", key, type(self).model_fields)
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            cause = first.get("ctx", {}).get("error")
+            if isinstance(cause, checks.InputError):
+                raise cause from None
+            checks.fail(".".join(map(str, first["loc"])), first["msg"], repr(first["input"]))

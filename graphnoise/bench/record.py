@@ -1,0 +1,246 @@
+"""Recorded cells as flat CSV tables and back, by the columns of a task; sources of records."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from graphnoise import checks
+from graphnoise.bench import registry
+from graphnoise.bench.store import cell_key
+from graphnoise.bench.task import Task
+from graphnoise.checks import DataError, GraphnoiseError
+
+NAMES = ("grid", "row")  # columns of what a suite selected
+MAX_FIELD = 1 << 26  # characters of a value: values of single users of a large data set
+
+
+class Source(Protocol):
+    """Where cells come from: a `Store`, a `Table`, or `Selected` cells."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder or file, for messages."""
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield {"config", "result"}; what a suite selected has its "grid" and "row" as well."""
+
+    def remarks(self) -> list[str]:
+        """Return what a user should know."""
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Cells that were selected from a source; a `Source`.
+
+    Attributes:
+        folder: Where they are.
+        cells: The cells, in order.
+        notes: What a user should know: what is missing, what was left out.
+    """
+
+    folder: Path
+    cells: Sequence[dict[str, Any]]
+    notes: Sequence[str] = ()
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield the cells."""
+        return iter(self.cells)
+
+    def remarks(self) -> list[str]:
+        """Return what a user should know."""
+        return list(self.notes)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a CSV file.
+
+    Attributes:
+        name: Its header.
+        path: Where in a record the value is, with dots: "config.noise.rate".
+        read: Returns the value from a cell's text; raises ValueError, KeyError, TypeError or InputError otherwise.
+        write: Returns the text of a value; by default JSON for mappings and lists, nothing for None, else str.
+        each: Path of a list in the record of which every entry has the value at `path`; the cell is then a JSON list,
+            and `read` gets each entry of it.
+        default: The text where an older table lacks the column; None if it is required.
+    """
+
+    name: str
+    path: str
+    read: Callable[[Any], Any]
+    write: Callable[[Any], str] = field(default=lambda value: text(value))
+    each: str = ""
+    default: str | None = None
+
+    def text(self, record: Mapping[str, Any]) -> str:
+        """Return the value of a record as text."""
+        if self.each:
+            return json.dumps([get(entry, self.path) for entry in get(record, self.each)])
+        return self.write(get(record, self.path))
+
+    def put(self, record: dict[str, Any], cell: str) -> None:
+        """Read a text into a record; of the columns with `each`, the first one sets the length of the list."""
+        if not self.each:
+            put(record, self.path, self.read(cell))
+            return
+        values = json.loads(cell)
+        if not isinstance(values, list) or not values:
+            checks.fail(self.name, "a list", cell)
+        if (entries := get(record, self.each)) is None:
+            put(record, self.each, entries := [{} for _ in values])
+        for entry, value in zip(entries, values, strict=True):
+            put(entry, self.path, self.read(value))
+
+
+def text(value: Any) -> str:
+    """Return a value as the text of a CSV cell."""
+    if value is None:
+        return ""
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else str(value)
+
+
+def get(record: Any, path: str) -> Any:
+    """Return the value at a path; None where there is none."""
+    for step in path.split("."):
+        if record is None:
+            return None
+        record = record.get(step)
+    return record
+
+
+def put(record: dict[str, Any], path: str, value: object) -> None:
+    """Set the value at a path."""
+    *steps, last = path.split(".")
+    for step in steps:
+        record = record.setdefault(step, {})
+    record[last] = value
+
+
+def number(text: str) -> int | float | None:
+    """Read a finite number; an integer stays one, and nothing is None."""
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        return checks.real("value", float(text))
+
+
+def share(text: str) -> int | float | None:
+    """Read a number in [0, 1], or nothing."""
+    value = number(text)
+    return value if value is None or 0 <= value <= 1 else checks.fail("value", "a share in [0, 1]", text)
+
+
+def count(text: str) -> int:
+    """Read an integer of at least 0."""
+    return checks.integer("value", int(text), 0)
+
+
+def flag(text: str) -> bool:
+    """Read True or False."""
+    return {"True": True, "False": False}[text]
+
+
+def mapping(text: str) -> dict[str, Any]:
+    """Read a JSON object."""
+    value = json.loads(text)
+    return value if isinstance(value, dict) else checks.fail("value", "an object", text)
+
+
+RUN = (  # columns of all tasks: what the cell cost, and where
+    Column("seconds", "result.run.seconds", number),
+    Column("processor", "result.run.processor", str),
+    Column("commit", "result.run.commit", str),
+)
+
+
+def to_csv(task: Task[Any], records: Sequence[Mapping[str, Any]]) -> str:
+    """Return cells as CSV, a line per cell; what a suite selected has the columns `grid` and `row` first."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = [name for name in NAMES if any(name in record for record in records)]
+    writer.writerow([*names, *(column.name for column in task.columns)])
+    for record in records:
+        writer.writerow([*(record.get(name, "") for name in names), *(c.text(record) for c in task.columns)])
+    return out.getvalue()
+
+
+class Table:
+    """The cells of a CSV file that `to_csv` wrote; a `Source`.
+
+    The file's columns say of which task it is. The csv module reads it, not pandas: a line that is cut short has to be
+    noticed, and messages have the line of the file even where a value spans several.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: It cannot be read, has other columns, or a line twice; the message names file and line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.folder, self._records = path, list[dict[str, Any]]()
+        before = csv.field_size_limit(MAX_FIELD)
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                self._read(csv.reader(file, strict=True))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"{path}: expected a table of cells, which can be read ({error})") from error
+        finally:
+            csv.field_size_limit(before)
+
+    def _read(self, lines: Any) -> None:
+        head: list[str] = next(lines, [])
+        task = self._task(head)
+        seen: dict[tuple[str, str], int] = {}
+        for line in lines:
+            where = f"{self.folder}, line {lines.line_num}"
+            if len(line) != len(head):
+                raise DataError(f"{where}: expected {len(head)} values, got {len(line)}")
+            record = self._record(task, where, dict(zip(head, line, strict=True)))
+            key = (record.get("grid", ""), cell_key(record["config"]))
+            if (first := seen.setdefault(key, lines.line_num)) != lines.line_num:
+                raise DataError(f"{where}: expected every cell once, got that of line {first} again")
+            self._records.append(record)
+
+    def _task(self, head: Sequence[str]) -> Task[Any]:
+        """Return the task that has all of these columns, or the nearest one."""
+        missing: dict[str, list[str]] = {}
+        for name in registry.names("tasks"):
+            columns = registry.task(name).columns
+            missing[name] = [c.name for c in columns if c.name not in head and c.default is None]
+        nearest = min(missing, key=lambda name: len(missing[name]))
+        if missing[nearest] or len(set(head)) < len(head):
+            got = f"none named {missing[nearest][0]!r}" if missing[nearest] else "one twice"
+            raise DataError(f"{self.folder}: expected the columns that `graphnoise report --csv` writes, got {got}")
+        return registry.task(nearest)
+
+    def _record(self, task: Task[Any], where: str, cells: Mapping[str, str]) -> dict[str, Any]:
+        record: dict[str, Any] = {name: cells[name] for name in NAMES if name in cells}
+        record |= {"config": {"task": task.name, "protocol": task.protocol}, "result": {}}
+        for column in task.columns:
+            cell = cells.get(column.name, column.default or "")
+            try:
+                column.put(record, cell)
+            except (ValueError, KeyError, TypeError, RecursionError, GraphnoiseError):
+                raise DataError(f"{where}: expected a value of {column.name}, got {cell[:80]!r}") from None
+        try:
+            task.complete(record)
+        except GraphnoiseError as error:
+            raise DataError(f"{where}: {error}") from error
+        return record
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield the cells, in the order of the lines."""
+        return iter(self._records)
+
+    def remarks(self) -> list[str]:
+        """Return nothing: a table that can be read is whole."""
+        return []

@@ -1,0 +1,268 @@
+"""What a benchmark task is: its grid, its cells, what a cell runs, and what reports show of the records."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from graphnoise import checks
+from graphnoise.bench.grid import GridModel
+from graphnoise.bench.runner import Progress, Store, Summary, cell_key, run_cells
+from graphnoise.checks import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import RenderableType
+
+    from graphnoise.bench.plots import Style
+    from graphnoise.bench.record import Column
+    from graphnoise.bench.report import Section
+
+MAX_CELLS = 1_000_000
+Part = Mapping[str, Any]
+G = TypeVar("G", bound=GridModel)
+
+
+@dataclass(frozen=True)
+class FromData:
+    """An axis of which only the data determine the values: `names` are entries of a configuration, "data" first."""
+
+    names: tuple[str, ...]
+
+
+Axis = Sequence[Part] | Mapping[str, Part] | FromData
+
+
+def entries(name: str, values: Iterable[Any]) -> list[Part]:
+    """Return an axis of a single entry.
+
+    Example:
+        >>> entries("seed", range(2))
+        [{'seed': 0}, {'seed': 1}]
+    """
+    return [{name: value} for value in values]
+
+
+def rows(labelled: Iterable[tuple[str, Part]]) -> dict[str, Part]:
+    """Return the axis of rows by label; a row that comes twice under the same label counts once.
+
+    Raises:
+        InputError: Two rows have the same label, or the same settings.
+    """
+    parts: dict[str, Part] = {}
+    labels: dict[str, str] = {}
+    for label, part in labelled:
+        key = cell_key(part)
+        if (other := labels.setdefault(key, label)) != label:
+            checks.fail("methods", f"settings that row {other!r} does not have", f"the same for row {label!r}")
+        if parts.setdefault(label, part) is not part and cell_key(parts[label]) != key:
+            checks.fail("methods", "a name that no other row has", repr(label))
+    return parts
+
+
+class Task(ABC, Generic[G]):
+    """A benchmark task. Instances have no state; worker processes get a copy.
+
+    Attributes:
+        name: The name: of the command, of `task` in suites, and of the entry "task" in configurations.
+        protocol: Changes whenever the same configuration would give other results.
+        help: What the command measures, in a line.
+        Grid: The model of its grids.
+        order: Names of the axes, in the order in which reports and CSV files sort cells.
+        columns: Columns of its CSV files.
+        plot_name: Name of the plot in the folder of the results.
+    """
+
+    name: ClassVar[str]
+    protocol: ClassVar[int]
+    help: ClassVar[str]
+    Grid: ClassVar[type[GridModel]]
+    order: ClassVar[tuple[str, ...]]
+    columns: ClassVar[tuple[Column, ...]]
+    plot_name: ClassVar[str]
+
+    @abstractmethod
+    def axes(self, grid: G) -> Mapping[str, Axis]:
+        """Return the axes of a grid, outermost first; cells are their product. No data are loaded.
+
+        Each value of an axis is a part of a configuration, and all parts of an axis have the same entries. The axis
+        "dataset" is required; "row" maps the labels of tables to parts (see `rows`).
+
+        Raises:
+            InputError: A name, or a combination of settings, is not valid.
+        """
+
+    @abstractmethod
+    def load(self, dataset: str, grid: G, root: str | None) -> Mapping[str, Sequence[Part]]:
+        """Load a data set, check that the grid can run on it, and return the values of each `FromData` axis.
+
+        Raises:
+            InputError: The grid cannot run on these data.
+            DataError: The data cannot be had.
+        """
+
+    def admits(self, config: Part) -> bool:
+        """Return whether a combination of axis values is a cell; entries of `FromData` axes may be absent."""
+        return True
+
+    @abstractmethod
+    def run_cell(self, config: Part, root: str | None = None) -> dict[str, Any]:
+        """Run a cell and return its result, of JSON's types; everything that determines it is in `config`."""
+
+    @abstractmethod
+    def describe(self, config: Part) -> str:
+        """Return a configuration in a line, for progress and failures."""
+
+    def complete(self, record: dict[str, Any]) -> None:
+        """Check a record that was read from a CSV file, and put in what no column has.
+
+        Raises:
+            InputError: Values of several columns contradict each other.
+        """
+
+    @abstractmethod
+    def sections(self, records: Sequence[Mapping[str, Any]]) -> list[Section]:
+        """Group records into sections of comparable cells.
+
+        Args:
+            records: {"config", "result"} of this task and protocol; what a suite selected comes in its order, and has
+                "grid" and "row" (the label) as well.
+        """
+
+    @abstractmethod
+    def render(self, section: Any) -> Iterator[RenderableType]:
+        """Yield the tables of a section, without its title."""
+
+    @abstractmethod
+    def figures(self, sections: Any, styles: Mapping[str, Style]) -> Mapping[str, Figure]:
+        """Return figures by suffix of the file name, the main one under ""; all sections are of one grid."""
+
+    # What follows is the same for all tasks.
+
+    def cells(self, grid: G, root: str | None = None) -> list[dict[str, Any]]:
+        """Return the configurations of a grid; data are loaded, and everything is checked.
+
+        Args:
+            grid: The grid.
+            root: Folder of raw data sets; by default the environment variable GRAPHNOISE_DATA.
+
+        Raises:
+            InputError: The grid is not valid.
+            DataError: A data set cannot be had.
+        """
+        axes = self.axes(grid)
+        total = 1
+        for axis in axes.values():
+            total *= 1 if isinstance(axis, FromData) else len(axis)
+        if total > MAX_CELLS:
+            checks.fail("grid", f"at most {MAX_CELLS:,} cells", f"up to {total:,}")
+        cells: list[dict[str, Any]] = []
+        for dataset in _parts(axes["dataset"]):
+            loaded = self.load(dataset["dataset"], grid, root)
+            given = {**loaded, "dataset": [dataset]}
+            cells += self._product(given[name] if name in given else _parts(axis) for name, axis in axes.items())
+        return cells
+
+    def _product(self, axes: Iterable[Sequence[Part]]) -> Iterator[dict[str, Any]]:
+        for parts in itertools.product(*axes):
+            config: dict[str, Any] = {"task": self.name, "protocol": self.protocol}
+            for part in parts:
+                config.update(part)
+            if self.admits(config):
+                yield config
+
+    def run(
+        self,
+        grid: G,
+        store: Store,
+        *,
+        root: str | None = None,
+        jobs: int = 1,
+        executor: Executor | None = None,
+        on_done: Callable[[Progress], object] | None = None,
+    ) -> Summary:
+        """Run a grid into a store, going on where an earlier run of it stopped.
+
+        Args:
+            grid: What to run.
+            store: Where the cells are recorded.
+            root: Folder of raw data sets; by default the environment variable GRAPHNOISE_DATA.
+            jobs: Processes; each runs its cells on one thread, so results do not depend on this number.
+            executor: Any `concurrent.futures.Executor` to run the cells in, instead of local processes.
+            on_done: Called after each cell.
+
+        Raises:
+            InputError: The grid is not valid.
+            DataError: Data cannot be had, or the store cannot be written.
+        """
+        cells = self.cells(grid, root)
+        return self.run_cells(cells, store, root=root, jobs=jobs, executor=executor, on_done=on_done)
+
+    def run_cells(
+        self,
+        cells: Sequence[Part],
+        store: Store,
+        *,
+        root: str | None = None,
+        jobs: int = 1,
+        executor: Executor | None = None,
+        on_done: Callable[[Progress], object] | None = None,
+    ) -> Summary:
+        """Run configurations that `cells` returned into a store, see `run`."""
+        work = functools.partial(self.run_cell, root=root)
+        jobs = min(checks.integer("jobs", jobs, 1), max(len(cells), 1))
+        return run_cells(cells, work, store, jobs=jobs, executor=executor, on_done=on_done)
+
+
+def _parts(axis: Axis) -> Sequence[Part]:
+    assert not isinstance(axis, FromData)
+    return list(axis.values()) if isinstance(axis, Mapping) else axis
+
+
+def check_digest(config: Part, digest: str) -> None:
+    """Raise `DataError` unless a data set is the one that a cell was made for."""
+    if digest != config["data"]:
+        raise DataError(f"{config['dataset']}: expected data with hash {config['data']}, got {digest}")
+
+
+class CellIndex(Generic[G]):
+    """Positions of recorded cells in a grid, from their configurations alone."""
+
+    def __init__(self, task: Task[G], grid: G) -> None:
+        self._task, axes = task, task.axes(grid)
+        self._names: dict[str, tuple[str, ...]] = {}
+        self._positions: dict[str, dict[str, int]] = {}
+        for name, axis in axes.items():
+            if isinstance(axis, FromData):
+                self._names[name] = axis.names
+                continue
+            parts = _parts(axis)
+            self._names[name] = tuple(parts[0])
+            self._positions[name] = {cell_key(part): place for place, part in enumerate(parts)}
+        self.datasets = [part["dataset"] for part in _parts(axes["dataset"])]
+        self.labels = list(axes["row"]) if isinstance(axes.get("row"), Mapping) else []
+        fixed = [_parts(a) for name, a in axes.items() if name != "dataset" and not isinstance(a, FromData)]
+        self.per_dataset = sum(1 for _ in task._product(fixed))
+        self.data_names = tuple(n for axis in axes.values() if isinstance(axis, FromData) for n in axis.names[1:])
+
+    def position(self, config: Part) -> dict[str, Any] | None:
+        """Return the position of a cell on each axis (of `FromData` axes the values); None if it is not of the grid."""
+        if (config.get("task"), config.get("protocol")) != (self._task.name, self._task.protocol):
+            return None
+        position: dict[str, Any] = {}
+        for name, names in self._names.items():
+            if any(entry not in config for entry in names):
+                return None
+            if name not in self._positions:
+                position[name] = tuple(config[entry] for entry in names)
+                continue
+            place = self._positions[name].get(cell_key({entry: config[entry] for entry in names}))
+            if place is None:
+                return None
+            position[name] = place
+        return position if self._task.admits(config) else None
