@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from graphnoise.statistics import holm
 from graphnoise.checks import choice, fail, generator, integer, real
+from graphnoise.statistics import holm
 from recsys.evaluation import Evaluation
 from recsys.metrics import Values
 
@@ -129,8 +129,10 @@ def compare(
             far = np.abs(result.bootstrap_distribution - mean) >= abs(mean)
             p = (far.sum() + 1) / (resamples + 1)
     base = float(two.mean())
-    numbers = mean, low, high, mean / base if base else np.nan, effect, p, (gaps > 0).mean(), (gaps < 0).mean()
-    return Comparison(*names, metric, *map(float, numbers), len(gaps))
+    relative = mean / base if base else float("nan")
+    wins, losses = float((gaps > 0).mean()), float((gaps < 0).mean())
+    interval = float(low), float(high)
+    return Comparison(*names, metric, mean, *interval, relative, float(effect), float(p), wins, losses, len(gaps))
 
 
 def compare_all(models: Mapping[str, Evaluation], metric: str, **options: object) -> list[Comparison]:

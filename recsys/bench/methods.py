@@ -1,232 +1,197 @@
-"""The methods of `graphnoise bench recommend`, each with the ranges that its search covers.
-
-A name may set hyper-parameters, which are not searched then: `linear:low_pass=0`, `bpr:factors=64,num_negatives=1`.
-"""
+"""Recommenders of the benchmark, each with the hyper-parameter ranges that its search covers."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from graphnoise import checks
-from graphnoise.checks import InputError
+from graphnoise.bench import registry
+from graphnoise.bench.options import Spec
+from graphnoise.errors import InputError
+from recsys import baselines
 from recsys.base import Recommender
-from recsys.baselines import ALS, EASE, ItemKNN, Popularity
-from recsys.bench.spaces import One, Range, Real, Whole
+from recsys.bench.search import Choice, Integer, Range, Real
 from recsys.linear import DenoisingLinear
 from recsys.models.mf import MatrixFactorization
 
-VERSION = "2"  # changes whenever a method or its ranges would give other results
-PLAIN = ("itemknn", "itemknn-plain", "als", "ease", "bpr")  # what a noise-robust method has to beat
-ALWAYS = ("popularity", "itemknn-plain")  # in every table
-EPOCHS = 80
-PATIENCE = 10  # as many start on a plateau: the popularity of items is learned first
-
-Build = Callable[[dict[str, Any], int], Recommender]
+# Patience: runs start on a plateau, as the popularity of items is learned first.
+TRAINING = {"iterations": 80, "patience": 10}
+FACTORS: dict[str, Range] = {
+    "factors": Integer(16, 128),
+    "learning_rate": Real(2e-2, 0.5, log=True),
+    "regularization": Real(1e-3, 0.15, log=True),
+    "num_negatives": Integer(1, 4),
+}
+ADAM: dict[str, Range] = {**FACTORS, "learning_rate": Real(1e-3, 5e-2, log=True)}
+SAMPLER = Choice("uniform", "popularity")
+FLIP_RATE = Real(0.05, 0.7)
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method of the benchmark.
+    """A recommender with its search space; others are plugged in by entry points of `graphnoise.recommenders`.
 
     Attributes:
-        build: makes the model from searched and set hyper-parameters and a seed.
-        space: ranges by hyper-parameter.
-        epochs: whether it trains by epochs, of which validation picks one.
-        about: in words.
-        defaults: values of further hyper-parameters that a name may set.
+        build: Constructor, called with `num_threads`, `random_state` and hyper-parameters.
+        about: Description in one line.
+        space: Ranges by hyper-parameter.
+        epochs: Whether it trains by epochs, of which validation picks one.
+        plain: Whether it is a plain method; the others are compared with the best of these.
+        defaults: Hyper-parameters that are not searched but may be set.
+        version: Changes whenever the method or its ranges would give other results.
     """
 
-    build: Build
+    build: Callable[..., Recommender]
+    about: str
     space: Mapping[str, Range] = field(default_factory=dict)
     epochs: bool = False
-    about: str = ""
+    plain: bool = False
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    version: str = "2"
+
+    def searched(self, fixed: Mapping[str, Any]) -> dict[str, Range]:
+        """Return the ranges that are left to search."""
+        return {name: values for name, values in self.space.items() if name not in fixed}
+
+    def model(self, parameters: Mapping[str, Any], seed: int) -> Recommender:
+        """Return the model with these hyper-parameters, and defaults for the others."""
+        return self.build(num_threads=1, random_state=seed, **{**self.defaults, **parameters})
 
 
-def _plain(kind: Callable[..., Recommender]) -> Build:
-    return lambda given, seed: kind(num_threads=1, **given)
+def _deterministic(model: Callable[..., Recommender]) -> Callable[..., Recommender]:
+    return lambda random_state, **parameters: model(**parameters)
 
 
-def _als(given: dict[str, Any], seed: int) -> Recommender:
-    return ALS(num_threads=1, random_state=seed, **given)
+def _popularity(num_threads: int, random_state: int) -> Recommender:
+    return baselines.Popularity()
 
 
-def _factorised(objective: str, fast: bool, *of_objective: str) -> Build:
-    """Return what builds a factorisation; some of the hyper-parameters are the objective's own.
+def _lightgcn(**parameters: Any) -> Recommender:
+    # Imports torch.
+    from recsys.models.lightgcn import LightGCN
 
-    The C++ steps know few objectives; the others take minibatches with Adam.
-    """
-    mode = {"mode": "deterministic"} if fast else {"optimizer": "adam", "batch_size": 1024}
-
-    def build(given: dict[str, Any], seed: int) -> Recommender:
-        own = {key: value for key, value in given.items() if key in of_objective}
-        rest = {key: value for key, value in given.items() if key not in of_objective}
-        return MatrixFactorization(
-            objective={"name": objective, **own}, num_threads=1, random_state=seed, **mode, **rest
-        )
-
-    return build
+    return LightGCN(batch_size=4096, **parameters)
 
 
-def _lightgcn(given: dict[str, Any], seed: int) -> Recommender:
-    from recsys.models.lightgcn import LightGCN  # torch
+def _factors(objective: str, about: str, *, adam: bool = False, plain: bool = False, **ranges: Range) -> Method:
+    """Return a factorisation with an objective; those that the compiled epochs lack train in minibatches with Adam."""
+    options = {"optimizer": "adam", "batch_size": 1024} if adam else {"mode": "deterministic"}
+    of_objective = ranges.keys() - {"sampler", "extra_regularization"}
 
-    return LightGCN(num_threads=1, random_state=seed, batch_size=4096, **given)
+    def build(**parameters: Any) -> Recommender:
+        loss = {"name": objective, **{name: parameters.pop(name) for name in of_objective & parameters.keys()}}
+        return MatrixFactorization(objective=loss, **options, **parameters)
+
+    return Method(build, about, {**(ADAM if adam else FACTORS), **ranges}, True, plain, TRAINING)
 
 
-def _official(name: str) -> Method:
-    def build(given: dict[str, Any], seed: int) -> Recommender:
-        return MatrixFactorization.official(name, num_threads=1, random_state=seed, **given)
-
+def _preset(name: str) -> Method:
+    about = f"{name} with the settings of its authors' code for Amazon"
     defaults = {"num_negatives": 4, "iterations": 200}
-    return Method(build, {}, True, f"{name} with the settings of its authors' code for Amazon", defaults)
+    return Method(functools.partial(MatrixFactorization.official, name), about, epochs=True, defaults=defaults)
 
 
-_FACTORS: dict[str, Range] = {
-    "factors": Whole(16, 128),
-    "learning_rate": Real(2e-2, 0.5, log=True),
-    "regularization": Real(1e-3, 0.15, log=True),
-    "num_negatives": Whole(1, 4),
-}
-_ADAM = {"learning_rate": Real(1e-3, 5e-2, log=True)}
-_TRAINING = {"iterations": EPOCHS, "patience": PATIENCE}
+POPULARITY = Method(_popularity, "the items with the most users, the same for all")
+ITEMKNN_PLAIN = Method(
+    _deterministic(baselines.ItemKNN), "cosine between items, untuned", plain=True, defaults={"neighbours": None}
+)
+ITEMKNN = Method(
+    _deterministic(baselines.ItemKNN),
+    "shrunk cosine between items, nearest neighbours",
+    {"neighbours": Integer(5, 1000, none=0.2), "shrinkage": Real(0.1, 200, log=True, zero=0.25)},
+    plain=True,
+)
+ALS = Method(
+    baselines.ALS,
+    "factors by alternating least squares on all pairs (implicit)",
+    {
+        "factors": Integer(8, 192),
+        "regularization": Real(1e-2, 100, log=True),
+        "alpha": Real(0.3, 40, log=True),
+        "iterations": Integer(5, 30),
+    },
+    plain=True,
+)
+EASE = Method(
+    _deterministic(baselines.EASE), "linear autoencoder", {"regularization": Real(1, 3000, log=True)}, plain=True
+)
+BPR = _factors("bpr", "factors by pairwise ranking", plain=True, sampler=SAMPLER)
+LINEAR = Method(
+    _deterministic(DenoisingLinear),
+    "linear model of noisy clicks (DenoisingLinear)",
+    {
+        "core": Choice("autoencoder", "neighbourhood"),
+        "regularization": Real(0.05, 50, log=True),
+        "dropout": Real(0.0, 0.8),
+        "user_power": Real(0.0, 0.7),
+        "item_power": Real(0.0, 0.6, zero=0.1),
+        "low_pass": Real(1e-2, 1, log=True, zero=0.25),
+        "directions": Integer(4, 600),
+        "intercept": Real(1e-4, 0.3, log=True, zero=0.2),
+    },
+)
+BPO = _factors("bpo", "factors by pointwise likelihood")
+NBPO = _factors("nbpo", "BPO with learned flip rates", extra_regularization=Real(1e-3, 0.5, log=True))
+NBPO_CONSTANT = _factors("nbpo", "NBPO with one flip rate", flip_rate=FLIP_RATE)
+NBPO_EM = _factors("nbpo-em", "BPO with one flip rate, by Bayes' theorem", adam=True, flip_rate=FLIP_RATE)
+BCE = _factors("bpo", "cross-entropy, trained as those below", adam=True)
+T_CE = _factors(
+    "t-ce",
+    "cross-entropy without the worst positives",
+    adam=True,
+    drop_rate=Real(0.02, 0.4),
+    ramp=Integer(100, 10_000),
+)
+R_CE = _factors("r-ce", "cross-entropy reweighted by fit", adam=True, alpha=Real(0.05, 1.0))
+DECA = _factors(
+    "deca",
+    "two models with a penalty on disagreement",
+    adam=True,
+    c1=Real(1.0, 1000.0, log=True),
+    c2=Real(1.0, 100.0, log=True),
+    direction=Choice("both", "positives", "negatives"),
+)
+BPR_ADAM = _factors("bpr", "pairwise ranking with any sampler", adam=True, sampler=SAMPLER)
+LIGHTGCN = Method(
+    _lightgcn,
+    "pairwise ranking with vectors smoothed over the graph",
+    {
+        "factors": Integer(16, 128),
+        "num_layers": Choice(1, 2, 3),
+        "learning_rate": Real(2e-3, 5e-2, log=True),
+        "regularization": Real(1e-5, 1e-1, log=True),
+    },
+    epochs=True,
+    defaults=TRAINING,
+)
+NBPO_OFFICIAL = _preset("nbpo")
+BPO_OFFICIAL = _preset("bpo")
+BPR_OFFICIAL = _preset("bpr")
 
 
-def _searched(objective: str, about: str, fast: bool = True, **own: Range) -> Method:
-    names = [name for name in own if name not in ("sampler", "extra_regularization")]
-    ranges = {**_FACTORS, **({} if fast else _ADAM), **own}
-    return Method(_factorised(objective, fast, *names), ranges, True, about, _TRAINING)
-
-
-METHODS: dict[str, Method] = {
-    "popularity": Method(lambda given, seed: Popularity(), about="the items with the most users, for everybody"),
-    "itemknn-plain": Method(
-        _plain(ItemKNN), about="cosine between items, all neighbours, nothing to tune", defaults={"neighbours": None}
-    ),
-    "itemknn": Method(
-        _plain(ItemKNN),
-        {"neighbours": Whole(5, 1000, none=0.2), "shrinkage": Real(0.1, 200, log=True, zero=0.25)},
-        about="cosine between items, shrunk, of the nearest neighbours",
-    ),
-    "als": Method(
-        _als,
-        {
-            "factors": Whole(8, 192),
-            "regularization": Real(1e-2, 100, log=True),
-            "alpha": Real(0.3, 40, log=True),
-            "iterations": Whole(5, 30),
-        },
-        about="factors by alternating least squares on all pairs (implicit)",
-    ),
-    "ease": Method(_plain(EASE), {"regularization": Real(1, 3000, log=True)}, about="a linear autoencoder"),
-    "bpr": _searched("bpr", "factors by pairwise ranking", sampler=One("uniform", "popularity")),
-    "linear": Method(
-        _plain(DenoisingLinear),
-        {
-            "core": One("autoencoder", "neighbourhood"),
-            "regularization": Real(0.05, 50, log=True),
-            "dropout": Real(0.0, 0.8),
-            "user_power": Real(0.0, 0.7),
-            "item_power": Real(0.0, 0.6, zero=0.1),
-            "low_pass": Real(1e-2, 1, log=True, zero=0.25),
-            "directions": Whole(4, 600),
-            "intercept": Real(1e-4, 0.3, log=True, zero=0.2),
-        },
-        about="a linear model that takes clicks for noisy (DenoisingLinear)",
-    ),
-    "bpo": _searched("bpo", "factors by pointwise likelihood"),
-    "nbpo": _searched(
-        "nbpo", "BPO with learned flips, as its authors'", extra_regularization=Real(1e-3, 0.5, log=True)
-    ),
-    "nbpo-constant": _searched("nbpo", "NBPO with one flip rate", flip_rate=Real(0.05, 0.7)),
-    "nbpo-em": _searched("nbpo-em", "BPO with one flip rate by Bayes' theorem", False, flip_rate=Real(0.05, 0.7)),
-    "bce": _searched("bpo", "cross-entropy, as those below are trained", False),
-    "t-ce": _searched(
-        "t-ce", "cross-entropy without the worst positives", False, drop_rate=Real(0.02, 0.4), ramp=Whole(100, 10_000)
-    ),
-    "r-ce": _searched("r-ce", "cross-entropy that trusts what fits", False, alpha=Real(0.05, 1.0)),
-    "deca": _searched(
-        "deca",
-        "two models that are to agree",
-        False,
-        c1=Real(1.0, 1000.0, log=True),
-        c2=Real(1.0, 100.0, log=True),
-        direction=One("both", "positives", "negatives"),
-    ),
-    "bpr-adam": _searched("bpr", "pairwise ranking with any sampler", False, sampler=One("uniform", "popularity")),
-    "lightgcn": Method(
-        _lightgcn,
-        {
-            "factors": Whole(16, 128),
-            "num_layers": One(1, 2, 3),
-            "learning_rate": Real(2e-3, 5e-2, log=True),
-            "regularization": Real(1e-5, 1e-1, log=True),
-        },
-        True,
-        "pairwise ranking with vectors smoothed over the graph",
-        _TRAINING,
-    ),
-    "nbpo-official": _official("nbpo"),
-    "bpo-official": _official("bpo"),
-    "bpr-official": _official("bpr"),
-}
-_WORDS = {"true": True, "false": False, "none": None}
-
-
-def create(text: str) -> tuple[str, dict[str, Any]]:
-    """Read `NAME` or `NAME:PARAMETER=VALUE,…`; return the name and what is set, which is not searched.
+def parse(spec: Spec) -> tuple[Method, dict[str, Any]]:
+    """Return the method of `NAME:PARAMETER=VALUE,…` and the hyper-parameters that are set, which are not searched.
 
     Raises:
-        InputError: an unknown method or hyper-parameter, or a value that the model refuses.
+        InputError: The method or a hyper-parameter is unknown, or the model refuses a value.
 
     Example:
-        >>> create("linear:low_pass=0")
-        ('linear', {'low_pass': 0})
+        >>> from graphnoise.bench import options
+        >>> parse(options.parse("method", "linear:low_pass=0"))[1]
+        {'low_pass': 0}
     """
-    name, _, rest = text.partition(":")
-    method = METHODS[checks.choice("method", name, METHODS)]
+    method: Method = registry.load("recommenders", spec.name)
     known = [*method.space, *method.defaults]
     fixed: dict[str, Any] = {}
-    for part in rest.split(",") if rest else []:
-        key, equals, word = part.partition("=")
-        if not equals or not word:
-            checks.fail(f"method {name}", "PARAMETER=VALUE", repr(part))
+    for key, value in spec.options.items():
         if not known:
-            checks.fail(f"method {name}", "no hyper-parameters, as it has none to set", repr(part))
-        if checks.choice(f"method {name}", key, known) in fixed:
-            checks.fail(f"method {name}", f"one value of {key}", repr(rest))
-        fixed[key] = _value(word)
+            checks.fail(f"method {spec.name}", "no hyper-parameters, as it has none to set", key)
+        fixed[checks.choice(f"method {spec.name}", key, known)] = None if value == "none" else value
     try:
-        method.build(middle(name, fixed), 0)
+        method.model({**{key: values.at(0.5) for key, values in method.searched(fixed).items()}, **fixed}, 0)
     except InputError as error:
-        raise InputError(f"{name}: {error}") from error
-    return name, fixed
-
-
-def _value(word: str) -> Any:
-    if word in _WORDS:
-        return _WORDS[word]
-    for kind in (int, float):
-        try:
-            return kind(word)
-        except ValueError:
-            continue
-    return word
-
-
-def space(name: str, fixed: Mapping[str, Any]) -> dict[str, Range]:
-    """Return the ranges that are left to search."""
-    return {key: value for key, value in METHODS[name].space.items() if key not in fixed}
-
-
-def build(name: str, parameters: Mapping[str, Any], seed: int) -> Recommender:
-    """Return the model of a method with these hyper-parameters, and defaults for what is neither set nor searched."""
-    method = METHODS[name]
-    return method.build({**method.defaults, **parameters}, seed)
-
-
-def middle(name: str, fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is set, and the middle of each range."""
-    return {**METHODS[name].defaults, **{k: one.at(0.5) for k, one in space(name, fixed).items()}, **fixed}
+        raise InputError(f"{spec.name}: {error}") from error
+    return method, fixed

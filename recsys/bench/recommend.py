@@ -1,0 +1,253 @@
+"""`graphnoise bench recommend`: recommenders on noisy clicks, all tuned by searches of the same budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+
+from graphnoise import checks
+from graphnoise.bench import options, registry
+from graphnoise.bench.environment import Meter, environment, one_thread
+from graphnoise.bench.grid import Count, GridModel, Names, Rates, Seed, Specs, each, one_of, option
+from graphnoise.bench.record import RUN, Column, count, mapping, share
+from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, entries, rows
+from graphnoise.errors import InputError
+from recsys.base import Recommender
+from recsys.bench import data, methods, report
+from recsys.bench.report import METRIC, METRICS, RULE
+from recsys.bench.search import load_optuna, search
+from recsys.evaluation import Evaluation, evaluate
+from recsys.metrics import Values
+from recsys.splits import Split
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import RenderableType
+
+    from graphnoise.bench.plots import Style
+
+# Rows of every table.
+ALWAYS = ("popularity", "itemknn-plain")
+
+
+class RecommendGrid(GridModel):
+    """What to run. Every list is crossed with every other; popularity and plain ItemKNN are in every table."""
+
+    datasets: Names = option(("ml-100k",), f"Data sets, separated by commas, or {data.EXAMPLE}.", "--dataset")
+    methods: Specs = option(
+        ("itemknn", "als", "ease", "bpr", "linear"),
+        "Methods, separated by commas; NAME:PARAMETER=VALUE sets one.",
+        "--method",
+    )
+    noise: Annotated[tuple[str, ...], each(lambda name, value: checks.choice(name, value, data.NOISE))] = option(
+        ("false-positive", "false-negative"), f"Kinds of noise, separated by commas: {', '.join(data.NOISE)}."
+    )
+    rates: Rates = option((0.0, 0.2), "Added or hidden clicks as shares of the clicks, separated by commas.", "--rate")
+    seeds: Count = option(3, "Seeds of noise, search and training.")
+    trials: Count = option(20, "Settings that the search of each method may try.")
+    select: Annotated[str, one_of("noisy", "clean")] = option(
+        "noisy", "Validation that chooses settings: noisy, clean."
+    )
+    split_seed: Seed = option(0, "Seed of the split where none is published.")
+
+
+def _noise(grid: RecommendGrid) -> list[dict[str, Any]]:
+    """Return the noise of a grid; at rate 0 all kinds are the same."""
+    noise = [data.noise_entry(kind, rate) for kind in grid.noise for rate in grid.rates]
+    return [entry for place, entry in enumerate(noise) if entry not in noise[:place]]
+
+
+def _required(text: str) -> int | float:
+    value = share(text)
+    return checks.fail("value", "a share in [0, 1]", "nothing") if value is None else value
+
+
+def _size(text: str) -> int | None:
+    return checks.integer("value", int(text), 1) if text else None
+
+
+def _users(text: str) -> str:
+    data.unpack(text)
+    return text
+
+
+class Recommend(Task[RecommendGrid]):
+    """Recommenders for implicit feedback under false and hidden clicks."""
+
+    name = "recommend"
+    protocol = 1
+    help = "Measure recommenders on noisy clicks, each tuned on validation with the same number of trials."
+    Grid = RecommendGrid
+    order = ("dataset", "data", "setting", "noise", "row", "seed")
+    plot_name = "ndcg.png"
+    columns = (
+        # Of methods that train by epochs; empty for the others.
+        Column("epochs_run", "result.epochs.run", _size),
+        Column("epoch_picked", "result.epochs.picked", _size),
+        Column("epoch_oracle", "result.epochs.oracle", _size),
+        Column("oracle_test", "result.epochs.oracle_test", share),
+        Column("epoch_rule", "result.epochs.rule", lambda text: text or None),
+        Column("dataset", "config.dataset", str),
+        Column("data", "config.data", str),
+        Column("split_seed", "config.split_seed", count),
+        Column("noise", "config.noise.kind", lambda text: checks.choice("value", text, data.NOISE)),
+        Column("rate", "config.noise.rate", _required),
+        Column("select", "config.select", str),
+        Column("seed", "config.seed", count),
+        Column("method", "config.method", str),
+        Column("version", "config.version", str),
+        Column("fixed", "config.fixed", mapping),
+        Column("trials", "config.trials", lambda text: checks.integer("value", int(text), 1)),
+        Column("realised_false_positive", "result.realised_rate.false_positive", _required),
+        Column("realised_false_negative", "result.realised_rate.false_negative", _required),
+        Column("parameters", "result.parameters", mapping),
+        Column("best_trial", "result.best_trial", count),
+        Column("validation", "result.validation", _required),
+        *(Column(metric, f"result.test.{metric}", _required) for metric in METRICS),
+        *RUN,
+        Column("users", "result.users", _users),
+    )
+
+    def axes(self, grid: RecommendGrid) -> Mapping[str, Axis]:
+        """Return the axes; seeds are outermost, so that a grid that is stopped early has all settings."""
+        specs = [*(options.parse("method", name) for name in ALWAYS), *grid.methods]
+        return {
+            "dataset": entries("dataset", grid.datasets),
+            "data": FromData(("data",)),
+            "setting": [{"split_seed": grid.split_seed, "select": grid.select}],
+            "seed": entries("seed", range(grid.first_seed, grid.first_seed + grid.seeds)),
+            "noise": entries("noise", _noise(grid)),
+            "row": rows((spec.label, self._row(spec, grid.trials)) for spec in specs),
+        }
+
+    def _row(self, spec: options.Spec, trials: int) -> Part:
+        method, fixed = methods.parse(spec)
+        # A method without a search has the same cell for any budget.
+        budget = trials if method.searched(fixed) else 1
+        return {"method": spec.name, "version": method.version, "fixed": fixed, "trials": budget}
+
+    def load(self, dataset: str, grid: RecommendGrid, root: str | None) -> Mapping[str, Sequence[Part]]:
+        """Load a data set, and draw each noise once; Optuna is imported where a method is searched."""
+        if any(method.searched(fixed) for method, fixed in map(methods.parse, grid.methods)):
+            load_optuna()
+        split, digest = data.load(dataset, root, grid.split_seed)
+        for noise in _noise(grid):
+            data.corrupt(dataset, split, noise, grid.select, grid.first_seed)
+        return {"data": [{"data": digest}]}
+
+    def describe(self, config: Part) -> str:
+        """Return data set, method, noise and seed."""
+        noise = config["noise"]
+        label = report.label(config)
+        return f"{config['dataset']} {label}, {noise['kind']} {noise['rate']:g}, seed {config['seed']}"
+
+    def complete(self, record: dict[str, Any]) -> None:
+        """Check columns against each other; no values of epochs are no epochs."""
+        noise, epochs = record["config"]["noise"], record["result"]["epochs"]
+        if (noise["kind"] == "none") != (noise["rate"] == 0):
+            checks.fail("rate", "0 where there is no noise, and nowhere else", noise["rate"])
+        missing = [value is None for value in epochs.values()]
+        if any(missing) and not all(missing):
+            checks.fail("epochs", "all columns of epochs, or none", "some")
+        if all(missing):
+            record["result"]["epochs"] = None
+
+    def sections(self, records: Sequence[Mapping[str, Any]]) -> list[report.Recommendations]:
+        """Group records by data set, split and validation."""
+        return report.sections(records)
+
+    def render(self, section: report.Recommendations) -> Iterator[RenderableType]:
+        """Yield the tables of a section."""
+        return report.render(section)
+
+    def figures(self, sections: Sequence[report.Recommendations], styles: Mapping[str, Style]) -> Mapping[str, Figure]:
+        """Return the figure of NDCG by rate of noise."""
+        return {"": report.figure(sections, styles)}
+
+    def run_cell(self, config: Part, root: str | None = None) -> dict[str, Any]:
+        """Search on validation with the cell's budget, and measure the chosen setting on the clean test part.
+
+        Raises:
+            DataError: The data set is not the one of the configuration.
+            InputError: No setting of the search could be fitted.
+        """
+        name, fixed, seed = config["method"], config["fixed"], config["seed"]
+        clean, digest = data.load(config["dataset"], root, config["split_seed"])
+        check_digest(config, digest)
+        split, realised = data.corrupt(config["dataset"], clean, config["noise"], config["select"], seed)
+        method: methods.Method = registry.load("recommenders", name)
+        trials, meter = list[dict[str, Any]](), Meter()
+
+        def score(parameters: dict[str, Any]) -> float | None:
+            began, value, error = time.perf_counter(), None, {}
+            try:
+                value = _fit(method.model({**parameters, **fixed}, seed), split, method.epochs)
+            except InputError as diverged:
+                error = {"error": " ".join(str(diverged).split())[:200]}
+            entry = {"parameters": parameters, "score": None if value is None else round(value, 6), **error}
+            trials.append({**entry, "seconds": round(time.perf_counter() - began, 3)})
+            return value
+
+        # A setting that diverges raises, so NumPy need not warn before.
+        with one_thread(), np.errstate(over="ignore", invalid="ignore"):
+            meter.start()
+            best = search(method.searched(fixed), config["trials"], [seed, 1], score)
+            if best is None:
+                raise InputError(f"{name}: expected a setting that can be fitted, got none: {trials[-1]['error']}")
+            parameters = {**trials[best]["parameters"], **fixed}
+            model = method.model(parameters, seed)
+            curve: list[float] = []
+
+            def watch(epoch: int, *_: object) -> None:
+                curve.append(evaluate(model, split.train, split.test, [METRIC], num_threads=1)[METRIC])
+
+            # Fitted again, with the test part evaluated after each epoch.
+            validation = _fit(model, split, method.epochs, watch if method.epochs else None)
+            tested = evaluate(model, split.train, split.test, METRICS, num_threads=1)
+            used = meter.read()
+        return {
+            "parameters": parameters,
+            "validation": round(validation, 6),
+            "test": {metric: round(float(value), 6) for metric, value in tested.means.items()},
+            "users": data.pack(_by_user(tested, clean)),
+            "epochs": _epochs(model, curve) if method.epochs else None,
+            "trials": trials,
+            "best_trial": best,
+            "realised_rate": realised,
+            "run": {**used, **environment()},
+        }
+
+
+def _fit(model: Recommender, split: Split, epochs: bool, watch: Callable[..., object] | None = None) -> float:
+    """Fit a model, let validation pick the epoch where it trains by epochs, and return the validation score."""
+    if epochs:
+        model.fit(split.train, False, watch, validation=split.validation)  # type: ignore[call-arg]
+        history: list[float] = model.history  # type: ignore[attr-defined]
+        return max(history)
+    model.fit(split.train, False)
+    return evaluate(model, split.train, split.validation, [METRIC], num_threads=1)[METRIC]
+
+
+def _by_user(tested: Evaluation, clean: Split) -> Values:
+    """Return the values of all users of the clean test part, NaN for those whose training clicks are all hidden."""
+    users = np.flatnonzero(np.diff(clean.test.matrix.indptr))
+    values = np.full(len(users), np.nan)
+    values[np.searchsorted(users, tested.users)] = tested.values[METRIC]
+    return values
+
+
+def _epochs(model: Any, curve: list[float]) -> dict[str, Any]:
+    """Return the epoch that validation picked, and the one of those run that is best on the test part."""
+    oracle = max(range(len(curve)), key=lambda epoch: curve[epoch])
+    return {
+        "rule": RULE,
+        "run": len(curve),
+        "picked": model.best_epoch + 1,
+        "oracle": oracle + 1,
+        "oracle_test": round(curve[oracle], 6),
+        "validation": [round(value, 5) for value in model.history],
+        "test": [round(value, 5) for value in curve],
+    }
