@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphnoise import checks
-from graphnoise.bench.report import Section
+from graphnoise.bench.report import NoiseSection, Section
 from graphnoise.checks import InputError
 from graphnoise.io import writing
 
@@ -115,6 +115,24 @@ def line(panel: Any, x: Sequence[float], mean: Sequence[float], half: Sequence[f
         return
     panel.plot(x, middle, **style)
     panel.fill_between(x, middle - width, middle + width, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def over_rates(
+    panel: Any,
+    section: NoiseSection,
+    kind: str,
+    measure: str,
+    styles: Mapping[str, Style],
+    factor: float = 1.0,
+) -> None:
+    """Draw a measure over the rates of a kind of noise, a line per row; of a single rate, points side by side."""
+    rates = section.rates(kind)
+    for place, method in enumerate(section.methods):
+        points = [(rate, e) for rate in rates if (e := section.estimate(method, kind, rate, measure)) is not None]
+        if points:
+            x = [place] if len(rates) == 1 else [rate for rate, _ in points]
+            mean = [factor * e.mean for _, e in points]
+            line(panel, x, mean, [factor * (e.half_width or 0.0) for _, e in points], styles[method])
 
 
 def legend_lines(names: Collection[str], width: float) -> tuple[int, int]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.table import Table
 from rich.text import Text
 
-from graphnoise.statistics import Estimate
+from graphnoise.bench.record import get
+from graphnoise.statistics import Estimate, Values, estimate
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -37,6 +40,73 @@ class Section:
     def heading(self) -> str:
         """The title, after the name of the grid where there is one."""
         return f"{self.grid}: {self.title}" if self.grid else self.title
+
+
+@dataclass
+class NoiseSection(Section):
+    """Cells of one data set, split and kind of validation under noise of several kinds and rates.
+
+    Attributes:
+        cells: Records by row, kind of noise and rate.
+    """
+
+    cells: dict[tuple[str, str, float], list[Mapping[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    # The entry of configurations that is the seed of the noise, and the kinds of noise in order.
+    draw: ClassVar[str] = "draw"
+    kind_order: ClassVar[Sequence[str]] = ()
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+        return str(next(iter(self.cells.values()))[0]["config"]["dataset"])
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of noise; "none" only if there is nothing else."""
+        order = {name: place for place, name in enumerate(self.kind_order)}
+        kinds = sorted({kind for _, kind, _ in self.cells}, key=lambda kind: (order.get(kind.split()[0], -1), kind))
+        return [kind for kind in kinds if kind != "none"] or kinds
+
+    def rates(self, kind: str) -> list[float]:
+        """Return the rates recorded for a kind, with 0 where cells without noise are recorded."""
+        return sorted({rate for _, other, rate in self.cells if other in (kind, "none")})
+
+    def records(self, method: str, kind: str, rate: float) -> list[Mapping[str, Any]]:
+        """Return the records at a point; at rate 0 all kinds share the cells without noise."""
+        return self.cells.get((method, "none" if rate == 0 else kind, rate), [])
+
+    def values(self, method: str, kind: str, rate: float, measure: str) -> Values:
+        """Return the values at a path within results, by draw; draws without a value are left out."""
+        by_draw: dict[int, list[float]] = defaultdict(list)
+        for record in self.records(method, kind, rate):
+            if (value := get(record["result"], measure)) is not None:
+                by_draw[record["config"][self.draw]].append(float(value))
+        return by_draw
+
+    def estimate(self, method: str, kind: str, rate: float, measure: str) -> Estimate | None:
+        """Return the mean of a measure over draws; None where there is no value."""
+        values = self.values(method, kind, rate, measure)
+        return estimate(values) if values else None
+
+
+def by_setting(records: Iterable[Mapping[str, Any]], validation: str) -> list[tuple[str, str, list[Mapping[str, Any]]]]:
+    """Return title, grid and records of each grid, data set, split and kind of validation.
+
+    Args:
+        records: The records; groups are in their order if a suite selected them, sorted otherwise.
+        validation: What titles call the validation part, as in "noisy validation labels".
+    """
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for record in records:
+        setting = [record["config"][key] for key in ("dataset", "data", "split_seed", "select")]
+        groups[record.get("grid", ""), json.dumps(setting)].append(record)
+    result = []
+    for key in groups if any(grid for grid, _ in groups) else sorted(groups):
+        dataset, digest, split_seed, select = json.loads(key[1])
+        title = f"{dataset}, {select} {validation}, data {digest[:8]}"
+        title += f", split seed {split_seed}" if split_seed else ""
+        result.append((title, key[0], groups[key]))
+    return result
 
 
 def render(task: Task[Any], section: Section) -> Iterator[RenderableType]:

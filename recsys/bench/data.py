@@ -30,12 +30,8 @@ def load(name: str, root: str | None = None, split_seed: int = 0) -> tuple[Split
     """Return a data set in three parts and their hash: as published, or split 80 / 10 / 10 per user.
 
     Where only validation is missing it is a tenth of each user's training interactions. Users without any training
-    interaction are in no held-out part: most methods would rank by the item's number for them.
-
-    Args:
-        name: One of `recsys.datasets.names()`, or `planted(users=400,items=200)`: a low-rank model without noise.
-        root: Folder of raw data sets.
-        split_seed: Seed of what is drawn.
+    interaction are in no held-out part: most methods would rank by the item's number for them. Besides those of
+    `recsys.datasets`, `planted(users=400,items=200)` is a low-rank model without noise.
 
     Raises:
         InputError: The name is unknown, or the arguments of `planted` are.
@@ -92,14 +88,8 @@ def corrupt(
 ) -> tuple[Split, dict[str, float]]:
     """Return the split with noisy training data, and the realised rates of the training part.
 
-    Users who lose their last training interaction are in no held-out part, as in `load`.
-
-    Args:
-        name: Name of the data set, for messages.
-        split: Its clean parts.
-        noise: As `noise_entry` returns it.
-        select: "noisy": validation is as noisy as training; "clean": it stays clean.
-        seed: Seed of the draw.
+    Users who lose their last training interaction are in no held-out part, as in `load`. With `select="noisy"`
+    validation is as noisy as training, with "clean" it stays clean.
 
     Raises:
         InputError: The noise is impossible here.

@@ -13,20 +13,21 @@ from graphnoise.bench.options import Spec
 from graphnoise.errors import InputError
 from recsys import baselines
 from recsys.base import Recommender
-from recsys.bench.search import Choice, Integer, Range, Real
+from recsys.bench.search import Choice, Integer, LogReal, Range, Real
 from recsys.linear import DenoisingLinear
+from recsys.models.lightgcn import LightGCN
 from recsys.models.mf import MatrixFactorization
 
 # Patience: runs start on a plateau, as the popularity of items is learned first.
 TRAINING = {"iterations": 80, "patience": 10}
 FACTORS: dict[str, Range] = {
     "factors": Integer(16, 128),
-    "learning_rate": Real(2e-2, 0.5, log=True),
-    "regularization": Real(1e-3, 0.15, log=True),
+    "learning_rate": LogReal(2e-2, 0.5),
+    "regularization": LogReal(1e-3, 0.15),
     "num_negatives": Integer(1, 4),
 }
-ADAM: dict[str, Range] = {**FACTORS, "learning_rate": Real(1e-3, 5e-2, log=True)}
-SAMPLER = Choice("uniform", "popularity")
+ADAM: dict[str, Range] = {**FACTORS, "learning_rate": LogReal(1e-3, 5e-2)}
+SAMPLER = Choice(("uniform", "popularity"))
 FLIP_RATE = Real(0.05, 0.7)
 
 
@@ -36,7 +37,6 @@ class Method:
 
     Attributes:
         build: Constructor, called with `num_threads`, `random_state` and hyper-parameters.
-        about: Description in one line.
         space: Ranges by hyper-parameter.
         epochs: Whether it trains by epochs, of which validation picks one.
         plain: Whether it is a plain method; the others are compared with the best of these.
@@ -45,7 +45,6 @@ class Method:
     """
 
     build: Callable[..., Recommender]
-    about: str
     space: Mapping[str, Range] = field(default_factory=dict)
     epochs: bool = False
     plain: bool = False
@@ -65,18 +64,7 @@ def _deterministic(model: Callable[..., Recommender]) -> Callable[..., Recommend
     return lambda random_state, **parameters: model(**parameters)
 
 
-def _popularity(num_threads: int, random_state: int) -> Recommender:
-    return baselines.Popularity()
-
-
-def _lightgcn(**parameters: Any) -> Recommender:
-    # Imports torch.
-    from recsys.models.lightgcn import LightGCN
-
-    return LightGCN(batch_size=4096, **parameters)
-
-
-def _factors(objective: str, about: str, *, adam: bool = False, plain: bool = False, **ranges: Range) -> Method:
+def _factors(objective: str, *, adam: bool = False, plain: bool = False, **ranges: Range) -> Method:
     """Return a factorisation with an objective; those that the compiled epochs lack train in minibatches with Adam."""
     options = {"optimizer": "adam", "batch_size": 1024} if adam else {"mode": "deterministic"}
     of_objective = ranges.keys() - {"sampler", "extra_regularization"}
@@ -85,84 +73,69 @@ def _factors(objective: str, about: str, *, adam: bool = False, plain: bool = Fa
         loss = {"name": objective, **{name: parameters.pop(name) for name in of_objective & parameters.keys()}}
         return MatrixFactorization(objective=loss, **options, **parameters)
 
-    return Method(build, about, {**(ADAM if adam else FACTORS), **ranges}, True, plain, TRAINING)
+    return Method(build, {**(ADAM if adam else FACTORS), **ranges}, True, plain, TRAINING)
 
 
 def _preset(name: str) -> Method:
-    about = f"{name} with the settings of its authors' code for Amazon"
+    """Return a factorisation with the settings of NBPO's authors' code for Amazon; nothing is searched."""
     defaults = {"num_negatives": 4, "iterations": 200}
-    return Method(functools.partial(MatrixFactorization.official, name), about, epochs=True, defaults=defaults)
+    return Method(functools.partial(MatrixFactorization.official, name), epochs=True, defaults=defaults)
 
 
-POPULARITY = Method(_popularity, "the items with the most users, the same for all")
-ITEMKNN_PLAIN = Method(
-    _deterministic(baselines.ItemKNN), "cosine between items, untuned", plain=True, defaults={"neighbours": None}
-)
+POPULARITY = Method(lambda **_: baselines.Popularity())
+ITEMKNN_PLAIN = Method(_deterministic(baselines.ItemKNN), plain=True, defaults={"neighbours": None})
 ITEMKNN = Method(
     _deterministic(baselines.ItemKNN),
-    "shrunk cosine between items, nearest neighbours",
-    {"neighbours": Integer(5, 1000, none=0.2), "shrinkage": Real(0.1, 200, log=True, zero=0.25)},
+    {"neighbours": Integer(5, 1000, none=0.2), "shrinkage": LogReal(0.1, 200, zero=0.25)},
     plain=True,
 )
 ALS = Method(
     baselines.ALS,
-    "factors by alternating least squares on all pairs (implicit)",
     {
         "factors": Integer(8, 192),
-        "regularization": Real(1e-2, 100, log=True),
-        "alpha": Real(0.3, 40, log=True),
+        "regularization": LogReal(1e-2, 100),
+        "alpha": LogReal(0.3, 40),
         "iterations": Integer(5, 30),
     },
     plain=True,
 )
-EASE = Method(
-    _deterministic(baselines.EASE), "linear autoencoder", {"regularization": Real(1, 3000, log=True)}, plain=True
-)
-BPR = _factors("bpr", "factors by pairwise ranking", plain=True, sampler=SAMPLER)
+EASE = Method(_deterministic(baselines.EASE), {"regularization": LogReal(1, 3000)}, plain=True)
+BPR = _factors("bpr", plain=True, sampler=SAMPLER)
 LINEAR = Method(
     _deterministic(DenoisingLinear),
-    "linear model of noisy clicks (DenoisingLinear)",
     {
-        "core": Choice("autoencoder", "neighbourhood"),
-        "regularization": Real(0.05, 50, log=True),
+        "core": Choice(("autoencoder", "neighbourhood")),
+        "regularization": LogReal(0.05, 50),
         "dropout": Real(0.0, 0.8),
         "user_power": Real(0.0, 0.7),
         "item_power": Real(0.0, 0.6, zero=0.1),
-        "low_pass": Real(1e-2, 1, log=True, zero=0.25),
+        "low_pass": LogReal(1e-2, 1, zero=0.25),
         "directions": Integer(4, 600),
-        "intercept": Real(1e-4, 0.3, log=True, zero=0.2),
+        "intercept": LogReal(1e-4, 0.3, zero=0.2),
     },
 )
-BPO = _factors("bpo", "factors by pointwise likelihood")
-NBPO = _factors("nbpo", "BPO with learned flip rates", extra_regularization=Real(1e-3, 0.5, log=True))
-NBPO_CONSTANT = _factors("nbpo", "NBPO with one flip rate", flip_rate=FLIP_RATE)
-NBPO_EM = _factors("nbpo-em", "BPO with one flip rate, by Bayes' theorem", adam=True, flip_rate=FLIP_RATE)
-BCE = _factors("bpo", "cross-entropy, trained as those below", adam=True)
-T_CE = _factors(
-    "t-ce",
-    "cross-entropy without the worst positives",
-    adam=True,
-    drop_rate=Real(0.02, 0.4),
-    ramp=Integer(100, 10_000),
-)
-R_CE = _factors("r-ce", "cross-entropy reweighted by fit", adam=True, alpha=Real(0.05, 1.0))
+BPO = _factors("bpo")
+NBPO = _factors("nbpo", extra_regularization=LogReal(1e-3, 0.5))
+NBPO_CONSTANT = _factors("nbpo", flip_rate=FLIP_RATE)
+NBPO_EM = _factors("nbpo-em", adam=True, flip_rate=FLIP_RATE)
+BCE = _factors("bpo", adam=True)
+T_CE = _factors("t-ce", adam=True, drop_rate=Real(0.02, 0.4), ramp=Integer(100, 10_000))
+R_CE = _factors("r-ce", adam=True, alpha=Real(0.05, 1.0))
 DECA = _factors(
     "deca",
-    "two models with a penalty on disagreement",
     adam=True,
-    c1=Real(1.0, 1000.0, log=True),
-    c2=Real(1.0, 100.0, log=True),
-    direction=Choice("both", "positives", "negatives"),
+    c1=LogReal(1.0, 1000.0),
+    c2=LogReal(1.0, 100.0),
+    direction=Choice(("both", "positives", "negatives")),
 )
-BPR_ADAM = _factors("bpr", "pairwise ranking with any sampler", adam=True, sampler=SAMPLER)
+BPR_ADAM = _factors("bpr", adam=True, sampler=SAMPLER)
 LIGHTGCN = Method(
-    _lightgcn,
-    "pairwise ranking with vectors smoothed over the graph",
+    functools.partial(LightGCN, batch_size=4096),
     {
         "factors": Integer(16, 128),
-        "num_layers": Choice(1, 2, 3),
-        "learning_rate": Real(2e-3, 5e-2, log=True),
-        "regularization": Real(1e-5, 1e-1, log=True),
+        "num_layers": Choice((1, 2, 3)),
+        "learning_rate": LogReal(2e-3, 5e-2),
+        "regularization": LogReal(1e-5, 1e-1),
     },
     epochs=True,
     defaults=TRAINING,
@@ -188,10 +161,10 @@ def parse(spec: Spec) -> tuple[Method, dict[str, Any]]:
     fixed: dict[str, Any] = {}
     for key, value in spec.options.items():
         if not known:
-            checks.fail(f"method {spec.name}", "no hyper-parameters, as it has none to set", key)
+            checks.fail(f"method {spec.name}", "no hyper-parameter", repr(key))
         fixed[checks.choice(f"method {spec.name}", key, known)] = None if value == "none" else value
     try:
-        method.model({**{key: values.at(0.5) for key, values in method.searched(fixed).items()}, **fixed}, 0)
+        method.model({key: values(0.5) for key, values in method.searched(fixed).items()} | fixed, 0)
     except InputError as error:
         raise InputError(f"{spec.name}: {error}") from error
     return method, fixed

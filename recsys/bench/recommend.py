@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from graphnoise.bench import options, registry
 from graphnoise.bench.environment import Meter, environment, one_thread
 from graphnoise.bench.grid import Count, GridModel, Names, Rates, Seed, Specs, each, one_of, option
 from graphnoise.bench.record import RUN, Column, count, mapping, share
-from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, entries, rows
+from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, entries, rows, unique
 from graphnoise.errors import InputError
 from recsys.base import Recommender
 from recsys.bench import data, methods, report
@@ -22,12 +22,6 @@ from recsys.bench.search import load_optuna, search
 from recsys.evaluation import Evaluation, evaluate
 from recsys.metrics import Values
 from recsys.splits import Split
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from rich.console import RenderableType
-
-    from graphnoise.bench.plots import Style
 
 # Rows of every table.
 ALWAYS = ("popularity", "itemknn-plain")
@@ -54,10 +48,15 @@ class RecommendGrid(GridModel):
     split_seed: Seed = option(0, "Seed of the split where none is published.")
 
 
-def _noise(grid: RecommendGrid) -> list[dict[str, Any]]:
-    """Return the noise of a grid; at rate 0 all kinds are the same."""
-    noise = [data.noise_entry(kind, rate) for kind in grid.noise for rate in grid.rates]
-    return [entry for place, entry in enumerate(noise) if entry not in noise[:place]]
+def _row(spec: options.Spec, trials: int) -> Part:
+    """Return a row; a method without a search has the same cell for any number of trials."""
+    method, fixed = methods.parse(spec)
+    budget = trials if method.searched(fixed) else 1
+    return {"method": spec.name, "version": method.version, "fixed": fixed, "trials": budget}
+
+
+def _noise(grid: RecommendGrid) -> list[Part]:
+    return unique({"noise": data.noise_entry(kind, rate)} for kind in grid.noise for rate in grid.rates)
 
 
 def _required(text: str) -> int | float:
@@ -119,53 +118,33 @@ class Recommend(Task[RecommendGrid]):
             "data": FromData(("data",)),
             "setting": [{"split_seed": grid.split_seed, "select": grid.select}],
             "seed": entries("seed", range(grid.first_seed, grid.first_seed + grid.seeds)),
-            "noise": entries("noise", _noise(grid)),
-            "row": rows((spec.label, self._row(spec, grid.trials)) for spec in specs),
+            "noise": _noise(grid),
+            "row": rows((spec.label, _row(spec, grid.trials)) for spec in specs),
         }
 
-    def _row(self, spec: options.Spec, trials: int) -> Part:
-        method, fixed = methods.parse(spec)
-        # A method without a search has the same cell for any budget.
-        budget = trials if method.searched(fixed) else 1
-        return {"method": spec.name, "version": method.version, "fixed": fixed, "trials": budget}
-
     def load(self, dataset: str, grid: RecommendGrid, root: str | None) -> Mapping[str, Sequence[Part]]:
-        """Load a data set, and draw each noise once; Optuna is imported where a method is searched."""
+        """Load a data set, and draw each noise once; Optuna has to be there where a method is searched."""
         if any(method.searched(fixed) for method, fixed in map(methods.parse, grid.methods)):
             load_optuna()
         split, digest = data.load(dataset, root, grid.split_seed)
-        for noise in _noise(grid):
-            data.corrupt(dataset, split, noise, grid.select, grid.first_seed)
-        return {"data": [{"data": digest}]}
+        for part in _noise(grid):
+            data.corrupt(dataset, split, part["noise"], grid.select, grid.first_seed)
+        return {"data": entries("data", [digest])}
 
     def describe(self, config: Part) -> str:
         """Return data set, method, noise and seed."""
-        noise = config["noise"]
-        label = report.label(config)
-        return f"{config['dataset']} {label}, {noise['kind']} {noise['rate']:g}, seed {config['seed']}"
+        noise = f"{config['noise']['kind']} {config['noise']['rate']:g}"
+        return f"{config['dataset']} {report.label(config)}, {noise}, seed {config['seed']}"
 
     def complete(self, record: dict[str, Any]) -> None:
         """Check columns against each other; no values of epochs are no epochs."""
         noise, epochs = record["config"]["noise"], record["result"]["epochs"]
         if (noise["kind"] == "none") != (noise["rate"] == 0):
             checks.fail("rate", "0 where there is no noise, and nowhere else", noise["rate"])
-        missing = [value is None for value in epochs.values()]
-        if any(missing) and not all(missing):
-            checks.fail("epochs", "all columns of epochs, or none", "some")
-        if all(missing):
+        if epochs["rule"] is None:
             record["result"]["epochs"] = None
-
-    def sections(self, records: Sequence[Mapping[str, Any]]) -> list[report.Recommendations]:
-        """Group records by data set, split and validation."""
-        return report.sections(records)
-
-    def render(self, section: report.Recommendations) -> Iterator[RenderableType]:
-        """Yield the tables of a section."""
-        return report.render(section)
-
-    def figures(self, sections: Sequence[report.Recommendations], styles: Mapping[str, Style]) -> Mapping[str, Figure]:
-        """Return the figure of NDCG by rate of noise."""
-        return {"": report.figure(sections, styles)}
+        elif None in epochs.values():
+            checks.fail("epochs", "a value in all of their columns, or in none", "some")
 
     def run_cell(self, config: Part, root: str | None = None) -> dict[str, Any]:
         """Search on validation with the cell's budget, and measure the chosen setting on the clean test part.
@@ -219,6 +198,10 @@ class Recommend(Task[RecommendGrid]):
             "realised_rate": realised,
             "run": {**used, **environment()},
         }
+
+    sections = staticmethod(report.sections)
+    render = staticmethod(report.render)
+    figures = staticmethod(report.figures)
 
 
 def _fit(model: Recommender, split: Split, epochs: bool, watch: Callable[..., object] | None = None) -> float:

@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from graphnoise.checks import InputError
 
-if TYPE_CHECKING:
-    from optuna import Trial
-
-RANDOM_TRIALS = 6  # before the sampler models what it has seen
+# Trials before the sampler models what it has seen.
+RANDOM_TRIALS = 6
 BELOW_ONE = math.nextafter(1.0, 0.0)
 
 
-class Range(ABC):
-    """The values of a hyper-parameter, parametrised by a number in [0, 1)."""
-
-    @abstractmethod
-    def at(self, u: float) -> Any:
-        """Return the value at u."""
-
-    def suggest(self, trial: Trial, name: str) -> Any:
-        """Return the value at the u that an Optuna trial proposes."""
-        return self.at(trial.suggest_float(name, 0.0, BELOW_ONE))
-
-
 @dataclass(frozen=True)
-class Real(Range):
-    """A number in [low, high], rounded to four digits; 0 for the first share `zero` of [0, 1).
+class Real:
+    """A number in [low, high], rounded to four digits, as a function of [0, 1); 0 on the first share `zero` of it.
 
-    >>> Real(1, 100, log=True).at(0.5), Real(0, 1, zero=0.5).at(0.4)
+    >>> Real(1, 100, log=True)(0.5), Real(0, 1, zero=0.5)(0.4)
     (10.0, 0.0)
     """
 
@@ -44,21 +30,23 @@ class Real(Range):
     log: bool = False
     zero: float = 0.0
 
-    def at(self, u: float) -> float:
+    def __call__(self, u: float) -> float:
         """Return the value at u."""
         if u < self.zero:
             return 0.0
-        u = (u - self.zero) / (1 - self.zero)
         low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
-        value = low + u * (high - low)
+        value = low + (u - self.zero) / (1 - self.zero) * (high - low)
         return float(f"{math.exp(value) if self.log else value:.4g}")
 
 
-@dataclass(frozen=True)
-class Integer(Range):
-    """An integer in [low, high], evenly by its logarithm; None for the last share `none` of [0, 1).
+LogReal = functools.partial(Real, log=True)
 
-    >>> Integer(1, 100).at(0.5), Integer(1, 100, none=0.5).at(0.7)
+
+@dataclass(frozen=True)
+class Integer:
+    """An integer in [low, high], evenly by logarithm, as a function of [0, 1); None on the last share `none` of it.
+
+    >>> Integer(1, 100)(0.5), Integer(1, 100, none=0.5)(0.7)
     (10, None)
     """
 
@@ -66,7 +54,7 @@ class Integer(Range):
     high: int
     none: float = 0.0
 
-    def at(self, u: float) -> int | None:
+    def __call__(self, u: float) -> int | None:
         """Return the value at u."""
         if u >= 1 - self.none:
             return None
@@ -74,30 +62,26 @@ class Integer(Range):
         return min(self.high, round(math.exp(low + u / (1 - self.none) * (high - low))))
 
 
-@dataclass(frozen=True, init=False)
-class Choice(Range):
-    """One of some values, all equally likely.
+@dataclass(frozen=True)
+class Choice:
+    """One of some values, evenly, as a function of [0, 1).
 
-    >>> Choice("a", "b").at(0.7)
+    >>> Choice(("a", "b"))(0.7)
     'b'
     """
 
     options: tuple[Any, ...]
 
-    def __init__(self, *options: Any) -> None:
-        object.__setattr__(self, "options", options)
-
-    def at(self, u: float) -> Any:
+    def __call__(self, u: float) -> Any:
         """Return the value at u."""
         return self.options[min(int(u * len(self.options)), len(self.options) - 1)]
 
-    def suggest(self, trial: Trial, name: str) -> Any:
-        """Return the value that an Optuna trial proposes."""
-        return self.options[trial.suggest_categorical(name, range(len(self.options)))]
+
+Range = Real | Integer | Choice
 
 
 def load_optuna() -> Any:
-    """Return the module, with its log limited to warnings.
+    """Return the module, which logs warnings only.
 
     Raises:
         InputError: It is not installed.
@@ -110,11 +94,14 @@ def load_optuna() -> Any:
     return optuna
 
 
+def _suggest(trial: Any, name: str, values: Range) -> Any:
+    if isinstance(values, Choice):
+        return values.options[trial.suggest_categorical(name, range(len(values.options)))]
+    return values(trial.suggest_float(name, 0.0, BELOW_ONE))
+
+
 def search(
-    space: Mapping[str, Range],
-    trials: int,
-    seed: Sequence[int],
-    score: Callable[[dict[str, Any]], float | None],
+    space: Mapping[str, Range], trials: int, seed: Sequence[int], score: Callable[[dict[str, Any]], float | None]
 ) -> int | None:
     """Score `trials` settings from a space, and return the number of the best, the first of equal ones.
 
@@ -126,8 +113,7 @@ def search(
         space: Ranges by name.
         trials: Number of trials, at least 1.
         seed: Seed of all draws.
-        score: Function of a setting, higher is better; None for one that fails, which counts as a trial and ranks below
-            all others.
+        score: Function of a setting, higher is better; None for one that fails, which ranks below all others.
 
     Returns:
         The number of the best trial, or None if all failed.
@@ -148,15 +134,12 @@ def search(
     if not space:
         return None if score({}) is None else 0
     optuna = load_optuna()
-    sampler = optuna.samplers.TPESampler(
-        n_startup_trials=RANDOM_TRIALS,
-        multivariate=True,
-        seed=int(np.random.SeedSequence(list(seed)).generate_state(1)[0]),
-    )
+    number = int(np.random.SeedSequence(list(seed)).generate_state(1)[0])
+    sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_TRIALS, multivariate=True, seed=number)
     study = optuna.create_study(direction="maximize", sampler=sampler)
 
-    def objective(trial: Trial) -> float:
-        value = score({name: values.suggest(trial, name) for name, values in space.items()})
+    def objective(trial: Any) -> float:
+        value = score({name: _suggest(trial, name, values) for name, values in space.items()})
         if value is None:
             # The sampler takes pruned trials for worse than any number; failed ones it would ignore.
             raise optuna.TrialPruned
