@@ -1,16 +1,17 @@
-"""Statistics over cells: intervals, where the variance comes from, paired tests with Holm's correction."""
+"""Statistics over repeated runs: intervals, variance components, paired tests with Holm's correction."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-Values = Mapping[int, Sequence[float]]  # by draw: a value an initialisation
+# By draw: a value per initialisation.
+Values = Mapping[int, Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Estimate:
         mean: Mean over draws of the mean over initialisations.
         half_width: Half the 95 % t-interval of the mean over draws; None for one draw, or where nothing varies.
         draws: Number of draws.
-        inits: Smallest number of initialisations a draw.
+        inits: Smallest number of initialisations of a draw.
         draw_share: Share of the variance of single runs that comes from the noise draw; None where it is not identified
             (a single draw or a single initialisation) or nothing varies.
     """
@@ -88,40 +89,47 @@ class Comparison:
     pairs: int
 
 
-def compare(methods: Mapping[str, Values]) -> list[Comparison]:
-    """Compare every two methods in pairs of draws; all pairs are one family for Holm's correction.
+def compare(methods: Mapping[str, Values], reference: str = "") -> list[Comparison]:
+    """Compare methods in pairs of draws; all comparisons are one family for Holm's correction.
 
     A method's value at a draw is its mean over initialisations. Where the differences do not vary (two deterministic
     methods without noise) there is nothing to test: p is None, and the pair is in no family.
+
+    Args:
+        methods: By name, the values.
+        reference: The method that each other one is compared with; by default every two are compared.
 
     Example:
         >>> a, b = {0: [0.80], 1: [0.78], 2: [0.83]}, {0: [0.70], 1: [0.69], 2: [0.72]}
         >>> [(c.first, c.second, round(c.difference, 3), c.p < 0.01) for c in compare({"a": a, "b": b})]
         [('a', 'b', 0.1, True)]
     """
-    found, raw = [], []
-    for (first, one), (second, two) in itertools.combinations(methods.items(), 2):
-        common = sorted(set(one) & set(two))
-        gaps = np.array([np.mean(one[draw]) - np.mean(two[draw]) for draw in common])
-        half = p = None
-        if len(gaps) > 1:
-            error = gaps.std(ddof=1) / np.sqrt(len(gaps))
-            half = float(stats.t.ppf(0.975, len(gaps) - 1) * error)
-            if error > 1e-12:
-                p = float(2 * stats.t.sf(abs(gaps.mean() / error), len(gaps) - 1))
-        if common:
-            found.append((first, second, float(gaps.mean()), half, len(common)))
-            raw.append(p)
-    tested = [i for i, p in enumerate(raw) if p is not None]
-    corrected = dict(zip(tested, holm([p for p in raw if p is not None]), strict=True))
-    return [
-        Comparison(first, second, gap, half, None if i not in corrected else float(corrected[i]), pairs)
-        for i, (first, second, gap, half, pairs) in enumerate(found)
-    ]
+    pairs = [pair for pair in itertools.combinations(methods, 2) if not reference]
+    pairs += [(name, reference) for name in methods if reference in methods and name != reference]
+    compared = [c for pair in pairs if (c := _compare(*pair, *(methods[name] for name in pair))) is not None]
+    corrected = iter(holm([c.p for c in compared if c.p is not None]).tolist())
+    return [c if c.p is None else replace(c, p=next(corrected)) for c in compared]
+
+
+def _compare(first: str, second: str, one: Values, two: Values) -> Comparison | None:
+    common = sorted(set(one) & set(two))
+    if not common:
+        return None
+    gaps = np.array([np.mean(one[draw]) - np.mean(two[draw]) for draw in common])
+    half = p = None
+    if len(gaps) > 1:
+        error = gaps.std(ddof=1) / np.sqrt(len(gaps))
+        half = float(stats.t.ppf(0.975, len(gaps) - 1) * error)
+        if error > 1e-12:
+            p = float(2 * stats.t.sf(abs(gaps.mean() / error), len(gaps) - 1))
+    return Comparison(first, second, float(gaps.mean()), half, p, len(gaps))
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
     """Return p-values corrected by Holm's step-down rule: the i-th smallest of m times m - i + 1, made monotone.
+
+    Not by statsmodels, with which the tests compare it: that collects garbage in each call, which takes 0.1 to 0.7
+    seconds once torch is loaded, and reports make many calls.
 
     Example:
         >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
@@ -132,6 +140,7 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     """
     values = np.asarray(p, dtype=float)
     order = values.argsort(kind="stable")
-    out = np.empty_like(values)
-    out[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1)), 1.0)
-    return out
+    corrected = np.empty_like(values)
+    steps = values[order] * np.arange(values.size, 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return corrected

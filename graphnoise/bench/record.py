@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from graphnoise import checks
 from graphnoise.bench import registry
-from graphnoise.bench.store import cell_key
+from graphnoise.bench.store import Store, cell_key
 from graphnoise.bench.task import Task
 from graphnoise.checks import DataError, GraphnoiseError
 
@@ -244,3 +244,40 @@ class Table:
     def remarks(self) -> list[str]:
         """Return nothing: a table that can be read is whole."""
         return []
+
+
+def open_source(path: Path) -> Source:
+    """Return the cells of a folder, or of a table that `graphnoise report --csv` wrote.
+
+    Raises:
+        DataError: The table cannot be read, or is none.
+    """
+    return Table(path) if path.is_file() else Store(path)
+
+
+def by_task(source: Source, only: str | None = None) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
+    """Return the cells of each task in a source, and what a user should know.
+
+    Args:
+        source: A folder, a table, or what a suite selected.
+        only: The task to take; by default all.
+
+    Raises:
+        DataError: There is no cell of it, or of any.
+    """
+    names = [name for name in registry.names("tasks") if only in (None, name)]
+    cells: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    others = 0
+    for record in source.records():
+        name = record["config"].get("task")
+        if name in cells and record["config"].get("protocol") == registry.task(name).protocol:
+            cells[name].append(record)
+        else:
+            others += only is None or name == only or name not in registry.names("tasks")
+    if not any(cells.values()):
+        commands = " or ".join(f"`graphnoise bench {name}`" for name in names)
+        raise DataError(f"{source.folder}: expected cells of {commands}, got none")
+    remarks = source.remarks()
+    if others:
+        remarks.append(f"{source.folder}: {others:,} cells of another protocol are kept and left out")
+    return {name: records for name, records in cells.items() if records}, remarks

@@ -48,6 +48,11 @@ def entries(name: str, values: Iterable[Any]) -> list[Part]:
     return [{name: value} for value in values]
 
 
+def unique(parts: Iterable[Part]) -> list[Part]:
+    """Return an axis without repeated parts."""
+    return list({cell_key(part): part for part in parts}.values())
+
+
 def rows(labelled: Iterable[tuple[str, Part]]) -> dict[str, Part]:
     """Return the axis of rows by label; a row that comes twice under the same label counts once.
 
@@ -126,7 +131,7 @@ class Task(ABC, Generic[G]):
         """
 
     @abstractmethod
-    def sections(self, records: Sequence[Mapping[str, Any]]) -> list[Section]:
+    def sections(self, records: Sequence[Mapping[str, Any]]) -> Sequence[Section]:
         """Group records into sections of comparable cells.
 
         Args:

@@ -2,83 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import inspect
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from graphnoise.cli.clusters import cluster
-from graphnoise.cli.console import Bar, Root, bad, names, numbers, out, value
-from graphnoise.cli.recommend import recommend
-from graphnoise.cli.running import Folder, Jobs, close, resumable, show, workers
+from graphnoise.cli.console import Bar, Root, names, numbers, out, program
 from graphnoise.cli.speed import speed
 
 if TYPE_CHECKING:
-    from graphnoise.bench.old_tasks import Suite
+    from graphnoise.bench.runner import Progress, Summary
+    from graphnoise.bench.suite import Suite
 
-bench = typer.Typer(help="Run a benchmark; the same command goes on where it stopped.", no_args_is_help=True)
+Describe = Callable[[Mapping[str, Any]], str]
+Jobs = Annotated[int | None, typer.Option(help="Processes, one thread each. (default: number of cores)")]
+Folder = Annotated[Path, typer.Option("--out", help="Folder of the results.")]
+
+
+class _TaskCommand(TyperCommand):
+    """The command of a task, of which the options are known once the task is loaded, which takes seconds."""
+
+    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+        with _resumable():
+            return _command(str(self.name)).make_context(info_name, args, parent, **extra)
+
+
+class _Tasks(TyperGroup):
+    """The commands of all installed tasks, and those that are written here."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*_tasks(), *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in _tasks():
+            return _TaskCommand(cmd_name, help=f"Run the benchmark {cmd_name!r} (--help: its options).")
+        return super().get_command(ctx, cmd_name)
+
+
+def _tasks() -> list[str]:
+    return list(dict.fromkeys(point.name for point in entry_points(group="graphnoise.tasks")))
+
+
+bench = typer.Typer(
+    cls=_Tasks, help="Run a benchmark; the same command goes on where it stopped.", no_args_is_help=True
+)
 bench.add_typer(speed, name="speed")
-bench.command("cluster")(cluster)
-bench.command("recommend")(recommend)
 
 
-def _settings(entries: list[str]) -> dict[str, dict[str, Any]]:
-    """Read `gcn.hidden=64` into {"gcn": {"hidden": 64}}."""
-    found: dict[str, dict[str, Any]] = {}
-    for entry in entries:
-        left, equals, text = entry.partition("=")
-        owner, dot, key = left.partition(".")
-        if not (equals and dot and owner and key):
-            bad("--set", "METHOD.PARAMETER=VALUE", repr(entry))
-        found.setdefault(owner, {})[key] = value(text)
-    return found
+def _command(name: str) -> Any:
+    """Return the command of a task, with an option for each field of its grid."""
+    from graphnoise.bench import registry
+    from graphnoise.bench.runner import Store
+
+    task = registry.task(name)
+    fields = task.Grid.model_fields
+
+    def command(jobs: int | None, folder: Path, root: str | None, **options: Any) -> None:
+        with _resumable(folder):
+            values = {key: _read(key, fields[key], value) for key, value in options.items() if value is not None}
+            grid, count = task.Grid(**values), _workers(jobs)
+            with Bar() as bar:
+                # Before the store: a grid that is refused leaves no folder behind.
+                cells = task.cells(grid, root)
+                on_done = _show(bar, task.describe)
+                summary = task.run_cells(cells, Store(folder), root=root, jobs=count, on_done=on_done)
+        _close(summary, folder, task.describe)
+
+    parameters = [_parameter(key, field) for key, field in fields.items()]
+    for key, kind, default in (("jobs", Jobs, None), ("folder", Folder, Path("runs")), ("root", Root, None)):
+        parameters.append(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind))
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    app = typer.Typer(add_completion=False)
+    app.command(name, help=task.help)(command)
+    return typer.main.get_command(app)
 
 
-@bench.command("nodes")
-def bench_nodes(
-    dataset: Annotated[str, typer.Option(help="Data sets, separated by commas.")] = "cora",
-    method: Annotated[str, typer.Option(help="Methods, separated by commas.")] = "lp,sgc,gcn,gat,mlp",
-    noise: Annotated[str, typer.Option(help="Kinds of noise, separated by commas.")] = "symmetric,pair,asymmetric",
-    rate: Annotated[str, typer.Option(help="Flip rates, separated by commas.")] = "0,0.1,0.2,0.3,0.4,0.5",
-    draws: Annotated[int, typer.Option(help="Noise draws.")] = 10,
-    inits: Annotated[int, typer.Option(help="Initialisations of each draw.")] = 1,
-    first_draw: Annotated[int, typer.Option(help="Seed of the first draw.")] = 0,
-    select: Annotated[str, typer.Option(help="Validation labels that methods see: noisy or clean.")] = "noisy",
-    exact: Annotated[bool, typer.Option("--exact", help="Exact counts of flips, not independent draws.")] = False,
-    legacy: Annotated[
-        bool, typer.Option("--legacy", help="The noise stream of ERASE's code (with --select clean).")
-    ] = False,
-    split_seed: Annotated[int, typer.Option(help="Seed of the split where there is no public one.")] = 0,
-    setting: Annotated[list[str] | None, typer.Option("--set", help="METHOD.PARAMETER=VALUE; may be repeated.")] = None,
-    jobs: Jobs = None,
-    folder: Folder = Path("runs"),
-    root: Root = None,
-) -> None:
-    """Measure methods for node classification as labels go wrong."""
-    with resumable(folder):  # from the first import on, which takes seconds
-        from graphnoise.bench.nodes import Grid, run
-        from graphnoise.bench.runner import Store
+def _option(key: str, field: Any) -> str:
+    return str((field.json_schema_extra or {}).get("option", "--" + key.replace("_", "-")))
 
-        grid = Grid(
-            datasets=names("--dataset", dataset),
-            methods=names("--method", method),
-            noise=names("--noise", noise),
-            rates=numbers("--rate", rate),
-            draws=draws,
-            inits=inits,
-            first_draw=first_draw,
-            select=select,
-            exact=exact,
-            legacy=legacy,
-            split_seed=split_seed,
-            root=root,
-            overrides=_settings(setting or []),
-        )
-        with Bar() as bar:
-            grid.cells()  # a grid that is refused leaves no folder behind
-            summary = run(grid, Store(folder), jobs=workers(jobs), on_done=show(bar, _cell))
-    close(summary, folder, _cell)
+
+def _parameter(key: str, field: Any) -> inspect.Parameter:
+    """Return a field of a grid as a parameter of the command; lists are texts separated by commas."""
+    kind, default = field.annotation, field.default
+    if isinstance(default, tuple):
+        kind = str | None
+        default = ",".join(f"{entry:g}" if isinstance(entry, float) else str(entry) for entry in default) or None
+    annotation = Annotated[kind, typer.Option(_option(key, field), help=field.description)]
+    return inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _read(key: str, field: Any, value: Any) -> Any:
+    """Return the value of an option as the grid takes it."""
+    from graphnoise.bench.options import split
+
+    if not isinstance(field.default, tuple):
+        return value
+    return numbers(_option(key, field), value) if float in get_args(field.annotation) else split(_option(key, field), value)
 
 
 @bench.command("suite")
@@ -93,22 +119,22 @@ def bench_suite(
     root: Root = None,
 ) -> None:
     """Run the grids of a file, one after the other."""
-    with resumable(folder):  # from the first import on, which takes seconds
+    with _resumable(folder):
         from graphnoise.bench.runner import Store
-        from graphnoise.bench.old_tasks import run_suite
-        from graphnoise.cli.tasks import read_suite
+        from graphnoise.bench.suite import Suite
 
-        suite = read_suite(file, root)
+        suite = Suite.read(file, root)
         if only is not None:
             suite = suite.only(names("--only", only))
         if list_only:
             _list(suite, folder)
             return
-        count = workers(jobs)
+        count = _workers(jobs)
         with Bar() as bar:
-            _ = suite.cells  # a suite that is refused leaves no folder behind
-            summary = run_suite(suite, Store(folder), jobs=count, on_done=show(bar, suite.name))
-    close(summary, folder, suite.name, file)
+            # Before the store: a suite that is refused leaves no folder behind.
+            _ = suite.cells
+            summary = suite.run(Store(folder), jobs=count, on_done=_show(bar, suite.describe))
+    _close(summary, folder, suite.describe, file)
 
 
 def _list(suite: Suite, folder: Path) -> None:
@@ -120,14 +146,15 @@ def _list(suite: Suite, folder: Path) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("grid", "data sets", "rows"):
         table.add_column(column, no_wrap=column == "grid")
-    for column in (suite.draws, "cells", "recorded"):
+    for column in ("seeds", "cells", "recorded"):
         table.add_column(column, justify="right", no_wrap=True)
     keys, recorded = dict[str, None](), set[str]()
     for name, cells in suite.cells.items():
+        grid, index = suite.grids[name], suite.indexes[name]
         own = dict.fromkeys(map(cell_key, cells))
         there = {key for key in own if store is not None and store.read(key) is not None}
-        datasets, rows, draws = suite.about(name)
-        table.add_row(name, "; ".join(datasets), "; ".join(rows), f"{draws:,}", f"{len(own):,}", f"{len(there):,}")
+        counts = (f"{count:,}" for count in (grid.seeds, len(own), len(there)))
+        table.add_row(name, "; ".join(grid.datasets), "; ".join(index.labels), *counts)
         keys |= own
         recorded |= there
     out.print(suite.title, style="bold")
@@ -135,5 +162,46 @@ def _list(suite: Suite, folder: Path) -> None:
     print(f"{len(recorded):,} of {len(keys):,} cells in {folder} (a cell of several grids counts once)")
 
 
-def _cell(config: Mapping[str, Any]) -> str:
-    return f"{config['dataset']} {config['method']} {config['noise']['kind']} {config['noise']['rate']:g}"
+def _workers(jobs: int | None) -> int:
+    """Return the number of processes."""
+    from joblib import cpu_count
+
+    from graphnoise.checks import integer
+
+    return int(cpu_count()) if jobs is None else integer("jobs", jobs, 1)
+
+
+@contextlib.contextmanager
+def _resumable(folder: Path | None = None) -> Iterator[None]:
+    """Print how to go on after Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        recorded = "" if folder is None else f"; what was recorded stays in {folder}"
+        print(f"graphnoise: interrupted{recorded}; to go on:", file=sys.stderr)
+        print(f"  {program()} {shlex.join(sys.argv[1:])}", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def _show(bar: Bar, describe: Describe) -> Callable[[Progress], None]:
+    """Return what moves the bar after each cell."""
+    return lambda done: bar.show(done.finished, done.total, describe(done.config), done.seconds)
+
+
+def _close(summary: Summary, folder: Path, describe: Describe, suite: Path | None = None) -> None:
+    """Print what was run, what failed and how to read it; exit with 1 if cells failed."""
+    for remark in summary.remarks:
+        print(f"graphnoise: note: {remark}", file=sys.stderr)
+    recorded = summary.total - len(summary.failed)
+    parts = [f"{summary.done} run", f"{summary.skipped} recorded before"]
+    parts += [f"{summary.elsewhere} by other commands"] if summary.elsewhere else []
+    print(f"{recorded} of {summary.total} cells in {folder} ({', '.join(parts)}; {summary.seconds:.0f} s)")
+    if summary.failed:
+        kinds = {failure.message: failure for failure in summary.failed}
+        for failure in list(kinds.values())[:5]:
+            print(f"graphnoise: failed: {describe(failure.config)}: {failure.message}", file=sys.stderr)
+        more = "the same command tries them again"
+        print(f"graphnoise: error: {len(summary.failed)} cells failed; {more}", file=sys.stderr)
+        raise typer.Exit(1)
+    chosen = "" if suite is None else f" --suite {shlex.quote(str(suite))}"
+    print(f"to read them: {program()} report {shlex.quote(str(folder))}{chosen} --plot")

@@ -1,4 +1,4 @@
-"""What the commands share: the consoles, the words of an option, the progress bar, how to resume."""
+"""Consoles, parsing of options and the progress bar of all commands."""
 
 from __future__ import annotations
 

@@ -1,19 +1,14 @@
-"""`graphnoise report`: tables, plots and CSV of recorded cells, of whatever benchmark they are."""
+"""`graphnoise report`: tables, plots and CSV of recorded cells, of whatever task they are."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from graphnoise.cli.console import bad, err, out, wide
-
-if TYPE_CHECKING:
-    from graphnoise.bench.suite import Selected
-
-PLOTS = {"nodes": "accuracy.png", "cluster": "f1.png", "recommend": "ndcg.png"}  # in the folder of the cells
 
 
 def report(
@@ -36,41 +31,41 @@ def report(
     ] = None,
 ) -> None:
     """Print means and intervals over the cells of a folder; of nodes also variance and paired tests."""
-    from graphnoise.bench import plots
+    from graphnoise.bench import plots, record, registry
+    from graphnoise.bench import report as reports
+    from graphnoise.bench.suite import Suite
     from graphnoise.checks import choice
-    from graphnoise.cli import tasks
     from graphnoise.io import writing
 
     if task is not None:
-        choice("--task", task, tasks.TASKS)
-    if plot is not None:
-        plots.check(_target(folder, plot, "nodes", alone=True))
+        choice("--task", task, registry.names("tasks"))
+    if plot:
+        plots.check(Path(plot))
     if not folder.exists():
         bad("folder", "a folder of results", f"{str(folder)!r}, which is not there")
-    chosen = None if suite is None else tasks.read_suite(suite)
-    source = tasks.read_source(folder)
-    parts, remarks = tasks.split(source if chosen is None else chosen.select(source), task)
+    chosen = None if suite is None else Suite.read(suite)
+    source = record.open_source(folder)
+    parts, remarks = record.by_task(source if chosen is None else chosen.select(source), task)
     if table is not None and len(parts) > 1:
-        bad(
-            "--csv",
-            f"cells of one benchmark ({' or '.join(f'--task {name}' for name in parts)} chooses)",
-            "those of several",
-        )
+        options = " or ".join(f"--task {name}" for name in parts)
+        bad("--csv", f"cells of one benchmark ({options} chooses)", "those of several")
     if chosen is not None and table != "":
         out.print(chosen.title, style="bold")
     drawn: list[Path] = []
-    for name, part in parts.items():
-        sections, notes = _sections(name, part)
-        remarks += notes
+    for name, records in parts.items():
+        own = registry.task(name)
+        sections = own.sections(records)
         if table == "":
-            print(_csv(name, part), end="")  # standard output is for the cells then
+            # Standard output is for the cells then.
+            print(record.to_csv(own, records), end="")
         else:
-            _print(name, sections)
+            for piece in (piece for section in sections for piece in reports.render(own, section)):
+                wide(piece)
         if plot is not None:
-            drawn += _draw(name, sections, _target(folder, plot, name, alone=len(parts) == 1))
+            drawn += plots.draw(own, sections, _target(folder, plot, name, own.plot_name, first=name == next(iter(parts))))
         if table:
             with writing(Path(table)) as cells:
-                cells.write(_csv(name, part).encode())
+                cells.write(record.to_csv(own, records).encode())
     for remark in remarks:
         print(f"graphnoise: note: {remark}", file=sys.stderr)
     if table:
@@ -79,42 +74,9 @@ def report(
         (err if table == "" else out).print(f"wrote {file}", soft_wrap=True)
 
 
-def _target(folder: Path, plot: str, task: str, *, alone: bool) -> Path:
-    """Return where the plot of a benchmark goes."""
+def _target(folder: Path, plot: str, task: str, plot_name: str, *, first: bool) -> Path:
+    """Return where the plot of a task goes."""
     if plot:
         target = Path(plot)
-        return target if alone or task == "nodes" else target.with_stem(f"{target.stem}-{task}")
-    return folder.with_suffix(".png") if folder.is_file() else folder / PLOTS[task]
-
-
-def _rooms(task: str) -> tuple[Any, Any, Any, Any]:
-    """Return the modules of a benchmark that group its cells, print them, write them as CSV and draw them."""
-    if task == "nodes":
-        from graphnoise.bench import plots, report, results
-
-        return results, report, results, plots
-    if task == "cluster":
-        from graphnoise.bench.clusters import plots, report, results, table  # type: ignore[no-redef]
-    else:
-        from recsys.bench import plots, report, results, table  # type: ignore[no-redef]
-    return results, report, table, plots
-
-
-def _sections(task: str, part: Selected) -> tuple[list[Any], list[str]]:
-    found: tuple[list[Any], list[str]] = _rooms(task)[0].sections(part)
-    return found
-
-
-def _print(task: str, sections: list[Any]) -> None:
-    for section in sections:
-        for piece in _rooms(task)[1].render(section):
-            wide(piece)
-
-
-def _csv(task: str, part: Selected) -> str:
-    return str(_rooms(task)[2].to_csv(part))
-
-
-def _draw(task: str, sections: list[Any], target: Path) -> list[Path]:
-    drawn: list[Path] = _rooms(task)[3].draw(sections, target)
-    return drawn
+        return target if first else target.with_stem(f"{target.stem}-{task}")
+    return folder.with_suffix(".png") if folder.is_file() else folder / plot_name

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphnoise.bench.problem import Task
+from graphnoise.bench.methods.problem import Trial
 from graphnoise.erase import ERASE, CollapseWarning
 from graphnoise.erase.settings import Settings
 from graphnoise.erase.train import Training
@@ -31,10 +31,10 @@ class Erase:
         self._arguments: dict[str, Any] = {"preset": preset, **given(overrides)}
         ERASE(**self._arguments)  # a wrong value is refused here, not in every cell
 
-    def fit_predict(self, task: Task) -> Tensor:
-        """Train on the task's given labels and return the class probabilities of all nodes."""
-        problem = task.problem
-        labels = task.y[problem.train]
+    def fit_predict(self, trial: Trial) -> Tensor:
+        """Train on the trial's labels and return the class probabilities of all nodes."""
+        problem = trial.problem
+        labels = trial.y[problem.train]
         if bool((labels == labels[0]).all()):
             out = torch.zeros(problem.num_nodes, problem.num_classes)
             out[:, int(labels[0])] = 1.0
@@ -42,14 +42,14 @@ class Erase:
         data = Data(
             x=problem.x,
             edge_index=problem.graph.edge_index,
-            y=task.y,
+            y=trial.y,
             train_mask=problem.train_mask,
             val_mask=problem.val_mask,
         )
-        model = ERASE(seed=task.seed, num_classes=problem.num_classes, progress=False, **self._arguments)
+        model = ERASE(seed=trial.seed, num_classes=problem.num_classes, progress=False, **self._arguments)
 
         def report(training: Training) -> None:
-            task.report(training.history["loss"][-1] or 0.0, training.semantic[problem.train])
+            trial.report(training.history["loss"][-1] or 0.0, training.semantic[problem.train])
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CollapseWarning)  # accuracies show it

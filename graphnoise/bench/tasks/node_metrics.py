@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphnoise.bench.problem import Problem
+from graphnoise.bench.methods.problem import Problem
 from graphnoise.checks import DataError
 
 
@@ -38,8 +38,8 @@ def measure(problem: Problem, truth: Tensor, given: Tensor, predicted: Tensor) -
     train, test = problem.train_mask, problem.test_mask
     right = predicted == truth
     wrong_label = train & (given != truth)
-    near = _hears(problem, train)
-    near_wrong = _hears(problem, wrong_label)
+    near = _has_neighbour_in(problem, train)
+    near_wrong = _has_neighbour_in(problem, wrong_label)
     return {
         "test_accuracy": share(right[test]),
         "test_near_right": share(right[test & near & ~near_wrong]),
@@ -53,21 +53,25 @@ def measure(problem: Problem, truth: Tensor, given: Tensor, predicted: Tensor) -
     }
 
 
-def _hears(problem: Problem, nodes: Tensor) -> Tensor:
+def _has_neighbour_in(problem: Problem, nodes: Tensor) -> Tensor:
     """Return which nodes have an arc from one of these."""
     graph = problem.graph
-    heard = torch.zeros(graph.num_nodes, dtype=torch.bool)
-    heard[graph.row[nodes[graph.col]]] = True
-    return heard
+    hit = torch.zeros(graph.num_nodes, dtype=torch.bool)
+    hit[graph.row[nodes[graph.col]]] = True
+    return hit
 
 
 class Curves:
-    """Loss and training accuracies by epoch; `record` is what a task reports to."""
+    """Loss and training accuracies by epoch.
+
+    Attributes:
+        rows: By epoch: loss, accuracy on rightly and on wrongly labelled nodes, share that follows the wrong label.
+    """
 
     def __init__(self, problem: Problem, truth: Tensor, given: Tensor) -> None:
         self._truth, self._given = truth[problem.train], given[problem.train]
         self._wrong = self._given != self._truth
-        self._rows: dict[str, list[float | None]] = {"loss": [], "right": [], "wrong": [], "misled": []}
+        self.rows: dict[str, list[float | None]] = {"loss": [], "right": [], "wrong": [], "misled": []}
 
     def record(self, loss: float, predicted: Tensor) -> None:
         """Add an epoch: its loss and the predicted classes of the training nodes."""
@@ -78,12 +82,9 @@ class Curves:
             share(hit[self._wrong]),
             share((predicted == self._given)[self._wrong]),
         )
-        for row, value in zip(self._rows.values(), values, strict=True):
+        for row, value in zip(self.rows.values(), values, strict=True):
             row.append(None if value is None else round(value, 4))
 
-    def result(self) -> dict[str, list[float | None]]:
-        """Return loss, accuracy on rightly and on wrongly labelled nodes, and share that follows the wrong label."""
-        return self._rows
 
 
 def pack(classes: Tensor) -> dict[str, Any]:

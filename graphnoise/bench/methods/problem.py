@@ -1,4 +1,4 @@
-"""What a method for node classification may see."""
+"""Inputs of the methods for node classification: a data set without its test labels, and a trial on it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from graphnoise.nn.features import compact, row_normalised, smoothed
 
 
 class Problem:
-    """What methods share of a data set: features, arcs and splits, with derived structures built once a process.
+    """What methods share of a data set: features, arcs and splits, with derived structures built once per process.
 
     The true labels are not in it. All of it is shared by every cell of a process, so methods may not change it.
 
@@ -37,7 +37,7 @@ class Problem:
         n = int(data.num_nodes or 0)
         self.x = checks.finite("data.x", data.x, dims=2).float()
         if self.x.shape[0] != n:
-            checks.fail("data.x", f"{n} rows, one a node", self.x.shape[0])
+            checks.fail("data.x", f"{n} rows, one per node", self.x.shape[0])
         self.graph = Graph.from_edge_index(data.edge_index, n)
         if self.x.shape[1] == 0:
             checks.fail("data.x", "at least one feature", "none")
@@ -88,7 +88,7 @@ class Problem:
 
         Args:
             depth: Number of graph layers.
-            outputs: "train" (what a loss depends on), "watched" (training nodes, then validation nodes) or "all".
+            outputs: "train" (what a loss depends on), "train+val" (training nodes, then validation nodes) or "all".
         """
         key = (depth, outputs)
         if key not in self._inputs:
@@ -127,7 +127,7 @@ def _labels(data: Data, problem: Problem) -> Tensor:
 
 
 class Instance:
-    """A problem with its answer: what the benchmark measures against, and methods never see.
+    """A problem with its true labels, which the benchmark measures against and methods never see.
 
     Args:
         data: A torch_geometric `Data` with x, edge_index, y, train_mask, val_mask and test_mask; y is -1 where a node
@@ -190,12 +190,12 @@ class Inputs:
 
 
 @dataclass
-class Task:
-    """One training problem: given labels, some of them wrong, and a seed. The truth is not in it.
+class Trial:
+    """One training problem: noisy labels and a seed. The true labels are not in it.
 
     Attributes:
         problem: The data set.
-        y: Given labels, int64, shape [num_nodes]; -1 outside the training and validation nodes.
+        y: Noisy labels, int64, shape [num_nodes]; -1 outside the training and validation nodes.
         seed: Seed of initial weights and dropout.
         report: Called after each epoch with the loss and the predicted classes of the training nodes, in order of
             position, for the curves.

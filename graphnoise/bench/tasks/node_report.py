@@ -1,0 +1,374 @@
+"""Reports of the task `nodes`: CSV columns, sections, tables and figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import RenderableType
+from rich.table import Table
+
+from graphnoise.bench import plots, report
+from graphnoise.bench.plots import COLOURS, Style
+from graphnoise.bench.record import Column, count, flag, mapping, number, share
+from graphnoise.bench.report import LEVEL, best_rows, columns, headline, span
+from graphnoise.noise import LabelNoise
+from graphnoise.statistics import Estimate, Values, compare, estimate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LABEL_EFFECTS = {
+    "right label": "train_right",
+    "wrong label": "train_wrong",
+    "follow it": "train_misled",
+    "near right": "test_near_right",
+    "near wrong": "test_near_wrong",
+    "far": "test_far",
+}
+MEASURES = (
+    *("test_accuracy", "test_near_right", "test_near_wrong", "test_far", "train_right", "train_wrong"),
+    *("train_misled", "val_accuracy", "val_accuracy_clean"),
+)
+COLUMNS = (
+    Column("dataset", "config.dataset", str),
+    Column("data", "config.data", str),
+    Column("split_seed", "config.split_seed", count),
+    Column("select", "config.select", str),
+    Column("noise", "config.noise.kind", str),
+    Column("rate", "config.noise.rate", share),
+    Column("exact", "config.noise.exact", flag),
+    Column("legacy", "config.noise.legacy", flag),
+    Column("options", "config.noise.options", mapping, default="{}"),
+    Column("method", "config.method", str),
+    Column("version", "config.version", str),
+    Column("parameters", "config.parameters", mapping),
+    Column("draw", "config.draw", count),
+    Column("init", "config.init", count),
+    Column("init_seed", "result.init_seed", count),
+    Column("realised_train", "result.realised_rate.train", share),
+    Column("realised_val", "result.realised_rate.val", share),
+    *(Column(measure, f"result.{measure}", share) for measure in MEASURES),
+    Column("seconds", "result.run.seconds", number),
+    Column("peak_memory", "result.run.peak_memory", number),
+    Column("processor", "result.run.processor", str),
+    Column("commit", "result.run.commit", str),
+)
+
+
+@dataclass
+class Section(report.Section):
+    """All cells of one data set under one protocol.
+
+    Attributes:
+        reference: The row that the others are compared with, where a method has several rows; else empty.
+        cells: By (row, kind of noise, rate), the records.
+    """
+
+    reference: str = ""
+    cells: dict[tuple[str, str, float], list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of noise, in the order of `LabelNoise.kinds`; "none" only if there is nothing else."""
+        kinds = sorted({kind for _, kind, _ in self.cells}, key=_kind_order)
+        return [kind for kind in kinds if kind != "none"] or kinds
+
+    def rates(self, kind: str) -> list[float]:
+        """Rates recorded for a kind, with 0 where cells without noise are recorded."""
+        return sorted({rate for _, other, rate in self.cells if other in (kind, "none")})
+
+    def records(self, method: str, kind: str, rate: float) -> list[dict[str, Any]]:
+        """Return the results at one point; at rate 0 all kinds share the cells without noise."""
+        return self.cells.get((method, "none" if rate == 0 else kind, rate), [])
+
+    def values(self, method: str, kind: str, rate: float, measure: str = "test_accuracy") -> Values:
+        """Return a measure by draw; draws in which it counts no node are left out."""
+        by_draw: dict[int, list[float]] = defaultdict(list)
+        for record in self.records(method, kind, rate):
+            if record["result"][measure] is not None:
+                by_draw[record["config"]["draw"]].append(record["result"][measure])
+        return by_draw
+
+    def estimate(self, method: str, kind: str, rate: float, measure: str = "test_accuracy") -> Estimate | None:
+        """Return the mean of a measure over draws; None where there is no value."""
+        values = self.values(method, kind, rate, measure)
+        return estimate(values) if values else None
+
+
+def _kind_order(kind: str) -> tuple[int, str]:
+    name = kind.partition(" ")[0]
+    return (LabelNoise.kinds.index(name) if name in LabelNoise.kinds else -1), kind
+
+
+def sections(records: Sequence[Mapping[str, Any]]) -> list[Section]:
+    """Group records by grid, data set, data hash, split and selection."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for record in records:
+        config = record["config"]
+        protocol = json.dumps([config["dataset"], config["data"], config["split_seed"], config["select"]])
+        groups[record.get("grid", ""), protocol].append(record)
+    keys = list(groups) if any(grid for grid, _ in groups) else sorted(groups)
+    return [_section(grid, groups[grid, protocol]) for grid, protocol in keys]
+
+
+def _section(grid: str, records: Sequence[Mapping[str, Any]]) -> Section:
+    config = records[0]["config"]
+    title = f"{config['dataset']}, {config['select']} validation labels, data {config['data'][:8]}"
+    title += f", split seed {config['split_seed']}" if config["split_seed"] else ""
+    section = Section(title, grid)
+    variants: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for record in records:
+        variants[_name(record)].append(record["config"])
+    # By method, its labels in order.
+    labels: dict[str, dict[str, None]] = defaultdict(dict)
+    for record in records:
+        config, noise = record["config"], record["config"]["noise"]
+        marks = [mark for mark in ("exact", "legacy") if noise[mark]]
+        marks += [f"{key}={value}" for key, value in sorted(noise["options"].items())]
+        label = _label(_name(record), config, variants[_name(record)])
+        section.cells[label, _marked(noise["kind"], marks), float(noise["rate"])].append(dict(record))
+        labels[config["method"]][label] = None
+    section.methods = list(dict.fromkeys(method for method, _, _ in section.cells))
+    if grid:
+        section.reference = next((next(iter(own)) for own in labels.values() if len(own) > 1), "")
+    else:
+        section.methods.sort()
+    return section
+
+
+def _name(record: Mapping[str, Any]) -> str:
+    return str(record.get("row", record["config"]["method"]))
+
+
+def _marked(name: str, marks: Sequence[str]) -> str:
+    return name + (f" ({', '.join(marks)})" if marks else "")
+
+
+def _label(name: str, config: Mapping[str, Any], variants: Sequence[Mapping[str, Any]]) -> str:
+    """Return the name of a row, with its version and parameters as far as rows of the same name differ in them."""
+
+    def differ(values: Iterator[Any]) -> bool:
+        return len({json.dumps(value) for value in values}) > 1
+
+    marks = [f"version {config['version']}"] if differ(v["version"] for v in variants) else []
+    for key, value in sorted(config["parameters"].items()):
+        if differ(v["parameters"].get(key) for v in variants):
+            marks.append(f"{key}={value}")
+    return _marked(name, marks)
+
+
+def render(section: Section) -> Iterator[RenderableType]:
+    """Yield accuracy, paired tests, parts of the variance, and what becomes of the wrong labels."""
+    for kind in section.kinds:
+        rates = section.rates(kind)
+        estimates = {method: [section.estimate(method, kind, rate) for rate in rates] for method in section.methods}
+        yield from _accuracy(section, kind, estimates)
+        yield from _tests(section, kind)
+        yield from _variance(section, kind, estimates)
+        yield from _label_effects(section, kind, max(rates))
+
+
+def _by_rate(rates: Sequence[float]) -> Table:
+    return columns("rate", [f"{rate:g}" for rate in rates])
+
+
+Estimates = Mapping[str, Sequence[Estimate | None]]
+
+
+def _accuracy(section: Section, kind: str, estimates: Estimates) -> Iterator[RenderableType]:
+    known = [e for row in estimates.values() for e in row if e is not None]
+    note = (
+        f"mean ± half a 95 % t-interval over {span(e.draws for e in known)} noise draws, "
+        f"{span(e.inits for e in known)} initialisation(s) each;\nlast row: share of wrong training labels, in %"
+    )
+    yield headline(f"Test accuracy in %, {kind} noise", note)
+    rates = section.rates(kind)
+    table = _by_rate(rates)
+    best_rows(table, estimates)
+    table.add_row("wrong labels", *(_realised(section, kind, rate) for rate in rates), style="dim")
+    yield table
+
+
+def _realised(section: Section, kind: str, rate: float) -> str:
+    records = [record for method in section.methods for record in section.records(method, kind, rate)]
+    return span(round(100 * record["result"]["realised_rate"]["train"]) for record in records)
+
+
+def _tests(section: Section, kind: str) -> Iterator[RenderableType]:
+    rates = section.rates(kind)
+    points = {r: {m: v for m in section.methods if (v := section.values(m, kind, r))} for r in rates}
+    if all(len(methods) < 2 for methods in points.values()):
+        return
+    family = f"comparisons with {section.reference!r} at a rate" if section.reference else "pairs of a rate"
+    note = f"paired t-test over draws; * p < {LEVEL:g} after Holm's correction over the {family}"
+    yield headline(f"Paired differences in points, {kind} noise", note)
+    table = _by_rate(rates)
+    compared = [
+        {(c.first, c.second): c for c in compare(methods, section.reference)} for methods in points.values()
+    ]
+    for pair in dict.fromkeys(pair for at_rate in compared for pair in at_rate):
+        row = []
+        for c in (at_rate.get(pair) for at_rate in compared):
+            mark = "*" if c is not None and c.p is not None and c.p < LEVEL else " "
+            row.append("" if c is None else f"{100 * c.difference:+.1f}{mark}")
+        table.add_row(f"{pair[0]} − {pair[1]}", *row)
+    yield table
+
+
+def _variance(section: Section, kind: str, estimates: Estimates) -> Iterator[RenderableType]:
+    shares = {method: [e.draw_share if e else None for e in row] for method, row in estimates.items()}
+    title = f"Variance of a single run that is the noise draw, in %, {kind} noise"
+    if all(share is None for row in shares.values() for share in row):
+        yield headline(title, "cannot be told from the initialisation: that needs --seeds 2 and --inits 2 at least")
+        return
+    yield headline(title, "the rest is the initialisation; empty where it cannot be told")
+    table = _by_rate(section.rates(kind))
+    for method, row in shares.items():
+        table.add_row(method, *("" if share is None else f"{100 * share:.0f}" for share in row))
+    yield table
+
+
+def _label_effects(section: Section, kind: str, rate: float) -> Iterator[RenderableType]:
+    note = (
+        "accuracy in % on training nodes with right and wrong labels; wrongly labelled ones predicted as that label;\n"
+        "accuracy on test nodes with rightly labelled neighbours only, with a wrongly labelled one, with none labelled"
+    )
+    yield headline(f"Where the wrong labels lead, {kind} noise at rate {rate:g}", note)
+    table = columns("method", list(LABEL_EFFECTS))
+    for method in section.methods:
+        row = [section.estimate(method, kind, rate, measure) for measure in LABEL_EFFECTS.values()]
+        table.add_row(method, *("" if e is None else f"{100 * e.mean:.1f}" for e in row))
+    yield table
+
+
+def figures(sections: Sequence[Section], styles: Mapping[str, Style]) -> dict[str, Figure]:
+    """Return accuracy against rate and, where methods train by epochs, training by epoch: a row of panels per section.
+
+    A table of cells has no curves, and so no figure of training.
+    """
+    training = _training(sections)
+    return {"": _curves(sections, styles)} | ({} if training is None else {"-training": training})
+
+
+def _curves(sections: Sequence[Section], styles: Mapping[str, Style]) -> Figure:
+    across = max(len(section.kinds) for section in sections)
+    names = list(dict.fromkeys(method for section in sections for method in section.methods))
+    width = 1 + 3.6 * across
+    side_by_side, lines = plots.legend_lines(names, width)
+    size = (width, 0.6 + 0.25 * lines + 2.6 * len(sections))
+    figure, panels = plots.panels(len(sections), across, size, sharey=True)
+    for section, row in zip(sections, panels, strict=True):
+        for kind, panel in zip(section.kinds, row, strict=False):
+            _curve(panel, section, kind, styles)
+        _frame(row, section, "test accuracy, %")
+    if len({(tuple(s.kinds), *(tuple(s.rates(kind)) for kind in s.kinds)) for s in sections}) == 1:
+        # Rows alike: text at the top and the bottom only.
+        for panel in panels[1:].flat:
+            panel.set_title("")
+        for panel in panels[:-1].flat:
+            panel.set_xlabel("")
+    if any(section.reference for section in sections):
+        # Variants lie close together.
+        panels[0][0].set_ylim(*_limits(sections))
+    handles = plots.handles(panels)
+    shown = [name for name in names if name in handles]
+    options = {"loc": "outside upper center", "ncols": side_by_side, "frameon": False}
+    figure.legend([handles[name] for name in shown], shown, **options)
+    return figure
+
+
+def _frame(row: NDArray[Any], section: Section, ylabel: str) -> None:
+    for panel in row[: len(section.kinds)]:
+        panel.set_ylim(0, 100)
+        panel.grid(alpha=0.25)
+    for panel in row[len(section.kinds) :]:
+        panel.axis("off")
+    row[0].set_ylabel(f"{section.title.partition(',')[0]}\n{ylabel}")
+
+
+def _curve(panel: Any, section: Section, kind: str, styles: Mapping[str, Style]) -> None:
+    """Draw the lines of a panel with their intervals; of a single rate, points side by side."""
+    rates = section.rates(kind)
+    panel.set_title(f"{kind} noise", fontsize=10)
+    for place, method in enumerate(section.methods):
+        points = [(rate, e) for rate in rates if (e := section.estimate(method, kind, rate))]
+        if points:
+            x = [rate for rate, _ in points] if len(rates) > 1 else [place]
+            mean, half = ([100 * (v or 0.0) for v in vs] for vs in zip(*((e.mean, e.half_width) for _, e in points), strict=True))
+            plots.line(panel, x, mean, half, styles[method])
+    if len(rates) == 1:
+        panel.set_xticks([])
+        panel.set_xlim(-1, len(section.methods))
+        panel.set_xlabel(f"at nominal noise rate {rates[0]:g}")
+    else:
+        panel.set_xlabel("nominal noise rate")
+
+
+def _limits(sections: Sequence[Section]) -> tuple[float, float]:
+    """Return the tens that hold all means and intervals, in %."""
+    ends: list[float] = []
+    for section in sections:
+        for point in section.cells:
+            if (e := section.estimate(*point)) is not None:
+                ends += [100 * (e.mean - (e.half_width or 0.0)), 100 * (e.mean + (e.half_width or 0.0))]
+    low, high = 10 * math.floor(min(ends) / 10), 10 * math.ceil(max(ends) / 10)
+    return max(low, 0), min(high, 100)
+
+
+_TRAINING = {
+    "right": ("accuracy, rightly labelled", COLOURS[0], "-"),
+    "wrong": ("accuracy, wrongly labelled", COLOURS[2], "--"),
+    "misled": ("wrongly labelled that follow the wrong label", COLOURS[1], ":"),
+}
+
+
+def _training(sections: Sequence[Section]) -> Figure | None:
+    """Draw, for each method that trains by epochs, accuracies on right and wrong labels at the highest rate."""
+    rows = [(s, method) for s in sections for method in s.methods if any(_epochs(s, method, kind) for kind in s.kinds)]
+    if not rows:
+        return None
+    across = max(len(section.kinds) for section, _ in rows)
+    width = 1 + 3.6 * across
+    side_by_side, lines = plots.legend_lines([label for label, _, _ in _TRAINING.values()], width)
+    size = (width, 0.55 + 0.25 * lines + 2.3 * len(rows))
+    figure, panels = plots.panels(len(rows), across, size, sharey=True)
+    for (section, method), row in zip(rows, panels, strict=True):
+        for panel, kind in zip(row, section.kinds, strict=False):
+            curves = _epochs(section, method, kind)
+            for key, style in _TRAINING.items():
+                _band(panel, [np.array([np.nan if v is None else v for v in curve[key]]) for curve in curves], *style)
+            panel.set_title(f"{method}, {kind} {max(section.rates(kind)):g}", fontsize=10)
+        _frame(row, section, "training nodes, %")
+    for panel in panels[-1]:
+        panel.set_xlabel("epoch")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=side_by_side, frameon=False)
+    return figure
+
+
+def _epochs(section: Section, method: str, kind: str) -> list[dict[str, list[float | None]]]:
+    records = section.records(method, kind, max(section.rates(kind)))
+    curves = (record["result"].get("curves") for record in records)
+    return [curve for curve in curves if curve and curve["loss"]]
+
+
+def _band(panel: Any, runs: Sequence[NDArray[np.float64]], label: str, colour: str, dashes: str) -> None:
+    """Draw the median over runs and the range that holds 80 % of them, as far as half of the runs go."""
+    runs = [run for run in runs if not np.isnan(run).any()]
+    if not runs:
+        return
+    length = int(np.median([len(run) for run in runs]))
+    stacked = np.full((len(runs), length), np.nan)
+    for row, run in zip(stacked, runs, strict=True):
+        row[: len(run)] = run[:length]
+    low, middle, high = 100 * np.nanquantile(stacked, [0.1, 0.5, 0.9], axis=0)
+    epochs = np.arange(1, length + 1)
+    panel.plot(epochs, middle, color=colour, linestyle=dashes, label=label)
+    panel.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)

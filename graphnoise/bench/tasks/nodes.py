@@ -1,0 +1,249 @@
+"""The task `nodes`: node classification with noisy labels, on clean test nodes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from graphnoise import checks
+from graphnoise.bench import options, registry
+from graphnoise.bench.environment import Meter, environment, one_thread
+from graphnoise.bench.grid import Count, Flag, GridModel, Rates, Seed, Specs, each, one_of, option
+from graphnoise.bench.methods.nodes import create, is_stochastic
+from graphnoise.bench.methods.problem import Instance, Trial
+from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, entries, rows, unique
+from graphnoise.bench.tasks import node_report
+from graphnoise.bench.tasks.node_metrics import Curves, measure, pack
+from graphnoise.checks import DataError, InputError
+from graphnoise.noise import LabelNoise
+
+USES_ALL_LABELS = ("structure", "spreading", "propagated")
+DEFAULT_OPTIONS: dict[str, dict[str, Any]] = {"spreading": {"probability": 0.5}}
+
+
+def _noise(name: str, value: object) -> options.Spec:
+    spec = options.parse(name, value)
+    checks.choice(name, spec.name, (*LabelNoise.kinds, *registry.names("noise")))
+    if "num_classes" in spec.options:
+        checks.fail(f"{name}: {spec.name}.num_classes", "none: the data say how many", spec.options["num_classes"])
+    return spec
+
+
+class NodesGrid(GridModel):
+    """What to run.
+
+    Attributes:
+        datasets: Names (`graphnoise data list`), paths as `datasets.load` takes them, or data sets of plug-ins.
+        methods: Installed methods, as `NAME` or `NAME:KEY=VALUE,…`.
+        noise: Kinds of noise, see `graphnoise.noise.LabelNoise`, or of plug-ins; `KIND:KEY=VALUE,…` sets options.
+        rates: Flip rates in [0, 1]; at rate 0 all kinds are one and the same.
+        seeds: Number of noise draws.
+        first_seed: Seed of the first draw.
+        inits: Number of initialisations for each draw, with other seeds than those for other draws.
+        select: Whether methods see "noisy" validation labels or "clean" ones.
+        exact: Exact counts of flips instead of independent draws.
+        legacy: The noise stream of ERASE's code (training labels only, so it goes with select="clean").
+        split_seed: Seed of the split of data sets without a public one.
+    """
+
+    methods: Specs = option(
+        ("lp", "sgc", "gcn", "gat", "mlp"), "Methods, separated by commas; NAME:KEY=VALUE sets an option.", "--method"
+    )
+    noise: Annotated[tuple[options.Spec, ...], each(_noise)] = option(
+        ("symmetric", "pair", "asymmetric"), "Kinds of noise, separated by commas; KIND:KEY=VALUE sets an option."
+    )
+    rates: Rates = option((0.0, 0.1, 0.2, 0.3, 0.4, 0.5), "Flip rates, separated by commas.", "--rate")
+    seeds: Count = option(10, "Noise draws.")
+    inits: Count = option(1, "Initialisations of each draw.")
+    first_seed: Seed = option(0, "Seed of the first draw.")
+    select: Annotated[str, one_of("noisy", "clean")] = option(
+        "noisy", "Validation labels that methods see: noisy or clean."
+    )
+    exact: Flag = option(False, "Exact counts of flips, not independent draws.")
+    legacy: Flag = option(False, "The noise stream of ERASE's code (with --select clean).")
+    split_seed: Seed = option(0, "Seed of the split where there is no public one.")
+
+
+class Nodes(Task[NodesGrid]):
+    """Data set × noise × rate × draw × method × initialisation; see `Task`."""
+
+    name = "nodes"
+    protocol = 1
+    help = "Measure methods for node classification as labels go wrong."
+    Grid = NodesGrid
+    order = ("dataset", "data", "row", "noise", "draw", "init")
+    columns = node_report.COLUMNS
+    plot_name = "accuracy.png"
+
+    def axes(self, grid: NodesGrid) -> Mapping[str, Axis]:
+        """Return the axes: draws outside, so that a grid stopped early has all settings at fewer draws."""
+        if grid.legacy and grid.select != "clean":
+            checks.fail("legacy", "select='clean' (that stream corrupts training labels only)", repr(grid.select))
+        methods = [(spec, *create(spec.name, spec.options)) for spec in grid.methods]
+        return {
+            "dataset": entries("dataset", grid.datasets),
+            "data": FromData(("data",)),
+            "setting": [{"split_seed": grid.split_seed, "select": grid.select}],
+            "draw": entries("draw", range(grid.first_seed, grid.first_seed + grid.seeds)),
+            "noise": _noise_axis(grid),
+            "row": rows(
+                (spec.label, {"method": spec.name, "version": method.version, "parameters": parameters})
+                for spec, method, parameters in methods
+            ),
+            "init": entries("init", range(grid.inits)),
+        }
+
+    def load(self, dataset: str, grid: NodesGrid, root: str | None) -> Mapping[str, Sequence[Part]]:
+        """Load a data set, and check that each noise is possible on it."""
+        instance = load(dataset, root, grid.split_seed)
+        for part in _noise_axis(grid):
+            corrupt(instance, part["noise"], grid.select, grid.first_seed)
+        return {"data": entries("data", [instance.digest])}
+
+    def admits(self, config: Part) -> bool:
+        """Leave out further initialisations of methods that have no random state."""
+        return bool(config["init"] == 0 or is_stochastic(config["method"]))
+
+    def describe(self, config: Part) -> str:
+        """Return data set, method and noise."""
+        return f"{config['dataset']} {config['method']} {config['noise']['kind']} {config['noise']['rate']:g}"
+
+    def run_cell(self, config: Part, root: str | None = None) -> dict[str, Any]:
+        """Train a method on a noise draw, and measure its predictions against the true labels.
+
+        Raises:
+            DataError: The data set is not the one that the cell was made for.
+            InputError: The method returned scores of the wrong shape or that are not finite, changed what cells share,
+                or called for the end of the process.
+        """
+        instance = load(config["dataset"], root, config["split_seed"])
+        check_digest(config, instance.digest)
+        problem, name = instance.problem, config["method"]
+        method, _ = create(name, config["parameters"])
+        labels, realised = corrupt(instance, config["noise"], config["select"], config["draw"])
+        # The seed depends on draw and initialisation only: methods are compared on like terms, and a mean over draws
+        # is a mean over initialisations too.
+        seed = int(np.random.SeedSequence([config["draw"], config["init"]]).generate_state(1)[0])
+        curves, meter = Curves(problem, instance.truth, labels), Meter()
+        foreign = not type(method).__module__.startswith("graphnoise.")
+        with one_thread(), _unchanged(instance, name, foreign=foreign):
+            meter.start()
+            try:
+                scores = method.fit_predict(Trial(problem, labels.clone(), seed, curves.record))
+            except SystemExit as stop:
+                raise InputError(f"{name}: expected scores, got a call of sys.exit({stop.code})") from stop
+            used = meter.read()
+        predicted = _classes(scores, name, (problem.num_nodes, problem.num_classes))
+        return {
+            **measure(problem, instance.truth, labels, predicted),
+            "realised_rate": realised,
+            "draw_seed": config["draw"],
+            "init_seed": seed,
+            "curves": curves.rows,
+            "predictions": pack(predicted),
+            "run": {**used, **environment()},
+        }
+
+    sections = staticmethod(node_report.sections)  # type: ignore[assignment]
+    render = staticmethod(node_report.render)  # type: ignore[assignment]
+    figures = staticmethod(node_report.figures)  # type: ignore[assignment]
+
+
+def _noise_axis(grid: NodesGrid) -> list[Part]:
+    """Return the noise entries of a grid; at rate 0 all kinds are one."""
+    none = {"kind": "none", "rate": 0.0, "exact": False, "legacy": False, "options": {}}
+    shared = {"exact": grid.exact, "legacy": grid.legacy}
+    return unique(
+        {"noise": {"kind": kind.name, "rate": rate, **shared, "options": _options(kind)} if rate else none}
+        for kind, rate in itertools.product(grid.noise, grid.rates)
+    )
+
+
+def _options(kind: options.Spec) -> dict[str, Any]:
+    return {**DEFAULT_OPTIONS.get(kind.name, {}), **kind.options}
+
+
+@functools.lru_cache(maxsize=4)
+def load(dataset: str, root: str | None, split_seed: int) -> Instance:
+    """Return a data set with its true labels, loaded once per process."""
+    try:
+        return Instance(registry.graph(dataset, root, split_seed))
+    except InputError as error:
+        raise InputError(f"{dataset}: {error}") from error
+
+
+def corrupt(instance: Instance, noise: Mapping[str, Any], select: str, seed: int) -> tuple[Tensor, dict[str, float]]:
+    """Return the noisy labels (-1 outside training and validation nodes) and the realised rates by split.
+
+    Raises:
+        InputError: The noise is impossible here: its rate, or a kind that reads all labels where some are unknown.
+    """
+    problem, truth, kind = instance.problem, instance.truth, noise["kind"]
+    labels = torch.where(problem.train_mask | problem.val_mask, truth, -1)
+    if kind == "none":
+        return labels, {"train": 0.0, "val": 0.0}
+    if kind in USES_ALL_LABELS and bool((truth < 0).any()):
+        checks.fail("noise", "a kind that does not read the labels of all nodes, as some are unknown", kind)
+    splits = ("train",) if select == "clean" else ("train", "val")
+    settings = dict(noise["options"])
+    if kind == "confidence":
+        settings["probabilities"] = _clean_probabilities(instance, labels)
+    if kind in LabelNoise.kinds:
+        transform = LabelNoise(kind, noise["rate"], splits, seed, noise["exact"], noise["legacy"], **settings)
+    else:
+        transform = registry.load("noise", kind, "noise")(rate=noise["rate"], splits=splits, seed=seed, **settings)
+    data = Data(
+        x=problem.x,
+        edge_index=problem.graph.edge_index,
+        # Unknown labels are in no split, and so never drawn.
+        y=truth.clamp(min=0),
+        train_mask=problem.train_mask,
+        val_mask=problem.val_mask,
+    )
+    noisy = transform(data)
+    return torch.where(labels >= 0, noisy.y, -1), {"train": 0.0, "val": 0.0, **noisy.noise_rate}
+
+
+def _clean_probabilities(instance: Instance, labels: Tensor) -> Tensor:
+    """Return the class probabilities of SGC trained on the true labels: the model of confidence-dependent noise."""
+    method, _ = create("sgc")
+    with one_thread():
+        scores = method.fit_predict(Trial(instance.problem, labels, 0)).double()
+    return scores / scores.sum(1, keepdim=True)
+
+
+def _classes(scores: object, method: str, shape: tuple[int, int]) -> Tensor:
+    """Check what a method returned, and return the class with the largest score for each node."""
+    if not isinstance(scores, Tensor):
+        checks.fail(f"scores of {method}", "a tensor", type(scores).__name__)
+    if tuple(scores.shape) != shape:
+        checks.fail(f"scores of {method}", f"finite scores of shape {shape}", f"shape {tuple(scores.shape)}")
+    if bad := int((~torch.isfinite(scores)).sum()):
+        checks.fail(f"scores of {method}", f"finite scores of shape {shape}", f"{bad} NaN or infinite ones")
+    return scores.detach().argmax(1)
+
+
+@contextlib.contextmanager
+def _unchanged(instance: Instance, method: str, *, foreign: bool) -> Iterator[None]:
+    """Refuse a method that changes in place what the cells of a process share; the data are then loaded anew.
+
+    In-place operations of torch are always noticed; those of NumPy on shared memory are for methods of other packages.
+    """
+    before = instance.state(contents=foreign)
+    try:
+        yield
+    finally:
+        after = instance.state(contents=foreign)
+        changed = any(after.get(key) != mark for key, mark in before.items())
+        if changed:
+            load.cache_clear()
+    if changed:
+        raise InputError(f"{method}: expected inputs left as they are (clone what you change), got changes in place")
