@@ -33,11 +33,11 @@ def nodes(planted, folder, *more):
 
 
 def test_bench_then_report(planted, tmp_path, capfd):
-    words = nodes(planted, tmp_path / "runs", "--method", "lp,gcn", "--rate", "0,0.3", "--draws", "2")
-    code, out, err = call(capfd, *words, "--set", "gcn.epochs=3")
+    words = nodes(planted, tmp_path / "runs", "--method", "lp,gcn:epochs=3", "--rate", "0,0.3", "--seeds", "2")
+    code, out, err = call(capfd, *words)
     assert (code, "8 of 8 cells" in out, "8 run" in out) == (0, True, True), err
     assert re.search("to read them: .+ report", out)
-    code, out, _ = call(capfd, *words, "--set", "gcn.epochs=3")
+    code, out, _ = call(capfd, *words)
     assert (code, "8 recorded before" in out) == (0, True)
     code, out, err = call(capfd, "report", str(tmp_path / "runs"), "--plot", "--csv", str(tmp_path / "cells.csv"))
     assert (code, err) == (0, "")
@@ -51,10 +51,10 @@ def test_bench_then_report(planted, tmp_path, capfd):
 
 def test_suite_then_report_of_folder_and_table(planted, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    grid = f'[[grid]]\nname = "%s"\ndatasets = ["{planted}"]\nnoise = ["pair"]\nrates = [0.3]\ndraws = 2\n'
-    variants = '[[grid.variant]]\nname = "full"\n[[grid.variant]]\nname = "short"\nset.lp.steps = 1\n'
+    grid = f'[[grid]]\nname = "%s"\ndatasets = ["{planted}"]\nnoise = ["pair"]\nrates = [0.3]\nseeds = 2\n'
+    rows = 'methods = [{ name = "full", method = "lp" }, { name = "short", method = "lp:steps=1" }]\n'
     file = tmp_path / "own.toml"
-    file.write_text(grid % "first" + 'methods = ["lp", "sgc"]\n' + grid % "second" + 'methods = ["lp"]\n' + variants)
+    file.write_text(grid % "first" + 'methods = ["lp", "sgc"]\n' + grid % "second" + rows)
     words = ["bench", "suite", "own.toml", "--jobs", "1"]
     code, out, err = call(capfd, *words, "--list")
     assert (code, err, (tmp_path / "runs").exists()) == (0, "", False)
@@ -85,7 +85,7 @@ def test_suite_then_report_of_folder_and_table(planted, tmp_path, monkeypatch, c
 
 
 def test_tables_fit_eighty_columns_or_are_not_cut(planted, tmp_path, capfd):
-    call(capfd, *nodes(planted, tmp_path, "--method", "lp,sgc", "--draws", "3"))
+    call(capfd, *nodes(planted, tmp_path, "--method", "lp,sgc", "--seeds", "3"))
     _, out, _ = call(capfd, "report", str(tmp_path))
     assert "…" not in out
     header = next(line for line in out.splitlines() if line.startswith("rate"))
@@ -97,21 +97,22 @@ def test_tables_fit_eighty_columns_or_are_not_cut(planted, tmp_path, capfd):
     [
         (["bench", "nodes", "--method", "gncn"], 1, "method: expected one of .*did you mean 'gcn'"),
         (["bench", "nodes", "--noise", "piar"], 1, "did you mean 'pair'"),
-        (["bench", "nodes", "--rate", "0,1.5"], 1, r"rate: expected a rate in \[0, 1\], got 1.5"),
+        (["bench", "nodes", "--rate", "0,1.5"], 1, r"rates: expected a rate in \[0, 1\], got 1.5"),
         (["bench", "nodes", "--rate", "0;1"], 1, "--rate: expected numbers separated by commas"),
-        (["bench", "nodes", "--rate", "nan"], 1, "rate: expected a rate"),
+        (["bench", "nodes", "--rate", "nan"], 1, "rates: expected a rate"),
         (["bench", "nodes", "--method", "lp,,gcn"], 1, "--method: expected names separated by commas"),
         (["bench", "nodes", "--dataset", "croa"], 1, "did you mean 'cora'"),
         (["bench", "nodes", "--dataset", "nowhere.npz"], 1, "nowhere.npz"),
-        (["bench", "nodes", "--draws", "0"], 1, "draws: expected an integer from 1 to 10000, got 0"),
-        (["bench", "nodes", "--draws", "many"], 2, "--draws"),
+        (["bench", "nodes", "--seeds", "0"], 1, "seeds: expected an integer from 1 to 10000, got 0"),
+        (["bench", "nodes", "--seeds", "many"], 2, "--seeds"),
         (["bench", "nodes", "--jobs", "0"], 1, "jobs: expected an integer of at least 1"),
         (["bench", "nodes", "--select", "best"], 1, "select: expected one of clean, noisy"),
-        (["bench", "nodes", "--set", "gcn=3"], 1, "--set: expected METHOD.PARAMETER=VALUE"),
-        (["bench", "nodes", "--set", "gcn.hidden=many"], 1, "gcn.hidden: expected an integer"),
+        (["bench", "nodes", "--method", "gcn:3"], 1, "methods: expected gcn:KEY=VALUE,…, got 'gcn:3'"),
+        (["bench", "nodes", "--method", "gcn:hidden=many"], 1, "gcn.hidden: expected an integer"),
+        (["bench", "nodes", "--draws", "3"], 2, "--draws"),
         (["bench", "nodse"], 2, "nodse"),
         (["bench", "nodes", "--root", "/no/such/folder"], 1, "root: expected an existing folder"),
-        (["bench", "nodes", "--set", "gcn.hidden=true"], 1, "gcn.hidden: expected an integer .*got True"),
+        (["bench", "nodes", "--method", "gcn:hidden=true"], 1, "gcn.hidden: expected an integer .*got True"),
         (["bench", "suite"], 2, "file"),
         (["bench", "suite", "absent.toml"], 1, "absent.toml: expected a suite in TOML, got no file"),
         (["report", "--suite", "absent.toml", "."], 1, "absent.toml: expected a suite in TOML, got no file"),
@@ -147,13 +148,26 @@ def test_unexpected_errors_are_one_line_too(monkeypatch, capfd):
     assert "unexpected ZeroDivisionError: division by zero (GRAPHNOISE_TRACEBACK=1" in err
 
 
-def test_version_needs_no_torch():
-    code = (
-        "import sys, graphnoise.cli.main as c\n"
-        "c.app(['--version'], standalone_mode=False); print('torch' in sys.modules)"
-    )
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["bench", "--help"], ["data", "--help"]])
+def test_version_and_help_need_no_torch(words):
+    code = f"""if True:
+        import contextlib, io, sys
+        import graphnoise.cli.main as cli
+        with contextlib.redirect_stdout(io.StringIO()) as shown:
+            cli.app({words}, standalone_mode=False)
+        print(len(shown.getvalue()) > 4, "torch" in sys.modules)"""
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert shown[1:] == ["False"]
+    assert shown == ["True", "False"]
+
+
+def test_a_task_has_an_option_for_each_field_of_its_grid(capfd):
+    from graphnoise.bench import registry
+
+    for name in registry.names("tasks"):
+        _, out, _ = call(capfd, "bench", name, "--help")
+        for key, field in registry.task(name).Grid.model_fields.items():
+            option = (field.json_schema_extra or {}).get("option", "--" + key.replace("_", "-"))
+            assert re.search(rf"{option}\s", out), (name, option)
 
 
 def results(folder):
@@ -161,18 +175,7 @@ def results(folder):
 
 
 def slow_words(planted, folder):
-    more = (
-        "--method",
-        "gcn,mlp",
-        "--rate",
-        "0,0.2,0.4",
-        "--draws",
-        "4",
-        "--set",
-        "gcn.epochs=60",
-        "--set",
-        "mlp.epochs=60",
-    )
+    more = ("--method", "gcn:epochs=60,mlp:epochs=60", "--rate", "0,0.2,0.4", "--seeds", "4")
     return [*COMMAND, *nodes(planted, folder, *more)]
 
 

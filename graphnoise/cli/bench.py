@@ -104,7 +104,11 @@ def _read(key: str, field: Any, value: Any) -> Any:
 
     if not isinstance(field.default, tuple):
         return value
-    return numbers(_option(key, field), value) if float in get_args(field.annotation) else split(_option(key, field), value)
+    return (
+        numbers(_option(key, field), value)
+        if float in get_args(field.annotation)
+        else split(_option(key, field), value)
+    )
 
 
 @bench.command("suite")

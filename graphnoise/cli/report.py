@@ -62,7 +62,9 @@ def report(
             for piece in (piece for section in sections for piece in reports.render(own, section)):
                 wide(piece)
         if plot is not None:
-            drawn += plots.draw(own, sections, _target(folder, plot, name, own.plot_name, first=name == next(iter(parts))))
+            drawn += plots.draw(
+                own, sections, _target(folder, plot, name, own.plot_name, first=name == next(iter(parts)))
+            )
         if table:
             with writing(Path(table)) as cells:
                 cells.write(record.to_csv(own, records).encode())

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch_geometric.nn
 
-from graphnoise.bench.methods import create
-from graphnoise.bench.nodes import Grid, corrupt, load, run
-from graphnoise.bench.problem import Task
+from graphnoise.bench.methods.problem import Trial
+from graphnoise.bench.registry import create
 from graphnoise.bench.runner import Store
+from graphnoise.bench.tasks.nodes import Nodes, NodesGrid, corrupt, load
 
 RATES = (0.1, 0.2, 0.3, 0.4, 0.5)
 SGC = {"symmetric": (78.3, 78.6, 76.6, 65.6, 64.8), "asymmetric": (80.2, 77.9, 70.4, 47.4, 20.8)}
@@ -25,8 +25,8 @@ def accuracies(cora, method, kind):
     found = []
     for rate in RATES:
         noise = {"kind": kind, "rate": rate, "exact": False, "legacy": True, "options": {}}
-        given, realised = corrupt(cora, noise, "clean", 123)
-        scores = create(method)[0].fit_predict(Task(cora.problem, given, 0))
+        labels, realised = corrupt(cora, noise, "clean", 123)
+        scores = create("node_methods", method)[0].fit_predict(Trial(cora.problem, labels, 0))
         right = (scores.argmax(1) == cora.truth)[cora.problem.test_mask]
         found.append((100 * float(right.double().mean()), 100 * realised["train"]))
     return found
@@ -48,8 +48,8 @@ def test_label_propagation_on_the_published_draws(kind, cora):
 
 
 def test_sgc_without_noise(cora):
-    given = torch.where(cora.problem.train_mask, cora.truth, torch.tensor(-1))
-    scores = create("sgc")[0].fit_predict(Task(cora.problem, given, 0))
+    labels = torch.where(cora.problem.train_mask, cora.truth, torch.tensor(-1))
+    scores = create("node_methods", "sgc")[0].fit_predict(Trial(cora.problem, labels, 0))
     assert float((scores.argmax(1) == cora.truth)[cora.problem.test_mask].double().mean()) == pytest.approx(
         0.803, abs=0.005
     )
@@ -57,17 +57,17 @@ def test_sgc_without_noise(cora):
 
 def test_lp_equals_torch_geometric_on_cora(cora):
     """No value leaves [0, 1] with these weights, so that their clamp changes nothing."""
-    given = torch.where(cora.problem.train_mask, cora.truth, torch.tensor(-1))
-    ours = create("lp")[0].fit_predict(Task(cora.problem, given, 0))
+    labels = torch.where(cora.problem.train_mask, cora.truth, torch.tensor(-1))
+    ours = create("node_methods", "lp")[0].fit_predict(Trial(cora.problem, labels, 0))
     model = torch_geometric.nn.LabelPropagation(50, 0.9)
     theirs = model(cora.truth, cora.problem.graph.edge_index, cora.problem.train_mask)
     assert float((ours - theirs).abs().max()) < 1e-6
 
 
 def test_the_command_reproduces_the_figures(tmp_path):
-    grid = Grid(methods=["lp"], noise=["asymmetric"], rates=[0.5], draws=1, first_draw=123, select="clean", legacy=True)
+    shared = {"seeds": 1, "first_seed": 123, "select": "clean", "legacy": True}
     store = Store(tmp_path)
-    run(grid, store)
+    Nodes().run(NodesGrid(methods=["lp"], noise=["asymmetric"], rates=[0.5], **shared), store)
     (record,) = store.records()
     assert 100 * record["result"]["test_accuracy"] == pytest.approx(34.2, abs=0.2)
     assert 100 * record["result"]["realised_rate"]["train"] == pytest.approx(54.3, abs=0.05)

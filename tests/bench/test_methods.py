@@ -3,10 +3,14 @@ import torch
 from torch_geometric.data import Data
 
 from graphnoise import InputError
-from graphnoise.bench.methods import create, registry
-from graphnoise.bench.problem import Instance, Task, _tensors
+from graphnoise.bench import registry
+from graphnoise.bench.methods.problem import Instance, Trial, _tensors
 
 NAMES = ("lp", "sgc", "mlp", "gcn", "gat")
+
+
+def create(name, settings=None):
+    return registry.create("node_methods", name, settings)[0]
 
 
 def planted(seed=0, classes=3, size=40, width=60):
@@ -26,9 +30,9 @@ def planted(seed=0, classes=3, size=40, width=60):
     return Instance(Data(x=x, edge_index=torch.cat([arcs, arcs.flip(0)], dim=1), y=y, **masks))
 
 
-def task(instance, seed=0, **more):
+def trial(instance, seed=0, **more):
     problem = instance.problem
-    return Task(problem, torch.where(problem.train_mask | problem.val_mask, instance.truth, -1), seed, **more)
+    return Trial(problem, torch.where(problem.train_mask | problem.val_mask, instance.truth, -1), seed, **more)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,7 @@ def instance():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_method_learns_planted_classes(name, instance):
-    scores = create(name)[0].fit_predict(task(instance))
+    scores = create(name).fit_predict(trial(instance))
     problem = instance.problem
     assert scores.shape == (problem.num_nodes, problem.num_classes)
     right = (scores.argmax(1) == instance.truth)[problem.test_mask].float().mean()
@@ -47,12 +51,12 @@ def test_every_method_learns_planted_classes(name, instance):
 
 def test_the_truth_is_out_of_reach(instance):
     """No tensor that a method can reach holds the true labels: neither by name nor by value."""
-    given = task(instance)
-    reachable = list(_tensors([given.problem, given.y]))
+    reached = trial(instance)
+    reachable = list(_tensors([reached.problem, reached.y]))
     assert len(reachable) > 5
     for tensor in reachable:
         assert tensor.shape != instance.truth.shape or not torch.equal(tensor.long(), instance.truth)
-    assert not hasattr(given.problem, "truth")
+    assert not hasattr(reached.problem, "truth")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -61,14 +65,14 @@ def test_same_seed_same_scores_whatever_the_global_generator(name, instance):
     for state in (0, 1):
         with torch.random.fork_rng():
             torch.manual_seed(state)
-            scores.append(create(name)[0].fit_predict(task(instance, seed=5)))
+            scores.append(create(name).fit_predict(trial(instance, seed=5)))
     assert torch.equal(*scores)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_stochastic_says_whether_the_seed_matters(name, instance):
-    method = create(name)[0]
-    a, b = (method.fit_predict(task(instance, seed=seed)) for seed in (1, 2))
+    method = create(name)
+    a, b = (method.fit_predict(trial(instance, seed=seed)) for seed in (1, 2))
     assert torch.equal(a, b) is not method.stochastic
 
 
@@ -76,8 +80,8 @@ def test_stochastic_says_whether_the_seed_matters(name, instance):
 def test_networks_report_each_epoch_and_stop_by_patience(name, instance):
     seen = []
     settings = {"epochs": 60, "patience": 10}
-    create(name, settings)[0].fit_predict(
-        task(instance, report=lambda loss, predicted: seen.append((loss, predicted.shape)))
+    create(name, settings).fit_predict(
+        trial(instance, report=lambda loss, predicted: seen.append((loss, predicted.shape)))
     )
     assert 10 < len(seen) <= 60
     assert all(shape == instance.problem.train.shape for _, shape in seen)
@@ -86,15 +90,15 @@ def test_networks_report_each_epoch_and_stop_by_patience(name, instance):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_class_that_noise_emptied_is_no_error(name, instance):
-    t = task(instance)
-    t.y = torch.where(t.y >= 0, 1, t.y)
-    scores = create(name)[0].fit_predict(t)
+    one_class = trial(instance)
+    one_class.y = torch.where(one_class.y >= 0, 1, one_class.y)
+    scores = create(name).fit_predict(one_class)
     assert torch.isfinite(scores).all()
     assert (scores.argmax(1) == 1)[instance.problem.train].all()
 
 
 def test_unknown_names_suggest_the_nearest():
-    assert set(NAMES) <= set(registry())
+    assert set(NAMES) <= set(registry.names("node_methods"))
     with pytest.raises(InputError, match="did you mean 'gcn'"):
         create("gcnn")
     with pytest.raises(InputError, match=r"hyper-parameter of gcn: .*did you mean 'hidden'"):

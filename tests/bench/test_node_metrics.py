@@ -3,13 +3,13 @@ import torch
 from torch_geometric.data import Data
 
 from graphnoise import DataError
-from graphnoise.bench.node_metrics import Curves, measure, pack, unpack
-from graphnoise.bench.problem import Instance
+from graphnoise.bench.methods.problem import Instance
+from graphnoise.bench.tasks.node_metrics import Curves, measure, pack, unpack
 
 
 @pytest.fixture
 def instance():
-    """Training nodes 0 to 2, validation node 3; of the test nodes 4 hears 0, 5 hears 1 and 0, 6 nobody, 7 hears 3."""
+    """Training nodes 0 to 2, validation node 3; of the test nodes 4 has neighbour 0, 5 has 0 and 1, 6 none, 7 has 3."""
     arcs = torch.tensor([[0, 0, 1, 3], [4, 5, 5, 7]])
     mask = torch.arange(8)
     return Instance(
@@ -40,7 +40,7 @@ def test_each_group_of_nodes_is_counted_by_itself(instance):
     }
 
 
-def test_a_share_of_nobody_is_none(instance):
+def test_a_share_of_no_nodes_is_none(instance):
     result = measure(instance.problem, instance.truth, torch.tensor([0, 1, 2, 0, -1, -1, -1, -1]), instance.truth)
     assert result["train_wrong"] is None
     assert result["train_misled"] is None
@@ -52,7 +52,7 @@ def test_curves_follow_right_and_wrong_labels(instance):
     curves = Curves(instance.problem, instance.truth, torch.tensor([0, 2, 2, 0, -1, -1, -1, -1]))
     curves.record(1.5, torch.tensor([0, 1, 0]))
     curves.record(0.5, torch.tensor([0, 2, 2]))
-    assert curves.result() == {"loss": [1.5, 0.5], "right": [0.5, 1.0], "wrong": [1.0, 0.0], "misled": [0.0, 1.0]}
+    assert curves.rows == {"loss": [1.5, 0.5], "right": [0.5, 1.0], "wrong": [1.0, 0.0], "misled": [0.0, 1.0]}
 
 
 @pytest.mark.parametrize("classes", [torch.arange(7), torch.tensor([0, 70_000])])

@@ -6,23 +6,22 @@ import torch
 from torch_geometric.data import Data
 
 from graphnoise import DataError, InputError, datasets
-from graphnoise.bench.node_metrics import unpack
-from graphnoise.bench.nodes import Grid, corrupt, load, run, run_cell
 from graphnoise.bench.runner import Store
+from graphnoise.bench.tasks.node_metrics import unpack
+from graphnoise.bench.tasks.nodes import Nodes, NodesGrid, corrupt, load
 from graphnoise.noise import LabelNoise
 
 
+NODES = Nodes()
+
+
 def small(planted, **changes):
-    settings = {
-        "datasets": [planted],
-        "methods": ["lp", "gcn"],
-        "noise": ["symmetric", "pair"],
-        "rates": [0.0, 0.3],
-        "draws": 2,
-    } | changes
-    if "gcn" in settings["methods"]:
-        settings.setdefault("overrides", {"gcn": {"epochs": 5}})
-    return Grid(**settings)
+    settings = {"datasets": [planted], "methods": ["lp", "gcn:epochs=5"], "noise": ["symmetric", "pair"]}
+    return NodesGrid(**(settings | {"rates": [0.0, 0.3], "seeds": 2} | changes))
+
+
+def run(grid, store, **options):
+    return NODES.run(grid, store, **options)
 
 
 def without_run(record):
@@ -30,7 +29,7 @@ def without_run(record):
 
 
 def test_cells_cross_everything_once(planted):
-    cells = small(planted, inits=3).cells()
+    cells = NODES.cells(small(planted, inits=3))
     # rate 0 is the same for both kinds: (1 + 2) noises × 2 draws × (1 lp + 3 gcn)
     assert len(cells) == 3 * 2 * (1 + 3)
     assert len({json.dumps(cell, sort_keys=True) for cell in cells}) == len(cells)
@@ -100,23 +99,21 @@ def test_every_kind_of_noise_runs_and_touches_named_splits_only(kind, planted):
 
 
 def test_grid_with_confidence_and_spreading_noise(planted, tmp_path):
-    grid = small(
-        planted, noise=["confidence", "spreading"], overrides={"spreading": {"probability": 0.9}}, methods=["lp"]
-    )
+    grid = small(planted, noise=["confidence", "spreading:probability=0.9"], methods=["lp"])
     assert run(grid, Store(tmp_path)).done == 6
 
 
 def test_other_data_under_the_same_name_are_refused(planted, tmp_path):
-    cell = small(planted).cells()[0]
+    cell = NODES.cells(small(planted))[0]
     with pytest.raises(DataError, match="expected data with hash 0000"):
-        run_cell({**cell, "data": "0000"})
+        NODES.run_cell({**cell, "data": "0000"})
 
 
-def test_a_failing_cell_is_told_and_the_others_are_recorded(planted, tmp_path, monkeypatch):
-    from graphnoise.bench import methods
+def test_a_failing_cell_is_reported_and_the_others_are_recorded(planted, tmp_path, monkeypatch):
+    from graphnoise.bench.methods import nodes as methods
 
-    def broken(self, task):
-        return torch.full((task.problem.num_nodes, task.problem.num_classes), torch.nan)
+    def broken(self, trial):
+        return torch.full((trial.problem.num_nodes, trial.problem.num_classes), torch.nan)
 
     monkeypatch.setattr(methods.LP, "fit_predict", broken)
     summary = run(small(planted), Store(tmp_path))
@@ -131,28 +128,32 @@ def test_a_failing_cell_is_told_and_the_others_are_recorded(planted, tmp_path, m
     ("changes", "message"),
     [
         ({"methods": ["gncn"]}, "method: expected one of .*did you mean"),
-        ({"noise": ["symetric"]}, "did you mean 'symmetric'"),
-        ({"rates": [0.2, 1.2]}, r"rate: expected a rate in \[0, 1\], got 1.2"),
+        ({"noise": ["symetric"]}, "noise: .*did you mean 'symmetric'"),
+        ({"rates": [0.2, 1.2]}, r"rates: expected a rate in \[0, 1\], got 1.2"),
         ({"rates": []}, "rates: expected a list with at least one entry"),
         ({"methods": "lp"}, "methods: expected a list"),
-        ({"draws": 0}, "draws: expected an integer from 1 to 10000"),
+        ({"methods": ["gcn:hidden"]}, "methods: expected gcn:KEY=VALUE,…, got 'gcn:hidden'"),
+        ({"methods": ["gcn:hidden=3,hidden=4"]}, "methods: expected each option of gcn once, got hidden twice"),
+        ({"seeds": 0}, "seeds: expected an integer from 1 to 10000"),
+        ({"sedes": 3}, "key: expected one of .*did you mean 'seeds'"),
         ({"inits": -1}, "inits"),
-        ({"first_draw": -1}, "first_draw"),
+        ({"first_seed": -1}, "first_seed"),
+        ({"exact": 1}, "exact: expected true or false, got 1"),
         ({"select": "dirty"}, "select: expected one of clean, noisy"),
         ({"legacy": True}, "legacy: expected select='clean'"),
         ({"legacy": True, "select": "clean", "noise": ["random"]}, "legacy: expected symmetric, asymmetric or pair"),
         ({"exact": True, "noise": ["spreading"]}, "exact"),
-        ({"overrides": {"gcm": {"hidden": 3}}}, "overrides .*did you mean 'gcn'"),
-        ({"overrides": {"gcn": {"hiden": 3}}}, "did you mean 'hidden'"),
-        ({"overrides": {"pair": {"num_classes": 9}}}, "pair.num_classes: expected none"),
-        ({"draws": 10**4, "inits": 10**4}, "a grid of at most 1,000,000 cells, got up to 600,000,000"),
-        ({"draws": 10**9}, "draws: expected an integer from 1 to 10000"),
+        ({"methods": ["gcn:hiden=3"]}, "did you mean 'hidden'"),
+        ({"methods": ["lp", "lp:alpha=0.9"]}, "methods: expected settings that row 'lp' does not have, got the same"),
+        ({"noise": ["pair:num_classes=9"]}, "pair.num_classes: expected none"),
+        ({"seeds": 10**4, "inits": 10**4}, "grid: expected at most 1,000,000 cells, got up to 600,000,000"),
+        ({"seeds": 10**9}, "seeds: expected an integer from 1 to 10000"),
         ({"datasets": ["croa"]}, "did you mean 'cora'"),
     ],
 )
 def test_bad_grids_are_refused_before_anything_runs(changes, message, planted):
     with pytest.raises(InputError, match=message):
-        small(planted, **changes).cells()
+        NODES.cells(small(planted, **changes))
 
 
 def test_impossible_rates_are_refused_before_anything_runs(tmp_path):
@@ -169,7 +170,7 @@ def test_impossible_rates_are_refused_before_anything_runs(tmp_path):
     path = tmp_path / "single.npz"
     datasets.save_npz(data, path)
     with pytest.raises(InputError, match="rate"):
-        Grid([str(path)], ["lp"], ["symmetric"], [0.2]).cells()
+        NODES.cells(small(str(path), methods=["lp"], noise=["symmetric"], rates=[0.2]))
 
 
 class Meddler:
@@ -177,14 +178,14 @@ class Meddler:
 
     version = "1"
 
-    def fit_predict(self, task):
-        self.act(task)
-        return torch.nn.functional.one_hot(task.y.clamp(min=0), task.problem.num_classes).float()
+    def fit_predict(self, trial):
+        self.act(trial)
+        return torch.nn.functional.one_hot(trial.y.clamp(min=0), trial.problem.num_classes).float()
 
 
 def install(monkeypatch, act):
     """Make the benchmark find `Meddler` under the name of a built-in method."""
-    from graphnoise.bench import methods
+    from graphnoise.bench.methods import nodes as methods
 
     monkeypatch.setattr(Meddler, "act", staticmethod(act), raising=False)
     monkeypatch.setattr(methods, "MLP", Meddler)
@@ -193,11 +194,11 @@ def install(monkeypatch, act):
 @pytest.mark.parametrize(
     "act",
     [
-        lambda task: task.problem.x.zero_(),
-        lambda task: task.problem.normalised.mul_(2),
-        lambda task: task.problem.smoothed(2).zero_(),
-        lambda task: task.problem.x.numpy().fill(0),
-        lambda task: task.problem.features.add_(1),
+        lambda trial: trial.problem.x.zero_(),
+        lambda trial: trial.problem.normalised.mul_(2),
+        lambda trial: trial.problem.smoothed(2).zero_(),
+        lambda trial: trial.problem.x.numpy().fill(0),
+        lambda trial: trial.problem.features.add_(1),
     ],
 )
 def test_a_method_that_changes_what_is_shared_fails_and_spoils_nothing(act, planted, tmp_path, monkeypatch):
@@ -213,15 +214,15 @@ def test_a_method_that_changes_what_is_shared_fails_and_spoils_nothing(act, plan
 
 
 def test_a_method_that_changes_its_labels_changes_no_record(planted, tmp_path, monkeypatch):
-    install(monkeypatch, lambda task: task.y.zero_())
-    run(small(planted, methods=["mlp"], rates=[0.3], noise=["pair"], draws=1), Store(tmp_path))
+    install(monkeypatch, lambda trial: trial.y.zero_())
+    run(small(planted, methods=["mlp"], rates=[0.3], noise=["pair"], seeds=1), Store(tmp_path))
     (record,) = Store(tmp_path).records()
     assert 0 < record["result"]["val_accuracy"] < 0.6  # of predicting class 0 for all
 
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_a_method_that_ends_the_process_is_a_failed_cell(code, planted, tmp_path, monkeypatch):
-    install(monkeypatch, lambda task: exit(code))
+    install(monkeypatch, lambda trial: exit(code))
     summary = run(small(planted, methods=["mlp", "lp"]), Store(tmp_path))
     assert (summary.done, len(summary.failed)) == (6, 6)
     assert f"sys.exit({code})" in summary.failed[0].message
@@ -230,14 +231,14 @@ def test_a_method_that_ends_the_process_is_a_failed_cell(code, planted, tmp_path
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
-        (lambda task: None, "expected a tensor, got NoneType"),
-        (lambda task: torch.zeros(3), "got shape (3,)"),
-        (lambda task: torch.full((90, 3), torch.inf), "got 270 NaN or infinite ones"),
+        (lambda trial: None, "expected a tensor, got NoneType"),
+        (lambda trial: torch.zeros(3), "got shape (3,)"),
+        (lambda trial: torch.full((90, 3), torch.inf), "got 270 NaN or infinite ones"),
     ],
 )
-def test_scores_that_are_none_are_told(scores, message, planted, tmp_path, monkeypatch):
-    monkeypatch.setattr("graphnoise.bench.methods.MLP.fit_predict", lambda self, task: scores(task))
-    summary = run(small(planted, methods=["mlp"], draws=1), Store(tmp_path))
+def test_invalid_scores_are_reported(scores, message, planted, tmp_path, monkeypatch):
+    monkeypatch.setattr("graphnoise.bench.methods.nodes.MLP.fit_predict", lambda self, trial: scores(trial))
+    summary = run(small(planted, methods=["mlp"], seeds=1), Store(tmp_path))
     assert message in summary.failed[0].message
 
 
@@ -250,9 +251,9 @@ def test_scores_that_are_none_are_told(scores, message, planted, tmp_path, monke
     ],
 )
 def test_methods_that_do_not_keep_the_contract_are_named(factory, message, planted, monkeypatch):
-    monkeypatch.setattr("graphnoise.bench.methods.MLP", factory)
+    monkeypatch.setattr("graphnoise.bench.methods.nodes.MLP", factory)
     with pytest.raises(InputError, match=message):
-        small(planted, methods=["mlp"]).cells()
+        NODES.cells(small(planted, methods=["mlp"]))
 
 
 def test_nodes_without_a_label_outside_the_splits_are_no_obstacle(planted, tmp_path):
@@ -263,4 +264,4 @@ def test_nodes_without_a_label_outside_the_splits_are_no_obstacle(planted, tmp_p
     path = str(datasets.save_npz(data, tmp_path / "partly.npz"))
     assert run(small(path, methods=["lp", "sgc"]), Store(tmp_path / "runs")).done == 12
     with pytest.raises(InputError, match="noise: expected a kind that does not read the labels of all nodes"):
-        small(path, noise=["structure"]).cells()
+        NODES.cells(small(path, noise=["structure"]))

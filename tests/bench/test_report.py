@@ -5,36 +5,47 @@ import pytest
 from rich.console import Console
 
 from graphnoise import DataError, InputError
-from graphnoise.bench import nodes, plots
-from graphnoise.bench.nodes import Grid, run
+from graphnoise.bench import plots
+from graphnoise.bench.record import by_task, to_csv
 from graphnoise.bench.report import render
-from graphnoise.bench.results import sections, to_csv
 from graphnoise.bench.runner import Store, cell_key
+from graphnoise.bench.tasks.nodes import Nodes
+
+NODES = Nodes()
+
+
+def run(store, **grid):
+    NODES.run(NODES.Grid(**grid), store)
+
+
+def sections(source):
+    return NODES.sections(by_task(source)[0]["nodes"])
 
 
 @pytest.fixture(scope="module")
 def store(planted, tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("runs"))
-    settings = {"draws": 3, "inits": 2, "overrides": {"gcn": {"epochs": 4}}}
-    run(Grid([planted], ["lp", "gcn"], ["symmetric", "pair"], [0.0, 0.2, 0.4], **settings), store)
+    methods = ["lp", {"name": "gcn", "method": "gcn:epochs=4"}]
+    noise = {"noise": ["symmetric", "pair"], "rates": [0.0, 0.2, 0.4]}
+    run(store, datasets=[planted], methods=methods, seeds=3, inits=2, **noise)
     return store
 
 
 def text(store):
     console = Console(width=100, file=io.StringIO())
-    for section in sections(store)[0]:
-        for part in render(section):
+    for section in sections(store):
+        for part in render(NODES, section):
             console.print(part)
     return console.file.getvalue()
 
 
 def test_tables_show_means_intervals_variance_and_tests(store):
     shown = text(store)
-    (section,) = sections(store)[0]
+    (section,) = sections(store)
     assert section.kinds == ["symmetric", "pair"]
     assert section.methods == ["gcn", "lp"]
     assert section.rates("pair") == [0.0, 0.2, 0.4]
-    by_draw = section.values("lp", "pair", 0.4)
+    by_draw = section.values("lp", "pair", 0.4, "test_accuracy")
     assert sorted(by_draw) == [0, 1, 2]
     mean = 100 * sum(v for values in by_draw.values() for v in values) / 3
     assert f"{mean:.1f}±" in shown
@@ -44,55 +55,53 @@ def test_tables_show_means_intervals_variance_and_tests(store):
 
 def test_versions_and_parameters_are_never_averaged_together(planted, store, tmp_path, monkeypatch):
     other = Store(tmp_path)
-    shared = {"draws": 1, "noise": ["pair"], "rates": [0.2], "datasets": [planted]}
-    run(Grid(methods=["lp"], **shared), other)
-    run(Grid(methods=["lp"], overrides={"lp": {"alpha": 0.5}}, **shared), other)
-    monkeypatch.setattr("graphnoise.bench.methods.LP.version", "2")
-    run(Grid(methods=["lp"], **shared), other)
-    (section,) = sections(other)[0]
+    shared = {"seeds": 1, "noise": ["pair"], "rates": [0.2], "datasets": [planted]}
+    run(other, methods=["lp", "lp:alpha=0.5"], **shared)
+    monkeypatch.setattr("graphnoise.bench.methods.nodes.LP.version", "2")
+    run(other, methods=["lp"], **shared)
+    (section,) = sections(other)
     assert section.methods == ["lp (version 1, alpha=0.5)", "lp (version 1, alpha=0.9)", "lp (version 2, alpha=0.9)"]
 
 
 def test_selections_are_separate_sections(planted, tmp_path):
     other = Store(tmp_path)
     for select in ("noisy", "clean"):
-        run(Grid([planted], ["lp"], ["pair"], [0.2], draws=1, select=select), other)
-    assert [s.title.split(", ")[1] for s in sections(other)[0]] == [
+        run(other, datasets=[planted], methods=["lp"], noise=["pair"], rates=[0.2], seeds=1, select=select)
+    assert [s.title.split(", ")[1] for s in sections(other)] == [
         "clean validation labels",
         "noisy validation labels",
     ]
 
 
-def test_cells_of_another_protocol_are_told_and_left_out(planted, tmp_path, monkeypatch):
+def test_cells_of_another_protocol_are_reported_and_left_out(planted, tmp_path):
     other = Store(tmp_path)
-    grid = Grid([planted], ["lp"], ["pair"], [0.2], draws=1)
-    run(grid, other)
-    (config,) = grid.cells()
-    old = {**config, "protocol": 0}
-    other.write(cell_key(old), old, {"test_accuracy": 0.0})
-    found, remarks = sections(other)
-    assert len(found) == 1
-    assert any("1 cells of another protocol are kept and left out" in remark for remark in remarks)
-    monkeypatch.setattr(nodes, "PROTOCOL", 2)
+    grid = NODES.Grid(datasets=[planted], methods=["lp"], noise=["pair"], rates=[0.2], seeds=1)
+    NODES.run(grid, other)
+    (config,) = NODES.cells(grid)
+    for change in ({"protocol": 0}, {"task": "speed"}):
+        other.write(cell_key({**config, **change}), {**config, **change}, {"test_accuracy": 0.0})
+    records, remarks = by_task(other)
+    assert {name: len(cells) for name, cells in records.items()} == {"nodes": 1}
+    assert any("2 cells of another protocol are kept and left out" in remark for remark in remarks)
     with pytest.raises(DataError, match="expected cells of `graphnoise bench nodes`, got none"):
-        sections(Store(tmp_path / "empty"))
+        by_task(Store(tmp_path / "empty"), "nodes")
 
 
 def test_csv_has_a_line_a_cell(store):
-    rows = list(csv.DictReader(io.StringIO(to_csv(store))))
+    rows = list(csv.DictReader(io.StringIO(to_csv(NODES, list(store.records())))))
     assert len(rows) == len(store.keys())
     assert {row["noise"] for row in rows} == {"none", "symmetric", "pair"}
     assert all(0 <= float(row["test_accuracy"]) <= 1 for row in rows)
 
 
 def test_plots_are_written_whole(store, tmp_path):
-    found, _ = sections(store)
-    files = plots.draw(found, tmp_path / "a" / "plot.png")
+    drawn = sections(store)
+    files = plots.draw(NODES, drawn, tmp_path / "a" / "plot.png")
     assert [f.name for f in files] == ["plot.png", "plot-training.png"]
     assert all(f.read_bytes().startswith(b"\x89PNG") and f.stat().st_size > 10_000 for f in files)
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["plot-training.png", "plot.png"]
     with pytest.raises(InputError, match=r"plot: expected a file name that ends in one of .*png"):
-        plots.draw(found, tmp_path / "plot.pgn")
+        plots.draw(NODES, drawn, tmp_path / "plot.pgn")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):
-        plots.draw(found, tmp_path / "file" / "plot.png")
+        plots.draw(NODES, drawn, tmp_path / "file" / "plot.png")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from graphnoise.bench.results import Table
+from graphnoise.bench.record import Table
+from graphnoise.bench.suite import Suite
 from graphnoise.statistics import estimate
-from graphnoise.bench.suite_file import read
 
 TOP = Path(__file__).parents[2]
 RECORD = TOP / "benchmarks" / "results" / "erase.csv"
@@ -59,7 +59,7 @@ def gain(accuracy, grid, dataset, kind, rate):
 
 
 def test_the_record_lacks_what_is_said_and_no_more():
-    suite = read(TOP / "benchmarks" / "suites" / "erase.toml")
+    suite = Suite.read(TOP / "benchmarks" / "suites" / "erase.toml")
     remarks = [f"{RECORD}: cells that are not there yet: {', '.join(NOT_THERE)}"] if NOT_THERE else []
     assert suite.select(Table(RECORD)).remarks() == remarks
 

@@ -12,11 +12,8 @@ entry-point group `graphnoise.node_methods`.
 
 from __future__ import annotations
 
-import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from inspect import Parameter
 from typing import Any, Protocol
 
 import torch
@@ -28,7 +25,6 @@ from torch.nn import functional as F
 from graphnoise import checks
 from graphnoise.bench import registry
 from graphnoise.bench.methods.problem import Inputs, Problem, Trial
-from graphnoise.checks import InputError
 from graphnoise.nn import GraphAttention, GraphConvolution, Linear, dropout
 from graphnoise.propagation import propagate
 
@@ -40,36 +36,6 @@ class Method(Protocol):
 
     def fit_predict(self, trial: Trial) -> Tensor:
         """Train on the trial's labels and return the scores of all nodes, shape [num_nodes, num_classes]."""
-
-
-def create(name: str, settings: Mapping[str, Any] | None = None) -> tuple[Method, dict[str, Any]]:
-    """Return a method and all of its hyper-parameters, defaults included but for those that are None.
-
-    Raises:
-        InputError: No such method (the nearest name is suggested) or no such hyper-parameter.
-
-    Example:
-        >>> method, parameters = create("lp", {"alpha": 0.8})
-        >>> parameters
-        {'alpha': 0.8, 'steps': 50}
-    """
-    factory = registry.load("node_methods", name)
-    if not isinstance(getattr(factory, "version", None), str):
-        checks.fail(f"method {name}", "a class with an attribute `version`, a string", f"none in {factory!r}")
-    accepted = inspect.signature(factory).parameters
-    for parameter in accepted.values():
-        if parameter.default is Parameter.empty:
-            checks.fail(f"method {name}", "hyper-parameters with defaults", f"{parameter} without")
-    # None is the method's own choice, which its version stands for.
-    parameters = {key: p.default for key, p in accepted.items() if p.default is not None}
-    for key, value in (settings or {}).items():
-        parameters[checks.choice(f"hyper-parameter of {name}", key, accepted)] = value
-    try:
-        return factory(**parameters), parameters
-    except InputError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise InputError(f"method {name}: {type(error).__name__}: {error}") from error
 
 
 def is_stochastic(name: str) -> bool:

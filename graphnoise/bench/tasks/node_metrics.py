@@ -86,7 +86,6 @@ class Curves:
             row.append(None if value is None else round(value, 4))
 
 
-
 def pack(classes: Tensor) -> dict[str, Any]:
     """Return class predictions as JSON: zlib-compressed unsigned integers in base64.
 

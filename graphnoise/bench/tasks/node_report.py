@@ -6,7 +6,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 from rich.console import RenderableType
 from rich.table import Table
 
-from graphnoise.bench import plots, report
+from graphnoise.bench import plots
 from graphnoise.bench.plots import COLOURS, Style
 from graphnoise.bench.record import Column, count, flag, mapping, number, share
-from graphnoise.bench.report import LEVEL, best_rows, columns, headline, span
+from graphnoise.bench.report import LEVEL, NoiseSection, best_rows, by_setting, columns, headline, span
 from graphnoise.noise import LabelNoise
-from graphnoise.statistics import Estimate, Values, compare, estimate
+from graphnoise.statistics import Estimate, compare
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+ACCURACY = "test_accuracy"
 LABEL_EFFECTS = {
     "right label": "train_right",
     "wrong label": "train_wrong",
@@ -63,65 +64,23 @@ COLUMNS = (
 
 
 @dataclass
-class Section(report.Section):
+class Section(NoiseSection):
     """All cells of one data set under one protocol.
 
     Attributes:
         reference: The row that the others are compared with, where a method has several rows; else empty.
-        cells: By (row, kind of noise, rate), the records.
     """
 
+    kind_order = LabelNoise.kinds
     reference: str = ""
-    cells: dict[tuple[str, str, float], list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
-
-    @property
-    def kinds(self) -> list[str]:
-        """Kinds of noise, in the order of `LabelNoise.kinds`; "none" only if there is nothing else."""
-        kinds = sorted({kind for _, kind, _ in self.cells}, key=_kind_order)
-        return [kind for kind in kinds if kind != "none"] or kinds
-
-    def rates(self, kind: str) -> list[float]:
-        """Rates recorded for a kind, with 0 where cells without noise are recorded."""
-        return sorted({rate for _, other, rate in self.cells if other in (kind, "none")})
-
-    def records(self, method: str, kind: str, rate: float) -> list[dict[str, Any]]:
-        """Return the results at one point; at rate 0 all kinds share the cells without noise."""
-        return self.cells.get((method, "none" if rate == 0 else kind, rate), [])
-
-    def values(self, method: str, kind: str, rate: float, measure: str = "test_accuracy") -> Values:
-        """Return a measure by draw; draws in which it counts no node are left out."""
-        by_draw: dict[int, list[float]] = defaultdict(list)
-        for record in self.records(method, kind, rate):
-            if record["result"][measure] is not None:
-                by_draw[record["config"]["draw"]].append(record["result"][measure])
-        return by_draw
-
-    def estimate(self, method: str, kind: str, rate: float, measure: str = "test_accuracy") -> Estimate | None:
-        """Return the mean of a measure over draws; None where there is no value."""
-        values = self.values(method, kind, rate, measure)
-        return estimate(values) if values else None
-
-
-def _kind_order(kind: str) -> tuple[int, str]:
-    name = kind.partition(" ")[0]
-    return (LabelNoise.kinds.index(name) if name in LabelNoise.kinds else -1), kind
 
 
 def sections(records: Sequence[Mapping[str, Any]]) -> list[Section]:
     """Group records by grid, data set, data hash, split and selection."""
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
-    for record in records:
-        config = record["config"]
-        protocol = json.dumps([config["dataset"], config["data"], config["split_seed"], config["select"]])
-        groups[record.get("grid", ""), protocol].append(record)
-    keys = list(groups) if any(grid for grid, _ in groups) else sorted(groups)
-    return [_section(grid, groups[grid, protocol]) for grid, protocol in keys]
+    return [_section(*group) for group in by_setting(records, "validation labels")]
 
 
-def _section(grid: str, records: Sequence[Mapping[str, Any]]) -> Section:
-    config = records[0]["config"]
-    title = f"{config['dataset']}, {config['select']} validation labels, data {config['data'][:8]}"
-    title += f", split seed {config['split_seed']}" if config["split_seed"] else ""
+def _section(title: str, grid: str, records: Sequence[Mapping[str, Any]]) -> Section:
     section = Section(title, grid)
     variants: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for record in records:
@@ -133,7 +92,7 @@ def _section(grid: str, records: Sequence[Mapping[str, Any]]) -> Section:
         marks = [mark for mark in ("exact", "legacy") if noise[mark]]
         marks += [f"{key}={value}" for key, value in sorted(noise["options"].items())]
         label = _label(_name(record), config, variants[_name(record)])
-        section.cells[label, _marked(noise["kind"], marks), float(noise["rate"])].append(dict(record))
+        section.cells[label, _marked(noise["kind"], marks), float(noise["rate"])].append(record)
         labels[config["method"]][label] = None
     section.methods = list(dict.fromkeys(method for method, _, _ in section.cells))
     if grid:
@@ -168,7 +127,9 @@ def render(section: Section) -> Iterator[RenderableType]:
     """Yield accuracy, paired tests, parts of the variance, and what becomes of the wrong labels."""
     for kind in section.kinds:
         rates = section.rates(kind)
-        estimates = {method: [section.estimate(method, kind, rate) for rate in rates] for method in section.methods}
+        estimates = {
+            method: [section.estimate(method, kind, rate, ACCURACY) for rate in rates] for method in section.methods
+        }
         yield from _accuracy(section, kind, estimates)
         yield from _tests(section, kind)
         yield from _variance(section, kind, estimates)
@@ -203,16 +164,14 @@ def _realised(section: Section, kind: str, rate: float) -> str:
 
 def _tests(section: Section, kind: str) -> Iterator[RenderableType]:
     rates = section.rates(kind)
-    points = {r: {m: v for m in section.methods if (v := section.values(m, kind, r))} for r in rates}
+    points = {r: {m: v for m in section.methods if (v := section.values(m, kind, r, ACCURACY))} for r in rates}
     if all(len(methods) < 2 for methods in points.values()):
         return
     family = f"comparisons with {section.reference!r} at a rate" if section.reference else "pairs of a rate"
     note = f"paired t-test over draws; * p < {LEVEL:g} after Holm's correction over the {family}"
     yield headline(f"Paired differences in points, {kind} noise", note)
     table = _by_rate(rates)
-    compared = [
-        {(c.first, c.second): c for c in compare(methods, section.reference)} for methods in points.values()
-    ]
+    compared = [{(c.first, c.second): c for c in compare(methods, section.reference)} for methods in points.values()]
     for pair in dict.fromkeys(pair for at_rate in compared for pair in at_rate):
         row = []
         for c in (at_rate.get(pair) for at_rate in compared):
@@ -294,21 +253,13 @@ def _frame(row: NDArray[Any], section: Section, ylabel: str) -> None:
 
 
 def _curve(panel: Any, section: Section, kind: str, styles: Mapping[str, Style]) -> None:
-    """Draw the lines of a panel with their intervals; of a single rate, points side by side."""
     rates = section.rates(kind)
+    plots.over_rates(panel, section, kind, ACCURACY, styles, 100)
     panel.set_title(f"{kind} noise", fontsize=10)
-    for place, method in enumerate(section.methods):
-        points = [(rate, e) for rate in rates if (e := section.estimate(method, kind, rate))]
-        if points:
-            x = [rate for rate, _ in points] if len(rates) > 1 else [place]
-            mean, half = ([100 * (v or 0.0) for v in vs] for vs in zip(*((e.mean, e.half_width) for _, e in points), strict=True))
-            plots.line(panel, x, mean, half, styles[method])
+    panel.set_xlabel("nominal noise rate" if len(rates) > 1 else f"at nominal noise rate {rates[0]:g}")
     if len(rates) == 1:
         panel.set_xticks([])
         panel.set_xlim(-1, len(section.methods))
-        panel.set_xlabel(f"at nominal noise rate {rates[0]:g}")
-    else:
-        panel.set_xlabel("nominal noise rate")
 
 
 def _limits(sections: Sequence[Section]) -> tuple[float, float]:
@@ -316,7 +267,7 @@ def _limits(sections: Sequence[Section]) -> tuple[float, float]:
     ends: list[float] = []
     for section in sections:
         for point in section.cells:
-            if (e := section.estimate(*point)) is not None:
+            if (e := section.estimate(*point, ACCURACY)) is not None:
                 ends += [100 * (e.mean - (e.half_width or 0.0)), 100 * (e.mean + (e.half_width or 0.0))]
     low, high = 10 * math.floor(min(ends) / 10), 10 * math.ceil(max(ends) / 10)
     return max(low, 0), min(high, 100)

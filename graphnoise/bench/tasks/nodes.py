@@ -17,12 +17,12 @@ from graphnoise import checks
 from graphnoise.bench import options, registry
 from graphnoise.bench.environment import Meter, environment, one_thread
 from graphnoise.bench.grid import Count, Flag, GridModel, Rates, Seed, Specs, each, one_of, option
-from graphnoise.bench.methods.nodes import create, is_stochastic
+from graphnoise.bench.methods.nodes import is_stochastic
 from graphnoise.bench.methods.problem import Instance, Trial
 from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, entries, rows, unique
 from graphnoise.bench.tasks import node_report
 from graphnoise.bench.tasks.node_metrics import Curves, measure, pack
-from graphnoise.checks import DataError, InputError
+from graphnoise.checks import InputError
 from graphnoise.noise import LabelNoise
 
 USES_ALL_LABELS = ("structure", "spreading", "propagated")
@@ -87,7 +87,7 @@ class Nodes(Task[NodesGrid]):
         """Return the axes: draws outside, so that a grid stopped early has all settings at fewer draws."""
         if grid.legacy and grid.select != "clean":
             checks.fail("legacy", "select='clean' (that stream corrupts training labels only)", repr(grid.select))
-        methods = [(spec, *create(spec.name, spec.options)) for spec in grid.methods]
+        methods = [(spec, *registry.create("node_methods", spec.name, spec.options)) for spec in grid.methods]
         return {
             "dataset": entries("dataset", grid.datasets),
             "data": FromData(("data",)),
@@ -127,7 +127,7 @@ class Nodes(Task[NodesGrid]):
         instance = load(config["dataset"], root, config["split_seed"])
         check_digest(config, instance.digest)
         problem, name = instance.problem, config["method"]
-        method, _ = create(name, config["parameters"])
+        method, _ = registry.create("node_methods", name, config["parameters"])
         labels, realised = corrupt(instance, config["noise"], config["select"], config["draw"])
         # The seed depends on draw and initialisation only: methods are compared on like terms, and a mean over draws
         # is a mean over initialisations too.
@@ -214,7 +214,7 @@ def corrupt(instance: Instance, noise: Mapping[str, Any], select: str, seed: int
 
 def _clean_probabilities(instance: Instance, labels: Tensor) -> Tensor:
     """Return the class probabilities of SGC trained on the true labels: the model of confidence-dependent noise."""
-    method, _ = create("sgc")
+    method, _ = registry.create("node_methods", "sgc")
     with one_thread():
         scores = method.fit_predict(Trial(instance.problem, labels, 0)).double()
     return scores / scores.sum(1, keepdim=True)
