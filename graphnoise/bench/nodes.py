@@ -28,8 +28,8 @@ PROTOCOL = 1  # changes whenever the same configuration would give other results
 SELECTIONS = ("noisy", "clean")
 MOST = 10_000  # draws, and initialisations of each
 MOST_CELLS = 1_000_000
-NEIGHBOURLY = ("structure", "spreading", "propagated")  # kinds that read the labels of all nodes
-OPTIONS: dict[str, dict[str, Any]] = {"spreading": {"probability": 0.5}}  # of noise kinds that need some
+NEIGHBOURLY = ("structure", "cascade", "tree_propagated")  # kinds that read the labels of all nodes
+OPTIONS: dict[str, dict[str, Any]] = {"cascade": {"probability": 0.5}}  # of noise kinds that need some
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Grid:
         first_draw: Seed of the first draw; the others follow it.
         select: Whether methods see "noisy" validation labels or "clean" ones.
         exact: Exact counts of flips instead of independent draws.
-        legacy: The noise stream of ERASE's code (training labels only, so it goes with select="clean").
+        erase_stream: The noise stream of ERASE's code (training labels only, so it goes with select="clean").
         split_seed: Seed of the split of data sets without a public one.
         root: Folder of raw data sets; by default the environment variable GRAPHNOISE_DATA.
         overrides: Hyper-parameters by method, options by noise kind.
@@ -61,7 +61,7 @@ class Grid:
     first_draw: int = 0
     select: str = "noisy"
     exact: bool = False
-    legacy: bool = False
+    erase_stream: bool = False
     split_seed: int = 0
     root: str | None = None
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -75,8 +75,8 @@ class Grid:
             DataError: A data set cannot be had.
         """
         checks.choice("select", self.select, SELECTIONS)
-        if self.legacy and self.select != "clean":
-            checks.fail("legacy", "select='clean' (that stream corrupts training labels only)", repr(self.select))
+        if self.erase_stream and self.select != "clean":
+            checks.fail("erase_stream", "select='clean' (that stream corrupts training labels only)", repr(self.select))
         draws = checks.integer("draws", self.draws, 1, MOST)
         inits = checks.integer("inits", self.inits, 1, MOST)
         first = checks.integer("first_draw", self.first_draw, 0)
@@ -121,9 +121,9 @@ class Grid:
 
     def _noise(self, kind: str, rate: float) -> dict[str, Any]:
         if rate == 0:
-            return {"kind": "none", "rate": 0.0, "exact": False, "legacy": False, "options": {}}
+            return {"kind": "none", "rate": 0.0, "exact": False, "erase_stream": False, "options": {}}
         options = {**OPTIONS.get(kind, {}), **self.overrides.get(kind, {})}
-        return {"kind": kind, "rate": rate, "exact": self.exact, "legacy": self.legacy, "options": options}
+        return {"kind": kind, "rate": rate, "exact": self.exact, "erase_stream": self.erase_stream, "options": options}
 
 
 def _some(name: str, values: Sequence[Any]) -> list[Any]:
@@ -159,7 +159,7 @@ def corrupt(instance: Instance, noise: Mapping[str, Any], select: str, seed: int
     options = dict(noise["options"])
     if noise["kind"] == "confidence":
         options["probabilities"] = clean_probabilities(instance)
-    transform = LabelNoise(noise["kind"], noise["rate"], splits, seed, noise["exact"], noise["legacy"], **options)
+    transform = LabelNoise(noise["kind"], noise["rate"], splits, seed, noise["exact"], noise["erase_stream"], **options)
     data = Data(
         x=problem.x,
         edge_index=problem.graph.edge_index,

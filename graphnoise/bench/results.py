@@ -131,7 +131,7 @@ def _section(grid: str, records: list[dict[str, Any]]) -> Section:
     section = Section(f"{grid}: {title}" if grid else title, grid=grid)
     for record in records:
         noise = record["config"]["noise"]
-        marks = [mark for mark in ("exact", "legacy") if noise[mark]]
+        marks = [mark for mark in ("exact", "erase_stream") if noise[mark]]
         marks += [f"{key}={value}" for key, value in sorted(noise["options"].items())]
         kind = noise["kind"] + (f" ({', '.join(marks)})" if marks else "")
         label = _label(record["row"], record["config"], variants[record["row"]])
@@ -197,7 +197,7 @@ COLUMNS: dict[str, tuple[tuple[str, ...], Callable[[str], Any]]] = {
     "noise": (("config", "noise", "kind"), str),
     "rate": (("config", "noise", "rate"), _share),
     "exact": (("config", "noise", "exact"), _flag),
-    "legacy": (("config", "noise", "legacy"), _flag),
+    "erase_stream": (("config", "noise", "erase_stream"), _flag),
     "options": (("config", "noise", "options"), _object),
     "method": (("config", "method"), str),
     "version": (("config", "version"), str),

@@ -135,6 +135,6 @@ KEYS: dict[str, Callable[[str, object], Any]] = {  # of `Grid`, each with what r
     "first_draw": words.whole(0),
     "select": words.one_of(SELECTIONS),
     "exact": words.flag,
-    "legacy": words.flag,
+    "erase_stream": words.flag,
     "split_seed": words.whole(0),
 }

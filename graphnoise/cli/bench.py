@@ -46,8 +46,8 @@ def bench_nodes(
     first_draw: Annotated[int, typer.Option(help="Seed of the first draw.")] = 0,
     select: Annotated[str, typer.Option(help="Validation labels that methods see: noisy or clean.")] = "noisy",
     exact: Annotated[bool, typer.Option("--exact", help="Exact counts of flips, not independent draws.")] = False,
-    legacy: Annotated[
-        bool, typer.Option("--legacy", help="The noise stream of ERASE's code (with --select clean).")
+    erase_stream: Annotated[
+        bool, typer.Option("--erase-stream", help="The noise stream of ERASE's code (with --select clean).")
     ] = False,
     split_seed: Annotated[int, typer.Option(help="Seed of the split where there is no public one.")] = 0,
     setting: Annotated[list[str] | None, typer.Option("--set", help="METHOD.PARAMETER=VALUE; may be repeated.")] = None,
@@ -70,7 +70,7 @@ def bench_nodes(
             first_draw=first_draw,
             select=select,
             exact=exact,
-            legacy=legacy,
+            erase_stream=erase_stream,
             split_seed=split_seed,
             root=root,
             overrides=_settings(setting or []),

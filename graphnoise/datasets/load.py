@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 
 from graphnoise.checks import DataError, fail, integer
 from graphnoise.datasets.files import cache_folder, root_folder
-from graphnoise.datasets.manifest import Dataset, Variant, info
+from graphnoise.datasets.manifest import GraphInfo, SourceFiles, info
 from graphnoise.datasets.npz import load_npz, read_text, write_npz
 from graphnoise.datasets.ogb import load_ogb
 from graphnoise.datasets.raw import SPLITS, split_masks, to_data
@@ -74,7 +74,7 @@ def load(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = Non
     return data
 
 
-def _converted(dataset: Dataset, root: str | os.PathLike[str] | None) -> Data:
+def _converted(dataset: GraphInfo, root: str | os.PathLike[str] | None) -> Data:
     """Return the graph from the converted file, or from raw files, which are then converted."""
     root, path = root_folder(root), cache_folder() / f"{dataset.name}.npz"
     stamps = {_stamp(variant) for variant in dataset.variants if variant.pinned}
@@ -91,7 +91,7 @@ def _converted(dataset: Dataset, root: str | os.PathLike[str] | None) -> Data:
     return data
 
 
-def _build(dataset: Dataset, place: Place) -> Data:
+def _build(dataset: GraphInfo, place: Place) -> Data:
     raw = READERS[place.variant.reader](place.folder, place.variant)
     with reading(place.folder):
         data = to_data(raw, dataset.name)
@@ -101,5 +101,5 @@ def _build(dataset: Dataset, place: Place) -> Data:
     return data
 
 
-def _stamp(variant: Variant) -> str:
+def _stamp(variant: SourceFiles) -> str:
     return " ".join([f"format {FORMAT}", variant.reader, *(file.sha256 for file in variant.files)])

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from graphnoise.checks import DataError
 from graphnoise.datasets.files import cache_folder, root_folder, sha256, writing
-from graphnoise.datasets.manifest import Dataset, Feedback, File, Variant, Wheel
+from graphnoise.datasets.manifest import FeedbackInfo, File, GraphInfo, SourceFiles, Wheel
 
 CONNECT_SECONDS = 10.0
 DOWNLOAD_SECONDS = 120.0
@@ -31,12 +31,12 @@ Progress = Callable[[str], None]
 class Place:
     """Raw files that are there: which ones, in which folder, and whether that is the "root" or the "cache"."""
 
-    variant: Variant
+    variant: SourceFiles
     folder: Path
     found: str
 
 
-def places(dataset: Dataset | Feedback, root: str | os.PathLike[str] | None = None) -> list[Place]:
+def places(dataset: GraphInfo | FeedbackInfo, root: str | os.PathLike[str] | None = None) -> list[Place]:
     """Return every complete set of raw files in the root folder and then in the cache; contents are not looked at.
 
     Raises:
@@ -59,7 +59,7 @@ def _damage(file: File, folder: Path) -> str:
 
 
 def available(
-    dataset: Dataset | Feedback, root: str | os.PathLike[str] | None = None, progress: Progress | None = None
+    dataset: GraphInfo | FeedbackInfo, root: str | os.PathLike[str] | None = None, progress: Progress | None = None
 ) -> Place:
     """Return a place with raw files whose checksums are right, after fetching them where they are not there yet.
 
@@ -115,7 +115,7 @@ class SourceError(DataError):
     """One source did not give what was asked of it; the next one may."""
 
 
-def _from_address(variant: Variant, target: Path) -> None:
+def _from_address(variant: SourceFiles, target: Path) -> None:
     for file in variant.files:
         _keep(file, download(variant.address + file.name, file.size), target)
 

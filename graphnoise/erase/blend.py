@@ -14,7 +14,7 @@ from graphnoise.erase.probe import Probe
 # How much each candidate takes of the plain probe on smoothed features (what SGC is), of the probes on given labels and
 # of those on semantic labels: from trust in the given labels to trust in the propagated ones.
 SHARES = ((1.0, 0.0, 0.0), (1.0, 0.5, 0.0), (1.0, 1.0, 1.0), (0.0, 1.0, 1.0), (0.0, 0.0, 1.0))
-MOST_WATCHED = 500  # nodes that eta was tuned for: more of them do not weigh more
+MOST_WATCHED = 500  # nodes that blend_temperature was tuned for: more of them do not weigh more
 UNWATCHED = (0.0, 0.0, 1.0, 0.0, 0.0)  # the weights where no validation labels are read
 
 
@@ -29,8 +29,8 @@ def candidates(plain: Tensor, given: Tensor, semantic: Tensor) -> Tensor:
     return mixed / mixed.sum(2, keepdim=True)
 
 
-def weigh(found: Tensor, watched: Tensor, eta: float) -> Tensor:
-    """Return each candidate's weight: proportional to exp(eta · validation nodes that it predicts as labelled).
+def weigh(found: Tensor, val_labels: Tensor, blend_temperature: float) -> Tensor:
+    """Return each candidate's weight: exp(blend_temperature · validation nodes predicted as labelled), normalised.
 
     Of more than 500 nodes the share counts, as if they were 500.
 
@@ -39,15 +39,15 @@ def weigh(found: Tensor, watched: Tensor, eta: float) -> Tensor:
 
     Args:
         found: Class probabilities of the validation nodes, shape [candidates, num_val, num_classes].
-        watched: Their given labels, shape [num_val].
-        eta: Log-weight of a node.
+        val_labels: Their given labels, shape [num_val].
+        blend_temperature: Log-weight of a node.
 
     Source:
         Littlestone and Warmuth, "The Weighted Majority Algorithm", 1994; the exponential form by Vovk, 1990.
     """
-    right = (found.argmax(2) == watched).sum(1)
-    share = min(1.0, MOST_WATCHED / max(watched.numel(), 1))
-    return (eta * share * right.double()).softmax(0).float()
+    right = (found.argmax(2) == val_labels).sum(1)
+    share = min(1.0, MOST_WATCHED / max(val_labels.numel(), 1))
+    return (blend_temperature * share * right.double()).softmax(0).float()
 
 
 def probabilities(kept: dict[str, Any], inputs: Inputs, embeddings: Iterable[Tensor], num_classes: int) -> Tensor:

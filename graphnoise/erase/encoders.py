@@ -188,7 +188,7 @@ def principal(x: Tensor, count: int) -> Tensor:
     return out
 
 
-class Foreign(Encoder):
+class CustomEncoder(Encoder):
     """Anybody's module, called as `module(x, edge_index)`; its outputs are row-normalised, no more."""
 
     looped = False
@@ -205,7 +205,7 @@ class Foreign(Encoder):
         if any(getattr(part, "cached", False) is True for part in module.modules()):
             wanted = "layers that read the arcs they are given (cached=False)"
             checks.fail("encoder", wanted, f"a cached layer in {name}")
-        with _blamed(f"a module that can be copied, got {name}:"):
+        with reraise_as_input_error(f"a module that can be copied, got {name}:"):
             self.module = copy.deepcopy(module)
         self.norm, self.depth = s.norm, len(s.fanouts)
         if any(isinstance(p, UninitializedParameter) for p in self.module.parameters()):
@@ -242,16 +242,16 @@ class Foreign(Encoder):
         """Call the module; without a generator, what it draws is the same at each call."""
         given = f"features of shape {tuple(x.shape)} and edge_index of shape {tuple(arcs.shape)}"
         own = torch.Generator(x.device).manual_seed(0) if generator is None else generator
-        with _lent(own), _blamed(f"a module that takes {given}, got"):
+        with shared_rng(own), reraise_as_input_error(f"a module that takes {given}, got"):
             return self.module(x, arcs)
 
     def stepping(self) -> contextlib.AbstractContextManager[None]:
         """Name the encoder in errors of a gradient step."""
-        return _blamed(f"a module that Adam can train, got {type(self.module).__name__}:")
+        return reraise_as_input_error(f"a module that Adam can train, got {type(self.module).__name__}:")
 
 
 @contextlib.contextmanager
-def _blamed(expected: str) -> Iterator[None]:
+def reraise_as_input_error(expected: str) -> Iterator[None]:
     """Raise what goes wrong in anybody's code, except for want of memory, as an `InputError` on the encoder."""
     try:
         yield
@@ -263,7 +263,7 @@ def _blamed(expected: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _lent(generator: torch.Generator) -> Iterator[None]:
+def shared_rng(generator: torch.Generator) -> Iterator[None]:
     """Let torch's own generator, which modules draw from, go on where ours is; and ours where it ends."""
     cuda = generator.device.type == "cuda"
     with torch.random.fork_rng([generator.device] if cuda else []):
@@ -282,12 +282,12 @@ _NAMED: dict[str, Any] = {"gat": GAT, "gcn": GCN, "gin": GIN, "sgc": SGC, "mlp":
 def build(num_features: int, s: Settings, generator: torch.Generator) -> Encoder:
     """Return the encoder of these settings, with initial weights from the generator."""
     if isinstance(s.encoder, torch.nn.Module):
-        return Foreign(s.encoder, s)
+        return CustomEncoder(s.encoder, s)
     made: Encoder = _NAMED[s.encoder](num_features, s, generator)
     return made
 
 
-def whole(encoder: Encoder, inputs: Inputs) -> tuple[Tensor | SparseFeatures, Graph, list[Block]]:
+def full_graph_inputs(encoder: Encoder, inputs: Inputs) -> tuple[Tensor | SparseFeatures, Graph, list[Block]]:
     """Return what the encoder reads to embed all nodes: features, the graph that it hears, a block a layer."""
     heard = inputs.looped if encoder.looped else inputs.graph
     blocks = [Block.whole(heard)] * encoder.depth if encoder.depth else []

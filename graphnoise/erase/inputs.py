@@ -53,7 +53,7 @@ class Labels:
         train: Positions of the labelled nodes, shape [num_train].
         given: Their given labels, int64, shape [num_train].
         val: Positions of the validation nodes; empty where there are none.
-        watched: Their given labels.
+        val_labels: Their given labels.
         num_classes: Number of classes.
         truth: True labels, -1 where unknown, or None: for the history only, training never reads them.
     """
@@ -61,7 +61,7 @@ class Labels:
     train: Tensor
     given: Tensor
     val: Tensor
-    watched: Tensor
+    val_labels: Tensor
     num_classes: int
     truth: Tensor | None
 
@@ -118,14 +118,14 @@ def read_labels(data: Data, inputs: Inputs, num_classes: int | None, *, validate
     given = checks.labels("data.y of train_mask", y[train.to(y.device)], num_classes)
     if bool((given == given[0]).all()):
         checks.fail("data.y of train_mask", "labels of at least two classes", f"class {int(given[0])} only")
-    val, watched = train.new_empty(0), given.new_empty(0)
+    val, val_labels = train.new_empty(0), given.new_empty(0)
     if validated:
         val = _positions(data, "val_mask", n)
         if val.numel() == 0:
             checks.fail("data.val_mask", 'at least one validation node (or select="last")', "none")
         if bool(torch.isin(val, train).any()):
             checks.fail("data.val_mask", "nodes outside data.train_mask", "nodes in both")
-        watched = checks.labels("data.y of val_mask", y[val.to(y.device)])
+        val_labels = checks.labels("data.y of val_mask", y[val.to(y.device)])
     known = getattr(data, "y_true", None)
     truth = None
     if known is not None:
@@ -136,7 +136,7 @@ def read_labels(data: Data, inputs: Inputs, num_classes: int | None, *, validate
     classes = int(given.max()) + 1 if num_classes is None else num_classes
     if classes * n > MOST:
         checks.fail("data.y of train_mask", f"labels below {MOST // n} at {n} nodes", classes - 1)
-    return Labels(train.to(device), given.to(device), val.to(device), watched.to(device), classes, truth)
+    return Labels(train.to(device), given.to(device), val.to(device), val_labels.to(device), classes, truth)
 
 
 def _positions(data: Data, name: str, size: int) -> Tensor:
@@ -148,7 +148,7 @@ def _positions(data: Data, name: str, size: int) -> Tensor:
 def digest(inputs: Inputs, labels: Labels, encoder: torch.nn.Module) -> str:
     """Return a hash of all that training reads, and of the weights that it begins with."""
     state = hashlib.blake2b(digest_size=16)
-    values = (inputs.x, inputs.graph.edge_index, labels.train, labels.given, labels.val, labels.watched)
+    values = (inputs.x, inputs.graph.edge_index, labels.train, labels.given, labels.val, labels.val_labels)
     for value in (*values, *(weight.detach() for weight in encoder.state_dict().values())):
         state.update(f"{value.dtype}{tuple(value.shape)}".encode())
         state.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())

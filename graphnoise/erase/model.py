@@ -21,7 +21,7 @@ from graphnoise import checks
 from graphnoise.checks import DataError, InputError
 from graphnoise.erase import checkpoint as checkpoints
 from graphnoise.erase.blend import probabilities
-from graphnoise.erase.encoders import whole
+from graphnoise.erase.encoders import full_graph_inputs
 from graphnoise.erase.inputs import Inputs, digest, read, read_labels
 from graphnoise.erase.probe import Probe
 from graphnoise.erase.settings import Settings, settings
@@ -241,7 +241,7 @@ class ERASE:
 
     def _embeddings(self, inputs: Inputs, weights: list[dict[str, Tensor]]) -> Iterator[Tensor]:
         """Yield the embeddings by the encoder with each of these weights."""
-        features, _, blocks = whole(self.encoder_, inputs)
+        features, _, blocks = full_graph_inputs(self.encoder_, inputs)
         for state in weights:
             own = {name: value.clone() for name, value in state.items()}  # a module may write to its buffers
             z = torch.func.functional_call(self.encoder_, own, (features, blocks), tie_weights=False)

@@ -12,7 +12,7 @@ from torch import Tensor
 from graphnoise import checks
 from graphnoise.coding_rates import CodingRateReduction, coding_rates, effective_rank
 from graphnoise.erase.blend import UNWATCHED, candidates, plain_probe, weigh
-from graphnoise.erase.encoders import build, whole
+from graphnoise.erase.encoders import build, full_graph_inputs
 from graphnoise.erase.inputs import Inputs, Labels
 from graphnoise.erase.labels import class_means, denoise, fuse, prototype_labels
 from graphnoise.erase.probe import Probe
@@ -66,7 +66,7 @@ class Training:
         self.loss = CodingRateReduction(
             labels.num_classes, eps=s.eps, gamma1=s.gamma1, gamma2=s.gamma2, memory=s.memory
         ).to(device)
-        self.features, self.heard, self.blocks = whole(self.encoder, inputs)
+        self.features, self.heard, self.blocks = full_graph_inputs(self.encoder, inputs)
         self.walk = inputs.graph.normalise(s.normalisation)
         self.denoised = self._denoised()
         self.hard = self.denoised[labels.train].argmax(1)  # the labels that prototypes are made of
@@ -106,7 +106,7 @@ class Training:
         """Return the fused and propagated label of every node, given its embedding, int64, shape [num_nodes]."""
         s, train = self.s, self.labels.train
         known = self.denoised
-        if s.trust == "train":
+        if s.label_scope == "train":
             known = torch.zeros_like(known).index_copy_(0, train, known[train])
         known = known.to(z.dtype)
         prototypes = class_means(z[train], self.hard, self.labels.num_classes)
@@ -119,7 +119,7 @@ class Training:
             alpha=s.alpha,
             num_steps=s.num_steps,
             mode=s.propagation,
-            mask=train if s.spread == "train" else None,
+            mask=train if s.propagate_from == "train" else None,
             clamp=(0.0, 1.0) if s.clamp else None,
         ).y
         return spread.masked_fill_(~self.present, -math.inf).argmax(1)
@@ -204,7 +204,7 @@ class Training:
         probe = Probe(z[labels.train], target, labels.num_classes, s.probe_c)
         accuracy = None
         if s.select == "validation":
-            accuracy = float((probe(z[labels.val]).argmax(1) == labels.watched).float().mean())
+            accuracy = float((probe(z[labels.val]).argmax(1) == labels.val_labels).float().mean())
             # A last epoch is probed wherever it falls; once training goes on, it was not the last and does not count.
             counts = not self.kept or self.best_epoch % s.probe_every == 0
             if counts and accuracy <= self.best_accuracy:
@@ -235,9 +235,9 @@ class Training:
                 torch.stack([m[name] for m in members]).mean(0) for name in ("given_val", "semantic_val")
             )
             found = candidates(known, given, semantic)
-            weights = weigh(found, labels.watched, s.eta)
+            weights = weigh(found, labels.val_labels, s.blend_temperature)
             predicted = (weights.view(-1, 1, 1) * found).sum(0).argmax(1)
-            accuracy = float((predicted == labels.watched).float().mean())
+            accuracy = float((predicted == labels.val_labels).float().mean())
             self.best_accuracy = accuracy
         self.best_epoch = self.epochs_done
         self.kept = {"members": members, "plain": plain, "weights": weights, "encoder": member["encoder"]}

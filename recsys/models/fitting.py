@@ -17,14 +17,14 @@ from recsys.validation import as_csr, disjoint
 State = Any  # the parameters after an epoch, as a model copies them
 
 
-def chooser(metric: Any) -> str:
+def check_selection_metric(metric: Any) -> str:
     """Return the name of a metric that may choose the epoch: one of single users, where more is better.
 
     Raises:
         InputError: another name.
 
     Example:
-        >>> chooser("ndcg@20")
+        >>> check_selection_metric("ndcg@20")
         'ndcg@20'
     """
     if not isinstance(metric, str):
@@ -34,7 +34,7 @@ def chooser(metric: Any) -> str:
     return metric
 
 
-class Keeper:
+class EarlyStopping:
     """Keeps the parameters of the epoch that is best on a validation set; the earliest where values tie."""
 
     def __init__(self, metric: str, patience: int | None, train: Any, validation: Any) -> None:
@@ -74,7 +74,7 @@ class EpochModel(FactorModel):
 
     def _chosen_by(self, metric: Any, patience: Any) -> None:
         """Take what chooses the epoch, and set the attributes."""
-        self.metric = chooser(metric)
+        self.metric = check_selection_metric(metric)
         self.patience = None if patience is None else integer("patience", patience, 1)
         self.epochs = 0
         self.best_epoch: int | None = None
@@ -134,7 +134,7 @@ class EpochModel(FactorModel):
             copy: copies the parameters after an epoch, or refuses ones that are not finite.
             take: makes such a copy the model's.
         """
-        keeper, kept = Keeper(self.metric, self.patience, user_items, self._validation), None
+        keeper, kept = EarlyStopping(self.metric, self.patience, user_items, self._validation), None
         self.counts, self.history, self.best_epoch = [], keeper.history, None
         try:
             with progress(show_progress, self.iterations) as tick:

@@ -46,11 +46,11 @@ set.lp.steps = 2
 [[grid]]
 name = "mixed"
 methods = ["mlp", "sgc", "lp"]
-noise = ["spreading"]
+noise = ["cascade"]
 rates = [0.3]
 inits = 2
 select = "clean"
-set.spreading.probability = 0.9
+set.cascade.probability = 0.9
 [[grid.variant]]
 name = "2 hops"
 [[grid.variant]]
@@ -137,7 +137,7 @@ def test_a_line_names_grid_and_row(suite, planted):
     assert names == [
         f"honest: sgc, {planted} none 0",
         f"ablation: weak, {planted} pair 0.3",
-        f"mixed: mlp, {planted} spreading 0.3",
+        f"mixed: mlp, {planted} cascade 0.3",
     ]
 
 
@@ -157,7 +157,7 @@ def test_sections_follow_the_suite(suite, store):
     ]
     honest, ablation, mixed = found
     assert honest.title.startswith("honest: ")
-    assert mixed.kinds == ["spreading (probability=0.9)"]
+    assert mixed.kinds == ["cascade (probability=0.9)"]
     assert honest.values("lp", "pair", 0.3) == ablation.values("lp", "pair", 0.3)
     assert ablation.values("lp", "pair", 0.3) != ablation.values("short", "pair", 0.3)
     assert {len(v) for v in mixed.values("mlp", mixed.kinds[0], 0.3).values()} == {2}
@@ -226,7 +226,7 @@ def test_a_table_without_a_suite_is_read_too(store, tmp_path):
     with path.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(older)
     assert Table(path).folder == path
-    assert "spreading noise" in text(Table(path))
+    assert "cascade noise" in text(Table(path))
 
 
 @pytest.mark.parametrize(
@@ -330,9 +330,9 @@ def test_what_only_the_data_show_is_said_the_same_way(planted, tmp_path):
     absent = read(write(tmp_path, A + "datasets = ['nowhere.npz']", planted))
     with pytest.raises(DataError, match=r"plain.toml: grid 'a': .*nowhere.npz"):
         _ = absent.cells
-    legacy = read(write(tmp_path, A + "datasets = ['DATA']\nlegacy = true", planted))
-    with pytest.raises(InputError, match=r"plain.toml: grid 'a': legacy: expected select='clean'"):
-        _ = legacy.cells
+    suite = read(write(tmp_path, A + "datasets = ['DATA']\nerase_stream = true", planted))
+    with pytest.raises(InputError, match=r"plain.toml: grid 'a': erase_stream: expected select='clean'"):
+        _ = suite.cells
 
 
 @pytest.mark.parametrize("kind", ["absent", "folder", "binary"])

@@ -9,7 +9,7 @@ from graphnoise.noise.noisy_labels import Array, NoisyLabels, rate_for, read
 from graphnoise.noise.transition import Transition, from_mapping, pair, symmetric
 
 
-def legacy(
+def erase_stream(
     kind: str,
     y: Array,
     rate: float,
@@ -34,7 +34,7 @@ def legacy(
     Raises:
         InputError: an unknown kind, a bad label, mask, rate or seed.
 
-    >>> transition, noisy = legacy("asymmetric", np.arange(7), rate=0.5)   # Cora has seven classes
+    >>> transition, noisy = erase_stream("asymmetric", np.arange(7), rate=0.5)   # Cora has seven classes
     >>> [row.nonzero().flatten().tolist() for row in transition.matrix.fill_diagonal_(0)]
     [[6], [3], [5], [2], [1], [3], [2]]
 

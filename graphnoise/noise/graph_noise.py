@@ -12,7 +12,7 @@ from graphnoise.noise.instance import neighbours
 from graphnoise.noise.noisy_labels import Array, Ints, NoisyLabels, Seed, nearest, rate_for, read
 
 
-def spreading(
+def cascade(
     edge_index: Array,
     y: Array,
     rate: float,
@@ -43,7 +43,7 @@ def spreading(
 
     >>> import torch
     >>> star = torch.tensor([[0, 0, 0, 0], [1, 2, 3, 4]])
-    >>> spreading(star, torch.zeros(5, dtype=torch.long), 1.0, 1.0, num_classes=9).rate
+    >>> cascade(star, torch.zeros(5, dtype=torch.long), 1.0, 1.0, num_classes=9).rate
     1.0
     """
     task = read(y, mask, num_classes)
@@ -79,7 +79,7 @@ def spreading(
     return task.finish(wrong, noisy[wrong])
 
 
-def propagated(
+def tree_propagated(
     edge_index: Array,
     y: Array,
     rate: float,
@@ -112,7 +112,7 @@ def propagated(
 
     >>> import torch
     >>> path = torch.tensor([[0, 1, 2, 3, 4], [1, 2, 3, 4, 5]])
-    >>> propagated(path, torch.tensor([0, 0, 0, 1, 1, 1]), 0.5, seed_share=0.0, offset="next").rate
+    >>> tree_propagated(path, torch.tensor([0, 0, 0, 1, 1, 1]), 0.5, seed_share=0.0, offset="next").rate
     0.5
 
     Source: rules of this package; errors that follow other errors are called dynamic noise in the field.
