@@ -18,7 +18,7 @@ from graphnoise.checks import DataError, InputError, fail, integer
 from graphnoise.io import reading
 from recsys.files import read_model, write_model
 from recsys.topk import Floats, check_finite, top_k
-from recsys.validation import Array, Ints, affordable, as_csr, positions
+from recsys.validation import Array, Ints, as_csr, check_memory, positions
 
 BATCH = 1 << 22  # scores that are held at once, for each thread
 Callback = Callable[..., object]
@@ -60,7 +60,7 @@ class Recommender(ABC):
         matrix = as_csr("user_items", user_items, weights=self._weighted)
         if matrix.nnz == 0:
             fail("user_items", "at least one interaction", f"none, {matrix.shape[0]} users × {matrix.shape[1]} items")
-        affordable(f"{matrix.shape[0]} users × {matrix.shape[1]} items", 16.0 * sum(matrix.shape))
+        check_memory(f"{matrix.shape[0]} users × {matrix.shape[1]} items", 16.0 * sum(matrix.shape))
         self._fit(matrix, bool(show_progress), callback)
         self.num_users, self.num_items = (int(size) for size in matrix.shape)
         return self
@@ -141,7 +141,7 @@ class Recommender(ABC):
 
         Example:
             >>> import scipy.sparse as sp
-            >>> from recsys.baselines import Popularity
+            >>> from recsys.models.baselines import Popularity
             >>> clicks = sp.csr_array([[1, 1, 0], [0, 1, 0]])
             >>> Popularity().fit(clicks).recommend(1, clicks[[1]], N=2)[0].tolist()
             [0, 2]
@@ -314,7 +314,7 @@ def _places(name: str, value: Any, size: int | None) -> tuple[bool, Ints]:
 
 
 def _room(rows: int, width: int) -> None:
-    affordable(f"answers of {rows} × {width}", 16.0 * rows * width)  # in parts, and joined
+    check_memory(f"answers of {rows} × {width}", 16.0 * rows * width)  # in parts, and joined
 
 
 def _join(parts: list[Any], width: int, one: bool) -> tuple[NDArray[np.int32], Floats]:

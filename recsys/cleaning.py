@@ -33,7 +33,7 @@ from recsys.interactions import Interactions, as_interactions
 from recsys.splits import Seed
 from recsys.two_groups import likes as likes_of
 from recsys.two_groups import of_positives, of_unobserved
-from recsys.validation import Ints, cells, positions
+from recsys.validation import Ints, pair_keys, positions
 
 METHODS = ("density", "mixture")
 
@@ -228,7 +228,7 @@ def clean(
     if not isinstance(credibility, Credibility):
         fail("credibility", "what recsys.credibility returned", type(credibility).__name__)
     asked = credibility.interactions.matrix
-    if asked.shape != given.matrix.shape or not np.array_equal(cells(asked), cells(given.matrix)):
+    if asked.shape != given.matrix.shape or not np.array_equal(pair_keys(asked), pair_keys(given.matrix)):
         fail("interactions", "those that credibility was asked about", repr(given))
     if threshold is not None and share is not None:
         fail("share", "None together with threshold", share)
@@ -286,7 +286,7 @@ def _unobserved(pairs: Any, given: Interactions) -> tuple[Ints, Ints]:
     items = positions("pairs, items", pairs[1], given.num_items)
     if len(users) != len(items):
         fail("pairs", f"{len(users)} items, as many as users", len(items))
-    seen = np.isin(users * given.num_items + items, cells(given.matrix))
+    seen = np.isin(users * given.num_items + items, pair_keys(given.matrix))
     if seen.any():
         fail("pairs", "unobserved pairs", f"{int(seen.sum())} that are observed")
     return users, items

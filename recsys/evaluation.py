@@ -14,7 +14,7 @@ from graphnoise.checks import choice, fail
 from recsys.base import Recommender, batches
 from recsys.metrics import CATALOGUE, PER_USER, Values, parse
 from recsys.topk import Floats, check_finite, top_k
-from recsys.validation import Ints, affordable, as_csr, cells, disjoint
+from recsys.validation import Ints, as_csr, check_disjoint, check_memory, pair_keys
 
 MASKS = ("none", "train", "train+validation")
 
@@ -87,7 +87,7 @@ def evaluate(
 
     Example:
         >>> import scipy.sparse as sp
-        >>> from recsys.baselines import Popularity
+        >>> from recsys.models.baselines import Popularity
         >>> train, test = sp.csr_array([[1, 0, 0], [1, 1, 0]]), sp.csr_array([[0, 1, 0], [0, 0, 0]])
         >>> result = evaluate(Popularity().fit(train), train, test, ["ndcg@1", "recall@2"])
         >>> result["ndcg@1"], result.users.tolist(), result.skipped
@@ -99,13 +99,13 @@ def evaluate(
     parts = [("train", known)]
     if validation is not None:
         parts.append(("validation", as_csr("validation", validation, shape=known.shape)))
-        disjoint(parts)
+        check_disjoint(parts)
     elif mask == "train+validation":
         fail("validation", 'interactions, which the mask "train+validation" needs', None)
     hidden = {"none": None, "train": known, "train+validation": known + parts[-1][1]}[mask]
     if hidden is not None:
         hidden.sort_indices()
-        disjoint([(mask, hidden), ("test", truth)])
+        check_disjoint([(mask, hidden), ("test", truth)])
     size = known.shape[1]
     wanted = parse(metrics, size)
     sizes = np.diff(truth.indptr)
@@ -113,8 +113,8 @@ def evaluate(
     if not users.size:
         fail("test", "at least one interaction", "none")
     depth = max(k for _, k in wanted.values())
-    affordable(f"{depth} ranks of {users.size} users", 24.0 * depth * users.size)
-    positives = cells(truth)
+    check_memory(f"{depth} ranks of {users.size} users", 24.0 * depth * users.size)
+    positives = pair_keys(truth)
     rank = _ranker(model, known.shape)
 
     def answer(part: slice) -> NDArray[np.int32]:

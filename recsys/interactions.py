@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from graphnoise.checks import choice, fail, integer, real
-from recsys.validation import Array, Ints, affordable, as_csr, identifiers, numbers, positions
+from recsys.validation import Array, Ints, as_csr, check_memory, identifiers, numbers, positions
 
 DUPLICATES = ("error", "first", "last")
 
@@ -141,7 +141,7 @@ class Interactions:
             len(user_ids) if user_ids is not None else int(num_users or 0),
             len(item_ids) if item_ids is not None else int(num_items or 0),
         )
-        affordable(f"{shape[0]} users × {shape[1]} items", 16.0 * sum(shape))  # and their product is below 2^63
+        check_memory(f"{shape[0]} users × {shape[1]} items", 16.0 * sum(shape))  # and their product is below 2^63
         rating = None if ratings is None else numbers("ratings", ratings, len(row))
         time = None if times is None else numbers("times", times, len(row), signed=True)
         key = row * max(shape[1], 1) + col

@@ -16,13 +16,13 @@ from graphnoise.checks import fail, generator, integer, rate, real
 from graphnoise.noise import flip_interactions
 from recsys.interactions import Interactions, as_interactions
 from recsys.splits import Seed, Split
-from recsys.validation import affordable, as_csr, cells
+from recsys.validation import as_csr, check_memory, pair_keys
 
 Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Planted:
+class SimulatedNoise:
     """Interactions after noise, with what the noise did.
 
     Attributes:
@@ -50,7 +50,7 @@ class Planted:
 
 
 @dataclass(frozen=True, eq=False)
-class PlantedSplit:
+class SimulatedSplit:
     """A split with noise in what models see; the test part is the clean one, untouched.
 
     Attributes:
@@ -60,8 +60,8 @@ class PlantedSplit:
     """
 
     split: Split
-    train: Planted
-    validation: Planted | None
+    train: SimulatedNoise
+    validation: SimulatedNoise | None
 
 
 def corrupt(
@@ -73,7 +73,7 @@ def corrupt(
     hidden_popularity: float = 0.0,
     exclude: Any = None,
     seed: Seed = 0,
-) -> Planted:
+) -> SimulatedNoise:
     """Add unobserved pairs as positives, and hide observed ones.
 
     Of P positives, nearest(false_negative · P) are hidden, and nearest(false_positive · P) free pairs are added, in
@@ -102,7 +102,7 @@ def corrupt(
     """
     interactions = as_interactions("interactions", interactions)
     shape = interactions.matrix.shape
-    affordable(f"{shape[0]} users × {shape[1]} items", 48.0 * shape[1])
+    check_memory(f"{shape[0]} users × {shape[1]} items", 48.0 * shape[1])
     known = None if exclude is None else as_csr("exclude", exclude, shape=shape)
     rates = rate("false_positive", false_positive), rate("false_negative", false_negative)
     done = flip_interactions(
@@ -111,16 +111,18 @@ def corrupt(
     noisy = _like(interactions, done.matrix)
     new = done.added[0] * shape[1] + done.added[1]
     hidden = sp.csr_array((np.ones(done.hidden.shape[1], np.float32), tuple(done.hidden)), shape=shape)
-    return Planted(
+    return SimulatedNoise(
         noisy,
-        np.isin(cells(noisy.matrix), new),
+        np.isin(pair_keys(noisy.matrix), new),
         _like(interactions, hidden),
         done.false_positive_rate,
         done.false_negative_rate,
     )
 
 
-def two_sided(interactions: Interactions, hide: float, add: float, *, exclude: Any = None, seed: Seed = 0) -> Planted:
+def two_sided(
+    interactions: Interactions, hide: float, add: float, *, exclude: Any = None, seed: Seed = 0
+) -> SimulatedNoise:
     """Flip labels both ways at rates of a transition matrix: hide = P(0 | 1), add = P(1 | 0) over all unobserved pairs.
 
     The expected numbers of flips, rounded, are drawn uniformly. As there are far more zeros than ones, a small `add`
@@ -156,7 +158,7 @@ def corrupt_split(
     hidden_popularity: float = 0.0,
     noisy_validation: bool = True,
     seed: Seed = 0,
-) -> PlantedSplit:
+) -> SimulatedSplit:
     """Corrupt what models see of a split; the test part stays clean, and no pair of another part is added.
 
     Args:
@@ -183,17 +185,17 @@ def corrupt_split(
         fail("split", "a Split", type(split).__name__)
     rng = generator(seed)
 
-    def noisy(part: Interactions, exclude: Any) -> Planted:
+    def noisy(part: Interactions, exclude: Any) -> SimulatedNoise:
         powers = {"popularity": popularity, "hidden_popularity": hidden_popularity}
         return corrupt(part, false_positive, false_negative, **powers, exclude=_ones(exclude), seed=rng)
 
     held = split.validation.matrix + split.test.matrix
     train = noisy(split.train, held)
     if not noisy_validation:
-        return PlantedSplit(Split(train.interactions, split.validation, split.test), train, None)
+        return SimulatedSplit(Split(train.interactions, split.validation, split.test), train, None)
     other = split.train.matrix + train.interactions.matrix + split.test.matrix
     validation = noisy(split.validation, other)
-    return PlantedSplit(Split(train.interactions, validation.interactions, split.test), train, validation)
+    return SimulatedSplit(Split(train.interactions, validation.interactions, split.test), train, validation)
 
 
 def low_rank(
@@ -205,7 +207,7 @@ def low_rank(
     scale: float = 2.0,
     popularity: float = 1.0,
     seed: Seed = 0,
-) -> Planted:
+) -> SimulatedNoise:
     r"""Return clean interactions of a low-rank world with its truth: like ~ Bernoulli(σ(scale · <a_u, b_i> + c_i + c)).
 
     a and b are Gaussian with <a_u, b_i> of variance 1, c_i is Gaussian with standard deviation `popularity`, and c is
@@ -232,8 +234,8 @@ def low_rank(
     rank = integer("rank", rank, 1)
     goal = real("density", density, 1e-9, 1 - 1e-9, "a number above 0 and below 1")
     scale, spread = real("scale", scale, 0.0, 1e3), real("popularity", popularity, 0.0, 1e3)
-    affordable(f"{m} users × {n} items", 32.0 * m * n)
-    affordable(f"{m} users and {n} items of rank {rank}", 8.0 * rank * (m + n))
+    check_memory(f"{m} users × {n} items", 32.0 * m * n)
+    check_memory(f"{m} users and {n} items of rank {rank}", 8.0 * rank * (m + n))
     rng = generator(seed)
     users, items = rng.normal(size=(m, rank)), rng.normal(size=(n, rank))
     logits = scale / np.sqrt(rank) * (users @ items.T) + rng.normal(0, spread, n)
@@ -252,7 +254,7 @@ def exposure_relevance(
     power: float = 0.5,
     floor: float = 1e-3,
     seed: Seed = 0,
-) -> Planted:
+) -> SimulatedNoise:
     r"""Return semi-synthetic clicks on the users and items of real ratings: click = seen · relevant, drawn apart.
 
     P(relevant) = σ(clip(R̂, 1, 5) - epsilon), where R̂ is the mean rating + offsets of user and item + a rank-`rank`
@@ -286,7 +288,7 @@ def exposure_relevance(
     rank = integer("rank", rank, 1, min(m, n) - 1)
     epsilon, power = real("epsilon", epsilon, -100.0, 100.0), real("power", power, 0.0, 100.0)
     floor = real("floor", floor, 1e-12, 1.0)
-    affordable(f"{m} users × {n} items", 40.0 * m * n)
+    check_memory(f"{m} users × {n} items", 40.0 * m * n)
     rng = generator(seed)
     row, col = ratings.rows, ratings.matrix.indices
     left = np.asarray(ratings.ratings, np.float64)
@@ -308,7 +310,7 @@ def exposure_relevance(
     share = len(hidden) / max(len(hidden) + len(clicks), 1)
     nothing = np.zeros(len(clicks), dtype=bool)
     known = preference.astype(np.float32), exposure.astype(np.float32)
-    return Planted(clicks, nothing, hidden, 0.0, share, *known)
+    return SimulatedNoise(clicks, nothing, hidden, 0.0, share, *known)
 
 
 def _means(values: NDArray[np.float64], place: Any, size: int) -> NDArray[np.float64]:
@@ -331,6 +333,6 @@ def _like(given: Interactions, matrix: Any) -> Interactions:
     return Interactions.from_csr(matrix, given.users, given.items)
 
 
-def _clean(liked: Interactions, preference: NDArray[np.float32]) -> Planted:
+def _clean(liked: Interactions, preference: NDArray[np.float32]) -> SimulatedNoise:
     nothing = np.zeros(len(liked), dtype=bool)
-    return Planted(liked, nothing, liked.subset(nothing), 0.0, 0.0, preference)
+    return SimulatedNoise(liked, nothing, liked.subset(nothing), 0.0, 0.0, preference)

@@ -8,7 +8,7 @@ import numpy as np
 
 from graphnoise.checks import fail, generator, integer, real
 from recsys.interactions import Interactions, as_interactions
-from recsys.validation import Array, Ints, disjoint
+from recsys.validation import Array, Ints, check_disjoint
 
 Seed = int | np.random.Generator
 
@@ -33,7 +33,7 @@ class Split:
     def __post_init__(self) -> None:
         for name in ("train", "validation", "test"):
             object.__setattr__(self, name, as_interactions(name, getattr(self, name)))
-        disjoint([("train", self.train), ("validation", self.validation), ("test", self.test)])
+        check_disjoint([("train", self.train), ("validation", self.validation), ("test", self.test)])
 
 
 def ratio(interactions: Interactions, validation: float = 0.1, test: float = 0.1, seed: Seed = 0) -> Split:

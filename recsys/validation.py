@@ -106,14 +106,14 @@ def _kind(value: Any) -> str:
     return f"{type(value).__name__} of {value.ndim} dimensions" if hasattr(value, "ndim") else type(value).__name__
 
 
-def cells(matrix: Any) -> Ints:
+def pair_keys(matrix: Any) -> Ints:
     """Return user × num_items + item for each stored pair of a canonical CSR matrix: sorted, distinct."""
     users = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
     keys: Ints = users * matrix.shape[1] + matrix.indices
     return keys
 
 
-def disjoint(parts: Iterable[tuple[str, Any]]) -> None:
+def check_disjoint(parts: Iterable[tuple[str, Any]]) -> None:
     """Check that no two of the named sets of interactions share a pair.
 
     Args:
@@ -124,14 +124,14 @@ def disjoint(parts: Iterable[tuple[str, Any]]) -> None:
 
     Example:
         >>> a, b = sp.csr_array([[1, 0]]), sp.csr_array([[1, 1]])
-        >>> disjoint([("train", a), ("validation", b)])
+        >>> check_disjoint([("train", a), ("validation", b)])
         Traceback (most recent call last):
         graphnoise.errors.InputError: validation: expected no pair of train, got 1 of them, the first user 0, item 0
     """
     seen: list[tuple[str, Any, Ints]] = []
     for name, part in parts:
         matrix = as_csr(name, part)
-        keys = cells(matrix)
+        keys = pair_keys(matrix)
         for other, shape, taken in seen:
             if matrix.shape != shape:
                 fail(name, f"the shape of {other}, {shape}", matrix.shape)
@@ -245,7 +245,7 @@ def free_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def affordable(what: str, size: float, limit: float | None = None) -> None:
+def check_memory(what: str, size: float, limit: float | None = None) -> None:
     """Refuse to take more memory than there is, before anything is taken.
 
     Args:
@@ -257,7 +257,7 @@ def affordable(what: str, size: float, limit: float | None = None) -> None:
         InputError: size is above the limit; the message has both.
 
     Example:
-        >>> affordable("EASE of 200000 items", 2 * 8 * 200_000**2, limit=8 * 2**30)
+        >>> check_memory("EASE of 200000 items", 2 * 8 * 200_000**2, limit=8 * 2**30)
         Traceback (most recent call last):
         graphnoise.errors.InputError: EASE of 200000 items: expected to need at most 8.0 GiB of memory, got 596.0 GiB
     """

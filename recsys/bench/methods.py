@@ -12,9 +12,9 @@ from typing import Any
 from graphnoise import checks
 from graphnoise.checks import InputError
 from recsys.base import Recommender
-from recsys.baselines import ALS, EASE, ItemKNN, Popularity
 from recsys.bench.spaces import One, Range, Real, Whole
-from recsys.linear import DenoisingLinear
+from recsys.models.baselines import ALS, EASE, ItemKNN, Popularity
+from recsys.models.linear import DenoisingLinear
 from recsys.models.mf import MatrixFactorization
 
 VERSION = "2"  # changes whenever a method or its ranges would give other results
@@ -78,7 +78,7 @@ def _lightgcn(given: dict[str, Any], seed: int) -> Recommender:
 
 def _official(name: str) -> Method:
     def build(given: dict[str, Any], seed: int) -> Recommender:
-        return MatrixFactorization.official(name, num_threads=1, random_state=seed, **given)
+        return MatrixFactorization.from_preset(name, num_threads=1, random_state=seed, **given)
 
     defaults = {"num_negatives": 4, "iterations": 200}
     return Method(build, {}, True, f"{name} with the settings of its authors' code for Amazon", defaults)

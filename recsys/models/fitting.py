@@ -10,9 +10,9 @@ from typing import Any, NoReturn, Self
 from graphnoise.checks import choice, fail, integer
 from recsys.base import Callback
 from recsys.evaluation import evaluate
-from recsys.factors import FactorModel
 from recsys.metrics import PER_USER, parse
-from recsys.validation import as_csr, disjoint
+from recsys.models.factors import FactorModel
+from recsys.validation import as_csr, check_disjoint
 
 State = Any  # the parameters after an epoch, as a model copies them
 
@@ -106,7 +106,7 @@ class EpochModel(FactorModel):
         if validation is not None:
             known = as_csr("user_items", user_items)
             held = as_csr("validation", validation, shape=known.shape)
-            disjoint([("user_items", known), ("validation", held)])
+            check_disjoint([("user_items", known), ("validation", held)])
             if held.nnz == 0:
                 fail("validation", "at least one interaction", "none")
             self._validation = held

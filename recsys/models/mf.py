@@ -15,15 +15,15 @@ from recsys.base import Callback
 from recsys.kernels.negatives import Known
 from recsys.kernels.threads import threads
 from recsys.models.fitting import EpochModel
+from recsys.models.initialisation import Parameters, initial_parameters
 from recsys.models.minibatch import Minibatch, Plan
-from recsys.models.official import OFFICIAL
-from recsys.models.start import Parameters, start
-from recsys.models.sweeps import Sweeps, rule
+from recsys.models.native_training import NativeTraining, rule
+from recsys.models.presets import PRESETS
 from recsys.objectives import objective as make_objective
 from recsys.samplers import Uniform
 from recsys.samplers import sampler as make_sampler
 from recsys.topk import Floats
-from recsys.validation import Ints, affordable, as_csr, positions
+from recsys.validation import Ints, as_csr, check_memory, positions
 
 MODES = ("minibatch", "deterministic", "lock-free")
 
@@ -59,7 +59,7 @@ class MatrixFactorization(EpochModel):
         l2: "touched", as above; "all": every row shrinks once at each update, touched or not (minibatches with sgd
             only).
         shuffle: a new order of positives at each epoch; False walks them by user (minibatches only).
-        start: "small" or "positive", see `recsys.models.start.start`.
+        init: "small" or "positive", see `recsys.models.initialisation.initial_parameters`.
         dtype: "float32" or "float64" (minibatches only); scores are float32 either way.
         metric: what chooses the epoch where `fit` gets a validation set.
         patience: stop after so many epochs without a better value; None runs all. The best epoch is kept either way.
@@ -112,7 +112,7 @@ class MatrixFactorization(EpochModel):
         optimizer: str = "sgd",
         l2: str = "touched",
         shuffle: bool = True,
-        start: str = "small",
+        init: str = "small",
         dtype: str = "float32",
         metric: str = "ndcg@20",
         patience: int | None = None,
@@ -134,7 +134,7 @@ class MatrixFactorization(EpochModel):
         self.learning_rate_decay = rate("learning_rate_decay", learning_rate_decay)
         self.optimizer = choice("optimizer", optimizer, ("sgd", "adam"))
         self.l2 = choice("l2", l2, ("touched", "all"))
-        self.start = choice("start", start, ("small", "positive"))
+        self.init = choice("init", init, ("small", "positive"))
         self.dtype = choice("dtype", dtype, ("float32", "float64"))
         self._chosen_by(metric, patience)
         if self.optimizer == "adam" and self.l2 == "all":
@@ -146,7 +146,7 @@ class MatrixFactorization(EpochModel):
                     fail(name, f"{plain!r} in the mode {mode!r}", repr(getattr(self, name)))
 
     @classmethod
-    def official(cls, name: str, dataset: str = "amazon", **changes: Any) -> Self:
+    def from_preset(cls, name: str, dataset: str = "amazon", **changes: Any) -> Self:
         """Return the setting of NBPO's released code: order, start, L2 of all rows, decay, float64.
 
         Args:
@@ -158,17 +158,17 @@ class MatrixFactorization(EpochModel):
             InputError: an unknown name or data set.
 
         Example:
-            >>> MatrixFactorization.official("nbpo").extra_regularization
+            >>> MatrixFactorization.from_preset("nbpo").extra_regularization
             5.0
 
         Source: Yu and Qin, SIGIR 2020, the released code of 2020-12-17.
         """
-        found = OFFICIAL[choice("name", name, sorted(OFFICIAL))]
+        found = PRESETS[choice("name", name, sorted(PRESETS))]
         eta, l2, flips = found[choice("dataset", dataset, sorted(found))]
         arguments: dict[str, Any] = {
             "factors": 50, "objective": name, "sampler": "uniform", "learning_rate": eta, "regularization": l2,
             "extra_regularization": flips, "iterations": 200, "num_negatives": 4, "batch_size": 5000, "biases": False,
-            "learning_rate_decay": 0.99, "l2": "all", "shuffle": False, "start": "positive", "dtype": "float64",
+            "learning_rate_decay": 0.99, "l2": "all", "shuffle": False, "init": "positive", "dtype": "float64",
         }  # fmt: skip
         return cls(**{**arguments, **changes})
 
@@ -186,21 +186,23 @@ class MatrixFactorization(EpochModel):
         users, items = user_items.shape
         # drawn in float64, trained, kept from the last epoch and from the best one, and the model's own
         copies = 8 * (users + items) * self.factors * (1 + len(self.objective.logits))
-        affordable(f"factors of {users} users and {items} items", 4.0 * copies)
+        check_memory(f"factors of {users} users and {items} items", 4.0 * copies)
         rng = np.random.default_rng(self.random_state)
         plan = self.plan()
-        first = start(users, items, self.factors, self.objective.logits, self.start, self.biases, self.dtype, rng)
+        first = initial_parameters(
+            users, items, self.factors, self.objective.logits, self.init, self.biases, self.dtype, rng
+        )
         self.sampler.num_threads = plan.num_threads
         self.sampler.fit(user_items)
-        law = self.sampler.probabilities() if hasattr(self.sampler, "probabilities") else None
-        self.objective.fit(user_items, law)
+        distribution = self.sampler.probabilities() if hasattr(self.sampler, "probabilities") else None
+        self.objective.fit(user_items, distribution)
         self.propensities = getattr(self.objective, "theta", None)
         known = self.sampler.known
-        training: Minibatch | Sweeps
+        training: Minibatch | NativeTraining
         if self.mode == "minibatch":
             training = Minibatch(known, first, self.objective, self.sampler, plan, rng)
         else:
-            training = Sweeps(self.mode, known, first, self.objective, self.sampler, plan, rng)
+            training = NativeTraining(self.mode, known, first, self.objective, self.sampler, plan, rng)
 
         def epoch_of(epoch: int) -> Any:
             with np.errstate(over="ignore", invalid="ignore"):  # `_finite` says it better
@@ -264,7 +266,7 @@ class MatrixFactorization(EpochModel):
         epochs = min(self.iterations, 50) if iterations is None else integer("iterations", iterations, 1)
         rng = np.random.default_rng(self.random_state)
         logits = self.objective.logits
-        found = start(matrix.shape[0], 1, self.factors, logits, self.start, False, np.float32, rng)
+        found = initial_parameters(matrix.shape[0], 1, self.factors, logits, self.init, False, np.float32, rng)
         found.item, found.bias = self.item_factors, self.item_biases
         found.extra = {name: (found.extra[name][0], self.extra_item_factors[k]) for k, name in enumerate(logits)}
         known = Known.of(matrix)

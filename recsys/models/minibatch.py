@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from recsys.kernels.negatives import Known
 from recsys.kernels.pairs import Groups, scores
 from recsys.kernels.sgd import Count, pairs_of
+from recsys.models.initialisation import Parameters
 from recsys.models.optimizers import Adam, Step
-from recsys.models.start import Parameters
 from recsys.objectives import Objective, Pairs
 from recsys.samplers import Sampler
 

@@ -91,8 +91,8 @@ class Training:
         self._sampler.num_threads = threads(model.num_threads)
         self._sampler.fit(user_items)
         self._known = self._sampler.known
-        law = self._sampler.probabilities() if hasattr(self._sampler, "probabilities") else None
-        self._objective.fit(user_items, law)
+        distribution = self._sampler.probabilities() if hasattr(self._sampler, "probabilities") else None
+        self._objective.fit(user_items, distribution)
         self._pairs = pairs_of(self._known)
         self._optimizer = torch.optim.Adam(network.parameters(), lr=model.learning_rate)
         self._step = 0

@@ -14,12 +14,12 @@ from torch import Tensor
 from graphnoise.checks import choice, fail, integer, real
 from recsys.base import Callback
 from recsys.models.fitting import EpochModel
-from recsys.models.start import start
+from recsys.models.initialisation import initial_parameters
 from recsys.models.torch_steps import Network, Training, all_vectors, torch_threads
 from recsys.objectives import objective as make_objective
 from recsys.samplers import InBatch
 from recsys.samplers import sampler as make_sampler
-from recsys.validation import affordable
+from recsys.validation import check_memory
 
 
 def torch_device(name: str) -> torch.device:
@@ -96,12 +96,12 @@ class TorchModel(EpochModel):
         device = torch_device(self.device)
         # values, gradient, two moments, the last and the best epoch, and the tables of vectors
         size = 4.0 * sum(shape) * self.factors * (8 + 6 * len(self.objective.logits))
-        affordable(f"{type(self).__name__} of {shape[0]} users and {shape[1]} items", size)
+        check_memory(f"{type(self).__name__} of {shape[0]} users and {shape[1]} items", size)
         rng = np.random.default_rng(self.random_state)
         m, n = shape
         extra = {}
         if self.objective.logits:
-            extra = start(m, n, self.factors, self.objective.logits, "small", False, np.float32, rng).extra
+            extra = initial_parameters(m, n, self.factors, self.objective.logits, "small", False, np.float32, rng).extra
         with torch_threads(1):
             network = self._network(user_items, extra, rng).to(device)
             training = Training(network, user_items, self, rng, device)

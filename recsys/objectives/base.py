@@ -75,8 +75,8 @@ class Objective(ABC):
     is_gradient = True
     _rows = False  # whether `_losses` sees to weights itself
 
-    def fit(self, matrix: Any, law: NDArray[np.float64] | None) -> Self:
-        """Take what the objective needs of the known pairs (CSR) and of the law of the negatives (None: unknown)."""
+    def fit(self, matrix: Any, distribution: NDArray[np.float64] | None) -> Self:
+        """Set what depends on the known pairs (CSR) and on the distribution of the negatives (None: unknown)."""
         return self
 
     def derivatives(self, pairs: Pairs) -> Derivatives:

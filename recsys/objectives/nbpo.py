@@ -71,7 +71,7 @@ class Flips(Objective):
         if rates.ndim:
             self._needs = ("users",) if self.by == "user" else ("items", "negatives")
 
-    def fit(self, matrix: Any, law: NDArray[np.float64] | None) -> Self:
+    def fit(self, matrix: Any, distribution: NDArray[np.float64] | None) -> Self:
         """Check that a list of rates is as long as users or items are many."""
         size = matrix.shape[self.by == "item"]
         if self._constant is not None and self._constant.ndim and len(self._constant) != size:

@@ -32,7 +32,7 @@ class _Propensity(Objective):
         self.clip = real("clip", clip, 1e-6, 1.0)
         self.theta: NDArray[np.float64] | None = None
 
-    def fit(self, matrix: Any, law: NDArray[np.float64] | None) -> Self:
+    def fit(self, matrix: Any, distribution: NDArray[np.float64] | None) -> Self:
         """Take the propensities from the popularity of items."""
         count = np.bincount(matrix.indices, minlength=matrix.shape[1])
         self.theta = np.maximum((count / max(count.max(initial=0), 1)) ** self.power, self.clip)

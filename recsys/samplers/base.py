@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphnoise.checks import choice, fail, generator, integer
-from recsys.kernels.negatives import MOST_ATTEMPTS, Known, draw, streams
+from recsys.kernels.negatives import MAX_ATTEMPTS, Known, draw, streams
 from recsys.kernels.threads import threads
-from recsys.validation import affordable, as_csr
+from recsys.validation import as_csr, check_memory
 
 Ints = NDArray[np.int32]
 Scorer = Callable[[Ints, Ints], NDArray[Any]]  # users [B], items [B, n] -> scores [B, n]
@@ -47,7 +47,7 @@ class Sampler(ABC):
         if not isinstance(verify, bool):
             fail("verify", "True or False", repr(verify))
         self.verify = verify
-        self.attempts = integer("attempts", attempts, 1, MOST_ATTEMPTS)
+        self.attempts = integer("attempts", attempts, 1, MAX_ATTEMPTS)
         self.num_threads = threads(num_threads)
         self._known: Known | None = None
         self._scorer: Scorer | None = None
@@ -129,7 +129,7 @@ class Sampler(ABC):
         if self.needs_scores:
             self._bound()
         random = generator(rng, "rng")
-        affordable(f"{k} negatives for each of {len(who)} users", 4.0 * len(who) * k)
+        check_memory(f"{k} negatives for each of {len(who)} users", 4.0 * len(who) * k)
         if not len(who):
             return np.empty((0, k), np.int32)
         return self._draw(who, k, random, positives)
@@ -148,7 +148,7 @@ class Sampler(ABC):
         Raises:
             InputError: they and their scores would not fit into memory.
         """
-        affordable(f"{each} candidates for each of {len(users)} users", 16.0 * len(users) * each)
+        check_memory(f"{each} candidates for each of {len(users)} users", 16.0 * len(users) * each)
         kind = {"attempts": self.attempts, "verify": self.verify, "num_threads": self.num_threads, **how}
         return draw(self.known, users, each, streams(rng)[0], **kind)
 

@@ -11,7 +11,7 @@ from scipy.special import expit
 from graphnoise.checks import integer, real
 from recsys.samplers.base import Ints, Sampler
 from recsys.samplers.hard import DNS, pick
-from recsys.validation import affordable
+from recsys.validation import check_memory
 
 _PART = 1 << 20  # candidates that are scored at once
 
@@ -186,7 +186,7 @@ class SRNS(_Memory):
         """Score the pools, and renew the memory."""
         users = np.arange(self.known.num_users, dtype=np.int32)
         each = (12.0 + 4 * self.history) * self.pool + 40.0 * self.size
-        affordable(f"pool and memory of {len(users)} users", each * len(users))
+        check_memory(f"pool and memory of {len(users)} users", each * len(users))
         if not len(self._candidates):
             self._candidates = self._uniform(users, self.pool, rng)
         scores = np.concatenate([self._scores(part, self._candidates[part]) for part in self._parts(self.pool)])
@@ -250,7 +250,7 @@ class AdaSIR(_Memory):
 
     def epoch(self, number: int, rng: np.random.Generator) -> None:
         """Draw the pools anew, by halves."""
-        affordable(f"pools of {self.known.num_users} users", 16.0 * self.known.num_users * self.pool)
+        check_memory(f"pools of {self.known.num_users} users", 16.0 * self.known.num_users * self.pool)
         fresh = []
         for users in self._parts(self.candidates):
             found = self._uniform(users, self.candidates, rng)
@@ -292,15 +292,15 @@ class InBatch(Sampler):
 
     def __init__(self, *, verify: bool = True, attempts: int = 16) -> None:
         super().__init__(verify=verify, attempts=attempts)
-        self._law: NDArray[np.float64] = np.zeros(0)
+        self._distribution: NDArray[np.float64] = np.zeros(0)
 
     def _prepare(self, matrix: Any) -> None:
         count = np.bincount(matrix.indices, minlength=matrix.shape[1])
-        self._law = count / max(count.sum(), 1)
+        self._distribution = count / max(count.sum(), 1)
 
     def probabilities(self) -> NDArray[np.float64]:
         """Return q_j, the share of an item among all positives, float64 [items]."""
-        return self._law
+        return self._distribution
 
     def _draw(self, users: Ints, k: int, rng: np.random.Generator, items: Ints | None) -> Ints:
         assert items is not None

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from recsys import DataError, InputError, Recommender
 from recsys.base import batches
-from recsys.factors import FactorModel
 from recsys.files import write_model
+from recsys.models.factors import FactorModel
 from recsys.topk import top_k
 
 

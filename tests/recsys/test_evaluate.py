@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from recsys import InputError
-from recsys.baselines import Popularity
 from recsys.evaluation import evaluate
 from recsys.metrics import CATALOGUE, PER_USER
+from recsys.models.baselines import Popularity
 
 
 class Table:

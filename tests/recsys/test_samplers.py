@@ -217,7 +217,7 @@ def test_in_batch_draws_by_frequency():
     assert alone.tolist() == [[-1, -1]]
 
 
-def planted(seed=0):
+def simulated(seed=0):
     """Likes by a low-rank truth; a third of them is hidden."""
     rng = np.random.default_rng(seed)
     truth = rng.normal(size=(120, 4)) @ rng.normal(size=(4, 90)) + 0.3 * rng.normal(size=(120, 90))
@@ -228,7 +228,7 @@ def planted(seed=0):
 
 def test_false_negatives_on_planted_data():
     """Hard laws draw more hidden likes than by chance; those that are aware of them fewer than DNS."""
-    known, hidden = planted()
+    known, hidden = simulated()
     model = MatrixFactorization(8, "bpo", iterations=30, batch_size=256, num_threads=1).fit(known, False)
     dense = np.asarray(model.scores(np.arange(120)))
 
@@ -251,7 +251,7 @@ def test_false_negatives_on_planted_data():
 
 def test_false_negatives_of_a_later_epoch():
     """Counting goes on where training stopped, so that SRNS has its weight of variation."""
-    known, hidden = planted()
+    known, hidden = simulated()
     law, told = SRNS(), []
     before, law.epoch = law.epoch, lambda number, rng: (told.append(number), before(number, rng))
     law.fit(known).bind(lambda users, items: np.zeros(items.shape, np.float32))
@@ -264,7 +264,7 @@ def test_false_negatives_of_a_later_epoch():
     "kind", [k for k in ALL if k.name not in ("uniform", "popularity")], ids=lambda kind: kind.name
 )
 def test_models_learn_beside_every_law(kind):
-    known, hidden = planted()
+    known, hidden = simulated()
     given = {**kind.parameters(), **({"candidates": 10} if kind.name == "dns-mn" else {})}
     objective = "warp" if kind.name == "warp" else "softmax" if kind.name == "in-batch" else "bpr"
     made = MatrixFactorization(8, objective, given, iterations=12, batch_size=512, num_threads=1, learning_rate=0.1)

@@ -20,7 +20,7 @@ from recsys.kernels.negatives import reference
 from recsys.kernels.threads import threads
 
 BITS_LIMIT = 1 << 28  # bytes of a table of bits; above it, rows are searched
-MOST_ATTEMPTS = 30
+MAX_ATTEMPTS = 30
 _COLUMN = np.dtype([("keep", np.uint32), ("other", np.int32)])
 
 
@@ -172,7 +172,7 @@ def draw(
     if len(who) and (who.min() < 0 or who.max() >= known.num_users):
         fail("users", f"users from 0 to {known.num_users - 1}", f"values from {who.min()} to {who.max()}")
     integer("k", each, 1, 1 << 30)
-    integer("attempts", attempts, 1, MOST_ATTEMPTS)
+    integer("attempts", attempts, 1, MAX_ATTEMPTS)
     if table is not None and len(table.weight) != known.num_items:
         fail("table", f"weights of {known.num_items} items", len(table.weight))
     if known.num_items == 0:

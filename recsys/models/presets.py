@@ -2,7 +2,7 @@
 None).
 """
 
-OFFICIAL: dict[str, dict[str, tuple[float, float, float | None]]] = {
+PRESETS: dict[str, dict[str, tuple[float, float, float | None]]] = {
     "bpr": {"amazon": (0.05, 1.0, None), "movielens": (0.02, 1.0, None)},
     "bpo": {"amazon": (0.05, 1.0, None), "movielens": (0.01, 1.0, None)},
     "nbpo": {"amazon": (0.05, 1.0, 5.0), "movielens": (0.02, 0.5, 1.0)},

@@ -12,9 +12,9 @@ from threadpoolctl import threadpool_limits
 
 from graphnoise.checks import InputError, integer, real
 from recsys.base import BATCH, Callback, Recommender
-from recsys.factors import FactorModel
+from recsys.models.factors import FactorModel
 from recsys.topk import Floats, top_k
-from recsys.validation import Ints, affordable
+from recsys.validation import Ints, check_memory
 
 
 class Popularity(Recommender):
@@ -98,7 +98,7 @@ class ItemKNN(_FromItems):
         size, sizes = user_items.shape[1], np.diff(user_items.indptr).astype(np.float64)
         together = min(float((sizes**2).sum()), float(size) ** 2)
         kept = together if self.neighbours is None else min(together, float(size) * self.neighbours)
-        affordable(f"ItemKNN of {size} items", 8 * 2 * kept)
+        check_memory(f"ItemKNN of {size} items", 8 * 2 * kept)
         columns = user_items.astype(np.float64).tocsc()
         item_users = columns.T.tocsr()
         counts = np.diff(item_users.indptr)
@@ -165,7 +165,7 @@ class EASE(_FromItems):
 
     def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:
         size = user_items.shape[1]
-        affordable(f"EASE of {size} items", 24.0 * size**2)
+        check_memory(f"EASE of {size} items", 24.0 * size**2)
         matrix = user_items.astype(np.float64)
         gram = (matrix.T @ matrix).toarray()
         gram[np.diag_indices(size)] += self.regularization
@@ -227,7 +227,7 @@ class ALS(FactorModel):
 
     def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:
         size = 8.0 * self.factors * sum(user_items.shape)
-        affordable(f"ALS of {user_items.shape[0]} users × {user_items.shape[1]} items, {self.factors} factors", size)
+        check_memory(f"ALS of {user_items.shape[0]} users × {user_items.shape[1]} items, {self.factors} factors", size)
         model = self._theirs()
         from implicit.recommender_base import ModelFitError
 

@@ -1,4 +1,4 @@
-"""Where factors start."""
+"""Parameters of factor models and their initial values."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Parameters:
         ]  # fmt: skip
 
 
-def start(
-    users: int, items: int, factors: int, logits: tuple[str, ...], how: str, biases: bool, dtype: Any, rng: Any
+def initial_parameters(
+    users: int, items: int, factors: int, logits: tuple[str, ...], init: str, biases: bool, dtype: Any, rng: Any
 ) -> Parameters:
     r"""Draw the first factors.
 
@@ -47,7 +47,7 @@ def start(
 
     def table(rows: int, scale: float = 1.0) -> NDArray[Any]:
         drawn = rng.random((rows, factors))
-        values = scale * drawn / np.sqrt(factors) if how == "positive" or scale != 1.0 else (drawn - 0.5) / factors
+        values = scale * drawn / np.sqrt(factors) if init == "positive" or scale != 1.0 else (drawn - 0.5) / factors
         return np.ascontiguousarray(values, dtype=dtype)
 
     user, item = table(users), table(items)

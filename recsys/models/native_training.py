@@ -8,8 +8,8 @@ from graphnoise.checks import fail
 from recsys.kernels import sgd
 from recsys.kernels.negatives import Known, streams
 from recsys.kernels.sgd import Count
+from recsys.models.initialisation import Parameters
 from recsys.models.minibatch import Plan
-from recsys.models.start import Parameters
 from recsys.objectives import BPO, BPR, NBPO, WBPR, Objective
 from recsys.samplers import Sampler
 from recsys.samplers.static import Fixed
@@ -35,7 +35,7 @@ def rule(mode: str, objective: Objective, sampler: Sampler) -> tuple[str, float]
     return "nbpo-constant", objective.flip_rate
 
 
-class Sweeps:
+class NativeTraining:
     """Training by single steps in C++; `parameters` are views that are changed in place, by `epoch`."""
 
     def __init__(

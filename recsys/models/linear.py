@@ -10,9 +10,9 @@ from scipy.linalg import cho_factor, cho_solve, eigh
 
 from graphnoise.checks import choice, integer, real
 from recsys.base import Callback
-from recsys.baselines import EASE, _FromItems
+from recsys.models.baselines import EASE, _FromItems
 from recsys.topk import Floats
-from recsys.validation import affordable
+from recsys.validation import check_memory
 
 CORES = ("autoencoder", "neighbourhood")
 
@@ -86,7 +86,7 @@ class DenoisingLinear(_FromItems):
 
     def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:
         size = user_items.shape[1]
-        affordable(f"DenoisingLinear of {size} items", 40.0 * size**2)
+        check_memory(f"DenoisingLinear of {size} items", 40.0 * size**2)
         users = np.maximum(np.diff(user_items.indptr), 1) ** -self.user_power
         counts = np.bincount(user_items.indices, minlength=size)
         items = np.maximum(counts, 1) ** -self.item_power
