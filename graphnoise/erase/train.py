@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from graphnoise import checks
 from graphnoise.coding_rates import CodingRateReduction, coding_rates, effective_rank
@@ -109,19 +110,23 @@ class Training:
         if s.label_scope == "train":
             known = torch.zeros_like(known).index_copy_(0, train, known[train])
         known = known.to(z.dtype)
-        prototypes = class_means(z[train], self.hard, self.labels.num_classes)
-        if s.prototypes == "mixed" and self.semantic.numel():
-            prototypes = self._share(z[train], self.labels.given) + self._share(z, self.semantic)
-        fused = fuse(known, prototype_labels(z, prototypes), beta=s.beta, softmax=s.softmax)
-        spread = propagate(
-            self.walk,
-            fused,
-            alpha=s.alpha,
-            num_steps=s.num_steps,
-            mode=s.propagation,
-            mask=train if s.propagate_from == "train" else None,
-            clamp=(0.0, 1.0) if s.clamp else None,
-        ).y
+        with record_function("erase/prototypes"):
+            prototypes = class_means(z[train], self.hard, self.labels.num_classes)
+            if s.prototypes == "mixed" and self.semantic.numel():
+                prototypes = self._share(z[train], self.labels.given) + self._share(z, self.semantic)
+            similarity = prototype_labels(z, prototypes)
+        with record_function("erase/fusion"):
+            fused = fuse(known, similarity, beta=s.beta, softmax=s.softmax)
+        with record_function("erase/propagation"):
+            spread = propagate(
+                self.walk,
+                fused,
+                alpha=s.alpha,
+                num_steps=s.num_steps,
+                mode=s.propagation,
+                mask=train if s.propagate_from == "train" else None,
+                clamp=(0.0, 1.0) if s.clamp else None,
+            ).y
         return spread.masked_fill_(~self.present, -math.inf).argmax(1)
 
     def _share(self, z: Tensor, y: Tensor) -> Tensor:
@@ -135,9 +140,11 @@ class Training:
         s = self.s
         last = self.epochs_done + 1 >= s.epochs
         if s.batch_size is None:
-            z = self.embed(training=True)
+            with record_function("erase/encoder"):
+                z = self.embed(training=True)
             self.semantic = self.pseudo_labels(z.detach())
-            rates = coding_rates(z, self.semantic, self.labels.num_classes, eps=s.eps, gamma1=s.gamma1)
+            with record_function("erase/coding rate"):
+                rates = coding_rates(z, self.semantic, self.labels.num_classes, eps=s.eps, gamma1=s.gamma1)
             loss = s.gamma1 * rates.within - s.gamma2 * rates.whole
             self._step(loss)
             row: dict[str, float | None] = {"loss": loss.item()}
@@ -146,14 +153,16 @@ class Training:
             z, row = self._batches(s.batch_size)
         self.epochs_done += 1
         if self.epochs_done % RANK_EVERY == 0 or last:
-            row["rank"] = float(effective_rank(z.detach()))
+            with record_function("erase/rank"):
+                row["rank"] = float(effective_rank(z.detach()))
         if self.labels.truth is not None:
             known = self.labels.truth >= 0
             right = (self.semantic == self.labels.truth)[known].float()
             row["pseudo_label_accuracy"] = float(right.mean()) if right.numel() else None
         due = self.epochs_done >= s.probe_from and self.epochs_done % s.probe_every == 0
         if last or (due and (s.select == "validation" or s.probe == "blend")):
-            row["val_accuracy"] = self.keep()
+            with record_function("erase/probe"):
+                row["val_accuracy"] = self.keep()
         row["seconds"] = time.perf_counter() - start
         for name, column in self.history.items():
             column.append(row.get(name))
@@ -167,13 +176,15 @@ class Training:
             )
         with self.encoder.stepping():
             self.optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimiser.step()
+            with record_function("erase/gradient"):
+                loss.backward()  # type: ignore[no-untyped-call]
+            with record_function("erase/optimiser"):
+                self.optimiser.step()
 
     def _batches(self, size: int) -> tuple[Tensor, dict[str, float | None]]:
         """Train an epoch of mini-batches, on pseudo-labels that stay as they were at its beginning."""
         self.encoder.eval()
-        with torch.no_grad():
+        with torch.no_grad(), record_function("erase/encoder"):
             z = self.embed()
         self.encoder.train()
         self.semantic = self.pseudo_labels(z)
@@ -184,9 +195,13 @@ class Training:
 
     def _batch(self, nodes: Tensor) -> float:
         fanouts = self.s.fanouts[: self.encoder.depth]
-        field, blocks = sampled_field(self.heard, nodes, fanouts, self.generator)
-        x = self.features.rows(field) if isinstance(self.features, SparseFeatures) else self.features[field]
-        loss = self.loss(self.encoder(x, blocks, self.generator), self.semantic[nodes])
+        with record_function("erase/sampling"):
+            field, blocks = sampled_field(self.heard, nodes, fanouts, self.generator)
+            x = self.features.rows(field) if isinstance(self.features, SparseFeatures) else self.features[field]
+        with record_function("erase/encoder"):
+            z = self.encoder(x, blocks, self.generator)
+        with record_function("erase/coding rate"):
+            loss = self.loss(z, self.semantic[nodes])
         self._step(loss)
         return float(loss.item())
 
