@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from graphnoise import checks
 from graphnoise.checks import InputError
 from graphnoise.clustering import model as estimator
+from graphnoise.clustering.capacity_releasing import capacity_releasing
 from graphnoise.clustering.diffusions import (
     approximate_pagerank,
     flow_diffusion,
@@ -23,10 +24,9 @@ from graphnoise.clustering.diffusions import (
     pagerank_settings,
 )
 from graphnoise.clustering.improvement import improve
-from graphnoise.clustering.inputs import Neighbours
+from graphnoise.clustering.inputs import UndirectedGraph
 from graphnoise.clustering.model import LocalCluster
 from graphnoise.clustering.posterior import membership_posterior
-from graphnoise.clustering.releasing import capacity_releasing
 from graphnoise.clustering.result import Cluster, Diffusion
 from graphnoise.clustering.rounding import conductance, support_cluster, sweep_cut
 
@@ -49,7 +49,7 @@ class Trial:
         sink: "degree" or "unit".
     """
 
-    graph: Neighbours
+    graph: UndirectedGraph
     seed: int
     labels: NDArray[np.uint8]
     a1: float
@@ -86,9 +86,11 @@ Diffuse = Callable[[Trial, float, Mapping[str, Any], dict[str, Any]], Diffusion]
 
 
 def _flow(trial: Trial, mass: float, options: Mapping[str, Any], weights: dict[str, Any]) -> Diffusion:
-    labels, eps = weights.get("labels"), weights.get("label_eps", 1.0)
+    labels, label_eps = weights.get("labels"), weights.get("label_eps", 1.0)
     settings = {key: options[key] for key in ("p", "tol", "max_pushes")}
-    return flow_diffusion(trial.graph, [trial.seed], mass, labels=labels, eps=eps, sink=trial.sink, **settings)
+    return flow_diffusion(
+        trial.graph, [trial.seed], mass, labels=labels, label_eps=label_eps, sink=trial.sink, **settings
+    )
 
 
 def _pagerank(trial: Trial, mass: float, options: Mapping[str, Any], weights: dict[str, Any]) -> Diffusion:
@@ -127,7 +129,7 @@ NAMES = ("labels", *(name for plain in DIFFUSIONS for name in (plain, f"l{plain}
 CHOICES = {
     "rounding": ("support", "sweep"),
     "improve": ("none", "mqi", "simple_local"),
-    "choice": estimator.CHOICES,
+    "choice": estimator.SELECTIONS,
     "method": estimator.METHODS,
 }
 
@@ -251,9 +253,9 @@ def _rounded(trial: Trial, diffusion: Diffusion, parameters: Mapping[str, Any], 
 
 def _automatic(parameters: Mapping[str, Any], trial: Trial) -> Candidate:
     """Run the estimator, which knows nothing of the cluster's size."""
-    settings = {key: value for key, value in parameters.items() if key != "labels"}
+    settings = {key: value for key, value in parameters.items() if key not in ("labels", "choice")}
     began = time.perf_counter()
-    model = LocalCluster(sink=trial.sink, **settings)
+    model = LocalCluster(sink=trial.sink, selection=parameters["choice"], **settings)
     known = {"labels": trial.labels, "a1": trial.a1, "a0": trial.a0} if parameters["labels"] else {}
     model.fit(trial.graph, [trial.seed], **known)
     seconds = time.perf_counter() - began

@@ -16,7 +16,7 @@ from torch_geometric.data import Data
 
 from graphnoise import checks, datasets
 from graphnoise.checks import InputError
-from graphnoise.clustering.inputs import Neighbours, neighbours
+from graphnoise.clustering.inputs import UndirectedGraph, as_undirected
 from graphnoise.graph import Graph
 
 _PLANTED = re.compile(r"planted\((.*)\)")
@@ -37,7 +37,7 @@ class Problem:
     """
 
     name: str
-    graph: Neighbours
+    graph: UndirectedGraph
     y: NDArray[np.int64]
     x: Any
     digest: str
@@ -63,7 +63,7 @@ def load(name: str, root: str | None = None) -> Problem:
         y = checks.tensor("data.y", data.y).long()
         if y.shape != (graph.num_nodes,):
             checks.fail("data.y", f"{graph.num_nodes} labels, one a node", f"shape {tuple(y.shape)}")
-        local = neighbours(graph)
+        local = as_undirected(graph)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     x = _attributes(data.x) if isinstance(data.x, torch.Tensor) else None
