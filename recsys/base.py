@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from graphnoise.checks import DataError, InputError, fail, integer
 from graphnoise.io import reading
+from graphnoise.resources import thread_count
 from recsys.files import read_model, write_model
 from recsys.topk import Floats, check_finite, top_k
 from recsys.validation import Array, Ints, as_csr, check_memory, positions
@@ -292,7 +293,7 @@ def batches(answer: Callable[[slice], Any], size: int, width: int, num_threads: 
     """
     step = max(1, BATCH // max(width, 1))
     parts = [slice(start, min(start + step, size)) for start in range(0, size, step)]
-    threads = integer("num_threads", num_threads, 0) or len(os.sched_getaffinity(0))
+    threads = thread_count(num_threads)
     if len(parts) < 2:
         return [answer(part) for part in parts]
     with threadpool_limits(1, "blas"):  # our threads share the work

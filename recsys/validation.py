@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from graphnoise.checks import InputError, fail
+from graphnoise.resources import available_memory
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
@@ -234,17 +233,6 @@ def positions(name: str, value: Any, size: int, ids: Array | None = None) -> Int
     return given.astype(np.int64)
 
 
-def free_memory() -> int:
-    """Return about how many bytes can be taken: what Linux says is available, else the physical memory."""
-    try:
-        for line in Path("/proc/meminfo").read_text("ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def check_memory(what: str, size: float, limit: float | None = None) -> None:
     """Refuse to take more memory than there is, before anything is taken.
 
@@ -263,6 +251,6 @@ def check_memory(what: str, size: float, limit: float | None = None) -> None:
     """
     if limit is None and size < _SMALL:
         return
-    allowed = 0.9 * free_memory() if limit is None else limit
+    allowed = 0.9 * available_memory() if limit is None else limit
     if size > allowed:
         fail(what, f"to need at most {allowed / 2**30:.1f} GiB of memory", f"{size / 2**30:.1f} GiB")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -25,8 +24,9 @@ Folder = Annotated[Path, typer.Option("--out", help="Folder of the results.")]
 def workers(jobs: int | None) -> int:
     """Return the number of processes."""
     from graphnoise.checks import integer
+    from graphnoise.resources import cpu_count
 
-    return len(os.sched_getaffinity(0)) if jobs is None else integer("jobs", jobs, 1)
+    return cpu_count() if jobs is None else integer("jobs", jobs, 1)
 
 
 @contextlib.contextmanager

@@ -13,8 +13,8 @@ from torch.nn.functional import embedding
 from graphnoise import Graph
 from graphnoise.checks import integer, real
 from graphnoise.kernels.propagate import choose, run
-from recsys.kernels.threads import threads
-from recsys.models.torch_steps import Network, parameter, torch_threads
+from graphnoise.resources import thread_count, torch_threads
+from recsys.models.torch_steps import Network, parameter
 from recsys.models.torch_training import TorchModel
 from recsys.topk import Floats
 from recsys.validation import as_csr
@@ -97,7 +97,7 @@ class LightGCN(TorchModel):
 
     def _network(self, user_items: Any, extra: Any, rng: np.random.Generator) -> Network:
         return Smoothing(
-            user_items, self.factors, self.num_layers, self.init_scale, threads(self.num_threads), extra, rng
+            user_items, self.factors, self.num_layers, self.init_scale, thread_count(self.num_threads), extra, rng
         )
 
     def _keep(self, network: Network) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphnoise.checks import choice, fail, integer, rate, real
+from graphnoise.resources import thread_count
 from recsys.base import Callback
 from recsys.kernels.negatives import Known
-from recsys.kernels.threads import threads
 from recsys.models.fitting import EpochModel
 from recsys.models.initialisation import Parameters, initial_parameters
 from recsys.models.minibatch import Minibatch, Plan
@@ -179,7 +179,7 @@ class MatrixFactorization(EpochModel):
             self.batch_size, self.num_negatives, self.learning_rate, self.learning_rate_decay, l2, l2,
             l2 if self.bias_regularization is None else self.bias_regularization,
             l2 if self.extra_regularization is None else self.extra_regularization,
-            self.optimizer, self.l2 == "all", self.shuffle, threads(self.num_threads), frozen_items,
+            self.optimizer, self.l2 == "all", self.shuffle, thread_count(self.num_threads), frozen_items,
         )  # fmt: skip
 
     def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 from abc import abstractmethod
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,23 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding
 
+from graphnoise.resources import thread_count
 from recsys.kernels.sgd import Count, pairs_of
-from recsys.kernels.threads import threads
 
 Ints = NDArray[np.int32]
 _SIDES = ("user", "item")
 _TABLE = 1 << 16  # rows whose vectors are made at once
-
-
-@contextlib.contextmanager
-def torch_threads(number: int) -> Iterator[None]:
-    """Let torch have this many threads for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Network(torch.nn.Module):
@@ -88,7 +75,7 @@ class Training:
     ) -> None:
         self.network, self._model, self._rng, self._device = network, model, rng, device
         self._sampler, self._objective, self._shape = model.sampler, model.objective, user_items.shape
-        self._sampler.num_threads = threads(model.num_threads)
+        self._sampler.num_threads = thread_count(model.num_threads)
         self._sampler.fit(user_items)
         self._known = self._sampler.known
         distribution = self._sampler.probabilities() if hasattr(self._sampler, "probabilities") else None

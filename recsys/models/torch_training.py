@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from graphnoise.checks import choice, fail, integer, real
+from graphnoise.resources import torch_threads
 from recsys.base import Callback
 from recsys.models.fitting import EpochModel
 from recsys.models.initialisation import initial_parameters
-from recsys.models.torch_steps import Network, Training, all_vectors, torch_threads
+from recsys.models.torch_steps import Network, Training, all_vectors
 from recsys.objectives import objective as make_objective
 from recsys.samplers import InBatch
 from recsys.samplers import sampler as make_sampler

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn.functional import embedding, normalize, relu
 
 from graphnoise.checks import fail, integer
+from graphnoise.resources import torch_threads
 from recsys.base import Callback
-from recsys.models.torch_steps import Network, all_vectors, parameter, torch_threads
+from recsys.models.torch_steps import Network, all_vectors, parameter
 from recsys.models.torch_training import TorchModel, torch_device
 from recsys.validation import as_csr
 

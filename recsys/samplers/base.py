@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphnoise.checks import choice, fail, generator, integer
+from graphnoise.resources import thread_count
 from recsys.kernels.negatives import MAX_ATTEMPTS, Known, draw, streams
-from recsys.kernels.threads import threads
 from recsys.validation import as_csr, check_memory
 
 Ints = NDArray[np.int32]
@@ -48,7 +48,7 @@ class Sampler(ABC):
             fail("verify", "True or False", repr(verify))
         self.verify = verify
         self.attempts = integer("attempts", attempts, 1, MAX_ATTEMPTS)
-        self.num_threads = threads(num_threads)
+        self.num_threads = thread_count(num_threads)
         self._known: Known | None = None
         self._scorer: Scorer | None = None
         self._factors: Factors | None = None

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphnoise.checks import choice, fail, integer
+from graphnoise.resources import thread_count
 from recsys.kernels import _native
 from recsys.kernels.negatives import reference
-from recsys.kernels.threads import threads
 
 BITS_LIMIT = 1 << 28  # bytes of a table of bits; above it, rows are searched
 MAX_ATTEMPTS = 30
@@ -186,7 +186,7 @@ def draw(
     out = np.empty((len(who), each), np.int32)
     columns, weight = (0, 0) if table is None else (table.columns.ctypes.data, table.weight.ctypes.data)
     _native.draw_negatives(
-        threads(num_threads), *known.address, known.num_items, columns, weight, key, first,
+        thread_count(num_threads), *known.address, known.num_items, columns, weight, key, first,
         who.ctypes.data, len(who), each, attempts, verify, redraw, out.ctypes.data,
     )  # fmt: skip
     return out
