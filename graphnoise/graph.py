@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from graphnoise import checks
-from graphnoise.kernels.arcs import Arcs, lasting, turn
+from graphnoise.kernels.arcs import Arcs, outside_inference_mode, transpose_csr
 from graphnoise.kernels.csr import check_range, check_rows, compress, matrix
 from graphnoise.node_order import permutation, renamed
 
@@ -202,7 +202,7 @@ class Graph:
         if self._learns:
             return make()
         if (name, dtype) not in self._made:
-            with lasting():
+            with outside_inference_mode():
                 self._made[name, dtype] = make()
         return cast(_Value, self._made[name, dtype])
 
@@ -247,7 +247,7 @@ class Graph:
             if kind == self.normalisation:
                 return self
             checks.fail("kind", f"a graph not yet normalised, or {self.normalisation!r} again", repr(kind))
-        with contextlib.nullcontext() if self._learns else lasting():
+        with contextlib.nullcontext() if self._learns else outside_inference_mode():
             left = right = None
             if kind == "sym":
                 left = right = _power(self.degree, -0.5)
@@ -284,7 +284,7 @@ class Graph:
         return self._once("transposed", self._turned)
 
     def _turned(self) -> Graph:
-        rowptr, col, order = turn(self.rowptr, self.col)
+        rowptr, col, order = transpose_csr(self.rowptr, self.col)
         weight = None if self.weight is None else self.weight[order]
         kind = {None: None, "sym": "sym", "row": "col", "col": "row"}[self.normalisation]
         return Graph(rowptr, col, weight, self.right, self.left, kind)

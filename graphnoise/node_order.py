@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from graphnoise import checks
-from graphnoise.kernels.arcs import lasting
+from graphnoise.kernels.arcs import outside_inference_mode
 
 if TYPE_CHECKING:
     from graphnoise.graph import Graph
@@ -111,11 +111,11 @@ def ordered(graph: Graph, wish: str | Tensor) -> Ordered:
             held = None
     if graph._learns:  # renamed anew in each call, so that gradients to the weights pass
         if held is None:
-            with lasting():
+            with outside_inference_mode():
                 held = graph._made[key] = Ordered(graph, given.clone(), inverse(given))
         return held._replace(graph=graph.permuted(held.order))
     if held is None:
-        with lasting():
+        with outside_inference_mode():
             given = given.clone()  # the caller may change theirs
             held = graph._made[key] = Ordered(graph.permuted(given), given, inverse(given))
     return held

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from graphnoise import checks, node_order, solvers
 from graphnoise.graph import NORMALISATIONS, Graph
-from graphnoise.kernels.arcs import type_of_sums
+from graphnoise.kernels.arcs import accumulation_dtype
 from graphnoise.kernels.propagate import choose, run
 
 MODES = ("restart", "lazy")
@@ -156,7 +156,7 @@ def propagate(
     change: float | Tensor
     if solver == "iterate":
         out, taken, change = run(
-            prepared.arcs(type_of_sums(values.dtype)),
+            prepared.arcs(accumulation_dtype(values.dtype)),
             start if lazy else None,
             None if lazy else start,
             mask=None if lazy else keep,

@@ -14,7 +14,7 @@ from torch import Tensor
 from graphnoise import checks
 from graphnoise.clustering.result import Floats, Ints
 from graphnoise.graph import Graph
-from graphnoise.kernels.arcs import turn
+from graphnoise.kernels.arcs import transpose_csr
 
 MOST = 2**31 - 1  # nodes
 
@@ -248,12 +248,12 @@ def _added_up(rowptr: Any, col: Any, weight: Floats | None) -> Any:
 def _mirrored(rowptr: Any, col: Any, weight: Floats | None, rounding: float) -> bool:
     """Return whether the arcs are the same turned round, found by counting sorts; False may also mean "not sure"."""
     starts, ends = _tensor(rowptr), _tensor(col)
-    turned_starts, turned_ends, there = turn(starts, ends)
+    turned_starts, turned_ends, there = transpose_csr(starts, ends)
     if not torch.equal(starts, turned_starts):
         return False
     here = None
     if not torch.equal(ends, turned_ends):  # rows are not in order; turned twice, they are
-        _, back_ends, back = turn(turned_starts, turned_ends)
+        _, back_ends, back = transpose_csr(turned_starts, turned_ends)
         if not torch.equal(back_ends, turned_ends):
             return False
         here = there[back]

@@ -19,7 +19,7 @@ from graphnoise.checks import GraphnoiseError, InputError
 from graphnoise.erase.inputs import Inputs
 from graphnoise.erase.settings import Settings
 from graphnoise.graph import Graph
-from graphnoise.kernels.arcs import type_of_sums
+from graphnoise.kernels.arcs import accumulation_dtype
 from graphnoise.nn import Block, GraphAttention, GraphConvolution, Linear, SparseFeatures, dropout, normalise_rows
 from graphnoise.nn.sparse import product
 
@@ -236,7 +236,7 @@ class CustomEncoder(Encoder):
         if out.dim() != 2 or out.shape[0] != rows or out.shape[1] == 0 or out.dtype not in _FLOATING:
             got = f"shape {tuple(out.shape)} of type {out.dtype}"
             checks.fail("encoder", f"floating embeddings of shape [{rows}, width] from {name}", got)
-        return normalised(out[: blocks[-1].num_targets].to(type_of_sums(out.dtype)), self.norm)
+        return normalised(out[: blocks[-1].num_targets].to(accumulation_dtype(out.dtype)), self.norm)
 
     def _call(self, x: Tensor, arcs: Tensor, generator: torch.Generator | None) -> object:
         """Call the module; without a generator, what it draws is the same at each call."""
@@ -290,7 +290,7 @@ def build(num_features: int, s: Settings, generator: torch.Generator) -> Encoder
 def full_graph_inputs(encoder: Encoder, inputs: Inputs) -> tuple[Tensor | SparseFeatures, Graph, list[Block]]:
     """Return what the encoder reads to embed all nodes: features, the graph that it hears, a block a layer."""
     heard = inputs.looped if encoder.looped else inputs.graph
-    blocks = [Block.whole(heard)] * encoder.depth if encoder.depth else []
+    blocks = [Block.full(heard)] * encoder.depth if encoder.depth else []
     return encoder.prepare(inputs), heard, blocks
 
 

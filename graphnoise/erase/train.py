@@ -18,7 +18,7 @@ from graphnoise.erase.inputs import Inputs, Labels
 from graphnoise.erase.labels import class_means, denoise, fuse, prototype_labels
 from graphnoise.erase.probe import Probe
 from graphnoise.erase.settings import Settings
-from graphnoise.nn import SparseFeatures, sampled_field
+from graphnoise.nn import SparseFeatures, sample_neighbors
 from graphnoise.propagation import propagate
 
 RANK_EVERY = 10  # epochs between two looks at the rank, an eigenvalue problem as wide as the embedding
@@ -145,10 +145,10 @@ class Training:
             self.semantic = self.pseudo_labels(z.detach())
             with record_function("erase/coding rate"):
                 rates = coding_rates(z, self.semantic, self.labels.num_classes, eps=s.eps, gamma1=s.gamma1)
-            loss = s.gamma1 * rates.within - s.gamma2 * rates.whole
+            loss = s.gamma1 * rates.within - s.gamma2 * rates.total
             self._step(loss)
             row: dict[str, float | None] = {"loss": loss.item()}
-            row |= {"rate": rates.whole.item(), "rate_within": rates.within.item()}
+            row |= {"rate": rates.total.item(), "rate_within": rates.within.item()}
         else:
             z, row = self._batches(s.batch_size)
         self.epochs_done += 1
@@ -196,7 +196,7 @@ class Training:
     def _batch(self, nodes: Tensor) -> float:
         fanouts = self.s.fanouts[: self.encoder.depth]
         with record_function("erase/sampling"):
-            field, blocks = sampled_field(self.heard, nodes, fanouts, self.generator)
+            field, blocks = sample_neighbors(self.heard, nodes, fanouts, self.generator)
             x = self.features.rows(field) if isinstance(self.features, SparseFeatures) else self.features[field]
         with record_function("erase/encoder"):
             z = self.encoder(x, blocks, self.generator)

@@ -43,7 +43,7 @@ class Arcs(NamedTuple):
     def row(self) -> Tensor:
         """Row of each arc, int64, shape [num_arcs]."""
         rowptr = self.rowptr
-        return remembered(
+        return cached_on(
             self.col,
             "row",
             lambda: torch.repeat_interleave(torch.arange(rowptr.numel() - 1, device=rowptr.device), rowptr.diff()),
@@ -52,34 +52,34 @@ class Arcs(NamedTuple):
 
     def transposed(self) -> Arcs:
         """Return S^T; the order of its arcs is found once for each graph."""
-        rowptr, col, order = turn(self.rowptr, self.col)
+        rowptr, col, order = transpose_csr(self.rowptr, self.col)
         value = self.value
         if value is not None:
             known = value
-            value = known[order] if known.requires_grad else remembered(known, "turned", lambda: known[order], order)
+            value = known[order] if known.requires_grad else cached_on(known, "turned", lambda: known[order], order)
         return Arcs(rowptr, col, value, self.right, self.left)
 
 
-def type_of_sums(dtype: torch.dtype) -> torch.dtype:
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """Return the type in which values of this type are summed: float32 for 16 bits, their own otherwise."""
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
-def turn(rowptr: Tensor, col: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def transpose_csr(rowptr: Tensor, col: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the transpose's row bounds and columns, and the place of each of its arcs; found once for each graph."""
 
     def find() -> tuple[Tensor, Tensor, Tensor]:
         bounds, order = compress(col.long(), rowptr.numel() - 1)
         return bounds.to(rowptr.dtype), Arcs(rowptr, col).row[order].to(col.dtype), order
 
-    return remembered(col, "transposed", find, rowptr)
+    return cached_on(col, "transposed", find, rowptr)
 
 
 _Kept = dict[tuple[str, tuple[int, ...]], tuple[tuple[Tensor, ...], list[int], Any]]
 _known: dict[int, tuple[weakref.ref[Tensor], _Kept]] = {}
 
 
-def remembered(key: Tensor, name: str, make: Callable[[], _Value], *also: Tensor) -> _Value:
+def cached_on(key: Tensor, name: str, make: Callable[[], _Value], *also: Tensor) -> _Value:
     """Return what `make` returned at the first call with these tensors and this name, for as long as `key` lives.
 
     Operations see tensors only, since that is what `torch.compile` can trace; what they derive from a graph is kept
@@ -95,13 +95,13 @@ def remembered(key: Tensor, name: str, make: Callable[[], _Value], *also: Tensor
     versions = [0 if t.is_inference() else t._version for t in (key, *also)]
     found = kept.get(label)
     if found is None or found[1] != versions:
-        with lasting():
+        with outside_inference_mode():
             found = kept[label] = (also, versions, make())  # these tensors stay alive here, and so does their identity
     return cast(_Value, found[2])
 
 
 @contextlib.contextmanager
-def lasting() -> Iterator[None]:
+def outside_inference_mode() -> Iterator[None]:
     """Make tensors that may be kept: in inference mode they would be of no use to a later call with gradients."""
     with torch.inference_mode(False), torch.no_grad():
         yield

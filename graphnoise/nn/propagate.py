@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 from graphnoise import checks
 from graphnoise.graph import NORMALISATIONS, Graph
 from graphnoise.graph import _power as power
-from graphnoise.kernels.arcs import Arcs, lasting, remembered, type_of_sums
+from graphnoise.kernels.arcs import Arcs, accumulation_dtype, cached_on, outside_inference_mode
 from graphnoise.kernels.propagate import choose, run, tangent
 
 MODES = ("restart", "lazy", "power")
@@ -128,7 +128,7 @@ class Propagate(torch.nn.Module):
         if edge_weight is not None and edge_weight.requires_grad:
             checks.fail("edge_weight", "weights without a gradient next to cached=True", "weights that require one")
         if self._graph is None:
-            with lasting():
+            with outside_inference_mode():
                 self._graph = Graph.from_edge_index(edge_index, num_nodes, edge_weight)
         return self._graph
 
@@ -143,7 +143,7 @@ class Propagate(torch.nn.Module):
             return out
         if kind == "done" and self.add_self_loops and not torch.compiler.is_compiling():
             _check_loops(graph)
-        wide = type_of_sums(x.dtype)
+        wide = accumulation_dtype(x.dtype)
         return _steps(
             _learnt(*fields, kind, self.add_self_loops, wide), columns, self.mode, self.alpha, self.num_steps, tier
         )
@@ -204,7 +204,7 @@ def smooth(
 
     All that looks at the graph happens in here, so that `torch.compile` sees nothing that depends on data.
     """
-    wide = type_of_sums(x.dtype)
+    wide = accumulation_dtype(x.dtype)
     arcs = _prepared(rowptr, col, (weight, left, right), kind, loops, wide)
     return _steps(arcs.transposed() if transposed else arcs, x, mode, alpha, num_steps, tier)
 
@@ -232,12 +232,12 @@ def _prepared(
     rowptr: Tensor, col: Tensor, rest: tuple[Tensor | None, ...], kind: str, loops: bool, dtype: torch.dtype
 ) -> Arcs:
     """Return S, made once for these very tensors; nothing that is kept holds `col`, for it is kept as long as `col`."""
-    held: list[Any] = remembered(col, "prepared", list, rowptr)
+    held: list[Any] = cached_on(col, "prepared", list, rowptr)
     settings = (kind, loops, dtype)
     for known, owners, parts in held:
         if known == settings and all(ref() is t if ref else t is None for ref, t in zip(owners, rest, strict=True)):
             return Arcs(rowptr, col, *parts) if len(parts) == 3 else Arcs(*parts)
-    with lasting():
+    with outside_inference_mode():
         arcs = _graph(rowptr, col, rest, kind, loops).arcs(dtype)
     parts = arcs[2:] if arcs.col is col else tuple(arcs)
     owners = [None if t is None else weakref.ref(t) for t in rest]

@@ -30,7 +30,7 @@ STAGES = {
 }
 # The functions that training calls by their names in its module, and the stage of each.
 _CALLED = {
-    "sampled_field": "sampling",
+    "sample_neighbors": "sampling",
     "class_means": "prototypes",
     "prototype_labels": "prototypes",
     "fuse": "fusion",
@@ -122,7 +122,7 @@ def watched(training: Training, watch: Watch) -> Iterator[Watch]:
         called: Any = train
         for name, stage in _CALLED.items():
             _replace(stack, train, name, watch.wrapped(stage, getattr(train, name)))
-        _replace(stack, train, "sampled_field", _marked(watch, called.sampled_field))
+        _replace(stack, train, "sample_neighbors", _marked(watch, called.sample_neighbors))
         _replace(stack, train, "coding_rates", _followed(watch, called.coding_rates))
         for name, stage in (("pseudo_labels", "fusion"), ("_select", "probe")):
             _replace(stack, training, name, watch.wrapped(stage, getattr(training, name)))

@@ -37,11 +37,11 @@ def compress(row: Tensor, num_rows: int, *, backend: str | None = None) -> tuple
         >>> rowptr.tolist(), order.tolist()
         ([0, 1, 1, 3], [1, 0, 2])
     """
-    refusals = {"native": None if row.device.type == "cpu" else "needs CPU tensors", "reference": None}
+    reasons = {"native": None if row.device.type == "cpu" else "needs CPU tensors", "reference": None}
     if row.dim() != 1 or row.dtype != torch.int64:
         checks.fail("row", "a one-dimensional int64 tensor", f"shape {tuple(row.shape)} of type {row.dtype}")
     checks.integer("num_rows", num_rows, 0)
-    tier = select(backend, refusals)
+    tier = select(backend, reasons)
     check_range("row", row, num_rows)
     if tier == "reference":
         return reference.compress(row, num_rows)
