@@ -130,7 +130,7 @@ def propagate(
     tier = choose(backend, values)
     solver = checks.choice("solver", solver, solvers.SOLVERS)
     if order is not None:
-        other = node_order.ordered(graph, order)
+        other = node_order.reordered(graph, order)
         found = propagate(
             other.graph,
             values.index_select(0, other.order),
@@ -144,7 +144,7 @@ def propagate(
             backend=tier,
             solver=solver,
         )
-        return replace(found, y=found.y.index_select(0, other.place))
+        return replace(found, y=found.y.index_select(0, other.position))
     if solver != "iterate":
         solvers.check(solver, graph, prepared, values, weight, mode, clamped=bounds is not None)
 
@@ -179,24 +179,13 @@ def propagate(
 
 def _normalised(graph: Graph, normalisation: str | None) -> Graph:
     if normalisation is None:
-        return graph if graph.normalisation is not None else _kept(graph, "sym")
+        return graph if graph.normalisation is not None else graph.normalise("sym")
     kind = checks.choice("normalisation", normalisation, (*NORMALISATIONS, "none"))
     if kind != "none":
-        return _kept(graph, kind)
+        return graph.normalise(kind)
     if graph.normalisation is not None:
         checks.fail("normalisation", f"{graph.normalisation!r}, as the graph is normalised", "'none'")
     return graph
-
-
-def _kept(graph: Graph, kind: str) -> Graph:
-    """Return the graph normalised, made once, and with it what is derived from it."""
-    if graph.normalisation is not None or graph._learns:
-        return graph.normalise(kind)
-    key = (f"normalised {kind}", torch.float64)
-    if key not in graph._made:
-        graph._made[key] = graph.normalise(kind)  # whose arrays outlast inference mode
-    kept: Graph = graph._made[key]
-    return kept
 
 
 def _range(clamp: tuple[float, float]) -> tuple[float, float]:

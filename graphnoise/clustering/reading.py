@@ -14,7 +14,7 @@ from torch import Tensor
 from graphnoise import checks
 from graphnoise.clustering.result import Floats, Ints
 from graphnoise.graph import Graph
-from graphnoise.kernels.arcs import transpose_csr
+from graphnoise.kernels.csr import transpose_csr
 
 MOST = 2**31 - 1  # nodes
 
@@ -155,17 +155,13 @@ def _of_graph(graph: Graph, symmetrise: bool, weight: Any) -> UndirectedGraph:
     if weight is not None and weight is not False:
         checks.fail("weight", "None (a Graph has its own) or False", repr(weight))
     plain = weight is False or graph.weight is None
-    keeps = plain or not (graph.weight is not None and graph.weight.requires_grad)
-    key = (f"neighbours{'' if plain else ' weighted'}{' symmetrised' if symmetrise else ''}", torch.float64)
-    found = graph._made.get(key) if keeps else None
-    if found is not None:
-        return found  # type: ignore[no-any-return]
-    values = None if plain or graph.weight is None else graph.weight.detach().cpu().double().numpy()
-    rounding = 0.0 if values is None or graph.weight is None else 4 * torch.finfo(graph.weight.dtype).eps
-    made = _read(graph.rowptr.cpu().numpy(), graph.col.cpu().numpy(), values, rounding, symmetrise)
-    if keeps:
-        graph._made[key] = made
-    return made
+
+    def read() -> UndirectedGraph:
+        values = None if plain or graph.weight is None else graph.weight.detach().cpu().double().numpy()
+        rounding = 0.0 if values is None or graph.weight is None else 4 * torch.finfo(graph.weight.dtype).eps
+        return _read(graph.rowptr.cpu().numpy(), graph.col.cpu().numpy(), values, rounding, symmetrise)
+
+    return graph.cached(("undirected graph", plain, symmetrise), read, uses_weights=not plain)
 
 
 def _of_matrix(matrix: Any, symmetrise: bool, weight: Any) -> UndirectedGraph:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from graphnoise.kernels import _native
-from graphnoise.kernels.arcs import cached_on
+from graphnoise.kernels.cache import cached_on
 from graphnoise.kernels.csr import check_range, check_rows, compress
 
 AHEAD = 64  # positions that the kernel may read beyond the end

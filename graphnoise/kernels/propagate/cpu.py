@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from graphnoise.kernels import _native
-from graphnoise.kernels.arcs import Arcs, accumulation_dtype, cached_on
+from graphnoise.kernels.arcs import Arcs, accumulation_dtype
+from graphnoise.kernels.cache import cached_on
 
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}  # as in propagate_rows.h
 AHEAD = 64  # columns that the kernel may read beyond the end

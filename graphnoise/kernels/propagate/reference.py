@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from graphnoise.kernels.arcs import Arcs, accumulation_dtype, cached_on
+from graphnoise.kernels.arcs import Arcs, accumulation_dtype
+from graphnoise.kernels.cache import cached_on
 from graphnoise.kernels.csr import matrix
 
 Product = Callable[[Tensor], Tensor]

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 
 import torch
 
-from graphnoise.kernels.arcs import Arcs, cached_on
+from graphnoise.kernels.arcs import Arcs
+from graphnoise.kernels.cache import cached_on
 from graphnoise.kernels.propagate.reference import Product
 
 

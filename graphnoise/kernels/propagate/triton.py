@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from graphnoise.kernels.arcs import Arcs, cached_on
+from graphnoise.kernels.arcs import Arcs
+from graphnoise.kernels.cache import cached_on
 
 LONGEST = 256  # arcs of a row that one program sums alone; longer rows are cut into pieces of this length
 
