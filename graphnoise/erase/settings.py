@@ -1,4 +1,4 @@
-"""The hyper-parameters of ERASE, and the presets."""
+"""Hyper-parameters of ERASE, and the presets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENCODERS = ("gat", "gcn", "gin", "sgc", "mlp")
 
 @dataclass(frozen=True)
 class Settings:
-    """All hyper-parameters; the defaults are what the presets share.
+    """All hyper-parameters; the defaults are those that the presets share.
 
     Attributes:
         encoder: "gat", "gcn", "gin", "sgc" (linear layers on features that are smoothed twice over the graph, with rows
@@ -117,10 +117,10 @@ class Settings:
             checks.choice("encoder", self.encoder, ENCODERS)
         for name, low, high in _INTEGERS:
             checks.integer(name, getattr(self, name), low, high)
-        for name in ("dropout", "alpha", "beta", "memory"):
+        for name in ("alpha", "beta"):
             checks.rate(name, getattr(self, name))
         for name in ("dropout", "memory"):
-            checks.real(name, getattr(self, name), 0.0, 0.999_999)
+            checks.real(name, getattr(self, name), 0.0, 0.999_999, "a rate of at least 0 and below 1")
         for name in ("gamma1", "gamma2", "weight_decay", "blend_temperature"):
             checks.real(name, getattr(self, name), 0.0)
         for name in ("eps", "lr", "probe_c"):
@@ -137,10 +137,11 @@ class Settings:
         if self.batch_size is not None:
             checks.integer("batch_size", self.batch_size, 1)
         if not isinstance(self.fanouts, tuple | list) or not self.fanouts:
-            checks.fail("fanouts", "a tuple of integers, one a layer", repr(self.fanouts))
-        named = self.encoder in ("gat", "gcn", "gin")  # others read as many as there are, or none
-        if self.batch_size is not None and named and len(self.fanouts) != self.layers:
-            checks.fail("fanouts", f"{self.layers} numbers, one a layer", len(self.fanouts))
+            checks.fail("fanouts", "a tuple of integers, one per layer", repr(self.fanouts))
+        # Other encoders read as many fanouts as there are, or none.
+        layered = self.encoder in ("gat", "gcn", "gin")
+        if self.batch_size is not None and layered and len(self.fanouts) != self.layers:
+            checks.fail("fanouts", f"{self.layers} numbers, one per layer", len(self.fanouts))
         for i, fanout in enumerate(self.fanouts):
             checks.integer(f"fanouts[{i}]", fanout, -1)
 
