@@ -97,7 +97,7 @@ def read(data: object, normalise_features: bool, device: torch.device | None) ->
         checks.fail("data.edge_weight", "none (ERASE's encoders take unweighted graphs)", "weights")
     edge_index = checks.edge_index("data.edge_index", data.edge_index, x.shape[0]).to(x.device)
     x = row_normalised(x) if normalise_features else x
-    return Inputs(x, compact(x), Graph.from_edge_index(edge_index, x.shape[0]))
+    return Inputs(x, compact(x), Graph._from_arcs(edge_index, x.shape[0], None))
 
 
 def check_scale(x: Tensor) -> None:

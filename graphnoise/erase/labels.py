@@ -126,7 +126,7 @@ def subgraph(graph: Graph, mask: Tensor) -> Graph:
     edge_index = graph.edge_index
     inside = mask[edge_index[0]] & mask[edge_index[1]]
     weight = None if graph.weight is None else graph.weight[inside]
-    return Graph.from_edge_index(edge_index[:, inside], graph.num_nodes, weight)
+    return Graph._from_arcs(edge_index[:, inside], graph.num_nodes, weight)
 
 
 def class_means(z: Tensor, y: LabelsLike, num_classes: int) -> Tensor:
