@@ -38,7 +38,7 @@ def read_feedback(dataset: FeedbackInfo, folder: Path, variant: SourceFiles) -> 
     """Return the parts of a set ("all", or "train", "validation", "test" and the like), after counting them.
 
     Raises:
-        DataError: a file is absent or damaged, or the counts are not those of the manifest.
+        DataError: A file is absent or damaged, or the counts are not those of the manifest.
     """
     parts = read_parts(folder, variant)
     for what, expected, found in feedback_counts(dataset, parts):
@@ -51,7 +51,7 @@ def read_parts(folder: Path, variant: SourceFiles) -> dict[str, Triples]:
     """Return the parts of a set as the files hold them, not counted.
 
     Raises:
-        DataError: a file is absent or damaged.
+        DataError: A file is absent or damaged.
     """
     return READERS[variant.reader](folder, [file.name for file in variant.files])
 

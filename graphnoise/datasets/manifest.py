@@ -139,8 +139,9 @@ def _variant(entry: dict[str, Any], wheels: dict[str, Any]) -> SourceFiles:
 def names() -> tuple[str, ...]:
     """Return the names that `load` knows, in the manifest's order.
 
-    >>> names()[:3]
-    ('cora', 'citeseer', 'pubmed')
+    Example:
+        >>> names()[:3]
+        ('cora', 'citeseer', 'pubmed')
     """
     return tuple(_manifest())
 
@@ -149,11 +150,12 @@ def info(name: str) -> GraphInfo:
     """Return what is published of one set.
 
     Raises:
-        InputError: the name is unknown; the message offers the nearest one.
+        InputError: The name is unknown; the message offers the nearest one.
 
-    >>> cora = info("cora")
-    >>> cora.nodes, cora.edges, cora.classes, cora.features, cora.split
-    (2708, 5278, 7, 1433, 'public')
+    Example:
+        >>> cora = info("cora")
+        >>> cora.nodes, cora.edges, cora.classes, cora.features, cora.split
+        (2708, 5278, 7, 1433, 'public')
     """
     return _manifest()[choice("name", name, names())]
 
@@ -161,8 +163,9 @@ def info(name: str) -> GraphInfo:
 def feedback_names() -> tuple[str, ...]:
     """Return the names of the sets of implicit feedback, in the manifest's order.
 
-    >>> feedback_names()[:2]
-    ('ml-latest-small', 'ml-100k')
+    Example:
+        >>> feedback_names()[:2]
+        ('ml-latest-small', 'ml-100k')
     """
     return tuple(_feedback_manifest())
 
@@ -171,10 +174,11 @@ def feedback_info(name: str) -> FeedbackInfo:
     """Return what is published of one set of implicit feedback.
 
     Raises:
-        InputError: the name is unknown; the message offers the nearest one.
+        InputError: The name is unknown; the message offers the nearest one.
 
-    >>> feedback_info("ml-100k").parts
-    {'all': 100000}
+    Example:
+        >>> feedback_info("ml-100k").parts
+        {'all': 100000}
     """
     return _feedback_manifest()[choice("name", name, feedback_names())]
 
@@ -183,10 +187,11 @@ def anything(name: str) -> GraphInfo | FeedbackInfo:
     """Return a graph or a set of implicit feedback.
 
     Raises:
-        InputError: the name is unknown; the message offers the nearest one.
+        InputError: The name is unknown; the message offers the nearest one.
 
-    >>> anything("cora").licence == info("cora").licence
-    True
+    Example:
+        >>> anything("cora").licence == info("cora").licence
+        True
     """
     choice("name", name, names() + feedback_names())
     return info(name) if name in names() else feedback_info(name)

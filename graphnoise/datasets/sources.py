@@ -40,7 +40,7 @@ def places(dataset: GraphInfo | FeedbackInfo, root: str | os.PathLike[str] | Non
     """Return every complete set of raw files in the root folder and then in the cache; contents are not looked at.
 
     Raises:
-        InputError: the root folder that was named does not exist.
+        InputError: The root folder that was named does not exist.
     """
     base = root_folder(root)
     folders = [("root", base / dataset.folder)] if base is not None else []
@@ -66,13 +66,13 @@ def available(
     A damaged file in the root folder is an error, since that folder was named; one in the cache is fetched again.
 
     Args:
-        dataset: the manifest's entry.
-        root: the folder that holds one folder a data set; `GRAPHNOISE_DATA` where it is not given.
-        progress: called with one line before each attempt to fetch.
+        dataset: The manifest's entry.
+        root: The folder that holds one folder a data set; `GRAPHNOISE_DATA` where it is not given.
+        progress: Called with one line before each attempt to fetch.
 
     Raises:
-        InputError: the root folder does not exist.
-        DataError: no source has the files; the message has one reason a source. Or the cache cannot be written.
+        InputError: The root folder does not exist.
+        DataError: No source has the files; the message has one reason a source. Or the cache cannot be written.
     """
     reasons = {}
     for place in places(dataset, root):
@@ -132,7 +132,7 @@ def download(url: str, size: int) -> bytes:
     """Return the bytes at an https address, which must be `size` of them.
 
     Raises:
-        SourceError: the address is not https, cannot be reached in time or gives another number of bytes.
+        SourceError: The address is not https, cannot be reached in time or gives another number of bytes.
     """
     if not url.startswith("https://"):
         raise SourceError("not an https address")
@@ -173,7 +173,7 @@ def download_wheel(wheel: Wheel, folder: Path) -> Path:
     """Return the wheel's file, downloaded by pip into `folder`; nothing is built, installed or imported.
 
     Raises:
-        SourceError: pip is absent, finds no such wheel, takes too long, or the SHA-256 is another one.
+        SourceError: Pip is absent, finds no such wheel, takes too long, or the SHA-256 is another one.
     """
     target = ["--python-version", wheel.python, "--platform", wheel.platform, "--only-binary", ":all:", "--no-deps"]
     patience = ["--timeout", f"{CONNECT_SECONDS:g}", "--retries", "1"]

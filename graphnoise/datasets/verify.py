@@ -65,13 +65,13 @@ def get(name: str, root: str | os.PathLike[str] | None = None, progress: Progres
     """Make the raw files of a set available, fetching them where needed, and return their folder.
 
     Args:
-        name: a name that `names()` or `feedback_names()` lists.
-        root: as for `load`.
-        progress: called with one line before each attempt to fetch.
+        name: A name that `names()` or `feedback_names()` lists.
+        root: As for `load`.
+        progress: Called with one line before each attempt to fetch.
 
     Raises:
-        InputError: the name is unknown, or the root folder does not exist.
-        DataError: no source has the files; the message has one reason a source.
+        InputError: The name is unknown, or the root folder does not exist.
+        DataError: No source has the files; the message has one reason a source.
     """
     return available(anything(name), root, progress).folder
 
@@ -80,11 +80,12 @@ def catalogue(root: str | os.PathLike[str] | None = None) -> list[CatalogueRow]:
     """Return one entry a known set, with where its raw files are; nothing is fetched and no file is opened.
 
     Raises:
-        InputError: the root folder that was named does not exist.
+        InputError: The root folder that was named does not exist.
 
-    >>> entry = catalogue()[0]
-    >>> entry.name, entry.nodes, entry.edges, entry.found in ("root", "cache", "absent")
-    ('cora', 2708, 5278, True)
+    Example:
+        >>> entry = catalogue()[0]
+        >>> entry.name, entry.nodes, entry.edges, entry.found in ("root", "cache", "absent")
+        ('cora', 2708, 5278, True)
     """
     entries = []
     for name in names():
@@ -100,11 +101,12 @@ def feedback_catalogue(root: str | os.PathLike[str] | None = None) -> list[tuple
     """Return each set of implicit feedback, with where its files are: "root", "cache" or "absent".
 
     Raises:
-        InputError: the root folder that was named does not exist.
+        InputError: The root folder that was named does not exist.
 
-    >>> feedback, found = feedback_catalogue()[0]
-    >>> feedback.name, feedback.users, found in ("root", "cache", "absent")
-    ('ml-latest-small', 610, True)
+    Example:
+        >>> feedback, found = feedback_catalogue()[0]
+        >>> feedback.name, feedback.users, found in ("root", "cache", "absent")
+        ('ml-latest-small', 610, True)
     """
     sets = [feedback_info(name) for name in feedback_names()]
     return [(one, next((place.found for place in places(one, root)), "absent")) for one in sets]
@@ -117,8 +119,8 @@ def verify(name: str, root: str | os.PathLike[str] | None = None) -> list[Check]
     ones. Nothing is fetched.
 
     Raises:
-        InputError: the name is unknown, or the root folder does not exist.
-        DataError: neither the root folder nor the cache has the files.
+        InputError: The name is unknown, or the root folder does not exist.
+        DataError: Neither the root folder nor the cache has the files.
     """
     dataset = anything(name)
     found = places(dataset, root)

@@ -201,7 +201,7 @@ def fuse(propagated: Tensor, prototype: Tensor, *, beta: float, softmax: bool = 
         softmax: Whether each row is turned into a distribution.
 
     Raises:
-        InputError: beta out of range, shapes or types that differ, or labels that are not finite.
+        InputError: Beta out of range, shapes or types that differ, or labels that are not finite.
 
     Example:
         >>> fuse(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), beta=0.5).tolist()

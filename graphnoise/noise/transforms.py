@@ -53,24 +53,25 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
     Args:
         kind: "symmetric", "pair", "asymmetric", "random", "feature", "structure", "confidence", "cascade",
             "tree_propagated", or a `Transition`.
-        rate: the flip rate; None with a `Transition`.
-        splits: names; "train" is `data.train_mask`, and so on; "all" is every node. A node in two splits is
+        rate: The flip rate; None with a `Transition`.
+        splits: Names; "train" is `data.train_mask`, and so on; "all" is every node. A node in two splits is
             corrupted once, with the first.
-        seed: a non-negative integer.
-        exact: exact counts in each split instead of independent draws ("cascade" and "tree_propagated" have
+        seed: A non-negative integer.
+        exact: Exact counts in each split instead of independent draws ("cascade" and "tree_propagated" have
             none).
-        erase_stream: the stream of ERASE's code instead (symmetric, asymmetric, pair): one for all splits, see
+        erase_stream: The stream of ERASE's code instead (symmetric, asymmetric, pair): one for all splits, see
             `erase_stream` (a further pass draws from its matrix as other noise does).
-        **options: of the kind: base (structure), probabilities (confidence), probability (cascade),
+        **options: Of the kind: base (structure), probabilities (confidence), probability (cascade),
             seed_share and offset (tree_propagated); num_classes, for all named kinds but confidence.
 
     Raises:
-        InputError: an unknown kind, split or option, a missing mask, attribute or rate, or bad labels.
+        InputError: An unknown kind, split or option, a missing mask, attribute or rate, or bad labels.
 
-    >>> data = Data(y=torch.tensor([0, 1, 0, 1]), train_mask=torch.tensor([True, True, False, False]))
-    >>> noisy = LabelNoise("pair", 0.5, splits="train", seed=1, exact=True)(data)
-    >>> noisy.y.tolist(), noisy.noise_rate
-    ([1, 1, 0, 1], {'train': 0.5})
+    Example:
+        >>> data = Data(y=torch.tensor([0, 1, 0, 1]), train_mask=torch.tensor([True, True, False, False]))
+        >>> noisy = LabelNoise("pair", 0.5, splits="train", seed=1, exact=True)(data)
+        >>> noisy.y.tolist(), noisy.noise_rate
+        ([1, 1, 0, 1], {'train': 0.5})
     """
 
     kinds: ClassVar[tuple[str, ...]] = (*_MATRICES, *_INSTANCE)  # what `kind` may name
@@ -145,12 +146,13 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
             num_classes: C; where the option `num_classes` is not set, the greatest label in the data plus one.
 
         Raises:
-            InputError: the noise is not class-conditional, or has another number of classes.
+            InputError: The noise is not class-conditional, or has another number of classes.
 
-        >>> noise = LabelNoise("asymmetric", 1.0, splits="all", seed=1)
-        >>> noisy = noise(Data(y=torch.arange(4)))
-        >>> bool((noise.transition(4).matrix.argmax(1) == noisy.y).all())
-        True
+        Example:
+            >>> noise = LabelNoise("asymmetric", 1.0, splits="all", seed=1)
+            >>> noisy = noise(Data(y=torch.arange(4)))
+            >>> bool((noise.transition(4).matrix.argmax(1) == noisy.y).all())
+            True
         """
         if self.kind in _INSTANCE:
             checks.fail("kind", "class-conditional noise, which has a transition", f"{self.kind!r}")
