@@ -21,7 +21,8 @@ from recsys.files import read_model, write_model
 from recsys.topk import Floats, check_finite, top_k
 from recsys.validation import Array, Ints, as_csr, check_memory, positions
 
-BATCH = 1 << 22  # scores that are held at once, for each thread
+# Scores that are held at once, for each thread.
+BATCH = 1 << 22
 Callback = Callable[..., object]
 
 
@@ -34,9 +35,9 @@ class Recommender(ABC):
     that can score earlier, in a callback or after Ctrl-C, sets `num_users` and `num_items` itself.
 
     Attributes:
-        num_users: rows of the matrix that was fitted.
-        num_items: its columns.
-        num_threads: of `recommend` and the like; 0 is one a core. Results do not depend on it.
+        num_users: Rows of the matrix that was fitted.
+        num_items: Its columns.
+        num_threads: Of `recommend` and the like; 0 is one a core. Results do not depend on it.
     """
 
     _arrays: tuple[str, ...] = ()
@@ -48,12 +49,12 @@ class Recommender(ABC):
         """Learn from positives.
 
         Args:
-            user_items: users × items, `Interactions` or a SciPy sparse matrix with non-negative values.
-            show_progress: show a progress bar where fitting takes epochs.
-            callback: called after each epoch as `callback(epoch, seconds, ...)`, epochs from 0.
+            user_items: Users × items, `Interactions` or a SciPy sparse matrix with non-negative values.
+            show_progress: Show a progress bar where fitting takes epochs.
+            callback: Called after each epoch as `callback(epoch, seconds, ...)`, epochs from 0.
 
         Raises:
-            InputError: no interaction at all, a value that is negative or not finite, a pair stored twice, more users
+            InputError: No interaction at all, a value that is negative or not finite, a pair stored twice, more users
                 and items than memory holds, or a callback that cannot be called.
         """
         if callback is not None and not callable(callback):
@@ -66,7 +67,8 @@ class Recommender(ABC):
         self.num_users, self.num_items = (int(size) for size in matrix.shape)
         return self
 
-    _weighted = False  # whether `_fit` gets the values of the matrix; ones otherwise
+    # Whether `_fit` gets the values of the matrix; ones otherwise.
+    _weighted = False
 
     @abstractmethod
     def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:
@@ -80,7 +82,7 @@ class Recommender(ABC):
         """Return scores for users known by their interactions alone: rows of a checked CSR matrix.
 
         Raises:
-            InputError: the model needs every user at fit time.
+            InputError: The model needs every user at fit time.
         """
         fail("recalculate_user", f"False, as {type(self).__name__} scores the users of fit only", True)
 
@@ -90,15 +92,15 @@ class Recommender(ABC):
         `recommend` and `evaluate` call this with batches, from several threads; a subclass may have a faster way.
 
         Args:
-            userids: positions [b].
-            k: how many, at most the number of items.
+            userids: Positions [b].
+            k: How many, at most the number of items.
             masked: CSR [b, num_items] whose stored entries are left out, or None.
 
         Returns:
             Items [b, k] int32 and scores [b, k] float32; -1 and -inf where a user has no more items.
 
         Raises:
-            InputError: a score is NaN.
+            InputError: A score is NaN.
         """
         return top_k(self._checked(self.scores(userids), userids), k, masked)
 
@@ -124,19 +126,19 @@ class Recommender(ABC):
         equal scores, so the lowest items). Where fewer than N items are left, items of -1 with score -inf fill up.
 
         Args:
-            userid: the position of a user, or a list of them.
+            userid: The position of a user, or a list of them.
             user_items: CSR with one row for each of these users, `user_items[userid]`: what they have already.
-            N: how many, at most the number of items.
-            filter_already_liked_items: leave out the entries of `user_items`.
-            filter_items: items to leave out for all.
-            recalculate_user: score from `user_items` instead of what was learned of the user; not all models can.
-            items: rank these items only (at most that many come back).
+            N: How many, at most the number of items.
+            filter_already_liked_items: Leave out the entries of `user_items`.
+            filter_items: Items to leave out for all.
+            recalculate_user: Score from `user_items` instead of what was learned of the user; not all models can.
+            items: Rank these items only (at most that many come back).
 
         Returns:
             Items (int32) and scores (float32): [N] for one user, [len(userid), N] for a list.
 
         Raises:
-            InputError: the model is not fitted, an unknown user or item, rows that do not match the users, N above the
+            InputError: The model is not fitted, an unknown user or item, rows that do not match the users, N above the
                 number of items, more answers than memory holds, `items` together with `filter_items`, or scores that
                 are NaN.
 
@@ -160,7 +162,8 @@ class Recommender(ABC):
             if user_items is None:
                 fail("user_items", "a row for each user, to leave out its items", None)
             if getattr(user_items, "ndim", 2) == 1 and hasattr(user_items, "reshape"):
-                user_items = user_items.reshape(1, -1)  # a row of a SciPy array has one dimension
+                # A row of a SciPy array has one dimension.
+                user_items = user_items.reshape(1, -1)
             owned = as_csr("user_items", user_items, weights=self._weighted, shape=(len(users), self.num_items))
         hidden = None if filter_items is None else np.unique(positions("filter_items", filter_items, self.num_items))
 
@@ -190,7 +193,7 @@ class Recommender(ABC):
         """Return the N items most similar to an item or to each of several, itself among them, with similarities.
 
         Raises:
-            InputError: the model is not fitted, has no similarity of items, an item is unknown, or N is above the
+            InputError: The model is not fitted, has no similarity of items, an item is unknown, or N is above the
                 number of items.
         """
         return self._similar("item", self._item_similarity, self.num_items, itemid, N, filter_items, items)
@@ -201,7 +204,7 @@ class Recommender(ABC):
         """Return the N users most similar to a user or to each of several, itself among them, with similarities.
 
         Raises:
-            InputError: the model is not fitted, has no similarity of users, a user is unknown, or N is above the
+            InputError: The model is not fitted, has no similarity of users, a user is unknown, or N is above the
                 number of users.
         """
         return self._similar("user", self._user_similarity, self.num_users, userid, N, filter_users, users)
@@ -250,8 +253,8 @@ class Recommender(ABC):
         moment. `.npz` is added to a name without it.
 
         Raises:
-            InputError: the model is not fitted, or a hyper-parameter is not a plain value.
-            DataError: the file cannot be written.
+            InputError: The model is not fitted, or a hyper-parameter is not a plain value.
+            DataError: The file cannot be written.
         """
         self.check_fitted()
         sizes = {"num_users": self.num_users, "num_items": self.num_items}
@@ -263,13 +266,14 @@ class Recommender(ABC):
         """Return the model that `save` wrote; `Recommender.load` returns one of any class, this package's or imported.
 
         Raises:
-            DataError: the file is absent, damaged or truncated, holds a model of another class, or one whose
+            DataError: The file is absent, damaged or truncated, holds a model of another class, or one whose
                 hyper-parameters or arrays do not fit together.
         """
         if inspect.isabstract(cls):
             package = import_module("recsys")
             for name in package.__all__:
-                getattr(package, name)  # so that its classes are known
+                # So that its classes are known.
+                getattr(package, name)
         kinds = {kind.__name__: kind for kind in _family(cls) if not inspect.isabstract(kind)}
         name, parameters, sizes, arrays = read_model(file, {kind: kinds[kind]._arrays for kind in kinds})
         with reading(os.fspath(file)):
@@ -279,7 +283,8 @@ class Recommender(ABC):
             ends = np.array([0, int(model.num_users) - 1][: model.num_users])
             try:
                 fits = model.scores(ends).shape == (len(ends), model.num_items)
-            except AttributeError as error:  # an array is absent
+            # An array is absent.
+            except AttributeError as error:
                 raise DataError(f"{file}: {error}") from error
             if not fits:
                 raise DataError(f"{file}: arrays that do not fit {model.num_users} users × {model.num_items} items")
@@ -296,7 +301,8 @@ def batches(answer: Callable[[slice], Any], size: int, width: int, num_threads: 
     threads = thread_count(num_threads)
     if len(parts) < 2:
         return [answer(part) for part in parts]
-    with threadpool_limits(1, "blas"):  # our threads share the work
+    # Our threads share the work.
+    with threadpool_limits(1, "blas"):
         if threads == 1:
             return [answer(part) for part in parts]
         with ThreadPoolExecutor(min(threads, len(parts))) as pool:
@@ -315,7 +321,8 @@ def _places(name: str, value: Any, size: int | None) -> tuple[bool, Ints]:
 
 
 def _room(rows: int, width: int) -> None:
-    check_memory(f"answers of {rows} × {width}", 16.0 * rows * width)  # in parts, and joined
+    # In parts, and joined.
+    check_memory(f"answers of {rows} × {width}", 16.0 * rows * width)
 
 
 def _join(parts: list[Any], width: int, one: bool) -> tuple[NDArray[np.int32], Floats]:

@@ -31,11 +31,11 @@ class Evaluation:
     """How well held-out interactions were ranked.
 
     Attributes:
-        users: positions of the users with at least one held-out interaction, in order [m].
-        values: by metric, a float64 value for each of these users [m]; not for coverage and Gini, which are of all.
-        means: by metric, the mean over `users`, each with the same weight.
-        mask: which interactions were no candidates: "none", "train" or "train+validation".
-        skipped: users without held-out interactions, who are in no mean.
+        users: Positions of the users with at least one held-out interaction, in order [m].
+        values: By metric, a float64 value for each of these users [m]; not for coverage and Gini, which are of all.
+        means: By metric, the mean over `users`, each with the same weight.
+        mask: Which interactions were no candidates: "none", "train" or "train+validation".
+        skipped: Users without held-out interactions, who are in no mean.
     """
 
     users: Ints
@@ -43,7 +43,8 @@ class Evaluation:
     means: Mapping[str, float]
     mask: str
     skipped: int = 0
-    shown: Mapping[int, Ints] = field(default_factory=dict, repr=False)  # by k: how often each item was among the k
+    # By k: how often each item was among the k.
+    shown: Mapping[int, Ints] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, metric: str) -> float:
         return self.means[metric]
@@ -70,18 +71,18 @@ def evaluate(
     all users times all items is made.
 
     Args:
-        model: a fitted `Recommender`, anything with `scores(userids)`, or a model of `implicit` with factors.
-        train: users × items, what the model learned from.
-        test: users × items, held out.
-        metrics: names with k: precision (hits / k), capped_precision (hits / min(k, |T|)), recall, f1, ndcg, map, mrr,
+        model: A fitted `Recommender`, anything with `scores(userids)`, or a model of `implicit` with factors.
+        train: Users × items, what the model learned from.
+        test: Users × items, held out.
+        metrics: Names with k: precision (hits / k), capped_precision (hits / min(k, |T|)), recall, f1, ndcg, map, mrr,
             hit, coverage, gini; for instance "ndcg@20".
-        validation: users × items, needed for the mask "train+validation".
-        mask: what is not a candidate. "train" leaves validation items in the list, so that they take places from test
+        validation: Users × items, needed for the mask "train+validation".
+        mask: What is not a candidate. "train" leaves validation items in the list, so that they take places from test
             items; "train+validation" removes them too; "none" ranks everything.
         num_threads: 0 is one a core.
 
     Raises:
-        InputError: shapes differ, `test` is empty or shares a pair with what is masked, `validation` shares a pair
+        InputError: Shapes differ, `test` is empty or shares a pair with what is masked, `validation` shares a pair
             with `train`, a metric or mask is unknown, k is above the number of items, more ranks are asked for than
             memory holds, or a score is NaN.
 
@@ -121,7 +122,8 @@ def evaluate(
         some = users[part]
         return rank(some, depth, None if hidden is None else hidden[some])[0]
 
-    with threadpool_limits(1, "blas"):  # sums in another order are other sums
+    # Sums in another order are other sums.
+    with threadpool_limits(1, "blas"):
         ranked = np.concatenate(batches(answer, len(users), size, num_threads))
     hits = _contains(positives, users[:, None] * np.int64(size) + ranked) & (ranked >= 0)
     shown = {

@@ -24,14 +24,14 @@ class Interactions:
     and canonises what it is given; the constructors below are the usual doors.
 
     Attributes:
-        matrix: users × items, `scipy.sparse.csr_array` of float32 ones, columns sorted in each row, no pair twice.
+        matrix: Users × items, `scipy.sparse.csr_array` of float32 ones, columns sorted in each row, no pair twice.
         ratings: float32 [nnz] in the order of `matrix.indices`, or None.
         times: int64 or float64 [nnz] in the same order, in the unit of the source (often seconds), or None.
-        users: the id of each row, or None where rows are their own ids.
-        items: the id of each column, or None.
+        users: The id of each row, or None where rows are their own ids.
+        items: The id of each column, or None.
 
     Raises:
-        InputError: not a sparse matrix, a value that is negative or not finite, a pair stored twice, or an array of
+        InputError: Not a sparse matrix, a value that is negative or not finite, a pair stored twice, or an array of
             another length.
 
     Example:
@@ -119,13 +119,13 @@ class Interactions:
             items: [n] ids or positions.
             ratings: [n] finite numbers of at least 0; every triple is a positive whatever its rating (see `at_least`).
             times: [n] finite numbers.
-            duplicates: what a pair that comes twice means: "error", or that its "first" or "last" triple counts, by
+            duplicates: What a pair that comes twice means: "error", or that its "first" or "last" triple counts, by
                 time where times are given and by place among equal ones.
-            num_users: number of rows, if `users` are positions.
-            num_items: number of columns, if `items` are positions.
+            num_users: Number of rows, if `users` are positions.
+            num_items: Number of columns, if `items` are positions.
 
         Raises:
-            InputError: lists of different lengths, missing ids, ratings that are negative or not finite, or repeated
+            InputError: Lists of different lengths, missing ids, ratings that are negative or not finite, or repeated
                 pairs.
 
         Example:
@@ -141,7 +141,8 @@ class Interactions:
             len(user_ids) if user_ids is not None else int(num_users or 0),
             len(item_ids) if item_ids is not None else int(num_items or 0),
         )
-        check_memory(f"{shape[0]} users × {shape[1]} items", 16.0 * sum(shape))  # and their product is below 2^63
+        # And their product is below 2^63.
+        check_memory(f"{shape[0]} users × {shape[1]} items", 16.0 * sum(shape))
         rating = None if ratings is None else numbers("ratings", ratings, len(row))
         time = None if times is None else numbers("times", times, len(row), signed=True)
         key = row * max(shape[1], 1) + col
@@ -165,7 +166,7 @@ class Interactions:
         """Return the stored, non-zero entries of a users × items matrix of any SciPy format; values are dropped.
 
         Raises:
-            InputError: not a sparse matrix, values that are negative or not finite, a pair stored twice, or ids that
+            InputError: Not a sparse matrix, values that are negative or not finite, a pair stored twice, or ids that
                 repeat or are of another number.
 
         Example:
@@ -181,15 +182,15 @@ class Interactions:
         """Return the rows of a table with named columns (pandas, Polars, a dict of lists) as `from_triples` reads them.
 
         Args:
-            frame: anything with `frame[column]` and `column in frame.columns`, or a mapping.
-            user: column of the user ids.
-            item: column of the item ids.
-            rating: column of the ratings.
-            time: column of the times, numbers.
+            frame: Anything with `frame[column]` and `column in frame.columns`, or a mapping.
+            user: Column of the user ids.
+            item: Column of the item ids.
+            rating: Column of the ratings.
+            time: Column of the times, numbers.
             **options: `duplicates`, `num_users`, `num_items`.
 
         Raises:
-            InputError: a column is absent; or as `from_triples`.
+            InputError: A column is absent; or as `from_triples`.
 
         Example:
             >>> Interactions.from_frame({"who": [1, 2], "what": ["a", "b"]}, user="who", item="what")
@@ -210,7 +211,7 @@ class Interactions:
         """Return the interactions where the Boolean mask `keep` [nnz] is true; users and items stay all.
 
         Raises:
-            InputError: not a Boolean array with one entry an interaction.
+            InputError: Not a Boolean array with one entry an interaction.
 
         Example:
             >>> clicks = Interactions.from_csr(sp.csr_array([[1, 1], [1, 0]]))
@@ -230,7 +231,7 @@ class Interactions:
         """Return the interactions that are rated `rating` or more.
 
         Raises:
-            InputError: there are no ratings, or the threshold is not a number.
+            InputError: There are no ratings, or the threshold is not a number.
         """
         if self.ratings is None:
             fail("rating", "interactions with ratings", "none")
@@ -269,7 +270,7 @@ class Interactions:
         """Return the rows of some user ids.
 
         Raises:
-            InputError: an id is unknown.
+            InputError: An id is unknown.
         """
         return positions("users", ids, self.num_users, self.users)
 
@@ -277,7 +278,7 @@ class Interactions:
         """Return the columns of some item ids.
 
         Raises:
-            InputError: an id is unknown.
+            InputError: An id is unknown.
 
         Example:
             >>> Interactions.from_triples([1, 1], ["a", "b"]).item_positions(["b", "a"]).tolist()
@@ -290,7 +291,7 @@ def as_interactions(name: str, value: Any) -> Interactions:
     """Return `Interactions` as they are, or those of a SciPy matrix.
 
     Raises:
-        InputError: neither the one nor the other, or as `Interactions.from_csr`.
+        InputError: Neither the one nor the other, or as `Interactions.from_csr`.
     """
     return value if isinstance(value, Interactions) else Interactions.from_csr(as_csr(name, value))
 

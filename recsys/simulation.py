@@ -26,11 +26,11 @@ class SimulatedNoise:
     """Interactions after noise, with what the noise did.
 
     Attributes:
-        interactions: what a model may see.
-        false_positive: for each of these interactions, in the order of `matrix.indices`, whether it was added [nnz].
-        hidden: positives that were taken away, of the same shape: the oracle of false negatives.
-        false_positive_rate: added pairs over positives before noise.
-        false_negative_rate: hidden pairs over positives before noise.
+        interactions: What a model may see.
+        false_positive: For each of these interactions, in the order of `matrix.indices`, whether it was added [nnz].
+        hidden: Positives that were taken away, of the same shape: the oracle of false negatives.
+        false_positive_rate: Added pairs over positives before noise.
+        false_negative_rate: Hidden pairs over positives before noise.
         preference: P(like) of every pair, float32 [num_users, num_items], where it is known.
         exposure: P(seen) of every pair, in the same form, where it is known.
     """
@@ -54,9 +54,9 @@ class SimulatedSplit:
     """A split with noise in what models see; the test part is the clean one, untouched.
 
     Attributes:
-        split: noisy training and, unless it was kept clean, noisy validation; clean test.
-        train: what was done to the training part.
-        validation: what was done to the validation part, or None.
+        split: Noisy training and, unless it was kept clean, noisy validation; clean test.
+        train: What was done to the training part.
+        validation: What was done to the validation part, or None.
     """
 
     split: Split
@@ -80,16 +80,16 @@ def corrupt(
     proportion to (1 + positives of the item)^power. Ratings and times are dropped, as added pairs have none.
 
     Args:
-        interactions: the clean ones.
-        false_positive: added pairs as a share of P, in [0, 1].
-        false_negative: hidden pairs as a share of P, in [0, 1].
-        popularity: the power for added pairs: 0 is uniform, 1 in proportion to popularity.
-        hidden_popularity: the power for hidden pairs.
-        exclude: interactions that are never added, such as those held out.
-        seed: of the draws.
+        interactions: The clean ones.
+        false_positive: Added pairs as a share of P, in [0, 1].
+        false_negative: Hidden pairs as a share of P, in [0, 1].
+        popularity: The power for added pairs: 0 is uniform, 1 in proportion to popularity.
+        hidden_popularity: The power for hidden pairs.
+        exclude: Interactions that are never added, such as those held out.
+        seed: Of the draws.
 
     Raises:
-        InputError: a rate is outside [0, 1], a power outside [-10, 10], or there are too few free pairs.
+        InputError: A rate is outside [0, 1], a power outside [-10, 10], or there are too few free pairs.
 
     Example:
         >>> clicks = Interactions.from_csr(sp.csr_array(np.eye(20)))
@@ -129,7 +129,7 @@ def two_sided(
     makes many false positives: no more than there are positives.
 
     Raises:
-        InputError: a rate is outside [0, 1], or more pairs would be added than there are positives.
+        InputError: A rate is outside [0, 1], or more pairs would be added than there are positives.
 
     Example:
         >>> clicks = Interactions.from_csr(sp.csr_array(np.eye(20)))
@@ -162,17 +162,17 @@ def corrupt_split(
     """Corrupt what models see of a split; the test part stays clean, and no pair of another part is added.
 
     Args:
-        split: the clean one.
-        false_positive: as for `corrupt`, of each part by itself.
-        false_negative: likewise.
-        popularity: likewise.
-        hidden_popularity: likewise.
-        noisy_validation: corrupt the validation part too, as it would be in the world; otherwise it stays clean, and
+        split: The clean one.
+        false_positive: As for `corrupt`, of each part by itself.
+        false_negative: Likewise.
+        popularity: Likewise.
+        hidden_popularity: Likewise.
+        noisy_validation: Corrupt the validation part too, as it would be in the world; otherwise it stays clean, and
             models are chosen with knowledge that nobody has.
-        seed: of the draws.
+        seed: Of the draws.
 
     Raises:
-        InputError: as `corrupt`.
+        InputError: As `corrupt`.
 
     Example:
         >>> from recsys.splits import ratio
@@ -214,16 +214,16 @@ def low_rank(
     such that the mean probability is `density`. `corrupt` adds noise to its `interactions`.
 
     Args:
-        num_users: rows.
-        num_items: columns.
-        rank: length of a_u and b_i.
-        density: mean probability, in (0, 1).
-        scale: how much taste matters.
-        popularity: how much items differ in popularity.
-        seed: of all draws.
+        num_users: Rows.
+        num_items: Columns.
+        rank: Length of a_u and b_i.
+        density: Mean probability, in (0, 1).
+        scale: How much taste matters.
+        popularity: How much items differ in popularity.
+        seed: Of all draws.
 
     Raises:
-        InputError: a size below 1, a density outside (0, 1), a negative scale, or sizes that memory cannot hold.
+        InputError: A size below 1, a density outside (0, 1), a negative scale, or sizes that memory cannot hold.
 
     Example:
         >>> world = low_rank(200, 100, density=0.1, seed=3)
@@ -262,15 +262,15 @@ def exposure_relevance(
     that decomposition of who rated what. What is relevant and not seen is in `hidden`; no click is a false positive.
 
     Args:
-        ratings: interactions with ratings from 1 to 5.
-        rank: of both decompositions.
-        epsilon: a larger one makes less relevant.
-        power: a larger one makes less seen, and rarer things more so.
-        floor: least P(seen) before the power.
-        seed: of the draws.
+        ratings: Interactions with ratings from 1 to 5.
+        rank: Of both decompositions.
+        epsilon: A larger one makes less relevant.
+        power: A larger one makes less seen, and rarer things more so.
+        floor: Least P(seen) before the power.
+        seed: Of the draws.
 
     Raises:
-        InputError: there are no ratings, `rank` is not below both sizes, or sizes that memory cannot hold.
+        InputError: There are no ratings, `rank` is not below both sizes, or sizes that memory cannot hold.
 
     Example:
         >>> cell = np.arange(0, 1200, 7)
@@ -319,7 +319,8 @@ def _means(values: NDArray[np.float64], place: Any, size: int) -> NDArray[np.flo
 
 
 def _smooth(matrix: Any, rank: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    if not np.abs(matrix.data).max(initial=0) > 1e-9:  # a constant has nothing left, and ARPACK no start
+    # A constant has nothing left, and ARPACK no start.
+    if not np.abs(matrix.data).max(initial=0) > 1e-9:
         return np.zeros(matrix.shape)
     u, s, v = svds(matrix, rank, v0=rng.normal(size=min(matrix.shape)))
     return np.asarray((u * s) @ v)

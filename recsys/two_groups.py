@@ -13,8 +13,10 @@ from recsys.base import Recommender
 from recsys.validation import Ints
 
 Floats = NDArray[np.float64]
-_PARTS = 10  # of positions; in the emptiest one likes are few
-_TOP = 0.01  # share of the positives that stand highest, of which fn is read off
+# Of positions; in the emptiest one likes are few.
+_PARTS = 10
+# Share of the positives that stand highest, of which fn is read off.
+_TOP = 0.01
 _MOST = 0.99
 
 
@@ -95,7 +97,8 @@ def likes(
     if method == "mixture":
         a = power(x, pi)
         return lambda at: a * at ** (a - 1), pi, fn, fp
-    least = 1e-3  # so that the order of positives is kept where the density is below pi
+    # So that the order of positives is kept where the density is below pi.
+    least = 1e-3
 
     def excess(at: Floats) -> Floats:
         return np.asarray(np.maximum((falling(at) - pi) / (1 - pi), least * (1 - at)))

@@ -14,7 +14,8 @@ from graphnoise.resources import available_memory
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
-_SMALL = 1 << 24  # bytes that are always there
+# Bytes that are always there.
+_SMALL = 1 << 24
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -27,13 +28,13 @@ def as_csr(
     is in this form already is returned as it is, not copied.
 
     Args:
-        name: of the argument, for messages.
+        name: Of the argument, for messages.
         user_items: `Interactions`, or a two-dimensional SciPy sparse matrix or array of any format.
-        weights: keep the values (the confidence, as `implicit` reads them).
-        shape: the numbers of rows and columns that are expected; None is any.
+        weights: Keep the values (the confidence, as `implicit` reads them).
+        shape: The numbers of rows and columns that are expected; None is any.
 
     Raises:
-        InputError: not a sparse matrix, a value that is negative or not finite, a pair stored twice, or another shape.
+        InputError: Not a sparse matrix, a value that is negative or not finite, a pair stored twice, or another shape.
 
     Example:
         >>> as_csr("clicks", sp.coo_array([[0, 3], [1, 0]])).toarray().tolist()
@@ -42,7 +43,8 @@ def as_csr(
         Traceback (most recent call last):
         graphnoise.errors.InputError: clicks: expected values of at least 0, got -3.0 for user 0, item 1
     """
-    from recsys.interactions import Interactions  # which needs this module
+    # Which needs this module.
+    from recsys.interactions import Interactions
 
     value = getattr(user_items, "matrix", user_items)
     if not sp.issparse(value) or value.ndim != 2:
@@ -51,10 +53,12 @@ def as_csr(
         if shape[axis] is not None and value.shape[axis] != shape[axis]:
             fail(name, f"{shape[axis]} {what}", value.shape[axis])
     if isinstance(user_items, Interactions) and not weights:
-        return value  # it has been checked
+        # It has been checked.
+        return value
     if value.dtype.kind not in "biuf":
         fail(name, "real numbers", f"values of type {value.dtype}")
-    try:  # indices beyond the shape, which SciPy does not look for by itself
+    # Indices beyond the shape, which SciPy does not look for by itself.
+    try:
         if value.format in ("csr", "csc"):
             value.check_format(full_check=True)
         matrix = sp.csr_array(value.tocsr() if value.format != "coo" else _from_coo(name, value))
@@ -116,10 +120,10 @@ def check_disjoint(parts: Iterable[tuple[str, Any]]) -> None:
     """Check that no two of the named sets of interactions share a pair.
 
     Args:
-        parts: names, and `Interactions` or SciPy matrices; the later one is named in the message.
+        parts: Names, and `Interactions` or SciPy matrices; the later one is named in the message.
 
     Raises:
-        InputError: two share a pair, or their shapes differ.
+        InputError: Two share a pair, or their shapes differ.
 
     Example:
         >>> a, b = sp.csr_array([[1, 0]]), sp.csr_array([[1, 1]])
@@ -144,7 +148,8 @@ def check_disjoint(parts: Iterable[tuple[str, Any]]) -> None:
 def _array(name: str, value: Any) -> Array:
     try:
         return np.asarray(value)
-    except ValueError as error:  # lists of different lengths
+    # Lists of different lengths.
+    except ValueError as error:
         fail(name, "a list", error)
 
 
@@ -152,7 +157,7 @@ def identifiers(name: str, value: Any) -> Array:
     """Return ids, integers or text, one-dimensional and none missing.
 
     Raises:
-        InputError: another shape, another type, or a missing id.
+        InputError: Another shape, another type, or a missing id.
 
     Example:
         >>> identifiers("users", ["ann", float("nan")])
@@ -161,7 +166,8 @@ def identifiers(name: str, value: Any) -> Array:
     """
     ids = _array(name, value)
     if ids.dtype.kind == "U" and isinstance(value, list | tuple):
-        ids = np.asarray(value, dtype=object)  # of text and numbers NumPy makes text, "nan" too
+        # Of text and numbers NumPy makes text, "nan" too.
+        ids = np.asarray(value, dtype=object)
     if ids.ndim != 1:
         fail(name, "a list of ids", f"shape {ids.shape}")
     if ids.dtype.kind == "f" and ids.size:
@@ -177,14 +183,15 @@ def identifiers(name: str, value: Any) -> Array:
         return np.array(ids.tolist())
     if ids.dtype.kind not in "iuUSf":
         fail(name, "integers or text", f"values of type {ids.dtype}")
-    return ids.astype(np.int64) if ids.dtype.kind == "f" else ids  # an empty list is of floats
+    # An empty list is of floats.
+    return ids.astype(np.int64) if ids.dtype.kind == "f" else ids
 
 
 def numbers(name: str, value: Any, size: int, *, signed: bool = False) -> Array:
     """Return `size` finite numbers, of at least 0 unless `signed`.
 
     Raises:
-        InputError: another number of them, or one that is not finite or negative.
+        InputError: Another number of them, or one that is not finite or negative.
     """
     array = _array(name, value)
     if array.shape != (size,):
@@ -202,7 +209,7 @@ def positions(name: str, value: Any, size: int, ids: Array | None = None) -> Int
     """Return places from 0 to size - 1: the values themselves, or where `ids` has them.
 
     Raises:
-        InputError: a value that is no such place, or that `ids` lacks.
+        InputError: A value that is no such place, or that `ids` lacks.
     """
     given = _array(name, value)
     if given.ndim != 1:
@@ -237,12 +244,12 @@ def check_memory(what: str, size: float, limit: float | None = None) -> None:
     """Refuse to take more memory than there is, before anything is taken.
 
     Args:
-        what: what needs it, for the message.
-        size: bytes that will be taken.
-        limit: bytes that may be; by default nine tenths of the free memory.
+        what: What needs it, for the message.
+        size: Bytes that will be taken.
+        limit: Bytes that may be; by default nine tenths of the free memory.
 
     Raises:
-        InputError: size is above the limit; the message has both.
+        InputError: Size is above the limit; the message has both.
 
     Example:
         >>> check_memory("EASE of 200000 items", 2 * 8 * 200_000**2, limit=8 * 2**30)

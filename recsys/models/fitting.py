@@ -14,14 +14,15 @@ from recsys.metrics import PER_USER, parse
 from recsys.models.factors import FactorModel
 from recsys.validation import as_csr, check_disjoint
 
-State = Any  # the parameters after an epoch, as a model copies them
+# The parameters after an epoch, as a model copies them.
+State = Any
 
 
 def check_selection_metric(metric: Any) -> str:
     """Return the name of a metric that may choose the epoch: one of single users, where more is better.
 
     Raises:
-        InputError: another name.
+        InputError: Another name.
 
     Example:
         >>> check_selection_metric("ndcg@20")
@@ -63,10 +64,10 @@ class EpochModel(FactorModel):
     """A model that is trained by epochs, of which a validation set may choose one; a subclass supplies `_fit`.
 
     Attributes:
-        epochs: how many were run.
-        best_epoch: the one that validation chose, from 0, or None.
-        history: the metric after each epoch, where there is a validation set.
-        counts: for each epoch how many draws there were, how many were correct, and how many were skipped.
+        epochs: How many were run.
+        best_epoch: The one that validation chose, from 0, or None.
+        history: The metric after each epoch, where there is a validation set.
+        counts: For each epoch how many draws there were, how many were correct, and how many were skipped.
     """
 
     iterations: int
@@ -93,14 +94,14 @@ class EpochModel(FactorModel):
         """Learn from positives. Ctrl-C leaves the last whole epoch in the model, and is passed on.
 
         Args:
-            user_items: users × items, `Interactions` or a SciPy sparse matrix.
-            show_progress: show a progress bar.
-            callback: called after each epoch as callback(epoch, seconds, correct, skipped), epochs from 0; the model
+            user_items: Users × items, `Interactions` or a SciPy sparse matrix.
+            show_progress: Show a progress bar.
+            callback: Called after each epoch as callback(epoch, seconds, correct, skipped), epochs from 0; the model
                 has that epoch's parameters.
-            validation: users × items, held out: `metric` on it chooses the epoch that is kept.
+            validation: Users × items, held out: `metric` on it chooses the epoch that is kept.
 
         Raises:
-            InputError: no interaction at all, a validation set that overlaps or is empty, a device that is not there,
+            InputError: No interaction at all, a validation set that overlaps or is empty, a device that is not there,
                 or training that diverges.
         """
         if validation is not None:
@@ -127,12 +128,12 @@ class EpochModel(FactorModel):
         """Run the epochs.
 
         Args:
-            user_items: what is learned from.
-            show_progress: show a progress bar.
-            callback: see `fit`.
-            epoch_of: runs an epoch; returns its counts, `drawn`, `correct` and `skipped`.
-            copy: copies the parameters after an epoch, or refuses ones that are not finite.
-            take: makes such a copy the model's.
+            user_items: What is learned from.
+            show_progress: Show a progress bar.
+            callback: See `fit`.
+            epoch_of: Runs an epoch; returns its counts, `drawn`, `correct` and `skipped`.
+            copy: Copies the parameters after an epoch, or refuses ones that are not finite.
+            take: Makes such a copy the model's.
         """
         keeper, kept = EarlyStopping(self.metric, self.patience, user_items, self._validation), None
         self.counts, self.history, self.best_epoch = [], keeper.history, None

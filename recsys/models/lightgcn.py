@@ -19,7 +19,8 @@ from recsys.models.torch_training import TorchModel
 from recsys.topk import Floats
 from recsys.validation import as_csr
 
-_WORTH = 1 << 25  # products of one propagation below which one thread is quicker
+# Products of one propagation below which one thread is quicker.
+_WORTH = 1 << 25
 
 
 class LightGCN(TorchModel):
@@ -32,28 +33,28 @@ class LightGCN(TorchModel):
     large batches are cheaper. S is symmetric and the sum is one call of the propagation kernel, forwards as backwards.
 
     Args:
-        factors: length of the vectors.
+        factors: Length of the vectors.
         num_layers: L; 0 is matrix factorisation without biases.
-        objective: a name of `recsys.objectives.OBJECTIVES`, or an object. Further logits (NBPO's flips, DeCA's parts)
+        objective: A name of `recsys.objectives.OBJECTIVES`, or an object. Further logits (NBPO's flips, DeCA's parts)
             are plain factors beside it, and are not kept after training.
-        sampler: a name of `recsys.samplers.SAMPLERS`, or an object; None is what the objective asks for, else uniform.
+        sampler: A name of `recsys.samplers.SAMPLERS`, or an object; None is what the objective asks for, else uniform.
         learning_rate: Adam's.
         regularization: L2.
-        iterations: epochs.
+        iterations: Epochs.
         num_threads: 0 is one a core; results are the same to the bit at any number.
-        random_state: a seed; None draws one, which is kept as the attribute.
-        num_negatives: negatives beside each positive; None with the sampler "in-batch": all of the batch.
-        batch_size: positives of a step.
-        init_scale: standard deviation of E_0 at the start.
-        metric: what chooses the epoch where `fit` gets a validation set.
-        patience: stop after so many epochs without a better value; None runs all. The best epoch is kept either way.
+        random_state: A seed; None draws one, which is kept as the attribute.
+        num_negatives: Negatives beside each positive; None with the sampler "in-batch": all of the batch.
+        batch_size: Positives of a step.
+        init_scale: Standard deviation of E_0 at the start.
+        metric: What chooses the epoch where `fit` gets a validation set.
+        patience: Stop after so many epochs without a better value; None runs all. The best epoch is kept either way.
         device: "cpu", "cuda" or "cuda:1".
 
     Attributes:
-        epochs, best_epoch, history, counts: as of `MatrixFactorization`.
+        epochs, best_epoch, history, counts: As of `MatrixFactorization`.
 
     Raises:
-        InputError: an argument out of range.
+        InputError: An argument out of range.
 
     Example:
         >>> clicks = sp.csr_array(np.kron(np.eye(2), np.ones((4, 4))) * (1 - np.eye(8)))
@@ -110,7 +111,8 @@ class LightGCN(TorchModel):
         A new user u has no row of E_0; what the propagation brings from its items, (1 / (L + 1)) sum over l < L of
         sum_i e_i^(l) / sqrt(n_u n_i), is its vector, with the items as they are.
         """
-        rows = as_csr("user_items", user_items)  # a weight above 1 is a click all the same
+        # A weight above 1 is a click all the same.
+        rows = as_csr("user_items", user_items)
         counts = np.diff(rows.indptr)
         vectors = np.asarray(rows @ self.fold_in_factors) / np.sqrt(np.maximum(counts, 1))[:, None]
         return self._score(vectors.astype(np.float32))

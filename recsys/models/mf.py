@@ -35,44 +35,44 @@ class MatrixFactorization(EpochModel):
     each. L2 is part of a draw: it shrinks the rows of its user, its positive and its negative.
 
     Args:
-        factors: length of the vectors.
-        objective: a name of `recsys.objectives.OBJECTIVES`, or an object.
-        sampler: a name of `recsys.samplers.SAMPLERS`, or an object; None is what the objective asks for, else uniform.
+        factors: Length of the vectors.
+        objective: A name of `recsys.objectives.OBJECTIVES`, or an object.
+        sampler: A name of `recsys.samplers.SAMPLERS`, or an object; None is what the objective asks for, else uniform.
         learning_rate: eta.
         regularization: L2 of users and items.
-        iterations: epochs.
+        iterations: Epochs.
         num_threads: 0 is one a core.
-        random_state: a seed; None draws one, which is kept as the attribute.
+        random_state: A seed; None draws one, which is kept as the attribute.
         mode: "minibatch": gradients of `batch_size` positives are summed at frozen parameters; for every objective and
             sampler; the same to the bit at any number of threads. "deterministic": single steps in C++ on blocks of
             users and items that share no row; the same to the bit at any number of threads; the negatives of a step
             come from the block of its positive, new blocks at each epoch. "lock-free": single steps in C++, all threads
             at once (Hogwild); the fastest, and **not repeatable** on more than one thread. The last two know BPR, BPO,
             NBPO (one flip rate or learned) and the samplers uniform and popularity.
-        num_negatives: negatives beside each positive.
-        batch_size: positives of a minibatch.
-        biases: whether items have biases b_i.
-        bias_regularization: their L2; None is `regularization`.
+        num_negatives: Negatives beside each positive.
+        batch_size: Positives of a minibatch.
+        biases: Whether items have biases b_i.
+        bias_regularization: Their L2; None is `regularization`.
         extra_regularization: L2 of the factors of further logits, as NBPO's flips; None is `regularization`.
         learning_rate_decay: eta is multiplied by it before each epoch.
         optimizer: "sgd" or "adam"; Adam in minibatches only.
         l2: "touched", as above; "all": every row shrinks once at each update, touched or not (minibatches with sgd
             only).
-        shuffle: a new order of positives at each epoch; False walks them by user (minibatches only).
+        shuffle: A new order of positives at each epoch; False walks them by user (minibatches only).
         init: "small" or "positive", see `recsys.models.initialisation.initial_parameters`.
         dtype: "float32" or "float64" (minibatches only); scores are float32 either way.
-        metric: what chooses the epoch where `fit` gets a validation set.
-        patience: stop after so many epochs without a better value; None runs all. The best epoch is kept either way.
+        metric: What chooses the epoch where `fit` gets a validation set.
+        patience: Stop after so many epochs without a better value; None runs all. The best epoch is kept either way.
 
     Attributes:
-        epochs: epochs that were run.
-        best_epoch: the one that is kept, from 0, where there was a validation set.
-        history: the metric on the validation set after each epoch.
-        counts: draws, correct and skipped ones, of each epoch.
+        epochs: Epochs that were run.
+        best_epoch: The one that is kept, from 0, where there was a validation set.
+        history: The metric on the validation set after each epoch.
+        counts: Draws, correct and skipped ones, of each epoch.
         extra_user_factors, extra_item_factors: float32 [logits, rows, factors], of the further logits in their order.
 
     Raises:
-        InputError: an argument out of range, or a mode that lacks the objective, the sampler or an option.
+        InputError: An argument out of range, or a mode that lacks the objective, the sampler or an option.
 
     Example:
         >>> import scipy.sparse as sp
@@ -89,7 +89,8 @@ class MatrixFactorization(EpochModel):
     )  # fmt: skip
     extra_user_factors: Any = None
     extra_item_factors: Any = None
-    propensities: Any = None  # of the items, where the objective knows them: a new user has the fitted ones
+    # Of the items, where the objective knows them: a new user has the fitted ones.
+    propensities: Any = None
 
     def __init__(
         self,
@@ -151,11 +152,11 @@ class MatrixFactorization(EpochModel):
 
         Args:
             name: "bpr", "bpo", "nbpo", "nbpo-o" or "nbpo-s".
-            dataset: whose hyper-parameters, "amazon" or "movielens".
-            changes: other arguments of the constructor; the released spreadsheets have num_negatives=3.
+            dataset: Whose hyper-parameters, "amazon" or "movielens".
+            changes: Other arguments of the constructor; the released spreadsheets have num_negatives=3.
 
         Raises:
-            InputError: an unknown name or data set.
+            InputError: An unknown name or data set.
 
         Example:
             >>> MatrixFactorization.from_preset("nbpo").extra_regularization
@@ -205,7 +206,8 @@ class MatrixFactorization(EpochModel):
             training = NativeTraining(self.mode, known, first, self.objective, self.sampler, plan, rng)
 
         def epoch_of(epoch: int) -> Any:
-            with np.errstate(over="ignore", invalid="ignore"):  # `_finite` says it better
+            # `_finite` says it better.
+            with np.errstate(over="ignore", invalid="ignore"):
                 return training.epoch(epoch)
 
         def kept(epoch: int) -> Parameters:
@@ -234,7 +236,7 @@ class MatrixFactorization(EpochModel):
         """Return a further logit for all items, as NBPO's "flip": float32 [len(userids), num_items].
 
         Raises:
-            InputError: the objective has no such logit, a user is unknown, or the model is not fitted.
+            InputError: The objective has no such logit, a user is unknown, or the model is not fitted.
         """
         self.check_fitted()
         place = self.objective.logits.index(choice("name", name, self.objective.logits))
@@ -249,14 +251,14 @@ class MatrixFactorization(EpochModel):
         those of the whole call: beside other rows, a user gets slightly other factors.
 
         Args:
-            user_items: users × items of the fitted catalogue.
-            iterations: epochs; None is as many as `iterations`, at most 50.
+            user_items: Users × items of the fitted catalogue.
+            iterations: Epochs; None is as many as `iterations`, at most 50.
 
         Returns:
             float32 [rows, factors]; zeros for a row without items.
 
         Raises:
-            InputError: the model is not fitted, another number of items, or flip rates of single users.
+            InputError: The model is not fitted, another number of items, or flip rates of single users.
         """
         return self._folded(user_items, iterations)[0]
 
@@ -292,7 +294,7 @@ class MatrixFactorization(EpochModel):
             Positions of the new users, one for each row.
 
         Raises:
-            InputError: as `fold_in`.
+            InputError: As `fold_in`.
 
         Example:
             >>> import scipy.sparse as sp

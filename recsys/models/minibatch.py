@@ -95,7 +95,8 @@ class Minibatch:
 
         entry, other = np.repeat(users, k + 1), both.ravel()
         by_user, by_item = Groups.of(entry, len(p.user)), Groups.of(other, len(p.item))
-        counts = np.ones(both.shape, p.user.dtype)  # draws of each entry: of a positive, all that stand beside it
+        # Draws of each entry: of a positive, all that stand beside it.
+        counts = np.ones(both.shape, p.user.dtype)
         counts[:, 1:] = 1 - lost
         counts[:, 0] = counts[:, 1:].sum(1)
         of_item = by_item.totals(counts.ravel())

@@ -19,7 +19,7 @@ def rule(mode: str, objective: Objective, sampler: Sampler) -> tuple[str, float]
     """Return the kernel's rule for an objective, and the constant flip rate.
 
     Raises:
-        InputError: the kernels do not have the objective, or not the sampler.
+        InputError: The kernels do not have the objective, or not the sampler.
     """
     if not isinstance(sampler, Fixed) or not sampler.verify:
         fail("sampler", f"uniform or popularity, verified, in the mode {mode!r} (others in 'minibatch')", sampler.name)

@@ -16,14 +16,15 @@ from recsys.kernels.sgd import Count, pairs_of
 
 Ints = NDArray[np.int32]
 _SIDES = ("user", "item")
-_TABLE = 1 << 16  # rows whose vectors are made at once
+# Rows whose vectors are made at once.
+_TABLE = 1 << 16
 
 
 class Network(torch.nn.Module):
     """Vectors of users and items with gradients; a subclass supplies `vectors` and `rows`.
 
     Args:
-        extra: tables of the further logits of an objective, by name.
+        extra: Tables of the further logits of an objective, by name.
     """
 
     def __init__(self, extra: dict[str, tuple[NDArray[Any], NDArray[Any]]]) -> None:
@@ -118,7 +119,8 @@ class Training:
     def _update(self, users: Ints, items: Ints) -> tuple[int, int, int]:
         self.network.prepare()
         each = self._model.num_negatives
-        if each is None:  # everybody's positives; what the user has, its own positive too, does not count
+        # Everybody's positives; what the user has, its own positive too, does not count.
+        if each is None:
             drawn = np.broadcast_to(items, (len(items), len(items)))
             lost = self._known.has(users, drawn) if self._sampler.verify else items[:, None] == items
             weight = (~lost).astype(np.float32)

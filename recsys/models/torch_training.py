@@ -27,7 +27,7 @@ def torch_device(name: str) -> torch.device:
     """Return the device, "cpu" or "cuda" or "cuda:1".
 
     Raises:
-        InputError: another name, or a CUDA device that torch does not see.
+        InputError: Another name, or a CUDA device that torch does not see.
     """
     kind, _, place = str(name).partition(":")
     choice("device", kind, ("cpu", "cuda"))

@@ -31,29 +31,29 @@ class TwoTower(TorchModel):
     does not: the positive is drawn from the data, not from q.
 
     Args:
-        factors: length of the vectors, and of the ids' vectors.
-        hidden: widths of the hidden layers; none makes a tower linear.
-        objective: a name of `recsys.objectives.OBJECTIVES`, or an object.
-        sampler: a name of `recsys.samplers.SAMPLERS`, or an object; None is what the objective asks for, else uniform.
+        factors: Length of the vectors, and of the ids' vectors.
+        hidden: Widths of the hidden layers; none makes a tower linear.
+        objective: A name of `recsys.objectives.OBJECTIVES`, or an object.
+        sampler: A name of `recsys.samplers.SAMPLERS`, or an object; None is what the objective asks for, else uniform.
         learning_rate: Adam's.
         regularization: L2 of the ids' vectors that a draw touches, and of the weights, once a positive.
-        iterations: epochs.
-        num_threads: of draws and ranking, 0 is one a core; on the CPU the towers run on one thread, and results are the
+        iterations: Epochs.
+        num_threads: Of draws and ranking, 0 is one a core; on the CPU the towers run on one thread, and results are the
             same to the bit.
-        random_state: a seed; None draws one, which is kept as the attribute.
-        num_negatives: negatives beside each positive; None with the sampler "in-batch": all of the batch.
-        batch_size: positives of a step.
-        use_ids: whether ids have vectors; without, only features speak, and both sides must have them.
-        unit: whether vectors have length 1; then give the softmax a temperature, as SampledSoftmax(0.1).
-        metric: what chooses the epoch where `fit` gets a validation set.
-        patience: stop after so many epochs without a better value; None runs all. The best epoch is kept either way.
+        random_state: A seed; None draws one, which is kept as the attribute.
+        num_negatives: Negatives beside each positive; None with the sampler "in-batch": all of the batch.
+        batch_size: Positives of a step.
+        use_ids: Whether ids have vectors; without, only features speak, and both sides must have them.
+        unit: Whether vectors have length 1; then give the softmax a temperature, as SampledSoftmax(0.1).
+        metric: What chooses the epoch where `fit` gets a validation set.
+        patience: Stop after so many epochs without a better value; None runs all. The best epoch is kept either way.
         device: "cpu", "cuda" or "cuda:1".
 
     Attributes:
-        epochs, best_epoch, history, counts: as of `MatrixFactorization`.
+        epochs, best_epoch, history, counts: As of `MatrixFactorization`.
 
     Raises:
-        InputError: an argument out of range.
+        InputError: An argument out of range.
 
     Example:
         >>> clicks = sp.csr_array(np.kron(np.eye(2), np.ones((4, 4))) * (1 - np.eye(8)))
@@ -66,8 +66,10 @@ class TwoTower(TorchModel):
     """
 
     _arrays = ("user_factors", "item_factors", "item_biases", "weights", "widths")
-    weights: Any = None  # of both towers without the ids' vectors, in one row
-    widths: Any = None  # features of users, of items
+    # Of both towers without the ids' vectors, in one row.
+    weights: Any = None
+    # Features of users, of items.
+    widths: Any = None
 
     def __init__(
         self,
@@ -116,16 +118,16 @@ class TwoTower(TorchModel):
         """Learn from positives. Ctrl-C leaves the last whole epoch in the model, and is passed on.
 
         Args:
-            user_items: users × items, `Interactions` or a SciPy sparse matrix.
-            show_progress: show a progress bar.
-            callback: called after each epoch as callback(epoch, seconds, correct, skipped), epochs from 0; the model
+            user_items: Users × items, `Interactions` or a SciPy sparse matrix.
+            show_progress: Show a progress bar.
+            callback: Called after each epoch as callback(epoch, seconds, correct, skipped), epochs from 0; the model
                 has that epoch's vectors.
-            validation: users × items, held out: `metric` on it chooses the epoch that is kept.
-            user_features: numbers [users, any], an array or a SciPy sparse matrix; scale them to about 1.
-            item_features: numbers [items, any].
+            validation: Users × items, held out: `metric` on it chooses the epoch that is kept.
+            user_features: Numbers [users, any], an array or a SciPy sparse matrix; scale them to about 1.
+            item_features: Numbers [items, any].
 
         Raises:
-            InputError: no interaction at all, a validation set that overlaps or is empty, features of another number of
+            InputError: No interaction at all, a validation set that overlaps or is empty, features of another number of
                 rows or not finite, a device that is not there, or training that diverges.
         """
         rows = as_csr("user_items", user_items).shape
@@ -157,13 +159,13 @@ class TwoTower(TorchModel):
 
         Args:
             side: "user" or "item".
-            values: features as those of `fit`, [any, features].
+            values: Features as those of `fit`, [any, features].
 
         Returns:
             float32 [rows, factors]; scores are their inner products with the vectors of the other side.
 
         Raises:
-            InputError: the model is not fitted, was fitted without features of that side, or their number differs.
+            InputError: The model is not fitted, was fitted without features of that side, or their number differs.
         """
         self.check_fitted()
         if side not in SIDES:
@@ -190,7 +192,7 @@ def features(name: str, value: Any, size: int | None) -> Any:
     """Return checked features as float32: CSR or a matrix; None for none.
 
     Raises:
-        InputError: another shape, or values that are not finite numbers.
+        InputError: Another shape, or values that are not finite numbers.
     """
     if value is None and size is not None:
         return None
@@ -232,7 +234,8 @@ class Towers(Network):
                 self.project[side] = parameter(rng.standard_normal((width, factors)) / np.sqrt(width))
             sizes = [factors * (bool(count) + bool(width)), *hidden, factors]
             for k in range(self.depth):
-                spread = np.sqrt((2.0 if k + 1 < self.depth else 1.0) / sizes[k])  # He et al. 2015 before a relu
+                # He et al. 2015 before a relu.
+                spread = np.sqrt((2.0 if k + 1 < self.depth else 1.0) / sizes[k])
                 self.layers[f"{side} {k} weight"] = parameter(spread * rng.standard_normal((sizes[k], sizes[k + 1])))
                 self.layers[f"{side} {k} shift"] = parameter(np.zeros(sizes[k + 1]))
 

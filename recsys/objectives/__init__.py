@@ -23,7 +23,7 @@ def objective(given: Any) -> Objective:
     """Return an objective from itself, from its name, or from what `parameters` gave.
 
     Raises:
-        InputError: an unknown name, or arguments that do not fit.
+        InputError: An unknown name, or arguments that do not fit.
 
     Example:
         >>> objective("nbpo"), objective({"name": "r-ce", "alpha": 0.5})

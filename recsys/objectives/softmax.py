@@ -22,7 +22,7 @@ class SampledSoftmax(Objective):
 
     Args:
         temperature: t, above 0.
-        correct: whether to correct by q.
+        correct: Whether to correct by q.
 
     Source: Bengio and Senécal, IEEE TNN 19, 2008; Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019.
     """
@@ -62,7 +62,8 @@ class SampledSoftmax(Objective):
 
     def _derivatives(self, p: Pairs) -> Derivatives:
         top, rest = beside(p) / self.temperature, p.negative / self.temperature - self._shift(p)
-        if p.weight is not None:  # what does not count must not set the scale either
+        # What does not count must not set the scale either.
+        if p.weight is not None:
             with np.errstate(divide="ignore"):
                 rest = rest + np.log(p.weight).astype(rest.dtype)
         most = np.maximum(top, rest.max(1, keepdims=True))

@@ -21,8 +21,8 @@ class _Propensity(Objective):
     r"""What has the propensities theta_i = max((n_i / max n)^power, clip) of a positive's item to be seen.
 
     Args:
-        power: of the popularity; 1/2 in the papers.
-        clip: the least propensity, above 0.
+        power: Of the popularity; 1/2 in the papers.
+        clip: The least propensity, above 0.
     """
 
     _needs = ("items",)
@@ -105,9 +105,9 @@ class NonNegativePU(Objective):
     batch. The negatives stand for the unlabelled pairs.
 
     Args:
-        prior: share of likes among unlabelled pairs, in [0, 1].
-        beta: at least 0.
-        gamma: in [0, 1].
+        prior: Share of likes among unlabelled pairs, in [0, 1].
+        beta: At least 0.
+        gamma: In [0, 1].
 
     Source: Kiryo et al., Positive-unlabeled learning with non-negative risk estimator, NeurIPS 2017, algorithm 1.
     """

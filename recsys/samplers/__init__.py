@@ -22,7 +22,7 @@ def sampler(given: Any) -> Sampler:
     """Return a sampler from itself, from its name, or from what `parameters` gave.
 
     Raises:
-        InputError: an unknown name, or arguments that do not fit.
+        InputError: An unknown name, or arguments that do not fit.
 
     Example:
         >>> sampler({"name": "popularity", "power": 0.75}).power

@@ -16,7 +16,8 @@ from recsys.kernels.negatives import MAX_ATTEMPTS, Known, draw, streams
 from recsys.validation import as_csr, check_memory
 
 Ints = NDArray[np.int32]
-Scorer = Callable[[Ints, Ints], NDArray[Any]]  # users [B], items [B, n] -> scores [B, n]
+# Users [B], items [B, n] -> scores [B, n].
+Scorer = Callable[[Ints, Ints], NDArray[Any]]
 Factors = Callable[[], tuple[NDArray[Any], NDArray[Any]]]
 
 
@@ -29,19 +30,20 @@ class Sampler(ABC):
     names such users beforehand.
 
     Args:
-        verify: refuse known positives. Without, they are drawn as the law has them.
-        attempts: draws before the exact one, from 1 to 30.
-        num_threads: threads, 0 for all cores. The draws do not depend on it.
+        verify: Refuse known positives. Without, they are drawn as the law has them.
+        attempts: Draws before the exact one, from 1 to 30.
+        num_threads: Threads, 0 for all cores. The draws do not depend on it.
 
     Attributes:
-        needs_scores: whether `bind` must give it a model's scores before it draws.
-        needs_items: whether `sample` must be told the positives, `items`.
+        needs_scores: Whether `bind` must give it a model's scores before it draws.
+        needs_items: Whether `sample` must be told the positives, `items`.
     """
 
     name = "sampler"
     needs_scores = False
     needs_items = False
-    weights: NDArray[Any] | None = None  # of the last draws, where a law weighs them
+    # Of the last draws, where a law weighs them.
+    weights: NDArray[Any] | None = None
 
     def __init__(self, *, verify: bool = True, attempts: int = 16, num_threads: int = 1) -> None:
         if not isinstance(verify, bool):
@@ -64,7 +66,7 @@ class Sampler(ABC):
         """Take the known positives of a users × items matrix.
 
         Raises:
-            InputError: no such matrix, or one without items.
+            InputError: No such matrix, or one without items.
         """
         matrix = as_csr("user_items", user_items)
         if matrix.shape[1] == 0:
@@ -81,7 +83,7 @@ class Sampler(ABC):
 
         Args:
             scorer: scorer(users [B], items [B, n]) returns scores [B, n].
-            factors: returns the vectors of users and of items, for the laws that look at them.
+            factors: Returns the vectors of users and of items, for the laws that look at them.
         """
         self._scorer, self._factors = scorer, factors
         return self
@@ -102,16 +104,16 @@ class Sampler(ABC):
         """Draw k negatives of each user.
 
         Args:
-            users: users, int [B].
-            k: negatives of each.
-            rng: a NumPy generator, or a seed.
-            items: the positives beside which they stand, int [B]; only some laws ask for them.
+            users: Users, int [B].
+            k: Negatives of each.
+            rng: A NumPy generator, or a seed.
+            items: The positives beside which they stand, int [B]; only some laws ask for them.
 
         Returns:
             Items, int32 [B, k]; -1 where a user has every item.
 
         Raises:
-            InputError: a user or item out of range, k below 1 or above the number of items, or a sampler that lacks
+            InputError: A user or item out of range, k below 1 or above the number of items, or a sampler that lacks
                 `fit`, `bind` or `items`.
         """
         known = self.known
@@ -146,7 +148,7 @@ class Sampler(ABC):
         """Draw candidates uniformly, int32 [B, each].
 
         Raises:
-            InputError: they and their scores would not fit into memory.
+            InputError: They and their scores would not fit into memory.
         """
         check_memory(f"{each} candidates for each of {len(users)} users", 16.0 * len(users) * each)
         kind = {"attempts": self.attempts, "verify": self.verify, "num_threads": self.num_threads, **how}

@@ -13,7 +13,8 @@ from recsys.samplers.base import Ints, Sampler
 from recsys.samplers.hard import DNS, pick
 from recsys.validation import check_memory
 
-_PART = 1 << 20  # candidates that are scored at once
+# Candidates that are scored at once.
+_PART = 1 << 20
 
 
 class AHNS(DNS):
@@ -24,12 +25,12 @@ class AHNS(DNS):
 
     Args:
         candidates: N.
-        alpha: shift of the positive's score.
-        beta: scale of the target.
+        alpha: Shift of the positive's score.
+        beta: Scale of the target.
         power: p.
-        verify: refuse known positives.
-        attempts: draws before the exact one.
-        num_threads: threads, 0 for all cores.
+        verify: Refuse known positives.
+        attempts: Draws before the exact one.
+        num_threads: Threads, 0 for all cores.
 
     Source: Lai et al., Adaptive hardness negative sampling for collaborative filtering, AAAI 2024, equation 8.
     """
@@ -70,10 +71,10 @@ class BNS(DNS):
     Args:
         candidates: N.
         weight: lambda, at least 0: how much a true negative is worth.
-        reference: items on which F is estimated.
-        verify: refuse known positives.
-        attempts: draws before the exact one.
-        num_threads: threads, 0 for all cores.
+        reference: Items on which F is estimated.
+        verify: Refuse known positives.
+        attempts: Draws before the exact one.
+        num_threads: Threads, 0 for all cores.
 
     Source: Liu and Wang, Bayesian negative sampling for recommendation, ICDE 2023, section III.
     """
@@ -144,14 +145,14 @@ class SRNS(_Memory):
     over the history and a = alpha min(1, epoch / warm_up). alpha = 0 is the highest score in memory.
 
     Args:
-        size: of the memory, and of what joins it.
-        alpha: weight of the standard deviation.
-        temperature: of what is kept.
-        pool: candidates of a user.
-        history: epochs over which scores vary, at least 2.
-        warm_up: epochs until a is alpha.
-        attempts: draws before the exact one.
-        num_threads: threads, 0 for all cores.
+        size: Of the memory, and of what joins it.
+        alpha: Weight of the standard deviation.
+        temperature: Of what is kept.
+        pool: Candidates of a user.
+        history: Epochs over which scores vary, at least 2.
+        warm_up: Epochs until a is alpha.
+        attempts: Draws before the exact one.
+        num_threads: Threads, 0 for all cores.
 
     Source: Ding et al., Simplify and robustify negative sampling for implicit collaborative filtering, NeurIPS 2020.
     """
@@ -211,7 +212,8 @@ class SRNS(_Memory):
             past = np.stack([np.take_along_axis(scores[users], places, axis=1) for scores in self._past])
             gain = gain + weight * past.std(axis=0)
         gain = np.where(found < 0, -np.inf, gain)
-        best = np.argsort(-gain, axis=1, kind="stable")[:, : min(k, self.size)]  # k negatives: the k best, then again
+        # K negatives: the k best, then again.
+        best = np.argsort(-gain, axis=1, kind="stable")[:, : min(k, self.size)]
         chosen = np.take_along_axis(found, best, axis=1)
         return np.ascontiguousarray(np.resize(chosen.T, (k, len(users))).T)
 
@@ -224,11 +226,11 @@ class AdaSIR(_Memory):
     into `pool` items; each place of the old pool is replaced with probability 1/2. A draw takes a place at random.
 
     Args:
-        candidates: draws from which a pool is made.
-        pool: its size.
-        temperature: of the softmax.
-        attempts: draws before the exact one.
-        num_threads: threads, 0 for all cores.
+        candidates: Draws from which a pool is made.
+        pool: Its size.
+        temperature: Of the softmax.
+        attempts: Draws before the exact one.
+        num_threads: Threads, 0 for all cores.
 
     Source: Chen et al., Learning recommenders for implicit feedback with importance resampling, WWW 2022.
     """
@@ -281,8 +283,8 @@ class InBatch(Sampler):
     "softmax", `probabilities` gives q for the logQ correction.
 
     Args:
-        verify: refuse known positives.
-        attempts: draws.
+        verify: Refuse known positives.
+        attempts: Draws.
 
     Source: Yi et al., Sampling-bias-corrected neural modeling for large corpus item recommendations, RecSys 2019.
     """

@@ -18,10 +18,10 @@ class FalseNegatives:
     """What `false_negatives` counts.
 
     Attributes:
-        rate: share of the draws that are hidden likes.
-        uniform: the same for uniform verified draws beside the same positives, exactly.
-        draws: draws that gave an item.
-        skipped: draws that gave none.
+        rate: Share of the draws that are hidden likes.
+        uniform: The same for uniform verified draws beside the same positives, exactly.
+        draws: Draws that gave an item.
+        skipped: Draws that gave none.
     """
 
     rate: float
@@ -41,16 +41,16 @@ def false_negatives(
     """Return how often negatives beside the known positives are hidden likes.
 
     Args:
-        sampler: fitted to the known positives, and bound to a model where it looks at scores.
-        hidden: users × items, likes that are not among the known positives.
-        k: negatives beside each positive.
-        passes: how often all positives are walked.
-        rng: a generator or a seed.
-        epoch: the number of the first pass. A law that changes with training (SRNS) goes on where the model stopped
+        sampler: Fitted to the known positives, and bound to a model where it looks at scores.
+        hidden: Users × items, likes that are not among the known positives.
+        k: Negatives beside each positive.
+        passes: How often all positives are walked.
+        rng: A generator or a seed.
+        epoch: The number of the first pass. A law that changes with training (SRNS) goes on where the model stopped
             with `epoch=model.epochs`.
 
     Raises:
-        InputError: another shape, or a hidden like that is known.
+        InputError: Another shape, or a hidden like that is known.
 
     Example:
         >>> import scipy.sparse as sp

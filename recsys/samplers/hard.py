@@ -24,9 +24,9 @@ class DNS(Sampler):
 
     Args:
         candidates: N.
-        verify: refuse known positives.
-        attempts: draws before the exact one.
-        num_threads: threads, 0 for all cores.
+        verify: Refuse known positives.
+        attempts: Draws before the exact one.
+        num_threads: Threads, 0 for all cores.
 
     Source: Zhang et al., Optimizing top-n collaborative filtering via dynamic negative item sampling, SIGIR 2013.
     """
@@ -57,9 +57,9 @@ class DNSMN(DNS):
         candidates: N.
         reading: "one": one of the M at random, for each negative (as in the code of AHNS). "all": all M are the
             negatives of a positive, so that `sample` must be asked for k = M (as in the authors' code).
-        verify: refuse known positives.
-        attempts: draws before the exact one.
-        num_threads: threads, 0 for all cores.
+        verify: Refuse known positives.
+        attempts: Draws before the exact one.
+        num_threads: Threads, 0 for all cores.
 
     Source: Shi et al., On the theories behind hard negative sampling for recommendation, WWW 2023, section 4.
     """
@@ -100,7 +100,7 @@ class WARP(Sampler):
 
     Args:
         tries: T.
-        num_threads: threads, 0 for all cores.
+        num_threads: Threads, 0 for all cores.
 
     Source: Weston, Bengio and Usunier, IJCAI 2011, section 3; the cap and the way of counting as in LightFM.
     """
@@ -134,8 +134,8 @@ class AOBPR(Sampler):
 
     Args:
         scale: lambda, in ranks.
-        attempts: draws by the law.
-        num_threads: threads, 0 for all cores.
+        attempts: Draws by the law.
+        num_threads: Threads, 0 for all cores.
 
     Source: Rendle and Freudenthaler, Improving pairwise learning for item recommendation from implicit feedback,
         WSDM 2014, section 5.
@@ -152,7 +152,8 @@ class AOBPR(Sampler):
         self._left = 0
 
     def _prepare(self, matrix: Any) -> None:
-        self._order = None  # of another model's items
+        # Of another model's items.
+        self._order = None
 
     def epoch(self, number: int, rng: np.random.Generator) -> None:
         """Rank the items anew before the next draw."""

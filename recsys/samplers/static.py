@@ -12,7 +12,8 @@ from recsys.kernels.negatives import Alias, draw, streams
 from recsys.samplers.base import Ints, Sampler
 from recsys.samplers.base import on_known as _on_known
 
-_WORTH = 1 << 14  # draws below which one thread is quicker
+# Draws below which one thread is quicker.
+_WORTH = 1 << 14
 
 
 class Fixed(Sampler):
@@ -20,9 +21,9 @@ class Fixed(Sampler):
 
     Args:
         on_known: "redraw", or "skip": -1 where the first draw met a known positive.
-        verify: refuse known positives.
-        attempts: draws before the exact one.
-        num_threads: threads, 0 for all cores.
+        verify: Refuse known positives.
+        attempts: Draws before the exact one.
+        num_threads: Threads, 0 for all cores.
     """
 
     def __init__(
@@ -72,11 +73,11 @@ class Popularity(Fixed):
     weighted BPR, a = .75 that of word2vec, a = 0 is uniform. An item that nobody has is drawn only where a = 0.
 
     Args:
-        power: a, at least 0.
+        power: A, at least 0.
         on_known: "redraw", or "skip" as `implicit` does.
-        verify: refuse known positives.
-        attempts: draws before the exact one.
-        num_threads: threads, 0 for all cores.
+        verify: Refuse known positives.
+        attempts: Draws before the exact one.
+        num_threads: Threads, 0 for all cores.
 
     Example:
         >>> import scipy.sparse as sp
