@@ -14,9 +14,9 @@ from scipy.special import expit
 
 from graphnoise.checks import fail, generator, integer, rate, real
 from graphnoise.noise import flip_interactions
-from recsys.interactions import Interactions, as_interactions
+from recsys.interactions import Interactions, as_csr, as_interactions
 from recsys.splits import Seed, Split
-from recsys.validation import as_csr, check_memory, pair_keys
+from recsys.validation import check_memory, pair_keys
 
 Bools = NDArray[np.bool_]
 

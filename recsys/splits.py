@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphnoise.checks import fail, generator, integer, real
-from recsys.interactions import Interactions, as_interactions
-from recsys.validation import Array, Ints, check_disjoint
+from recsys.interactions import Interactions, as_interactions, check_disjoint
+from recsys.validation import Array, Ints
 
 Seed = int | np.random.Generator
 

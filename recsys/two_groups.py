@@ -30,7 +30,7 @@ def ranks(reference: Floats, scores: Floats, beside: int) -> Floats:
 def of_positives(model: Recommender, matrix: Any, held: NDArray[np.bool_], part: slice) -> Floats:
     """Return the positions of held-out positives of some users."""
     users = np.arange(part.start, part.stop)
-    scores = model._checked(model.scores(users), users)
+    scores = model._check_scores(model.scores(users), users)
     found = [np.zeros(0)]
     for row, user in enumerate(users):
         at = slice(matrix.indptr[user], matrix.indptr[user + 1])
@@ -55,7 +55,7 @@ def of_unobserved(
     out: list[tuple[Ints, Ints, Floats]] = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
     if top == 0 and wanted is None:
         return out[0]
-    every = [model._checked(model.scores(users), users) for model in models]
+    every = [model._check_scores(model.scores(users), users) for model in models]
     for row, user in enumerate(users):
         free = np.ones(matrix.shape[1], bool)
         free[matrix.indices[matrix.indptr[user] : matrix.indptr[user + 1]]] = False

@@ -6,48 +6,59 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from recsys.objectives.nbpo import FLIP
+
+Table = NDArray[Any]
 
 
 @dataclass
 class Parameters:
-    """What is learned: factors of users and items, biases of items, and such factors for each further logit."""
+    """Factors of users and items, biases of items or None, and factors of users and items per further logit."""
 
-    user: NDArray[Any]
-    item: NDArray[Any]
-    bias: NDArray[Any] | None
-    extra: dict[str, tuple[NDArray[Any], NDArray[Any]]]
+    user: Table
+    item: Table
+    bias: Table | None
+    extra: dict[str, tuple[Table, Table]]
 
-    def copy(self) -> Parameters:
-        """Return a copy that shares nothing."""
-        bias = None if self.bias is None else self.bias.copy()
-        return Parameters(
-            self.user.copy(), self.item.copy(), bias, {k: (a.copy(), b.copy()) for k, (a, b) in self.extra.items()}
-        )
-
-    def arrays(self) -> list[NDArray[Any]]:
+    def arrays(self) -> list[Table]:
         """Return all arrays."""
-        return [
-            self.user, self.item, *([] if self.bias is None else [self.bias]), *(x for pair in self.extra.values() for x
-            in pair)
-        ]  # fmt: skip
+        biases = [] if self.bias is None else [self.bias]
+        return [self.user, self.item, *biases, *(table for pair in self.extra.values() for table in pair)]
+
+    def copy(self, into: Parameters | None = None) -> Parameters:
+        """Return a copy, in the arrays of an earlier copy if there is one."""
+        if into is None:
+            bias = None if self.bias is None else self.bias.copy()
+            extra = {name: (user.copy(), item.copy()) for name, (user, item) in self.extra.items()}
+            return Parameters(self.user.copy(), self.item.copy(), bias, extra)
+        for target, source in zip(into.arrays(), self.arrays(), strict=True):
+            np.copyto(target, source)
+        return into
 
 
 def initial_parameters(
-    users: int, items: int, factors: int, logits: tuple[str, ...], init: str, biases: bool, dtype: Any, rng: Any
+    users: int,
+    items: int,
+    factors: int,
+    logits: tuple[str, ...],
+    init: str,
+    biases: bool,
+    dtype: DTypeLike,
+    rng: np.random.Generator,
 ) -> Parameters:
-    r"""Draw the first factors.
+    r"""Draw the initial factors.
 
-    "small": uniform in ±1 / (2 factors), as `implicit` starts. "positive": uniform in [0, 1] / sqrt(factors), as NBPO's
-    released code does, so that all scores begin near 1/4. NBPO's flip factors start uniform in [0, 5] / sqrt(factors)
-    and [-5, 0] / sqrt(factors) either way: flip rates begin near .002. Biases start at 0.
+    "small": uniform in ±1 / (2 factors), as in `implicit`. "positive": uniform in [0, 1] / sqrt(factors), as in NBPO's
+    released code, so that all scores are about 1/4. NBPO's flip factors are uniform in [0, 5] / sqrt(factors) and
+    [-5, 0] / sqrt(factors) in both cases: flip rates are about .002. Biases are 0.
     """
 
-    def table(rows: int, scale: float = 1.0) -> NDArray[Any]:
-        drawn = rng.random((rows, factors))
-        values = scale * drawn / np.sqrt(factors) if init == "positive" or scale != 1.0 else (drawn - 0.5) / factors
+    def table(rows: int, scale: float = 1.0) -> Table:
+        uniform = rng.random((rows, factors))
+        positive = init == "positive" or scale != 1.0
+        values = scale * uniform / np.sqrt(factors) if positive else (uniform - 0.5) / factors
         return np.ascontiguousarray(values, dtype=dtype)
 
     user, item = table(users), table(items)

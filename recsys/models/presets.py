@@ -1,6 +1,4 @@
-"""Hyper-parameters of NBPO's released code: learning rate, L2 of the scores' factors, L2 of the flip factors (or
-None).
-"""
+"""Hyper-parameters of NBPO's released code: learning rate, L2 of the factors, L2 of the flip factors or None."""
 
 PRESETS: dict[str, dict[str, tuple[float, float, float | None]]] = {
     "bpr": {"amazon": (0.05, 1.0, None), "movielens": (0.02, 1.0, None)},

@@ -134,7 +134,7 @@ class Objective(ABC):
                 fail("extra", f"logits {name!r} of shapes {shape} and {wide}", found)
         for name in self._needs:
             if getattr(pairs, name) is None:
-                fail(name, f"indices, which {self.name!r} looks at", None)
+                fail(name, f"indices, which {self.name!r} needs", None)
 
     def parameters(self) -> dict[str, Any]:
         """Return name and arguments in JSON's types: what `from_parameters` takes."""

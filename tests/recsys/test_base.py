@@ -138,7 +138,7 @@ def test_batches_do_not_depend_on_threads(monkeypatch):
             r"recalculate_user: expected False, as Fixed scores the users of fit",
         ),
         ({"userid": [0, 1]}, r"user_items: expected 2 users, got 1"),
-        ({"userid": 0, "user_items": None}, r"user_items: expected a row for each user"),
+        ({"userid": 0, "user_items": None}, r"user_items: expected one row per user"),
         ({"userid": 0, "user_items": sp.csr_array((1, 12))}, r"user_items: expected 13 items, got 12"),
     ],
 )

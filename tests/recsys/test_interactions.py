@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from graphnoise.noise import flip_interactions
 from recsys import InputError, Interactions
-from recsys.validation import as_csr, check_disjoint, check_memory
+from recsys.interactions import as_csr, check_disjoint
+from recsys.validation import check_memory
 
 USERS, ITEMS = ["b", "a", "b", "c"], [30, 10, 10, 20]
 FORMATS = ["csr", "csc", "coo", "lil", "dok", "bsr", "dia"]

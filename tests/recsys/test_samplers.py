@@ -104,7 +104,7 @@ def test_dns_m_n_between_dns_and_uniform():
     assert np.array_equal(law(DNSMN(1, 6), users, None), law(DNS(6), users, None))
     some = ready(DNSMN(3, 12, "all"))
     drawn = some.sample(users[:50], 3, rng=1)
-    found = DNS.fit(DNS(12), X).bind(score)._drawn(users[:50].astype(np.int32), 1, np.random.default_rng(1))
+    found = DNS.fit(DNS(12), X).bind(score)._scored_candidates(users[:50].astype(np.int32), 1, np.random.default_rng(1))
     best = np.take_along_axis(found[0][:, 0], np.argsort(-found[1][:, 0], kind="stable"), axis=1)[:, :3]
     assert np.array_equal(drawn, best)
     one = ready(DNSMN(3, 12)).sample(users[:50], 1, rng=1)
@@ -144,7 +144,7 @@ def test_ahns_is_the_nearest_to_its_target():
     users, items = positives()
     kind = ready(AHNS(8, alpha=1.5, beta=0.7, power=-2.0))
     drawn = kind.sample(users, 2, rng=5, items=items)
-    _, scores = ready(DNS(8))._drawn(users.astype(np.int32), 2, np.random.default_rng(5))
+    _, scores = ready(DNS(8))._scored_candidates(users.astype(np.int32), 2, np.random.default_rng(5))
     for b in range(len(users)):
         target = 0.7 / max(R[users[b], items[b]] + 1.5, 1e-3)
         for t in range(2):
@@ -285,8 +285,8 @@ def test_popularity_meets_fewer_hidden_likes_than_it_would_without_verification(
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: DNS().fit(X).sample([0], 1, rng=0), "sampler: expected scores of a model, .* which 'dns' looks at"),
-        (lambda: ready(WARP()).sample([0], 1, rng=0), "items: expected the positives, which 'warp' looks at"),
+        (lambda: DNS().fit(X).sample([0], 1, rng=0), "sampler: expected scores of a model, .* which 'dns' needs"),
+        (lambda: ready(WARP()).sample([0], 1, rng=0), "items: expected the positives, which 'warp' needs"),
         (lambda: ready(AHNS()).sample([0, 1], 1, rng=0, items=[1]), "items: expected one positive for each of 2 users"),
         (lambda: ready(AHNS()).sample([0], 1, rng=0, items=[99]), "items: expected items from 0 to 40"),
         (lambda: AOBPR().fit(X).bind(score).sample([0], 1, rng=0), "sampler: expected the factors of a model"),
@@ -306,7 +306,7 @@ def test_bad_input_is_one_clear_error(call, words):
 
 @pytest.mark.parametrize("name", ["srns", "adasir"])
 def test_pools_need_a_model(name):
-    with pytest.raises(InputError, match=f"sampler: expected scores of a model, .* {name!r} looks at"):
+    with pytest.raises(InputError, match=f"sampler: expected scores of a model, .* {name!r} needs"):
         false_negatives(SAMPLERS[name]().fit(X), sp.csr_array(X.shape))
 
 
