@@ -41,11 +41,9 @@ RANK = {unit: rank for rank, layer in enumerate(LAYERS) for unit in layer}
 # What breaks these rules today.
 UPWARD = {
     ("recsys.significance", "graphnoise.bench.statistics"),
-    ("recsys.validation", "recsys.interactions"),
 }
 CIRCLES = {
     frozenset({"graphnoise.kernels.push.reference", "graphnoise.kernels.push.reference_curved"}),
-    frozenset({"recsys.validation", "recsys.interactions"}),
 }
 
 
