@@ -36,7 +36,7 @@ sanitize: build/address/_native.so build/thread/_native.so
 
 NATIVE_TESTS := $(patsubst %,tests/kernels/test_%.py,csr attention attention_threads propagate propagate_gradient \
     propagate_threads) tests/nn/test_normalise.py \
-    $(patsubst %,tests/clustering/test_%.py,diffusions diffusion_inputs batch improvement releasing rounding) \
+    $(patsubst %,tests/clustering/test_%.py,diffusions diffusion_inputs batch improvement capacity_releasing rounding) \
     tests/recsys/test_negatives.py tests/recsys/test_sgd.py
 shared = $(shell $(CXX) -print-file-name=lib$(1).so)
 checked = PYTHONPATH=tests/sanitize GRAPHNOISE_SANITIZED=build/$(1) $(BIN)/python -m pytest --capture=sys

@@ -17,11 +17,11 @@ class CodingRates(NamedTuple):
     """What `coding_rates` returns.
 
     Attributes:
-        whole: R, a scalar in nats.
+        total: R, a scalar in nats.
         within: Rc, a scalar in nats.
     """
 
-    whole: Tensor
+    total: Tensor
     within: Tensor
 
 

@@ -1,10 +1,9 @@
-"""Graphs as compressed rows, with normalisation kept as two diagonal scalings."""
+"""Graphs as compressed sparse rows; normalisation is stored as two diagonal scalings."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -13,9 +12,17 @@ import torch
 from torch import Tensor
 
 from graphnoise import checks
-from graphnoise.kernels.arcs import Arcs, lasting, turn
-from graphnoise.kernels.csr import check_range, check_rows, compress, matrix
-from graphnoise.node_order import permutation, renamed
+from graphnoise.kernels.arcs import Arcs
+from graphnoise.kernels.cache import outside_inference_mode
+from graphnoise.kernels.csr import (
+    check_range,
+    check_rows,
+    compress_unchecked,
+    matrix,
+    row_of_arcs,
+    transpose_csr,
+)
+from graphnoise.kernels.csr.permute import check_permutation, permute_csr
 
 if TYPE_CHECKING:
     import networkx
@@ -27,12 +34,11 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    r"""A directed, optionally weighted graph, stored once as compressed sparse rows.
+    r"""A directed, optionally weighted graph, stored as compressed sparse rows.
 
     An arc from j to i (`edge_index[:, k] = (j, i)`, as in torch_geometric) is the entry A[i, j]: row i lists the
-    nodes that i hears from, so that `A @ y` passes values along the arcs. An undirected edge is two arcs.
-    Repeated arcs stay, and add up. What is derived is kept, so that arrays are not to be changed in place. The matrix
-    that the graph stands for is
+    sources of the arcs into i, so that `A @ y` passes values along the arcs. An undirected edge is two arcs. Repeated
+    arcs add up. Derived values are cached, so the arrays must not be changed in place. The matrix of the graph is
 
         S = diag(left) · A · diag(right)
 
@@ -56,7 +62,7 @@ class Graph:
     left: Tensor | None = None
     right: Tensor | None = None
     normalisation: str | None = None
-    _made: dict[tuple[str, torch.dtype], Any] = field(default_factory=dict, repr=False)
+    _cache: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         check_rows(self.rowptr, self.col, narrow=True)
@@ -78,10 +84,27 @@ class Graph:
             checks.choice("normalisation", self.normalisation, NORMALISATIONS)
 
     @classmethod
+    def unchecked(
+        cls,
+        rowptr: Tensor,
+        col: Tensor,
+        weight: Tensor | None = None,
+        left: Tensor | None = None,
+        right: Tensor | None = None,
+        normalisation: str | None = None,
+    ) -> Graph:
+        """Build a graph from fields that are known to be valid."""
+        graph = object.__new__(cls)
+        fields: tuple[Any, ...] = (rowptr, col, weight, left, right, normalisation, {})
+        for name, value in zip(cls.__dataclass_fields__, fields, strict=True):
+            object.__setattr__(graph, name, value)
+        return graph
+
+    @classmethod
     def from_edge_index(
         cls, edge_index: Tensor, num_nodes: int | None = None, edge_weight: Tensor | None = None
     ) -> Graph:
-        """Build a graph from arcs as torch_geometric keeps them.
+        """Build a graph from arcs in torch_geometric's form.
 
         Args:
             edge_index: Arcs (source, target), integers, shape [2, num_arcs].
@@ -103,16 +126,21 @@ class Graph:
         if n == 0:
             checks.fail("num_nodes", "a graph with at least one node", "an empty graph")
         edges = checks.edge_index("edge_index", edges, n)
-        rowptr, order = compress(edges[1], n)
         weight = None
         if edge_weight is not None:
             weight = checks.finite("edge_weight", edge_weight, dims=1)
             if weight.numel() != edges.shape[1]:
-                checks.fail("edge_weight", f"{edges.shape[1]} weights, one an arc", weight.numel())
+                checks.fail("edge_weight", f"{edges.shape[1]} weights, one per arc", weight.numel())
+            if weight.device != edges.device:
+                checks.fail("edge_weight", f"a tensor on the device of the arcs ({edges.device})", weight.device)
             if weight.numel() and float(weight.detach().min()) < 0:
                 checks.fail("edge_weight", "weights of at least 0", float(weight.detach().min()))
-            weight = weight[order]
-        return cls(rowptr, edges[0][order], weight)
+        return cls._from_arcs(edges, n, weight)
+
+    @classmethod
+    def _from_arcs(cls, edges: Tensor, num_nodes: int, weight: Tensor | None) -> Graph:
+        rowptr, order = compress_unchecked(edges[1], num_nodes)
+        return cls.unchecked(rowptr, edges[0][order], None if weight is None else weight[order])
 
     @classmethod
     def from_data(cls, data: Data) -> Graph:
@@ -126,7 +154,7 @@ class Graph:
         return cls.from_edge_index(data.edge_index, data.num_nodes, getattr(data, "edge_weight", None))
 
     @classmethod
-    def from_scipy(cls, matrix: Any) -> Graph:
+    def from_scipy(cls, matrix: scipy.sparse.sparray | scipy.sparse.spmatrix) -> Graph:
         """Build a graph from a square SciPy sparse matrix A with A[i, j] the weight of the arc from j to i.
 
         A matrix of ones gives an unweighted graph.
@@ -147,7 +175,7 @@ class Graph:
 
     @classmethod
     def from_networkx(cls, graph: networkx.Graph, weight: str | None = None) -> Graph:
-        """Build a graph from a NetworkX graph, its nodes in their own order; an undirected edge gives both arcs.
+        """Build a graph from a NetworkX graph, with its order of nodes; an undirected edge gives both arcs.
 
         Args:
             graph: A NetworkX graph, directed or not, with or without parallel edges.
@@ -190,21 +218,46 @@ class Graph:
     @property
     def row(self) -> Tensor:
         """Target node of each arc, int64, shape [num_arcs]."""
-        return Arcs(self.rowptr, self.col).row
+        return row_of_arcs(self.rowptr, self.col)
 
     @property
     def edge_index(self) -> Tensor:
         """Arcs (source, target) ordered by target, shape [2, num_arcs]."""
         return torch.stack([self.col.long(), self.row])
 
-    def _once(self, name: str, make: Callable[[], _Value], dtype: torch.dtype = torch.float64) -> _Value:
-        """Return what is made at the first call; anew each time where weights learn, so that gradients reach them."""
-        if self._learns:
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients pass to the weights or scales."""
+        return any(t is not None and t.requires_grad for t in (self.weight, self.left, self.right))
+
+    def cached(
+        self,
+        key: Hashable,
+        make: Callable[[], _Value],
+        *,
+        valid: Callable[[_Value], bool] | None = None,
+        uses_weights: bool = True,
+    ) -> _Value:
+        """Return what `make` returned at the first call with this key, for as long as the graph lives.
+
+        Args:
+            key: Name of the value, with all settings that it depends on.
+            make: Computes the value from the graph.
+            valid: Whether the cached value serves this call; otherwise it is computed again and replaced.
+            uses_weights: Whether the value depends on weights or scales. If it does and they require gradients, it is
+                computed at every call, so that gradients reach them.
+
+        Example:
+            >>> graph = Graph.from_edge_index(torch.tensor([[0], [1]]))
+            >>> graph.cached("arcs by hand", lambda: graph.num_arcs), graph.cached("arcs by hand", lambda: 7)
+            (1, 1)
+        """
+        if uses_weights and self.requires_grad:
             return make()
-        if (name, dtype) not in self._made:
-            with lasting():
-                self._made[name, dtype] = make()
-        return cast(_Value, self._made[name, dtype])
+        if key not in self._cache or not (valid is None or valid(self._cache[key])):
+            with outside_inference_mode():
+                self._cache[key] = make()
+        return cast(_Value, self._cache[key])
 
     def _sum(self, ends: Tensor) -> Tensor:
         weight = torch.ones_like(self.col, dtype=torch.float64) if self.weight is None else self.weight.double()
@@ -214,25 +267,21 @@ class Graph:
         return total
 
     @property
-    def _learns(self) -> bool:
-        return any(t is not None and t.requires_grad for t in (self.weight, self.left, self.right))
-
-    @property
     def degree(self) -> Tensor:
         """Sum of the weights of the arcs into each node (row sums of A), float64, shape [num_nodes]."""
-        return self._once("degree", lambda: self._sum(self.row))
+        return self.cached("degree", lambda: self._sum(self.row))
 
     @property
     def out_degree(self) -> Tensor:
         """Sum of the weights of the arcs out of each node (column sums of A), float64, shape [num_nodes]."""
-        return self._once("out_degree", lambda: self._sum(self.col))
+        return self.cached("out_degree", lambda: self._sum(self.col))
 
     def normalise(self, kind: str = "sym") -> Graph:
         r"""Return the same graph with normalised weights; arcs are shared, nothing is stored per arc.
 
         With D the diagonal of `degree` (row sums): "sym" is D^-1/2 A D^-1/2 (torch_geometric's `gcn_norm`), "row" is
-        D^-1 A (rows sum to 1: each node averages what it hears). "col" is A diag(out_degree)^-1 (columns sum to 1:
-        a random walk; this is what ERASE's lazy propagation uses). 1/0 counts as 0: isolated nodes hear nothing.
+        D^-1 A (rows sum to 1: each node averages its neighbours). "col" is A diag(out_degree)^-1 (columns sum to 1:
+        a random walk; this is what ERASE's lazy propagation uses). 1/0 counts as 0: rows of isolated nodes are 0.
 
         Raises:
             InputError: `kind` is unknown, or the graph is normalised already in another way.
@@ -247,15 +296,17 @@ class Graph:
             if kind == self.normalisation:
                 return self
             checks.fail("kind", f"a graph not yet normalised, or {self.normalisation!r} again", repr(kind))
-        with contextlib.nullcontext() if self._learns else lasting():
-            left = right = None
-            if kind == "sym":
-                left = right = _power(self.degree, -0.5)
-            elif kind == "row":
-                left = _power(self.degree, -1.0)
-            else:
-                right = _power(self.out_degree, -1.0)
-            return replace(self, left=left, right=right, normalisation=kind, _made={})
+        return self.cached(("normalise", kind), lambda: self._normalise(kind))
+
+    def _normalise(self, kind: str) -> Graph:
+        left = right = None
+        if kind == "sym":
+            left = right = power_or_zero(self.degree, -0.5)
+        elif kind == "row":
+            left = power_or_zero(self.degree, -1.0)
+        else:
+            right = power_or_zero(self.out_degree, -1.0)
+        return Graph.unchecked(self.rowptr, self.col, self.weight, left, right, kind)
 
     def with_self_loops(self, weight: float = 1.0) -> Graph:
         """Return the graph with one more arc (i, i) of this weight at every node, before any normalisation.
@@ -274,27 +325,27 @@ class Graph:
         arcs = torch.cat([self.edge_index, nodes.expand(2, -1)], dim=1)
         weights = None
         if self.weight is not None or loop != 1.0:
-            own = self.weight if self.weight is not None else torch.ones(self.num_arcs, device=self.device)
-            weights = torch.cat([own, own.new_full((self.num_nodes,), loop)])
-        return Graph.from_edge_index(arcs, self.num_nodes, weights)
+            weights = self.weight if self.weight is not None else torch.ones(self.num_arcs, device=self.device)
+            weights = torch.cat([weights, weights.new_full((self.num_nodes,), loop)])
+        return Graph._from_arcs(arcs, self.num_nodes, weights)
 
     @property
     def transposed(self) -> Graph:
-        """The graph with every arc turned round (the matrix S^T), built once."""
-        return self._once("transposed", self._turned)
+        """The graph with every arc reversed (the matrix S^T)."""
+        return self.cached("transposed", self._transpose)
 
-    def _turned(self) -> Graph:
-        rowptr, col, order = turn(self.rowptr, self.col)
+    def _transpose(self) -> Graph:
+        rowptr, col, order = transpose_csr(self.rowptr, self.col)
         weight = None if self.weight is None else self.weight[order]
         kind = {None: None, "sym": "sym", "row": "col", "col": "row"}[self.normalisation]
-        return Graph(rowptr, col, weight, self.right, self.left, kind)
+        return Graph.unchecked(rowptr, col, weight, self.right, self.left, kind)
 
     @property
     def undirected(self) -> bool:
-        """Whether A is symmetric: arcs between two nodes weigh the same in both directions, to rounding; found once."""
-        return self._once("undirected", self._symmetric)
+        """Whether A is symmetric: arcs between two nodes weigh the same in both directions, to rounding."""
+        return self.cached("undirected", self._is_symmetric)
 
-    def _symmetric(self) -> bool:
+    def _is_symmetric(self) -> bool:
         weight = torch.ones(self.num_arcs) if self.weight is None else self.weight.detach().cpu()
         parts = (weight.double().numpy(), self.col.cpu().numpy(), self.rowptr.cpu().numpy())
         A = scipy.sparse.csr_array(parts, shape=(self.num_nodes, self.num_nodes), copy=True)
@@ -303,7 +354,7 @@ class Graph:
         return bool((abs(A - A.T) - rounding * abs(A).maximum(abs(A).T)).max() <= 0)
 
     def permuted(self, order: Tensor) -> Graph:
-        """Return the graph with its nodes renamed: its node i is node `order[i]` of this one (S[order][:, order]).
+        """Return the graph with its nodes permuted: its node i is node `order[i]` of this one (S[order][:, order]).
 
         Raises:
             InputError: `order` is not a permutation of the nodes.
@@ -312,11 +363,11 @@ class Graph:
             >>> Graph.from_edge_index(torch.tensor([[0], [1]]), 3).permuted(torch.tensor([1, 2, 0])).edge_index.tolist()
             [[2], [0]]
         """
-        order = permutation("order", order, self.num_nodes).to(self.device)
-        rowptr, col, arc = renamed(self.rowptr, self.col, order)
+        order = check_permutation("order", order, self.num_nodes).to(self.device)
+        rowptr, col, arc = permute_csr(self.rowptr, self.col, order)
         weight = None if self.weight is None else self.weight[arc]
         left, right = (None if scale is None else scale[order] for scale in (self.left, self.right))
-        return Graph(rowptr, col, weight, left, right, self.normalisation)
+        return Graph.unchecked(rowptr, col, weight, left, right, self.normalisation)
 
     def values(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return the entry of S at each arc, computed in float64 and rounded once, shape [num_arcs]."""
@@ -328,28 +379,28 @@ class Graph:
         return value.to(dtype)
 
     def arcs(self, dtype: torch.dtype = torch.float32) -> Arcs:
-        """Return S as the kernels take it, built once for each type of sums (see `kernels.arcs.Arcs`).
+        """Return S in the form that the kernels take, for sums of type `dtype` (see `kernels.arcs.Arcs`).
 
-        Unweighted graphs keep their scales apart. Where a node with arcs has no scale above 0 (with "sym", one that
-        others hear and that hears nobody), every arc gets its own value instead.
+        Unweighted graphs keep their scales separate. If a node with arcs has no scale above 0 (with "sym", a node with
+        arcs out of it and none into it), every arc gets a value instead.
         """
-        return self._once("arcs", lambda: self._arcs(dtype), dtype)
+        return self.cached(("arcs", dtype), lambda: self._arcs(dtype))
 
     def _arcs(self, dtype: torch.dtype) -> Arcs:
         left, right = self.left, self.right
         scales = [None if t is None else torch.where(t > 0, t, 1.0).to(dtype) for t in (left, right)]
-        plain = self.weight is None and not self._learns
+        plain = self.weight is None and not self.requires_grad
         plain = plain and (left is None or not bool(((left <= 0) & (self.rowptr.diff() > 0)).any()))
         plain = plain and (right is None or bool((right[self.col] > 0).all()))
         plain = plain and all(t is None or bool(((t > 0) & t.isfinite()).all()) for t in scales)
         return Arcs(self.rowptr, self.col, None, *scales) if plain else Arcs(self.rowptr, self.col, self.values(dtype))
 
     def to_csr(self, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return S as a torch sparse CSR tensor, without gradients, built once for each dtype."""
+        """Return S as a torch sparse CSR tensor, without gradients."""
         shape = (self.num_nodes, self.num_nodes)
-        return self._once("csr", lambda: matrix(self.rowptr, self.col, self.values(dtype).detach(), shape), dtype)
+        return self.cached(("csr", dtype), lambda: matrix(self.rowptr, self.col, self.values(dtype).detach(), shape))
 
-    def to_scipy(self) -> Any:
+    def to_scipy(self) -> scipy.sparse.csr_array:
         """Return S as a SciPy CSR array in float64; repeated arcs stay separate entries."""
         shape = (self.num_nodes, self.num_nodes)
         parts = (self.values(torch.float64).detach().numpy(), self.col.numpy(), self.rowptr.numpy())
@@ -363,7 +414,7 @@ class Graph:
     def to(self, device: torch.device | str) -> Graph:
         """Return the graph on another device."""
         weight, left, right = (None if t is None else t.to(device) for t in (self.weight, self.left, self.right))
-        return Graph(self.rowptr.to(device), self.col.to(device), weight, left, right, self.normalisation)
+        return Graph.unchecked(self.rowptr.to(device), self.col.to(device), weight, left, right, self.normalisation)
 
     def __repr__(self) -> str:
         parts = [f"num_nodes={self.num_nodes}", f"num_arcs={self.num_arcs}"]
@@ -372,7 +423,7 @@ class Graph:
         return f"Graph({', '.join(parts)})"
 
 
-def _power(degree: Tensor, exponent: float) -> Tensor:
-    """Return the powers, with 0 for 0: so isolated nodes hear nothing, and their gradient is 0 as well."""
-    some = degree > torch.finfo(degree.dtype).tiny
-    return torch.where(some, torch.where(some, degree, 1.0).pow(exponent), 0.0)
+def power_or_zero(degree: Tensor, exponent: float) -> Tensor:
+    """Return degree^exponent, and 0 for a degree of 0, whose gradient is 0 as well."""
+    positive = degree > torch.finfo(degree.dtype).tiny
+    return torch.where(positive, torch.where(positive, degree, 1.0).pow(exponent), 0.0)

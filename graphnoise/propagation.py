@@ -11,7 +11,7 @@ from torch import Tensor
 
 from graphnoise import checks, node_order, solvers
 from graphnoise.graph import NORMALISATIONS, Graph
-from graphnoise.kernels.arcs import type_of_sums
+from graphnoise.kernels.arcs import accumulation_dtype
 from graphnoise.kernels.propagate import choose, run
 
 MODES = ("restart", "lazy")
@@ -130,7 +130,7 @@ def propagate(
     tier = choose(backend, values)
     solver = checks.choice("solver", solver, solvers.SOLVERS)
     if order is not None:
-        other = node_order.ordered(graph, order)
+        other = node_order.reordered(graph, order)
         found = propagate(
             other.graph,
             values.index_select(0, other.order),
@@ -144,7 +144,7 @@ def propagate(
             backend=tier,
             solver=solver,
         )
-        return replace(found, y=found.y.index_select(0, other.place))
+        return replace(found, y=found.y.index_select(0, other.position))
     if solver != "iterate":
         solvers.check(solver, graph, prepared, values, weight, mode, clamped=bounds is not None)
 
@@ -156,7 +156,7 @@ def propagate(
     change: float | Tensor
     if solver == "iterate":
         out, taken, change = run(
-            prepared.arcs(type_of_sums(values.dtype)),
+            prepared.arcs(accumulation_dtype(values.dtype)),
             start if lazy else None,
             None if lazy else start,
             mask=None if lazy else keep,
@@ -179,24 +179,13 @@ def propagate(
 
 def _normalised(graph: Graph, normalisation: str | None) -> Graph:
     if normalisation is None:
-        return graph if graph.normalisation is not None else _kept(graph, "sym")
+        return graph if graph.normalisation is not None else graph.normalise("sym")
     kind = checks.choice("normalisation", normalisation, (*NORMALISATIONS, "none"))
     if kind != "none":
-        return _kept(graph, kind)
+        return graph.normalise(kind)
     if graph.normalisation is not None:
         checks.fail("normalisation", f"{graph.normalisation!r}, as the graph is normalised", "'none'")
     return graph
-
-
-def _kept(graph: Graph, kind: str) -> Graph:
-    """Return the graph normalised, made once, and with it what is derived from it."""
-    if graph.normalisation is not None or graph._learns:
-        return graph.normalise(kind)
-    key = (f"normalised {kind}", torch.float64)
-    if key not in graph._made:
-        graph._made[key] = graph.normalise(kind)  # whose arrays outlast inference mode
-    kept: Graph = graph._made[key]
-    return kept
 
 
 def _range(clamp: tuple[float, float]) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from torch import Tensor
 from graphnoise import checks
 from graphnoise.graph import Graph
 from graphnoise.kernels.arcs import Arcs
-from graphnoise.kernels.propagate import run, sample
+from graphnoise.kernels.propagate import run, sddmm
 
 SOLVERS = ("iterate", "cg", "chebyshev")
 TYPES = (torch.float32, torch.float64)
@@ -159,7 +159,7 @@ class _Solution(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             arcs, scale = equation.arcs, equation.alpha / (1 - equation.alpha)
             if equation.tier in ("native", "triton"):
-                to_value = sample(arcs.rowptr, arcs.col, z, y, scale, False, equation.tier)
+                to_value = sddmm(arcs.rowptr, arcs.col, z, y, scale, False, equation.tier)
             else:
                 to_value = scale * (z[arcs.row] * y[arcs.col]).sum(1)
         return to_value, z, None

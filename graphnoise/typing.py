@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     import scipy.sparse
     from torch_geometric.data import Data
 
-    from graphnoise.clustering import Neighbours
+    from graphnoise.clustering import UndirectedGraph
     from graphnoise.graph import Graph
 
 # A graph as any of its containers, or arcs [2, num_arcs].
 GraphLike: TypeAlias = (
-    "Graph | Neighbours | Data | scipy.sparse.sparray | scipy.sparse.spmatrix | networkx.Graph | igraph.Graph | Tensor"
-    " | NDArray[Any]"
+    "Graph | UndirectedGraph | Data | scipy.sparse.sparray | scipy.sparse.spmatrix | networkx.Graph | igraph.Graph"
+    " | Tensor | NDArray[Any]"
 )
 # One label per node.
 LabelsLike: TypeAlias = Tensor | NDArray[Any] | Sequence[int] | Sequence[bool]

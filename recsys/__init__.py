@@ -8,12 +8,12 @@ from graphnoise.errors import DataError, GraphnoiseError, InputError
 if TYPE_CHECKING:
     from recsys import datasets, objectives, samplers, simulation, splits
     from recsys.base import Recommender
-    from recsys.baselines import ALS, EASE, ItemKNN, Popularity
     from recsys.cleaning import Cleaned, Credibility, clean, credibility
     from recsys.evaluation import Evaluation, evaluate
     from recsys.interactions import Interactions
-    from recsys.linear import DenoisingLinear
+    from recsys.models.baselines import ALS, EASE, ItemKNN, Popularity
     from recsys.models.lightgcn import LightGCN
+    from recsys.models.linear import DenoisingLinear
     from recsys.models.mf import MatrixFactorization
     from recsys.models.two_tower import TwoTower
     from recsys.significance import Comparison, compare, compare_all
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 # Loaded at first use, as in `graphnoise`: a name, and the module that has it.
 _HOMES = {
-    "ALS": "baselines",
+    "ALS": "models.baselines",
     "Cleaned": "cleaning",
     "Comparison": "significance",
     "Credibility": "cleaning",
-    "DenoisingLinear": "linear",
-    "EASE": "baselines",
+    "DenoisingLinear": "models.linear",
+    "EASE": "models.baselines",
     "Evaluation": "evaluation",
     "Interactions": "interactions",
-    "ItemKNN": "baselines",
+    "ItemKNN": "models.baselines",
     "LightGCN": "models.lightgcn",
     "MatrixFactorization": "models.mf",
-    "Popularity": "baselines",
+    "Popularity": "models.baselines",
     "Recommender": "base",
     "Split": "splits",
     "TwoTower": "models.two_tower",

@@ -33,7 +33,7 @@ from recsys.interactions import Interactions, as_interactions
 from recsys.splits import Seed
 from recsys.two_groups import likes as likes_of
 from recsys.two_groups import of_positives, of_unobserved
-from recsys.validation import Ints, cells, positions
+from recsys.validation import Ints, pair_keys, positions
 
 METHODS = ("density", "mixture")
 
@@ -43,11 +43,11 @@ class Credibility:
     """How much each positive, and each unobserved pair that was asked for, is to be believed.
 
     Attributes:
-        interactions: what was asked about.
+        interactions: What was asked about.
         positive: P(like | observed, position) of each interaction, float32 [nnz], in the order of `matrix.indices`.
         position: x of each interaction under the model that did not see it, float32 [nnz].
-        users: of unobserved pairs, int64 [pairs]; by user where no pairs were given, the likeliest first.
-        items: of unobserved pairs, int64 [pairs].
+        users: Of unobserved pairs, int64 [pairs]; by user where no pairs were given, the likeliest first.
+        items: Of unobserved pairs, int64 [pairs].
         hidden: P(like | unobserved, positions) of these, float32 [pairs], the mean over the folds' models.
         false_positive_share: pi, share of mistakes among the positives.
         hidden_share: rho, share of likes among the unobserved pairs.
@@ -80,9 +80,9 @@ class Cleaned:
     """Interactions after `clean`, and what was changed.
 
     Attributes:
-        interactions: what is left, with what was added.
-        removed: positives that were taken away, of the same shape.
-        added: likely likes that were put in, of the same shape.
+        interactions: What is left, with what was added.
+        removed: Positives that were taken away, of the same shape.
+        added: Likely likes that were put in, of the same shape.
     """
 
     interactions: Interactions
@@ -120,23 +120,23 @@ def credibility(
     they cannot be set beside those of pairs that it has not seen.
 
     Args:
-        model: hyper-parameters of the models to fit: a recommender (fitted or not, it stays as it is), or a function
+        model: Hyper-parameters of the models to fit: a recommender (fitted or not, it stays as it is), or a function
             that returns a new one.
-        interactions: users × items, what was observed.
-        top: how many unobserved items of each user to return, the likeliest.
+        interactions: Users × items, what was observed.
+        top: How many unobserved items of each user to return, the likeliest.
         pairs: (users, items), positions of unobserved pairs to score in the place of `top`.
         method: f1 is "density": any that falls with x (Grenander's estimate of the positives' density, less pi); or
             "mixture": a x^(a - 1), with a by expectation-maximisation at that pi.
         false_positive_rate: fp = P(r = 1 | r* = 0) over all pairs, a small number; None estimates it.
         false_negative_rate: fn = P(r = 0 | r* = 1); None estimates it.
         folds: K, at least 2; the positives of each user are spread over them.
-        seed: of the folds.
-        num_threads: of scoring, 0 is one a core; results do not depend on it.
-        show_progress: show the bars of the fits.
-        fit_arguments: more arguments of `fit`, such as features.
+        seed: Of the folds.
+        num_threads: Of scoring, 0 is one a core; results do not depend on it.
+        show_progress: Show the bars of the fits.
+        fit_arguments: More arguments of `fit`, such as features.
 
     Raises:
-        InputError: fewer interactions than folds, no unobserved pair, rates that contradict the number of positives,
+        InputError: Fewer interactions than folds, no unobserved pair, rates that contradict the number of positives,
             pairs that are unknown or observed, or a factory that returns no new recommender.
 
     Example:
@@ -177,7 +177,8 @@ def credibility(
         models.append(fitted)
         parts = batches(partial(of_positives, fitted, matrix, fold == k), m, n, num_threads)
         x[fold == k] = np.concatenate(parts)
-    alone = np.diff(matrix.indptr)[given.rows] == n  # nothing unobserved to stand beside
+    # Nothing unobserved to stand beside.
+    alone = np.diff(matrix.indptr)[given.rows] == n
     likes, pi, fn, fp = likes_of(x[~alone], method, q, fp, fn)
     rho = fn / (1 - fn) * (1 - pi) * q / (1 - q)
     density = likes(x)
@@ -185,7 +186,8 @@ def credibility(
     positive[alone] = 1 - pi
     rows = batches(partial(of_unobserved, models, matrix, likes, rho, wanted, top), m, n * folds, num_threads)
     users, items, hidden = (np.concatenate([row[k] for row in rows]) for k in range(3))
-    if wanted is not None:  # in the order that was asked for
+    # In the order that was asked for.
+    if wanted is not None:
         place = np.searchsorted(users * n + items, wanted[0] * n + wanted[1])
         users, items, hidden = users[place], items[place], hidden[place]
     return Credibility(
@@ -205,15 +207,15 @@ def clean(
     """Return interactions without the least credible positives, and if wanted with likely likes.
 
     Args:
-        interactions: those that `credibility` was asked about.
-        credibility: what it answered.
-        threshold: positives that are less credible go.
+        interactions: Those that `credibility` was asked about.
+        credibility: What it answered.
+        threshold: Positives that are less credible go.
         share: nearest(share · positives) go, the least credible; among equals those that stand lowest.
-        add: unobserved pairs of `credibility` that are likes with at least this probability come in. Ratings and times
+        add: Unobserved pairs of `credibility` that are likes with at least this probability come in. Ratings and times
             are dropped then, as these have none.
 
     Raises:
-        InputError: none of the three, both of the first two, a value outside [0, 1], other interactions, or nothing
+        InputError: None of the three, both of the first two, a value outside [0, 1], other interactions, or nothing
             would be left.
 
     Example:
@@ -228,7 +230,7 @@ def clean(
     if not isinstance(credibility, Credibility):
         fail("credibility", "what recsys.credibility returned", type(credibility).__name__)
     asked = credibility.interactions.matrix
-    if asked.shape != given.matrix.shape or not np.array_equal(cells(asked), cells(given.matrix)):
+    if asked.shape != given.matrix.shape or not np.array_equal(pair_keys(asked), pair_keys(given.matrix)):
         fail("interactions", "those that credibility was asked about", repr(given))
     if threshold is not None and share is not None:
         fail("share", "None together with threshold", share)
@@ -286,7 +288,7 @@ def _unobserved(pairs: Any, given: Interactions) -> tuple[Ints, Ints]:
     items = positions("pairs, items", pairs[1], given.num_items)
     if len(users) != len(items):
         fail("pairs", f"{len(users)} items, as many as users", len(items))
-    seen = np.isin(users * given.num_items + items, cells(given.matrix))
+    seen = np.isin(users * given.num_items + items, pair_keys(given.matrix))
     if seen.any():
         fail("pairs", "unobserved pairs", f"{int(seen.sum())} that are observed")
     return users, items

@@ -45,12 +45,12 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Interactions 
     (`amazon-nbpo/train_data.json` and so on).
 
     Args:
-        name: one of `names()`.
-        root: a folder with one folder a set; `GRAPHNOISE_DATA` where it is not given.
+        name: One of `names()`.
+        root: A folder with one folder a set; `GRAPHNOISE_DATA` where it is not given.
 
     Raises:
-        InputError: the name is unknown, or the root folder does not exist.
-        DataError: a file is absent or damaged, no source has it, or counts differ.
+        InputError: The name is unknown, or the root folder does not exist.
+        DataError: A file is absent or damaged, no source has it, or counts differ.
 
     Source: the manifest of the data sets, which names the publishers of each.
     """
@@ -120,18 +120,18 @@ def read_table(
     r"""Return the interactions of a CSV, TSV or Parquet file, by the names of its columns; needs pandas.
 
     Args:
-        path: ends in `.csv`, `.tsv`, `.txt` or `.parquet` (which needs pyarrow), the text ones perhaps with `.gz`.
-        user: column of the user ids, integers or text.
-        item: column of the item ids.
-        rating: column of the ratings, numbers of at least 0.
-        time: column of the times: numbers, or dates (text in ISO 8601 too), which become seconds since 1970; those
+        path: Ends in `.csv`, `.tsv`, `.txt` or `.parquet` (which needs pyarrow), the text ones perhaps with `.gz`.
+        user: Column of the user ids, integers or text.
+        item: Column of the item ids.
+        rating: Column of the ratings, numbers of at least 0.
+        time: Column of the times: numbers, or dates (text in ISO 8601 too), which become seconds since 1970; those
             without a zone count as UTC.
-        duplicates: as for `Interactions.from_triples`.
-        **options: for `pandas.read_csv`, such as `sep`, or `dtype={"user": str}` to keep the zeros before ids.
+        duplicates: As for `Interactions.from_triples`.
+        **options: For `pandas.read_csv`, such as `sep`, or `dtype={"user": str}` to keep the zeros before ids.
 
     Raises:
-        InputError: another ending, a column that is absent, named twice or holds the wrong kind of values, missing ids.
-        DataError: the file is absent or damaged, or its rows have more fields than its first line names.
+        InputError: Another ending, a column that is absent, named twice or holds the wrong kind of values, missing ids.
+        DataError: The file is absent or damaged, or its rows have more fields than its first line names.
 
     Example:
         >>> import tempfile

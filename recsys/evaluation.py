@@ -1,4 +1,4 @@
-"""Full ranking on held-out interactions: every item is a candidate, and what is masked is said."""
+"""Full-ranking evaluation on held-out interactions: every item that is not masked is a candidate."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from graphnoise.checks import choice, fail
-from recsys.base import Recommender, batches
+from recsys.base import Ranking, Recommender, batches
+from recsys.interactions import InteractionsLike, as_csr, check_disjoint
 from recsys.metrics import CATALOGUE, PER_USER, Values, parse
 from recsys.topk import Floats, check_finite, top_k
-from recsys.validation import Ints, affordable, as_csr, cells, disjoint
+from recsys.validation import Ints, check_memory, pair_keys
 
 MASKS = ("none", "train", "train+validation")
 
 
 class Scorer(Protocol):
-    """What `evaluate` needs of a model; every `recsys.Recommender` is one."""
+    """The interface of a model in `evaluate`; every `recsys.Recommender` has it."""
 
     def scores(self, userids: Ints) -> Floats:
         """Return float32 [len(userids), num_items], higher is better."""
@@ -31,11 +33,12 @@ class Evaluation:
     """How well held-out interactions were ranked.
 
     Attributes:
-        users: positions of the users with at least one held-out interaction, in order [m].
-        values: by metric, a float64 value for each of these users [m]; not for coverage and Gini, which are of all.
-        means: by metric, the mean over `users`, each with the same weight.
-        mask: which interactions were no candidates: "none", "train" or "train+validation".
-        skipped: users without held-out interactions, who are in no mean.
+        users: Positions of the users with at least one held-out interaction, in order [m].
+        values: By metric, a float64 value per user [m]; coverage and Gini, which concern all users, are absent.
+        means: By metric, the mean over `users` with equal weights.
+        mask: Which interactions were excluded from the candidates: "none", "train" or "train+validation".
+        skipped: Number of users without held-out interactions, excluded from the means.
+        shown: By k, how often each item was among the first k.
     """
 
     users: Ints
@@ -43,51 +46,50 @@ class Evaluation:
     means: Mapping[str, float]
     mask: str
     skipped: int = 0
-    shown: Mapping[int, Ints] = field(default_factory=dict, repr=False)  # by k: how often each item was among the k
+    shown: Mapping[int, Ints] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, metric: str) -> float:
         return self.means[metric]
 
     def __str__(self) -> str:
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in self.means.items())
-        return f"{shown}  ({len(self.users)} users, masked: {self.mask})"
+        means = "  ".join(f"{name} {value:.4f}" for name, value in self.means.items())
+        return f"{means}  ({len(self.users)} users, masked: {self.mask})"
 
 
 def evaluate(
     model: Scorer,
-    train: Any,
-    test: Any,
+    train: InteractionsLike,
+    test: InteractionsLike,
     metrics: Iterable[str] = ("ndcg@20", "recall@20", "f1@10"),
     *,
-    validation: Any = None,
+    validation: InteractionsLike | None = None,
     mask: str = "train",
     num_threads: int = 0,
 ) -> Evaluation:
-    """Rank all items for every user with held-out interactions, and measure where these stand.
+    """Rank all items for every user with held-out interactions, and compute metrics of the ranks of these.
 
-    Scores are compared as float32; ties go to the lower item. Users count alike, whatever they hold out. Work is cut
-    into batches of fixed size that threads share, so results do not depend on the number of threads, and no matrix of
-    all users times all items is made.
+    Scores are compared as float32; ties go to the lower item. All users have the same weight. Batches of users have a
+    fixed size, so results do not depend on the number of threads, and the matrix of all users times all items is never
+    stored.
 
     Args:
-        model: a fitted `Recommender`, anything with `scores(userids)`, or a model of `implicit` with factors.
-        train: users × items, what the model learned from.
-        test: users × items, held out.
-        metrics: names with k: precision (hits / k), capped_precision (hits / min(k, |T|)), recall, f1, ndcg, map, mrr,
+        model: A fitted `Recommender`, anything with `scores(userids)`, or a model of `implicit` with factors.
+        train: Users × items, the training interactions of the model.
+        test: Users × items, held out.
+        metrics: Names with k: precision (hits / k), capped_precision (hits / min(k, |T|)), recall, f1, ndcg, map, mrr,
             hit, coverage, gini; for instance "ndcg@20".
-        validation: users × items, needed for the mask "train+validation".
-        mask: what is not a candidate. "train" leaves validation items in the list, so that they take places from test
-            items; "train+validation" removes them too; "none" ranks everything.
-        num_threads: 0 is one a core.
+        validation: Users × items, required by the mask "train+validation".
+        mask: What is excluded from the candidates. "train" leaves validation items in the ranking, where they compete
+            with test items; "train+validation" excludes them too; "none" ranks everything.
+        num_threads: Threads; 0 is one per core.
 
     Raises:
-        InputError: shapes differ, `test` is empty or shares a pair with what is masked, `validation` shares a pair
-            with `train`, a metric or mask is unknown, k is above the number of items, more ranks are asked for than
-            memory holds, or a score is NaN.
+        InputError: Shapes differ, `test` is empty or shares a pair with the mask, `validation` shares a pair with
+            `train`, a metric or mask is unknown, k is above the number of items, the ranks exceed the available memory,
+            or a score is NaN.
 
     Example:
-        >>> import scipy.sparse as sp
-        >>> from recsys.baselines import Popularity
+        >>> from recsys import Popularity
         >>> train, test = sp.csr_array([[1, 0, 0], [1, 1, 0]]), sp.csr_array([[0, 1, 0], [0, 0, 0]])
         >>> result = evaluate(Popularity().fit(train), train, test, ["ndcg@1", "recall@2"])
         >>> result["ndcg@1"], result.users.tolist(), result.skipped
@@ -95,60 +97,74 @@ def evaluate(
     """
     choice("mask", mask, MASKS)
     known = as_csr("train", train)
-    truth = as_csr("test", test, shape=known.shape)
+    held_out = as_csr("test", test, shape=known.shape)
     parts = [("train", known)]
     if validation is not None:
         parts.append(("validation", as_csr("validation", validation, shape=known.shape)))
-        disjoint(parts)
+        check_disjoint(parts)
     elif mask == "train+validation":
         fail("validation", 'interactions, which the mask "train+validation" needs', None)
-    hidden = {"none": None, "train": known, "train+validation": known + parts[-1][1]}[mask]
-    if hidden is not None:
-        hidden.sort_indices()
-        disjoint([(mask, hidden), ("test", truth)])
-    size = known.shape[1]
-    wanted = parse(metrics, size)
-    sizes = np.diff(truth.indptr)
-    users = np.flatnonzero(sizes)
-    if not users.size:
+    masked = {"none": None, "train": known, "train+validation": known + parts[-1][1]}[mask]
+    if masked is not None:
+        masked.sort_indices()
+        check_disjoint([(mask, masked), ("test", held_out)])
+    parsed = parse(metrics, known.shape[1])
+    if not held_out.nnz:
         fail("test", "at least one interaction", "none")
-    depth = max(k for _, k in wanted.values())
-    affordable(f"{depth} ranks of {users.size} users", 24.0 * depth * users.size)
-    positives = cells(truth)
-    rank = _ranker(model, known.shape)
+    return evaluate_checked(model, masked, held_out, parsed, mask, num_threads)
 
-    def answer(part: slice) -> NDArray[np.int32]:
-        some = users[part]
-        return rank(some, depth, None if hidden is None else hidden[some])[0]
 
-    with threadpool_limits(1, "blas"):  # sums in another order are other sums
-        ranked = np.concatenate(batches(answer, len(users), size, num_threads))
+def evaluate_checked(
+    model: Scorer,
+    masked: sp.csr_array | None,
+    held_out: sp.csr_array,
+    metrics: Mapping[str, tuple[str, int]],
+    mask: str = "train",
+    num_threads: int = 0,
+) -> Evaluation:
+    """Return what `evaluate` returns, for matrices that were checked and metrics that were parsed."""
+    size = held_out.shape[1]
+    sizes = np.diff(held_out.indptr)
+    users = np.flatnonzero(sizes)
+    depth = max(k for _, k in metrics.values())
+    check_memory(f"{depth} ranks of {users.size} users", 24.0 * depth * users.size)
+    positives = pair_keys(held_out)
+    rank = _ranker(model, held_out.shape)
+
+    def rank_batch(part: slice) -> NDArray[np.int32]:
+        return rank(users[part], depth, None if masked is None else masked[users[part]])[0]
+
+    # With one thread, BLAS sums in the same order everywhere.
+    with threadpool_limits(1, "blas"):
+        ranked = np.concatenate(batches(rank_batch, len(users), size, num_threads))
     hits = _contains(positives, users[:, None] * np.int64(size) + ranked) & (ranked >= 0)
     shown = {
         k: np.bincount(ranked[:, :k][ranked[:, :k] >= 0], minlength=size)
-        for k in {k for kind, k in wanted.values() if kind in CATALOGUE}
+        for k in {k for kind, k in metrics.values() if kind in CATALOGUE}
     }
-    values = {name: PER_USER[kind](hits[:, :k], sizes[users]) for name, (kind, k) in wanted.items() if kind in PER_USER}
+    values = {
+        name: PER_USER[kind](hits[:, :k], sizes[users]) for name, (kind, k) in metrics.items() if kind in PER_USER
+    }
     means = {
         name: float(values[name].mean()) if kind in PER_USER else CATALOGUE[kind](shown[k])
-        for name, (kind, k) in wanted.items()
+        for name, (kind, k) in metrics.items()
     }
     return Evaluation(users, values, means, mask, len(sizes) - len(users), shown)
 
 
-def _contains(ordered: Ints, wanted: Ints) -> NDArray[np.bool_]:
-    place = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
-    return np.asarray(ordered[place] == wanted)
+def _contains(keys: Ints, queries: Ints) -> NDArray[np.bool_]:
+    """Return which queries are among sorted keys."""
+    place = np.minimum(np.searchsorted(keys, queries), len(keys) - 1)
+    return np.asarray(keys[place] == queries)
 
 
-def _ranker(model: Any, shape: tuple[int, int]) -> Callable[[Ints, int, Any], tuple[NDArray[np.int32], Floats]]:
-    """Return a function that gives the best items of some users."""
+def _ranker(model: Any, shape: tuple[int, int]) -> Callable[[Ints, int, sp.csr_array | None], Ranking]:
+    """Return a function that ranks items for a batch of users."""
     if isinstance(model, Recommender):
         model.check_fitted()
         if (model.num_users, model.num_items) != shape:
-            fail(
-                "model", f"one fitted to {shape[0]} users × {shape[1]} items", f"{model.num_users} × {model.num_items}"
-            )
+            expected = f"one fitted to {shape[0]} users × {shape[1]} items"
+            fail("model", expected, f"{model.num_users} × {model.num_items}")
         return model.rank
     scores = getattr(model, "scores", None)
     if not callable(scores):
@@ -158,12 +174,12 @@ def _ranker(model: Any, shape: tuple[int, int]) -> Callable[[Ints, int, Any], tu
         def scores(userids: Ints) -> Any:
             return model.user_factors[userids] @ model.item_factors.T
 
-    def rank(userids: Ints, k: int, masked: Any) -> tuple[NDArray[np.int32], Floats]:
-        found = np.asarray(scores(userids))
-        if found.shape != (len(userids), shape[1]):
-            fail("model", f"scores of shape {(len(userids), shape[1])}", found.shape)
-        found = found.astype(np.float32, copy=False)
-        check_finite("model", found, userids)
-        return top_k(found, k, masked)
+    def rank(userids: Ints, k: int, masked: sp.csr_array | None) -> Ranking:
+        values = np.asarray(scores(userids))
+        if values.shape != (len(userids), shape[1]):
+            fail("model", f"scores of shape {(len(userids), shape[1])}", values.shape)
+        values = values.astype(np.float32, copy=False)
+        check_finite("model", values, userids)
+        return top_k(values, k, masked)
 
     return rank

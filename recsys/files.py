@@ -47,8 +47,8 @@ def write_model(
     """Write a model: its class, its hyper-parameters, its sizes, its arrays (NumPy or SciPy CSR; None is left out).
 
     Raises:
-        InputError: a hyper-parameter is not a plain value, or an array is not of numbers.
-        DataError: the file cannot be written.
+        InputError: A hyper-parameter is not a plain value, or an array is not of numbers.
+        DataError: The file cannot be written.
     """
     try:
         head = json.dumps({"format": FORMAT, "class": kind, "parameters": dict(parameters), "sizes": dict(sizes)})
@@ -77,11 +77,11 @@ def read_model(
     """Return class, hyper-parameters, sizes and arrays of a model that `write_model` wrote.
 
     Args:
-        file: the path.
-        kinds: the classes that are welcome, with the names of their arrays; one that is absent is None.
+        file: The path.
+        kinds: The classes that are welcome, with the names of their arrays; one that is absent is None.
 
     Raises:
-        DataError: the file is absent, damaged, truncated, of another format or of another class.
+        DataError: The file is absent, damaged, truncated, of another format or of another class.
     """
     path = _path(file)
     with reading(path):

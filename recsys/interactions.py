@@ -1,37 +1,47 @@
-"""Who clicked what: a users × items matrix of ones, with ids, ratings and times where they are known."""
+"""The `Interactions` container: a users × items matrix of ones with optional ids, ratings and times."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from graphnoise.checks import choice, fail, integer, real
-from recsys.validation import Array, Ints, affordable, as_csr, identifiers, numbers, positions
+from recsys.validation import (
+    Array,
+    Ints,
+    check_csr,
+    check_memory,
+    check_shape,
+    identifiers,
+    numbers,
+    pair_keys,
+    positions,
+)
 
 DUPLICATES = ("error", "first", "last")
 
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """The observed positives of implicit feedback, a value that is never changed in place.
+    """The observed positives of implicit feedback, an immutable value.
 
     Users and items without any interaction are allowed: they keep their row and column. `Interactions(matrix)` checks
-    and canonises what it is given; the constructors below are the usual doors.
+    the matrix and brings it into canonical form; the constructors below read other formats.
 
     Attributes:
-        matrix: users × items, `scipy.sparse.csr_array` of float32 ones, columns sorted in each row, no pair twice.
+        matrix: Users × items, `scipy.sparse.csr_array` of float32 ones, columns sorted in each row, no pair twice.
         ratings: float32 [nnz] in the order of `matrix.indices`, or None.
         times: int64 or float64 [nnz] in the same order, in the unit of the source (often seconds), or None.
-        users: the id of each row, or None where rows are their own ids.
-        items: the id of each column, or None.
+        users: The id of each row, or None if ids are positions.
+        items: The id of each column, or None.
 
     Raises:
-        InputError: not a sparse matrix, a value that is negative or not finite, a pair stored twice, or an array of
+        InputError: Not a sparse matrix, a value that is negative or not finite, a pair stored twice, or an array of
             another length.
 
     Example:
@@ -42,21 +52,21 @@ class Interactions:
         Interactions(2 users × 2 items, 2 interactions, with ratings)
     """
 
-    matrix: Any
+    matrix: sp.csr_array
     ratings: NDArray[np.float32] | None = None
     times: Array | None = None
     users: Array | None = None
     items: Array | None = None
 
     def __post_init__(self) -> None:
-        given = self.matrix
-        matrix = as_csr("matrix", given)
-        aligned = matrix.nnz == getattr(given, "nnz", -1) and given.format == "csr" and given.has_sorted_indices
+        source: Any = getattr(self.matrix, "matrix", self.matrix)
+        matrix = check_csr("matrix", source)
+        aligned = matrix.nnz == source.nnz and source.format == "csr" and source.has_sorted_indices
         for name in ("ratings", "times"):
             value = getattr(self, name)
             if value is not None:
                 if not aligned:
-                    fail("matrix", f"sorted CSR without stored zeros, since {name} follow its order", given.format)
+                    fail("matrix", f"sorted CSR without stored zeros, since {name} follow its order", source.format)
                 object.__setattr__(self, name, numbers(name, value, matrix.nnz, signed=name == "times"))
         if self.ratings is not None:
             with np.errstate(over="ignore"):
@@ -70,6 +80,22 @@ class Interactions:
                 object.__setattr__(self, name, _distinct(name, value, size))
         object.__setattr__(self, "matrix", matrix)
 
+    @classmethod
+    def _from_checked(
+        cls,
+        matrix: sp.csr_array,
+        ratings: NDArray[np.float32] | None,
+        times: Array | None,
+        users: Array | None,
+        items: Array | None,
+    ) -> Interactions:
+        """Return interactions of parts that come from checked ones."""
+        interactions = object.__new__(cls)
+        values = {"matrix": matrix, "ratings": ratings, "times": times, "users": users, "items": items}
+        for name, value in values.items():
+            object.__setattr__(interactions, name, value)
+        return interactions
+
     @property
     def num_users(self) -> int:
         """Rows, those without interactions too."""
@@ -79,10 +105,6 @@ class Interactions:
     def num_items(self) -> int:
         """Columns, those without interactions too."""
         return int(self.matrix.shape[1])
-
-    @property
-    def _ids(self) -> tuple[Array | None, Array | None]:
-        return self.users, self.items
 
     @property
     def rows(self) -> Ints:
@@ -109,23 +131,23 @@ class Interactions:
         num_users: int | None = None,
         num_items: int | None = None,
     ) -> Interactions:
-        """Return the interactions of parallel lists: a user, an item, and perhaps a rating and a time each.
+        """Return the interactions of parallel lists: a user and an item each, optionally a rating and a time.
 
-        Ids may be integers or text. They get positions in sorted order and are kept in `users` and `items`. With
-        `num_users` (`num_items`) the values are positions already, from 0 to that number less one.
+        Ids are integers or text. Their positions follow the sorted order, and they are stored in `users` and `items`.
+        With `num_users` (`num_items`) the values are positions already, from 0 to that number less one.
 
         Args:
             users: [n] ids or positions.
             items: [n] ids or positions.
             ratings: [n] finite numbers of at least 0; every triple is a positive whatever its rating (see `at_least`).
             times: [n] finite numbers.
-            duplicates: what a pair that comes twice means: "error", or that its "first" or "last" triple counts, by
-                time where times are given and by place among equal ones.
-            num_users: number of rows, if `users` are positions.
-            num_items: number of columns, if `items` are positions.
+            duplicates: How to treat repeated pairs: "error", or keep the "first" or "last" triple, by time where
+                times are given and by position among equal ones.
+            num_users: Number of rows, if `users` are positions.
+            num_items: Number of columns, if `items` are positions.
 
         Raises:
-            InputError: lists of different lengths, missing ids, ratings that are negative or not finite, or repeated
+            InputError: Lists of different lengths, missing ids, ratings that are negative or not finite, or repeated
                 pairs.
 
         Example:
@@ -141,7 +163,8 @@ class Interactions:
             len(user_ids) if user_ids is not None else int(num_users or 0),
             len(item_ids) if item_ids is not None else int(num_items or 0),
         )
-        affordable(f"{shape[0]} users × {shape[1]} items", 16.0 * sum(shape))  # and their product is below 2^63
+        # This also keeps the product of both sizes below 2^63.
+        check_memory(f"{shape[0]} users × {shape[1]} items", 16.0 * sum(shape))
         rating = None if ratings is None else numbers("ratings", ratings, len(row))
         time = None if times is None else numbers("times", times, len(row), signed=True)
         key = row * max(shape[1], 1) + col
@@ -154,10 +177,10 @@ class Interactions:
             expected = "every pair of user and item once (or duplicates='first' or 'last')"
             fail("users, items", expected, f"{int(repeats.sum())} repeated, the first of them {pair[0]}, {pair[1]}")
         true = np.ones(min(1, len(key)), dtype=bool)
-        kept = order[np.concatenate([~repeats, true] if duplicates == "last" else [true, ~repeats])]
-        indptr = np.concatenate([[0], np.bincount(row[kept], minlength=shape[0]).cumsum()])
-        matrix = sp.csr_array((np.ones(len(kept), np.float32), col[kept], indptr), shape=shape)
-        rating, time = (None if values is None else values[kept] for values in (rating, time))
+        selected = order[np.concatenate([~repeats, true] if duplicates == "last" else [true, ~repeats])]
+        indptr = np.concatenate([[0], np.bincount(row[selected], minlength=shape[0]).cumsum()])
+        matrix = sp.csr_array((np.ones(len(selected), np.float32), col[selected], indptr), shape=shape)
+        rating, time = (None if values is None else values[selected] for values in (rating, time))
         return cls(matrix, rating, time, user_ids, item_ids)
 
     @classmethod
@@ -165,7 +188,7 @@ class Interactions:
         """Return the stored, non-zero entries of a users × items matrix of any SciPy format; values are dropped.
 
         Raises:
-            InputError: not a sparse matrix, values that are negative or not finite, a pair stored twice, or ids that
+            InputError: Not a sparse matrix, values that are negative or not finite, a pair stored twice, or ids that
                 repeat or are of another number.
 
         Example:
@@ -181,15 +204,15 @@ class Interactions:
         """Return the rows of a table with named columns (pandas, Polars, a dict of lists) as `from_triples` reads them.
 
         Args:
-            frame: anything with `frame[column]` and `column in frame.columns`, or a mapping.
-            user: column of the user ids.
-            item: column of the item ids.
-            rating: column of the ratings.
-            time: column of the times, numbers.
+            frame: Anything with `frame[column]` and `column in frame.columns`, or a mapping.
+            user: Column of the user ids.
+            item: Column of the item ids.
+            rating: Column of the ratings.
+            time: Column of the times, numbers.
             **options: `duplicates`, `num_users`, `num_items`.
 
         Raises:
-            InputError: a column is absent; or as `from_triples`.
+            InputError: A column is absent; or as `from_triples`.
 
         Example:
             >>> Interactions.from_frame({"who": [1, 2], "what": ["a", "b"]}, user="who", item="what")
@@ -199,18 +222,18 @@ class Interactions:
         if not hasattr(frame, "__getitem__") or not isinstance(columns, Iterable) or isinstance(frame, str):
             fail("frame", "a table with named columns", type(frame).__name__)
         known = [str(column) for column in columns]
-        found = []
+        columns_read = []
         for name, column in (("user", user), ("item", item), ("rating", rating), ("time", time)):
             if column is not None:
                 choice(name, column, known)
-            found.append(None if column is None else np.asarray(frame[column]))
-        return cls.from_triples(*found, **options)
+            columns_read.append(None if column is None else np.asarray(frame[column]))
+        return cls.from_triples(*columns_read, **options)
 
     def subset(self, keep: Any) -> Interactions:
         """Return the interactions where the Boolean mask `keep` [nnz] is true; users and items stay all.
 
         Raises:
-            InputError: not a Boolean array with one entry an interaction.
+            InputError: Not a Boolean array with one entry per interaction.
 
         Example:
             >>> clicks = Interactions.from_csr(sp.csr_array([[1, 1], [1, 0]]))
@@ -224,20 +247,20 @@ class Interactions:
         matrix = sp.csr_array((self.matrix.data[mask], self.matrix.indices[mask], indptr), shape=self.matrix.shape)
         ratings = None if self.ratings is None else self.ratings[mask]
         times = None if self.times is None else self.times[mask]
-        return Interactions(matrix, ratings, times, self.users, self.items)
+        return Interactions._from_checked(matrix, ratings, times, self.users, self.items)
 
     def at_least(self, rating: float) -> Interactions:
         """Return the interactions that are rated `rating` or more.
 
         Raises:
-            InputError: there are no ratings, or the threshold is not a number.
+            InputError: There are no ratings, or the threshold is not a number.
         """
         if self.ratings is None:
             fail("rating", "interactions with ratings", "none")
         return self.subset(self.ratings >= real("rating", rating))
 
     def core(self, k: int) -> Interactions:
-        """Return the k-core: users and items with fewer than k interactions leave, again and again; ids stay.
+        """Return the k-core: users and items with fewer than k interactions are removed repeatedly; ids stay.
 
         Raises:
             InputError: k is not an integer of at least 1.
@@ -260,7 +283,8 @@ class Interactions:
         few = self.subset(keep)
         stay = [np.flatnonzero(counts) for counts in (by_user, by_item)]
         known = [
-            np.arange(size) if ids is None else ids for ids, size in zip(self._ids, self.matrix.shape, strict=True)
+            np.arange(size) if ids is None else ids
+            for ids, size in zip((self.users, self.items), self.matrix.shape, strict=True)
         ]
         ids = [names[place] for names, place in zip(known, stay, strict=True)]
         return Interactions(few.matrix[stay[0]][:, stay[1]], few.ratings, few.times, *ids)
@@ -269,7 +293,7 @@ class Interactions:
         """Return the rows of some user ids.
 
         Raises:
-            InputError: an id is unknown.
+            InputError: An id is unknown.
         """
         return positions("users", ids, self.num_users, self.users)
 
@@ -277,7 +301,7 @@ class Interactions:
         """Return the columns of some item ids.
 
         Raises:
-            InputError: an id is unknown.
+            InputError: An id is unknown.
 
         Example:
             >>> Interactions.from_triples([1, 1], ["a", "b"]).item_positions(["b", "a"]).tolist()
@@ -286,13 +310,64 @@ class Interactions:
         return positions("items", ids, self.num_items, self.items)
 
 
-def as_interactions(name: str, value: Any) -> Interactions:
+# `Interactions`, or a users × items matrix of any SciPy format.
+InteractionsLike: TypeAlias = Interactions | sp.sparray | sp.spmatrix
+
+
+def as_interactions(name: str, value: InteractionsLike) -> Interactions:
     """Return `Interactions` as they are, or those of a SciPy matrix.
 
     Raises:
-        InputError: neither the one nor the other, or as `Interactions.from_csr`.
+        InputError: Neither of the two, or as `Interactions.from_csr`.
     """
-    return value if isinstance(value, Interactions) else Interactions.from_csr(as_csr(name, value))
+    return value if isinstance(value, Interactions) else Interactions(as_csr(name, value))
+
+
+def as_csr(
+    name: str,
+    user_items: InteractionsLike,
+    *,
+    weights: bool = False,
+    shape: tuple[int | None, int | None] = (None, None),
+) -> sp.csr_array:
+    """Return a users × items `csr_array` of float32: the matrix of `Interactions`, or `check_csr` of a SciPy matrix.
+
+    Raises:
+        InputError: As `recsys.validation.check_csr`.
+    """
+    if isinstance(user_items, Interactions):
+        check_shape(name, user_items.matrix, shape)
+        return user_items.matrix
+    return check_csr(name, getattr(user_items, "matrix", user_items), weights=weights, shape=shape)
+
+
+def check_disjoint(parts: Iterable[tuple[str, InteractionsLike]]) -> None:
+    """Raise `InputError` if two of the named sets of interactions share a pair.
+
+    Args:
+        parts: Pairs of a name and interactions; messages name the later one.
+
+    Raises:
+        InputError: Two of them share a pair, or their shapes differ.
+
+    Example:
+        >>> a, b = sp.csr_array([[1, 0]]), sp.csr_array([[1, 1]])
+        >>> check_disjoint([("train", a), ("validation", b)])
+        Traceback (most recent call last):
+        graphnoise.errors.InputError: validation: expected no pair of train, got 1 of them, the first user 0, item 0
+    """
+    seen: list[tuple[str, Any, Ints]] = []
+    for name, part in parts:
+        matrix = as_csr(name, part)
+        keys = pair_keys(matrix)
+        for other, shape, other_keys in seen:
+            if matrix.shape != shape:
+                fail(name, f"the shape of {other}, {shape}", matrix.shape)
+            common = np.intersect1d(other_keys, keys, assume_unique=True)
+            if common.size:
+                user, item = divmod(int(common[0]), shape[1])
+                fail(name, f"no pair of {other}", f"{common.size} of them, the first user {user}, item {item}")
+        seen.append((name, matrix.shape, keys))
 
 
 def _encode(name: str, value: Any, size: int | None) -> tuple[Ints, Array | None]:

@@ -149,7 +149,7 @@ def parse(metrics: Iterable[str], num_items: int) -> dict[str, tuple[str, int]]:
     """Return the measure and the k of each name such as "ndcg@20".
 
     Raises:
-        InputError: no name, a name of another form, an unknown measure, or k that is 0 or above the number of items.
+        InputError: No name, a name of another form, an unknown measure, or k that is 0 or above the number of items.
 
     Example:
         >>> parse(["ndcg@20", "gini@5"], num_items=30)

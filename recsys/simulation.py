@@ -14,23 +14,23 @@ from scipy.special import expit
 
 from graphnoise.checks import fail, generator, integer, rate, real
 from graphnoise.noise import flip_interactions
-from recsys.interactions import Interactions, as_interactions
+from recsys.interactions import Interactions, as_csr, as_interactions
 from recsys.splits import Seed, Split
-from recsys.validation import affordable, as_csr, cells
+from recsys.validation import check_memory, pair_keys
 
 Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Planted:
+class SimulatedNoise:
     """Interactions after noise, with what the noise did.
 
     Attributes:
-        interactions: what a model may see.
-        false_positive: for each of these interactions, in the order of `matrix.indices`, whether it was added [nnz].
-        hidden: positives that were taken away, of the same shape: the oracle of false negatives.
-        false_positive_rate: added pairs over positives before noise.
-        false_negative_rate: hidden pairs over positives before noise.
+        interactions: What a model may see.
+        false_positive: For each of these interactions, in the order of `matrix.indices`, whether it was added [nnz].
+        hidden: Positives that were taken away, of the same shape: the oracle of false negatives.
+        false_positive_rate: Added pairs over positives before noise.
+        false_negative_rate: Hidden pairs over positives before noise.
         preference: P(like) of every pair, float32 [num_users, num_items], where it is known.
         exposure: P(seen) of every pair, in the same form, where it is known.
     """
@@ -50,18 +50,18 @@ class Planted:
 
 
 @dataclass(frozen=True, eq=False)
-class PlantedSplit:
+class SimulatedSplit:
     """A split with noise in what models see; the test part is the clean one, untouched.
 
     Attributes:
-        split: noisy training and, unless it was kept clean, noisy validation; clean test.
-        train: what was done to the training part.
-        validation: what was done to the validation part, or None.
+        split: Noisy training and, unless it was kept clean, noisy validation; clean test.
+        train: What was done to the training part.
+        validation: What was done to the validation part, or None.
     """
 
     split: Split
-    train: Planted
-    validation: Planted | None
+    train: SimulatedNoise
+    validation: SimulatedNoise | None
 
 
 def corrupt(
@@ -73,23 +73,23 @@ def corrupt(
     hidden_popularity: float = 0.0,
     exclude: Any = None,
     seed: Seed = 0,
-) -> Planted:
+) -> SimulatedNoise:
     """Add unobserved pairs as positives, and hide observed ones.
 
     Of P positives, nearest(false_negative · P) are hidden, and nearest(false_positive · P) free pairs are added, in
     proportion to (1 + positives of the item)^power. Ratings and times are dropped, as added pairs have none.
 
     Args:
-        interactions: the clean ones.
-        false_positive: added pairs as a share of P, in [0, 1].
-        false_negative: hidden pairs as a share of P, in [0, 1].
-        popularity: the power for added pairs: 0 is uniform, 1 in proportion to popularity.
-        hidden_popularity: the power for hidden pairs.
-        exclude: interactions that are never added, such as those held out.
-        seed: of the draws.
+        interactions: The clean ones.
+        false_positive: Added pairs as a share of P, in [0, 1].
+        false_negative: Hidden pairs as a share of P, in [0, 1].
+        popularity: The power for added pairs: 0 is uniform, 1 in proportion to popularity.
+        hidden_popularity: The power for hidden pairs.
+        exclude: Interactions that are never added, such as those held out.
+        seed: Of the draws.
 
     Raises:
-        InputError: a rate is outside [0, 1], a power outside [-10, 10], or there are too few free pairs.
+        InputError: A rate is outside [0, 1], a power outside [-10, 10], or there are too few free pairs.
 
     Example:
         >>> clicks = Interactions.from_csr(sp.csr_array(np.eye(20)))
@@ -102,7 +102,7 @@ def corrupt(
     """
     interactions = as_interactions("interactions", interactions)
     shape = interactions.matrix.shape
-    affordable(f"{shape[0]} users × {shape[1]} items", 48.0 * shape[1])
+    check_memory(f"{shape[0]} users × {shape[1]} items", 48.0 * shape[1])
     known = None if exclude is None else as_csr("exclude", exclude, shape=shape)
     rates = rate("false_positive", false_positive), rate("false_negative", false_negative)
     done = flip_interactions(
@@ -111,23 +111,25 @@ def corrupt(
     noisy = _like(interactions, done.matrix)
     new = done.added[0] * shape[1] + done.added[1]
     hidden = sp.csr_array((np.ones(done.hidden.shape[1], np.float32), tuple(done.hidden)), shape=shape)
-    return Planted(
+    return SimulatedNoise(
         noisy,
-        np.isin(cells(noisy.matrix), new),
+        np.isin(pair_keys(noisy.matrix), new),
         _like(interactions, hidden),
         done.false_positive_rate,
         done.false_negative_rate,
     )
 
 
-def two_sided(interactions: Interactions, hide: float, add: float, *, exclude: Any = None, seed: Seed = 0) -> Planted:
+def two_sided(
+    interactions: Interactions, hide: float, add: float, *, exclude: Any = None, seed: Seed = 0
+) -> SimulatedNoise:
     """Flip labels both ways at rates of a transition matrix: hide = P(0 | 1), add = P(1 | 0) over all unobserved pairs.
 
     The expected numbers of flips, rounded, are drawn uniformly. As there are far more zeros than ones, a small `add`
     makes many false positives: no more than there are positives.
 
     Raises:
-        InputError: a rate is outside [0, 1], or more pairs would be added than there are positives.
+        InputError: A rate is outside [0, 1], or more pairs would be added than there are positives.
 
     Example:
         >>> clicks = Interactions.from_csr(sp.csr_array(np.eye(20)))
@@ -156,21 +158,21 @@ def corrupt_split(
     hidden_popularity: float = 0.0,
     noisy_validation: bool = True,
     seed: Seed = 0,
-) -> PlantedSplit:
+) -> SimulatedSplit:
     """Corrupt what models see of a split; the test part stays clean, and no pair of another part is added.
 
     Args:
-        split: the clean one.
-        false_positive: as for `corrupt`, of each part by itself.
-        false_negative: likewise.
-        popularity: likewise.
-        hidden_popularity: likewise.
-        noisy_validation: corrupt the validation part too, as it would be in the world; otherwise it stays clean, and
+        split: The clean one.
+        false_positive: As for `corrupt`, of each part by itself.
+        false_negative: Likewise.
+        popularity: Likewise.
+        hidden_popularity: Likewise.
+        noisy_validation: Corrupt the validation part too, as it would be in the world; otherwise it stays clean, and
             models are chosen with knowledge that nobody has.
-        seed: of the draws.
+        seed: Of the draws.
 
     Raises:
-        InputError: as `corrupt`.
+        InputError: As `corrupt`.
 
     Example:
         >>> from recsys.splits import ratio
@@ -183,17 +185,17 @@ def corrupt_split(
         fail("split", "a Split", type(split).__name__)
     rng = generator(seed)
 
-    def noisy(part: Interactions, exclude: Any) -> Planted:
+    def noisy(part: Interactions, exclude: Any) -> SimulatedNoise:
         powers = {"popularity": popularity, "hidden_popularity": hidden_popularity}
         return corrupt(part, false_positive, false_negative, **powers, exclude=_ones(exclude), seed=rng)
 
     held = split.validation.matrix + split.test.matrix
     train = noisy(split.train, held)
     if not noisy_validation:
-        return PlantedSplit(Split(train.interactions, split.validation, split.test), train, None)
+        return SimulatedSplit(Split(train.interactions, split.validation, split.test), train, None)
     other = split.train.matrix + train.interactions.matrix + split.test.matrix
     validation = noisy(split.validation, other)
-    return PlantedSplit(Split(train.interactions, validation.interactions, split.test), train, validation)
+    return SimulatedSplit(Split(train.interactions, validation.interactions, split.test), train, validation)
 
 
 def low_rank(
@@ -205,23 +207,23 @@ def low_rank(
     scale: float = 2.0,
     popularity: float = 1.0,
     seed: Seed = 0,
-) -> Planted:
+) -> SimulatedNoise:
     r"""Return clean interactions of a low-rank world with its truth: like ~ Bernoulli(σ(scale · <a_u, b_i> + c_i + c)).
 
     a and b are Gaussian with <a_u, b_i> of variance 1, c_i is Gaussian with standard deviation `popularity`, and c is
     such that the mean probability is `density`. `corrupt` adds noise to its `interactions`.
 
     Args:
-        num_users: rows.
-        num_items: columns.
-        rank: length of a_u and b_i.
-        density: mean probability, in (0, 1).
-        scale: how much taste matters.
-        popularity: how much items differ in popularity.
-        seed: of all draws.
+        num_users: Rows.
+        num_items: Columns.
+        rank: Length of a_u and b_i.
+        density: Mean probability, in (0, 1).
+        scale: How much taste matters.
+        popularity: How much items differ in popularity.
+        seed: Of all draws.
 
     Raises:
-        InputError: a size below 1, a density outside (0, 1), a negative scale, or sizes that memory cannot hold.
+        InputError: A size below 1, a density outside (0, 1), a negative scale, or sizes that memory cannot hold.
 
     Example:
         >>> world = low_rank(200, 100, density=0.1, seed=3)
@@ -232,8 +234,8 @@ def low_rank(
     rank = integer("rank", rank, 1)
     goal = real("density", density, 1e-9, 1 - 1e-9, "a number above 0 and below 1")
     scale, spread = real("scale", scale, 0.0, 1e3), real("popularity", popularity, 0.0, 1e3)
-    affordable(f"{m} users × {n} items", 32.0 * m * n)
-    affordable(f"{m} users and {n} items of rank {rank}", 8.0 * rank * (m + n))
+    check_memory(f"{m} users × {n} items", 32.0 * m * n)
+    check_memory(f"{m} users and {n} items of rank {rank}", 8.0 * rank * (m + n))
     rng = generator(seed)
     users, items = rng.normal(size=(m, rank)), rng.normal(size=(n, rank))
     logits = scale / np.sqrt(rank) * (users @ items.T) + rng.normal(0, spread, n)
@@ -252,7 +254,7 @@ def exposure_relevance(
     power: float = 0.5,
     floor: float = 1e-3,
     seed: Seed = 0,
-) -> Planted:
+) -> SimulatedNoise:
     r"""Return semi-synthetic clicks on the users and items of real ratings: click = seen · relevant, drawn apart.
 
     P(relevant) = σ(clip(R̂, 1, 5) - epsilon), where R̂ is the mean rating + offsets of user and item + a rank-`rank`
@@ -260,15 +262,15 @@ def exposure_relevance(
     that decomposition of who rated what. What is relevant and not seen is in `hidden`; no click is a false positive.
 
     Args:
-        ratings: interactions with ratings from 1 to 5.
-        rank: of both decompositions.
-        epsilon: a larger one makes less relevant.
-        power: a larger one makes less seen, and rarer things more so.
-        floor: least P(seen) before the power.
-        seed: of the draws.
+        ratings: Interactions with ratings from 1 to 5.
+        rank: Of both decompositions.
+        epsilon: A larger one makes less relevant.
+        power: A larger one makes less seen, and rarer things more so.
+        floor: Least P(seen) before the power.
+        seed: Of the draws.
 
     Raises:
-        InputError: there are no ratings, `rank` is not below both sizes, or sizes that memory cannot hold.
+        InputError: There are no ratings, `rank` is not below both sizes, or sizes that memory cannot hold.
 
     Example:
         >>> cell = np.arange(0, 1200, 7)
@@ -286,7 +288,7 @@ def exposure_relevance(
     rank = integer("rank", rank, 1, min(m, n) - 1)
     epsilon, power = real("epsilon", epsilon, -100.0, 100.0), real("power", power, 0.0, 100.0)
     floor = real("floor", floor, 1e-12, 1.0)
-    affordable(f"{m} users × {n} items", 40.0 * m * n)
+    check_memory(f"{m} users × {n} items", 40.0 * m * n)
     rng = generator(seed)
     row, col = ratings.rows, ratings.matrix.indices
     left = np.asarray(ratings.ratings, np.float64)
@@ -308,7 +310,7 @@ def exposure_relevance(
     share = len(hidden) / max(len(hidden) + len(clicks), 1)
     nothing = np.zeros(len(clicks), dtype=bool)
     known = preference.astype(np.float32), exposure.astype(np.float32)
-    return Planted(clicks, nothing, hidden, 0.0, share, *known)
+    return SimulatedNoise(clicks, nothing, hidden, 0.0, share, *known)
 
 
 def _means(values: NDArray[np.float64], place: Any, size: int) -> NDArray[np.float64]:
@@ -317,7 +319,8 @@ def _means(values: NDArray[np.float64], place: Any, size: int) -> NDArray[np.flo
 
 
 def _smooth(matrix: Any, rank: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    if not np.abs(matrix.data).max(initial=0) > 1e-9:  # a constant has nothing left, and ARPACK no start
+    # A constant has nothing left, and ARPACK no start.
+    if not np.abs(matrix.data).max(initial=0) > 1e-9:
         return np.zeros(matrix.shape)
     u, s, v = svds(matrix, rank, v0=rng.normal(size=min(matrix.shape)))
     return np.asarray((u * s) @ v)
@@ -331,6 +334,6 @@ def _like(given: Interactions, matrix: Any) -> Interactions:
     return Interactions.from_csr(matrix, given.users, given.items)
 
 
-def _clean(liked: Interactions, preference: NDArray[np.float32]) -> Planted:
+def _clean(liked: Interactions, preference: NDArray[np.float32]) -> SimulatedNoise:
     nothing = np.zeros(len(liked), dtype=bool)
-    return Planted(liked, nothing, liked.subset(nothing), 0.0, 0.0, preference)
+    return SimulatedNoise(liked, nothing, liked.subset(nothing), 0.0, 0.0, preference)

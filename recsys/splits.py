@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphnoise.checks import fail, generator, integer, real
-from recsys.interactions import Interactions, as_interactions
-from recsys.validation import Array, Ints, disjoint
+from recsys.interactions import Interactions, as_interactions, check_disjoint
+from recsys.validation import Array, Ints
 
 Seed = int | np.random.Generator
 
@@ -18,12 +18,12 @@ class Split:
     """Three parts of one set of interactions, of the same shape and with the same ids, with no pair in common.
 
     Attributes:
-        train: what models learn from.
-        validation: what chooses among models; may hold nothing.
-        test: what is reported.
+        train: What models learn from.
+        validation: What chooses among models; may hold nothing.
+        test: What is reported.
 
     Raises:
-        InputError: shapes differ, or two parts share a pair.
+        InputError: Shapes differ, or two parts share a pair.
     """
 
     train: Interactions
@@ -33,7 +33,7 @@ class Split:
     def __post_init__(self) -> None:
         for name in ("train", "validation", "test"):
             object.__setattr__(self, name, as_interactions(name, getattr(self, name)))
-        disjoint([("train", self.train), ("validation", self.validation), ("test", self.test)])
+        check_disjoint([("train", self.train), ("validation", self.validation), ("test", self.test)])
 
 
 def ratio(interactions: Interactions, validation: float = 0.1, test: float = 0.1, seed: Seed = 0) -> Split:
@@ -43,13 +43,13 @@ def ratio(interactions: Interactions, validation: float = 0.1, test: float = 0.1
     halves rounded up; what is left trains, at least one (the validation set gives way first).
 
     Args:
-        interactions: all of them.
-        validation: the share, in [0, 1).
-        test: the share, in [0, 1).
-        seed: of the draw.
+        interactions: All of them.
+        validation: The share, in [0, 1).
+        test: The share, in [0, 1).
+        seed: Of the draw.
 
     Raises:
-        InputError: a share is outside [0, 1), or they sum to 1 or more.
+        InputError: A share is outside [0, 1), or they sum to 1 or more.
 
     Example:
         >>> import scipy.sparse as sp
@@ -73,14 +73,14 @@ def leave_k_out(
     test set.
 
     Args:
-        interactions: all of them.
-        k: test interactions a user.
-        validation: validation interactions a user.
-        newest: hold out the newest (the very newest for the test set) instead of random ones; ties by the item.
-        seed: of the draw.
+        interactions: All of them.
+        k: Test interactions a user.
+        validation: Validation interactions a user.
+        newest: Hold out the newest (the very newest for the test set) instead of random ones; ties by the item.
+        seed: Of the draw.
 
     Raises:
-        InputError: a number is negative, or `newest` without times.
+        InputError: A number is negative, or `newest` without times.
 
     Example:
         >>> clicks = Interactions.from_triples([0, 0, 0], [0, 1, 2], times=[5, 9, 7])
@@ -101,7 +101,7 @@ def user_time(interactions: Interactions, validation: float = 0.1, test: float =
     Numbers are rounded as by `ratio`; interactions at the same time go by the item.
 
     Raises:
-        InputError: there are no times, a share is outside [0, 1), or they sum to 1 or more.
+        InputError: There are no times, a share is outside [0, 1), or they sum to 1 or more.
 
     Example:
         >>> clicks = Interactions.from_triples([0] * 4, [0, 1, 2, 3], times=[4, 3, 2, 1])
@@ -122,7 +122,7 @@ def global_time(interactions: Interactions, validation: float = 0.1, test: float
     that are new after the first cut stay; a model knows nothing of them.
 
     Raises:
-        InputError: there are no times, a share is outside [0, 1), or they sum to 1 or more.
+        InputError: There are no times, a share is outside [0, 1), or they sum to 1 or more.
 
     Example:
         >>> clicks = Interactions.from_triples([0, 0, 1, 1], [0, 1, 0, 1], times=[1, 2, 3, 4])
@@ -164,7 +164,8 @@ def _by_user(interactions: Interactions, counts: Ints, order: Array) -> Split:
     rows = interactions.rows
     place = np.empty(len(rows), np.int64)
     place[np.lexsort((order, rows))] = np.arange(len(rows))
-    left = indptr[1:][rows] - place  # 1 for the last of a user
+    # 1 for the last of a user.
+    left = indptr[1:][rows] - place
     return _parts(interactions, np.where(left <= test[rows], 1, np.where(left <= both[rows], 2, 0)))
 
 

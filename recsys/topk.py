@@ -11,8 +11,10 @@ from graphnoise.checks import fail
 from recsys.validation import Ints
 
 Floats = NDArray[np.float32]
-NONE = -1  # stands where a row has fewer than k items left
-_LEAST = np.finfo(np.float32).min  # whatever is below is not to be shown
+# Stands where a row has fewer than k items left.
+NONE = -1
+# Whatever is below is not to be shown.
+_LEAST = np.finfo(np.float32).min
 
 
 def top_k(scores: Floats, k: int, masked: Any = None) -> tuple[NDArray[np.int32], Floats]:
@@ -20,7 +22,7 @@ def top_k(scores: Floats, k: int, masked: Any = None) -> tuple[NDArray[np.int32]
 
     Args:
         scores: [b, n] float32 without NaN, `k <= n`; not changed. -inf means that the item is not to be shown.
-        k: how many.
+        k: How many.
         masked: CSR [b, n] whose stored entries are left out, or None.
 
     Returns:
@@ -62,7 +64,7 @@ def check_finite(name: str, scores: Floats, userids: Ints) -> None:
     """Refuse scores with NaN; the message has the first user.
 
     Raises:
-        InputError: a score is NaN.
+        InputError: A score is NaN.
     """
     bad = np.isnan(scores).any(axis=1)
     if bad.any():

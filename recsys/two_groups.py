@@ -13,8 +13,10 @@ from recsys.base import Recommender
 from recsys.validation import Ints
 
 Floats = NDArray[np.float64]
-_PARTS = 10  # of positions; in the emptiest one likes are few
-_TOP = 0.01  # share of the positives that stand highest, of which fn is read off
+# Of positions; in the emptiest one likes are few.
+_PARTS = 10
+# Share of the positives that stand highest, of which fn is read off.
+_TOP = 0.01
 _MOST = 0.99
 
 
@@ -28,7 +30,7 @@ def ranks(reference: Floats, scores: Floats, beside: int) -> Floats:
 def of_positives(model: Recommender, matrix: Any, held: NDArray[np.bool_], part: slice) -> Floats:
     """Return the positions of held-out positives of some users."""
     users = np.arange(part.start, part.stop)
-    scores = model._checked(model.scores(users), users)
+    scores = model._check_scores(model.scores(users), users)
     found = [np.zeros(0)]
     for row, user in enumerate(users):
         at = slice(matrix.indptr[user], matrix.indptr[user + 1])
@@ -53,7 +55,7 @@ def of_unobserved(
     out: list[tuple[Ints, Ints, Floats]] = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
     if top == 0 and wanted is None:
         return out[0]
-    every = [model._checked(model.scores(users), users) for model in models]
+    every = [model._check_scores(model.scores(users), users) for model in models]
     for row, user in enumerate(users):
         free = np.ones(matrix.shape[1], bool)
         free[matrix.indices[matrix.indptr[user] : matrix.indptr[user + 1]]] = False
@@ -95,7 +97,8 @@ def likes(
     if method == "mixture":
         a = power(x, pi)
         return lambda at: a * at ** (a - 1), pi, fn, fp
-    least = 1e-3  # so that the order of positives is kept where the density is below pi
+    # So that the order of positives is kept where the density is below pi.
+    least = 1e-3
 
     def excess(at: Floats) -> Floats:
         return np.asarray(np.maximum((falling(at) - pi) / (1 - pi), least * (1 - at)))

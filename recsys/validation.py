@@ -1,10 +1,7 @@
-"""The checks that every door of the package shares: matrices of interactions, ids, positions, memory."""
+"""Argument checks shared by the package: sparse matrices, ids, positions, memory."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,88 +9,91 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from graphnoise.checks import InputError, fail
+from graphnoise.resources import available_memory
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
-_SMALL = 1 << 24  # bytes that are always there
-_LARGEST = float(np.finfo(np.float32).max)
+# Bytes below which the available memory is not looked up.
+_MIN_CHECKED = 1 << 24
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
-def as_csr(
-    name: str, user_items: Any, *, weights: bool = False, shape: tuple[int | None, int | None] = (None, None)
-) -> Any:
-    """Return a checked users × items `csr_array` of float32 from `Interactions` or any SciPy matrix.
+def check_csr(
+    name: str, matrix: Any, *, weights: bool = False, shape: tuple[int | None, int | None] = (None, None)
+) -> sp.csr_array:
+    """Return a checked users × items `csr_array` of float32 from any SciPy sparse matrix.
 
-    Stored zeros are dropped, columns are sorted in each row, and every value becomes 1 unless `weights` keeps it. What
-    is in this form already is returned as it is, not copied.
+    Stored zeros are dropped, columns are sorted in each row, and every value becomes 1 unless `weights` keeps it. A
+    matrix that is in this form already is returned without a copy.
 
     Args:
-        name: of the argument, for messages.
-        user_items: `Interactions`, or a two-dimensional SciPy sparse matrix or array of any format.
-        weights: keep the values (the confidence, as `implicit` reads them).
-        shape: the numbers of rows and columns that are expected; None is any.
+        name: Name of the argument, for messages.
+        matrix: A two-dimensional SciPy sparse matrix or array of any format.
+        weights: Keep the values (the confidence, in the terms of `implicit`).
+        shape: The expected numbers of rows and columns; None is any.
 
     Raises:
-        InputError: not a sparse matrix, a value that is negative or not finite, a pair stored twice, or another shape.
+        InputError: Not a sparse matrix, a value that is negative or not finite, a pair stored twice, or another shape.
 
     Example:
-        >>> as_csr("clicks", sp.coo_array([[0, 3], [1, 0]])).toarray().tolist()
+        >>> check_csr("clicks", sp.coo_array([[0, 3], [1, 0]])).toarray().tolist()
         [[0.0, 1.0], [1.0, 0.0]]
-        >>> as_csr("clicks", sp.csr_array([[0.0, -3.0]]))
+        >>> check_csr("clicks", sp.csr_array([[0.0, -3.0]]))
         Traceback (most recent call last):
         graphnoise.errors.InputError: clicks: expected values of at least 0, got -3.0 for user 0, item 1
     """
-    from recsys.interactions import Interactions  # which needs this module
-
-    value = getattr(user_items, "matrix", user_items)
-    if not sp.issparse(value) or value.ndim != 2:
-        fail(name, "Interactions or a SciPy sparse matrix, users × items", _kind(value))
-    for axis, what in enumerate(("users", "items")):
-        if shape[axis] is not None and value.shape[axis] != shape[axis]:
-            fail(name, f"{shape[axis]} {what}", value.shape[axis])
-    if isinstance(user_items, Interactions) and not weights:
-        return value  # it has been checked
-    if value.dtype.kind not in "biuf":
-        fail(name, "real numbers", f"values of type {value.dtype}")
-    try:  # indices beyond the shape, which SciPy does not look for by itself
-        if value.format in ("csr", "csc"):
-            value.check_format(full_check=True)
-        matrix = sp.csr_array(value.tocsr() if value.format != "coo" else _from_coo(name, value))
+    if not sp.issparse(matrix) or matrix.ndim != 2:
+        fail(name, "Interactions or a SciPy sparse matrix, users × items", _kind(matrix))
+    check_shape(name, matrix, shape)
+    if matrix.dtype.kind not in "biuf":
+        fail(name, "real numbers", f"values of type {matrix.dtype}")
+    # SciPy does not check by itself that indices lie within the shape.
+    try:
+        if matrix.format in ("csr", "csc"):
+            matrix.check_format(full_check=True)
+        csr = sp.csr_array(matrix.tocsr() if matrix.format != "coo" else _from_coo(name, matrix))
     except InputError:
         raise
     except (ValueError, IndexError) as error:
         fail(name, "a well-formed sparse matrix", error)
-    stored = matrix.nnz
-    if not matrix.has_canonical_format:
-        matrix = matrix.copy()
-        matrix.sum_duplicates()
-    if matrix.nnz != stored:
-        fail(name, "every pair of user and item once", f"{stored - matrix.nnz} repeated")
-    data = matrix.data
+    stored = csr.nnz
+    if not csr.has_canonical_format:
+        csr = csr.copy()
+        csr.sum_duplicates()
+    if csr.nnz != stored:
+        fail(name, "every pair of user and item once", f"{stored - csr.nnz} repeated")
+    data = csr.data
     bad = ~np.isfinite(data) if data.dtype.kind == "f" else np.zeros(0, bool)
     wrong, expected = (bad, "finite values") if bad.any() else (data < 0, "values of at least 0")
     if data.dtype.kind in "if" and wrong.any():
         where = int(np.flatnonzero(wrong)[0])
-        user = int(np.searchsorted(matrix.indptr, where, side="right")) - 1
-        fail(name, expected, f"{data[where]} for user {user}, item {int(matrix.indices[where])}")
+        user = int(np.searchsorted(csr.indptr, where, side="right")) - 1
+        fail(name, expected, f"{data[where]} for user {user}, item {int(csr.indices[where])}")
     if not np.all(data):
-        matrix = matrix.copy() if matrix.data is value.data else matrix
-        matrix.eliminate_zeros()
-        data = matrix.data
+        csr = csr.copy() if csr.data is matrix.data else csr
+        csr.eliminate_zeros()
+        data = csr.data
     if weights:
-        if np.any(data > _LARGEST):
-            fail(name, f"values of at most {_LARGEST:.2g}, as float32 holds them", data.max())
-        return matrix.astype(np.float32, copy=False)
+        if np.any(data > _MAX_FLOAT32):
+            fail(name, f"values of at most {_MAX_FLOAT32:.2g}, as float32 holds them", data.max())
+        return csr.astype(np.float32, copy=False)
     if data.dtype == np.float32 and bool((data == 1).all()):
-        return matrix
-    return sp.csr_array((np.ones(len(data), np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
+        return csr
+    return sp.csr_array((np.ones(len(data), np.float32), csr.indices, csr.indptr), shape=csr.shape)
 
 
-def _from_coo(name: str, value: Any) -> Any:
-    """Return CSR from triples; SciPy would add up pairs that come twice, and write beyond its arrays."""
-    for place, size in zip(value.coords, value.shape, strict=True):
-        if len(place) and (place.min() < 0 or place.max() >= size):
-            fail(name, f"indices from 0 to {size - 1}", f"values from {place.min()} to {place.max()}")
+def check_shape(name: str, matrix: Any, shape: tuple[int | None, int | None]) -> None:
+    """Raise `InputError` unless the matrix has these numbers of rows and columns; None is any."""
+    for expected, size, noun in zip(shape, matrix.shape, ("users", "items"), strict=True):
+        if expected is not None and size != expected:
+            fail(name, f"{expected} {noun}", size)
+
+
+def _from_coo(name: str, value: Any) -> sp.csr_array:
+    """Return CSR from triples; SciPy would sum repeated pairs and write out of bounds for invalid indices."""
+    for indices, size in zip(value.coords, value.shape, strict=True):
+        if len(indices) and (indices.min() < 0 or indices.max() >= size):
+            fail(name, f"indices from 0 to {size - 1}", f"values from {indices.min()} to {indices.max()}")
     keys = value.coords[0].astype(np.int64) * max(value.shape[1], 1) + value.coords[1]
     keys.sort()
     repeated = int((np.diff(keys) == 0).sum())
@@ -106,46 +106,18 @@ def _kind(value: Any) -> str:
     return f"{type(value).__name__} of {value.ndim} dimensions" if hasattr(value, "ndim") else type(value).__name__
 
 
-def cells(matrix: Any) -> Ints:
+def pair_keys(matrix: sp.csr_array) -> Ints:
     """Return user × num_items + item for each stored pair of a canonical CSR matrix: sorted, distinct."""
     users = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
     keys: Ints = users * matrix.shape[1] + matrix.indices
     return keys
 
 
-def disjoint(parts: Iterable[tuple[str, Any]]) -> None:
-    """Check that no two of the named sets of interactions share a pair.
-
-    Args:
-        parts: names, and `Interactions` or SciPy matrices; the later one is named in the message.
-
-    Raises:
-        InputError: two share a pair, or their shapes differ.
-
-    Example:
-        >>> a, b = sp.csr_array([[1, 0]]), sp.csr_array([[1, 1]])
-        >>> disjoint([("train", a), ("validation", b)])
-        Traceback (most recent call last):
-        graphnoise.errors.InputError: validation: expected no pair of train, got 1 of them, the first user 0, item 0
-    """
-    seen: list[tuple[str, Any, Ints]] = []
-    for name, part in parts:
-        matrix = as_csr(name, part)
-        keys = cells(matrix)
-        for other, shape, taken in seen:
-            if matrix.shape != shape:
-                fail(name, f"the shape of {other}, {shape}", matrix.shape)
-            common = np.intersect1d(taken, keys, assume_unique=True)
-            if common.size:
-                user, item = divmod(int(common[0]), shape[1])
-                fail(name, f"no pair of {other}", f"{common.size} of them, the first user {user}, item {item}")
-        seen.append((name, matrix.shape, keys))
-
-
 def _array(name: str, value: Any) -> Array:
     try:
         return np.asarray(value)
-    except ValueError as error:  # lists of different lengths
+    except ValueError as error:
+        # Nested lists of different lengths.
         fail(name, "a list", error)
 
 
@@ -153,7 +125,7 @@ def identifiers(name: str, value: Any) -> Array:
     """Return ids, integers or text, one-dimensional and none missing.
 
     Raises:
-        InputError: another shape, another type, or a missing id.
+        InputError: Another shape, another type, or a missing id.
 
     Example:
         >>> identifiers("users", ["ann", float("nan")])
@@ -162,7 +134,8 @@ def identifiers(name: str, value: Any) -> Array:
     """
     ids = _array(name, value)
     if ids.dtype.kind == "U" and isinstance(value, list | tuple):
-        ids = np.asarray(value, dtype=object)  # of text and numbers NumPy makes text, "nan" too
+        # NumPy converts a mix of text and numbers to text, NaN included.
+        ids = np.asarray(value, dtype=object)
     if ids.ndim != 1:
         fail(name, "a list of ids", f"shape {ids.shape}")
     if ids.dtype.kind == "f" and ids.size:
@@ -178,18 +151,19 @@ def identifiers(name: str, value: Any) -> Array:
         return np.array(ids.tolist())
     if ids.dtype.kind not in "iuUSf":
         fail(name, "integers or text", f"values of type {ids.dtype}")
-    return ids.astype(np.int64) if ids.dtype.kind == "f" else ids  # an empty list is of floats
+    # An empty list has the type float64.
+    return ids.astype(np.int64) if ids.dtype.kind == "f" else ids
 
 
 def numbers(name: str, value: Any, size: int, *, signed: bool = False) -> Array:
     """Return `size` finite numbers, of at least 0 unless `signed`.
 
     Raises:
-        InputError: another number of them, or one that is not finite or negative.
+        InputError: Another number of them, or one that is not finite or negative.
     """
     array = _array(name, value)
     if array.shape != (size,):
-        fail(name, f"{size} numbers, one an interaction", f"shape {array.shape}")
+        fail(name, f"{size} numbers, one per interaction", f"shape {array.shape}")
     if array.dtype.kind not in "biuf":
         fail(name, "numbers", f"values of type {array.dtype}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -200,69 +174,58 @@ def numbers(name: str, value: Any, size: int, *, signed: bool = False) -> Array:
 
 
 def positions(name: str, value: Any, size: int, ids: Array | None = None) -> Ints:
-    """Return places from 0 to size - 1: the values themselves, or where `ids` has them.
+    """Return positions from 0 to size - 1: the values themselves, or their positions in `ids`.
 
     Raises:
-        InputError: a value that is no such place, or that `ids` lacks.
+        InputError: A value out of range, or one that is not in `ids`.
     """
-    given = _array(name, value)
-    if given.ndim != 1:
-        fail(name, "a list", f"shape {given.shape}")
-    if given.size == 0:
+    values = _array(name, value)
+    if values.ndim != 1:
+        fail(name, "a list", f"shape {values.shape}")
+    if values.size == 0:
         return np.zeros(0, np.int64)
     if ids is not None:
-        if given.dtype.kind == "O":
-            given = identifiers(name, given)
+        if values.dtype.kind == "O":
+            values = identifiers(name, values)
         order = np.argsort(ids, kind="stable")
-        comparable = (given.dtype.kind in "iu") == (ids.dtype.kind in "iu")
-        if comparable and given.dtype.kind in "iuUS" and len(ids):
-            # one type for both, since the common one of int64 and uint64 is float64; the comparison itself is exact
-            sought = given.astype(ids.dtype) if ids.dtype.kind in "iu" else given
-            place: Ints = order[np.minimum(np.searchsorted(ids, sought, sorter=order), len(ids) - 1)]
-            wrong = ids[place] != given
+        comparable = (values.dtype.kind in "iu") == (ids.dtype.kind in "iu")
+        if comparable and values.dtype.kind in "iuUS" and len(ids):
+            # One type for both, since int64 and uint64 promote to float64; the comparison itself is exact.
+            converted = values.astype(ids.dtype) if ids.dtype.kind in "iu" else values
+            rows: Ints = order[np.minimum(np.searchsorted(ids, converted, sorter=order), len(ids) - 1)]
+            wrong = ids[rows] != values
         else:
-            place, wrong = np.zeros(len(given), np.int64), np.ones(len(given), bool)
+            rows, wrong = np.zeros(len(values), np.int64), np.ones(len(values), bool)
         if wrong.any():
-            fail(name, "known ids", f"{int(wrong.sum())} unknown, the first {given[wrong].tolist()[0]!r}")
-        return place
-    if given.dtype.kind not in "iu":
-        fail(name, "integer positions", f"values of type {given.dtype}")
-    wrong = (given < 0) | (given >= size)
+            fail(name, "known ids", f"{int(wrong.sum())} unknown, the first {values[wrong].tolist()[0]!r}")
+        return rows
+    if values.dtype.kind not in "iu":
+        fail(name, "integer positions", f"values of type {values.dtype}")
+    wrong = (values < 0) | (values >= size)
     if wrong.any():
         expected = f"positions from 0 to {size - 1}" if size else "no position (there are none)"
-        fail(name, expected, f"{int(wrong.sum())} others, the first {given[wrong].tolist()[0]}")
-    return given.astype(np.int64)
+        fail(name, expected, f"{int(wrong.sum())} others, the first {values[wrong].tolist()[0]}")
+    return values.astype(np.int64)
 
 
-def free_memory() -> int:
-    """Return about how many bytes can be taken: what Linux says is available, else the physical memory."""
-    try:
-        for line in Path("/proc/meminfo").read_text("ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def affordable(what: str, size: float, limit: float | None = None) -> None:
-    """Refuse to take more memory than there is, before anything is taken.
+def check_memory(what: str, size: float, limit: float | None = None) -> None:
+    """Raise `InputError` before an allocation that exceeds the available memory.
 
     Args:
-        what: what needs it, for the message.
-        size: bytes that will be taken.
-        limit: bytes that may be; by default nine tenths of the free memory.
+        what: What needs the memory, for the message.
+        size: Bytes to allocate.
+        limit: Bytes allowed; None is nine tenths of the available memory.
 
     Raises:
-        InputError: size is above the limit; the message has both.
+        InputError: The size is above the limit; the message has both.
 
     Example:
-        >>> affordable("EASE of 200000 items", 2 * 8 * 200_000**2, limit=8 * 2**30)
+        >>> check_memory("EASE of 200000 items", 2 * 8 * 200_000**2, limit=8 * 2**30)
         Traceback (most recent call last):
         graphnoise.errors.InputError: EASE of 200000 items: expected to need at most 8.0 GiB of memory, got 596.0 GiB
     """
-    if limit is None and size < _SMALL:
+    if limit is None and size < _MIN_CHECKED:
         return
-    allowed = 0.9 * free_memory() if limit is None else limit
+    allowed = 0.9 * available_memory() if limit is None else limit
     if size > allowed:
         fail(what, f"to need at most {allowed / 2**30:.1f} GiB of memory", f"{size / 2**30:.1f} GiB")

@@ -4,7 +4,7 @@ import numpy as np
 import scipy.linalg
 from scipy.optimize import minimize
 
-from graphnoise.clustering import neighbours
+from graphnoise.clustering import as_undirected
 
 BACKENDS = ["native", "reference"]
 
@@ -28,7 +28,7 @@ def planted(n=5000, size=250, inside=0.08, outside=0.001, seed=0):
     ends = np.concatenate([near, far], axis=1)
     ends = ends[:, ends[0] != ends[1]]
     ends = np.unique(np.sort(ends, axis=0), axis=1)
-    return neighbours(np.concatenate([ends, ends[::-1]], axis=1)), np.arange(size)
+    return as_undirected(np.concatenate([ends, ends[::-1]], axis=1)), np.arange(size)
 
 
 def f1(found, truth):

@@ -47,8 +47,8 @@ def test_float64_takes_over_where_float32_would_lose_the_identity(name, soft, dr
         for dtype in (None, torch.float64):
             x = (z / length * trace**0.5).requires_grad_()
             value = coding_rates(x, classes, None if soft else C, eps=0.05, dtype=dtype)
-            assert value.whole.dtype == (dtype or torch.float32)
-            grads.append(torch.autograd.grad(value.whole - value.within, x)[0])
+            assert value.total.dtype == (dtype or torch.float32)
+            grads.append(torch.autograd.grad(value.total - value.within, x)[0])
             expected = oracle(x.detach().double(), classes.double() if soft else one_hot(y, C), 0.05)
             assert_close(value.within, expected[1].to(value.within.dtype), 1e-6)
         assert torch.equal(*grads) == same
@@ -61,7 +61,7 @@ def test_one_class_that_is_too_large_suffices(draw):
     y[:3] = 1  # whose own trace exceeds the limit, that of all rows does not
     values = [coding_rates(z, y, eps=1.0, dtype=dtype) for dtype in (None, torch.float64)]
     assert values[0].within == values[1].within.float()
-    assert values[0].whole == values[1].whole.float()
+    assert values[0].total == values[1].total.float()
 
 
 def test_what_float64_cannot_resolve_is_refused(draw):

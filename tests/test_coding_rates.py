@@ -36,9 +36,9 @@ from graphnoise.coding_rates import CodingRateReduction, coding_rate, coding_rat
 def test_copies_of_orthonormal_rows(n, p, C, eps, whole, within, draw):
     z, y = orthonormal_classes(n, p, C, draw)
     found = coding_rates(z, y, C, eps=eps)
-    assert float(found.whole) == pytest.approx(C / 2 * math.log1p(p / (C * eps)), abs=EXACT)
+    assert float(found.total) == pytest.approx(C / 2 * math.log1p(p / (C * eps)), abs=EXACT)
     assert float(found.within) == pytest.approx(0.5 * math.log1p(p / eps), abs=EXACT)
-    assert float(found.whole) == pytest.approx(whole, abs=1e-9)
+    assert float(found.total) == pytest.approx(whole, abs=1e-9)
     assert float(found.within) == pytest.approx(within, abs=1e-9)
     assert float(coding_rate(z, eps)) == pytest.approx(whole, abs=1e-9)
     assert float(coding_rate_reduction(z, y, C, eps=eps)) == pytest.approx(whole - within, abs=2e-9)
@@ -137,7 +137,7 @@ def test_it_does_not_matter_how_space_rows_and_classes_are_named(shape):
         coding_rates(z, y.to(torch.uint8), eps=eps),
         coding_rates(z.numpy(), y.numpy().astype(np.int32), eps=eps),
     ):
-        assert float(other.whole) == pytest.approx(float(expected.whole), rel=EXACT, abs=EXACT)
+        assert float(other.total) == pytest.approx(float(expected.total), rel=EXACT, abs=EXACT)
         assert float(other.within) == pytest.approx(float(expected.within), rel=EXACT, abs=EXACT)
 
 
@@ -179,7 +179,7 @@ def test_zeros_take_nothing_and_have_no_gradient():
         z = torch.zeros(n, 8, requires_grad=True)
         found = coding_rates(z, torch.arange(n) % 3, eps=0.05)
         assert found == (0, 0)
-        assert not torch.autograd.grad(found.whole - found.within, z)[0].any()
+        assert not torch.autograd.grad(found.total - found.within, z)[0].any()
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -199,4 +199,4 @@ def test_rows_of_no_class_count_in_the_whole_only(draw):
     found, known = coding_rates(z, y, C, eps=0.1), coding_rates(z[y >= 0], y[y >= 0], C, eps=0.1)
     share = float((y >= 0).double().mean())
     assert_close(found.within, known.within * share, EXACT)
-    assert_close(found.whole, coding_rate(z, 0.1), EXACT)
+    assert_close(found.total, coding_rate(z, 0.1), EXACT)

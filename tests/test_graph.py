@@ -100,7 +100,7 @@ def test_bad_input_is_named(arguments, message):
         Graph.from_edge_index(**arguments)
 
 
-def test_bad_input_of_other_doors():
+def test_bad_input_of_other_constructors():
     with pytest.raises(InputError, match="matrix: expected a square SciPy sparse matrix"):
         Graph.from_scipy(np.eye(3))
     with pytest.raises(InputError, match="matrix: expected real numbers, got values of type complex128"):

@@ -9,7 +9,7 @@ from oracles import assert_close, graphs
 
 import graphnoise as gn
 from graphnoise import Graph, InputError, propagate
-from graphnoise.node_order import KINDS, order, ordered
+from graphnoise.node_order import KINDS, order, reordered
 
 GRAPHS = graphs()
 
@@ -114,15 +114,15 @@ def test_gradients_pass_to_the_weights(draw):
 
 def test_the_reordered_graph_is_made_once(monkeypatch):
     graph = Graph.from_edge_index(*GRAPHS["undirected"])
-    first = ordered(graph, "rcm")
-    assert ordered(graph, "rcm").graph is first.graph
+    first = reordered(graph, "rcm")
+    assert reordered(graph, "rcm").graph is first.graph
     places = shuffle(23, 0)
-    given_once = ordered(graph, places)
-    assert ordered(graph, places.clone()).graph is given_once.graph
+    given_once = reordered(graph, places)
+    assert reordered(graph, places.clone()).graph is given_once.graph
     places[[0, 1]] = places[[1, 0]]  # the caller's tensor is the caller's
-    assert ordered(graph, places).graph is not given_once.graph
-    assert ordered(graph, places.tolist()).order.tolist() == places.tolist()
-    assert torch.equal(first.place[first.order], torch.arange(23))
+    assert reordered(graph, places).graph is not given_once.graph
+    assert reordered(graph, places.tolist()).order.tolist() == places.tolist()
+    assert torch.equal(first.position[first.order], torch.arange(23))
 
 
 @pytest.mark.parametrize("learns", [False, True])

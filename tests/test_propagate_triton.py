@@ -24,7 +24,7 @@ from graphnoise.kernels.propagate import triton as tier
 torch.use_deterministic_algorithms(True)
 torch.set_num_threads(1)
 np.seterr(all="ignore")
-assert tier.refusal(torch.zeros(1)) is None
+assert tier.unsupported_reason(torch.zeros(1)) is None
 for name, case in contract.all_cases().items():
     try:
         contract.check(case, tier.run, repeat=False)
@@ -52,12 +52,12 @@ def test_the_contract_in_tritons_interpreter(interpreted, name):
 
 def test_the_reasons_for_which_it_refuses(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    assert tier.refusal(torch.zeros(2, dtype=torch.float64)) == "needs float32, float16 or bfloat16"
-    assert tier.refusal(torch.zeros(2)) == "needs CUDA tensors"
+    assert tier.unsupported_reason(torch.zeros(2, dtype=torch.float64)) == "needs float32, float16 or bfloat16"
+    assert tier.unsupported_reason(torch.zeros(2)) == "needs CUDA tensors"
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    assert tier.refusal(torch.zeros(2)) == "needs TRITON_INTERPRET set before triton is imported"
+    assert tier.unsupported_reason(torch.zeros(2)) == "needs TRITON_INTERPRET set before triton is imported"
     monkeypatch.setattr(tier, "find_spec", lambda name: None)
-    assert tier.refusal(torch.zeros(2)) == "needs the triton package (pip install 'graphnoise[gpu]')"
+    assert tier.unsupported_reason(torch.zeros(2)) == "needs the triton package (pip install 'graphnoise[gpu]')"
 
 
 def test_triton_is_not_imported_before_it_is_needed():

@@ -10,13 +10,11 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-from threadpoolctl import ThreadpoolController
+from graphnoise.resources import limit_threads
 
 PACKAGES = ("graphnoise", "torch", "torch-geometric", "numpy", "scipy", "scikit-learn")
 
@@ -60,22 +58,8 @@ def _commit() -> str | None:
     return head.strip() + ("+" if state.strip() else "")
 
 
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Run on one thread: results then do not depend on the number of cores, and cells run side by side instead."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with _pools().limit(limits=1):
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@functools.cache
-def _pools() -> ThreadpoolController:
-    """Return the thread pools of the libraries loaded so far; finding them takes milliseconds."""
-    return ThreadpoolController()
+# Results then do not depend on the number of cores, and cells run side by side instead.
+one_thread = functools.partial(limit_threads, 1)
 
 
 class Meter:

@@ -168,11 +168,10 @@ def _list(suite: Suite, folder: Path) -> None:
 
 def _workers(jobs: int | None) -> int:
     """Return the number of processes."""
-    from joblib import cpu_count
-
     from graphnoise.checks import integer
+    from graphnoise.resources import cpu_count
 
-    return int(cpu_count()) if jobs is None else integer("jobs", jobs, 1)
+    return cpu_count() if jobs is None else integer("jobs", jobs, 1)
 
 
 @contextlib.contextmanager

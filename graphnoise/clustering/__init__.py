@@ -1,6 +1,7 @@
 """Local graph clustering, also with noisy labels: diffusions, rounding, improvement, and an estimator on top."""
 
 from graphnoise.clustering.batch import DiffusionBatch, diffuse_many, sweep_many
+from graphnoise.clustering.capacity_releasing import capacity_releasing
 from graphnoise.clustering.diffusions import approximate_pagerank, flow_diffusion, heat_kernel, l1_pagerank
 from graphnoise.clustering.improvement import improve, mqi, simple_local
 from graphnoise.clustering.membership import Membership, predict_membership
@@ -8,11 +9,10 @@ from graphnoise.clustering.metrics import Scores, precision_recall_f1
 from graphnoise.clustering.model import Candidate, LocalCluster
 from graphnoise.clustering.posterior import Posterior, membership_posterior
 from graphnoise.clustering.profile import CommunityProfile, community_profile, draw_profile
-from graphnoise.clustering.reading import Neighbours, neighbours
-from graphnoise.clustering.releasing import capacity_releasing
+from graphnoise.clustering.reading import UndirectedGraph, as_undirected
 from graphnoise.clustering.result import Cluster, Diffusion
 from graphnoise.clustering.rounding import conductance, support_cluster, sweep_cut
-from graphnoise.clustering.weights import EdgeWeights, Neighbourhood, choose_eps, label_neighbourhood
+from graphnoise.clustering.weights import EdgeWeights, LabelStatistics, choose_label_eps, label_statistics
 
 __all__ = [
     "Candidate",
@@ -21,15 +21,16 @@ __all__ = [
     "Diffusion",
     "DiffusionBatch",
     "EdgeWeights",
+    "LabelStatistics",
     "LocalCluster",
     "Membership",
-    "Neighbourhood",
-    "Neighbours",
     "Posterior",
     "Scores",
+    "UndirectedGraph",
     "approximate_pagerank",
+    "as_undirected",
     "capacity_releasing",
-    "choose_eps",
+    "choose_label_eps",
     "community_profile",
     "conductance",
     "diffuse_many",
@@ -38,10 +39,9 @@ __all__ = [
     "heat_kernel",
     "improve",
     "l1_pagerank",
-    "label_neighbourhood",
+    "label_statistics",
     "membership_posterior",
     "mqi",
-    "neighbours",
     "precision_recall_f1",
     "predict_membership",
     "simple_local",

@@ -18,7 +18,7 @@ from graphnoise import checks
 from graphnoise.checks import InputError
 from graphnoise.clustering import inputs
 from graphnoise.clustering.diffusions import METHODS
-from graphnoise.clustering.reading import Neighbours, neighbours
+from graphnoise.clustering.reading import UndirectedGraph, as_undirected
 from graphnoise.clustering.result import Cluster, Floats, Ints
 from graphnoise.clustering.rounding import WALKS, best_prefix, labels_of
 from graphnoise.kernels.push import push_sets
@@ -37,7 +37,7 @@ class DiffusionBatch:
         converged: Whether the stopping rule of the method holds, shape [sets].
         pushes: Number of pushes, shape [sets].
         arcs: Number of arcs that were read, shape [sets].
-        touched: Number of nodes that were looked at, shape [sets]; the reference counts those with mass or value alone.
+        num_touched: Number of nodes that were looked at, shape [sets]; the reference counts nodes with mass or value.
         worst: Largest excess above a sink (flow), or residual for each unit of degree (walks), shape [sets].
         begin: Where each set begins in `seeds`, shape [sets + 1].
         seeds: Positions of the seeds, set by set.
@@ -51,7 +51,7 @@ class DiffusionBatch:
     converged: NDArray[np.bool_]
     pushes: Ints
     arcs: Ints
-    touched: Ints
+    num_touched: Ints
     worst: Floats
     begin: Ints
     seeds: Ints
@@ -72,7 +72,7 @@ class DiffusionBatch:
 def diffuse_many(
     graph: Any,
     seed_sets: Any,
-    method: str = "flow_diffusion",
+    method: str = "flow",
     mass: Any = None,
     *,
     labels: Any = None,
@@ -88,9 +88,9 @@ def diffuse_many(
     thread, so that short runs cost what they touch, not the size of the graph. Ctrl-C ends the call.
 
     Args:
-        graph: What `neighbours` takes.
+        graph: What `as_undirected` takes.
         seed_sets: Sets, each as the method takes its seeds; an array or list of single nodes is a set for each.
-        method: "flow_diffusion", "approximate_pagerank", "l1_pagerank" or "heat_kernel".
+        method: "flow", "pagerank", "l1_pagerank" or "heat_kernel".
         mass: Mass of the seeds of a set together: one number, or one a set, shape [sets]. Flow diffusion needs it,
             unless sets are {node: mass}; by default 1 otherwise.
         labels: Noisy labels 0/1 for all sets, as the method takes them. Each run takes its own seeds to have label 1.
@@ -104,7 +104,7 @@ def diffuse_many(
 
     Example:
         >>> path = [[0, 1, 1, 2], [1, 0, 2, 1]]
-        >>> found = diffuse_many(path, [0, [0, 2]], "approximate_pagerank", alpha=0.5, eps=1e-9)
+        >>> found = diffuse_many(path, [0, [0, 2]], "pagerank", alpha=0.5, eps=1e-9)
         >>> found.values.toarray().round(4), found.converged
         (array([[0.7083, 0.25  , 0.0417],
                [0.375 , 0.25  , 0.375 ]]), array([ True,  True]))
@@ -113,8 +113,8 @@ def diffuse_many(
     """
     chosen = _settings(method, parameters)
     count = checks.integer("num_threads", num_threads, 0, MOST_THREADS) or torch.get_num_threads()
-    read = neighbours(graph)
-    begin, seeds, masses = _sets(read, seed_sets, mass, method == "flow_diffusion")
+    read = as_undirected(graph)
+    begin, seeds, masses = _sets(read, seed_sets, mass, method == "flow")
     asked, share = labels_of(read, labels, label_eps)
     found = push_sets(read, asked, share, begin, seeds, masses, chosen, min(count, max(len(begin) - 1, 1)), backend)
     status = np.array(found.status, dtype="U10")
@@ -129,7 +129,7 @@ def diffuse_many(
         converged=status == "converged",
         pushes=found.pushes,
         arcs=found.arcs,
-        touched=found.touched,
+        num_touched=found.touched,
         worst=found.worst,
         begin=begin,
         seeds=seeds,
@@ -164,14 +164,14 @@ def sweep_many(
         InputError: Not a batch of this graph, or what `sweep_cut` refuses.
 
     Example:
-        >>> path = neighbours([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])
+        >>> path = as_undirected([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])
         >>> batch = diffuse_many(path, [0, 3], mass=4.0)
         >>> [(cluster.nodes.tolist(), round(cluster.conductance, 3)) for cluster in sweep_many(path, batch)]
         [([0, 1], 0.333), ([2, 3], 0.333)]
 
     Source: Andersen, Chung and Lang, "Local graph partitioning using PageRank vectors", FOCS 2006, section 2.
     """
-    read = neighbours(graph)
+    read = as_undirected(graph)
     if not isinstance(batch, DiffusionBatch):
         checks.fail("batch", "a DiffusionBatch", type(batch).__name__)
     if batch.values.shape[1] != read.num_nodes:
@@ -227,7 +227,7 @@ def _settings(method: Any, parameters: Mapping[str, Any]) -> Settings:
     return made(**parameters)
 
 
-def _sets(graph: Neighbours, sets: Any, mass: Any, flow: bool) -> tuple[Ints, Ints, Floats]:
+def _sets(graph: UndirectedGraph, sets: Any, mass: Any, flow: bool) -> tuple[Ints, Ints, Floats]:
     """Return where each set begins, the positions of all seeds, ascending in each set, and the mass of each."""
     listed = _listed(sets)
     total = None if mass is None else _masses(mass, len(listed))
@@ -264,7 +264,7 @@ def _listed(sets: Any) -> Any:
     return list(sets)
 
 
-def _single(graph: Neighbours, listed: Any) -> Ints | None:
+def _single(graph: UndirectedGraph, listed: Any) -> Ints | None:
     """Return the positions of sets of a node each, all at once, or None where they are to be read one by one."""
     if len(listed) == 0:
         return np.empty(0, dtype=np.int64)

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphnoise import checks
 from graphnoise.clustering import inputs
-from graphnoise.clustering.reading import neighbours
+from graphnoise.clustering.reading import as_undirected
 from graphnoise.clustering.result import Diffusion
 from graphnoise.clustering.rounding import labels_of
 from graphnoise.kernels.push import Settings, push
@@ -23,7 +23,7 @@ def flow_diffusion(
     seeds: Any,
     mass: Any = None,
     labels: Any = None,
-    eps: float = 0.05,
+    label_eps: float = 0.05,
     sink: str = "degree",
     tol: float = 1e-3,
     *,
@@ -37,16 +37,16 @@ def flow_diffusion(
 
     Δ is the mass at the seeds, T what each node holds, L = D - W. Mass beyond T flows on along the edges, x is the
     height that drives it, and the cluster is where x > 0: its volume (unit sinks: its size) is at most the mass. An
-    edge weighs its weight where the labels of its ends agree, and `eps` of it where they do not.
+    edge weighs its weight where the labels of its ends agree, and `label_eps` of it where they do not.
 
     Args:
-        graph: What `neighbours` takes.
+        graph: What `as_undirected` takes.
         seeds: A node, several nodes, a mask [n] of Booleans, or {node: mass}.
         mass: Mass of all seeds together, in equal parts, or of each; None with {node: mass}. In units of what nodes
             hold: a few times the volume (unit sinks: the size) of the cluster that is looked for.
         labels: Noisy labels 0/1: array, {node: label}, callable of an array of nodes that is asked for touched nodes
             only, or None. Seeds have label 1, whatever is said.
-        eps: Part that an edge between different labels weighs, from 0 to 1; 1 is plain flow diffusion.
+        label_eps: Part that an edge between different labels weighs, from 0 to 1; 1 is plain flow diffusion.
         sink: What a node holds: its "degree" (without regard to labels), or one "unit".
         tol: Mass above its sink that a node may keep, above 0.
         p: Norm of the flow, at least 2; larger ones fill a cluster more evenly, and take longer.
@@ -64,7 +64,7 @@ def flow_diffusion(
     Example:
         >>> path = [[0, 1, 1, 2, 2, 3, 3, 4], [1, 0, 2, 1, 3, 2, 4, 3]]
         >>> found = flow_diffusion(path, 0, mass=4.0, tol=1e-9)
-        >>> found.nodes, found.values.round(6), found.residual.round(6), found.converged
+        >>> found.touched, found.values.round(6), found.residual.round(6), found.converged
         (array([0, 1, 2]), array([4., 1., 0.]), array([1., 2., 1.]), True)
 
     Source: Fountoulakis, Wang and Yang, "p-Norm flow diffusion for local graph clustering", ICML 2020, section 2; Yang
@@ -75,7 +75,7 @@ def flow_diffusion(
     if mass is None and not isinstance(seeds, Mapping):
         checks.fail("mass", "the mass of the seeds, a few times the volume of the cluster", None)
     chosen = flow_settings(sink=sink, tol=tol, p=p, max_pushes=max_pushes)
-    return _run("flow_diffusion", graph, seeds, mass, labels, eps, chosen, backend)
+    return _run("flow", graph, seeds, mass, labels, label_eps, chosen, backend)
 
 
 def approximate_pagerank(
@@ -96,7 +96,7 @@ def approximate_pagerank(
     Work is at most 1 / (alpha eps) arcs for a mass of 1, whatever the size of the graph.
 
     Args:
-        graph: What `neighbours` takes.
+        graph: What `as_undirected` takes.
         seeds: A node, several nodes, a mask [n] of Booleans (together a mass of 1), or {node: mass}.
         alpha: Probability to return to the seeds at each step of the lazy walk, in (0, 1). The usual walk that stands
             still nowhere has the damping factor (1 - alpha) / (1 + alpha) for the same vector.
@@ -122,7 +122,7 @@ def approximate_pagerank(
     Source: Andersen, Chung and Lang, "Local graph partitioning using PageRank vectors", FOCS 2006, section 3.
     """
     chosen = pagerank_settings(alpha=alpha, eps=eps, max_pushes=max_pushes)
-    return _run("approximate_pagerank", graph, seeds, None, labels, label_eps, chosen, backend)
+    return _run("pagerank", graph, seeds, None, labels, label_eps, chosen, backend)
 
 
 def l1_pagerank(
@@ -145,7 +145,7 @@ def l1_pagerank(
     The volume of its support is at most 1 / rho for a mass of 1.
 
     Args:
-        graph: What `neighbours` takes.
+        graph: What `as_undirected` takes.
         seeds: A node, several nodes, a mask [n] of Booleans (together a mass of 1), or {node: mass}.
         alpha: As in `approximate_pagerank`.
         rho: Strength of the regularisation, above 0; large ones keep the support small.
@@ -190,7 +190,7 @@ def heat_kernel(
         h = e^-t Σ_j t^j / j! · (A D⁻¹)^j s,   with  0 ≤ h - value ≤ eps d  at every node
 
     Args:
-        graph: What `neighbours` takes.
+        graph: What `as_undirected` takes.
         seeds: A node, several nodes, a mask [n] of Booleans (together a mass of 1), or {node: mass}.
         t: Time, above 0 and at most 200: mean number of steps.
         eps: Largest error for each unit of degree, above 0.
@@ -245,10 +245,10 @@ def heat_settings(*, t: float = 10.0, eps: float = 1e-4, max_pushes: int = MOST_
     return Settings("heat_kernel", t=_above("t", t, 200.0), eps=_above("eps", eps), max_pushes=_bound(max_pushes))
 
 
-# What `diffuse_many` knows: by the name of the function, what reads its parameters.
+# Checks of the parameters of each diffusion that `diffuse_many` runs.
 METHODS: dict[str, Callable[..., Settings]] = {
-    "flow_diffusion": flow_settings,
-    "approximate_pagerank": pagerank_settings,
+    "flow": flow_settings,
+    "pagerank": pagerank_settings,
     "l1_pagerank": l1_settings,
     "heat_kernel": heat_settings,
 }
@@ -276,17 +276,17 @@ def _bound(max_pushes: object) -> int:
 def _run(
     method: str, graph: Any, seeds: Any, mass: Any, labels: Any, label_eps: float, s: Settings, backend: str | None
 ) -> Diffusion:
-    read = neighbours(graph)
+    read = as_undirected(graph)
     nodes, masses = inputs.seeds(read, seeds, mass)
-    asked, share = labels_of(read, labels, label_eps, "eps" if method == "flow_diffusion" else "label_eps")
+    asked, share = labels_of(read, labels, label_eps)
     found = push(read, asked, share, nodes, masses, s, backend)
     finite = bool(np.isfinite(found.values).all() and np.isfinite(found.residual).all() and np.isfinite(found.worst))
     status = found.status if finite else "overflow"
-    about = {"excess" if method == "flow_diffusion" else "residual": found.worst}
+    about = {"excess" if method == "flow" else "residual": found.worst}
     if method == "heat_kernel":
         about["beyond"] = found.extra
     return Diffusion(
-        nodes=found.nodes,
+        touched=found.nodes,
         values=found.values,
         residual=found.residual,
         degree=found.degree,

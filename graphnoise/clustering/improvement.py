@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphnoise import checks
-from graphnoise.clustering.reading import Neighbours, neighbours
+from graphnoise.clustering.reading import UndirectedGraph, as_undirected
 from graphnoise.clustering.result import Cluster, Diffusion, Ints
 from graphnoise.clustering.rounding import labels_of, members_of, quotient
 from graphnoise.kernels import cut
@@ -32,7 +32,7 @@ def mqi(
     labels all capacities are integers. Reads the rows of the set alone. Nodes without arcs are left out.
 
     Args:
-        graph: What `neighbours` takes.
+        graph: What `as_undirected` takes.
         nodes: Nodes of the set, as positions or names, or a mask of Booleans.
         labels: As in `conductance`; cuts and volumes then regard labels.
         label_eps: As in `conductance`.
@@ -75,7 +75,7 @@ def simple_local(
     infinite delta is `mqi`. Reads the rows of S, and others of together at most vol(S) / (theta + delta).
 
     Args:
-        graph: What `neighbours` takes.
+        graph: What `as_undirected` takes.
         nodes: Nodes of the set, as positions or names, or a mask of Booleans.
         delta: What nodes outside cost, at least 0.
         labels: As in `conductance`; cuts and volumes then regard labels, and the bound on what is read grows by
@@ -107,7 +107,7 @@ def improve(graph: Any, cluster: Any, method: str = "mqi", **settings: Any) -> C
     """Improve a cluster, such as that of a sweep, by `mqi` or `simple_local`; `settings` are those of the method.
 
     Args:
-        graph: What `neighbours` takes.
+        graph: What `as_undirected` takes.
         cluster: A `Cluster`, or nodes.
         method: "mqi" or "simple_local".
         **settings: Arguments of the method.
@@ -127,7 +127,7 @@ def improve(graph: Any, cluster: Any, method: str = "mqi", **settings: Any) -> C
         checks.fail("cluster", "a Cluster or nodes (`sweep_cut` makes one of a diffusion)", "a Diffusion")
     nodes = cluster.nodes if isinstance(cluster, Cluster) else cluster
     if isinstance(cluster, Cluster):
-        graph = neighbours(graph)
+        graph = as_undirected(graph)
         nodes = _as_given(graph, cluster.nodes)
     function = mqi if checks.choice("method", method, METHODS) == "mqi" else simple_local
     known = [*inspect.signature(function).parameters][2:]
@@ -136,7 +136,7 @@ def improve(graph: Any, cluster: Any, method: str = "mqi", **settings: Any) -> C
     return function(graph, nodes, **settings)
 
 
-def _as_given(graph: Neighbours, nodes: Ints) -> Any:
+def _as_given(graph: UndirectedGraph, nodes: Ints) -> Any:
     """Return positions as the caller of a function would name them."""
     if len(nodes) and int(nodes.max()) >= graph.num_nodes:
         checks.fail("cluster", f"a cluster of this graph of {graph.num_nodes} nodes", f"node {int(nodes.max())}")
@@ -146,7 +146,7 @@ def _as_given(graph: Neighbours, nodes: Ints) -> Any:
 def _improve(
     graph: Any, nodes: Any, delta: float, labels: Any, label_eps: float, max_rounds: int, backend: str | None
 ) -> Cluster:
-    read = neighbours(graph)
+    read = as_undirected(graph)
     members = members_of(read, nodes)
     asked, eps = labels_of(read, labels, label_eps)
     rounds = checks.integer("max_rounds", max_rounds, 1)

@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graphnoise import checks
-from graphnoise.clustering.reading import MOST, Neighbours, neighbours
+from graphnoise.clustering.reading import MOST, UndirectedGraph, as_undirected
 from graphnoise.clustering.result import Floats, Ints
 
-__all__ = ["MOST", "Ask", "Bytes", "Neighbours", "labels", "neighbours", "positions", "seeds"]
+__all__ = ["MOST", "Ask", "Bytes", "UndirectedGraph", "as_undirected", "labels", "positions", "seeds"]
 
 Bytes = NDArray[np.uint8]
 Ask = Callable[[Ints], Bytes]  # labels of nodes, asked only for those that are touched
 
 
-def seeds(graph: Neighbours, seeds: Any, mass: Any = None) -> tuple[Ints, Floats]:
+def seeds(graph: UndirectedGraph, seeds: Any, mass: Any = None) -> tuple[Ints, Floats]:
     """Return the positions of seeds, ascending, and the mass of each.
 
     Args:
-        graph: What `neighbours` returned.
+        graph: What `as_undirected` returned.
         seeds: A node, several nodes (list, array, set), a mask [n] of Booleans, or {node: mass}; nodes by their names
             where the graph has names.
         mass: The mass of all seeds together, in equal parts; or the mass of each, in the order of `seeds`. By default 1
@@ -35,7 +35,7 @@ def seeds(graph: Neighbours, seeds: Any, mass: Any = None) -> tuple[Ints, Floats
         InputError: No seeds, a seed that is no node or comes twice, or a mass that is not a finite number above 0.
 
     Example:
-        >>> path = neighbours([[0, 1, 1, 2], [1, 0, 2, 1]])
+        >>> path = as_undirected([[0, 1, 1, 2], [1, 0, 2, 1]])
         >>> [part.tolist() for part in seeds(path, [2, 0])], [part.tolist() for part in seeds(path, {1: 3.0})]
         ([[0, 2], [0.5, 0.5]], [[1], [3.0]])
     """
@@ -74,7 +74,7 @@ def mass_of(value: Any) -> float:
     return number
 
 
-def positions(graph: Neighbours, nodes: Any, name: str = "seeds") -> Ints:
+def positions(graph: UndirectedGraph, nodes: Any, name: str = "seeds") -> Ints:
     """Return the positions of distinct nodes, in the order given: a node, several, or a mask [n] of Booleans.
 
     Raises:
@@ -143,13 +143,13 @@ def _positions(num_nodes: int, nodes: Any, name: str) -> Ints:
 _checked: dict[int, weakref.ref[Bytes]] = {}  # arrays that `labels` returned, which need no second look
 
 
-def labels(graph: Neighbours, labels: Any) -> Bytes | Ask | None:
+def labels(graph: UndirectedGraph, labels: Any) -> Bytes | Ask | None:
     """Return noisy labels 0/1 as bytes, shape [n], or as a callable that is asked for nodes that are touched only.
 
     An array of Booleans, and an array that this function returned, take no time; others are read once, O(n).
 
     Args:
-        graph: What `neighbours` returned.
+        graph: What `as_undirected` returned.
         labels: 0, 1 or a Boolean for each node (array, tensor, list); {node: label} with label 0 elsewhere; a callable
             that takes an int64 array of positions (where the graph has names: a list of names) and returns as many
             labels; or None.
@@ -158,7 +158,7 @@ def labels(graph: Neighbours, labels: Any) -> Bytes | Ask | None:
         InputError: A wrong length, or a label that is neither 0 nor 1.
 
     Example:
-        >>> path = neighbours([[0, 1, 1, 2], [1, 0, 2, 1]])
+        >>> path = as_undirected([[0, 1, 1, 2], [1, 0, 2, 1]])
         >>> labels(path, [True, False, True]), labels(path, {1: 1}), labels(path, lambda nodes: nodes == 2)([0, 2])
         (array([1, 0, 1], dtype=uint8), array([0, 1, 0], dtype=uint8), array([0, 1], dtype=uint8))
     """
@@ -183,7 +183,7 @@ def labels(graph: Neighbours, labels: Any) -> Bytes | Ask | None:
     return _asking(graph, labels)
 
 
-def _asking(graph: Neighbours, ask: Callable[[Any], Any]) -> Ask:
+def _asking(graph: UndirectedGraph, ask: Callable[[Any], Any]) -> Ask:
     def asked(nodes: Ints) -> Bytes:
         nodes = np.asarray(nodes, dtype=np.int64)
         try:

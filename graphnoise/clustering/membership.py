@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graphnoise import checks
-from graphnoise.clustering.inputs import Bytes, Neighbours, neighbours, positions
+from graphnoise.clustering.inputs import Bytes, UndirectedGraph, as_undirected, positions
 from graphnoise.clustering.result import Floats, Ints
 from graphnoise.graph import Graph
 from graphnoise.nn import Linear, dropout, receptive_field
@@ -80,7 +80,7 @@ def predict_membership(
             attributes are at least 0; columns are standardised otherwise.
         inside: At least 2 nodes of the cluster (positions, names, or a mask).
         outside: At least 2 nodes that are not in the cluster, best drawn at random.
-        graph: The graph, for names and for the model "gcn" (see `neighbours`).
+        graph: The graph, for names and for the model "gcn" (see `as_undirected`).
         model: "logistic" (logistic regression on the attributes) or "gcn" (graph convolution of two layers).
         folds: Number of folds, at least 2; fewer where a side has fewer samples.
         seed: Seed of folds and of the GCN.
@@ -102,7 +102,7 @@ def predict_membership(
     rng = checks.generator(seed)
     features = _features(x)
     n = features.shape[0]
-    read = None if graph is None else neighbours(graph)
+    read = None if graph is None else as_undirected(graph)
     if read is not None and read.num_nodes != n:
         checks.fail("x", f"{read.num_nodes} rows, one a node", n)
     samples, sides = _samples(read, n, inside, outside)
@@ -144,10 +144,10 @@ def _features(x: Any) -> Any:
     return features
 
 
-def _samples(graph: Neighbours | None, n: int, inside: Any, outside: Any) -> tuple[Ints, Ints]:
+def _samples(graph: UndirectedGraph | None, n: int, inside: Any, outside: Any) -> tuple[Ints, Ints]:
     """Return the positions of all samples, and for each whether it is inside."""
     if graph is None:
-        graph = Neighbours(np.zeros(n + 1, dtype=np.int64), np.empty(0, dtype=np.int32), None, np.zeros(n), 0.0)
+        graph = UndirectedGraph(np.zeros(n + 1, dtype=np.int64), np.empty(0, dtype=np.int32), None, np.zeros(n), 0.0)
     parts = [positions(graph, nodes, name) for name, nodes in (("outside", outside), ("inside", inside))]
     for name, nodes in zip(("outside", "inside"), parts, strict=True):
         if len(nodes) < 2:
@@ -176,7 +176,7 @@ def _logistic(features: Any) -> Fit:
     return fit
 
 
-def _gcn(features: Any, read: Neighbours, seed: int) -> Fit:
+def _gcn(features: Any, read: UndirectedGraph, seed: int) -> Fit:
     """Fit graph convolutional networks of two layers, all folds side by side; attributes are smoothed once."""
     weight = None if read.weight is None else torch.tensor(read.weight)
     plain = Graph(torch.tensor(read.rowptr), torch.tensor(read.col.astype(np.int64)), weight)

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 from graphnoise import checks
 from graphnoise.clustering import inputs, weights
 from graphnoise.clustering.batch import with_seeds
+from graphnoise.clustering.capacity_releasing import MOST_HEIGHT, capacity_releasing
 from graphnoise.clustering.diffusions import (
     MOST_PUSHES,
     SINKS,
@@ -28,15 +29,14 @@ from graphnoise.clustering.diffusions import (
 from graphnoise.clustering.improvement import METHODS as IMPROVEMENTS
 from graphnoise.clustering.improvement import improve
 from graphnoise.clustering.membership import Membership
-from graphnoise.clustering.reading import Neighbours, neighbours
-from graphnoise.clustering.releasing import MOST_HEIGHT, capacity_releasing
+from graphnoise.clustering.reading import UndirectedGraph, as_undirected
 from graphnoise.clustering.result import Cluster, Diffusion, Floats, Ints
 from graphnoise.clustering.rounding import WALKS, best_prefix, quotient
 from graphnoise.clustering.weights import EdgeWeights
 from graphnoise.kernels.sweep import sweep
 
-METHODS = ("flow", "pagerank", "l1", "heat", "releasing")
-CHOICES = ("surprise", "conductance")
+METHODS = ("flow", "pagerank", "l1_pagerank", "heat_kernel", "crd")
+SELECTIONS = ("surprise", "conductance")
 GROWTH = 1.5  # of the mass, from one candidate to the next
 SURE = 16  # candidates that are looked at in any case: up to some 4,000 nodes
 PATIENCE = 4  # more without one that is better by MORE of its score, after which larger ones are not looked at
@@ -50,7 +50,7 @@ class Candidate:
 
     Attributes:
         mass: Mass of the source; for walks the volume that was aimed at; nan where the method finds its own.
-        eps: Part that an edge between different labels weighed.
+        label_eps: Part that an edge between different labels weighed.
         size: Number of nodes.
         volume: Sum of their degrees, without regard to labels.
         conductance: With regard to labels.
@@ -62,7 +62,7 @@ class Candidate:
     """
 
     mass: float
-    eps: float
+    label_eps: float
     size: int
     volume: float
     conductance: float
@@ -89,20 +89,20 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
     accuracy and the whole graph may be read, `membership_posterior` is better.
 
     Args:
-        method: "flow" (flow diffusion), "pagerank", "l1" (l1-regularised PageRank), "heat" (heat kernel), or
-            "releasing" (capacity releasing diffusion, which finds its own mass).
+        method: "flow" (flow diffusion), "pagerank", "l1_pagerank", "heat_kernel", or "crd"
+            (capacity releasing diffusion, which finds its own mass).
         sink: What a node holds in flow diffusion: its "degree", or one "unit".
-        eps: Part that an edge between different labels weighs, from 0 to 1, or "auto": as `choose_eps`, if `fit` is
-            told a1 and a0, and 0.05 otherwise.
+        label_eps: Part that an edge between different labels weighs, from 0 to 1, or "auto": `choose_label_eps` where
+            a1 and a0 are passed to `fit`, and 0.05 otherwise.
         masses: Masses to try, ascending (for walks: volumes to aim at), or None for the grid.
         rounding: "sweep" for the prefix of least conductance (with regard to labels), or "support".
-        choice: "surprise" or "conductance".
+        selection: "surprise" or "conductance".
         improve: None, "mqi" or "simple_local": what the kept cluster is improved by.
-        alpha: Of "pagerank" and "l1".
-        t: Of "heat".
+        alpha: Of "pagerank" and "l1_pagerank".
+        t: Of "heat_kernel".
         p: Of "flow".
-        height: Of "releasing".
-        tol: Of "flow" and "l1".
+        height: Of "crd".
+        tol: Of "flow" and "l1_pagerank".
         max_pushes: Largest number of pushes of one diffusion.
 
     Attributes:
@@ -112,7 +112,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         conductance_: Conductance with regard to labels.
         surprise_: The surprise of the cluster.
         mass_: Mass of the kept candidate.
-        eps_: Part that an edge between different labels weighed.
+        label_eps_: Part that an edge between different labels weighed.
         weighted_: Whether labels were used.
         reason_: Why or why not.
         converged_: Whether the kept diffusion came to its stopping rule.
@@ -144,10 +144,10 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         method: str = "flow",
         *,
         sink: str = "degree",
-        eps: float | str = "auto",
+        label_eps: float | str = "auto",
         masses: Any = None,
         rounding: str = "sweep",
-        choice: str = "surprise",
+        selection: str = "surprise",
         improve: str | None = None,
         alpha: float = 0.15,
         t: float = 10.0,
@@ -156,8 +156,8 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         tol: float = 1e-2,
         max_pushes: int = MOST_PUSHES,
     ) -> None:
-        self.method, self.sink, self.eps, self.masses = method, sink, eps, masses
-        self.rounding, self.choice, self.improve = rounding, choice, improve
+        self.method, self.sink, self.label_eps, self.masses = method, sink, label_eps, masses
+        self.rounding, self.selection, self.improve = rounding, selection, improve
         self.alpha, self.t, self.p, self.height = alpha, t, p, height
         self.tol, self.max_pushes = tol, max_pushes
         self._check()
@@ -167,11 +167,11 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         checks.choice("method", self.method, METHODS)
         checks.choice("sink", self.sink, SINKS)
         checks.choice("rounding", self.rounding, weights.ROUNDINGS)
-        checks.choice("choice", self.choice, CHOICES)
+        checks.choice("selection", self.selection, SELECTIONS)
         if self.improve is not None:
             checks.choice("improve", self.improve, IMPROVEMENTS)
-        if not (isinstance(self.eps, str) and self.eps == "auto"):
-            checks.real("eps", self.eps, 0.0, 1.0, 'a number in [0, 1], or "auto"')
+        if not (isinstance(self.label_eps, str) and self.label_eps == "auto"):
+            checks.real("label_eps", self.label_eps, 0.0, 1.0, 'a number in [0, 1], or "auto"')
         flow_settings(sink=self.sink, tol=self.tol, p=self.p, max_pushes=self.max_pushes)
         pagerank_settings(alpha=self.alpha)
         heat_settings(t=self.t)
@@ -182,7 +182,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         """Find the cluster.
 
         Args:
-            graph: What `neighbours` takes.
+            graph: What `as_undirected` takes.
             seeds: A node, several nodes, a mask [n] of Booleans, or {node: share of the mass}.
             labels: Noisy labels 0/1: array, {node: label}, callable of an array of nodes, a `Membership` (which knows
                 its a1 and a0), or None. Seeds have label 1, whatever is said.
@@ -194,7 +194,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
                 range.
         """
         masses = self._check()
-        read = neighbours(graph)
+        read = as_undirected(graph)
         at, share = inputs.seeds(read, seeds)
         share = share / share.sum()
         plain = dataclasses.replace(read, names=None, position=None)  # positions from here on
@@ -205,7 +205,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         path: list[Candidate] = []
         mark, last = -math.inf, 0
         for candidate, cluster, diffusion in grid:
-            score = candidate.surprise if self.choice == "surprise" else -candidate.conductance
+            score = candidate.surprise if self.selection == "surprise" else -candidate.conductance
             path.append(candidate)
             if kept is None or score > kept[0]:
                 kept = score, candidate, cluster, diffusion
@@ -216,12 +216,12 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         assert kept is not None  # the grid has at least one
         _, chosen, cluster, diffusion = kept
         if self.improve is not None and 0 < 2 * chosen.volume <= plain.volume:
-            cluster = improve(plain, cluster, self.improve, labels=asked, label_eps=chosen.eps)
+            cluster = improve(plain, cluster, self.improve, labels=asked, label_eps=chosen.label_eps)
         self.nodes_, self.conductance_ = cluster.nodes, cluster.conductance
         self.surprise_ = _surprise(plain, len(cluster.nodes), *_volume_cut(plain, cluster.nodes))
         self.members_ = cluster.nodes if read.names is None else read.named(cluster.nodes)
         self.scores_ = _values_at(diffusion, cluster.nodes)
-        self.mass_, self.eps_ = chosen.mass, chosen.eps
+        self.mass_, self.label_eps_ = chosen.mass, chosen.label_eps
         self.weighted_, self.reason_ = how.weighted, how.reason
         self.converged_, self.diffusion_, self.path_ = chosen.converged, diffusion, path
         self.pushes_, self.arcs_ = (sum(getattr(c, name) for c in path) for name in ("pushes", "arcs"))
@@ -242,7 +242,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         more = "; call fit first" if name.endswith("_") and not name.startswith("_") else ""
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{more}")
 
-    def _labels(self, graph: Neighbours, seeds: Ints, labels: Any, a1: Any, a0: Any) -> tuple[Any, EdgeWeights]:
+    def _labels(self, graph: UndirectedGraph, seeds: Ints, labels: Any, a1: Any, a0: Any) -> tuple[Any, EdgeWeights]:
         """Return the labels to use, 1 at the seeds, or None; and how they weigh."""
         errors = 0.0, 0.0
         if isinstance(labels, Membership):
@@ -261,12 +261,12 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         if asked is None:
             return None, EdgeWeights(1.0, False, "no labels were given")
         asked = with_seeds(asked, seeds)
-        if not isinstance(self.eps, str):
-            if self.eps == 1:
-                return None, EdgeWeights(1.0, False, "eps is 1")
-            return asked, EdgeWeights(float(self.eps), True, "eps was given")
+        if not isinstance(self.label_eps, str):
+            if self.label_eps == 1:
+                return None, EdgeWeights(1.0, False, "label_eps is 1")
+            return asked, EdgeWeights(float(self.label_eps), True, "label_eps was given")
         if a1 is None:
-            said = f"eps is {weights.DEFAULT}, since a1 and a0 were not given"
+            said = f"label_eps is {weights.DEFAULT}, since a1 and a0 were not given"
             return asked, EdgeWeights(weights.DEFAULT, True, said)
         if (reason := weights.worthless(a1, a0, *errors)) is not None:
             return None, EdgeWeights(1.0, False, reason)
@@ -280,7 +280,7 @@ class _Grid:
     def __init__(
         self,
         model: LocalCluster,
-        graph: Neighbours,
+        graph: UndirectedGraph,
         seeds: Ints,
         share: Floats,
         labels: Any,
@@ -293,7 +293,7 @@ class _Grid:
 
     def __iter__(self) -> Iterator[tuple[Candidate, Cluster, Diffusion]]:
         made = False
-        for mass in [math.nan] if self.model.method == "releasing" else self._masses():
+        for mass in [math.nan] if self.model.method == "crd" else self._masses():
             eps = self._eps(mass)
             diffusion = self._diffuse(mass, eps)
             cluster = self._round(diffusion, eps)
@@ -321,19 +321,19 @@ class _Grid:
             yield mass
 
     def _eps(self, mass: float) -> float:
-        near = self.how.neighbourhood
+        near = self.how.statistics
         if near is None:
-            return self.how.eps
+            return self.how.label_eps
         if math.isnan(mass):
             return weights.DEFAULT
-        return weights.eps_for(
+        return weights.label_eps_for(
             near, weights.nodes_of(self.graph, mass, self.unit), weights.STRENGTH[self.model.rounding]
         )
 
     def _diffuse(self, mass: float, eps: float) -> Diffusion:
         model, graph, labels = self.model, self.graph, self.labels
         most = model.max_pushes
-        if model.method == "releasing":
+        if model.method == "crd":
             found = dict(zip(self.seeds.tolist(), (self.share * graph.degree[self.seeds].sum()).tolist(), strict=True))
             seeds: Any = found if all(value > 0 for value in found.values()) else self.seeds
             return capacity_releasing(graph, seeds, height=model.height, labels=labels, label_eps=eps, max_pushes=most)
@@ -342,9 +342,9 @@ class _Grid:
             return flow_diffusion(graph, source, None, labels, eps, model.sink, model.tol, p=model.p, max_pushes=most)
         source = dict(zip(self.seeds.tolist(), self.share.tolist(), strict=True))
         left = PART / mass
-        if model.method == "heat":
+        if model.method == "heat_kernel":
             return heat_kernel(graph, source, model.t, left, labels, label_eps=eps, max_pushes=most)
-        if model.method == "l1":
+        if model.method == "l1_pagerank":
             return l1_pagerank(graph, source, model.alpha, left, labels, label_eps=eps, tol=model.tol, max_pushes=most)
         return approximate_pagerank(graph, source, model.alpha, left, labels, label_eps=eps, max_pushes=most)
 
@@ -362,12 +362,12 @@ class _Grid:
         return Cluster(nodes, float(quotient(graph, volume[-1:], cut[-1:])[0]))
 
 
-def _volume_cut(graph: Neighbours, nodes: Ints) -> tuple[float, float]:
+def _volume_cut(graph: UndirectedGraph, nodes: Ints) -> tuple[float, float]:
     _, volume, cut, _ = sweep(graph, nodes, None, 1.0, None)
     return float(volume[-1]), float(cut[-1])
 
 
-def _surprise(graph: Neighbours, size: int, volume: float, cut: float) -> float:
+def _surprise(graph: UndirectedGraph, size: int, volume: float, cut: float) -> float:
     """Return the surprise of a set, below 0 where fewer arcs are inside than expected."""
     total = graph.volume
     if not 0 < volume < total:
@@ -381,17 +381,17 @@ def _surprise(graph: Neighbours, size: int, volume: float, cut: float) -> float:
 
 
 def _values_at(diffusion: Diffusion, nodes: Ints) -> Floats:
-    at = np.searchsorted(diffusion.nodes, nodes)
-    at = np.minimum(at, max(len(diffusion.nodes) - 1, 0))
-    if len(diffusion.nodes) == 0:
+    at = np.searchsorted(diffusion.touched, nodes)
+    at = np.minimum(at, max(len(diffusion.touched) - 1, 0))
+    if len(diffusion.touched) == 0:
         return np.zeros(len(nodes))
-    return np.where(diffusion.nodes[at] == nodes, diffusion.values[at], 0.0)
+    return np.where(diffusion.touched[at] == nodes, diffusion.values[at], 0.0)
 
 
 def _ascending(masses: Any, method: str) -> Floats:
     wanted = "numbers above 0, ascending"
-    if method == "releasing":
-        checks.fail("masses", 'None with method="releasing", which finds its own', repr(masses))
+    if method == "crd":
+        checks.fail("masses", 'None with method="crd", which finds its own', repr(masses))
     values = checks.finite("masses", masses, dims=1).detach().cpu().double().numpy()
     if len(values) == 0 or values[0] <= 0 or bool((np.diff(values) <= 0).any()):
         checks.fail("masses", wanted, values.tolist())

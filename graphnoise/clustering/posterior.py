@@ -15,7 +15,7 @@ from graphnoise import checks
 from graphnoise.clustering import inputs
 from graphnoise.clustering.batch import with_seeds
 from graphnoise.clustering.membership import Membership
-from graphnoise.clustering.reading import Neighbours, neighbours
+from graphnoise.clustering.reading import UndirectedGraph, as_undirected
 from graphnoise.clustering.result import Floats, Ints
 
 PRIOR = 1.0  # neighbours that a node has beside its own, who believe what is true of all nodes on average
@@ -90,7 +90,7 @@ def membership_posterior(
     `LocalCluster` it needs labels. With weights, d_i is (Σ w)² / Σ w².
 
     Args:
-        graph: What `neighbours` takes.
+        graph: What `as_undirected` takes.
         labels: Noisy labels 0/1: array, {node: label} with label 0 elsewhere, callable of an array of nodes, or a
             `Membership`, which knows its a1 and a0.
         a1: P(label 1 | inside), or None if it is not known; then a0 as well.
@@ -116,7 +116,7 @@ def membership_posterior(
         chapter 4. Forward correction: Patrini et al., "Making deep neural networks robust to label noise", CVPR 2017,
         section 3.2, of a logistic regression here.
     """
-    read = neighbours(graph)
+    read = as_undirected(graph)
     if isinstance(labels, Membership):
         a1, a0 = (labels.a1 if a1 is None else a1), (labels.a0 if a0 is None else a0)
         labels = labels.labels
@@ -142,7 +142,7 @@ def membership_posterior(
 class _Arcs:
     """Arcs without self-loops, the place of each turned round, and sums over what comes to a node."""
 
-    def __init__(self, graph: Neighbours) -> None:
+    def __init__(self, graph: UndirectedGraph) -> None:
         n, rowptr = graph.num_nodes, graph.rowptr
         row = np.repeat(np.arange(n), np.diff(rowptr))
         keep = row != graph.col

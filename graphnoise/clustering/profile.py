@@ -18,16 +18,16 @@ from graphnoise.checks import InputError
 from graphnoise.clustering import inputs
 from graphnoise.clustering.batch import diffuse_many, sweep_many
 from graphnoise.clustering.diffusions import METHODS
-from graphnoise.clustering.reading import Neighbours, neighbours
+from graphnoise.clustering.reading import UndirectedGraph, as_undirected
 from graphnoise.clustering.result import Floats, Ints
 from graphnoise.io import writing
 
 # The parameter that says how far each method goes, and what is tried of it; of flow diffusion parts of all volume.
 SCALES: dict[str, tuple[str, tuple[float, ...]]] = {
-    "approximate_pagerank": ("eps", (1e-2, 1e-3, 1e-4, 1e-5)),
+    "pagerank": ("eps", (1e-2, 1e-3, 1e-4, 1e-5)),
     "l1_pagerank": ("rho", (1e-2, 1e-3, 1e-4, 1e-5)),
     "heat_kernel": ("eps", (1e-2, 1e-3, 1e-4, 1e-5)),
-    "flow_diffusion": ("mass", (1e-3, 1e-2, 1e-1)),
+    "flow": ("mass", (1e-3, 1e-2, 1e-1)),
 }
 AT_ONCE = 128  # runs of a batch: what Ctrl-C loses at most
 
@@ -59,7 +59,7 @@ def community_profile(
     graph: Any,
     seeds: Any = 100,
     *,
-    method: str = "approximate_pagerank",
+    method: str = "pagerank",
     grid: Any = None,
     per_decade: int = 8,
     labels: Any = None,
@@ -77,12 +77,12 @@ def community_profile(
     that larger ones mix with the rest. Ctrl-C returns what was found until then, with `complete` False.
 
     Args:
-        graph: What `neighbours` takes.
+        graph: What `as_undirected` takes.
         seeds: How many nodes with neighbours to draw, each in proportion to its degree and at most once; or the seeds
             themselves (list, array, mask), each a run of its own.
         method: As in `diffuse_many`.
-        grid: Values that say how far a diffusion goes: eps ("approximate_pagerank", "heat_kernel"), rho
-            ("l1_pagerank"), or mass as a part of the volume of the graph ("flow_diffusion"). By default from 1e-2 to
+        grid: Values that say how far a diffusion goes: eps ("pagerank", "heat_kernel"), rho
+            ("l1_pagerank"), or mass as a part of the volume of the graph ("flow"). By default from 1e-2 to
             1e-5, and of mass from 1e-3 to 1e-1.
         per_decade: Buckets of sizes for each factor of 10.
         labels: Noisy labels as in `diffuse_many`; conductance then regards them.
@@ -105,7 +105,7 @@ def community_profile(
     Source: Leskovec, Lang, Dasgupta and Mahoney, "Community structure in large networks", Internet Mathematics 6, 2009,
         section 2.
     """
-    read = neighbours(graph)
+    read = as_undirected(graph)
     name, usual = SCALES[checks.choice("method", method, METHODS)]
     values = usual if grid is None else _grid(grid)
     if name in parameters:
@@ -142,7 +142,7 @@ def community_profile(
 class _Best:
     """The best prefix so far of each bucket: sizes from 10^(b / decade) to 10^((b + 1) / decade)."""
 
-    def __init__(self, graph: Neighbours, decade: int) -> None:
+    def __init__(self, graph: UndirectedGraph, decade: int) -> None:
         self.graph = graph
         edges = 10 ** (np.arange(int(np.ceil(np.log10(max(graph.num_nodes, 2)) * decade)) + 2) / decade)
         self.edges = np.unique(np.ceil(edges - 1e-9)).astype(np.int64)
@@ -223,7 +223,7 @@ def _grid(grid: Any) -> tuple[float, ...]:
     return tuple(values)
 
 
-def _seeds(graph: Neighbours, seeds: Any, seed: Any) -> Ints:
+def _seeds(graph: UndirectedGraph, seeds: Any, seed: Any) -> Ints:
     if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
         some = np.flatnonzero(graph.degree > 0)
         if len(some) == 0:

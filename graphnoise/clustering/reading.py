@@ -14,13 +14,13 @@ from torch import Tensor
 from graphnoise import checks
 from graphnoise.clustering.result import Floats, Ints
 from graphnoise.graph import Graph
-from graphnoise.kernels.arcs import turn
+from graphnoise.kernels.csr import transpose_csr
 
 MOST = 2**31 - 1  # nodes
 
 
 @dataclass(frozen=True, eq=False)
-class Neighbours:
+class UndirectedGraph:
     """An undirected graph as local methods read it: made once of a graph, then shared by all calls.
 
     A self-loop counts once in the degree of its node; repeated arcs add up.
@@ -53,7 +53,7 @@ class Neighbours:
         return None if self.names is None else [self.names[i] for i in nodes]
 
 
-def neighbours(graph: Any, symmetrise: bool = False, weight: Any = None) -> Neighbours:
+def as_undirected(graph: Any, symmetrise: bool = False, weight: Any = None) -> UndirectedGraph:
     """Return a graph as local methods read it: undirected, weights above 0 (arcs of weight 0 are left out).
 
     What is made of a `Graph` is kept with it, so that the next call takes no time; of other graphs it is made anew at
@@ -72,11 +72,11 @@ def neighbours(graph: Any, symmetrise: bool = False, weight: Any = None) -> Neig
             not finite; degrees are beyond float64; two nodes have the same name.
 
     Example:
-        >>> path = neighbours(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]))
+        >>> path = as_undirected(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]))
         >>> path.num_nodes, path.degree.tolist(), path.volume
         (3, [1.0, 2.0, 1.0], 4.0)
     """
-    if isinstance(graph, Neighbours):
+    if isinstance(graph, UndirectedGraph):
         if weight is not None and (weight is not False or graph.weight is not None):
             checks.fail("weight", "None with a graph that was read already", repr(weight))
         return graph
@@ -116,7 +116,7 @@ def _attribute(weight: Any, present: bool) -> str | None:
     return weight
 
 
-def _named(graph: Graph, names: list[Any], symmetrise: bool) -> Neighbours:
+def _named(graph: Graph, names: list[Any], symmetrise: bool) -> UndirectedGraph:
     """Return a graph whose nodes have names; names 0 … n - 1 in their order say nothing."""
     read = _of_graph(graph, symmetrise, None)
     if all(type(name) is int and name == i for i, name in enumerate(names)):
@@ -125,10 +125,10 @@ def _named(graph: Graph, names: list[Any], symmetrise: bool) -> Neighbours:
     if len(position) < len(names):
         twice = next(name for i, name in enumerate(names) if position[name] != i)
         checks.fail("graph", "nodes with names of their own", f"two nodes named {twice!r}")
-    return Neighbours(read.rowptr, read.col, read.weight, read.degree, read.volume, names, position)
+    return UndirectedGraph(read.rowptr, read.col, read.weight, read.degree, read.volume, names, position)
 
 
-def _of_igraph(graph: Any, symmetrise: bool, weight: Any) -> Neighbours:
+def _of_igraph(graph: Any, symmetrise: bool, weight: Any) -> UndirectedGraph:
     attribute = _attribute(weight, "weight" in graph.es.attributes())
     ends = torch.tensor(graph.get_edgelist(), dtype=torch.int64).reshape(-1, 2).t()
     values = None
@@ -149,26 +149,22 @@ def _of_igraph(graph: Any, symmetrise: bool, weight: Any) -> Neighbours:
     return _of_graph(read, symmetrise, None)
 
 
-def _of_graph(graph: Graph, symmetrise: bool, weight: Any) -> Neighbours:
+def _of_graph(graph: Graph, symmetrise: bool, weight: Any) -> UndirectedGraph:
     if graph.normalisation is not None:
         checks.fail("graph", "a graph that is not normalised", f"normalisation {graph.normalisation!r}")
     if weight is not None and weight is not False:
         checks.fail("weight", "None (a Graph has its own) or False", repr(weight))
     plain = weight is False or graph.weight is None
-    keeps = plain or not (graph.weight is not None and graph.weight.requires_grad)
-    key = (f"neighbours{'' if plain else ' weighted'}{' symmetrised' if symmetrise else ''}", torch.float64)
-    found = graph._made.get(key) if keeps else None
-    if found is not None:
-        return found  # type: ignore[no-any-return]
-    values = None if plain or graph.weight is None else graph.weight.detach().cpu().double().numpy()
-    rounding = 0.0 if values is None or graph.weight is None else 4 * torch.finfo(graph.weight.dtype).eps
-    made = _read(graph.rowptr.cpu().numpy(), graph.col.cpu().numpy(), values, rounding, symmetrise)
-    if keeps:
-        graph._made[key] = made
-    return made
+
+    def read() -> UndirectedGraph:
+        values = None if plain or graph.weight is None else graph.weight.detach().cpu().double().numpy()
+        rounding = 0.0 if values is None or graph.weight is None else 4 * torch.finfo(graph.weight.dtype).eps
+        return _read(graph.rowptr.cpu().numpy(), graph.col.cpu().numpy(), values, rounding, symmetrise)
+
+    return graph.cached(("undirected graph", plain, symmetrise), read, uses_weights=not plain)
 
 
-def _of_matrix(matrix: Any, symmetrise: bool, weight: Any) -> Neighbours:
+def _of_matrix(matrix: Any, symmetrise: bool, weight: Any) -> UndirectedGraph:
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         checks.fail("graph", "a square SciPy sparse matrix", f"shape {matrix.shape}")
     if matrix.dtype.kind not in "biuf":
@@ -192,7 +188,7 @@ def _of_matrix(matrix: Any, symmetrise: bool, weight: Any) -> Neighbours:
     return _read(rows.indptr, rows.indices, None if plain else values, rounding, symmetrise)
 
 
-def _read(rowptr: Any, col: Any, weight: Floats | None, rounding: float, symmetrise: bool) -> Neighbours:
+def _read(rowptr: Any, col: Any, weight: Floats | None, rounding: float, symmetrise: bool) -> UndirectedGraph:
     """Return the graph of compressed rows, after the checks that are the same for all."""
     n = len(rowptr) - 1
     if n <= 0:
@@ -226,7 +222,7 @@ def _read(rowptr: Any, col: Any, weight: Floats | None, rounding: float, symmetr
     made: list[NDArray[Any]] = [starts, ends, degree, *([] if weight is None else [weight])]
     for array in made:
         array.flags.writeable = False
-    return Neighbours(starts, ends, weight, degree, volume)
+    return UndirectedGraph(starts, ends, weight, degree, volume)
 
 
 def _without_zeros(rowptr: Any, col: Any, weight: Floats) -> Any:
@@ -248,12 +244,12 @@ def _added_up(rowptr: Any, col: Any, weight: Floats | None) -> Any:
 def _mirrored(rowptr: Any, col: Any, weight: Floats | None, rounding: float) -> bool:
     """Return whether the arcs are the same turned round, found by counting sorts; False may also mean "not sure"."""
     starts, ends = _tensor(rowptr), _tensor(col)
-    turned_starts, turned_ends, there = turn(starts, ends)
+    turned_starts, turned_ends, there = transpose_csr(starts, ends)
     if not torch.equal(starts, turned_starts):
         return False
     here = None
     if not torch.equal(ends, turned_ends):  # rows are not in order; turned twice, they are
-        _, back_ends, back = turn(turned_starts, turned_ends)
+        _, back_ends, back = transpose_csr(turned_starts, turned_ends)
         if not torch.equal(back_ends, turned_ends):
             return False
         here = there[back]

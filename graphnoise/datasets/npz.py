@@ -35,10 +35,10 @@ def load_npz(path: str | os.PathLike[str]) -> Data:
     graph becomes undirected and simple; arc weights are not kept, and a stored weight of zero is no arc.
 
     Args:
-        path: the file.
+        path: The file.
 
     Raises:
-        DataError: the file is absent or damaged, or lacks the arcs, the features or the labels; features are not
+        DataError: The file is absent or damaged, or lacks the arcs, the features or the labels; features are not
             finite; an arc's end is not a node; a mask has another length, overlaps another one or holds a node without
             a label.
     """
@@ -92,22 +92,23 @@ def save_npz(data: Data, path: str | os.PathLike[str]) -> Path:
     Args:
         data: `Data` with `x`, `edge_index`, `y` and optionally the three masks and `name`. What is written is the
             undirected simple graph of `edge_index`; features are written as CSR where that is smaller.
-        path: the file; its name must end in `.npz`.
+        path: The file; its name must end in `.npz`.
 
     Returns:
         The path.
 
     Raises:
-        InputError: a field is missing or wrong, or the path does not end in `.npz`.
-        DataError: the file cannot be written.
+        InputError: A field is missing or wrong, or the path does not end in `.npz`.
+        DataError: The file cannot be written.
 
-    >>> import tempfile
-    >>> from graphnoise.datasets import planted_partition
-    >>> data = planted_partition([30, 30], 0.3, 0.05, num_features=4, seed=1)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     again = load_npz(save_npz(data, f"{folder}/two-blocks.npz"))
-    >>> bool((again.edge_index == data.edge_index).all()), bool((again.x == data.x).all()), again.num_classes
-    (True, True, 2)
+    Example:
+        >>> import tempfile
+        >>> from graphnoise.datasets import planted_partition
+        >>> data = planted_partition([30, 30], 0.3, 0.05, num_features=4, seed=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     again = load_npz(save_npz(data, f"{folder}/two-blocks.npz"))
+        >>> bool((again.edge_index == data.edge_index).all()), bool((again.x == data.x).all()), again.num_classes
+        (True, True, 2)
     """
     return write_npz(data, Path(path))
 
@@ -142,7 +143,7 @@ def read_text(path: Path, key: str) -> str:
     """Return one text that `write_npz` was given as an extra array, or the empty string.
 
     Raises:
-        DataError: the file is absent or damaged, or the array is not text.
+        DataError: The file is absent or damaged, or the array is not text.
     """
     found = read_npz(path, (key,))
     if key in found and (found[key].dtype.kind != "U" or found[key].shape):

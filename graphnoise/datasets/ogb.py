@@ -27,25 +27,28 @@ def load_ogb(folder: str | os.PathLike[str], scheme: str | None = None) -> Data:
     `y` is -1 there, and such a node in a split is an error. The reading is not cached; `save_npz` keeps its result.
 
     Args:
-        folder: the set's folder, for instance `dataset/ogbn_arxiv`.
-        scheme: the folder of the split, for instance `"time"`; may be left out where there is one only.
+        folder: The set's folder, for instance `dataset/ogbn_arxiv`.
+        scheme: The folder of the split, for instance `"time"`; may be left out where there is one only.
 
     Raises:
-        InputError: the scheme is not one of the folder's, or must be chosen.
-        DataError: a file is absent or damaged, counts differ, or a node has several labels.
+        InputError: The scheme is not one of the folder's, or must be chosen.
+        DataError: A file is absent or damaged, counts differ, or a node has several labels.
 
-    Source: Hu et al., Open Graph Benchmark (2020), for the sets; the layout is that of the `ogb` package's downloads.
+    Source:
+        Hu et al., Open Graph Benchmark (2020), for the sets; the layout is that of the `ogb` package's downloads.
 
-    >>> import gzip, tempfile
-    >>> files = {"raw/edge": "0,1", "raw/node-feat": "1 2 3 4", "raw/node-label": "0 1 nan 0"}
-    >>> files |= {"num-node-list": "4", "num-edge-list": "1", "split/a/train": "0", "split/a/valid": "1"}
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     for name, text in (files | {"split/a/test": "3"}).items():
-    ...         (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
-    ...         _ = (Path(folder) / f"{name}.csv.gz").write_bytes(gzip.compress(text.replace(" ", chr(10)).encode()))
-    ...     data = load_ogb(folder)
-    >>> data.y.tolist(), data.test_mask.tolist()
-    ([0, 1, -1, 0], [False, False, False, True])
+    Example:
+        >>> import gzip, tempfile
+        >>> files = {"raw/edge": "0,1", "raw/node-feat": "1 2 3 4", "raw/node-label": "0 1 nan 0"}
+        >>> files |= {"num-node-list": "4", "num-edge-list": "1", "split/a/train": "0", "split/a/valid": "1"}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name, text in (files | {"split/a/test": "3"}).items():
+        ...         (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+        ...         rows = text.replace(" ", chr(10)).encode()
+        ...         _ = (Path(folder) / f"{name}.csv.gz").write_bytes(gzip.compress(rows))
+        ...     data = load_ogb(folder)
+        >>> data.y.tolist(), data.test_mask.tolist()
+        ([0, 1, -1, 0], [False, False, False, True])
     """
     base = Path(folder)
     if not base.is_dir():

@@ -34,13 +34,14 @@ def simple_arcs(arcs: Any, num_nodes: int) -> Tensor:
 
     Args:
         arcs: [2, num_arcs] node positions, in any order and direction.
-        num_nodes: the number of nodes.
+        num_nodes: The number of nodes.
 
     Raises:
-        InputError: an end is not a node.
+        InputError: An end is not a node.
 
-    >>> simple_arcs([[0, 1, 1, 2], [1, 0, 2, 2]], 3).tolist()
-    [[0, 1, 1, 2], [1, 0, 2, 1]]
+    Example:
+        >>> simple_arcs([[0, 1, 1, 2], [1, 0, 2, 2]], 3).tolist()
+        [[0, 1, 1, 2], [1, 0, 2, 1]]
     """
     given = np.asarray(arcs)
     signed = given.astype(np.int64) if given.dtype.kind == "u" else given  # torch has few operations on unsigned types
@@ -61,8 +62,9 @@ def both_directions(keys: np.ndarray[Any, Any], num_nodes: int) -> Tensor:
 def unique(keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return the different integers, sorted: `numpy.unique`, which hashes, takes 20 times as long for millions.
 
-    >>> unique(np.array([3, 1, 3])).tolist()
-    [1, 3]
+    Example:
+        >>> unique(np.array([3, 1, 3])).tolist()
+        [1, 3]
     """
     ordered = np.sort(keys, kind="stable")  # quick where sorted runs are joined
     first = np.ones(len(ordered), dtype=bool)
@@ -77,7 +79,7 @@ def to_data(raw: Raw, name: str) -> Data:
     known), `num_classes`, `name`, and the masks of `raw`.
 
     Raises:
-        InputError: an array is missing, has the wrong shape or type, is not finite, or contradicts another one.
+        InputError: An array is missing, has the wrong shape or type, is not finite, or contradicts another one.
     """
     y = _labels(raw.y)
     data = Data(x=_features(raw.x, len(y)), edge_index=simple_arcs(raw.arcs, len(y)), y=torch.from_numpy(y))
@@ -128,7 +130,7 @@ def adjacency_arcs(matrix: csr_matrix) -> np.ndarray[Any, Any]:
     """Return the arcs [2, num_arcs] of a square CSR matrix, in stored order; a stored zero is no arc.
 
     Raises:
-        InputError: the matrix is not square, or a weight is not finite.
+        InputError: The matrix is not square, or a weight is not finite.
     """
     if matrix.shape[0] != matrix.shape[1]:
         fail("adjacency", "a square matrix", f"shape {matrix.shape}")
@@ -147,21 +149,23 @@ def split_masks(
     drawn uniformly from the rest. Nodes without a label (-1) are in no split.
 
     Args:
-        y: labels [N], -1 where none is known.
-        train_per_class: nodes of each class to train on.
-        num_val: nodes to select on.
-        num_test: nodes to test on.
-        seed: of the draw; the same seed gives the same split.
+        y: Labels [N], -1 where none is known.
+        train_per_class: Nodes of each class to train on.
+        num_val: Nodes to select on.
+        num_test: Nodes to test on.
+        seed: Of the draw; the same seed gives the same split.
 
     Raises:
-        InputError: a class has fewer than k nodes, or too few nodes are left.
+        InputError: A class has fewer than k nodes, or too few nodes are left.
 
-    Source: Shchur et al., Pitfalls of Graph Neural Network Evaluation (2018), for 20 random nodes a class (they select
-    on 30 a class and test on all others); 500 and 1000 are the sizes of the Planetoid splits.
+    Source:
+        Shchur et al., Pitfalls of Graph Neural Network Evaluation (2018), for 20 random nodes a class (they select
+        on 30 a class and test on all others); 500 and 1000 are the sizes of the Planetoid splits.
 
-    >>> masks = split_masks(torch.tensor([0, 0, 0, 1, 1, 1]), train_per_class=1, num_val=2, num_test=2)
-    >>> [int(mask.sum()) for mask in masks.values()]
-    [2, 2, 2]
+    Example:
+        >>> masks = split_masks(torch.tensor([0, 0, 0, 1, 1, 1]), train_per_class=1, num_val=2, num_test=2)
+        >>> [int(mask.sum()) for mask in masks.values()]
+        [2, 2, 2]
     """
     per_class = integer("train_per_class", train_per_class, 1)
     num_val, num_test = integer("num_val", num_val, 0), integer("num_test", num_test, 0)

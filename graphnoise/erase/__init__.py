@@ -1,4 +1,4 @@
-"""ERASE: error-resilient representations on graphs, and its parts as functions."""
+"""ERASE, an estimator with error-resilient representations on graphs, and its parts as functions."""
 
 from graphnoise.erase.labels import class_means, denoise, fuse, prototype_labels
 from graphnoise.erase.model import ERASE

@@ -1,4 +1,4 @@
-"""Probes of several epochs, blended with each other and with a probe of the smoothed features."""
+"""Blend of linear probes: several epochs, given and semantic labels, and a probe on smoothed features."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from torch import Tensor
 from graphnoise.erase.inputs import Inputs, Labels
 from graphnoise.erase.probe import Probe
 
-# How much each candidate takes of the plain probe on smoothed features (what SGC is), of the probes on given labels and
-# of those on semantic labels: from trust in the given labels to trust in the propagated ones.
+# Shares of the probe on smoothed features (SGC), of the probes on given labels and of those on semantic labels in each
+# candidate: the first ones follow the given labels, the last ones the propagated labels.
 SHARES = ((1.0, 0.0, 0.0), (1.0, 0.5, 0.0), (1.0, 1.0, 1.0), (0.0, 1.0, 1.0), (0.0, 0.0, 1.0))
-MOST_WATCHED = 500  # nodes that eta was tuned for: more of them do not weigh more
-UNWATCHED = (0.0, 0.0, 1.0, 0.0, 0.0)  # the weights where no validation labels are read
+# Validation nodes that count in full: the default temperature was tuned for as many.
+MAX_VALIDATION = 500
+# Weights of the candidates where no validation labels are read.
+DEFAULT_WEIGHTS = (0.0, 0.0, 1.0, 0.0, 0.0)
 
 
 def plain_probe(inputs: Inputs, labels: Labels, C: float) -> Probe:
     """Return the probe on smoothed features with the given labels."""
-    return Probe(inputs.smoothed[labels.train], labels.given, labels.num_classes, C)
+    return Probe.fitted(inputs.smoothed[labels.train], labels.given, labels.num_classes, C)
 
 
 def candidates(plain: Tensor, given: Tensor, semantic: Tensor) -> Tensor:
@@ -29,42 +31,40 @@ def candidates(plain: Tensor, given: Tensor, semantic: Tensor) -> Tensor:
     return mixed / mixed.sum(2, keepdim=True)
 
 
-def weigh(found: Tensor, watched: Tensor, eta: float) -> Tensor:
-    """Return each candidate's weight: proportional to exp(eta · validation nodes that it predicts as labelled).
+def weigh(probabilities: Tensor, val_labels: Tensor, blend_temperature: float) -> Tensor:
+    """Return the weight of each candidate: exp(blend_temperature · its correct validation nodes), normalised.
 
-    Of more than 500 nodes the share counts, as if they were 500.
-
-    Choosing the best one instead would follow the noise of the validation labels: with 500 of them two candidates
-    that are equally good differ by several nodes.
+    Of more than 500 nodes the share counts, as if there were 500. Choosing the best candidate instead would follow the
+    noise of the validation labels: with 500 of them, two candidates of equal quality differ by several nodes.
 
     Args:
-        found: Class probabilities of the validation nodes, shape [candidates, num_val, num_classes].
-        watched: Their given labels, shape [num_val].
-        eta: Log-weight of a node.
+        probabilities: Class probabilities of the validation nodes, shape [candidates, num_val, num_classes].
+        val_labels: Their given labels, shape [num_val].
+        blend_temperature: Log-weight per node (an inverse temperature).
 
     Source:
         Littlestone and Warmuth, "The Weighted Majority Algorithm", 1994; the exponential form by Vovk, 1990.
     """
-    right = (found.argmax(2) == watched).sum(1)
-    share = min(1.0, MOST_WATCHED / max(watched.numel(), 1))
-    return (eta * share * right.double()).softmax(0).float()
+    correct = (probabilities.argmax(2) == val_labels).sum(1)
+    share = min(1.0, MAX_VALIDATION / max(val_labels.numel(), 1))
+    return (blend_temperature * share * correct.double()).softmax(0).float()
 
 
-def probabilities(kept: dict[str, Any], inputs: Inputs, embeddings: Iterable[Tensor], num_classes: int) -> Tensor:
+def blend(state: dict[str, Any], inputs: Inputs, embeddings: Iterable[Tensor], num_classes: int) -> Tensor:
     """Return the blended class probabilities, shape [num_nodes, num_classes].
 
     Args:
-        kept: Members, plain probe and weights, as training keeps them.
+        state: Members, plain probe and weights, as training records them.
         inputs: The data set.
-        embeddings: The embeddings by each member's encoder.
+        embeddings: The embeddings by the encoder of each member.
         num_classes: Number of classes.
     """
-    plain = Probe.restored(kept["plain"], num_classes)(inputs.smoothed)
+    plain = Probe.restored(state["plain"], num_classes).predict(inputs.smoothed)
     given, semantic = torch.zeros_like(plain), torch.zeros_like(plain)
-    for member, z in zip(kept["members"], embeddings, strict=True):
-        given += Probe.restored(member["given"], num_classes)(z)
-        semantic += Probe.restored(member["semantic"], num_classes)(z)
-    count = len(kept["members"])
-    weights = kept["weights"].to(plain.device).view(-1, 1, 1)
-    out: Tensor = (weights * candidates(plain, given / count, semantic / count)).sum(0)
-    return out
+    for member, z in zip(state["members"], embeddings, strict=True):
+        given += Probe.restored(member["given"], num_classes).predict(z)
+        semantic += Probe.restored(member["semantic"], num_classes).predict(z)
+    count = len(state["members"])
+    weights = state["weights"].to(plain.device).view(-1, 1, 1)
+    blended: Tensor = (weights * candidates(plain, given / count, semantic / count)).sum(0)
+    return blended

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: whole files of tensors and plain values, without pickled objects."""
+"""Checkpoints of a training run: tensors and plain values with a checksum, without pickled objects."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from graphnoise.checks import DataError, InputError
+from graphnoise.errors import DataError, InputError
 from graphnoise.io import writing
 
 FORMAT = 1
 
 
 def save(path: Path, state: dict[str, Any], mark: str) -> None:
-    """Write a state whole, or leave the old file.
+    """Write a state to a file in one step; after an error the old file is unchanged.
 
     Raises:
         DataError: The file cannot be written.
@@ -35,21 +35,22 @@ def load(path: Path, mark: str) -> dict[str, Any]:
         DataError: It cannot be read, or is not a checkpoint.
     """
     try:
-        whole = path.read_bytes()
+        data = path.read_bytes()
         size = hashlib.blake2b().digest_size
-        if hashlib.blake2b(whole[size:]).digest() != whole[:size]:  # torch does not notice a flipped bit
+        # torch does not notice a flipped bit.
+        if hashlib.blake2b(data[size:]).digest() != data[:size]:
             raise DataError(f"{path}: expected a checkpoint of ERASE, got another or a damaged file")
-        content = torch.load(io.BytesIO(whole[size:]), map_location="cpu", weights_only=True)
+        content = torch.load(io.BytesIO(data[size:]), map_location="cpu", weights_only=True)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     except DataError:
         raise
-    except Exception as error:  # whatever torch says of a file that is not its own
+    except Exception as error:
         raise DataError(f"{path}: expected a checkpoint of ERASE, got another or a damaged file") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or not {"mark", "state"} <= content.keys():
         raise DataError(f"{path}: expected a checkpoint of ERASE (format {FORMAT}), got something else")
     if content["mark"] != mark:
-        of = "of others (remove it to start anew)"
-        raise InputError(f"checkpoint: expected one of the same data, seed and settings, got {path} {of}")
+        got = f"{path} of others (remove it to start anew)"
+        raise InputError(f"checkpoint: expected one of the same data, seed and settings, got {got}")
     state: dict[str, Any] = content["state"]
     return state

@@ -1,4 +1,4 @@
-"""Encoders: from features and arcs to embeddings."""
+"""Encoders of ERASE: networks from features and arcs to embeddings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from graphnoise.checks import GraphnoiseError, InputError
 from graphnoise.erase.inputs import Inputs
 from graphnoise.erase.settings import Settings
 from graphnoise.graph import Graph
-from graphnoise.kernels.arcs import type_of_sums
+from graphnoise.kernels.arcs import accumulation_dtype
 from graphnoise.nn import Block, GraphAttention, GraphConvolution, Linear, SparseFeatures, dropout, normalise_rows
 from graphnoise.nn.sparse import product
 
@@ -28,12 +28,12 @@ _FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class Encoder(torch.nn.Module, ABC):
-    """What training needs of an encoder.
+    """Interface of encoders.
 
     Attributes:
-        depth: Graph layers: how many blocks `forward` reads.
-        looped: Whether the blocks are of the graph with self-loops, normalised symmetrically, or of the plain one.
-            Without layers the plain one is handed on unread.
+        depth: Number of graph layers, and so of the blocks that `forward` reads.
+        looped: Whether the blocks are those of the graph with self-loops, normalised symmetrically, or of the plain
+            graph.
     """
 
     depth: int
@@ -44,7 +44,7 @@ class Encoder(torch.nn.Module, ABC):
         return inputs.features
 
     def stepping(self) -> contextlib.AbstractContextManager[None]:
-        """Return what a gradient step is taken in."""
+        """Return the context manager of a gradient step."""
         return contextlib.nullcontext()
 
     @abstractmethod
@@ -131,9 +131,10 @@ class _Sum(torch.nn.Module):
 
     def forward(self, x: Tensor | SparseFeatures, block: Block) -> Tensor:
         block.check(x)
-        h = self.first(x)  # linear, so before the sum: sparse features stay sparse
-        heard = product(block.matrix, block.transpose, h)
-        out: Tensor = self.second(F.relu(heard + (1 + self.eps) * h[: block.num_targets] + self.bias))
+        # Linear, so applied before the sum: sparse features stay sparse.
+        h = self.first(x)
+        neighbours = product(block.matrix, block.transpose, h)
+        out: Tensor = self.second(F.relu(neighbours + (1 + self.eps) * h[: block.num_targets] + self.bias))
         return out
 
 
@@ -161,14 +162,14 @@ class SGC(MLP):
     directions: Tensor
 
     def __init__(self, num_features: int, s: Settings, generator: torch.Generator) -> None:
-        most = num_features if s.components is None else min(s.components, num_features)
-        super().__init__(most, s, generator)
-        self.reduced = most < num_features
-        self.register_buffer("directions", torch.empty(num_features, most if self.reduced else 0))
+        width = num_features if s.components is None else min(s.components, num_features)
+        super().__init__(width, s, generator)
+        self.reduced = width < num_features
+        self.register_buffer("directions", torch.empty(num_features, width if self.reduced else 0))
         self.fitted = False
 
     def prepare(self, inputs: Inputs) -> Tensor:
-        """Return the smoothed features; the directions that they are reduced to are those of the first graph."""
+        """Return the smoothed features, reduced to their principal directions on the first graph."""
         if not self.reduced:
             return inputs.smoothed
         if not self.fitted:
@@ -178,9 +179,10 @@ class SGC(MLP):
 
 
 def principal(x: Tensor, count: int) -> Tensor:
-    """Return about the first principal directions of x, not centred, as columns; zeros where x has no further ones.
+    """Return approximately the first principal directions of x, not centred, as columns; zeros beyond its rank.
 
-    A randomised decomposition with a fixed seed: where singular values decay slowly the last directions are not exact.
+    The decomposition is randomised with a fixed seed: where singular values decay slowly, the last directions are not
+    exact.
     """
     _, _, rows = randomized_svd(x.cpu().double().numpy(), count, n_oversamples=20, n_iter=4, random_state=0)
     out = x.new_zeros(x.shape[1], count)
@@ -188,8 +190,8 @@ def principal(x: Tensor, count: int) -> Tensor:
     return out
 
 
-class Foreign(Encoder):
-    """Anybody's module, called as `module(x, edge_index)`; its outputs are row-normalised, no more."""
+class CustomEncoder(Encoder):
+    """A user's module, called as `module(x, edge_index)`; its outputs are row-normalised."""
 
     looped = False
 
@@ -203,9 +205,8 @@ class Foreign(Encoder):
         if any(p.is_complex() for p in module.parameters()):
             checks.fail("encoder", "a module whose weights are real", f"a {name} with complex ones")
         if any(getattr(part, "cached", False) is True for part in module.modules()):
-            wanted = "layers that read the arcs they are given (cached=False)"
-            checks.fail("encoder", wanted, f"a cached layer in {name}")
-        with _blamed(f"a module that can be copied, got {name}:"):
+            checks.fail("encoder", "layers that read the arcs of each call (cached=False)", f"a cached layer in {name}")
+        with reraise_as_input_error(f"a module that can be copied, got {name}:"):
             self.module = copy.deepcopy(module)
         self.norm, self.depth = s.norm, len(s.fanouts)
         if any(isinstance(p, UninitializedParameter) for p in self.module.parameters()):
@@ -220,13 +221,14 @@ class Foreign(Encoder):
     def forward(
         self, x: Tensor | SparseFeatures, blocks: list[Block], generator: torch.Generator | None = None
     ) -> Tensor:
-        """Return the embeddings of the last block's targets; dropout draws from torch's own generator."""
+        """Return the embeddings of the last block's targets; dropout draws from torch's default generator."""
         self.module.train(generator is not None)
         # Sources are numbered alike in all blocks, so that their arcs are those of one small graph.
         arcs = torch.cat([block.edge_index for block in dict.fromkeys(blocks)], 1)
         arcs = torch.unique(arcs, dim=1) if blocks[0] is not blocks[-1] else arcs
         assert isinstance(x, Tensor)
-        out = self._call(x.clone(), arcs, generator)  # a module may change in place what it is given
+        # A module may change its arguments in place.
+        out = self._call(x.clone(), arcs, generator)
         rows, name = x.shape[0], type(self.module).__name__
         if not isinstance(out, Tensor):
             checks.fail("encoder", f"embeddings of shape [{rows}, width] from {name}", type(out).__name__)
@@ -236,35 +238,35 @@ class Foreign(Encoder):
         if out.dim() != 2 or out.shape[0] != rows or out.shape[1] == 0 or out.dtype not in _FLOATING:
             got = f"shape {tuple(out.shape)} of type {out.dtype}"
             checks.fail("encoder", f"floating embeddings of shape [{rows}, width] from {name}", got)
-        return normalised(out[: blocks[-1].num_targets].to(type_of_sums(out.dtype)), self.norm)
+        return normalised(out[: blocks[-1].num_targets].to(accumulation_dtype(out.dtype)), self.norm)
 
     def _call(self, x: Tensor, arcs: Tensor, generator: torch.Generator | None) -> object:
-        """Call the module; without a generator, what it draws is the same at each call."""
-        given = f"features of shape {tuple(x.shape)} and edge_index of shape {tuple(arcs.shape)}"
-        own = torch.Generator(x.device).manual_seed(0) if generator is None else generator
-        with _lent(own), _blamed(f"a module that takes {given}, got"):
+        """Call the module; without a generator, its random numbers are the same at each call."""
+        arguments = f"features of shape {tuple(x.shape)} and edge_index of shape {tuple(arcs.shape)}"
+        rng = torch.Generator(x.device).manual_seed(0) if generator is None else generator
+        with shared_rng(rng), reraise_as_input_error(f"a module that takes {arguments}, got"):
             return self.module(x, arcs)
 
     def stepping(self) -> contextlib.AbstractContextManager[None]:
-        """Name the encoder in errors of a gradient step."""
-        return _blamed(f"a module that Adam can train, got {type(self.module).__name__}:")
+        """Turn errors of a gradient step into an `InputError` that names the encoder."""
+        return reraise_as_input_error(f"a module that Adam can train, got {type(self.module).__name__}:")
 
 
 @contextlib.contextmanager
-def _blamed(expected: str) -> Iterator[None]:
-    """Raise what goes wrong in anybody's code, except for want of memory, as an `InputError` on the encoder."""
+def reraise_as_input_error(expected: str) -> Iterator[None]:
+    """Raise errors of a user's module, except for lack of memory, as an `InputError` on the encoder."""
     try:
         yield
     except (GraphnoiseError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
-        raise InputError(f"encoder: expected {expected} {said}") from error
+        message = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
+        raise InputError(f"encoder: expected {expected} {message}") from error
 
 
 @contextlib.contextmanager
-def _lent(generator: torch.Generator) -> Iterator[None]:
-    """Let torch's own generator, which modules draw from, go on where ours is; and ours where it ends."""
+def shared_rng(generator: torch.Generator) -> Iterator[None]:
+    """Let torch's default generator, which modules draw from, continue the state of `generator`, and advance both."""
     cuda = generator.device.type == "cuda"
     with torch.random.fork_rng([generator.device] if cuda else []):
         if cuda:
@@ -276,27 +278,27 @@ def _lent(generator: torch.Generator) -> Iterator[None]:
         generator.set_state(state)
 
 
-_NAMED: dict[str, Any] = {"gat": GAT, "gcn": GCN, "gin": GIN, "sgc": SGC, "mlp": MLP}
+_ENCODERS: dict[str, Any] = {"gat": GAT, "gcn": GCN, "gin": GIN, "sgc": SGC, "mlp": MLP}
 
 
 def build(num_features: int, s: Settings, generator: torch.Generator) -> Encoder:
     """Return the encoder of these settings, with initial weights from the generator."""
     if isinstance(s.encoder, torch.nn.Module):
-        return Foreign(s.encoder, s)
-    made: Encoder = _NAMED[s.encoder](num_features, s, generator)
-    return made
+        return CustomEncoder(s.encoder, s)
+    encoder: Encoder = _ENCODERS[s.encoder](num_features, s, generator)
+    return encoder
 
 
-def whole(encoder: Encoder, inputs: Inputs) -> tuple[Tensor | SparseFeatures, Graph, list[Block]]:
-    """Return what the encoder reads to embed all nodes: features, the graph that it hears, a block a layer."""
-    heard = inputs.looped if encoder.looped else inputs.graph
-    blocks = [Block.whole(heard)] * encoder.depth if encoder.depth else []
-    return encoder.prepare(inputs), heard, blocks
+def full_graph_inputs(encoder: Encoder, inputs: Inputs) -> tuple[Tensor | SparseFeatures, Graph, list[Block]]:
+    """Return what the encoder reads to embed all nodes: features, graph and one block per layer."""
+    graph = inputs.looped if encoder.looped else inputs.graph
+    blocks = [Block.full(graph)] * encoder.depth if encoder.depth else []
+    return encoder.prepare(inputs), graph, blocks
 
 
 def normalised(x: Tensor, norm: str, before: str = "none", after: str = "none") -> Tensor:
-    """Return x with rows of norm 1 ("l1" or "l2"; zero rows stay) or of any ("none"), between two activations."""
+    """Return x after an activation, row normalisation (zero rows stay) and a second activation."""
     if norm != "none":
         return normalise_rows(x, _ORDERS[norm], before, after)
-    active = F.leaky_relu(x, 0.01) if before == "leaky_relu" else F.relu(x) if before == "relu" else x
-    return F.relu(active) if after == "relu" else active
+    x = F.leaky_relu(x, 0.01) if before == "leaky_relu" else F.relu(x) if before == "relu" else x
+    return F.relu(x) if after == "relu" else x

@@ -1,4 +1,4 @@
-"""What ERASE reads of a data set, checked once."""
+"""What ERASE reads from a data set: features, graph, given labels and split, checked once."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphnoise import checks
-from graphnoise.erase.labels import MOST
+from graphnoise.erase.labels import MAX_ENTRIES
 from graphnoise.graph import Graph
 from graphnoise.nn.features import compact, row_normalised, smoothed
 from graphnoise.nn.sparse import SparseFeatures
 
-LARGEST = 1e16  # of a feature: squares of larger ones have no finite sum in float32
-SMALLEST = 1e-9  # of the largest feature: rows with a norm below 1e-12 count as zero
+# Squares of larger features have no finite sum in float32.
+MAX_FEATURE = 1e16
+# Lower bound of the largest feature: rows with a norm below 1e-12 count as zero.
+MIN_FEATURE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """A graph with features and, for training, the labels that may be seen.
+    """Features and graph of a data set.
 
     Attributes:
-        x: Dense features as they are fed, float32, shape [num_nodes, num_features].
+        x: Dense features as the encoder reads them, float32, shape [num_nodes, num_features].
         features: The same, sparse where few entries are non-zero.
-        graph: The arcs, not normalised.
+        graph: The graph, not normalised.
     """
 
     x: Tensor
@@ -41,33 +43,38 @@ class Inputs:
 
     @cached_property
     def smoothed(self) -> Tensor:
-        """Features smoothed twice over the graph with self-loops, rows of length 1: what SGC classifies."""
+        """Features smoothed twice over the graph with self-loops, with rows of length 1: the input of SGC."""
         return smoothed(self.x, self.looped, 2)
 
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """The labels that training may see.
+    """The labels that training reads.
 
     Attributes:
         train: Positions of the labelled nodes, shape [num_train].
         given: Their given labels, int64, shape [num_train].
-        val: Positions of the validation nodes; empty where there are none.
-        watched: Their given labels.
+        val: Positions of the validation nodes; empty where selection does not read them.
+        val_labels: Their given labels.
         num_classes: Number of classes.
-        truth: True labels, -1 where unknown, or None: for the history only, training never reads them.
+        truth: True labels, -1 where unknown, or None: only for the training history.
     """
 
     train: Tensor
     given: Tensor
     val: Tensor
-    watched: Tensor
+    val_labels: Tensor
     num_classes: int
-    truth: Tensor | None
+    truth: Tensor | None = None
 
 
-def read(data: object, normalise: bool, device: torch.device | None) -> Inputs:
+def read(data: object, normalise_features: bool, device: torch.device | None) -> Inputs:
     """Return features and graph of a `Data`.
+
+    Args:
+        data: A torch_geometric `Data` with x and edge_index.
+        normalise_features: Whether the features' rows are scaled to sum to 1 (where all are at least 0).
+        device: Device to move both to; None for that of the features.
 
     Raises:
         InputError: Something is missing, of the wrong shape or not finite.
@@ -77,29 +84,43 @@ def read(data: object, normalise: bool, device: torch.device | None) -> Inputs:
     for name in ("x", "edge_index"):
         if getattr(data, name, None) is None:
             checks.fail("data", f"a Data with {name}", "none")
-    x = checks.finite("data.x", data.x, dims=2)
-    x = (x.to_dense() if x.layout == torch.sparse_csr else x).detach().float()
-    x = x.clone() if x.is_inference() else x  # which no gradient could be traced through
-    if x.shape[0] == 0 or x.shape[1] == 0:
+    x = checks.tensor("data.x", data.x, compressed=True).detach()
+    x = x.to_dense() if x.layout == torch.sparse_csr else x
+    # Infinite in float32 counts, too.
+    x = checks.finite("data.x", x if x.is_complex() else x.float(), dims=2)
+    # Gradients cannot be traced through inference tensors.
+    x = (x.clone() if x.is_inference() else x).to(device or x.device)
+    if 0 in x.shape:
         checks.fail("data.x", "at least one node and one feature", f"shape {tuple(x.shape)}")
+    check_scale(x)
     if getattr(data, "edge_weight", None) is not None:
         checks.fail("data.edge_weight", "none (ERASE's encoders take unweighted graphs)", "weights")
-    edge_index = checks.edge_index("data.edge_index", data.edge_index, x.shape[0])
-    where = device or x.device
-    x = x.to(where)
-    checks.finite("data.x", x)  # in float32 too
+    edge_index = checks.edge_index("data.edge_index", data.edge_index, x.shape[0]).to(x.device)
+    x = row_normalised(x) if normalise_features else x
+    return Inputs(x, compact(x), Graph._from_arcs(edge_index, x.shape[0], None))
+
+
+def check_scale(x: Tensor) -> None:
+    """Refuse features so large or so small that their norms overflow or count as zero in float32.
+
+    Raises:
+        InputError: The largest feature is out of range.
+    """
     size = float(x.abs().max())
-    if size > LARGEST:
-        checks.fail("data.x", f"features of at most {LARGEST:g} in size (scale them)", f"{size:g}")
-    if 0 < size < SMALLEST:
-        checks.fail("data.x", f"some feature of at least {SMALLEST:g} in size (scale them)", f"{size:g} at most")
-    if normalise:
-        x = row_normalised(x)
-    return Inputs(x, compact(x), Graph.from_edge_index(edge_index.to(where), x.shape[0]))
+    if size > MAX_FEATURE:
+        checks.fail("data.x", f"features of at most {MAX_FEATURE:g} in size (scale them)", f"{size:g}")
+    if 0 < size < MIN_FEATURE:
+        checks.fail("data.x", f"some feature of at least {MIN_FEATURE:g} in size (scale them)", f"{size:g} at most")
 
 
 def read_labels(data: Data, inputs: Inputs, num_classes: int | None, *, validated: bool) -> Labels:
-    """Return the labels that training may see: those of `train_mask`, and of `val_mask` where it selects by them.
+    """Return the labels that training reads: those of `train_mask` and, for selection, of `val_mask`.
+
+    Args:
+        data: The data set.
+        inputs: Its features and graph.
+        num_classes: Number of classes; by default one more than the largest label of `train_mask`.
+        validated: Whether validation labels select.
 
     Raises:
         InputError: Labels or masks are missing or wrong; no node is labelled, or all are labelled alike.
@@ -111,32 +132,31 @@ def read_labels(data: Data, inputs: Inputs, num_classes: int | None, *, validate
     if y.dim() == 2 and y.shape[1] == 1:
         y = y.view(-1)
     if y.dim() != 1 or y.numel() != n:
-        checks.fail("data.y", f"{n} labels, one a node", f"shape {tuple(y.shape)}")
+        checks.fail("data.y", f"{n} labels, one per node", f"shape {tuple(y.shape)}")
     train = _positions(data, "train_mask", n)
     if train.numel() == 0:
         checks.fail("data.train_mask", "at least one labelled node", "none")
     given = checks.labels("data.y of train_mask", y[train.to(y.device)], num_classes)
     if bool((given == given[0]).all()):
         checks.fail("data.y of train_mask", "labels of at least two classes", f"class {int(given[0])} only")
-    val, watched = train.new_empty(0), given.new_empty(0)
+    val, val_labels = train.new_empty(0), given.new_empty(0)
     if validated:
         val = _positions(data, "val_mask", n)
         if val.numel() == 0:
             checks.fail("data.val_mask", 'at least one validation node (or select="last")', "none")
         if bool(torch.isin(val, train).any()):
             checks.fail("data.val_mask", "nodes outside data.train_mask", "nodes in both")
-        watched = checks.labels("data.y of val_mask", y[val.to(y.device)])
-    known = getattr(data, "y_true", None)
+        val_labels = checks.labels("data.y of val_mask", y[val.to(y.device)])
     truth = None
-    if known is not None:
-        truth = checks.tensor("data.y_true", known).view(-1)
+    if getattr(data, "y_true", None) is not None:
+        truth = checks.tensor("data.y_true", data.y_true).view(-1)
         if truth.numel() != n:
-            checks.fail("data.y_true", f"{n} labels, one a node", truth.numel())
+            checks.fail("data.y_true", f"{n} labels, one per node", truth.numel())
         truth = truth.long().to(device)
     classes = int(given.max()) + 1 if num_classes is None else num_classes
-    if classes * n > MOST:
-        checks.fail("data.y of train_mask", f"labels below {MOST // n} at {n} nodes", classes - 1)
-    return Labels(train.to(device), given.to(device), val.to(device), watched.to(device), classes, truth)
+    if classes * n > MAX_ENTRIES:
+        checks.fail("data.y of train_mask", f"labels below {MAX_ENTRIES // n} at {n} nodes", classes - 1)
+    return Labels(train.to(device), given.to(device), val.to(device), val_labels.to(device), classes, truth)
 
 
 def _positions(data: Data, name: str, size: int) -> Tensor:
@@ -146,9 +166,9 @@ def _positions(data: Data, name: str, size: int) -> Tensor:
 
 
 def digest(inputs: Inputs, labels: Labels, encoder: torch.nn.Module) -> str:
-    """Return a hash of all that training reads, and of the weights that it begins with."""
+    """Return a hash of everything that training reads, including the initial weights."""
     state = hashlib.blake2b(digest_size=16)
-    values = (inputs.x, inputs.graph.edge_index, labels.train, labels.given, labels.val, labels.watched)
+    values = (inputs.x, inputs.graph.edge_index, labels.train, labels.given, labels.val, labels.val_labels)
     for value in (*values, *(weight.detach() for weight in encoder.state_dict().values())):
         state.update(f"{value.dtype}{tuple(value.shape)}".encode())
         state.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())

@@ -1,4 +1,4 @@
-"""The labels that ERASE trains on: propagated, from prototypes, and both fused."""
+"""Soft labels of ERASE: propagated given labels, cosines to class prototypes, and their mixture."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from torch.nn import functional as F
 from graphnoise import checks
 from graphnoise.graph import Graph
 from graphnoise.propagation import propagate
+from graphnoise.typing import LabelsLike
 
 SCOPES = ("train", "full")
-MOST = 2**32  # entries of soft labels, 16 GB
+# Entries of a matrix of soft labels: 16 GB in float32.
+MAX_ENTRIES = 2**32
 
 
 def denoise(
     graph: Graph,
-    y: Tensor,
-    train: Tensor,
+    y: LabelsLike,
+    train: LabelsLike,
     num_classes: int | None = None,
     *,
     alpha: float,
@@ -45,7 +47,7 @@ def denoise(
         scope: "train" (only edges between training nodes, as ERASE's code: few on public splits) or "full".
         mode: "lazy" (no restart, as ERASE's code on small graphs) or "restart".
         normalisation: "col" (as ERASE's code on small graphs), "sym" or "row".
-        clamp: Whether every step ends by a clamp to [0, 1].
+        clamp: Whether every step ends with a clamp to [0, 1].
 
     Returns:
         Soft labels, float32, shape [num_nodes, num_classes]; with scope "train" zero outside the training nodes.
@@ -64,33 +66,70 @@ def denoise(
     """
     if not isinstance(graph, Graph):
         checks.fail("graph", "a Graph (Graph.from_edge_index makes one)", type(graph).__name__)
-    keep = checks.mask("train", train, graph.num_nodes).to(graph.device)
-    if not bool(keep.any()):
+    n = graph.num_nodes
+    mask = checks.mask("train", train, n).to(graph.device)
+    if not bool(mask.any()):
         checks.fail("train", "at least one node", "none")
     values = checks.tensor("y", y)
-    if values.dim() != 1 or values.numel() != graph.num_nodes:
-        checks.fail("y", f"{graph.num_nodes} labels, one a node", f"shape {tuple(values.shape)}")
-    given = checks.labels("y", values.to(graph.device)[keep], num_classes)
-    classes = int(given.max()) + 1 if num_classes is None else checks.integer("num_classes", num_classes, 1)
-    if classes * graph.num_nodes > MOST:
-        checks.fail("num_classes", f"at most {MOST // graph.num_nodes} classes at {graph.num_nodes} nodes", classes)
-    start = torch.zeros(graph.num_nodes, classes, dtype=torch.float32, device=graph.device)
-    start[keep] = F.one_hot(given, classes).float()
-    if checks.choice("scope", scope, SCOPES) == "train":
-        graph = between(graph, keep)
-    settings = {"alpha": alpha, "num_steps": num_steps, "mode": mode, "normalisation": normalisation}
-    return propagate(graph, start, clamp=(0.0, 1.0) if clamp else None, **settings).y  # type: ignore[arg-type]
+    if values.dim() != 1 or values.numel() != n:
+        checks.fail("y", f"{n} labels, one per node", f"shape {tuple(values.shape)}")
+    labels = checks.labels("y", values.to(graph.device)[mask], num_classes)
+    classes = int(labels.max()) + 1 if num_classes is None else checks.integer("num_classes", num_classes, 1)
+    if classes * n > MAX_ENTRIES:
+        checks.fail("num_classes", f"at most {MAX_ENTRIES // n} classes at {n} nodes", classes)
+    checks.choice("scope", scope, SCOPES)
+    return _denoise(
+        graph,
+        labels,
+        mask.nonzero().view(-1),
+        classes,
+        alpha=alpha,
+        num_steps=num_steps,
+        scope=scope,
+        mode=mode,
+        normalisation=normalisation,
+        clamp=clamp,
+    )
 
 
-def between(graph: Graph, nodes: Tensor) -> Graph:
-    """Return the graph with only the arcs of which both ends are in the Boolean mask `nodes`."""
-    edges = graph.edge_index
-    inside = nodes[edges[0]] & nodes[edges[1]]
+def _denoise(
+    graph: Graph,
+    labels: Tensor,
+    train: Tensor,
+    num_classes: int,
+    *,
+    alpha: float,
+    num_steps: int,
+    scope: str,
+    mode: str,
+    normalisation: str,
+    clamp: bool,
+) -> Tensor:
+    """Propagate the labels of the nodes at the positions `train`."""
+    start = torch.zeros(graph.num_nodes, num_classes, dtype=torch.float32, device=graph.device)
+    start[train] = F.one_hot(labels, num_classes).float()
+    if scope == "train":
+        graph = subgraph(graph, torch.zeros_like(graph.rowptr[1:], dtype=torch.bool).index_fill_(0, train, True))
+    return propagate(
+        graph,
+        start,
+        alpha=alpha,
+        num_steps=num_steps,
+        mode=mode,
+        normalisation=normalisation,
+        clamp=(0.0, 1.0) if clamp else None,
+    ).y
+
+
+def subgraph(graph: Graph, mask: Tensor) -> Graph:
+    """Return the graph with all nodes, and only the arcs of which both ends are in the Boolean mask."""
+    edge_index = graph.edge_index
+    inside = mask[edge_index[0]] & mask[edge_index[1]]
     weight = None if graph.weight is None else graph.weight[inside]
-    return Graph.from_edge_index(edges[:, inside], graph.num_nodes, weight)
+    return Graph._from_arcs(edge_index[:, inside], graph.num_nodes, weight)
 
 
-def class_means(z: Tensor, y: Tensor, num_classes: int) -> Tensor:
+def class_means(z: Tensor, y: LabelsLike, num_classes: int) -> Tensor:
     """Return the mean embedding of each class (its prototype), shape [num_classes, width]; zeros for an empty class.
 
     Args:
@@ -109,11 +148,15 @@ def class_means(z: Tensor, y: Tensor, num_classes: int) -> Tensor:
         ERASE (CIKM 2024), prototype pseudo-labels.
     """
     z = _matrix("z", z)
-    num_classes = checks.integer("num_classes", num_classes, 1, MOST)
+    num_classes = checks.integer("num_classes", num_classes, 1, MAX_ENTRIES)
     labels = checks.labels("y", y, num_classes, size=z.shape[0]).to(z.device)
+    return _finite("z", _class_means(z, labels, num_classes), "embeddings with a finite mean in each class")
+
+
+def _class_means(z: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     sums = z.new_zeros(num_classes, z.shape[1]).index_add_(0, labels, z)
     counts = z.new_zeros(num_classes).index_add_(0, labels, z.new_ones(()).expand(labels.numel()))
-    return _finite("z", sums / counts.clamp(min=1).unsqueeze(1), "embeddings with a finite mean in each class")
+    return sums / counts.clamp(min=1).unsqueeze(1)
 
 
 def prototype_labels(z: Tensor, prototypes: Tensor) -> Tensor:
@@ -136,12 +179,16 @@ def prototype_labels(z: Tensor, prototypes: Tensor) -> Tensor:
     z, prototypes = _matrix("z", z), _matrix("prototypes", prototypes)
     if z.shape[1] != prototypes.shape[1] or z.dtype != prototypes.dtype or z.device != prototypes.device:
         got = f"shape {tuple(prototypes.shape)} of type {prototypes.dtype} on {prototypes.device}"
-        wanted = f"a matrix as wide as the embeddings ({z.shape[1]}), of type {z.dtype} on {z.device}"
-        checks.fail("prototypes", wanted, got)
-    # Cosines from one product and the norms: no normalised copy of the embeddings is made.
-    norm = _finite("z", z.norm(dim=1), "rows with a finite norm").clamp(min=1e-12)
+        expected = f"a matrix as wide as the embeddings ({z.shape[1]}), of type {z.dtype} on {z.device}"
+        checks.fail("prototypes", expected, got)
+    norm = _finite("z", z.norm(dim=1), "rows with a finite norm")
     _finite("prototypes", prototypes.norm(dim=1), "rows with a finite norm")
-    return (z @ F.normalize(prototypes, dim=1).t()).abs_().div_(norm.unsqueeze(1))
+    return _prototype_labels(z, norm, prototypes)
+
+
+def _prototype_labels(z: Tensor, norm: Tensor, prototypes: Tensor) -> Tensor:
+    # Cosines from one product and the norms, without a normalised copy of the embeddings.
+    return (z @ F.normalize(prototypes, dim=1).t()).abs_().div_(norm.clamp(min=1e-12).unsqueeze(1))
 
 
 def fuse(propagated: Tensor, prototype: Tensor, *, beta: float, softmax: bool = True) -> Tensor:
@@ -151,10 +198,10 @@ def fuse(propagated: Tensor, prototype: Tensor, *, beta: float, softmax: bool = 
         propagated: Propagated labels, shape [num_nodes, num_classes].
         prototype: Prototype labels, of the same shape.
         beta: Weight of the propagated labels, in [0, 1].
-        softmax: Whether rows become distributions.
+        softmax: Whether each row is turned into a distribution.
 
     Raises:
-        InputError: beta out of range, shapes or types that differ, or labels that are not finite.
+        InputError: Beta out of range, shapes or types that differ, or labels that are not finite.
 
     Example:
         >>> fuse(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), beta=0.5).tolist()
@@ -163,27 +210,30 @@ def fuse(propagated: Tensor, prototype: Tensor, *, beta: float, softmax: bool = 
     Source:
         ERASE (CIKM 2024), semantic labels.
     """
-    weight = checks.rate("beta", beta)
+    beta = checks.rate("beta", beta)
     propagated, prototype = _matrix("propagated", propagated), _matrix("prototype", prototype)
     if (propagated.shape, propagated.dtype, propagated.device) != (prototype.shape, prototype.dtype, prototype.device):
-        wanted = f"shape {tuple(propagated.shape)} of type {propagated.dtype} on {propagated.device}, as propagated"
-        checks.fail(
-            "prototype", wanted, f"shape {tuple(prototype.shape)} of type {prototype.dtype} on {prototype.device}"
-        )
-    mixed = torch.lerp(prototype, propagated, weight)
-    if not bool(torch.isfinite(mixed).all()):
-        name, rows = ("prototype", prototype) if bool(torch.isfinite(propagated).all()) else ("propagated", propagated)
-        _finite(name, rows, "finite labels")
-        checks.fail("prototype", "labels whose mean with propagated is finite", "larger ones")
+        expected = f"shape {tuple(propagated.shape)} of type {propagated.dtype} on {propagated.device}, as propagated"
+        got = f"shape {tuple(prototype.shape)} of type {prototype.dtype} on {prototype.device}"
+        checks.fail("prototype", expected, got)
+    _finite("propagated", propagated, "finite labels")
+    _finite("prototype", prototype, "finite labels")
+    mixed = _fuse(propagated, prototype, beta, softmax=False)
+    _finite("prototype", mixed, "labels whose mean with propagated is finite")
+    return mixed.softmax(1) if softmax else mixed
+
+
+def _fuse(propagated: Tensor, prototype: Tensor, beta: float, *, softmax: bool) -> Tensor:
+    mixed = torch.lerp(prototype, propagated, beta)
     return mixed.softmax(1) if softmax else mixed
 
 
 def _matrix(name: str, value: Tensor) -> Tensor:
-    """Return a floating matrix; whether it is finite shows in what is computed from it."""
+    """Return a floating-point matrix; finiteness is checked on what is computed from it."""
     matrix = checks.tensor(name, value)
     if matrix.dim() != 2 or not matrix.is_floating_point():
-        wanted = "a floating-point matrix, a row a node or class"
-        checks.fail(name, wanted, f"shape {tuple(matrix.shape)} of type {matrix.dtype}")
+        expected = "a floating-point matrix, one row per node or class"
+        checks.fail(name, expected, f"shape {tuple(matrix.shape)} of type {matrix.dtype}")
     return matrix
 
 

@@ -1,4 +1,4 @@
-"""The ERASE estimator."""
+"""ERASE as an estimator with the interface of scikit-learn."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphnoise import checks
-from graphnoise.checks import DataError, InputError
 from graphnoise.erase import checkpoint as checkpoints
-from graphnoise.erase.blend import probabilities
-from graphnoise.erase.encoders import whole
-from graphnoise.erase.inputs import Inputs, digest, read, read_labels
+from graphnoise.erase.blend import blend
+from graphnoise.erase.encoders import full_graph_inputs
+from graphnoise.erase.inputs import Inputs, Labels, digest, read, read_labels
 from graphnoise.erase.probe import Probe
 from graphnoise.erase.settings import Settings, settings
-from graphnoise.erase.train import COLLAPSED, CollapseWarning, Training
+from graphnoise.erase.train import COLLAPSED_RANK, CollapseWarning, Training
+from graphnoise.errors import DataError, InputError
+from graphnoise.typing import LabelsLike
 
 
 class ERASE:
     r"""Error-resilient representations on a graph with wrong labels, and a linear probe on them.
 
-    Each epoch embeds all nodes, labels each one by what the given labels say after propagation and by its cosine with
-    the mean embedding of each class, propagates that over the graph, and takes a step of Adam on
+    Each epoch embeds all nodes, labels each one by the propagated given labels and by its cosine with the mean
+    embedding of each class, propagates the mixture over the graph, and takes a step of Adam on
 
         loss = gamma1 · Rc(Z | labels) - gamma2 · R(Z)
 
-    with R the coding rate (`graphnoise.coding_rate`): embeddings of a class are pressed together, and all of them
-    spread out. No label outside `train_mask` enters the loss; those of `val_mask` decide which epoch is kept (in the
-    default preset: how probes are blended), unless `select="last"`.
+    with R the coding rate (`graphnoise.coding_rate`): embeddings of a class are compressed, and all of them together
+    expanded. No label outside `train_mask` enters the loss; those of `val_mask` select the epoch (in the
+    default preset: weigh the blended probes), unless `select="last"`.
 
     Args:
         preset: "robust" (the default), or as ERASE's own code runs: "faithful-cora", "faithful-citeseer",
@@ -48,21 +49,21 @@ class ERASE:
             labels have a share in softmax and so in the fused labels.
         device: Where to train, and then to predict; by default where `data.x` is in `fit`.
         progress: Whether to show a progress bar; by default where standard error is a terminal.
-        checkpoint: A file that training is saved to now and then; `fit` goes on from it if it is there.
+        checkpoint: A file that training is saved to; `fit` resumes from it if it exists.
         checkpoint_every: Epochs between two saves.
         **overrides: Hyper-parameters in place of the preset's, see `graphnoise.erase.Settings`.
 
     Attributes:
         history: For each epoch: loss, rate, rate_within, val_accuracy, pseudo_label_accuracy (where the data hold
-            `y_true`), rank (effective rank of the embeddings that the epoch's loss was taken of, with dropout; with
-            mini-batches, of those before the epoch, without) and seconds; None where not computed. Where probes are
-            blended by the validation labels, val_accuracy is theirs too, and so optimistic.
-        best_epoch_: The epoch that was kept, counted from 1 (of a blend, the last).
+            `y_true`), rank (effective rank of the embeddings in the epoch's loss, with dropout; with mini-batches, of
+            those before the epoch, without) and seconds; None where not computed. Where probes are blended by the
+            validation labels, val_accuracy is measured on the same labels, and so optimistic.
+        best_epoch_: The selected epoch, counted from 1 (of a blend, the last).
         blend_weights_: The weights of a blend's candidates (from the plain probe alone to the semantic ones alone), or
             None.
         encoder_: The trained encoder.
-        labels_: The labels that all nodes had in the last epoch, shape [num_nodes].
-        rank_: Effective rank of the embeddings that were kept.
+        labels_: The pseudo-labels of all nodes in the last epoch, shape [num_nodes].
+        rank_: Effective rank of the selected embeddings.
 
     Raises:
         InputError: An unknown preset or hyper-parameter, or a value out of its range.
@@ -77,7 +78,7 @@ class ERASE:
 
     Source:
         Chen et al., "ERASE: Error-Resilient Representation Learning on Graphs for Label Noise Tolerance", CIKM 2024,
-        arXiv 2312.08852. What departs from its code is said with each preset in the documentation.
+        arXiv 2312.08852. The documentation of the presets lists the differences from its code.
     """
 
     def __init__(
@@ -93,17 +94,22 @@ class ERASE:
         **overrides: Any,
     ) -> None:
         self.preset, self.overrides = preset, overrides
-        settings(preset, overrides)
-        self.seed = checks.integer("seed", seed, 0, 2**62)
-        self.num_classes = None if num_classes is None else checks.integer("num_classes", num_classes, 2, 2**31)
-        self.device = device
-        if progress is not None and not isinstance(progress, bool):
-            checks.fail("progress", "True, False or None", repr(progress))
-        named = isinstance(checkpoint, str | Path) and Path(checkpoint).name and "\0" not in str(checkpoint)
-        if checkpoint is not None and not named:
-            checks.fail("checkpoint", "the path of a file", repr(checkpoint))
-        self.progress, self.checkpoint = progress, checkpoint
-        self.checkpoint_every = checks.integer("checkpoint_every", checkpoint_every, 1)
+        self.seed, self.num_classes, self.device = seed, num_classes, device
+        self.progress, self.checkpoint, self.checkpoint_every = progress, checkpoint, checkpoint_every
+        self._check()
+
+    def _check(self) -> Settings:
+        """Check all arguments and return the hyper-parameters."""
+        self.seed = checks.integer("seed", self.seed, 0, 2**62)
+        if self.num_classes is not None:
+            self.num_classes = checks.integer("num_classes", self.num_classes, 2, 2**31)
+        if self.progress is not None and not isinstance(self.progress, bool):
+            checks.fail("progress", "True, False or None", repr(self.progress))
+        file = self.checkpoint
+        if file is not None and not (isinstance(file, str | Path) and Path(file).name and "\0" not in str(file)):
+            checks.fail("checkpoint", "the path of a file", repr(file))
+        self.checkpoint_every = checks.integer("checkpoint_every", self.checkpoint_every, 1)
+        return self.settings
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in _HYPER_PARAMETERS:
@@ -136,31 +142,34 @@ class ERASE:
         """
         if on_epoch is not None and not callable(on_epoch):
             checks.fail("on_epoch", "a callable or None", repr(on_epoch))
-        with _plain(), torch.enable_grad():
-            return self.set_params()._fit(data, on_epoch)  # checked again: attributes can be assigned
+        # As in scikit-learn, attributes may have been assigned since the constructor checked them.
+        s = self._check()
+        with _default_modes(), torch.enable_grad():
+            inputs = read(data, s.normalise_features, _device(self.device))
+            labels = read_labels(data, inputs, self.num_classes, validated=s.select == "validation")
+            return self._fit(s, inputs, labels, on_epoch)
 
-    def _fit(self, data: Data, on_epoch: Callable[[Training], object] | None) -> ERASE:
-        s = self.settings
-        inputs = read(data, s.normalise_features, _device(self.device))
-        labels = read_labels(data, inputs, self.num_classes, validated=s.select == "validation")
+    def _fit(
+        self, s: Settings, inputs: Inputs, labels: Labels, on_epoch: Callable[[Training], object] | None = None
+    ) -> ERASE:
         training = Training(inputs, labels, s, self.seed)
-        mark = self._mark(digest(inputs, labels, training.encoder))
         file = None if self.checkpoint is None else _expanded(self.checkpoint)
+        mark = "" if file is None else self._mark(s, digest(inputs, labels, training.encoder))
         if file is not None and file.exists():
             _restore(training, file, mark)
             if training.epochs_done > s.epochs:
-                wanted = f"{training.epochs_done} or more, as {file} has them"
-                checks.fail("epochs", wanted, f"{s.epochs} (remove the file to start anew)")
-        if training.epochs_done == s.epochs and not training.kept:
-            training.keep()
+                expected = f"{training.epochs_done} or more, as {file} has them"
+                checks.fail("epochs", expected, f"{s.epochs} (remove the file to start anew)")
+        if training.epochs_done == s.epochs and not training.fitted:
+            training.fit_probe()
         try:
             self._run(training, on_epoch, file, mark)
-        except KeyboardInterrupt as stop:
+        except KeyboardInterrupt as interrupt:
             if file is not None:
                 anew = f"nothing is saved in {file} yet: the same call begins anew"
-                stop.add_note(f"the same call goes on from {file}" if file.exists() else anew)
+                interrupt.add_note(f"the same call goes on from {file}" if file.exists() else anew)
             raise
-        self._take(training)
+        self._set_fitted(training)
         return self
 
     def _run(
@@ -170,37 +179,36 @@ class ERASE:
         columns = (TextColumn("ERASE"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
         with Progress(*columns, TimeRemainingColumn(), disable=not shown) as bar:
             task = bar.add_task("", total=training.s.epochs, completed=training.epochs_done)
-            while not training.over:
+            while not training.finished:
                 training.epoch()
                 if on_epoch is not None:
                     on_epoch(training)
-                if file is not None and (training.over or training.epochs_done % self.checkpoint_every == 0):
+                if file is not None and (training.finished or training.epochs_done % self.checkpoint_every == 0):
                     checkpoints.save(file, training.state(), mark)
                 loss, best = training.history["loss"][-1], training.best_accuracy
                 text = f"loss {loss:.3f}" + (f"  best on validation {best:.1%}" if best >= 0 else "")
                 bar.update(task, completed=training.epochs_done, description=text)
 
-    def _take(self, training: Training) -> None:
-        """Keep what was learnt, and look whether it has collapsed."""
+    def _set_fitted(self, training: Training) -> None:
+        """Set the fitted attributes, and warn where the embeddings have collapsed."""
         encoder = training.encoder
-        encoder.load_state_dict(training.kept["encoder"])
+        encoder.load_state_dict(training.fitted["encoder"])
         for name, value in encoder.named_parameters():
             if not bool(torch.isfinite(value).all()):
                 raise InputError(f"weights: expected finite numbers, got NaN or infinite ones in {name} (lower lr)")
-        rank = training.rank()
-        self.encoder_, self._fitted = encoder.eval(), training.s
+        self.rank_ = training.rank()
+        self.encoder_, self._settings = encoder.eval(), training.s
         self.num_classes_ = training.labels.num_classes
         self.classes_ = torch.arange(self.num_classes_)
         self.n_features_in_ = training.inputs.x.shape[1]
-        self._kept = training.kept
-        blended = "members" in self._kept
-        last = self._kept["members"][-1]["semantic"] if blended else self._kept["probe"]
+        self._state = training.fitted
+        blended = "members" in self._state
+        last = self._state["members"][-1]["semantic"] if blended else self._state["probe"]
         self.probe_ = Probe.restored(last, self.num_classes_)
-        self.blend_weights_ = self._kept["weights"].tolist() if blended else None
+        self.blend_weights_ = self._state["weights"].tolist() if blended else None
         self.labels_, self.denoised_ = training.semantic, training.denoised
         self.best_epoch_, self.history = training.best_epoch, training.history
-        self.rank_ = rank
-        if self.rank_ < COLLAPSED:
+        if self.rank_ < COLLAPSED_RANK:
             advice = "fewer layers, a larger eps or gamma2, a smaller lr or another encoder may help"
             warnings.warn(
                 f"ERASE: embeddings have collapsed to an effective rank of {self.rank_:.2f}; {advice}",
@@ -214,8 +222,8 @@ class ERASE:
         Raises:
             InputError: The model is not fitted, or the data have other features.
         """
-        with _plain(), torch.no_grad():
-            return next(self._embeddings(self._inputs(data), [self.encoder_.state_dict()]))
+        with _default_modes(), torch.no_grad():
+            return next(self._embeddings(self._read(data), [self.encoder_.state_dict()]))
 
     def predict_proba(self, data: Data) -> Tensor:
         """Return the class probabilities of the probe (or of the blend), shape [num_nodes, num_classes].
@@ -223,29 +231,34 @@ class ERASE:
         Raises:
             InputError: As `embed`.
         """
-        with _plain(), torch.no_grad():
-            inputs = self._inputs(data)
-            if "members" not in self._kept:
-                return self.probe_(next(self._embeddings(inputs, [self.encoder_.state_dict()])))
-            embeddings = self._embeddings(inputs, [member["encoder"] for member in self._kept["members"]])
-            return probabilities(self._kept, inputs, embeddings, self.num_classes_)
+        with _default_modes(), torch.no_grad():
+            return self._predict_proba(self._read(data))
 
-    def _inputs(self, data: Data) -> Inputs:
+    def _read(self, data: Data) -> Inputs:
         if not hasattr(self, "encoder_"):
             checks.fail("model", "a fitted ERASE (call fit first)", "one that is not")
-        where = next(self.encoder_.parameters()).device
-        inputs = read(data, self._fitted.normalise_features, where)  # whatever `set_params` says since
+        # The settings of the fit, whatever `set_params` has changed since.
+        inputs = read(data, self._settings.normalise_features, next(self.encoder_.parameters()).device)
         if inputs.x.shape[1] != self.n_features_in_:
             checks.fail("data.x", f"{self.n_features_in_} features, as in fit", inputs.x.shape[1])
         return inputs
 
+    def _predict_proba(self, inputs: Inputs) -> Tensor:
+        if "members" not in self._state:
+            return self.probe_.predict(next(self._embeddings(inputs, [self.encoder_.state_dict()])))
+        embeddings = self._embeddings(inputs, [member["encoder"] for member in self._state["members"]])
+        return blend(self._state, inputs, embeddings, self.num_classes_)
+
     def _embeddings(self, inputs: Inputs, weights: list[dict[str, Tensor]]) -> Iterator[Tensor]:
         """Yield the embeddings by the encoder with each of these weights."""
-        features, _, blocks = whole(self.encoder_, inputs)
+        features, _, blocks = full_graph_inputs(self.encoder_, inputs)
         for state in weights:
-            own = {name: value.clone() for name, value in state.items()}  # a module may write to its buffers
-            z = torch.func.functional_call(self.encoder_, own, (features, blocks), tie_weights=False)
-            yield checks.finite("encoder (its embeddings)", z)
+            # A module may write to its buffers.
+            copies = {name: value.clone() for name, value in state.items()}
+            z = torch.func.functional_call(self.encoder_, copies, (features, blocks), tie_weights=False)
+            if not bool(torch.isfinite(z.norm(dim=1)).all()):
+                checks.fail("encoder", "finite embeddings", "some that are NaN or infinite")
+            yield z
 
     def predict(self, data: Data) -> Tensor:
         """Return the most probable class of each node, int64, shape [num_nodes].
@@ -255,8 +268,8 @@ class ERASE:
         """
         return self.predict_proba(data).argmax(1)
 
-    def score(self, data: Data, mask: Tensor | None = None) -> float:
-        """Return the accuracy on some nodes against `data.y_true` where it is there, `data.y` otherwise.
+    def score(self, data: Data, mask: LabelsLike | None = None) -> float:
+        """Return the accuracy against `data.y_true`, or against `data.y` where the data have no `y_true`.
 
         Args:
             data: The data set.
@@ -267,20 +280,19 @@ class ERASE:
         """
         predicted = self.predict(data).cpu()
         name = "data.y_true" if data.get("y_true") is not None else "data.y"
-        truth = data.get(name.removeprefix("data."))
-        if truth is None:
+        labels = data.get(name.removeprefix("data."))
+        if labels is None:
             checks.fail("data", "a Data with y_true or y", "none")
-        chosen = data.get("test_mask") if mask is None else mask
-        if chosen is None:
+        mask = data.get("test_mask") if mask is None else mask
+        if mask is None:
             checks.fail("mask", "nodes to score, or a data.test_mask", "none")
-        keep = checks.mask("mask", chosen, predicted.numel()).cpu()
-        if not bool(keep.any()):
+        mask = checks.mask("mask", mask, predicted.numel()).cpu()
+        if not bool(mask.any()):
             checks.fail("mask", "at least one node", "none")
-        truth = checks.tensor(name, truth).reshape(-1).cpu()
-        if truth.numel() != predicted.numel():
-            checks.fail(name, f"{predicted.numel()} labels, one a node", truth.numel())
-        known = checks.labels(name, truth[keep])
-        return float((predicted[keep] == known).double().mean())
+        labels = checks.tensor(name, labels).reshape(-1).cpu()
+        if labels.numel() != predicted.numel():
+            checks.fail(name, f"{predicted.numel()} labels, one per node", labels.numel())
+        return float((predicted[mask] == checks.labels(name, labels[mask])).double().mean())
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the arguments that this estimator was made with, as scikit-learn's `clone` reads them."""
@@ -308,15 +320,16 @@ class ERASE:
             input_tags=InputTags(two_d_array=False),
         )
 
-    def _mark(self, data: str) -> str:
-        """Return what a checkpoint must have been made for; more epochs or more patience may be asked for later."""
-        s = dataclasses.replace(self.settings, epochs=1, patience=0)
-        shown = re.sub(r" at 0x[0-9a-fA-F]+", "", str(s))  # a module may show addresses
+    def _mark(self, s: Settings, data: str) -> str:
+        """Return what a checkpoint must have been written for; epochs and patience may be raised later."""
+        fixed = {name: value for name, value in vars(s).items() if name not in ("epochs", "patience")}
+        # A module may show addresses.
+        shown = re.sub(r" at 0x[0-9a-fA-F]+", "", str(fixed))
         return f"{shown} seed={self.seed} num_classes={self.num_classes} data={data}"
 
     def __repr__(self) -> str:
-        given = {"preset": self.preset, "seed": self.seed, **self.overrides}
-        return f"ERASE({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+        arguments = {"preset": self.preset, "seed": self.seed, **self.overrides}
+        return f"ERASE({', '.join(f'{name}={value!r}' for name, value in arguments.items())})"
 
 
 _ARGUMENTS = ("preset", "seed", "num_classes", "device", "progress", "checkpoint", "checkpoint_every")
@@ -324,8 +337,8 @@ _HYPER_PARAMETERS = frozenset(field.name for field in dataclasses.fields(Setting
 
 
 @contextlib.contextmanager
-def _plain() -> Iterator[None]:
-    """Undo what the caller may have switched on around a call: inference mode, autocast, a default device."""
+def _default_modes() -> Iterator[None]:
+    """Switch off inference mode, autocast and a default device of the caller."""
     kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -337,7 +350,7 @@ def _plain() -> Iterator[None]:
 
 
 def _expanded(file: str | Path) -> Path:
-    """Return the path of a file, ~ spelt out."""
+    """Return the path of a file with ~ expanded."""
     try:
         return Path(file).expanduser()
     except RuntimeError as error:
@@ -345,7 +358,7 @@ def _expanded(file: str | Path) -> Path:
 
 
 def _restore(training: Training, file: Path, mark: str) -> None:
-    """Go on from a checkpoint.
+    """Resume training from a checkpoint.
 
     Raises:
         InputError: It was written for other data or settings.
@@ -359,19 +372,18 @@ def _restore(training: Training, file: Path, mark: str) -> None:
 
 
 def _device(device: object) -> torch.device | None:
-    """Return a device that is there, or None for that of the data."""
+    """Return an available device, or None for that of the data."""
     if device is None:
         return None
     if not isinstance(device, str | torch.device):
         checks.fail("device", "'cpu', 'cuda' or a torch.device", repr(device))
     try:
-        found = torch.device(device)
+        chosen = torch.device(device)
     except RuntimeError:
         checks.fail("device", "'cpu', 'cuda' or a torch.device", repr(device))
-    if found.type not in ("cpu", "cuda"):
-        checks.fail("device", "'cpu' or 'cuda'", repr(str(found)))
-    if found.type == "cuda" and (not torch.cuda.is_available() or (found.index or 0) >= torch.cuda.device_count()):
-        checks.fail(
-            "device", "a device of this machine", f"{str(found)!r}, and torch sees {torch.cuda.device_count()} GPUs"
-        )
-    return found
+    if chosen.type not in ("cpu", "cuda"):
+        checks.fail("device", "'cpu' or 'cuda'", repr(str(chosen)))
+    if chosen.type == "cuda" and (not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count()):
+        got = f"{str(chosen)!r}, and torch sees {torch.cuda.device_count()} GPUs"
+        checks.fail("device", "a device of this machine", got)
+    return chosen

@@ -1,4 +1,4 @@
-"""The linear probe: logistic regression on L2-normalised embeddings."""
+"""Linear probe: logistic regression on L2-normalised embeddings."""
 
 from __future__ import annotations
 
@@ -13,18 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graphnoise import checks
+from graphnoise.typing import LabelsLike
 
 
 @functools.cache
 def _threads() -> ThreadpoolController:
     return ThreadpoolController()
-
-
-def _directions(z: Tensor) -> Tensor:
-    """Return the rows with length 1; zero rows stay."""
-    if not bool(torch.isfinite(z.norm(dim=1)).all()):
-        checks.fail("z", f"rows with a finite norm in {z.dtype}", "larger ones")
-    return F.normalize(z)
 
 
 class Probe:
@@ -48,38 +42,53 @@ class Probe:
         ERASE (CIKM 2024), evaluation by a linear classifier.
     """
 
-    def __init__(self, z: Tensor, y: Tensor, num_classes: int, C: float = 1.0) -> None:
-        z = checks.finite("z", z, dims=2)
-        if z.shape[0] == 0 or z.shape[1] == 0:
+    def __init__(self, z: Tensor, y: LabelsLike, num_classes: int, C: float = 1.0) -> None:
+        z = _embeddings(z)
+        if 0 in z.shape:
             checks.fail("z", "at least one node and one column", f"shape {tuple(z.shape)}")
         num_classes = checks.integer("num_classes", num_classes, 1)
         C = checks.real("C", C, 1e-12)
-        labels = checks.labels("y", y, num_classes, size=z.shape[0]).cpu().numpy()
-        x = _directions(z).detach().cpu().numpy()
-        self.num_classes, self.width = num_classes, z.shape[1]
-        if (labels == labels[0]).all():
-            self.classes = torch.from_numpy(labels[:1].copy())
-            self.weight, self.bias = torch.zeros(1, self.width), torch.zeros(1)
+        self._fit(z, checks.labels("y", y, num_classes, size=z.shape[0]), num_classes, C)
+
+    @classmethod
+    def fitted(cls, z: Tensor, labels: Tensor, num_classes: int, C: float) -> Probe:
+        """Return the probe of embeddings and labels that have been checked."""
+        probe = object.__new__(cls)
+        probe._fit(z, labels, num_classes, C)
+        return probe
+
+    def _fit(self, z: Tensor, labels: Tensor, num_classes: int, C: float) -> None:
+        self.num_classes, y = num_classes, labels.cpu().numpy()
+        if (y == y[0]).all():
+            self.classes = torch.from_numpy(y[:1].copy())
+            self.weight, self.bias = torch.zeros(1, z.shape[1]), torch.zeros(1)
             return
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a thousand steps are close enough
-            with _threads().limit(limits=1, user_api="blas"):  # idle ones spin, and slow what comes next
-                model = LogisticRegression(C=C, max_iter=1000).fit(x, labels)
+            # A thousand steps are close enough.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            # Idle BLAS threads spin, and slow down what comes next.
+            with _threads().limit(limits=1, user_api="blas"):
+                model = LogisticRegression(C=C, max_iter=1000).fit(F.normalize(z).detach().cpu().numpy(), y)
         self.classes = torch.from_numpy(model.classes_).long()
         self.weight, self.bias = torch.from_numpy(model.coef_).float(), torch.from_numpy(model.intercept_).float()
-        if len(model.classes_) == 2:  # scikit-learn keeps the logit of the second class against the first
+        if len(model.classes_) == 2:
+            # scikit-learn keeps the logit of the second class against the first.
             self.weight, self.bias = (torch.cat([torch.zeros_like(t), t]) for t in (self.weight, self.bias))
 
     def __call__(self, z: Tensor) -> Tensor:
-        """Return class probabilities, shape [num_nodes, num_classes]; a class that was not fitted gets 0.
+        """Return class probabilities, shape [num_nodes, num_classes]; 0 for a class without labelled nodes.
 
         Raises:
             InputError: Embeddings of another width, or that are not finite.
         """
-        z = checks.finite("z", z, dims=2)
-        if z.shape[1] != self.width:
-            checks.fail("z", f"{self.width} columns, as it was fitted on", z.shape[1])
-        logits = F.linear(_directions(z), self.weight.to(z), self.bias.to(z))
+        z = _embeddings(z)
+        if z.shape[1] != self.weight.shape[1]:
+            checks.fail("z", f"{self.weight.shape[1]} columns, as in the fit", z.shape[1])
+        return self.predict(z)
+
+    def predict(self, z: Tensor) -> Tensor:
+        """Return class probabilities of embeddings that have been checked, shape [num_nodes, num_classes]."""
+        logits = F.linear(F.normalize(z), self.weight.to(z), self.bias.to(z))
         out = z.new_zeros(z.shape[0], self.num_classes)
         out[:, self.classes.to(z.device)] = logits.softmax(1)
         return out
@@ -93,5 +102,13 @@ class Probe:
         """Return the probe that `state` came from."""
         probe = object.__new__(cls)
         probe.classes, probe.weight, probe.bias = (state[name] for name in ("classes", "weight", "bias"))
-        probe.num_classes, probe.width = num_classes, probe.weight.shape[1]
+        probe.num_classes = num_classes
         return probe
+
+
+def _embeddings(z: Tensor) -> Tensor:
+    """Return embeddings, shape [num_nodes, width], with finite entries and norms."""
+    z = checks.finite("z", z, dims=2)
+    if not bool(torch.isfinite(z.norm(dim=1)).all()):
+        checks.fail("z", f"rows with a finite norm in {z.dtype}", "larger ones")
+    return z

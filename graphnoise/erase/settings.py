@@ -1,4 +1,4 @@
-"""The hyper-parameters of ERASE, and the presets."""
+"""Hyper-parameters of ERASE, and the presets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENCODERS = ("gat", "gcn", "gin", "sgc", "mlp")
 
 @dataclass(frozen=True)
 class Settings:
-    """All hyper-parameters; the defaults are what the presets share.
+    """All hyper-parameters; the defaults are those that the presets share.
 
     Attributes:
         encoder: "gat", "gcn", "gin", "sgc" (linear layers on features that are smoothed twice over the graph, with rows
@@ -38,12 +38,12 @@ class Settings:
         alpha: Weight of the **neighbours** in propagation (ERASE's papers and code give the node's own weight).
         num_steps: Steps of propagation.
         clamp: Whether each step of propagation ends by a clamp to [0, 1].
-        trust: Whose denoised labels enter the fusion: those of "train" nodes or "all" nodes'.
+        label_scope: Whose denoised labels enter the fusion: those of "train" nodes or "all" nodes'.
         prototypes: Mean embeddings of "train" nodes by denoised label, or "mixed": the sum of the training nodes' mean
             share by given label and all nodes' by their labels of the epoch before.
         beta: Weight of the denoised labels beside the prototype labels in the fusion.
         softmax: Whether fused labels pass through a softmax.
-        spread: Whose fused labels are propagated: "all" nodes' or those of "train" nodes.
+        propagate_from: Whose fused labels are propagated: "all" nodes' or those of "train" nodes.
         gamma1: Weight of the coding rate within classes.
         gamma2: Weight of the coding rate of the whole.
         eps: Squared distortion of the coding rate.
@@ -62,8 +62,9 @@ class Settings:
         probe_c: Inverse strength of the probe's L2 penalty.
         probe_every: Epochs between two probes; the last epoch is always probed.
         probe_from: The first epoch that may be probed.
-        eta: Log-weight in the blend of a validation node that is predicted as labelled; of more than 500 validation
-            nodes the share counts, as if they were 500.
+        blend_temperature: Log-weight in the blend per validation node that is predicted as labelled (an inverse
+            temperature: 0 weighs all candidates alike); of more than 500 validation nodes the share counts, as if
+            there were 500.
         batch_size: Nodes in a mini-batch, or None for the full batch.
         fanouts: Neighbours sampled at each layer in a mini-batch, -1 for all.
         memory: Share of the earlier batches' Gram matrices that the coding rate of a batch keeps, in [0, 1).
@@ -86,11 +87,11 @@ class Settings:
     alpha: float = 0.4
     num_steps: int = 5
     clamp: bool = False
-    trust: str = "train"
+    label_scope: str = "train"
     prototypes: str = "train"
     beta: float = 0.6
     softmax: bool = True
-    spread: str = "all"
+    propagate_from: str = "all"
     gamma1: float = 1.0
     gamma2: float = 2.0
     eps: float = 0.05
@@ -104,7 +105,7 @@ class Settings:
     probe_c: float = 1.0
     probe_every: int = 1
     probe_from: int = 1
-    eta: float = 0.2
+    blend_temperature: float = 0.2
     batch_size: int | None = None
     fanouts: tuple[int, ...] = (5, 5)
     memory: float = 0.0
@@ -116,11 +117,11 @@ class Settings:
             checks.choice("encoder", self.encoder, ENCODERS)
         for name, low, high in _INTEGERS:
             checks.integer(name, getattr(self, name), low, high)
-        for name in ("dropout", "alpha", "beta", "memory"):
+        for name in ("alpha", "beta"):
             checks.rate(name, getattr(self, name))
         for name in ("dropout", "memory"):
-            checks.real(name, getattr(self, name), 0.0, 0.999_999)
-        for name in ("gamma1", "gamma2", "weight_decay", "eta"):
+            checks.real(name, getattr(self, name), 0.0, 0.999_999, "a rate of at least 0 and below 1")
+        for name in ("gamma1", "gamma2", "weight_decay", "blend_temperature"):
             checks.real(name, getattr(self, name), 0.0)
         for name in ("eps", "lr", "probe_c"):
             checks.real(name, getattr(self, name), 1e-12)
@@ -136,10 +137,11 @@ class Settings:
         if self.batch_size is not None:
             checks.integer("batch_size", self.batch_size, 1)
         if not isinstance(self.fanouts, tuple | list) or not self.fanouts:
-            checks.fail("fanouts", "a tuple of integers, one a layer", repr(self.fanouts))
-        named = self.encoder in ("gat", "gcn", "gin")  # others read as many as there are, or none
-        if self.batch_size is not None and named and len(self.fanouts) != self.layers:
-            checks.fail("fanouts", f"{self.layers} numbers, one a layer", len(self.fanouts))
+            checks.fail("fanouts", "a tuple of integers, one per layer", repr(self.fanouts))
+        # Other encoders read as many fanouts as there are, or none.
+        layered = self.encoder in ("gat", "gcn", "gin")
+        if self.batch_size is not None and layered and len(self.fanouts) != self.layers:
+            checks.fail("fanouts", f"{self.layers} numbers, one per layer", len(self.fanouts))
         for i, fanout in enumerate(self.fanouts):
             checks.integer(f"fanouts[{i}]", fanout, -1)
 
@@ -162,9 +164,9 @@ _CHOICES = {
     "denoise": ("train", "full", "none"),
     "propagation": ("lazy", "restart"),
     "normalisation": ("col", "sym", "row"),
-    "trust": ("train", "all"),
+    "label_scope": ("train", "all"),
     "prototypes": ("train", "mixed"),
-    "spread": ("all", "train"),
+    "propagate_from": ("all", "train"),
     "select": ("validation", "last"),
     "probe": ("semantic", "given", "blend"),
 }
@@ -187,7 +189,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "num_steps": 50,
         "clamp": True,
         "softmax": False,
-        "spread": "train",
+        "propagate_from": "train",
         "lr": 1e-2,
         "amsgrad": False,
         "epochs": 5,
@@ -207,7 +209,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "normalisation": "sym",
         "alpha": 0.9,
         "num_steps": 10,
-        "trust": "all",
+        "label_scope": "all",
         "prototypes": "mixed",
         "eps": 5.0,
         "lr": 5e-3,

@@ -82,7 +82,7 @@ def propagate(
     threads: int,
     /,
 ) -> tuple[int, float, bool]: ...
-def sample(
+def sddmm(
     type: int,
     wide_index: bool,
     nodes: int,

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from graphnoise.checks import choice, fail
 
 
-def select(backend: str | None, refusals: Mapping[str, str | None]) -> str:
+def select(backend: str | None, reasons: Mapping[str, str | None]) -> str:
     """Return the tier that runs an operation.
 
     Args:
         backend: A tier by name, or None for the first one that can serve.
-        refusals: For each tier, best first, the declared reason why it cannot serve this call, or None if it can.
+        reasons: For each tier, best first, the declared reason why it cannot serve this call, or None if it can.
 
     Raises:
         InputError: `backend` is unknown, or named and cannot serve; the message gives the tier's own reason.
@@ -22,8 +22,8 @@ def select(backend: str | None, refusals: Mapping[str, str | None]) -> str:
         'reference'
     """
     if backend is None:
-        return next(name for name, refusal in refusals.items() if refusal is None)
-    name = choice("backend", backend, refusals)
-    if (refusal := refusals[name]) is not None:
-        fail("backend", f"a tier that can serve this call ({name!r} {refusal})", repr(backend))
+        return next(name for name, unsupported_reason in reasons.items() if unsupported_reason is None)
+    name = choice("backend", backend, reasons)
+    if (unsupported_reason := reasons[name]) is not None:
+        fail("backend", f"a tier that can serve this call ({name!r} {unsupported_reason})", repr(backend))
     return name

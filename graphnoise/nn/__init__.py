@@ -1,7 +1,7 @@
 """Layers equal to torch_geometric's: propagation, and for small graphs on the CPU convolution and attention."""
 
 from graphnoise.nn.attention import GraphAttention
-from graphnoise.nn.block import Block, receptive_field, sampled_field
+from graphnoise.nn.block import Block, receptive_field, sample_neighbors
 from graphnoise.nn.layers import GraphConvolution, Linear, dropout
 from graphnoise.nn.normalise import normalise_rows
 from graphnoise.nn.propagate import Propagate
@@ -17,5 +17,5 @@ __all__ = [
     "dropout",
     "normalise_rows",
     "receptive_field",
-    "sampled_field",
+    "sample_neighbors",
 ]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from graphnoise.kernels.attention import attend
 from graphnoise.nn.block import Block
-from graphnoise.nn.layers import Linear, keep
+from graphnoise.nn.layers import Linear, dropout_mask
 from graphnoise.nn.sparse import SparseFeatures
 
 
@@ -29,7 +29,7 @@ class GraphAttention(torch.nn.Module):
         >>> from graphnoise import Graph
         >>> layer = GraphAttention(2, 3, heads=4, generator=torch.Generator().manual_seed(0))
         >>> graph = Graph.from_edge_index(torch.tensor([[0, 1], [1, 0]])).with_self_loops().normalise()
-        >>> layer(torch.eye(2), Block.whole(graph)).shape
+        >>> layer(torch.eye(2), Block.full(graph)).shape
         torch.Size([2, 12])
 
     Source:
@@ -75,7 +75,7 @@ class GraphAttention(torch.nn.Module):
         source, target = score[:, : self.heads], score[: block.num_targets, self.heads :]
         kept = None
         if generator is not None and self.attention_dropout > 0:
-            kept = keep(source.new_empty(p.col.numel(), self.heads), self.attention_dropout, generator)
+            kept = dropout_mask(source.new_empty(p.col.numel(), self.heads), self.attention_dropout, generator)
         bias = self.bias.view(self.heads, self.width)
         out = attend(p.rowptr, p.col, h, source, target, bias=bias, slope=self.slope, kept=kept)
         return out.view(-1, self.heads * self.width)

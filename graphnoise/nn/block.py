@@ -43,12 +43,12 @@ class Block:
         return self.pattern.transposed(self.value)
 
     @classmethod
-    def whole(cls, graph: Graph) -> Block:
+    def full(cls, graph: Graph) -> Block:
         """Return the block of all nodes.
 
         Example:
             >>> graph = Graph.from_edge_index(torch.tensor([[0, 1], [1, 0]])).with_self_loops().normalise()
-            >>> Block.whole(graph).matrix.to_dense().tolist()
+            >>> Block.full(graph).matrix.to_dense().tolist()
             [[0.5, 0.5], [0.5, 0.5]]
         """
         return cls(Pattern.build(graph.rowptr.long(), graph.col.long(), graph.num_nodes), graph.values())
@@ -103,7 +103,7 @@ def receptive_field(graph: Graph, outputs: Tensor, num_layers: int) -> tuple[Ten
     return nodes, blocks[::-1]
 
 
-def sampled_field(
+def sample_neighbors(
     graph: Graph, outputs: Tensor, fanouts: Sequence[int], generator: torch.Generator
 ) -> tuple[Tensor, list[Block]]:
     """Return a sampled receptive field: at each layer a node hears at most so many of its neighbours, and itself.
@@ -125,7 +125,7 @@ def sampled_field(
 
     Example:
         >>> star = Graph.from_edge_index(torch.tensor([[1, 2, 3], [0, 0, 0]])).with_self_loops().normalise("row")
-        >>> nodes, (block,) = sampled_field(star, torch.tensor([0]), [2], torch.Generator().manual_seed(0))
+        >>> nodes, (block,) = sample_neighbors(star, torch.tensor([0]), [2], torch.Generator().manual_seed(0))
         >>> nodes.numel(), block.value.tolist()
         (3, [0.25, 0.375, 0.375])
 

@@ -18,11 +18,11 @@ def dropout(x: Tensor | SparseFeatures, p: float, generator: torch.Generator | N
     if generator is None or p == 0:
         return x
     if isinstance(x, SparseFeatures):
-        return x.scaled(keep(x.value, p, generator))
-    return x * keep(x, p, generator)
+        return x.scaled(dropout_mask(x.value, p, generator))
+    return x * dropout_mask(x, p, generator)
 
 
-def keep(x: Tensor, p: float, generator: torch.Generator) -> Tensor:
+def dropout_mask(x: Tensor, p: float, generator: torch.Generator) -> Tensor:
     """Return the factors of dropout: 0 with probability p, else 1 / (1 - p), in the shape of x."""
     return torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device).ge_(p).div_(1 - p)
 
@@ -67,7 +67,7 @@ class GraphConvolution(torch.nn.Module):
         >>> layer = GraphConvolution(2, 3, generator=torch.Generator().manual_seed(0))
         >>> from graphnoise import Graph
         >>> graph = Graph.from_edge_index(torch.tensor([[0, 1], [1, 0]])).with_self_loops().normalise()
-        >>> layer(torch.eye(2), Block.whole(graph)).shape
+        >>> layer(torch.eye(2), Block.full(graph)).shape
         torch.Size([2, 3])
 
     Source:

@@ -5,9 +5,7 @@ Orientation everywhere: T[i, j] = P(observed j | true i), rows sum to 1. Randomn
 """
 
 from graphnoise.noise.binary import NoisyInteractions, flip_interactions, flip_membership, label_f1
-from graphnoise.noise.cascade import propagated, spreading
 from graphnoise.noise.correct import backward_correction, forward_correction, importance_reweighting
-from graphnoise.noise.erase_stream import legacy
 from graphnoise.noise.estimate import (
     Estimate,
     anchor_points,
@@ -16,8 +14,10 @@ from graphnoise.noise.estimate import (
     expectation_maximisation,
     transition_from_joint,
 )
+from graphnoise.noise.graph_noise import cascade, tree_propagated
 from graphnoise.noise.instance import confidence_dependent, feature_dependent, structure_dependent
 from graphnoise.noise.noisy_labels import NoisyLabels
+from graphnoise.noise.published_stream import erase_stream
 from graphnoise.noise.transforms import LabelNoise
 from graphnoise.noise.transition import (
     Transition,
@@ -39,9 +39,11 @@ __all__ = [
     "anchor_points",
     "asymmetric",
     "backward_correction",
+    "cascade",
     "confidence_dependent",
     "confident_joint",
     "dual_transition",
+    "erase_stream",
     "expectation_maximisation",
     "feature_dependent",
     "flip_interactions",
@@ -52,12 +54,10 @@ __all__ = [
     "identity",
     "importance_reweighting",
     "label_f1",
-    "legacy",
     "pair",
-    "propagated",
     "random",
-    "spreading",
     "structure_dependent",
     "symmetric",
     "transition_from_joint",
+    "tree_propagated",
 ]

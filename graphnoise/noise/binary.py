@@ -21,21 +21,23 @@ def flip_membership(
     """Return noisy 0/1 membership labels: a1 = P(label 1 | inside), a0 = P(label 0 | outside).
 
     Args:
-        members: the cluster, a Boolean mask [n] (of class c: `y == c`) or positions.
-        num_nodes: n, needed with positions.
-        a1: accuracy inside.
-        a0: accuracy outside.
-        seed: of the draws.
-        exact: the expected numbers of flips, rounded, instead of independent draws (as `Transition.corrupt`).
+        members: The cluster, a Boolean mask [n] (of class c: `y == c`) or positions.
+        num_nodes: N, needed with positions.
+        a1: Accuracy inside.
+        a0: Accuracy outside.
+        seed: Of the draws.
+        exact: The expected numbers of flips, rounded, instead of independent draws (as `Transition.corrupt`).
 
     Raises:
-        InputError: positions without or outside `num_nodes`, a mask of another length, a1 or a0 outside [0,
+        InputError: Positions without or outside `num_nodes`, a mask of another length, a1 or a0 outside [0,
             1].
 
-    >>> flip_membership([0, 1], 6, a1=0.5, a0=0.75, seed=2, exact=True).flipped.int()
-    tensor([0, 1, 1, 0, 0, 0], dtype=torch.int32)
+    Example:
+        >>> flip_membership([0, 1], 6, a1=0.5, a0=0.75, seed=2, exact=True).flipped.int()
+        tensor([0, 1, 1, 0, 0, 0], dtype=torch.int32)
 
-    Source: Back de Luca, Fountoulakis and Yang, "Local graph clustering with noisy labels", ICLR 2024, section 2.
+    Source:
+        Back de Luca, Fountoulakis and Yang, "Local graph clustering with noisy labels", ICLR 2024, section 2.
     """
     inside = checks.tensor("members", members)
     if num_nodes is None:
@@ -54,12 +56,14 @@ def label_f1(a1: float, a0: float, k: int, n: int) -> float:
     It is the ratio of expectations, for a cluster of k among n nodes.
 
     Raises:
-        InputError: a1 or a0 is outside [0, 1], or k is not from 1 to n.
+        InputError: A1 or a0 is outside [0, 1], or k is not from 1 to n.
 
-    >>> round(label_f1(0.9, 0.9, k=500, n=10_000), 3)
-    0.474
+    Example:
+        >>> round(label_f1(0.9, 0.9, k=500, n=10_000), 3)
+        0.474
 
-    Source: counting: of k members a1 k have label 1, of the n - k others (1 - a0) (n - k).
+    Source:
+        counting: of k members a1 k have label 1, of the n - k others (1 - a0) (n - k).
     """
     a1, a0 = checks.rate("a1", a1), checks.rate("a0", a0)
     n = checks.integer("n", n, 1)
@@ -72,11 +76,11 @@ class NoisyInteractions:
     """Interactions after noise, and what the noise did.
 
     Attributes:
-        matrix: users × items in CSR: the positives without the hidden ones, with the added ones (value 1).
-        added: false positives [2, k], rows users and items, in order of user, then item.
-        hidden: false negatives [2, k], in the same form.
-        false_positive_rate: added pairs over positives before noise; 0.0 without positives.
-        false_negative_rate: hidden pairs over positives before noise; 0.0 without positives.
+        matrix: Users × items in CSR: the positives without the hidden ones, with the added ones (value 1).
+        added: False positives [2, k], rows users and items, in order of user, then item.
+        hidden: False negatives [2, k], in the same form.
+        false_positive_rate: Added pairs over positives before noise; 0.0 without positives.
+        false_negative_rate: Hidden pairs over positives before noise; 0.0 without positives.
     """
 
     matrix: Any
@@ -103,24 +107,26 @@ def flip_interactions(
     items.
 
     Args:
-        matrix: users × items, any SciPy sparse format; it is not changed.
-        false_positive_rate: added pairs as a share of the positives.
-        false_negative_rate: hidden positives as a share of the positives.
-        popularity: the power for added pairs; 0 is uniform, 1 prefers popular items in proportion.
-        seed: of the draws.
-        hidden_popularity: the power for hidden pairs; below 0 rare items lose more.
-        exclude: sparse matrix of the same shape whose stored pairs are never added, such as held-out positives.
+        matrix: Users × items, any SciPy sparse format; it is not changed.
+        false_positive_rate: Added pairs as a share of the positives.
+        false_negative_rate: Hidden positives as a share of the positives.
+        popularity: The power for added pairs; 0 is uniform, 1 prefers popular items in proportion.
+        seed: Of the draws.
+        hidden_popularity: The power for hidden pairs; below 0 rare items lose more.
+        exclude: Sparse matrix of the same shape whose stored pairs are never added, such as held-out positives.
 
     Raises:
-        InputError: not a sparse matrix, values that are not finite, a rate outside [0, 1], a power
+        InputError: Not a sparse matrix, values that are not finite, a rate outside [0, 1], a power
             outside [-10, 10], too few free cells, or `exclude` of another shape.
 
-    >>> clicks = sp.csr_array(np.eye(4))
-    >>> noisy = flip_interactions(clicks, 0.5, 0.25, seed=1)
-    >>> noisy.added.shape[1], noisy.hidden.shape[1], noisy.matrix.nnz
-    (2, 1, 5)
+    Example:
+        >>> clicks = sp.csr_array(np.eye(4))
+        >>> noisy = flip_interactions(clicks, 0.5, 0.25, seed=1)
+        >>> noisy.added.shape[1], noisy.hidden.shape[1], noisy.matrix.nnz
+        (2, 1, 5)
 
-    Source: added pairs as in Wu et al., "Self-supervised graph learning for recommendation", SIGIR 2021;
+    Source:
+        added pairs as in Wu et al., "Self-supervised graph learning for recommendation", SIGIR 2021;
         hidden ones as in Ding et al., "Simplify and robustify negative sampling", NeurIPS 2020.
     """
     if not sp.issparse(matrix) or matrix.ndim != 2:

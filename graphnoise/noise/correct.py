@@ -27,18 +27,20 @@ def forward_correction(
 
     Args:
         logits: [n, C].
-        noisy: observed labels [n].
+        noisy: Observed labels [n].
         transition: T.
         reduction: "mean", "sum" or "none" (a loss a sample, [n]).
 
     Raises:
-        InputError: shapes do not fit, logits are not finite (or there are none, for a mean), T is no transition,
+        InputError: Shapes do not fit, logits are not finite (or there are none, for a mean), T is no transition,
             bad labels, or a label that T makes impossible.
 
-    >>> forward_correction(torch.zeros(1, 2), [0], Transition([[1.0, 0.0], [0.5, 0.5]]), "sum").exp()
-    tensor(1.3333)
+    Example:
+        >>> forward_correction(torch.zeros(1, 2), [0], Transition([[1.0, 0.0], [0.5, 0.5]]), "sum").exp()
+        tensor(1.3333)
 
-    Source: Patrini et al. 2017, Making deep neural networks robust to label noise, theorem 2.
+    Source:
+        Patrini et al. 2017, Making deep neural networks robust to label noise, theorem 2.
     """
     log_p, y, matrix = _door(logits, noisy, transition, reduction)
     return _reduce(-_log_observed(log_p, y, matrix).to(log_p.dtype), reduction)
@@ -52,14 +54,16 @@ def backward_correction(
     Arguments as in `forward_correction`; T must be invertible.
 
     Raises:
-        InputError: as there, or T is singular (condition number in the maximum norm above 1e12).
+        InputError: As there, or T is singular (condition number in the maximum norm above 1e12).
 
-    >>> logits, noise = torch.tensor([[0.3, -1.0]]), Transition([[0.9, 0.1], [0.2, 0.8]])
-    >>> losses = torch.cat([backward_correction(logits, [j], noise, "none") for j in (0, 1)])
-    >>> torch.allclose(noise.matrix.float() @ losses, -logits.log_softmax(1)[0])
-    True
+    Example:
+        >>> logits, noise = torch.tensor([[0.3, -1.0]]), Transition([[0.9, 0.1], [0.2, 0.8]])
+        >>> losses = torch.cat([backward_correction(logits, [j], noise, "none") for j in (0, 1)])
+        >>> torch.allclose(noise.matrix.float() @ losses, -logits.log_softmax(1)[0])
+        True
 
-    Source: Patrini et al. 2017, theorem 1.
+    Source:
+        Patrini et al. 2017, theorem 1.
     """
     log_p, y, matrix = _door(logits, noisy, transition, reduction)
     unit = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
@@ -87,20 +91,22 @@ def importance_reweighting(
 
     Args:
         logits: [n, C].
-        noisy: observed labels [n].
+        noisy: Observed labels [n].
         transition: T.
         reduction: "mean", "sum" or "none".
-        detach: treat w as a constant (as importance weights are meant); False lets gradients through it.
+        detach: Treat w as a constant (as importance weights are meant); False lets gradients through it.
 
     Raises:
-        InputError: as `forward_correction`.
+        InputError: As `forward_correction`.
 
-    >>> noise = Transition([[1.0, 0.0], [0.5, 0.5]])
-    >>> importance_reweighting(torch.zeros(1, 2), [0], noise) / torch.tensor(2.0).log()
-    tensor(0.6667)
+    Example:
+        >>> noise = Transition([[1.0, 0.0], [0.5, 0.5]])
+        >>> importance_reweighting(torch.zeros(1, 2), [0], noise) / torch.tensor(2.0).log()
+        tensor(0.6667)
 
-    Source: Liu and Tao 2016, Classification with noisy labels by importance reweighting; Xia et al. 2019,
-    T-revision.
+    Source:
+        Liu and Tao 2016, Classification with noisy labels by importance reweighting; Xia et al. 2019,
+        T-revision.
     """
     log_p, y, matrix = _door(logits, noisy, transition, reduction)
     own = log_p.gather(1, y[:, None])[:, 0].double()

@@ -27,8 +27,8 @@ class Estimate:
     Attributes:
         transition: T[i, j] = P(observed j | true i).
         prior: P(true i), float64 [C].
-        converged: whether an iteration met its tolerance; true for closed forms.
-        iterations: how many it took; 0 for closed forms.
+        converged: Whether an iteration met its tolerance; true for closed forms.
+        iterations: How many it took; 0 for closed forms.
     """
 
     transition: Transition
@@ -49,16 +49,18 @@ def anchor_points(probabilities: Array, percentile: float | None = 97.0) -> Esti
 
     Args:
         probabilities: P(observed | x) [n, C], calibrated.
-        percentile: from 0 to 100, or None for the greatest.
+        percentile: From 0 to 100, or None for the greatest.
 
     Raises:
-        InputError: no rows, rows that are no distributions, a percentile outside [0, 100], or a class
+        InputError: No rows, rows that are no distributions, a percentile outside [0, 100], or a class
             without weight there.
 
-    >>> anchor_points([[0.8, 0.2], [0.3, 0.7], [0.5, 0.5]], percentile=None).transition.matrix
-    tensor([[0.8000, 0.2000], [0.3000, 0.7000]], dtype=torch.float64)
+    Example:
+        >>> anchor_points([[0.8, 0.2], [0.3, 0.7], [0.5, 0.5]], percentile=None).transition.matrix
+        tensor([[0.8000, 0.2000], [0.3000, 0.7000]], dtype=torch.float64)
 
-    Source: Patrini et al. 2017, Making deep neural networks robust to label noise, section 4.
+    Source:
+        Patrini et al. 2017, Making deep neural networks robust to label noise, section 4.
     """
     p = _rows(probabilities)
     level = 100.0 if percentile is None else checks.real("percentile", percentile, 0.0, 100.0)
@@ -78,17 +80,19 @@ def confident_joint(probabilities: Array, noisy: Array) -> Ints:
 
     Args:
         probabilities: P(observed | x) [n, C], out of sample.
-        noisy: the given labels [n].
+        noisy: The given labels [n].
 
     Raises:
-        InputError: rows are no distributions, bad labels, or a class that no node is labelled with.
+        InputError: Rows are no distributions, bad labels, or a class that no node is labelled with.
 
-    >>> p = np.array([0.9, 0.8, 0.3, 0.2, 0.1, 0.6])
-    >>> confident_joint(np.stack([p, 1 - p], axis=1), [0, 0, 0, 1, 1, 1])
-    array([[2, 1],
-           [0, 2]])
+    Example:
+        >>> p = np.array([0.9, 0.8, 0.3, 0.2, 0.1, 0.6])
+        >>> confident_joint(np.stack([p, 1 - p], axis=1), [0, 0, 0, 1, 1, 1])
+        array([[2, 1],
+               [0, 2]])
 
-    Source: Northcutt et al. 2021, Confident learning, section 3.1; ties as in cleanlab.
+    Source:
+        Northcutt et al. 2021, Confident learning, section 3.1; ties as in cleanlab.
     """
     p, y = _pairs(probabilities, noisy)
     classes = p.shape[1]
@@ -116,18 +120,20 @@ def transition_from_joint(joint: Array, noisy: Array | None = None, smoothing: f
     where the best classifier is right for 80 %).
 
     Args:
-        joint: counts [C, C], rows given labels, columns true classes.
-        noisy: all given labels; None leaves the rows as they are.
-        smoothing: added to every cell.
+        joint: Counts [C, C], rows given labels, columns true classes.
+        noisy: All given labels; None leaves the rows as they are.
+        smoothing: Added to every cell.
 
     Raises:
-        InputError: a negative count; a given label with nodes but no count, or a true class with none, unless
+        InputError: A negative count; a given label with nodes but no count, or a true class with none, unless
             smoothed.
 
-    >>> transition_from_joint([[2, 1], [0, 2]], [0, 0, 0, 1, 1, 1]).prior
-    tensor([0.3333, 0.6667], dtype=torch.float64)
+    Example:
+        >>> transition_from_joint([[2, 1], [0, 2]], [0, 0, 0, 1, 1, 1]).prior
+        tensor([0.3333, 0.6667], dtype=torch.float64)
 
-    Source: Northcutt et al. 2021, section 3.1, equation 3.
+    Source:
+        Northcutt et al. 2021, section 3.1, equation 3.
     """
     counts = checks.finite("joint", joint, dims=2).double()
     if counts.shape[0] != counts.shape[1]:
@@ -159,20 +165,22 @@ def dual_transition(
     with logit noise of sd 0.2, where anchors alone err by more than 0.5.
 
     Args:
-        probabilities: the intermediate class's posterior [n, C], a fitted network's softmax.
-        noisy: the given labels [n].
-        percentile: of the anchors, see `anchor_points`.
-        smoothing: added to every cell of the counts.
+        probabilities: The intermediate class's posterior [n, C], a fitted network's softmax.
+        noisy: The given labels [n].
+        percentile: Of the anchors, see `anchor_points`.
+        smoothing: Added to every cell of the counts.
 
     Raises:
-        InputError: rows are no distributions, bad labels, or a class that is never predicted, unless
+        InputError: Rows are no distributions, bad labels, or a class that is never predicted, unless
             smoothed.
 
-    >>> dual_transition([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], [0, 1, 1], percentile=None).transition.matrix
-    tensor([[0.5000, 0.5000],
-            [0.0000, 1.0000]], dtype=torch.float64)
+    Example:
+        >>> dual_transition([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], [0, 1, 1], percentile=None).transition.matrix
+        tensor([[0.5000, 0.5000],
+                [0.0000, 1.0000]], dtype=torch.float64)
 
-    Source: Yao et al. 2020, Dual T, section 3.
+    Source:
+        Yao et al. 2020, Dual T, section 3.
     """
     p, y = _pairs(probabilities, noisy)
     counts = np.zeros((p.shape[1], p.shape[1]))
@@ -201,21 +209,23 @@ def expectation_maximisation(
     overlap.
 
     Args:
-        probabilities: q = P(true | x) [n, C], not the noisy posterior: fitted to that, T would be the
+        probabilities: Posterior q = P(true | x) [n, C], not the noisy posterior: fitted to that, T would be the
             identity.
-        noisy: the given labels [n].
-        tolerance: the greatest change of an entry of T at which to stop.
-        max_iterations: give up after so many, with `converged=False`.
-        smoothing: added to every cell of the soft counts.
+        noisy: The given labels [n].
+        tolerance: The greatest change of an entry of T at which to stop.
+        max_iterations: Give up after so many, with `converged=False`.
+        smoothing: Added to every cell of the soft counts.
 
     Raises:
-        InputError: rows are no distributions, bad labels, or a true class without probability, unless
+        InputError: Rows are no distributions, bad labels, or a true class without probability, unless
             smoothed.
 
-    >>> expectation_maximisation([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], [0, 1, 1]).transition.matrix
-    tensor([[0.5000, 0.5000], [0.0000, 1.0000]], dtype=torch.float64)
+    Example:
+        >>> expectation_maximisation([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], [0, 1, 1]).transition.matrix
+        tensor([[0.5000, 0.5000], [0.0000, 1.0000]], dtype=torch.float64)
 
-    Source: Dawid and Skene 1979, with one labeller and a given posterior.
+    Source:
+        Dawid and Skene 1979, with one labeller and a given posterior.
     """
     q, y = _pairs(probabilities, noisy)
     classes = q.shape[1]

@@ -39,25 +39,27 @@ def feature_dependent(
     W_c ~ N(0, 1) [d, C] is one random map a true class, so nodes with like features err alike.
 
     Args:
-        x: features [n, d], dense (tensor or array) or sparse (SciPy, torch COO or CSR).
-        y: labels [n].
-        rate: the overall flip rate.
+        x: Features [n, d], dense (tensor or array) or sparse (SciPy, torch COO or CSR).
+        y: Labels [n].
+        rate: The overall flip rate.
         num_classes: C, the greatest label plus one if None.
         mask: Boolean [n] or positions; only these entries are touched.
-        seed: of the weights and draws.
-        exact: the number of flips is the nearest integer to rate × n, halves up.
-        model_seed: of the maps W, if calls with different seeds are to share them; an integer has a stream for
+        seed: Of the weights and draws.
+        exact: The number of flips is the nearest integer to rate × n, halves up.
+        model_seed: Of the maps W, if calls with different seeds are to share them; an integer has a stream for
             them alone.
 
     Raises:
-        InputError: features are not finite or not one row a label, a bad label, mask or rate, or one class
+        InputError: Features are not finite or not one row a label, a bad label, mask or rate, or one class
             only.
 
-    >>> x = np.random.default_rng(0).normal(size=(10, 4))
-    >>> int(feature_dependent(x, np.arange(10) % 3, 0.3, exact=True).flipped.sum())
-    3
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(10, 4))
+        >>> int(feature_dependent(x, np.arange(10) % 3, 0.3, exact=True).flipped.sum())
+        3
 
-    Source: Xia et al. 2020, Part-dependent label noise, appendix; NoisyGL's `instance` (arXiv 2406.04299).
+    Source:
+        Xia et al. 2020, Part-dependent label noise, appendix; NoisyGL's `instance` (arXiv 2406.04299).
     """
     task = read(y, mask, num_classes)
     rate = rate_for(rate, task.num_classes)
@@ -95,21 +97,22 @@ def structure_dependent(
     any takes another class uniformly. Nodes without neighbours have the least weight, `base`.
 
     Args:
-        edge_index: arcs [2, m]; read as undirected, repeated arcs and self-loops do not count.
-        y: labels [n].
-        rate: the overall flip rate.
+        edge_index: Arcs [2, m]; read as undirected, repeated arcs and self-loops do not count.
+        y: Labels [n].
+        rate: The overall flip rate.
         mask: Boolean [n] or positions; only these entries are touched (all labels are looked at).
-        seed: of the draws.
+        seed: Of the draws.
         num_classes: C, the greatest label plus one if None.
-        exact: the number of flips is the nearest integer to rate × n, halves up.
-        base: the weight of a node inside its class, above 0.
+        exact: The number of flips is the nearest integer to rate × n, halves up.
+        base: The weight of a node inside its class, above 0.
 
     Raises:
-        InputError: an arc's end is no node, a bad label, mask or rate, or one class only.
+        InputError: An arc's end is no node, a bad label, mask or rate, or one class only.
 
-    >>> path = torch.tensor([[0, 1, 2, 3, 4], [1, 2, 3, 4, 5]])
-    >>> structure_dependent(path, torch.tensor([0, 0, 0, 1, 1, 1]), 1 / 3, exact=True, base=1e-9).flipped
-    tensor([False, False,  True,  True, False, False])
+    Example:
+        >>> path = torch.tensor([[0, 1, 2, 3, 4], [1, 2, 3, 4, 5]])
+        >>> structure_dependent(path, torch.tensor([0, 0, 0, 1, 1, 1]), 1 / 3, exact=True, base=1e-9).flipped
+        tensor([False, False,  True,  True, False, False])
     """
     task = read(y, mask, num_classes)
     rate, size = rate_for(rate, task.num_classes), task.clean.size
@@ -139,20 +142,21 @@ def confidence_dependent(
     """Flip labels where a model doubts them: weight_i = 1 - p_i[y_i], new label = argmax_{j != y_i} p_i[j].
 
     Args:
-        probabilities: a model's class probabilities [n, C].
-        y: labels [n].
-        rate: the overall flip rate.
+        probabilities: A model's class probabilities [n, C].
+        y: Labels [n].
+        rate: The overall flip rate.
         mask: Boolean [n] or positions; only these entries are touched.
-        seed: of the draws.
-        exact: the number of flips is the nearest integer to rate × n, halves up.
+        seed: Of the draws.
+        exact: The number of flips is the nearest integer to rate × n, halves up.
 
     Raises:
-        InputError: rows are no distributions or not one a label, a bad label, mask or rate, or one class
+        InputError: Rows are no distributions or not one a label, a bad label, mask or rate, or one class
             only.
 
-    >>> p = np.array([[0.2, 0.5, 0.3], [1.0, 0.0, 0.0]])
-    >>> confidence_dependent(p, np.array([1, 0]), 0.5, exact=True).y
-    array([2, 0])
+    Example:
+        >>> p = np.array([[0.2, 0.5, 0.3], [1.0, 0.0, 0.0]])
+        >>> confidence_dependent(p, np.array([1, 0]), 0.5, exact=True).y
+        array([2, 0])
     """
     p = checks.probabilities("probabilities", probabilities)
     task = read(y, mask, p.shape[1])

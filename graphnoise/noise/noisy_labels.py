@@ -25,9 +25,9 @@ class NoisyLabels:
     """Labels after noise, and what the noise did.
 
     Attributes:
-        y: the noisy labels [n], of the kind (tensor or array), type and device of the labels that came in.
+        y: The noisy labels [n], of the kind (tensor or array), type and device of the labels that came in.
         flipped: Boolean [n], true where the noisy label differs from the clean one.
-        rate: the realised share of flipped entries among the masked ones; 0.0 where nothing was masked.
+        rate: The realised share of flipped entries among the masked ones; 0.0 where nothing was masked.
     """
 
     y: Any

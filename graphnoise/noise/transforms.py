@@ -12,10 +12,10 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from graphnoise import checks
-from graphnoise.noise.cascade import propagated, spreading
-from graphnoise.noise.erase_stream import legacy
+from graphnoise.noise.graph_noise import cascade, tree_propagated
 from graphnoise.noise.instance import confidence_dependent, feature_dependent, structure_dependent
 from graphnoise.noise.noisy_labels import NoisyLabels, stream
+from graphnoise.noise.published_stream import erase_stream
 from graphnoise.noise.transition import Transition, asymmetric, pair, random, symmetric
 
 _MATRICES: dict[str, Callable[..., Transition]] = {
@@ -29,8 +29,8 @@ _INSTANCE: dict[str, Callable[..., NoisyLabels]] = {
     "feature": feature_dependent,
     "structure": structure_dependent,
     "confidence": confidence_dependent,
-    "spreading": spreading,
-    "propagated": propagated,
+    "cascade": cascade,
+    "tree_propagated": tree_propagated,
 }
 _READ = ("x", "edge_index")
 _OURS = (*_READ, "y", "rate", "mask", "seed", "model_seed", "exact")
@@ -51,26 +51,27 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
     the passes before; its map is still that of the seed.
 
     Args:
-        kind: "symmetric", "pair", "asymmetric", "random", "feature", "structure", "confidence", "spreading",
-            "propagated", or a `Transition`.
-        rate: the flip rate; None with a `Transition`.
-        splits: names; "train" is `data.train_mask`, and so on; "all" is every node. A node in two splits is
+        kind: "symmetric", "pair", "asymmetric", "random", "feature", "structure", "confidence", "cascade",
+            "tree_propagated", or a `Transition`.
+        rate: The flip rate; None with a `Transition`.
+        splits: Names; "train" is `data.train_mask`, and so on; "all" is every node. A node in two splits is
             corrupted once, with the first.
-        seed: a non-negative integer.
-        exact: exact counts in each split instead of independent draws ("spreading" and "propagated" have
+        seed: A non-negative integer.
+        exact: Exact counts in each split instead of independent draws ("cascade" and "tree_propagated" have
             none).
-        legacy: the stream of ERASE's code instead (symmetric, asymmetric, pair): one for all splits, see
-            `legacy` (a further pass draws from its matrix as other noise does).
-        **options: of the kind: base (structure), probabilities (confidence), probability (spreading),
-            seed_share and offset (propagated); num_classes, for all named kinds but confidence.
+        erase_stream: The stream of ERASE's code instead (symmetric, asymmetric, pair): one for all splits, see
+            `erase_stream` (a further pass draws from its matrix as other noise does).
+        **options: Of the kind: base (structure), probabilities (confidence), probability (cascade),
+            seed_share and offset (tree_propagated); num_classes, for all named kinds but confidence.
 
     Raises:
-        InputError: an unknown kind, split or option, a missing mask, attribute or rate, or bad labels.
+        InputError: An unknown kind, split or option, a missing mask, attribute or rate, or bad labels.
 
-    >>> data = Data(y=torch.tensor([0, 1, 0, 1]), train_mask=torch.tensor([True, True, False, False]))
-    >>> noisy = LabelNoise("pair", 0.5, splits="train", seed=1, exact=True)(data)
-    >>> noisy.y.tolist(), noisy.noise_rate
-    ([1, 1, 0, 1], {'train': 0.5})
+    Example:
+        >>> data = Data(y=torch.tensor([0, 1, 0, 1]), train_mask=torch.tensor([True, True, False, False]))
+        >>> noisy = LabelNoise("pair", 0.5, splits="train", seed=1, exact=True)(data)
+        >>> noisy.y.tolist(), noisy.noise_rate
+        ([1, 1, 0, 1], {'train': 0.5})
     """
 
     kinds: ClassVar[tuple[str, ...]] = (*_MATRICES, *_INSTANCE)  # what `kind` may name
@@ -82,7 +83,7 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
         splits: str | Sequence[str] = ("train", "val"),
         seed: int = 0,
         exact: bool = False,
-        legacy: bool = False,
+        erase_stream: bool = False,
         **options: Any,
     ) -> None:
         if isinstance(kind, Transition):
@@ -95,13 +96,13 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
                 checks.rate("rate", rate),
             )
         self._given = kind if isinstance(kind, Transition) else None
-        if legacy and (exact or self.kind not in ("symmetric", "asymmetric", "pair")):
-            checks.fail("legacy", "symmetric, asymmetric or pair noise that is not exact", self.kind)
+        if erase_stream and (exact or self.kind not in ("symmetric", "asymmetric", "pair")):
+            checks.fail("erase_stream", "symmetric, asymmetric or pair noise that is not exact", self.kind)
         _check_options(self.kind, exact, options)
         names = (splits,) if isinstance(splits, str) else tuple(splits)
         if not names or ("all" in names and len(names) > 1):
             checks.fail("splits", 'names of splits, or "all" alone', names)
-        self.splits, self.exact, self.legacy, self.options = names, exact, legacy, options
+        self.splits, self.exact, self.erase_stream, self.options = names, exact, erase_stream, options
         self.seed = checks.integer("seed", seed, 0)
 
     def forward(self, data: Data) -> Data:
@@ -116,9 +117,9 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
         passes = int(torch.as_tensor(data.get("noise_passes", 0)).max())
         masks = {name: _mask(data, name, size) for name in self.splits}
         noisy = data.y.clone()
-        if self.legacy:
+        if self.erase_stream:
             union = torch.stack(list(masks.values())).any(0)
-            first = legacy(self.kind, data.y, self.rate, union, self.seed, num_classes)
+            first = erase_stream(self.kind, data.y, self.rate, union, self.seed, num_classes)
             draws = stream(self.seed, f"legacy, pass {passes}")
             noisy = (first[0].corrupt(data.y, union, draws) if passes else first[1]).y
         else:
@@ -145,12 +146,13 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
             num_classes: C; where the option `num_classes` is not set, the greatest label in the data plus one.
 
         Raises:
-            InputError: the noise is not class-conditional, or has another number of classes.
+            InputError: The noise is not class-conditional, or has another number of classes.
 
-        >>> noise = LabelNoise("asymmetric", 1.0, splits="all", seed=1)
-        >>> noisy = noise(Data(y=torch.arange(4)))
-        >>> bool((noise.transition(4).matrix.argmax(1) == noisy.y).all())
-        True
+        Example:
+            >>> noise = LabelNoise("asymmetric", 1.0, splits="all", seed=1)
+            >>> noisy = noise(Data(y=torch.arange(4)))
+            >>> bool((noise.transition(4).matrix.argmax(1) == noisy.y).all())
+            True
         """
         if self.kind in _INSTANCE:
             checks.fail("kind", "class-conditional noise, which has a transition", f"{self.kind!r}")
@@ -160,8 +162,8 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
             checks.fail("num_classes", f"{fixed}, as in this noise", classes)
         if self._given is not None:
             return self._given
-        if self.legacy:
-            return legacy(self.kind, [], self.rate, seed=self.seed, num_classes=classes)[0]
+        if self.erase_stream:
+            return erase_stream(self.kind, [], self.rate, seed=self.seed, num_classes=classes)[0]
         make = _MATRICES[self.kind]
         seeded = {"seed": stream(self.seed, "shared")} if "seed" in signature(make).parameters else {}
         return make(classes, self.rate, **seeded)

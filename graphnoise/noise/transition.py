@@ -20,14 +20,15 @@ class Transition:
         matrix: [C, C], entries of at least 0, each row sums to 1 within 1e-6 (and is then renormalised).
 
     Raises:
-        InputError: the matrix is not square, not finite, has a negative entry, or a row that does not sum to
+        InputError: The matrix is not square, not finite, has a negative entry, or a row that does not sum to
             1.
 
-    >>> noise = Transition([[0.9, 0.1], [0.2, 0.8]])
-    >>> noise.matrix[1, 0].item()                                 # P(observed 0 | true 1)
-    0.2
-    >>> noise.corrupt([0, 0, 0, 1, 1], seed=3, exact=True).y      # 0.7 flips are expected, so there is one
-    tensor([0, 0, 0, 0, 1])
+    Example:
+        >>> noise = Transition([[0.9, 0.1], [0.2, 0.8]])
+        >>> noise.matrix[1, 0].item()                                 # P(observed 0 | true 1)
+        0.2
+        >>> noise.corrupt([0, 0, 0, 1, 1], seed=3, exact=True).y      # 0.7 flips are expected, so there is one
+        tensor([0, 0, 0, 0, 1])
     """
 
     __slots__ = ("_matrix",)
@@ -67,16 +68,17 @@ class Transition:
         and only the assignment is random.
 
         Args:
-            y: labels [n] from 0 to C - 1, a tensor, an array or a list.
+            y: Labels [n] from 0 to C - 1, a tensor, an array or a list.
             mask: Boolean [n] or positions; None means all entries.
-            seed: a non-negative integer, or a generator, which is then advanced.
-            exact: exact counts instead of independent draws.
+            seed: A non-negative integer, or a generator, which is then advanced.
+            exact: Exact counts instead of independent draws.
 
         Raises:
-            InputError: a label is missing or out of range, the mask does not fit, or the seed is no seed.
+            InputError: A label is missing or out of range, the mask does not fit, or the seed is no seed.
 
-        >>> symmetric(3, 0.5).corrupt(torch.tensor([0, 1, 2, 0]), mask=[0, 1], seed=1, exact=True).rate
-        0.5
+        Example:
+            >>> symmetric(3, 0.5).corrupt(torch.tensor([0, 1, 2, 0]), mask=[0, 1], seed=1, exact=True).rate
+            0.5
         """
         task = read(y, mask, self.num_classes)
         draw = draw_exact if exact else draw_independent
@@ -105,8 +107,9 @@ class Transition:
         The orientation is that of T (rows true, columns observed), so it is the columns that sum to 1. The
         column of a label that is never observed is the prior: it would tell nothing.
 
-        >>> Transition([[1.0, 0.0], [0.5, 0.5]]).posterior()[:, 1]    # an observed 1 is surely true
-        tensor([0., 1.], dtype=torch.float64)
+        Example:
+            >>> Transition([[1.0, 0.0], [0.5, 0.5]]).posterior()[:, 1]    # an observed 1 is surely true
+            tensor([0., 1.], dtype=torch.float64)
         """
         weights = self._prior(prior)
         joint = weights[:, None] * self._matrix
@@ -145,14 +148,16 @@ def symmetric(num_classes: int, rate: float) -> Transition:
     `rate` is the true flip probability. Above (C - 1) / C it is worse than chance, and allowed.
 
     Raises:
-        InputError: the rate is outside [0, 1], or above 0 with one class.
+        InputError: The rate is outside [0, 1], or above 0 with one class.
 
-    >>> symmetric(3, 0.5)
-    Transition([[0.5  0.25 0.25]
-                [0.25 0.5  0.25]
-                [0.25 0.25 0.5 ]])
+    Example:
+        >>> symmetric(3, 0.5)
+        Transition([[0.5  0.25 0.25]
+                    [0.25 0.5  0.25]
+                    [0.25 0.25 0.5 ]])
 
-    Source: Angluin and Laird 1988; the `symm` of ERASE (arXiv 2312.08852).
+    Source:
+        Angluin and Laird 1988; the `symm` of ERASE (arXiv 2312.08852).
     """
     classes, rate = _door(num_classes, rate)
     others = 1 - torch.eye(classes, dtype=torch.float64)
@@ -164,10 +169,12 @@ def pair(num_classes: int, rate: float) -> Transition:
 
     NoisyGL turns the same cycle downwards (i - 1 mod C). Raises as `symmetric` does.
 
-    >>> pair(3, 0.25).matrix[2]
-    tensor([0.2500, 0.0000, 0.7500], dtype=torch.float64)
+    Example:
+        >>> pair(3, 0.25).matrix[2]
+        tensor([0.2500, 0.0000, 0.7500], dtype=torch.float64)
 
-    Source: Han et al. 2018, Co-teaching, section 4.
+    Source:
+        Han et al. 2018, Co-teaching, section 4.
     """
     classes, rate = _door(num_classes, rate)
     return _flips(rate, torch.eye(classes).roll(1, dims=1))
@@ -179,10 +186,12 @@ def asymmetric(num_classes: int, rate: float, seed: Seed = 0) -> Transition:
     m need not be a permutation: two classes may share a target. An integer seed has a stream for this map
     alone, so that the same seed may also draw the labels. Raises as `symmetric` does.
 
-    >>> asymmetric(4, 0.25, seed=0).matrix.diagonal()
-    tensor([0.7500, 0.7500, 0.7500, 0.7500], dtype=torch.float64)
+    Example:
+        >>> asymmetric(4, 0.25, seed=0).matrix.diagonal()
+        tensor([0.7500, 0.7500, 0.7500, 0.7500], dtype=torch.float64)
 
-    Source: the `asymm` of ERASE (arXiv 2312.08852) and PI-GNN.
+    Source:
+        the `asymm` of ERASE (arXiv 2312.08852) and PI-GNN.
     """
     classes, rate = _door(num_classes, rate)
     steps = torch.from_numpy(stream(seed, "asymmetric").integers(1, max(classes, 2), size=classes))
@@ -194,10 +203,12 @@ def random(num_classes: int, rate: float, seed: Seed = 0) -> Transition:
 
     An integer seed has a stream for this matrix alone. Raises as `symmetric` does.
 
-    >>> round(random(5, 0.3, seed=0).expected_rate(), 12)
-    0.3
+    Example:
+        >>> round(random(5, 0.3, seed=0).expected_rate(), 12)
+        0.3
 
-    Source: the `random` of NoisyGL (arXiv 2406.04299).
+    Source:
+        the `random` of NoisyGL (arXiv 2406.04299).
     """
     classes, rate = _door(num_classes, rate)
     rng = stream(seed, "random")
@@ -211,13 +222,14 @@ def from_counts(counts: Array, smoothing: float = 0.0) -> Transition:
 
     Args:
         counts: [C, C], counts[i, j] = how often true class i was observed as j.
-        smoothing: added to every cell.
+        smoothing: Added to every cell.
 
     Raises:
-        InputError: a count is negative, or the row of a class is all zero without smoothing.
+        InputError: A count is negative, or the row of a class is all zero without smoothing.
 
-    >>> from_counts([[8, 2], [1, 3]]).matrix
-    tensor([[0.8000, 0.2000], [0.2500, 0.7500]], dtype=torch.float64)
+    Example:
+        >>> from_counts([[8, 2], [1, 3]]).matrix
+        tensor([[0.8000, 0.2000], [0.2500, 0.7500]], dtype=torch.float64)
     """
     raw = checks.finite("counts", counts, dims=2).double()
     if raw.numel() and float(raw.min()) < 0:
@@ -233,10 +245,11 @@ def from_mapping(mapping: Mapping[int, int], num_classes: int, rate: float) -> T
     """Return noise in which each class of `mapping` flips to its target at `rate`; the others are clean.
 
     Raises:
-        InputError: a class is out of range or mapped onto itself, or the rate is outside [0, 1].
+        InputError: A class is out of range or mapped onto itself, or the rate is outside [0, 1].
 
-    >>> from_mapping({3: 5}, num_classes=6, rate=0.4).matrix[3]
-    tensor([0.0000, 0.0000, 0.0000, 0.6000, 0.0000, 0.4000], dtype=torch.float64)
+    Example:
+        >>> from_mapping({3: 5}, num_classes=6, rate=0.4).matrix[3]
+        tensor([0.0000, 0.0000, 0.0000, 0.6000, 0.0000, 0.4000], dtype=torch.float64)
     """
     classes = checks.integer("num_classes", num_classes, 1)
     rate = checks.rate("rate", rate)

@@ -11,24 +11,24 @@ from graphnoise import checks
 from graphnoise.bench import registry
 from graphnoise.bench.options import Spec
 from graphnoise.errors import InputError
-from recsys import baselines
 from recsys.base import Recommender
-from recsys.bench.search import Choice, Integer, LogReal, Range, Real
-from recsys.linear import DenoisingLinear
+from recsys.bench.search import Range, choice, integer, log_real, real
+from recsys.models import baselines
 from recsys.models.lightgcn import LightGCN
+from recsys.models.linear import DenoisingLinear
 from recsys.models.mf import MatrixFactorization
 
 # Patience: runs start on a plateau, as the popularity of items is learned first.
 TRAINING = {"iterations": 80, "patience": 10}
 FACTORS: dict[str, Range] = {
-    "factors": Integer(16, 128),
-    "learning_rate": LogReal(2e-2, 0.5),
-    "regularization": LogReal(1e-3, 0.15),
-    "num_negatives": Integer(1, 4),
+    "factors": integer(16, 128),
+    "learning_rate": log_real(2e-2, 0.5),
+    "regularization": log_real(1e-3, 0.15),
+    "num_negatives": integer(1, 4),
 }
-ADAM: dict[str, Range] = {**FACTORS, "learning_rate": LogReal(1e-3, 5e-2)}
-SAMPLER = Choice(("uniform", "popularity"))
-FLIP_RATE = Real(0.05, 0.7)
+ADAM: dict[str, Range] = {**FACTORS, "learning_rate": log_real(1e-3, 5e-2)}
+SAMPLER = choice("uniform", "popularity")
+FLIP_RATE = real(0.05, 0.7)
 
 
 @dataclass(frozen=True)
@@ -79,63 +79,63 @@ def _factors(objective: str, *, adam: bool = False, plain: bool = False, **range
 def _preset(name: str) -> Method:
     """Return a factorisation with the settings of NBPO's authors' code for Amazon; nothing is searched."""
     defaults = {"num_negatives": 4, "iterations": 200}
-    return Method(functools.partial(MatrixFactorization.official, name), epochs=True, defaults=defaults)
+    return Method(functools.partial(MatrixFactorization.from_preset, name), epochs=True, defaults=defaults)
 
 
 POPULARITY = Method(lambda **_: baselines.Popularity())
 ITEMKNN_PLAIN = Method(_deterministic(baselines.ItemKNN), plain=True, defaults={"neighbours": None})
 ITEMKNN = Method(
     _deterministic(baselines.ItemKNN),
-    {"neighbours": Integer(5, 1000, none=0.2), "shrinkage": LogReal(0.1, 200, zero=0.25)},
+    {"neighbours": integer(5, 1000, none=0.2), "shrinkage": log_real(0.1, 200, zero=0.25)},
     plain=True,
 )
 ALS = Method(
     baselines.ALS,
     {
-        "factors": Integer(8, 192),
-        "regularization": LogReal(1e-2, 100),
-        "alpha": LogReal(0.3, 40),
-        "iterations": Integer(5, 30),
+        "factors": integer(8, 192),
+        "regularization": log_real(1e-2, 100),
+        "alpha": log_real(0.3, 40),
+        "iterations": integer(5, 30),
     },
     plain=True,
 )
-EASE = Method(_deterministic(baselines.EASE), {"regularization": LogReal(1, 3000)}, plain=True)
+EASE = Method(_deterministic(baselines.EASE), {"regularization": log_real(1, 3000)}, plain=True)
 BPR = _factors("bpr", plain=True, sampler=SAMPLER)
 LINEAR = Method(
     _deterministic(DenoisingLinear),
     {
-        "core": Choice(("autoencoder", "neighbourhood")),
-        "regularization": LogReal(0.05, 50),
-        "dropout": Real(0.0, 0.8),
-        "user_power": Real(0.0, 0.7),
-        "item_power": Real(0.0, 0.6, zero=0.1),
-        "low_pass": LogReal(1e-2, 1, zero=0.25),
-        "directions": Integer(4, 600),
-        "intercept": LogReal(1e-4, 0.3, zero=0.2),
+        "core": choice("autoencoder", "neighbourhood"),
+        "regularization": log_real(0.05, 50),
+        "dropout": real(0.0, 0.8),
+        "user_power": real(0.0, 0.7),
+        "item_power": real(0.0, 0.6, zero=0.1),
+        "low_pass": log_real(1e-2, 1, zero=0.25),
+        "directions": integer(4, 600),
+        "intercept": log_real(1e-4, 0.3, zero=0.2),
     },
 )
 BPO = _factors("bpo")
-NBPO = _factors("nbpo", extra_regularization=LogReal(1e-3, 0.5))
+NBPO = _factors("nbpo", extra_regularization=log_real(1e-3, 0.5))
 NBPO_CONSTANT = _factors("nbpo", flip_rate=FLIP_RATE)
 NBPO_EM = _factors("nbpo-em", adam=True, flip_rate=FLIP_RATE)
 BCE = _factors("bpo", adam=True)
-T_CE = _factors("t-ce", adam=True, drop_rate=Real(0.02, 0.4), ramp=Integer(100, 10_000))
-R_CE = _factors("r-ce", adam=True, alpha=Real(0.05, 1.0))
+T_CE = _factors("t-ce", adam=True, drop_rate=real(0.02, 0.4), ramp=integer(100, 10_000))
+R_CE = _factors("r-ce", adam=True, alpha=real(0.05, 1.0))
 DECA = _factors(
     "deca",
     adam=True,
-    c1=LogReal(1.0, 1000.0),
-    c2=LogReal(1.0, 100.0),
-    direction=Choice(("both", "positives", "negatives")),
+    c1=log_real(1.0, 1000.0),
+    c2=log_real(1.0, 100.0),
+    direction=choice("both", "positives", "negatives"),
 )
 BPR_ADAM = _factors("bpr", adam=True, sampler=SAMPLER)
 LIGHTGCN = Method(
     functools.partial(LightGCN, batch_size=4096),
     {
-        "factors": Integer(16, 128),
-        "num_layers": Choice((1, 2, 3)),
-        "learning_rate": LogReal(2e-3, 5e-2),
-        "regularization": LogReal(1e-5, 1e-1),
+        "factors": integer(16, 128),
+        "num_layers": choice(1, 2, 3),
+        "learning_rate": log_real(2e-3, 5e-2),
+        "regularization": log_real(1e-5, 1e-1),
     },
     epochs=True,
     defaults=TRAINING,
@@ -150,11 +150,6 @@ def parse(spec: Spec) -> tuple[Method, dict[str, Any]]:
 
     Raises:
         InputError: The method or a hyper-parameter is unknown, or the model refuses a value.
-
-    Example:
-        >>> from graphnoise.bench import options
-        >>> parse(options.parse("method", "linear:low_pass=0"))[1]
-        {'low_pass': 0}
     """
     method: Method = registry.load("recommenders", spec.name)
     known = [*method.space, *method.defaults]

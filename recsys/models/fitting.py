@@ -1,30 +1,34 @@
-"""What stands around the epochs: the choice of an epoch by validation, Ctrl-C, and a progress bar."""
+"""The epoch loop of models trained by gradients: early stopping on a validation set, Ctrl-C, progress bar."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn, Self
+from typing import Any, Generic, NoReturn, Self, TypeVar
+
+import scipy.sparse as sp
 
 from graphnoise.checks import choice, fail, integer
-from recsys.base import Callback
-from recsys.evaluation import evaluate
-from recsys.factors import FactorModel
+from recsys.base import Callback, Recommender
+from recsys.evaluation import evaluate_checked
+from recsys.interactions import InteractionsLike, as_csr, check_disjoint
+from recsys.kernels.sgd import Count
 from recsys.metrics import PER_USER, parse
-from recsys.validation import as_csr, disjoint
+from recsys.models.factors import FactorModel
 
-State = Any  # the parameters after an epoch, as a model copies them
+# A copy of the parameters after an epoch.
+State = TypeVar("State")
 
 
-def chooser(metric: Any) -> str:
-    """Return the name of a metric that may choose the epoch: one of single users, where more is better.
+def check_selection_metric(metric: Any) -> str:
+    """Return the name of a metric that may select the epoch: a mean over users, higher is better.
 
     Raises:
-        InputError: another name.
+        InputError: Another name.
 
     Example:
-        >>> chooser("ndcg@20")
+        >>> check_selection_metric("ndcg@20")
         'ndcg@20'
     """
     if not isinstance(metric, str):
@@ -34,131 +38,145 @@ def chooser(metric: Any) -> str:
     return metric
 
 
-class Keeper:
-    """Keeps the parameters of the epoch that is best on a validation set; the earliest where values tie."""
+class EarlyStopping(Generic[State]):
+    """Selects the epoch with the best metric on a validation set, the earliest among ties.
 
-    def __init__(self, metric: str, patience: int | None, train: Any, validation: Any) -> None:
-        self._metric, self._patience, self._train, self._validation = metric, patience, train, validation
-        if validation is not None:
-            parse([metric], train.shape[1])
+    Args:
+        metric: A name that `check_selection_metric` accepts.
+        patience: Number of epochs without improvement after which to stop; None never stops.
+        train: Checked training interactions, excluded from the candidates.
+        validation: Checked held-out interactions, or None to select nothing.
+    """
+
+    def __init__(self, metric: str, patience: int | None, train: sp.csr_array, validation: sp.csr_array | None) -> None:
+        self.metric, self.patience, self.train, self.validation = metric, patience, train, validation
+        self._parsed = {} if validation is None else parse([metric], train.shape[1])
         self.history: list[float] = []
         self.best_epoch: int | None = None
-        self.best: State = None
+        self.best: State | None = None
 
-    @property
-    def asks(self) -> bool:
-        """Whether there is a validation set."""
-        return self._validation is not None
-
-    def enough(self, model: Any, parameters: State, num_threads: int) -> bool:
-        """Measure the model, keep the parameters if it is the best so far, and return whether to stop."""
-        found = evaluate(model, self._train, self._validation, [self._metric], num_threads=num_threads)
-        self.history.append(found[self._metric])
+    def update(self, model: Recommender, state: State) -> bool:
+        """Evaluate the model after an epoch; keep its state if it is the best, and return whether to stop."""
+        result = evaluate_checked(model, self.train, self.validation, self._parsed, num_threads=model.num_threads)
+        self.history.append(result[self.metric])
         if self.best_epoch is None or self.history[-1] > self.history[self.best_epoch]:
-            self.best_epoch, self.best = len(self.history) - 1, parameters
-        return self._patience is not None and len(self.history) - 1 - self.best_epoch >= self._patience
+            self.best_epoch, self.best = len(self.history) - 1, state
+        return self.patience is not None and len(self.history) - 1 - self.best_epoch >= self.patience
 
 
 class EpochModel(FactorModel):
-    """A model that is trained by epochs, of which a validation set may choose one; a subclass supplies `_fit`.
+    """A model trained by epochs, one of which a validation set may select; a subclass implements `_fit`.
 
     Attributes:
-        epochs: how many were run.
-        best_epoch: the one that validation chose, from 0, or None.
-        history: the metric after each epoch, where there is a validation set.
-        counts: for each epoch how many draws there were, how many were correct, and how many were skipped.
+        epochs: Number of epochs that were run.
+        best_epoch: The epoch selected by validation, from 0, or None.
+        history: The metric after each epoch, if there is a validation set.
+        counts: The numbers of draws, of correct and of skipped ones in each epoch.
     """
 
     iterations: int
     num_threads: int
 
-    def _chosen_by(self, metric: Any, patience: Any) -> None:
-        """Take what chooses the epoch, and set the attributes."""
-        self.metric = chooser(metric)
+    def _set_selection(self, metric: Any, patience: Any) -> None:
+        """Check the arguments that select the epoch, and initialise the attributes."""
+        self.metric = check_selection_metric(metric)
         self.patience = None if patience is None else integer("patience", patience, 1)
         self.epochs = 0
         self.best_epoch: int | None = None
         self.history: list[float] = []
         self.counts: list[tuple[int, int, int]] = []
-        self._validation: Any = None
+        self._validation: sp.csr_array | None = None
 
     def fit(
         self,
-        user_items: Any,
+        user_items: InteractionsLike,
         show_progress: bool = True,
         callback: Callback | None = None,
         *,
-        validation: Any = None,
+        validation: InteractionsLike | None = None,
     ) -> Self:
-        """Learn from positives. Ctrl-C leaves the last whole epoch in the model, and is passed on.
+        """Learn from positives. Ctrl-C restores the last complete epoch and is raised again.
 
         Args:
-            user_items: users × items, `Interactions` or a SciPy sparse matrix.
-            show_progress: show a progress bar.
-            callback: called after each epoch as callback(epoch, seconds, correct, skipped), epochs from 0; the model
+            user_items: Users × items, `Interactions` or a SciPy sparse matrix.
+            show_progress: Show a progress bar.
+            callback: Called after each epoch as callback(epoch, seconds, correct, skipped), epochs from 0; the model
                 has that epoch's parameters.
-            validation: users × items, held out: `metric` on it chooses the epoch that is kept.
+            validation: Users × items, held out: `metric` on it selects the epoch.
 
         Raises:
-            InputError: no interaction at all, a validation set that overlaps or is empty, a device that is not there,
-                or training that diverges.
+            InputError: No interaction at all, a validation set that overlaps or is empty, a device that is not
+                available, or training that diverges.
         """
+        return self._fit_epochs(self._check_fit(user_items, callback), show_progress, callback, validation)
+
+    def _fit_epochs(
+        self,
+        user_items: sp.csr_array,
+        show_progress: bool,
+        callback: Callback | None,
+        validation: InteractionsLike | None,
+    ) -> Self:
+        """Fit a checked matrix."""
         if validation is not None:
-            known = as_csr("user_items", user_items)
-            held = as_csr("validation", validation, shape=known.shape)
-            disjoint([("user_items", known), ("validation", held)])
-            if held.nnz == 0:
+            held_out = as_csr("validation", validation, shape=user_items.shape)
+            check_disjoint([("user_items", user_items), ("validation", held_out)])
+            if held_out.nnz == 0:
                 fail("validation", "at least one interaction", "none")
-            self._validation = held
+            self._validation = held_out
         try:
-            return super().fit(user_items, show_progress, callback)
+            return self._fit_checked(user_items, show_progress, callback)
         finally:
             self._validation = None
 
-    def _epochs(
+    def _run_epochs(
         self,
-        user_items: Any,
+        user_items: sp.csr_array,
         show_progress: bool,
         callback: Callback | None,
-        epoch_of: Callable[[int], Any],
-        copy: Callable[[int], State],
-        take: Callable[[State], None],
+        run_epoch: Callable[[int], Count],
+        copy: Callable[[int, State | None], State],
+        restore: Callable[[State], None],
     ) -> None:
         """Run the epochs.
 
         Args:
-            user_items: what is learned from.
-            show_progress: show a progress bar.
-            callback: see `fit`.
-            epoch_of: runs an epoch; returns its counts, `drawn`, `correct` and `skipped`.
-            copy: copies the parameters after an epoch, or refuses ones that are not finite.
-            take: makes such a copy the model's.
+            user_items: The training interactions.
+            show_progress: Show a progress bar.
+            callback: See `fit`.
+            run_epoch: Runs an epoch and returns its counts.
+            copy: Copies the parameters after an epoch, into a state that is no longer needed if there is one; raises if
+                they are not finite. Ctrl-C in the next epoch restores the copy.
+            restore: Makes a state the model's parameters.
         """
-        keeper, kept = Keeper(self.metric, self.patience, user_items, self._validation), None
-        self.counts, self.history, self.best_epoch = [], keeper.history, None
+        stopping: EarlyStopping[State] = EarlyStopping(self.metric, self.patience, user_items, self._validation)
+        # Two buffers in turn, so that Ctrl-C during a copy leaves the previous state intact.
+        last: State | None = None
+        spare: State | None = None
+        self.counts, self.history, self.best_epoch = [], stopping.history, None
         try:
-            with progress(show_progress, self.iterations) as tick:
+            with progress(show_progress, self.iterations) as advance:
                 for epoch in range(self.iterations):
                     began = time.perf_counter()
-                    count = epoch_of(epoch)
+                    count = run_epoch(epoch)
                     seconds = time.perf_counter() - began
-                    kept = copy(epoch)
+                    last, spare = copy(epoch, None if spare is stopping.best else spare), last
                     self.epochs = epoch + 1
                     self.counts.append((count.drawn, count.correct, count.skipped))
-                    if callback is not None or keeper.asks or epoch + 1 == self.iterations:
-                        take(kept)
-                    tick()
+                    if callback is not None or stopping.validation is not None or epoch + 1 == self.iterations:
+                        restore(last)
+                    advance()
                     if callback is not None:
                         callback(epoch, seconds, count.correct, count.skipped)
-                    if keeper.asks and keeper.enough(self, kept, self.num_threads):
+                    if stopping.validation is not None and stopping.update(self, last):
                         break
         except KeyboardInterrupt:
-            if kept is not None:
-                take(kept)
+            if last is not None:
+                restore(last)
             raise
-        self.best_epoch = keeper.best_epoch
-        if keeper.best is not None:
-            take(keeper.best)
+        self.best_epoch = stopping.best_epoch
+        if stopping.best is not None:
+            restore(stopping.best)
 
     def _diverged(self, learning_rate: float, epoch: int) -> NoReturn:
         fail("learning_rate", "one that is small enough to train", f"{learning_rate}, which diverged in epoch {epoch}")
@@ -166,7 +184,7 @@ class EpochModel(FactorModel):
 
 @contextlib.contextmanager
 def progress(shown: bool, epochs: int) -> Iterator[Callable[[], object]]:
-    """Give a function to call after each epoch."""
+    """Show a progress bar; yields a function to call after each epoch."""
     if not shown:
         yield lambda: None
         return

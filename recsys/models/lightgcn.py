@@ -1,59 +1,63 @@
-"""LightGCN: matrix factorisation whose vectors are smoothed over the graph of users and items."""
+"""LightGCN: matrix factorisation with embeddings propagated over the user-item graph."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding
 
 from graphnoise import Graph
 from graphnoise.checks import integer, real
 from graphnoise.kernels.propagate import choose, run
-from recsys.kernels.threads import threads
-from recsys.models.torch_steps import Network, parameter, torch_threads
+from graphnoise.resources import thread_count, torch_threads
+from recsys.models.torch_steps import Network, parameter
 from recsys.models.torch_training import TorchModel
+from recsys.objectives import Objective
+from recsys.samplers import Sampler
 from recsys.topk import Floats
-from recsys.validation import as_csr
 
-_WORTH = 1 << 25  # products of one propagation below which one thread is quicker
+# Propagations with fewer products are faster on one thread.
+MIN_PARALLEL = 1 << 25
 
 
 class LightGCN(TorchModel):
     r"""Scores <e_u, e_i> with e = (E_0 + S E_0 + ... + S^L E_0) / (L + 1), learned by Adam.
 
-    S = D^-1/2 A D^-1/2 is the graph of users and items, an arc each way for each known pair, without self-loops; E_0
-    are the vectors that are learned. The loss of a positive is minus the objective beside its negatives, plus half of
-    `regularization` times the squares of the rows of E_0 that it and they touch; the mean over a batch is followed.
-    Each step propagates over the whole graph, there and back, so that an epoch costs 2 L products with S a batch:
-    large batches are cheaper. S is symmetric and the sum is one call of the propagation kernel, forwards as backwards.
+    S = D^-1/2 A D^-1/2 is the graph of users and items with one arc in each direction per known pair, without
+    self-loops; E_0 are the learned embeddings. The loss of a positive is minus the objective with its negatives, plus
+    half of `regularization` times the squared rows of E_0 of the positive and the negatives; a step follows the mean
+    over a batch. Each step propagates over the whole graph, forward and backward, so a batch costs 2 L products with S:
+    large batches are cheaper. S is symmetric, and the sum is one call of the propagation kernel in both passes.
 
     Args:
-        factors: length of the vectors.
+        factors: Length of the vectors.
         num_layers: L; 0 is matrix factorisation without biases.
-        objective: a name of `recsys.objectives.OBJECTIVES`, or an object. Further logits (NBPO's flips, DeCA's parts)
-            are plain factors beside it, and are not kept after training.
-        sampler: a name of `recsys.samplers.SAMPLERS`, or an object; None is what the objective asks for, else uniform.
-        learning_rate: Adam's.
+        objective: A name of `recsys.objectives.OBJECTIVES`, or an object. Further logits (NBPO's flips, DeCA's parts)
+            are plain factors and are discarded after training.
+        sampler: A name of `recsys.samplers.SAMPLERS`, or an object; None is the objective's sampler, else uniform.
+        learning_rate: Learning rate of Adam.
         regularization: L2.
-        iterations: epochs.
-        num_threads: 0 is one a core; results are the same to the bit at any number.
-        random_state: a seed; None draws one, which is kept as the attribute.
-        num_negatives: negatives beside each positive; None with the sampler "in-batch": all of the batch.
-        batch_size: positives of a step.
-        init_scale: standard deviation of E_0 at the start.
-        metric: what chooses the epoch where `fit` gets a validation set.
-        patience: stop after so many epochs without a better value; None runs all. The best epoch is kept either way.
+        iterations: Epochs.
+        num_threads: 0 is one per core; results are bit-identical at any number.
+        random_state: Seed; None draws one, which the attribute then holds.
+        num_negatives: Negatives per positive; None with the sampler "in-batch": all of the batch.
+        batch_size: Positives per step.
+        init_scale: Standard deviation of the initial E_0.
+        metric: Metric that selects the epoch if `fit` receives a validation set.
+        patience: Epochs without improvement after which to stop; None runs all. The best epoch is restored either way.
         device: "cpu", "cuda" or "cuda:1".
 
     Attributes:
-        epochs, best_epoch, history, counts: as of `MatrixFactorization`.
+        epochs, best_epoch, history, counts: As in `MatrixFactorization`.
 
     Raises:
-        InputError: an argument out of range.
+        InputError: An argument out of range.
 
     Example:
         >>> clicks = sp.csr_array(np.kron(np.eye(2), np.ones((4, 4))) * (1 - np.eye(8)))
@@ -72,8 +76,8 @@ class LightGCN(TorchModel):
         self,
         factors: int = 64,
         num_layers: int = 3,
-        objective: Any = "bpr",
-        sampler: Any = None,
+        objective: Objective | str | Mapping[str, Any] = "bpr",
+        sampler: Sampler | str | Mapping[str, Any] | None = None,
         learning_rate: float = 1e-3,
         regularization: float = 1e-4,
         iterations: int = 100,
@@ -90,34 +94,33 @@ class LightGCN(TorchModel):
         self.factors = integer("factors", factors, 1, 1 << 14)
         self.num_layers = integer("num_layers", num_layers, 0, 1 << 10)
         self.init_scale = real("init_scale", init_scale, 0.0)
-        self._common(
+        self._set_common(
             objective, sampler, learning_rate, regularization, iterations, num_threads, random_state, num_negatives,
             batch_size, metric, patience, device,
         )  # fmt: skip
 
-    def _network(self, user_items: Any, extra: Any, rng: np.random.Generator) -> Network:
-        return Smoothing(
-            user_items, self.factors, self.num_layers, self.init_scale, threads(self.num_threads), extra, rng
+    def _network(self, user_items: sp.csr_array, extra: Any, rng: np.random.Generator) -> Network:
+        return LightGCNNetwork(
+            user_items, self.factors, self.num_layers, self.init_scale, thread_count(self.num_threads), extra, rng
         )
 
-    def _keep(self, network: Network) -> None:
-        assert isinstance(network, Smoothing)
-        self.fold_in_factors = network.of_new_users()
+    def _store(self, network: Network) -> None:
+        assert isinstance(network, LightGCNNetwork)
+        self.fold_in_factors = network.fold_in_factors()
 
-    def scores_for(self, user_items: Any) -> Floats:
-        """Return scores of users known by their interactions alone: rows of a checked CSR matrix.
+    def scores_for(self, user_items: sp.csr_array) -> Floats:
+        """Return scores of users given by their interactions alone: rows of a checked CSR matrix.
 
-        A new user u has no row of E_0; what the propagation brings from its items, (1 / (L + 1)) sum over l < L of
-        sum_i e_i^(l) / sqrt(n_u n_i), is its vector, with the items as they are.
+        A new user u has no row of E_0; the vector is what the propagation collects from the items,
+        (1 / (L + 1)) sum over l < L of sum_i e_i^(l) / sqrt(n_u n_i), with the items unchanged.
         """
-        rows = as_csr("user_items", user_items)  # a weight above 1 is a click all the same
-        counts = np.diff(rows.indptr)
-        vectors = np.asarray(rows @ self.fold_in_factors) / np.sqrt(np.maximum(counts, 1))[:, None]
+        counts = np.diff(user_items.indptr)
+        vectors = np.asarray(user_items @ self.fold_in_factors) / np.sqrt(np.maximum(counts, 1))[:, None]
         return self._score(vectors.astype(np.float32))
 
 
-def bipartite(user_items: Any) -> Graph:
-    """Return the graph of users (nodes 0 to m - 1) and items (from m on), an arc each way for each pair.
+def bipartite(user_items: sp.csr_array) -> Graph:
+    """Return the graph of users (nodes 0 to m - 1) and items (from m on), with arcs in both directions per pair.
 
     Example:
         >>> bipartite(sp.csr_array([[0, 1]])).to_dense().tolist()
@@ -143,58 +146,65 @@ def smooth(graph: Graph, x: Tensor, num_layers: int) -> Tensor:
 
 
 class _Smooth(torch.autograd.Function):
-    """`smooth`, whose gradient is `smooth` again, since S is symmetric; with threads of its own."""
+    """`smooth` with `smooth` as its gradient, since S is symmetric, on a given number of threads."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, graph: Graph, num_layers: int, number: int) -> Tensor:
-        ctx.rest = (graph, num_layers, number)
-        with torch_threads(number):
+    def forward(ctx: Any, x: Tensor, graph: Graph, num_layers: int, num_threads: int) -> Tensor:
+        ctx.arguments = (graph, num_layers, num_threads)
+        with torch_threads(num_threads):
             return smooth(graph, x, num_layers)
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None, None]:
-        graph, num_layers, number = ctx.rest
-        with torch_threads(number):
-            return smooth(graph, slopes[0].contiguous(), num_layers), None, None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        graph, num_layers, num_threads = ctx.arguments
+        with torch_threads(num_threads):
+            return smooth(graph, gradients[0].contiguous(), num_layers), None, None, None
 
 
-class Smoothing(Network):
+class LightGCNNetwork(Network):
     """The network of LightGCN: E_0 of users, then of items, and the graph."""
 
     def __init__(
-        self, user_items: Any, factors: int, num_layers: int, scale: float, number: int, extra: Any, rng: Any
+        self,
+        user_items: sp.csr_array,
+        factors: int,
+        num_layers: int,
+        scale: float,
+        num_threads: int,
+        extra: Any,
+        rng: np.random.Generator,
     ) -> None:
         super().__init__(extra)
         self.num_users, num_items = user_items.shape
-        self.start = parameter(scale * rng.standard_normal((self.num_users + num_items, factors)))
+        self.embeddings = parameter(scale * rng.standard_normal((self.num_users + num_items, factors)))
         self._graph = bipartite(user_items).normalise("sym")
         self._num_layers = num_layers
-        self._threads = number if self._graph.num_arcs * factors * num_layers >= _WORTH else 1
+        self._threads = num_threads if self._graph.num_arcs * factors * num_layers >= MIN_PARALLEL else 1
         self._item_degrees = np.bincount(user_items.indices, minlength=num_items)
-        self._table = self.start.detach()
+        self._table = self.embeddings.detach()
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        """Move the graph along with the parameters."""
+        """Move the graph with the parameters."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._graph = self._graph.to(self.start.device)
+        self._graph = self._graph.to(self.embeddings.device)
         return self
 
     def prepare(self) -> None:
-        """Propagate."""
-        self._table = _Smooth.apply(self.start, self._graph, self._num_layers, self._threads)  # type: ignore[no-untyped-call]
+        """Propagate the embeddings."""
+        self._table = _Smooth.apply(self.embeddings, self._graph, self._num_layers, self._threads)  # type: ignore[no-untyped-call]
 
     def vectors(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Return rows of what `prepare` made."""
+        """Return rows of the propagated embeddings."""
         return embedding(users, self._table), embedding(items + self.num_users, self._table)
 
     def rows(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         """Return rows of E_0."""
-        return embedding(users, self.start), embedding(items + self.num_users, self.start)
+        return embedding(users, self.embeddings), embedding(items + self.num_users, self.embeddings)
 
-    def of_new_users(self) -> Any:
+    def fold_in_factors(self) -> NDArray[np.float32]:
         """Return (1 / (L + 1)) sum over l < L of e_i^(l) / sqrt(n_i), float32 [items, K]."""
         layers = self._num_layers
         with torch.no_grad(), torch_threads(self._threads):
-            mean = smooth(self._graph, self.start, max(layers - 1, 0))[self.num_users :].cpu().numpy()
+            mean = smooth(self._graph, self.embeddings, max(layers - 1, 0))[self.num_users :].cpu().numpy()
         scale = layers / (layers + 1) / np.sqrt(np.maximum(self._item_degrees, 1))
-        return (mean * scale[:, None]).astype(np.float32)
+        return np.asarray(mean * scale[:, None], np.float32)

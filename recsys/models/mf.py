@@ -5,25 +5,29 @@ from __future__ import annotations
 import copy
 import json
 import secrets
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from graphnoise.checks import choice, fail, integer, rate, real
+from graphnoise.resources import thread_count
 from recsys.base import Callback
-from recsys.kernels.negatives import Known
-from recsys.kernels.threads import threads
+from recsys.interactions import InteractionsLike, as_csr
+from recsys.kernels.sgd import Count
 from recsys.models.fitting import EpochModel
+from recsys.models.initialisation import Parameters, initial_parameters
 from recsys.models.minibatch import Minibatch, Plan
-from recsys.models.official import OFFICIAL
-from recsys.models.start import Parameters, start
-from recsys.models.sweeps import Sweeps, rule
+from recsys.models.native_training import NativeTraining, native_rule
+from recsys.models.presets import PRESETS
+from recsys.objectives import Objective
 from recsys.objectives import objective as make_objective
-from recsys.samplers import Uniform
+from recsys.samplers import Sampler, Uniform
 from recsys.samplers import sampler as make_sampler
 from recsys.topk import Floats
-from recsys.validation import Ints, affordable, as_csr, positions
+from recsys.validation import Ints, check_memory, positions
 
 MODES = ("minibatch", "deterministic", "lock-free")
 
@@ -31,57 +35,55 @@ MODES = ("minibatch", "deterministic", "lock-free")
 class MatrixFactorization(EpochModel):
     r"""Scores R_ui = <U_u, V_i> + b_i, learned by stochastic gradients on an objective beside sampled negatives.
 
-    An epoch sees each known pair once (in minibatches) or as often in the mean (single steps), `num_negatives` draws
+    An epoch visits each known pair once (minibatches) or once on average (single steps), with `num_negatives` draws
     each. L2 is part of a draw: it shrinks the rows of its user, its positive and its negative.
 
     Args:
-        factors: length of the vectors.
-        objective: a name of `recsys.objectives.OBJECTIVES`, or an object.
-        sampler: a name of `recsys.samplers.SAMPLERS`, or an object; None is what the objective asks for, else uniform.
-        learning_rate: eta.
+        factors: Length of the vectors.
+        objective: A name of `recsys.objectives.OBJECTIVES`, or an object.
+        sampler: A name of `recsys.samplers.SAMPLERS`, or an object; None is the objective's sampler, else uniform.
+        learning_rate: Step size eta.
         regularization: L2 of users and items.
-        iterations: epochs.
+        iterations: Epochs.
         num_threads: 0 is one a core.
-        random_state: a seed; None draws one, which is kept as the attribute.
-        mode: "minibatch": gradients of `batch_size` positives are summed at frozen parameters; for every objective and
-            sampler; the same to the bit at any number of threads. "deterministic": single steps in C++ on blocks of
-            users and items that share no row; the same to the bit at any number of threads; the negatives of a step
-            come from the block of its positive, new blocks at each epoch. "lock-free": single steps in C++, all threads
-            at once (Hogwild); the fastest, and **not repeatable** on more than one thread. The last two know BPR, BPO,
-            NBPO (one flip rate or learned) and the samplers uniform and popularity.
-        num_negatives: negatives beside each positive.
-        batch_size: positives of a minibatch.
-        biases: whether items have biases b_i.
-        bias_regularization: their L2; None is `regularization`.
+        random_state: Seed; None draws one, which the attribute then holds.
+        mode: "minibatch": gradients of `batch_size` positives are summed at fixed parameters; supports every objective
+            and sampler; bit-identical at any number of threads. "deterministic": single steps in C++ on blocks of users
+            and items that share no row; bit-identical at any number of threads; the negatives of a step come from the
+            item block of its positive, blocks are redrawn in each epoch. "lock-free": single steps in C++, all threads
+            at once (Hogwild); the fastest, and **not repeatable** on more than one thread. The last two support BPR,
+            BPO, NBPO (one flip rate or learned) and the samplers uniform and popularity.
+        num_negatives: Negatives beside each positive.
+        batch_size: Positives of a minibatch.
+        biases: Whether items have biases b_i.
+        bias_regularization: Their L2; None is `regularization`.
         extra_regularization: L2 of the factors of further logits, as NBPO's flips; None is `regularization`.
         learning_rate_decay: eta is multiplied by it before each epoch.
         optimizer: "sgd" or "adam"; Adam in minibatches only.
-        l2: "touched", as above; "all": every row shrinks once at each update, touched or not (minibatches with sgd
-            only).
-        shuffle: a new order of positives at each epoch; False walks them by user (minibatches only).
-        start: "small" or "positive", see `recsys.models.start.start`.
+        l2: "touched", as above; "all": every row shrinks once per update, touched or not (minibatches with sgd only).
+        shuffle: Permute the positives in each epoch; False visits them by user (minibatches only).
+        init: "small" or "positive", see `recsys.models.initialisation.initial_parameters`.
         dtype: "float32" or "float64" (minibatches only); scores are float32 either way.
-        metric: what chooses the epoch where `fit` gets a validation set.
-        patience: stop after so many epochs without a better value; None runs all. The best epoch is kept either way.
+        metric: Metric that selects the epoch if `fit` receives a validation set.
+        patience: Epochs without improvement after which to stop; None runs all. The best epoch is restored either way.
 
     Attributes:
-        epochs: epochs that were run.
-        best_epoch: the one that is kept, from 0, where there was a validation set.
-        history: the metric on the validation set after each epoch.
-        counts: draws, correct and skipped ones, of each epoch.
+        epochs: Number of epochs that were run.
+        best_epoch: The selected epoch, from 0, if there was a validation set.
+        history: The metric on the validation set after each epoch.
+        counts: The numbers of draws, of correct and of skipped ones in each epoch.
         extra_user_factors, extra_item_factors: float32 [logits, rows, factors], of the further logits in their order.
 
     Raises:
-        InputError: an argument out of range, or a mode that lacks the objective, the sampler or an option.
+        InputError: An argument out of range, or a mode that does not support the objective, the sampler or an option.
 
     Example:
-        >>> import scipy.sparse as sp
         >>> clicks = sp.csr_array(np.kron(np.eye(2), np.ones((4, 4))) * (1 - np.eye(8)))
         >>> model = MatrixFactorization(4, "bpr", random_state=1, iterations=200).fit(clicks, False)
         >>> model.recommend(1, clicks[[1]], N=1)[0].tolist()
         [1]
 
-    Source: Rendle et al., BPR, UAI 2009; `recsys.objectives` and `recsys.samplers` name those of the other parts.
+    Source: Rendle et al., BPR, UAI 2009; further sources in `recsys.objectives` and `recsys.samplers`.
     """
 
     _arrays = (
@@ -89,13 +91,14 @@ class MatrixFactorization(EpochModel):
     )  # fmt: skip
     extra_user_factors: Any = None
     extra_item_factors: Any = None
-    propensities: Any = None  # of the items, where the objective knows them: a new user has the fitted ones
+    # Of the items, for objectives with propensities: new users are fitted with those of `fit`.
+    propensities: Any = None
 
     def __init__(
         self,
         factors: int = 64,
-        objective: Any = "bpr",
-        sampler: Any = None,
+        objective: Objective | str | Mapping[str, Any] = "bpr",
+        sampler: Sampler | str | Mapping[str, Any] | None = None,
         learning_rate: float = 0.05,
         regularization: float = 0.01,
         iterations: int = 30,
@@ -112,7 +115,7 @@ class MatrixFactorization(EpochModel):
         optimizer: str = "sgd",
         l2: str = "touched",
         shuffle: bool = True,
-        start: str = "small",
+        init: str = "small",
         dtype: str = "float32",
         metric: str = "ndcg@20",
         patience: int | None = None,
@@ -134,166 +137,176 @@ class MatrixFactorization(EpochModel):
         self.learning_rate_decay = rate("learning_rate_decay", learning_rate_decay)
         self.optimizer = choice("optimizer", optimizer, ("sgd", "adam"))
         self.l2 = choice("l2", l2, ("touched", "all"))
-        self.start = choice("start", start, ("small", "positive"))
+        self.init = choice("init", init, ("small", "positive"))
         self.dtype = choice("dtype", dtype, ("float32", "float64"))
-        self._chosen_by(metric, patience)
+        self._set_selection(metric, patience)
         if self.optimizer == "adam" and self.l2 == "all":
             fail("l2", "'touched' with the optimizer 'adam'", "'all'")
         if self.mode != "minibatch":
-            rule(self.mode, self.objective, self.sampler)
+            native_rule(self.mode, self.objective, self.sampler)
             for name, plain in (("optimizer", "sgd"), ("l2", "touched"), ("shuffle", True), ("dtype", "float32")):
                 if getattr(self, name) != plain:
                     fail(name, f"{plain!r} in the mode {mode!r}", repr(getattr(self, name)))
 
     @classmethod
-    def official(cls, name: str, dataset: str = "amazon", **changes: Any) -> Self:
-        """Return the setting of NBPO's released code: order, start, L2 of all rows, decay, float64.
+    def from_preset(cls, name: str, dataset: str = "amazon", **changes: Any) -> Self:
+        """Return the settings of NBPO's released code: order, initial values, L2 of all rows, decay, float64.
 
         Args:
             name: "bpr", "bpo", "nbpo", "nbpo-o" or "nbpo-s".
-            dataset: whose hyper-parameters, "amazon" or "movielens".
-            changes: other arguments of the constructor; the released spreadsheets have num_negatives=3.
+            dataset: The hyper-parameters for "amazon" or "movielens".
+            changes: Arguments of the constructor to change; the released spreadsheets have num_negatives=3.
 
         Raises:
-            InputError: an unknown name or data set.
+            InputError: An unknown name or data set.
 
         Example:
-            >>> MatrixFactorization.official("nbpo").extra_regularization
+            >>> MatrixFactorization.from_preset("nbpo").extra_regularization
             5.0
 
         Source: Yu and Qin, SIGIR 2020, the released code of 2020-12-17.
         """
-        found = OFFICIAL[choice("name", name, sorted(OFFICIAL))]
-        eta, l2, flips = found[choice("dataset", dataset, sorted(found))]
+        by_dataset = PRESETS[choice("name", name, sorted(PRESETS))]
+        eta, l2, l2_flips = by_dataset[choice("dataset", dataset, sorted(by_dataset))]
         arguments: dict[str, Any] = {
             "factors": 50, "objective": name, "sampler": "uniform", "learning_rate": eta, "regularization": l2,
-            "extra_regularization": flips, "iterations": 200, "num_negatives": 4, "batch_size": 5000, "biases": False,
-            "learning_rate_decay": 0.99, "l2": "all", "shuffle": False, "start": "positive", "dtype": "float64",
+            "extra_regularization": l2_flips,
+            "iterations": 200, "num_negatives": 4, "batch_size": 5000, "biases": False,
+            "learning_rate_decay": 0.99, "l2": "all", "shuffle": False, "init": "positive", "dtype": "float64",
         }  # fmt: skip
         return cls(**{**arguments, **changes})
 
     def plan(self, frozen_items: bool = False) -> Plan:
-        """Return what the epochs need of the hyper-parameters."""
+        """Return the settings of the epochs."""
         l2 = self.regularization
         return Plan(
             self.batch_size, self.num_negatives, self.learning_rate, self.learning_rate_decay, l2, l2,
             l2 if self.bias_regularization is None else self.bias_regularization,
             l2 if self.extra_regularization is None else self.extra_regularization,
-            self.optimizer, self.l2 == "all", self.shuffle, threads(self.num_threads), frozen_items,
+            self.optimizer, self.l2 == "all", self.shuffle, thread_count(self.num_threads), frozen_items,
         )  # fmt: skip
 
-    def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:
-        users, items = user_items.shape
-        # drawn in float64, trained, kept from the last epoch and from the best one, and the model's own
-        copies = 8 * (users + items) * self.factors * (1 + len(self.objective.logits))
-        affordable(f"factors of {users} users and {items} items", 4.0 * copies)
+    def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
+        users, items = shape = user_items.shape
+        # Drawn in float64, trained, two copies of epochs and the best one, and the model's own.
+        values = 8 * (users + items) * self.factors * (1 + len(self.objective.logits))
+        check_memory(f"factors of {users} users and {items} items", 4.0 * values)
         rng = np.random.default_rng(self.random_state)
         plan = self.plan()
-        first = start(users, items, self.factors, self.objective.logits, self.start, self.biases, self.dtype, rng)
+        parameters = initial_parameters(
+            users, items, self.factors, self.objective.logits, self.init, self.biases, self.dtype, rng
+        )
         self.sampler.num_threads = plan.num_threads
-        self.sampler.fit(user_items)
-        law = self.sampler.probabilities() if hasattr(self.sampler, "probabilities") else None
-        self.objective.fit(user_items, law)
+        self.sampler.fit_checked(user_items)
+        distribution = self.sampler.probabilities() if hasattr(self.sampler, "probabilities") else None
+        self.objective.fit(user_items, distribution)
         self.propensities = getattr(self.objective, "theta", None)
         known = self.sampler.known
-        training: Minibatch | Sweeps
+        training: Minibatch | NativeTraining
         if self.mode == "minibatch":
-            training = Minibatch(known, first, self.objective, self.sampler, plan, rng)
+            training = Minibatch(known, parameters, self.objective, self.sampler, plan, rng)
         else:
-            training = Sweeps(self.mode, known, first, self.objective, self.sampler, plan, rng)
+            training = NativeTraining(self.mode, known, parameters, self.objective, self.sampler, plan, rng)
 
-        def epoch_of(epoch: int) -> Any:
-            with np.errstate(over="ignore", invalid="ignore"):  # `_finite` says it better
+        def run_epoch(epoch: int) -> Count:
+            # `_check_finite` reports overflow with a clearer message.
+            with np.errstate(over="ignore", invalid="ignore"):
                 return training.epoch(epoch)
 
-        def kept(epoch: int) -> Parameters:
-            self._finite(training.parameters, epoch)
-            return training.parameters.copy()
+        def copy(epoch: int, into: Parameters | None) -> Parameters:
+            self._check_finite(training.parameters, epoch)
+            return training.parameters.copy(into)
 
-        self._epochs(
-            user_items, show_progress, callback, epoch_of, kept, lambda found: self._take(found, (users, items))
+        self._run_epochs(
+            user_items, show_progress, callback, run_epoch, copy, lambda state: self._restore(state, shape)
         )
 
-    def _take(self, found: Parameters, shape: tuple[int, int]) -> None:
-        """Make these factors the model's."""
-        self.user_factors, self.item_factors = (np.array(x, np.float32, order="C") for x in (found.user, found.item))
-        self.item_biases = None if found.bias is None else found.bias.astype(np.float32)
-        sides = [[found.extra[name][side] for name in self.objective.logits] for side in (0, 1)]
+    def _restore(self, state: Parameters, shape: tuple[int, int]) -> None:
+        """Copy parameters to the model."""
+        self.user_factors, self.item_factors = (np.array(x, np.float32, order="C") for x in (state.user, state.item))
+        self.item_biases = None if state.bias is None else state.bias.astype(np.float32)
+        sides = [[state.extra[name][side] for name in self.objective.logits] for side in (0, 1)]
         self.extra_user_factors, self.extra_item_factors = (np.array(x, np.float32) if x else None for x in sides)
         self.num_users, self.num_items = shape
 
-    def _finite(self, found: Parameters, epoch: int) -> None:
+    def _check_finite(self, parameters: Parameters, epoch: int) -> None:
         with np.errstate(over="ignore"):
-            good = all(np.isfinite(np.asarray(x, np.float32)).all() for x in found.arrays())
-        if not good:
+            finite = all(np.isfinite(np.asarray(x, np.float32)).all() for x in parameters.arrays())
+        if not finite:
             self._diverged(self.learning_rate, epoch)
 
     def logits(self, name: str, userids: Any) -> Floats:
-        """Return a further logit for all items, as NBPO's "flip": float32 [len(userids), num_items].
+        """Return a further logit for all items, such as NBPO's "flip": float32 [len(userids), num_items].
 
         Raises:
-            InputError: the objective has no such logit, a user is unknown, or the model is not fitted.
+            InputError: The objective has no such logit, a user is unknown, or the model is not fitted.
         """
         self.check_fitted()
-        place = self.objective.logits.index(choice("name", name, self.objective.logits))
+        index = self.objective.logits.index(choice("name", name, self.objective.logits))
         users = positions("userids", userids, self.num_users)
-        found: Floats = self.extra_user_factors[place][users] @ self.extra_item_factors[place].T
-        return found
+        logits: Floats = self.extra_user_factors[index][users] @ self.extra_item_factors[index].T
+        return logits
 
-    def fold_in(self, user_items: Any, iterations: int | None = None) -> NDArray[np.float32]:
-        """Return factors of users that were not fitted, from their positives, beside the fitted items.
+    def fold_in(self, user_items: InteractionsLike, iterations: int | None = None) -> NDArray[np.float32]:
+        """Return factors of new users from their positives, for the fitted items.
 
-        The same objective is followed with the items held as they are, with uniform negatives. Starts and draws are
-        those of the whole call: beside other rows, a user gets slightly other factors.
+        Follows the same objective with fixed items and uniform negatives. Initial values and draws depend on all rows
+        of the call: a user's factors vary slightly with the other rows.
 
         Args:
-            user_items: users × items of the fitted catalogue.
-            iterations: epochs; None is as many as `iterations`, at most 50.
+            user_items: Users × items of the fitted catalogue.
+            iterations: Epochs; None is as many as `iterations`, at most 50.
 
         Returns:
             float32 [rows, factors]; zeros for a row without items.
 
         Raises:
-            InputError: the model is not fitted, another number of items, or flip rates of single users.
+            InputError: The model is not fitted, another number of items, or flip rates per user.
         """
-        return self._folded(user_items, iterations)[0]
+        return self._fold_in(*self._check_fold_in(user_items, iterations))[0]
 
-    def _folded(self, user_items: Any, iterations: int | None) -> tuple[NDArray[np.float32], Any]:
+    def _check_fold_in(self, user_items: InteractionsLike, iterations: int | None) -> tuple[sp.csr_array, int]:
         self.check_fitted()
         matrix = as_csr("user_items", user_items, shape=(None, self.num_items))
-        epochs = min(self.iterations, 50) if iterations is None else integer("iterations", iterations, 1)
+        return matrix, self._fold_in_epochs() if iterations is None else integer("iterations", iterations, 1)
+
+    def _fold_in_epochs(self) -> int:
+        return min(self.iterations, 50)
+
+    def _fold_in(self, user_items: sp.csr_array, epochs: int) -> tuple[NDArray[np.float32], Any]:
+        """Return factors of new users, and those of the further logits."""
         rng = np.random.default_rng(self.random_state)
         logits = self.objective.logits
-        found = start(matrix.shape[0], 1, self.factors, logits, self.start, False, np.float32, rng)
-        found.item, found.bias = self.item_factors, self.item_biases
-        found.extra = {name: (found.extra[name][0], self.extra_item_factors[k]) for k, name in enumerate(logits)}
-        known = Known.of(matrix)
+        size = user_items.shape[0]
+        parameters = initial_parameters(size, 1, self.factors, logits, self.init, False, np.float32, rng)
+        parameters.item, parameters.bias = self.item_factors, self.item_biases
+        parameters.extra = {
+            name: (parameters.extra[name][0], self.extra_item_factors[k]) for k, name in enumerate(logits)
+        }
         if "users" in self.objective._needs:
             fail("user_items", "the users of fit, as the objective has a rate for each of them", "new ones")
-        learned = copy.deepcopy(self.objective).fit(matrix, None)
+        objective = copy.deepcopy(self.objective).fit(user_items, None)
         if self.propensities is not None:
-            learned.theta = self.propensities  # type: ignore[attr-defined]
-        plan = self.plan(frozen_items=True)
-        training = Minibatch(known, found, learned, Uniform().fit(matrix), plan, rng)
+            objective.theta = self.propensities  # type: ignore[attr-defined]
+        sampler = Uniform().fit_checked(user_items)
+        training = Minibatch(sampler.known, parameters, objective, sampler, self.plan(frozen_items=True), rng)
         for epoch in range(epochs):
             training.epoch(epoch)
-        self._finite(found, epochs - 1)
-        empty = np.diff(matrix.indptr) == 0
-        found.user[empty] = 0
-        extra = np.array([found.extra[name][0] for name in logits], np.float32) if logits else None
-        return np.asarray(found.user, np.float32), extra
+        self._check_finite(parameters, epochs - 1)
+        parameters.user[np.diff(user_items.indptr) == 0] = 0
+        extra = np.array([parameters.extra[name][0] for name in logits], np.float32) if logits else None
+        return np.asarray(parameters.user, np.float32), extra
 
-    def partial_fit(self, user_items: Any, iterations: int | None = None) -> Ints:
-        """Add users to the fitted model, from their positives; fitted users and items stay as they are.
+    def partial_fit(self, user_items: InteractionsLike, iterations: int | None = None) -> Ints:
+        """Add users to the fitted model, from their positives; fitted users and items do not change.
 
         Returns:
-            Positions of the new users, one for each row.
+            Positions of the new users, one per row.
 
         Raises:
-            InputError: as `fold_in`.
+            InputError: As `fold_in`.
 
         Example:
-            >>> import scipy.sparse as sp
             >>> clicks = sp.csr_array(np.kron(np.eye(2), np.ones((4, 4))))
             >>> model = MatrixFactorization(4, "bpo", random_state=1, iterations=200).fit(clicks, False)
             >>> model.partial_fit(sp.csr_array([[0.0, 0, 0, 0, 1, 1, 0, 0]])).tolist()
@@ -301,7 +314,7 @@ class MatrixFactorization(EpochModel):
             >>> model.recommend(8, N=4, filter_already_liked_items=False)[0].min()
             np.int32(4)
         """
-        vectors, extra = self._folded(user_items, iterations)
+        vectors, extra = self._fold_in(*self._check_fold_in(user_items, iterations))
         first = self.num_users
         self.user_factors = np.concatenate([self.user_factors, vectors])
         if extra is not None:
@@ -309,20 +322,19 @@ class MatrixFactorization(EpochModel):
         self.num_users += len(vectors)
         return np.arange(first, self.num_users)
 
-    def scores_for(self, user_items: Any) -> Floats:
-        """Return scores of users known by their interactions alone, by `fold_in`."""
-        return self._score(self.fold_in(user_items))
+    def scores_for(self, user_items: sp.csr_array) -> Floats:
+        """Return scores of users given by their interactions alone, by `fold_in`."""
+        return self._score(self._fold_in(user_items, self._fold_in_epochs())[0])
 
     def _parameters(self) -> dict[str, Any]:
-        found = super()._parameters()
-        found["objective"] = json.dumps(self.objective.parameters())
-        found["sampler"] = json.dumps(self.sampler.parameters())
-        return found
+        return super()._parameters() | {
+            "objective": json.dumps(self.objective.parameters()),
+            "sampler": json.dumps(self.sampler.parameters()),
+        }
 
     @classmethod
     def _from_parameters(cls, parameters: dict[str, Any]) -> Self:
-        given = {key: json.loads(parameters[key]) for key in ("objective", "sampler")}
-        return cls(**{**parameters, **given})
+        return cls(**parameters | {key: json.loads(parameters[key]) for key in ("objective", "sampler")})
 
 
 def _flag(name: str, value: Any) -> bool:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from recsys.kernels.negatives import Known
 from recsys.kernels.pairs import Groups, scores
 from recsys.kernels.sgd import Count, pairs_of
+from recsys.models.initialisation import Parameters
 from recsys.models.optimizers import Adam, Step
-from recsys.models.start import Parameters
 from recsys.objectives import Objective, Pairs
 from recsys.samplers import Sampler
 
@@ -95,7 +95,8 @@ class Minibatch:
 
         entry, other = np.repeat(users, k + 1), both.ravel()
         by_user, by_item = Groups.of(entry, len(p.user)), Groups.of(other, len(p.item))
-        counts = np.ones(both.shape, p.user.dtype)  # draws of each entry: of a positive, all that stand beside it
+        # Draws of each entry: of a positive, all that stand beside it.
+        counts = np.ones(both.shape, p.user.dtype)
         counts[:, 1:] = 1 - lost
         counts[:, 0] = counts[:, 1:].sum(1)
         of_item = by_item.totals(counts.ravel())

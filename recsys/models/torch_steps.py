@@ -1,10 +1,8 @@
-"""Steps of Adam for networks that make vectors of users and items: draws, scores, the objective, L2."""
+"""Training of embedding networks with Adam: negatives, scores, the objective, L2."""
 
 from __future__ import annotations
 
-import contextlib
 from abc import abstractmethod
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,30 +11,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding
 
+from graphnoise.resources import thread_count
 from recsys.kernels.sgd import Count, pairs_of
-from recsys.kernels.threads import threads
 
 Ints = NDArray[np.int32]
 _SIDES = ("user", "item")
-_TABLE = 1 << 16  # rows whose vectors are made at once
-
-
-@contextlib.contextmanager
-def torch_threads(number: int) -> Iterator[None]:
-    """Let torch have this many threads for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+# Rows of vectors that are computed at once.
+MAX_ROWS = 1 << 16
 
 
 class Network(torch.nn.Module):
-    """Vectors of users and items with gradients; a subclass supplies `vectors` and `rows`.
+    """A network that computes vectors of users and items; a subclass implements `vectors` and `rows`.
 
     Args:
-        extra: tables of the further logits of an objective, by name.
+        extra: Tables of the further logits of an objective, by name.
     """
 
     def __init__(self, extra: dict[str, tuple[NDArray[Any], NDArray[Any]]]) -> None:
@@ -45,18 +33,18 @@ class Network(torch.nn.Module):
         self.extra = torch.nn.ParameterDict({name: parameter(values) for name, values in sides.items()})
 
     def prepare(self) -> None:
-        """Do what is done once before the vectors of a step are asked for."""
+        """Compute what all vectors of a step share."""
 
     @abstractmethod
     def vectors(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the vectors of some users [B, K] and items [N, K]."""
+        """Return the vectors of the given users [B, K] and items [N, K]."""
 
     @abstractmethod
     def rows(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the rows that L2 shrinks, of some users [B, E] and items [N, E]."""
+        """Return the rows that L2 shrinks, of the given users [B, E] and items [N, E]."""
 
     def weights(self) -> list[Tensor]:
-        """Return what else L2 shrinks, once at each step."""
+        """Return further parameters that L2 shrinks once per step."""
         return []
 
 
@@ -66,33 +54,33 @@ def parameter(values: NDArray[Any]) -> torch.nn.Parameter:
 
 
 def all_vectors(network: Network, shape: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the vectors of all users and of all items, of a network that is prepared."""
+    """Return the vectors of all users and of all items of a prepared network."""
     device = next(network.parameters()).device
     none = torch.zeros(0, dtype=torch.int64, device=device)
-    found: tuple[list[Any], list[Any]] = ([], [])
+    parts: tuple[list[Any], list[Any]] = ([], [])
     with torch.no_grad():
         for side in (0, 1):
-            for begin in range(0, max(shape[side], 1), _TABLE):
-                some = torch.arange(begin, min(begin + _TABLE, shape[side]), device=device)
-                asked = (some, none) if side == 0 else (none, some)
-                found[side].append(network.vectors(*asked)[side].cpu().numpy())
-    users, items = (np.concatenate(parts).astype(np.float32, copy=False) for parts in found)
+            for begin in range(0, max(shape[side], 1), MAX_ROWS):
+                rows = torch.arange(begin, min(begin + MAX_ROWS, shape[side]), device=device)
+                ids = (rows, none) if side == 0 else (none, rows)
+                parts[side].append(network.vectors(*ids)[side].cpu().numpy())
+    users, items = (np.concatenate(part).astype(np.float32, copy=False) for part in parts)
     return users, items
 
 
 class Training:
-    """Epochs of Adam; `network` is changed in place."""
+    """Training by epochs of Adam; `epoch` changes `network` in place."""
 
     def __init__(
         self, network: Network, user_items: Any, model: Any, rng: np.random.Generator, device: torch.device
     ) -> None:
         self.network, self._model, self._rng, self._device = network, model, rng, device
         self._sampler, self._objective, self._shape = model.sampler, model.objective, user_items.shape
-        self._sampler.num_threads = threads(model.num_threads)
-        self._sampler.fit(user_items)
+        self._sampler.num_threads = thread_count(model.num_threads)
+        self._sampler.fit_checked(user_items)
         self._known = self._sampler.known
-        law = self._sampler.probabilities() if hasattr(self._sampler, "probabilities") else None
-        self._objective.fit(user_items, law)
+        distribution = self._sampler.probabilities() if hasattr(self._sampler, "probabilities") else None
+        self._objective.fit(user_items, distribution)
         self._pairs = pairs_of(self._known)
         self._optimizer = torch.optim.Adam(network.parameters(), lr=model.learning_rate)
         self._step = 0
@@ -103,18 +91,18 @@ class Training:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self._device)
 
     def _scores(self, users: Ints, items: Ints) -> NDArray[Any]:
-        """Return scores of items [B, n] for users [B], as samplers ask for them."""
+        """Return scores of items [B, n] for users [B], for samplers."""
         with torch.no_grad():
-            who, row = np.unique(users, return_inverse=True)
-            what, column = np.unique(items, return_inverse=True)
-            U, V = self.network.vectors(self._tensor(who.astype(np.int64)), self._tensor(what.astype(np.int64)))
+            user_ids, row = np.unique(users, return_inverse=True)
+            item_ids, column = np.unique(items, return_inverse=True)
+            U, V = self.network.vectors(*(self._tensor(ids.astype(np.int64)) for ids in (user_ids, item_ids)))
             left = embedding(self._tensor(row), U)
             right = embedding(self._tensor(column.reshape(items.shape)), V)
-            found: NDArray[Any] = (left[:, None] * right).sum(-1).cpu().numpy()
-        return found
+            scores: NDArray[Any] = (left[:, None] * right).sum(-1).cpu().numpy()
+        return scores
 
     def epoch(self, number: int) -> Count:
-        """Walk once over all known pairs, in a new order."""
+        """Visit all known pairs once, in a random order."""
         size, drawn, correct, skipped = self._model.batch_size, 0, 0, 0
         if self._sampler.needs_scores:
             with torch.no_grad():
@@ -124,35 +112,38 @@ class Training:
         for begin in range(0, len(order), size):
             batch = self._pairs[order[begin : begin + size]]
             users, items = (np.ascontiguousarray(batch[:, side]) for side in (0, 1))
-            total, right, lost = self._update(users, items)
-            drawn, correct, skipped = drawn + total, correct + right, skipped + lost
+            count = self._update(users, items)
+            drawn, correct, skipped = drawn + count.drawn, correct + count.correct, skipped + count.skipped
         return Count(drawn, correct, skipped)
 
-    def _update(self, users: Ints, items: Ints) -> tuple[int, int, int]:
+    def _update(self, users: Ints, items: Ints) -> Count:
+        """Take a step on a batch of positives."""
         self.network.prepare()
-        each = self._model.num_negatives
-        if each is None:  # everybody's positives; what the user has, its own positive too, does not count
+        num_negatives = self._model.num_negatives
+        if num_negatives is None:
+            # The positives of the whole batch, without the known positives of the user.
             drawn = np.broadcast_to(items, (len(items), len(items)))
-            lost = self._known.has(users, drawn) if self._sampler.verify else items[:, None] == items
-            weight = (~lost).astype(np.float32)
-            own = items[:, None]
+            missing = self._known.has(users, drawn) if self._sampler.verify else items[:, None] == items
+            weight = (~missing).astype(np.float32)
+            columns = items[:, None]
         else:
-            drawn = self._sampler.sample(users, each, self._rng, items=items)
-            lost, weight = drawn < 0, self._sampler.weights
-            if lost.any():
-                weight = (~lost).astype(np.float32) if weight is None else np.where(lost, 0, weight)
+            drawn = self._sampler.sample(users, num_negatives, self._rng, items=items)
+            missing, weight = drawn < 0, self._sampler.weights
+            if missing.any():
+                weight = (~missing).astype(np.float32) if weight is None else np.where(missing, 0, weight)
                 drawn = np.maximum(drawn, 0)
-            own = np.concatenate([items[:, None], drawn], axis=1)
-        who, row = np.unique(users, return_inverse=True)
-        what, column = np.unique(own, return_inverse=True)
-        ids = self._tensor(who.astype(np.int64)), self._tensor(what.astype(np.int64))
-        places = self._tensor(row), self._tensor(column.reshape(own.shape))
+            columns = np.concatenate([items[:, None], drawn], axis=1)
+        user_ids, row = np.unique(users, return_inverse=True)
+        item_ids, column = np.unique(columns, return_inverse=True)
+        ids = self._tensor(user_ids.astype(np.int64)), self._tensor(item_ids.astype(np.int64))
+        places = self._tensor(row), self._tensor(column.reshape(columns.shape))
         U, V = self.network.vectors(*ids)
-        positive, negative = _sides(U, V, *places, each is None)
+        whole_batch = num_negatives is None
+        positive, negative = _pair_scores(U, V, *places, whole_batch)
         extra = {}
         for name in self._objective.logits:
             left, right = (embedding(ids[k], self.network.extra[f"{name} {side}"]) for k, side in enumerate(_SIDES))
-            extra[name] = _sides(left, right, *places, each is None)
+            extra[name] = _pair_scores(left, right, *places, whole_batch)
         loss = self._objective.loss(
             positive, negative, extra=extra, users=users, items=items, negatives=drawn,
             weight=None if weight is None else self._tensor(weight.astype(np.float32)),
@@ -165,15 +156,15 @@ class Training:
         (loss / len(users)).backward()
         self._optimizer.step()
         with torch.no_grad():
-            correct = int(((negative < positive[:, None]).cpu().numpy() & ~lost).sum())
-        return lost.size, correct, int(lost.sum())
+            correct = int(((negative < positive[:, None]).cpu().numpy() & ~missing).sum())
+        return Count(missing.size, correct, int(missing.sum()))
 
     def _squares(self, ids: tuple[Tensor, Tensor], row: Any, column: Any, size: int) -> Tensor:
-        """Return the squares of the rows of each draw, and of the weights as often as there are positives."""
+        """Return the sum of squares of the rows of each draw, and of the weights times the number of positives."""
         total = torch.zeros((), device=self._device)
         for rows, place in zip(self.network.rows(*ids), (row, column), strict=True):
-            often = np.bincount(place.ravel(), minlength=len(rows)).astype(np.float32)
-            total = total + (rows.square().sum(1) * self._tensor(often)).sum()
+            counts = np.bincount(place.ravel(), minlength=len(rows)).astype(np.float32)
+            total = total + (rows.square().sum(1) * self._tensor(counts)).sum()
         for name in self._objective.logits:
             for k, side in enumerate(_SIDES):
                 total = total + embedding(ids[k], self.network.extra[f"{name} {side}"]).square().sum()
@@ -182,10 +173,10 @@ class Training:
         return total
 
 
-def _sides(U: Tensor, V: Tensor, row: Tensor, column: Tensor, whole: bool) -> tuple[Tensor, Tensor]:
-    """Return scores of the positives [B] and negatives [B, k]; the whole batch is the negatives where `whole`."""
+def _pair_scores(U: Tensor, V: Tensor, row: Tensor, column: Tensor, whole_batch: bool) -> tuple[Tensor, Tensor]:
+    """Return scores of the positives [B] and negatives [B, k], which are the whole batch if `whole_batch`."""
     left, right = embedding(row, U), embedding(column, V)
-    if whole:
+    if whole_batch:
         scores = left @ right[:, 0].T
         return scores.diagonal(), scores
     scores = (left[:, None] * right).sum(-1)

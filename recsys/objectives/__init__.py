@@ -1,7 +1,8 @@
-"""Objectives, with one contract: scores in, derivatives out (`derivatives`), and the same in torch (`loss`)."""
+"""Objectives with one interface: derivatives by the scores in NumPy (`derivatives`), and the loss in torch (`loss`)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from graphnoise.checks import choice, fail
@@ -19,19 +20,19 @@ _CLASSES: tuple[type[Objective], ...] = (
 OBJECTIVES: dict[str, type[Objective]] = {kind.name: kind for kind in _CLASSES}
 
 
-def objective(given: Any) -> Objective:
-    """Return an objective from itself, from its name, or from what `parameters` gave.
+def objective(value: Objective | str | Mapping[str, Any]) -> Objective:
+    """Return an objective: the object itself, or one made from its name or from the result of `parameters`.
 
     Raises:
-        InputError: an unknown name, or arguments that do not fit.
+        InputError: An unknown name, or arguments that do not fit.
 
     Example:
         >>> objective("nbpo"), objective({"name": "r-ce", "alpha": 0.5})
         (NBPO(flip_rate=None, by='item'), ReweightedCE(alpha=0.5))
     """
-    if isinstance(given, Objective):
-        return given
-    arguments = dict(given) if isinstance(given, dict) else {"name": given}
+    if isinstance(value, Objective):
+        return value
+    arguments: dict[str, Any] = dict(value) if isinstance(value, Mapping) else {"name": value}
     name = arguments.pop("name", None)
     if isinstance(name, str):
         name = name.replace("_", "-")

@@ -19,7 +19,8 @@ from torch import Tensor
 from graphnoise.checks import fail
 
 Floats = NDArray[Any]
-Sides = tuple[Any, Any]  # of the positive [B], of the negatives [B, k]
+# Of the positive [B], of the negatives [B, k].
+Sides = tuple[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,13 @@ class Pairs:
     Attributes:
         positive: R_ui, [B].
         negative: R_uj, [B, k].
-        extra: further logits by name, as (of the positive [B], of the negatives [B, k]).
+        extra: Further logits by name, as (of the positive [B], of the negatives [B, k]).
         users: u, int [B], where an objective asks for them.
         items: i, int [B].
         negatives: j, int [B, k].
-        weight: weight of each draw [B, k], 0 for one that does not count; None for ones.
-        known: which negatives are known positives, bool [B, k]; None for none.
-        step: number of the update, from 0.
+        weight: Weight of each draw [B, k], 0 for one that does not count; None for ones.
+        known: Which negatives are known positives, bool [B, k]; None for none.
+        step: Number of the update, from 0.
     """
 
     positive: Any
@@ -62,10 +63,10 @@ class Objective(ABC):
     """What is made large, given by its derivatives and by a loss in torch that has the same gradient.
 
     Attributes:
-        name: of the objective, in `recsys.objectives.objective(name)`.
-        logits: names of the logits that it needs beside the score; a model learns factors for each.
-        sampler: the sampler that belongs to it, or None for any.
-        is_gradient: whether the derivatives are the gradient of one function. Where they are not, the torch form
+        name: Of the objective, in `recsys.objectives.objective(name)`.
+        logits: Names of the logits that it needs beside the score; a model learns factors for each.
+        sampler: The sampler that belongs to it, or None for any.
+        is_gradient: Whether the derivatives are the gradient of one function. Where they are not, the torch form
             holds parts constant, and no finite difference of it gives them.
     """
 
@@ -73,17 +74,18 @@ class Objective(ABC):
     logits: tuple[str, ...] = ()
     sampler: str | None = None
     is_gradient = True
-    _rows = False  # whether `_losses` sees to weights itself
+    # Whether `_losses` sees to weights itself.
+    _rows = False
 
-    def fit(self, matrix: Any, law: NDArray[np.float64] | None) -> Self:
-        """Take what the objective needs of the known pairs (CSR) and of the law of the negatives (None: unknown)."""
+    def fit(self, matrix: Any, distribution: NDArray[np.float64] | None) -> Self:
+        """Set what depends on the known pairs (CSR) and on the distribution of the negatives (None: unknown)."""
         return self
 
     def derivatives(self, pairs: Pairs) -> Derivatives:
         """Return the derivatives of the objective by each score and each further logit, [B, k].
 
         Raises:
-            InputError: shapes that do not fit, or a logit or an index that the objective needs is missing.
+            InputError: Shapes that do not fit, or a logit or an index that the objective needs is missing.
         """
         self._check(pairs)
         found = self._derivatives(pairs)
@@ -99,10 +101,10 @@ class Objective(ABC):
         Args:
             positive: R_ui, [B].
             negative: R_uj, [B, k].
-            context: other fields of `Pairs`, as tensors.
+            context: Other fields of `Pairs`, as tensors.
 
         Raises:
-            InputError: shapes that do not fit, or a missing logit or index.
+            InputError: Shapes that do not fit, or a missing logit or index.
         """
         pairs = Pairs(positive, negative, **context)
         self._check(pairs)
@@ -132,7 +134,7 @@ class Objective(ABC):
                 fail("extra", f"logits {name!r} of shapes {shape} and {wide}", found)
         for name in self._needs:
             if getattr(pairs, name) is None:
-                fail(name, f"indices, which {self.name!r} looks at", None)
+                fail(name, f"indices, which {self.name!r} needs", None)
 
     def parameters(self) -> dict[str, Any]:
         """Return name and arguments in JSON's types: what `from_parameters` takes."""

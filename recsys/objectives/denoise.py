@@ -21,9 +21,9 @@ class TruncatedCE(Objective):
     The rate of what is dropped grows from 0 to `drop_rate`: drop_rate · min(1, step / ramp)^exponent.
 
     Args:
-        drop_rate: the final rate, in [0, 1].
-        ramp: updates until it is reached.
-        exponent: of the growth.
+        drop_rate: The final rate, in [0, 1].
+        ramp: Updates until it is reached.
+        exponent: Of the growth.
         of: "positives": the rate is a share of the positives, as in the paper. "batch": int((1 - rate) · all pairs)
             pairs stay, and all that go are positives, as in the released code: about twice as many at one negative
             each.
@@ -32,7 +32,8 @@ class TruncatedCE(Objective):
     """
 
     name = "t-ce"
-    is_gradient = False  # which positives are dropped depends on the scores
+    # Which positives are dropped depends on the scores.
+    is_gradient = False
 
     def __init__(
         self, drop_rate: float = 0.2, ramp: int = 30_000, exponent: float = 1.0, of: str = "positives"
@@ -47,9 +48,9 @@ class TruncatedCE(Objective):
 
         Args:
             positive: scores, [B].
-            counts: which positives count, bool [B].
-            step: number of the update.
-            each: negatives of a positive.
+            counts: Which positives count, bool [B].
+            step: Number of the update.
+            each: Negatives of a positive.
         """
         now = self.drop_rate * min(1.0, step / self.ramp) ** self.exponent
         size = int(counts.sum())
@@ -80,7 +81,7 @@ class ReweightedCE(Objective):
     r"""R-CE: cross-entropy with weights p^a on positives and (1 - p)^a on negatives, held constant: what fits counts.
 
     Args:
-        alpha: a, at least 0; 0 is plain cross-entropy.
+        alpha: A, at least 0; 0 is plain cross-entropy.
 
     Source: Wang et al., Denoising implicit feedback for recommendation, WSDM 2021, section 3.
     """
@@ -112,7 +113,7 @@ class DeCA(Objective):
     - "negatives" (DN, positives are trusted): f log h2 - c2 (1 - f) of a positive, f log(1 - h2) of a negative.
 
     Args:
-        alpha: weight of KL(g | f), in [0, 1].
+        alpha: Weight of KL(g | f), in [0, 1].
         c1: -log P(r = 0 | r* = 1) where negatives are trusted.
         c2: -log P(r = 1 | r* = 0) where positives are trusted.
         direction: "both" takes turns, update by update; or one form alone.

@@ -33,9 +33,11 @@ FLIP = "flip"
 class _Rates:
     """gamma and 1 - gamma of each draw, each at full precision, and log gamma of negatives."""
 
-    positive: Any  # gamma_ui, [B, 1]
+    # Gamma_ui, [B, 1].
+    positive: Any
     positive_keep: Any
-    negative: Any  # gamma_uj, [B, k] or [B, 1]
+    # Gamma_uj, [B, k] or [B, 1].
+    negative: Any
     negative_keep: Any
     log: Any
     log_positive_keep: Any
@@ -46,10 +48,10 @@ class Flips(Objective):
 
     Args:
         flip_rate: None to learn gamma as s(<P_u, Q_i>); a rate in [0, 1); or a list of rates.
-        by: what a list of rates belongs to, "user" or "item".
+        by: What a list of rates belongs to, "user" or "item".
 
     Raises:
-        InputError: a rate that is not in [0, 1), or `by` unknown.
+        InputError: A rate that is not in [0, 1), or `by` unknown.
     """
 
     def __init__(self, flip_rate: Any = None, by: str = "item") -> None:
@@ -71,7 +73,7 @@ class Flips(Objective):
         if rates.ndim:
             self._needs = ("users",) if self.by == "user" else ("items", "negatives")
 
-    def fit(self, matrix: Any, law: NDArray[np.float64] | None) -> Self:
+    def fit(self, matrix: Any, distribution: NDArray[np.float64] | None) -> Self:
         """Check that a list of rates is as long as users or items are many."""
         size = matrix.shape[self.by == "item"]
         if self._constant is not None and self._constant.ndim and len(self._constant) != size:

@@ -1,4 +1,4 @@
-"""Sampled softmax with the correction for the law of the negatives."""
+"""Sampled softmax with the correction for the distribution of the negatives."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from recsys.objectives.base import Derivatives, Objective, Pairs, beside
 class SampledSoftmax(Objective):
     r"""Sampled softmax: the positive against k negatives that stand for all others.
 
-    log of e^(R_ui / t) / (e^(R_ui / t) + sum_j e^(R_uj / t) / (k q_j)), q the law of the negatives (logQ correction),
-    so that the sum is an unbiased estimate and the gradient tends to the full softmax's as k grows. Without a law q is
-    uniform.
+    log of e^(R_ui / t) / (e^(R_ui / t) + sum_j e^(R_uj / t) / (k q_j)), with q the distribution of the negatives (logQ
+    correction), so that the sum is an unbiased estimate and the gradient tends to the full softmax's as k grows.
+    Without a distribution q is uniform.
 
     Args:
         temperature: t, above 0.
-        correct: whether to correct by q.
+        correct: Whether to correct by q.
 
     Source: Bengio and Senécal, IEEE TNN 19, 2008; Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019.
     """
@@ -38,10 +38,10 @@ class SampledSoftmax(Objective):
         self._needs = ("negatives",) if correct else ()
         self._log: NDArray[np.float64] | None = None
 
-    def fit(self, matrix: Any, law: NDArray[np.float64] | None) -> Self:
-        """Take the law of the negatives; None is uniform."""
+    def fit(self, matrix: Any, distribution: NDArray[np.float64] | None) -> Self:
+        """Take the distribution of the negatives; None is uniform."""
         items = matrix.shape[1]
-        q = np.full(items, 1 / max(items, 1)) if law is None else law
+        q = np.full(items, 1 / max(items, 1)) if distribution is None else distribution
         self._log = np.log(np.maximum(q, 1e-300))
         return self
 
@@ -50,7 +50,11 @@ class SampledSoftmax(Objective):
         if not self.correct:
             return p.negative * 0
         if self._log is None:
-            fail("objective", "one that knows the law of negatives: objective.fit(matrix, law)", "one without fit")
+            fail(
+                "objective",
+                "a fitted objective: objective.fit(matrix, distribution)",
+                "one without fit",
+            )
         shift = np.log(p.negative.shape[1]) + self._log[np.maximum(np.asarray(p.negatives), 0)]
         if isinstance(p.negative, Tensor):
             return torch.as_tensor(shift, dtype=p.negative.dtype, device=p.negative.device)
@@ -58,7 +62,8 @@ class SampledSoftmax(Objective):
 
     def _derivatives(self, p: Pairs) -> Derivatives:
         top, rest = beside(p) / self.temperature, p.negative / self.temperature - self._shift(p)
-        if p.weight is not None:  # what does not count must not set the scale either
+        # What does not count must not set the scale either.
+        if p.weight is not None:
             with np.errstate(divide="ignore"):
                 rest = rest + np.log(p.weight).astype(rest.dtype)
         most = np.maximum(top, rest.max(1, keepdims=True))

@@ -21,8 +21,8 @@ class _Propensity(Objective):
     r"""What has the propensities theta_i = max((n_i / max n)^power, clip) of a positive's item to be seen.
 
     Args:
-        power: of the popularity; 1/2 in the papers.
-        clip: the least propensity, above 0.
+        power: Of the popularity; 1/2 in the papers.
+        clip: The least propensity, above 0.
     """
 
     _needs = ("items",)
@@ -32,7 +32,7 @@ class _Propensity(Objective):
         self.clip = real("clip", clip, 1e-6, 1.0)
         self.theta: NDArray[np.float64] | None = None
 
-    def fit(self, matrix: Any, law: NDArray[np.float64] | None) -> Self:
+    def fit(self, matrix: Any, distribution: NDArray[np.float64] | None) -> Self:
         """Take the propensities from the popularity of items."""
         count = np.bincount(matrix.indices, minlength=matrix.shape[1])
         self.theta = np.maximum((count / max(count.max(initial=0), 1)) ** self.power, self.clip)
@@ -105,9 +105,9 @@ class NonNegativePU(Objective):
     batch. The negatives stand for the unlabelled pairs.
 
     Args:
-        prior: share of likes among unlabelled pairs, in [0, 1].
-        beta: at least 0.
-        gamma: in [0, 1].
+        prior: Share of likes among unlabelled pairs, in [0, 1].
+        beta: At least 0.
+        gamma: In [0, 1].
 
     Source: Kiryo et al., Positive-unlabeled learning with non-negative risk estimator, NeurIPS 2017, algorithm 1.
     """

@@ -1,7 +1,8 @@
-"""Samplers of negatives, with one contract: `fit(user_items)`, then `sample(users, k, rng)` -> items, int32 [B, k]."""
+"""Negative samplers with one interface: `fit(user_items)`, then `sample(users, k, rng)` -> items, int32 [B, k]."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from graphnoise.checks import choice, fail
@@ -18,19 +19,19 @@ _CLASSES: tuple[type[Sampler], ...] = (
 SAMPLERS: dict[str, type[Sampler]] = {kind.name: kind for kind in _CLASSES}
 
 
-def sampler(given: Any) -> Sampler:
-    """Return a sampler from itself, from its name, or from what `parameters` gave.
+def sampler(value: Sampler | str | Mapping[str, Any]) -> Sampler:
+    """Return a sampler: the object itself, or one made from its name or from the result of `parameters`.
 
     Raises:
-        InputError: an unknown name, or arguments that do not fit.
+        InputError: An unknown name, or arguments that do not fit.
 
     Example:
         >>> sampler({"name": "popularity", "power": 0.75}).power
         0.75
     """
-    if isinstance(given, Sampler):
-        return given
-    arguments = dict(given) if isinstance(given, dict) else {"name": given}
+    if isinstance(value, Sampler):
+        return value
+    arguments: dict[str, Any] = dict(value) if isinstance(value, Mapping) else {"name": value}
     name = arguments.pop("name", None)
     if isinstance(name, str):
         name = name.replace("_", "-")

@@ -1,4 +1,4 @@
-"""How often a sampler draws a like that was hidden."""
+"""The rate of false negatives (hidden likes) among the draws of a sampler."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 
 from graphnoise.checks import fail, generator, integer
+from recsys.interactions import InteractionsLike, as_csr
 from recsys.kernels.negatives import Known
 from recsys.samplers.base import Sampler
-from recsys.validation import as_csr
 
 
 @dataclass(frozen=True)
 class FalseNegatives:
-    """What `false_negatives` counts.
+    """The result of `false_negatives`.
 
     Attributes:
-        rate: share of the draws that are hidden likes.
-        uniform: the same for uniform verified draws beside the same positives, exactly.
-        draws: draws that gave an item.
-        skipped: draws that gave none.
+        rate: Share of hidden likes among the draws.
+        uniform: The expected share for uniform verified draws, exactly.
+        draws: Number of draws with an item.
+        skipped: Number of draws without one.
     """
 
     rate: float
@@ -31,26 +31,26 @@ class FalseNegatives:
 
     @property
     def lift(self) -> float:
-        """Return `rate` over `uniform`: above 1, the sampler looks for hidden likes more often than by chance."""
+        """Return `rate` over `uniform`: above 1, the sampler draws hidden likes more often than chance."""
         return self.rate / self.uniform if self.uniform else float("nan")
 
 
 def false_negatives(
-    sampler: Sampler, hidden: Any, k: int = 1, passes: int = 1, rng: Any = 0, *, epoch: int = 0
+    sampler: Sampler, hidden: InteractionsLike, k: int = 1, passes: int = 1, rng: Any = 0, *, epoch: int = 0
 ) -> FalseNegatives:
-    """Return how often negatives beside the known positives are hidden likes.
+    """Return how often the negatives drawn for the known positives are hidden likes.
 
     Args:
-        sampler: fitted to the known positives, and bound to a model where it looks at scores.
-        hidden: users × items, likes that are not among the known positives.
-        k: negatives beside each positive.
-        passes: how often all positives are walked.
-        rng: a generator or a seed.
-        epoch: the number of the first pass. A law that changes with training (SRNS) goes on where the model stopped
-            with `epoch=model.epochs`.
+        sampler: Fitted to the known positives, and bound to a model if it needs scores.
+        hidden: Users × items, likes that are not among the known positives.
+        k: Negatives per positive.
+        passes: Passes over all positives.
+        rng: A generator or a seed.
+        epoch: The number of the first pass. A sampler that changes during training (SRNS) continues where the model
+            stopped with `epoch=model.epochs`.
 
     Raises:
-        InputError: another shape, or a hidden like that is known.
+        InputError: Another shape, or a hidden like that is known.
 
     Example:
         >>> import scipy.sparse as sp
@@ -69,17 +69,17 @@ def false_negatives(
     integer("epoch", epoch, 0)
     random = generator(rng, "rng")
     users = np.repeat(np.arange(known.num_users, dtype=np.int32), count)
-    met = total = asked = 0
+    hits = total = requested = 0
     for number in range(epoch, epoch + passes):
         sampler.epoch(number, random)
         for begin in range(0, len(users), 1 << 14):
             part = slice(begin, begin + (1 << 14))
             drawn = sampler.sample(users[part], k, random, items=known.col[part])
-            got = drawn >= 0
-            met += int((likes.has(users[part], np.maximum(drawn, 0)) & got).sum())
-            total, asked = total + int(got.sum()), asked + drawn.size
+            valid = drawn >= 0
+            hits += int((likes.has(users[part], np.maximum(drawn, 0)) & valid).sum())
+            total, requested = total + int(valid.sum()), requested + drawn.size
     free = known.num_items - count
     share = np.divide(np.diff(likes.rowptr), free, out=np.zeros(len(count)), where=free > 0)
     weight = np.where(free > 0, count, 0)
     uniform = float((share * weight).sum() / max(weight.sum(), 1))
-    return FalseNegatives(met / max(total, 1), uniform, total, asked - total)
+    return FalseNegatives(hits / max(total, 1), uniform, total, requested - total)

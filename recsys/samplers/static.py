@@ -1,10 +1,9 @@
-"""Laws that no model changes: uniform, and by popularity."""
+"""Static samplers, independent of the model: uniform and by popularity."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from graphnoise.checks import real
@@ -12,17 +11,18 @@ from recsys.kernels.negatives import Alias, draw, streams
 from recsys.samplers.base import Ints, Sampler
 from recsys.samplers.base import on_known as _on_known
 
-_WORTH = 1 << 14  # draws below which one thread is quicker
+# Fewer draws are faster on one thread.
+MIN_PARALLEL = 1 << 14
 
 
-class Fixed(Sampler):
-    """A law with one table for all users; subclasses set the table.
+class StaticSampler(Sampler):
+    """A distribution with one table for all users; subclasses set the table.
 
     Args:
-        on_known: "redraw", or "skip": -1 where the first draw met a known positive.
-        verify: refuse known positives.
-        attempts: draws before the exact one.
-        num_threads: threads, 0 for all cores.
+        on_known: "redraw", or "skip": -1 where the first draw is a known positive.
+        verify: Reject known positives.
+        attempts: Draws before the exact one.
+        num_threads: Threads; 0 is one per core.
     """
 
     def __init__(
@@ -34,11 +34,11 @@ class Fixed(Sampler):
 
     @property
     def full_users(self) -> NDArray[np.int64]:
-        """Users for whom there is no negative of a weight above 0."""
+        """Users without any negative of positive weight."""
         return self.known.full(None if self.table is None else self.table.weight > 0)
 
     def probabilities(self) -> NDArray[np.float64]:
-        """Return q_j, the law before verification, float64 [items]."""
+        """Return q_j, the distribution before verification, float64 [items]."""
         if self.table is None:
             return np.full(self.known.num_items, 1 / self.known.num_items)
         return np.asarray(self.table.weight / self.table.weight.sum())
@@ -47,15 +47,14 @@ class Fixed(Sampler):
         return draw(
             self.known, users, k, streams(rng)[0],
             table=self.table, attempts=self.attempts, verify=self.verify, redraw=self.redraw,
-            num_threads=self.num_threads if len(users) * k >= _WORTH else 1,
+            num_threads=self.num_threads if len(users) * k >= MIN_PARALLEL else 1,
         )  # fmt: skip
 
 
-class Uniform(Fixed):
+class Uniform(StaticSampler):
     r"""Uniform negatives: q_j = 1 / N.
 
     Example:
-        >>> import scipy.sparse as sp
         >>> Uniform().fit(sp.csr_array([[1, 0, 1, 1]])).sample([0, 0], 3, rng=0).tolist()
         [[1, 1, 1], [1, 1, 1]]
 
@@ -65,25 +64,24 @@ class Uniform(Fixed):
     name = "uniform"
 
 
-class Popularity(Fixed):
+class Popularity(StaticSampler):
     r"""Negatives by popularity: q_j ~ n_j^a, with n_j the number of users who have j.
 
-    A popular item that a user does not have was probably seen and passed over. a = 1 is the law of `implicit` and of
-    weighted BPR, a = .75 that of word2vec, a = 0 is uniform. An item that nobody has is drawn only where a = 0.
+    A popular item that a user does not have was probably seen and rejected. a = 1 is the distribution of `implicit` and
+    of weighted BPR, a = .75 that of word2vec, a = 0 is uniform. An item without users is drawn only if a = 0.
 
     Args:
-        power: a, at least 0.
+        power: A, at least 0.
         on_known: "redraw", or "skip" as `implicit` does.
-        verify: refuse known positives.
-        attempts: draws before the exact one.
-        num_threads: threads, 0 for all cores.
+        verify: Reject known positives.
+        attempts: Draws before the exact one.
+        num_threads: Threads; 0 is one per core.
 
     Example:
-        >>> import scipy.sparse as sp
         >>> sampler = Popularity(power=1).fit(sp.csr_array([[1, 0, 0], [1, 0, 1], [1, 0, 1]]))
         >>> sampler.probabilities().round(2).tolist()
         [0.6, 0.0, 0.4]
-        >>> sampler.full_users.tolist()  # what they lack has no weight
+        >>> sampler.full_users.tolist()  # their other items have no weight
         [1, 2]
 
     Source: Gantner et al., Personalized ranking for non-uniformly sampled items, KDD Cup 2011 (a = 1).
@@ -103,7 +101,7 @@ class Popularity(Fixed):
         super().__init__(on_known=on_known, verify=verify, attempts=attempts, num_threads=num_threads)
         self.power = real("power", power, 0.0, 8.0)
 
-    def _prepare(self, matrix: Any) -> None:
+    def _prepare(self, matrix: sp.csr_array) -> None:
         count = np.bincount(matrix.indices, minlength=matrix.shape[1]).astype(np.float64)
-        # Where nobody has anything, all items are alike.
+        # Without any interaction, the distribution is uniform.
         self.table = Alias.of(count**self.power if count.any() else np.ones_like(count))

@@ -24,7 +24,7 @@ def accuracies(cora, method, kind):
     """Return test accuracy and realised rate in %, for each rate, on the draws of ERASE's code with seed 123."""
     found = []
     for rate in RATES:
-        noise = {"kind": kind, "rate": rate, "exact": False, "legacy": True, "options": {}}
+        noise = {"kind": kind, "rate": rate, "exact": False, "erase_stream": True, "options": {}}
         labels, realised = corrupt(cora, noise, "clean", 123)
         scores = create("node_methods", method)[0].fit_predict(Trial(cora.problem, labels, 0))
         right = (scores.argmax(1) == cora.truth)[cora.problem.test_mask]
@@ -65,7 +65,7 @@ def test_lp_equals_torch_geometric_on_cora(cora):
 
 
 def test_the_command_reproduces_the_figures(tmp_path):
-    shared = {"seeds": 1, "first_seed": 123, "select": "clean", "legacy": True}
+    shared = {"seeds": 1, "first_seed": 123, "select": "clean", "erase_stream": True}
     store = Store(tmp_path)
     Nodes().run(NodesGrid(methods=["lp"], noise=["asymmetric"], rates=[0.5], **shared), store)
     (record,) = store.records()

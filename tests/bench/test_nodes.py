@@ -85,8 +85,8 @@ def test_initialisations_differ_between_draws_and_methods_share_the_labels(plant
 def test_every_kind_of_noise_runs_and_touches_named_splits_only(kind, planted):
     instance = load(planted, None, 0)
     problem, truth = instance.problem, instance.truth
-    options = {"probability": 0.5} if kind == "spreading" else {}
-    noise = {"kind": kind, "rate": 0.3, "exact": False, "legacy": False, "options": options}
+    options = {"probability": 0.5} if kind == "cascade" else {}
+    noise = {"kind": kind, "rate": 0.3, "exact": False, "erase_stream": False, "options": options}
     noisy, rates = corrupt(instance, noise, "noisy", 0)
     clean_val, _ = corrupt(instance, noise, "clean", 0)
     assert ((noisy == -1) == ~(problem.train_mask | problem.val_mask)).all()
@@ -98,8 +98,8 @@ def test_every_kind_of_noise_runs_and_touches_named_splits_only(kind, planted):
     assert (noisy != truth)[problem.val_mask].any()
 
 
-def test_grid_with_confidence_and_spreading_noise(planted, tmp_path):
-    grid = small(planted, noise=["confidence", "spreading:probability=0.9"], methods=["lp"])
+def test_grid_with_confidence_and_cascade_noise(planted, tmp_path):
+    grid = small(planted, noise=["confidence", "cascade:probability=0.9"], methods=["lp"])
     assert run(grid, Store(tmp_path)).done == 6
 
 
@@ -140,9 +140,9 @@ def test_a_failing_cell_is_reported_and_the_others_are_recorded(planted, tmp_pat
         ({"first_seed": -1}, "first_seed"),
         ({"exact": 1}, "exact: expected true or false, got 1"),
         ({"select": "dirty"}, "select: expected one of clean, noisy"),
-        ({"legacy": True}, "legacy: expected select='clean'"),
-        ({"legacy": True, "select": "clean", "noise": ["random"]}, "legacy: expected symmetric, asymmetric or pair"),
-        ({"exact": True, "noise": ["spreading"]}, "exact"),
+        ({"erase_stream": True}, "erase_stream: expected select='clean'"),
+        ({"erase_stream": True, "select": "clean", "noise": ["random"]}, "erase_stream: expected symmetric, asymmetric or pair"),
+        ({"exact": True, "noise": ["cascade"]}, "exact"),
         ({"methods": ["gcn:hiden=3"]}, "did you mean 'hidden'"),
         ({"methods": ["lp", "lp:alpha=0.9"]}, "methods: expected settings that row 'lp' does not have, got the same"),
         ({"noise": ["pair:num_classes=9"]}, "pair.num_classes: expected none"),

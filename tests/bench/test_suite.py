@@ -39,7 +39,7 @@ methods = [
     "sgc:hops=0",
     "lp",
 ]
-noise = ["spreading:probability=0.9"]
+noise = ["cascade:probability=0.9"]
 rates = [0.3]
 inits = 2
 select = "clean"
@@ -117,7 +117,7 @@ def test_a_line_names_grid_and_row(suite, planted):
     assert [suite.describe(suite.cells[grid][1]) for grid in ("honest", "ablation", "mixed")] == [
         f"honest: sgc, {planted} sgc none 0",
         f"ablation: weak, {planted} lp pair 0.3",
-        f"mixed: mlp, {planted} mlp spreading 0.3",
+        f"mixed: mlp, {planted} mlp cascade 0.3",
     ]
 
 
@@ -137,7 +137,7 @@ def test_sections_follow_the_suite(suite, store):
         ("mixed", ["mlp", "sgc (2 hops)", "sgc:hops=0", "lp"], "sgc (2 hops)"),
     ]
     assert honest.heading.startswith("honest: ")
-    assert mixed.kinds == ["spreading (probability=0.9)"]
+    assert mixed.kinds == ["cascade (probability=0.9)"]
     point = ("pair", 0.3, "test_accuracy")
     assert honest.values("lp", *point) == ablation.values("lp", *point)
     assert ablation.values("lp", *point) != ablation.values("short", *point)
@@ -210,7 +210,7 @@ def test_a_table_without_a_suite_is_read_too(store, tmp_path):
     with path.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(older)
     assert Table(path).folder == path
-    assert "spreading noise" in text(Table(path))
+    assert "cascade noise" in text(Table(path))
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ ROWS = '[[grid]]\nname = "a"\nmethods = [%s]\n'
         (A + "noise=['piar']", "grid 'a': noise: expected one of .*did you mean 'pair'"),
         (A + "exact=1", "grid 'a': exact: expected true or false, got 1"),
         (A + "select='all'", "grid 'a': select: expected one of clean, noisy"),
-        (A + "legacy=true", "grid 'a': legacy: expected select='clean'"),
+        (A + "erase_stream=true", "grid 'a': erase_stream: expected select='clean'"),
         (ROWS % "'lpp'", "grid 'a': method: expected one of .* got 'lpp'"),
         (ROWS % "3", "grid 'a': methods: expected NAME, NAME:KEY=VALUE or .* got 3"),
         (ROWS % "'lp:alpa=0.3'", "grid 'a': .*hyper-parameter of lp: .*did you mean 'alpha'"),
@@ -310,7 +310,7 @@ def test_what_only_the_data_show_is_reported_the_same_way(planted, tmp_path):
     absent = Suite.read(write(tmp_path, A + "datasets = ['nowhere.npz']", planted))
     with pytest.raises(DataError, match=r"plain.toml: grid 'a': .*nowhere.npz"):
         _ = absent.cells
-    exact = Suite.read(write(tmp_path, A + "datasets = ['DATA']\nnoise=['spreading']\nexact=true", planted))
+    exact = Suite.read(write(tmp_path, A + "datasets = ['DATA']\nnoise=['cascade']\nexact=true", planted))
     with pytest.raises(InputError, match=r"plain.toml: grid 'a': exact: "):
         _ = exact.cells
 

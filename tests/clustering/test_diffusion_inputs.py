@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from local_graphs import BACKENDS, planted, random_graph
 
 from graphnoise import InputError
-from graphnoise.clustering import approximate_pagerank, flow_diffusion, heat_kernel, l1_pagerank, neighbours
+from graphnoise.clustering import approximate_pagerank, as_undirected, flow_diffusion, heat_kernel, l1_pagerank
 
 PATH = [[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]]
 TWO = sp.block_diag([np.ones((3, 3)) - np.eye(3), np.ones((4, 4)) - np.eye(4)], format="csr")  # a triangle and K4
@@ -33,7 +33,7 @@ LONELY = sp.csr_array((4, 4)) + sp.csr_array(([1.0, 1.0], ([1, 2], [2, 1])), sha
         (lambda: flow_diffusion(PATH, [], 4.0), r"^seeds: expected at least one node, got none"),
         (lambda: flow_diffusion(PATH, 4, 4.0), r"^seeds: expected positions of nodes from 0 to 3, got 4"),
         (lambda: flow_diffusion(PATH, [1, 1], 4.0), r"^seeds: expected distinct nodes, got 1 twice"),
-        (lambda: flow_diffusion(PATH, 0, 4.0, eps=1.5), r"^eps: expected a number in \[0, 1\], got 1.5"),
+        (lambda: flow_diffusion(PATH, 0, 4.0, label_eps=1.5), r"^label_eps: expected a number in \[0, 1\], got 1.5"),
         (lambda: flow_diffusion(PATH, 0, 4.0, sink="volume"), r"^sink: expected one of degree, unit, got 'volume'"),
         (lambda: flow_diffusion(PATH, 0, 4.0, tol=0.0), r"^tol: expected a number above 0, got 0.0"),
         (lambda: flow_diffusion(PATH, 0, 4.0, p=1.5), r"^p: expected a number in \[2, 64\], got 1.5"),
@@ -85,7 +85,7 @@ def test_a_closed_class_of_labels_with_eps_0_is_exhausted(backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_isolated_seeds(backend):
     walk = approximate_pagerank(LONELY, 0, backend=backend)
-    assert (walk.nodes.tolist(), walk.values.tolist(), walk.residual.tolist()) == ([0], [1.0], [0.0])
+    assert (walk.touched.tolist(), walk.values.tolist(), walk.residual.tolist()) == ([0], [1.0], [0.0])
     assert l1_pagerank(LONELY, [0, 1], backend=backend).dense(4)[0] == 0.5
     assert heat_kernel(LONELY, 3, backend=backend).dense(4)[3] == 1.0
     flow = flow_diffusion(LONELY, 0, 1.0, backend=backend)  # it holds nothing, and nothing leads on
@@ -131,7 +131,7 @@ def test_a_label_function_that_raises_is_heard_and_the_next_call_works(backend):
 def test_names_of_nodes_come_back():
     graph = networkx.Graph([("a", "b"), ("b", "c"), ("c", "d")])
     found = flow_diffusion(graph, "b", 4.0, {"a": 1, "b": 1})
-    assert found.names == [list(graph)[v] for v in found.nodes]
+    assert found.names == [list(graph)[v] for v in found.touched]
     by_name = flow_diffusion(graph, {"b": 4.0}, labels=lambda names: [name in "ab" for name in names])
     assert by_name.names == found.names
     np.testing.assert_array_equal(by_name.values, found.values)
@@ -171,7 +171,7 @@ def test_ctrl_c_ends_a_run_without_end():
 
 
 def test_many_parts_that_are_full_are_noticed():
-    graph = neighbours(sp.block_diag([np.ones((3, 3)) - np.eye(3)] * 50, format="csr"))
+    graph = as_undirected(sp.block_diag([np.ones((3, 3)) - np.eye(3)] * 50, format="csr"))
     start = {3 * i: 5.9 for i in range(49)} | {147: 6.1}
     assert flow_diffusion(graph, start).status == "exhausted"
 
@@ -179,20 +179,20 @@ def test_many_parts_that_are_full_are_noticed():
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("weight", "p"), [(1e50, 16.0), (1e100, 8.0), (1e200, 3.0)])
 def test_heights_that_float64_cannot_hold_are_said(backend, weight, p):
-    path = neighbours(np.array(PATH), weight=np.full(6, weight))
+    path = as_undirected(np.array(PATH), weight=np.full(6, weight))
     found = flow_diffusion(path, 0, 2.0, sink="unit", p=p, backend=backend)
     assert (found.status, found.converged) == ("overflow", False)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_values_that_are_not_finite_are_said(backend):
-    pair = neighbours([[0, 1], [1, 0]], weight=[1e-300] * 2)
+    pair = as_undirected([[0, 1], [1, 0]], weight=[1e-300] * 2)
     assert heat_kernel(pair, {0: 1e10}, 1.0, 1e-5, backend=backend).status == "overflow"
 
 
 def test_a_graph_that_was_read_does_not_change_with_what_it_was_read_from():
     matrix = sp.csr_array(random_graph(0, 30))
-    read = neighbours(matrix)
+    read = as_undirected(matrix)
     before = approximate_pagerank(read, 0)
     matrix.data *= 10
     matrix.indices[:] = 10**6
@@ -201,4 +201,4 @@ def test_a_graph_that_was_read_does_not_change_with_what_it_was_read_from():
     with pytest.raises(ValueError, match="read-only"):
         read.col[0] = 5
     with pytest.raises(InputError, match=r"^graph: expected a whole SciPy sparse matrix"):
-        neighbours(matrix)
+        as_undirected(matrix)

@@ -11,20 +11,22 @@ from local_graphs import BACKENDS, f1, flow_dual, heat, labelled, lazy_walk, pag
 
 from graphnoise.clustering import (
     approximate_pagerank,
+    as_undirected,
     flow_diffusion,
     heat_kernel,
     l1_pagerank,
-    neighbours,
     sweep_cut,
 )
 
 DIFFUSE = {
-    "flow": lambda g, s, **k: flow_diffusion(g, s, tol=1e-5, eps=k.pop("label_eps", 0.05), max_pushes=20_000, **k),
+    "flow": lambda g, s, **k: flow_diffusion(
+        g, s, tol=1e-5, label_eps=k.pop("label_eps", 0.05), max_pushes=20_000, **k
+    ),
     "flow, unit sinks": lambda g, s, **k: flow_diffusion(
-        g, s, sink="unit", tol=1e-5, eps=k.pop("label_eps", 0.05), max_pushes=20_000, **k
+        g, s, sink="unit", tol=1e-5, label_eps=k.pop("label_eps", 0.05), max_pushes=20_000, **k
     ),
     "flow, p = 4": lambda g, s, **k: flow_diffusion(
-        g, s, p=4, tol=1e-3, eps=k.pop("label_eps", 0.05), max_pushes=500, **k
+        g, s, p=4, tol=1e-3, label_eps=k.pop("label_eps", 0.05), max_pushes=500, **k
     ),
     "pagerank": lambda g, s, **k: approximate_pagerank(g, s, 0.2, 1e-3, **k),
     "l1": lambda g, s, **k: l1_pagerank(g, s, 0.2, 1e-3, **k),
@@ -33,7 +35,7 @@ DIFFUSE = {
 
 
 def same(one, two):
-    for name in ("nodes", "values", "residual", "degree"):
+    for name in ("touched", "values", "residual", "degree"):
         assert np.array_equal(getattr(one, name), getattr(two, name)), name
     assert (one.status, one.pushes, one.arcs, one.statistics) == (two.status, two.pushes, two.arcs, two.statistics)
 
@@ -48,7 +50,7 @@ def same(one, two):
 )
 def test_both_tiers_are_equal_to_the_last_bit(seed, n, weighted, eps, name):
     rng = np.random.default_rng(seed)
-    graph = neighbours(sp.csr_array(random_graph(seed, n, rng.choice([0.05, 0.2, 0.6]), weighted)))
+    graph = as_undirected(sp.csr_array(random_graph(seed, n, rng.choice([0.05, 0.2, 0.6]), weighted)))
     seeds = {int(v): float(m) for v, m in zip(rng.permutation(n)[:3], rng.uniform(0.1, 2 * n, 3), strict=False)}
     more = {} if eps is None else {"labels": rng.integers(0, 2, n), "label_eps": eps}
     one, two = (DIFFUSE[name](graph, seeds, backend=backend, **more) for backend in BACKENDS)
@@ -69,7 +71,7 @@ def test_approximate_pagerank_keeps_its_bounds(weighted, eps):
     dense = dense if eps is None else labelled(dense, labels, eps, [3, 7])
     W, d = lazy_walk(dense)
     p, r = found.dense(60), np.zeros(60)
-    r[found.nodes] = found.residual
+    r[found.touched] = found.residual
     assert abs(p.sum() + r.sum() - 1) <= 1e-14
     assert (r >= 0).all()
     assert (r < 1e-5 * d).all()  # also with weights, where a push that looks at plain degrees leaves more
@@ -129,7 +131,7 @@ def test_l1_pagerank_meets_the_optimality_conditions(weighted, eps):
     W, d = lazy_walk(dense)
     s, p = np.eye(60)[5], found.dense(60)
     r = s - (p - (1 - alpha) * W @ p) / alpha
-    np.testing.assert_allclose(r[found.nodes], found.residual, atol=1e-12)
+    np.testing.assert_allclose(r[found.touched], found.residual, atol=1e-12)
     assert (r <= rho * d * (1 + 1e-6) + 1e-12).all()
     assert (r[p > 0] >= rho * d[p > 0] * (1 - 1e-9)).all()
     assert d[p > 0].sum() <= 1 / rho
@@ -169,7 +171,7 @@ def test_flow_diffusion_meets_the_optimality_conditions(seed, n, weighted, eps, 
     graph, labels = sp.csr_array(dense), rng.integers(0, 2, n)
     sinks = np.ones(n) if unit else dense.sum(0)
     start = {int(rng.integers(n)): 0.6 * sinks.sum()}
-    more = {"eps": 1.0} if eps is None else {"labels": labels, "eps": eps}
+    more = {"label_eps": 1.0} if eps is None else {"labels": labels, "label_eps": eps}
     found = flow_diffusion(graph, start, sink="unit" if unit else "degree", tol=1e-6, **more)
     plain = dense if eps is None else labelled(dense, labels, eps, list(start))
     L = np.diag(plain.sum(0)) - plain
@@ -177,7 +179,7 @@ def test_flow_diffusion_meets_the_optimality_conditions(seed, n, weighted, eps, 
     source[list(start)] = list(start.values())
     m = source - L @ x
     here = np.zeros(n)
-    here[found.nodes] = found.residual
+    here[found.touched] = found.residual
     assert found.converged
     np.testing.assert_allclose(here.sum(), source.sum(), rtol=1e-12)
     np.testing.assert_allclose(m, here, atol=1e-8 * source.sum())
@@ -196,7 +198,7 @@ def test_flow_diffusion_equals_a_quadratic_program(seed, eps, sink):
     labels = np.random.default_rng(seed).integers(0, 2, n)
     sinks = np.ones(n) if sink == "unit" else dense.sum(0)
     mass = 0.3 * sinks.sum()
-    more = {} if eps is None else {"labels": labels, "eps": eps}
+    more = {} if eps is None else {"labels": labels, "label_eps": eps}
     found = flow_diffusion(sp.csr_array(dense), 0, mass, sink=sink, tol=1e-10, **more).dense(n)
     plain = dense if eps is None else labelled(dense, labels, eps, [0])
     truth = flow_dual(plain, mass * np.eye(n)[0], sinks)
@@ -246,7 +248,7 @@ def test_labels_that_say_nothing_change_nothing(name):
     mass = {3: 0.4 * dense.sum()} if "flow" in name else {3: 1.0}
     if name == "flow, unit sinks":
         mass = {3: 20.0}
-    graph = neighbours(sp.csr_array(dense))
+    graph = as_undirected(sp.csr_array(dense))
     same(DIFFUSE[name](graph, mass), DIFFUSE[name](graph, mass, labels=labels, label_eps=1.0))
 
 
@@ -255,7 +257,7 @@ def test_names_of_labels_do_not_matter_but_the_seed_is_known(name):
     dense = random_graph(6, 50, 0.15)
     labels = np.random.default_rng(0).integers(0, 2, 50)
     mass = {3: 20.0} if name == "flow, unit sinks" else {3: 0.4 * dense.sum()} if "flow" in name else {3: 1.0}
-    graph = neighbours(sp.csr_array(dense))
+    graph = as_undirected(sp.csr_array(dense))
     labels[3] = 1
     found = DIFFUSE[name](graph, mass, labels=labels)
     assert not np.array_equal(found.values, DIFFUSE[name](graph, mass).values)
@@ -292,7 +294,7 @@ def test_perfect_labels_and_eps_0_stay_inside():
     labels[truth] = 1
     found = flow_diffusion(graph, 10, graph.degree[truth].sum() * 0.999, labels, 0.0, tol=1e-3)
     assert found.converged
-    assert np.isin(found.nodes, truth).all()
+    assert np.isin(found.touched, truth).all()
     assert f1(found.support, truth) > 0.99
 
 

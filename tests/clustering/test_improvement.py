@@ -11,7 +11,7 @@ from local_graphs import BACKENDS, f1, random_graph
 
 from graphnoise import InputError
 from graphnoise.clustering.improvement import improve, mqi, simple_local
-from graphnoise.clustering.inputs import neighbours
+from graphnoise.clustering.inputs import as_undirected
 from graphnoise.clustering.rounding import conductance, sweep_cut
 
 PATH = [[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]]
@@ -54,7 +54,7 @@ def planted(blocks=20, size=250, inside=0.08, outside=0.001, seed=0):
     graph = networkx.stochastic_block_model(
         [size] * blocks, np.where(np.eye(blocks, dtype=bool), inside, outside), seed=seed
     )
-    return neighbours(networkx.to_scipy_sparse_array(graph, format="csr")), np.arange(size)
+    return as_undirected(networkx.to_scipy_sparse_array(graph, format="csr")), np.arange(size)
 
 
 @settings(max_examples=60, deadline=None)
@@ -151,7 +151,9 @@ def test_simple_local_reads_no_more_than_it_may():
         ends = rng.integers(0, n, (2, 5 * n))
         block = np.array([(i, j) for i in range(60) for j in range(i) if rng.random() < 0.4]).T
         ends = np.concatenate([ends, block], axis=1)
-        graph = neighbours(np.concatenate([ends, ends[::-1]], axis=1)[:, np.r_[ends[0] != ends[1], ends[0] != ends[1]]])
+        graph = as_undirected(
+            np.concatenate([ends, ends[::-1]], axis=1)[:, np.r_[ends[0] != ends[1], ends[0] != ends[1]]]
+        )
         for delta in (0.1, 0.5, 2.0):
             found = simple_local(graph, np.arange(70), delta)
             volume = graph.degree[:70].sum()
@@ -254,7 +256,7 @@ def test_bad_input_has_one_clear_error(call, message):
 def test_the_scale_of_weights_does_not_matter(backend, weight):
     edges = np.array([[0, 1], [1, 2], [0, 2], [2, 3], [3, 4], [4, 5], [3, 5], [5, 6], [6, 7], [7, 8], [8, 6], [8, 9]])
     edges = np.concatenate([edges, [[9, 10], [8, 10]]]).T
-    graph = neighbours(np.concatenate([edges, edges[::-1]], axis=1), weight=np.full(28, weight))
+    graph = as_undirected(np.concatenate([edges, edges[::-1]], axis=1), weight=np.full(28, weight))
     assert mqi(graph, [0, 1, 2, 3], backend=backend).nodes.tolist() == [0, 1, 2]
 
 

@@ -8,7 +8,7 @@ import torch
 from torch_geometric.data import Data
 
 from graphnoise import Graph, InputError
-from graphnoise.clustering.inputs import labels, neighbours, positions, seeds
+from graphnoise.clustering.inputs import as_undirected, labels, positions, seeds
 
 PATH = [[0, 1, 1, 2], [1, 0, 2, 1]]
 
@@ -76,58 +76,58 @@ def test_every_kind_of_graph_reads_the_same():
         (nx_graph, {}),
         (LikeIgraph(len(dense), edges, arcs={"weight": [dense[e] for e in edges]}), {}),
     ):
-        same(neighbours(graph, **more), dense)
+        same(as_undirected(graph, **more), dense)
     pattern = (dense > 0).astype(float)
     for graph in (Graph.from_edge_index(arcs, len(dense), values), sp.csr_array(dense), nx_graph, arcs):
-        read = neighbours(graph, weight=False)
+        read = as_undirected(graph, weight=False)
         same(read, pattern)
         assert read.weight is None
 
 
 def test_a_graph_is_read_once():
     graph = Graph.from_edge_index(torch.tensor(PATH))
-    assert neighbours(graph) is neighbours(graph)
-    assert neighbours(neighbours(graph)) is neighbours(graph)
+    assert as_undirected(graph) is as_undirected(graph)
+    assert as_undirected(as_undirected(graph)) is as_undirected(graph)
     learning = Graph.from_edge_index(torch.tensor(PATH), edge_weight=torch.ones(4, requires_grad=True))
-    assert neighbours(learning).weight.tolist() == [1.0] * 4
+    assert as_undirected(learning).weight.tolist() == [1.0] * 4
 
 
 def test_rows_out_of_order_and_repeated_arcs():
     rowptr, col = torch.tensor([0, 3, 6, 7]), torch.tensor([1, 2, 1, 0, 1, 0, 0])
-    read = neighbours(Graph(rowptr, col))
+    read = as_undirected(Graph(rowptr, col))
     assert read.degree.tolist() == [3.0, 3.0, 1.0]  # the self-loop at 1 counts once
     split = sp.csr_array((np.array([1.0, 2.0, 3.0]), [1, 1, 0], [0, 2, 3]), shape=(2, 2))  # 1 + 2 there, 3 back
-    assert neighbours(split).degree.tolist() == [3.0, 3.0]
+    assert as_undirected(split).degree.tolist() == [3.0, 3.0]
 
 
 def test_arcs_of_weight_0_are_none():
     given = sp.csr_array((np.array([0.0, 2.0, 0.0, 2.0]), [1, 2, 0, 0], [0, 2, 3, 4]), shape=(3, 3))
-    read = neighbours(given)
+    read = as_undirected(given)
     assert (read.col.tolist(), read.degree.tolist()) == ([2, 0], [2.0, 0.0, 2.0])
-    assert neighbours(given, weight=False).degree.tolist() == [1.0, 0.0, 1.0]
+    assert as_undirected(given, weight=False).degree.tolist() == [1.0, 0.0, 1.0]
 
 
 def test_asymmetric_graphs():
     arcs = torch.tensor([[0, 1, 2], [1, 2, 1]])
     graph = Graph.from_edge_index(arcs, 3, torch.tensor([1.0, 2.0, 5.0]))
     with pytest.raises(InputError, match=r"undirected.*got .*symmetrise=True"):
-        neighbours(graph)
-    read = neighbours(graph, symmetrise=True)
+        as_undirected(graph)
+    read = as_undirected(graph, symmetrise=True)
     same(read, np.array([[0, 1, 0], [1, 0, 5], [0, 5, 0]]))
-    assert neighbours(graph, symmetrise=True) is read
+    assert as_undirected(graph, symmetrise=True) is read
     with pytest.raises(InputError):  # the symmetric one that was kept is not handed out for it
-        neighbours(graph)
-    plain = neighbours(arcs, symmetrise=True)
+        as_undirected(graph)
+    plain = as_undirected(arcs, symmetrise=True)
     same(plain, np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]]))
     assert plain.weight is None
     with pytest.raises(InputError, match="undirected"):
-        neighbours(networkx.path_graph(3, create_using=networkx.DiGraph))
-    assert neighbours(networkx.path_graph(3, create_using=networkx.DiGraph), symmetrise=True).volume == 4
+        as_undirected(networkx.path_graph(3, create_using=networkx.DiGraph))
+    assert as_undirected(networkx.path_graph(3, create_using=networkx.DiGraph), symmetrise=True).volume == 4
     rounding = weighted().astype(np.float32)
     rounding[np.tril_indices(30)] *= 1 + 2e-7  # as sums in another order give
-    assert neighbours(sp.csr_array(rounding)).num_nodes == 30
+    assert as_undirected(sp.csr_array(rounding)).num_nodes == 30
     with pytest.raises(InputError, match="undirected"):
-        neighbours(sp.csr_array(rounding.astype(np.float64)))
+        as_undirected(sp.csr_array(rounding.astype(np.float64)))
 
 
 @pytest.mark.parametrize(
@@ -156,39 +156,39 @@ def test_asymmetric_graphs():
 )
 def test_graphs_that_are_refused(graph, more, message):
     with pytest.raises(InputError, match=message):
-        neighbours(graph, **more)
+        as_undirected(graph, **more)
 
 
 def test_weights_are_never_dropped_in_silence():
     graph = networkx.path_graph(3)
     graph.edges[0, 1]["weight"] = 2.0
     with pytest.raises(InputError, match=r"'weight' on every edge.*none on \(1, 2\)"):
-        neighbours(graph)
+        as_undirected(graph)
     graph.edges[1, 2]["weight"] = 3.0
-    assert neighbours(graph).degree.tolist() == [2.0, 5.0, 3.0]
+    assert as_undirected(graph).degree.tolist() == [2.0, 5.0, 3.0]
 
 
 def test_names_come_back():
     graph = networkx.grid_2d_graph(2, 2)
-    read = neighbours(graph)
+    read = as_undirected(graph)
     nodes, mass = seeds(read, (1, 0))  # the name of one node, not two nodes
     assert (read.named(nodes), mass.tolist()) == ([(1, 0)], [1.0])
     assert read.named(seeds(read, [(1, 1), (0, 0)])[0]) == [(0, 0), (1, 1)]
     for wrong in (0, "a", [(0, 0), (7, 7)], ([],)):
         with pytest.raises(InputError, match="names of nodes"):
             seeds(read, wrong)
-    letters = neighbours(LikeIgraph(3, [(0, 1), (1, 2)], vertices={"name": ["a", "b", "cd"]}))
+    letters = as_undirected(LikeIgraph(3, [(0, 1), (1, 2)], vertices={"name": ["a", "b", "cd"]}))
     assert seeds(letters, {"cd": 2.0, "a": 1.0})[1].tolist() == [1.0, 2.0]
     assert positions(letters, "cd").tolist() == [2]
     assert labels(letters, {"b": 1}).tolist() == [0, 1, 0]
     assert labels(letters, lambda names: [name == "cd" for name in names])(np.array([2, 0])).tolist() == [1, 0]
     with pytest.raises(InputError, match="'b' twice"):
         seeds(letters, ["b", "b"])
-    assert neighbours(networkx.path_graph(3)).names is None
+    assert as_undirected(networkx.path_graph(3)).names is None
 
 
 def test_seeds():
-    read = neighbours(PATH)
+    read = as_undirected(PATH)
     for given in (2, np.int32(2), [2], (2,), {2}, np.array([2], dtype=np.uint8), torch.tensor([2]), torch.tensor(2)):
         assert [part.tolist() for part in seeds(read, given)] == [[2], [1.0]]
     assert seeds(read, np.array([True, False, True]), 3.0)[1].tolist() == [1.5, 1.5]
@@ -222,11 +222,11 @@ def test_seeds():
 )
 def test_seeds_that_are_refused(given, mass, message):
     with pytest.raises(InputError, match=message):
-        seeds(neighbours(PATH), given, mass)
+        seeds(as_undirected(PATH), given, mass)
 
 
 def test_labels():
-    read = neighbours(PATH)
+    read = as_undirected(PATH)
     for given in ([0, 1, 1], (False, True, True), np.array([0.0, 1, 1]), torch.tensor([0, 1, 1]), {1: True, 2: 1}):
         out = labels(read, given)
         assert (out.dtype, out.tolist()) == (np.uint8, [0, 1, 1])
@@ -254,11 +254,11 @@ def test_labels():
 )
 def test_labels_that_are_refused(given, message):
     with pytest.raises(InputError, match=message):
-        labels(neighbours(PATH), given)
+        labels(as_undirected(PATH), given)
 
 
 def test_a_callable_is_asked_for_some_nodes_and_checked():
-    read = neighbours(PATH)
+    read = as_undirected(PATH)
     assert labels(read, lambda nodes: nodes > 1)([2, 0]).tolist() == [1, 0]
     with pytest.raises(InputError, match="2 labels"):
         labels(read, lambda nodes: [1])([2, 0])

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from scipy.optimize import check_grad, minimize
 
 from graphnoise import Graph, InputError, datasets, noise
-from graphnoise.clustering import membership_posterior, neighbours, posterior, precision_recall_f1
+from graphnoise.clustering import as_undirected, membership_posterior, posterior, precision_recall_f1
 from graphnoise.clustering.membership import Membership
 
 
@@ -81,7 +81,7 @@ def blocks():
     data = datasets.planted_partition([150] * 6, 0.08, 0.01, seed=0)
     inside = (data.y == 0).numpy()
     labels = noise.flip_membership(inside, a1=0.7, a0=0.9, seed=0).y
-    return neighbours(Graph.from_data(data)), inside, labels
+    return as_undirected(Graph.from_data(data)), inside, labels
 
 
 def test_labels_and_edges_are_better_than_labels(blocks):

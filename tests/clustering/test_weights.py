@@ -5,10 +5,10 @@ import pytest
 
 from graphnoise import Graph, InputError, datasets
 from graphnoise.clustering import (
-    choose_eps,
+    as_undirected,
+    choose_label_eps,
     flow_diffusion,
-    label_neighbourhood,
-    neighbours,
+    label_statistics,
     precision_recall_f1,
     predict_membership,
 )
@@ -20,7 +20,7 @@ BLOCK = 500
 def planted(p):
     """A planted partition that was not used to find the constants."""
     data = datasets.planted_partition([BLOCK] * 20, p, 0.002, seed=31)
-    return neighbours(Graph.from_data(data)), data.y.numpy()
+    return as_undirected(Graph.from_data(data)), data.y.numpy()
 
 
 def trial(p, a1, a0, number):
@@ -54,8 +54,8 @@ def test_the_chosen_eps_is_no_worse_than_the_usual_one_and_better_where_a_larger
     for number in range(8):
         graph, inside, seed, labels = trial(p, a1, a0, number)
         usual.append(best_f1(graph, inside, seed, labels, lambda mass: 0.05))
-        made = functools.partial(choose_eps, graph, seed, labels, a1, a0, sink="unit")
-        chosen.append(best_f1(graph, inside, seed, labels, lambda mass, made=made: made(mass=mass).eps))
+        made = functools.partial(choose_label_eps, graph, seed, labels, a1, a0, sink="unit")
+        chosen.append(best_f1(graph, inside, seed, labels, lambda mass, made=made: made(mass=mass).label_eps))
     assert np.mean(chosen) - np.mean(usual) > gain
 
 
@@ -63,7 +63,7 @@ def test_the_chosen_eps_is_no_worse_than_the_usual_one_and_better_where_a_larger
 @pytest.mark.parametrize(("a1", "a0"), [(0.9, 0.9), (0.7, 0.95), (0.7, 0.7)])
 def test_the_labels_near_one_seed_tell_how_many_neighbours_are_inside(p, inside, a1, a0):
     near = [
-        label_neighbourhood(graph, seed, labels, a1, a0)
+        label_statistics(graph, seed, labels, a1, a0)
         for graph, _, seed, labels in (trial(p, a1, a0, i) for i in range(8))
     ]
     assert np.mean([one.inside for one in near]) == pytest.approx(inside, rel=0.1)
@@ -74,12 +74,12 @@ def test_the_labels_near_one_seed_tell_how_many_neighbours_are_inside(p, inside,
 
 def test_with_right_labels_the_share_is_what_is_counted():
     graph, inside, seed, _ = trial(0.05, 1.0, 1.0, 0)
-    near = label_neighbourhood(graph, seed, inside, 1.0, 1.0)
+    near = label_statistics(graph, seed, inside, 1.0, 1.0)
     ends = graph.col[graph.rowptr[seed] : graph.rowptr[seed + 1]]
     members = ends[inside[ends]]
     counted = np.concatenate([ends, *(graph.col[graph.rowptr[v] : graph.rowptr[v + 1]] for v in members)])
     assert near.share == pytest.approx(inside[counted[counted != seed]].mean(), abs=0.02)
-    several = label_neighbourhood(graph, np.flatnonzero(inside)[:9], inside, 1.0, 1.0)
+    several = label_statistics(graph, np.flatnonzero(inside)[:9], inside, 1.0, 1.0)
     assert several.share == pytest.approx(24.95 / 43.95, abs=0.03)
 
 
@@ -87,29 +87,32 @@ def test_the_reach_counts_each_node_of_a_tree_and_little_among_shared_neighbours
     tree = [[0, i] for i in range(1, 5)] + [[i, 4 * i + j] for i in range(1, 5) for j in range(1, 5)]
     shared = [[0, i] for i in range(1, 5)] + [[i, 5 + j] for i in range(1, 5) for j in range(4)]
     for edges, reach in ((tree, 16), (shared, 4)):
-        graph = neighbours(np.array([*edges, *(edge[::-1] for edge in edges)]).T)
-        near = label_neighbourhood(graph, 0, np.ones(graph.num_nodes), 0.9, 0.9)
+        graph = as_undirected(np.array([*edges, *(edge[::-1] for edge in edges)]).T)
+        near = label_statistics(graph, 0, np.ones(graph.num_nodes), 0.9, 0.9)
         assert near.reach == pytest.approx(near.share**2 * reach)
 
 
 def test_labels_may_come_in_any_form_and_the_seeds_label_does_not_matter():
     graph, _, seed, labels = trial(0.05, 0.8, 0.9, 0)
-    wanted = choose_eps(graph, seed, labels, 0.8, 0.9, 1000.0).eps
+    wanted = choose_label_eps(graph, seed, labels, 0.8, 0.9, 1000.0).label_eps
     other = labels.copy()
     other[seed] = 1 - other[seed]
     for same in (other, labels.astype(bool).tolist(), lambda nodes: labels[nodes], dict(enumerate(labels.tolist()))):
-        assert choose_eps(graph, seed, same, 0.8, 0.9, 1000.0).eps == wanted
+        assert choose_label_eps(graph, seed, same, 0.8, 0.9, 1000.0).label_eps == wanted
 
 
 def test_eps_falls_with_the_mass_within_its_bounds():
     graph, _, seed, labels = trial(0.05, 0.8, 0.9, 0)
-    found = [choose_eps(graph, seed, labels, 0.8, 0.9, 10.0**i, sink="unit") for i in range(6)]
-    assert [one.eps for one in found] == sorted((one.eps for one in found), reverse=True)
-    assert (found[0].eps, found[-1].eps) == (0.5, 0.02)
+    found = [choose_label_eps(graph, seed, labels, 0.8, 0.9, 10.0**i, sink="unit") for i in range(6)]
+    assert [one.label_eps for one in found] == sorted((one.label_eps for one in found), reverse=True)
+    assert (found[0].label_eps, found[-1].label_eps) == (0.5, 0.02)
     assert all(one.weighted and "estimated to be inside" in one.reason for one in found)
     mean = graph.volume / graph.num_nodes
-    assert choose_eps(graph, seed, labels, 0.8, 0.9, 1000.0 * mean).eps == pytest.approx(found[3].eps)
-    assert choose_eps(graph, seed, labels, 0.8, 0.9, 1000.0, sink="unit", rounding="sweep").eps > found[3].eps
+    assert choose_label_eps(graph, seed, labels, 0.8, 0.9, 1000.0 * mean).label_eps == pytest.approx(found[3].label_eps)
+    assert (
+        choose_label_eps(graph, seed, labels, 0.8, 0.9, 1000.0, sink="unit", rounding="sweep").label_eps
+        > found[3].label_eps
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,26 +121,26 @@ def test_eps_falls_with_the_mass_within_its_bounds():
 )
 def test_worthless_labels_are_left_out_and_the_reason_is_said(a1, a0, errors):
     graph, _, seed, labels = trial(0.05, 0.5, 0.5, 0)
-    found = choose_eps(graph, seed, labels, a1, a0, 1000.0, **errors)
-    assert (found.eps, found.weighted, found.neighbourhood) == (1.0, False, None)
+    found = choose_label_eps(graph, seed, labels, a1, a0, 1000.0, **errors)
+    assert (found.label_eps, found.weighted, found.statistics) == (1.0, False, None)
     assert "labels say too little: a1 + a0 =" in found.reason
-    assert choose_eps(graph, seed, labels, a1 + 0.4, a0, 1000.0, **errors).weighted
+    assert choose_label_eps(graph, seed, labels, a1 + 0.4, a0, 1000.0, **errors).weighted
 
 
 def test_seeds_without_neighbours_give_the_least_eps():
-    pair = neighbours(np.array([[1, 2], [2, 1]]))
-    found = choose_eps(pair, 0, [1, 0, 0], 0.9, 0.9, 10.0)
-    assert (found.eps, found.neighbourhood.arcs) == (0.02, 0)
-    assert 0.02 <= choose_eps(pair, 1, [1, 1, 1], 0.9, 0.9, 10.0).eps <= 0.5  # the neighbour has no others
-    assert 0.02 <= choose_eps(pair, [1, 2], [1, 1, 1], 1.0, 1.0, 10.0).eps <= 0.5
+    pair = as_undirected(np.array([[1, 2], [2, 1]]))
+    found = choose_label_eps(pair, 0, [1, 0, 0], 0.9, 0.9, 10.0)
+    assert (found.label_eps, found.statistics.arcs) == (0.02, 0)
+    assert 0.02 <= choose_label_eps(pair, 1, [1, 1, 1], 0.9, 0.9, 10.0).label_eps <= 0.5  # the neighbour has no others
+    assert 0.02 <= choose_label_eps(pair, [1, 2], [1, 1, 1], 1.0, 1.0, 10.0).label_eps <= 0.5
 
 
 def test_accuracies_of_predicted_labels_come_with_their_errors():
     rng = np.random.default_rng(0)
     found = predict_membership(rng.normal(size=(40, 3)), range(4), range(20, 24))
     path = np.arange(39)
-    graph = neighbours(np.array([[*path, *(path + 1)], [*(path + 1), *path]]))
-    chosen = choose_eps(
+    graph = as_undirected(np.array([[*path, *(path + 1)], [*(path + 1), *path]]))
+    chosen = choose_label_eps(
         graph, 0, found.labels, found.a1, found.a0, 9.0, a1_error=found.a1_error, a0_error=found.a0_error
     )
     assert not chosen.weighted  # noise, and 8 samples
@@ -161,8 +164,8 @@ def test_accuracies_of_predicted_labels_come_with_their_errors():
 def test_bad_input_is_named(changes, message):
     arguments = {"seeds": 0, "labels": [1, 0, 0], "a1": 0.9, "a0": 0.9, "mass": 2.0} | changes
     with pytest.raises(InputError, match=message):
-        choose_eps([[0, 1, 1, 2], [1, 0, 2, 1]], **arguments)
+        choose_label_eps([[0, 1, 1, 2], [1, 0, 2, 1]], **arguments)
     if changes.keys() <= {"seeds", "labels", "a1", "a0"}:
         del arguments["mass"]
         with pytest.raises(InputError, match=message):
-            label_neighbourhood([[0, 1, 1, 2], [1, 0, 2, 1]], **arguments)
+            label_statistics([[0, 1, 1, 2], [1, 0, 2, 1]], **arguments)

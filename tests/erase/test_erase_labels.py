@@ -58,10 +58,10 @@ def test_full_scope_reaches_unlabelled_nodes():
 
 @pytest.mark.parametrize(("name", "edges", "touched"), [("cora", 21, 31), ("citeseer", 8, 15), ("pubmed", 0, 0)])
 def test_edges_between_training_nodes_of_public_splits(name, edges, touched):
-    from graphnoise.erase.labels import between
+    from graphnoise.erase.labels import subgraph
 
     data = datasets.load(name)
-    inside = between(Graph.from_data(data), data.train_mask)
+    inside = subgraph(Graph.from_data(data), data.train_mask)
     assert inside.num_arcs == 2 * edges
     assert int((inside.degree > 0).sum()) == touched
     y = torch.where(data.train_mask, data.y, 0)

@@ -359,7 +359,7 @@ def test_features_whose_squares_overflow_are_refused(planted):
 
 def test_a_wrong_truth_is_named(planted):
     model = ERASE(**SMALL).fit(planted)
-    with pytest.raises(InputError, match=r"^data.y_true: expected 120 labels, one a node, got 7"):
+    with pytest.raises(InputError, match=r"^data.y_true: expected 120 labels, one per node, got 7"):
         model.score(altered(planted, y_true=torch.zeros(7, dtype=torch.int64)))
     with pytest.raises(InputError, match=r"^data.y_true: expected labels of at least 0"):
         model.score(altered(planted, y_true=planted.y_true - 5))

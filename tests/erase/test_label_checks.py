@@ -6,7 +6,7 @@ import torch
 from graphnoise import Graph, InputError, coding_rate_reduction
 from graphnoise.coding_rates import coding_rates
 from graphnoise.erase import Probe, class_means, denoise, fuse, prototype_labels
-from graphnoise.nn import sampled_field
+from graphnoise.nn import sample_neighbors
 
 Z = torch.eye(3)
 Y = torch.tensor([0, 1, 1])
@@ -42,15 +42,18 @@ BAD = {
     "a probe on another width": (lambda: Probe(Z, Y, 2)(Z[:, :2]), "z: expected 3 columns"),
     "a probe on NaN": (lambda: Probe(Z, Y, 2)(NAN), "z: expected finite numbers"),
     "outputs out of range": (
-        lambda: sampled_field(STAR, torch.tensor([9]), [2], GENERATOR),
+        lambda: sample_neighbors(STAR, torch.tensor([9]), [2], GENERATOR),
         "outputs: expected positions from 0 to 3",
     ),
-    "outputs twice": (lambda: sampled_field(STAR, torch.tensor([1, 1]), [2], GENERATOR), "outputs: expected distinct"),
+    "outputs twice": (
+        lambda: sample_neighbors(STAR, torch.tensor([1, 1]), [2], GENERATOR),
+        "outputs: expected distinct",
+    ),
     "a mask of outputs": (
-        lambda: sampled_field(STAR, torch.tensor([True] * 4), [2], GENERATOR),
+        lambda: sample_neighbors(STAR, torch.tensor([True] * 4), [2], GENERATOR),
         "outputs: expected positions of nodes, integers",
     ),
-    "fanouts": (lambda: sampled_field(STAR, torch.tensor([1]), [-2], GENERATOR), "fanouts: expected an integer"),
+    "fanouts": (lambda: sample_neighbors(STAR, torch.tensor([1]), [-2], GENERATOR), "fanouts: expected an integer"),
 }
 
 
@@ -65,6 +68,6 @@ def test_labels_may_be_large_numbers():
     z = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     few, large = torch.tensor([0, 2, 2, 1, 0, -1]), torch.tensor([5, 10**15, 10**15, 7, 5, -1])
     first, second = (coding_rates(z, labels, eps=0.5) for labels in (few, large))
-    assert first.whole == second.whole
+    assert first.total == second.total
     assert first.within == second.within
     assert coding_rate_reduction(z, large, eps=0.5) == coding_rate_reduction(z, few, eps=0.5)

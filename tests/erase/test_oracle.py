@@ -60,10 +60,16 @@ def test_three_epochs_go_the_same_way(preset, sparse, hidden, width):
     assert len(dense.labels.unique()) == 3
 
 
-@pytest.mark.parametrize("spread", ["all", "train"])
-def test_what_departs_from_the_paper_goes_the_same_way(spread):
-    walk = {"denoise": "full", "propagation": "restart", "normalisation": "sym", "alpha": 0.9, "spread": spread}
-    ours, dense = pair("faithful-cora", planted(), trust="all", prototypes="mixed", norm="l2", width=32, **walk)
+@pytest.mark.parametrize("propagate_from", ["all", "train"])
+def test_what_departs_from_the_paper_goes_the_same_way(propagate_from):
+    walk = {
+        "denoise": "full",
+        "propagation": "restart",
+        "normalisation": "sym",
+        "alpha": 0.9,
+        "propagate_from": propagate_from,
+    }
+    ours, dense = pair("faithful-cora", planted(), label_scope="all", prototypes="mixed", norm="l2", width=32, **walk)
     for found in erase_gate.trace(ours, dense):
         assert found.size < (1e-6 if found.what == "denoised labels" else EXACT), found.what
     assert len(dense.labels.unique()) == 3
@@ -99,7 +105,7 @@ def test_arxiv_labels_equal_torch_geometric_label_propagation():
     data = planted()
     ours, _ = pair("faithful-arxiv", data)
     s, train = ours.s, data.train_mask
-    assert (s.propagation, s.spread, s.softmax, s.clamp) == ("restart", "train", False, True)
+    assert (s.propagation, s.propagate_from, s.softmax, s.clamp) == ("restart", "train", False, True)
     walk = LabelPropagation(s.num_steps, s.alpha)
     start = torch.nn.functional.one_hot(data.y, 3).double()
     Y = walk(start, data.edge_index, mask=train)

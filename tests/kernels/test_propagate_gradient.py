@@ -10,7 +10,7 @@ from oracles import assert_close
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from graphnoise import Graph, propagate
-from graphnoise.kernels.propagate import operation, run, sample
+from graphnoise.kernels.propagate import operation, run, sddmm
 
 TIERS = ["native", "reference"]
 # Node 4 is heard and hears nobody, 5 neither; there are a self-loop and a repeated arc.
@@ -172,10 +172,10 @@ def test_torch_accepts_the_gradient_of_the_values(transposed, tier, dtype):
     g, y = y.clone().requires_grad_(dtype == torch.float64), y.flip(0).requires_grad_(dtype == torch.float64)
     tests = ("test_schema", "test_faketensor") if tier == "triton" else None
     more = {} if tests is None else {"test_utils": tests}
-    torch.library.opcheck(sample, (arcs.rowptr, arcs.col, g, y, 0.6, transposed, tier), **more)
+    torch.library.opcheck(sddmm, (arcs.rowptr, arcs.col, g, y, 0.6, transposed, tier), **more)
     ends = (arcs.col, arcs.row) if transposed else (arcs.row, arcs.col)
     expected = 0.6 * (g.detach().double()[ends[0]] * y.detach().double()[ends[1]]).sum(1)
-    found = sample(arcs.rowptr, arcs.col, g, y, 0.6, transposed, tier)
+    found = sddmm(arcs.rowptr, arcs.col, g, y, 0.6, transposed, tier)
     assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     assert_close(found.detach(), expected)
 
@@ -192,7 +192,7 @@ def test_the_gradient_of_the_values_on_rows_cut_into_pieces(draw):
         for threads in (1, 3):
             torch.set_num_threads(threads)
             try:
-                found.append(sample(rowptr, col, g, y, 0.5, False, "native"))
+                found.append(sddmm(rowptr, col, g, y, 0.5, False, "native"))
             finally:
                 torch.set_num_threads(1)
         assert torch.equal(*found)
@@ -206,10 +206,10 @@ def test_shapes_and_types_are_known_without_values(dtype):
         y = torch.empty(5, 6, dtype=dtype).t()
         settings = (0.6, 0.4, 3, -math.inf, math.inf, -1.0, False, "native")
         for start, source in ((y, None), (None, y), (y, y)):
-            out, told = operation(rowptr, col, None, None, None, start, source, None, *settings)
+            out, info = operation(rowptr, col, None, None, None, start, source, None, *settings)
             assert (out.shape, out.dtype, out.is_contiguous()) == ((6, 5), dtype, True)
-            assert (told.shape, told.dtype) == ((2,), torch.float64)
-        found = sample(rowptr, col, y, y, 0.6, False, "native")
+            assert (info.shape, info.dtype) == ((2,), torch.float64)
+        found = sddmm(rowptr, col, y, y, 0.6, False, "native")
         assert (found.shape, found.dtype) == ((11,), torch.float64 if dtype == torch.float64 else torch.float32)
 
 

@@ -9,13 +9,13 @@ from graphnoise.nn.sparse import Pattern
 
 EDGES, N = graphs()["undirected"]
 LOOPED = Graph.from_edge_index(EDGES, N).with_self_loops().normalise()
-WHOLE = Block.whole(LOOPED)
+WHOLE = Block.full(LOOPED)
 
 
 def simple_edges():
     """The graph without repeated arcs and self-loops: torch_geometric replaces self-loops, we add to them."""
     edges = EDGES[:, EDGES[0] != EDGES[1]].unique(dim=1)
-    return edges, Block.whole(Graph.from_edge_index(edges, N).with_self_loops().normalise())
+    return edges, Block.full(Graph.from_edge_index(edges, N).with_self_loops().normalise())
 
 
 def features(draw):

@@ -137,7 +137,7 @@ def test_the_cache_keeps_the_first_graph(draw):
     layer = Propagate(3, cached=True)
     first = layer(x, edge_index)
     assert torch.equal(layer(x, other), first)
-    with pytest.raises(InputError, match="x: expected 23 rows, one a node of the graph, got 4"):
+    with pytest.raises(InputError, match="x: expected 23 rows, one per node of the graph, got 4"):
         layer(torch.ones(4, 2), other)
     layer.reset_parameters()
     assert not torch.equal(layer(x, other), first)

@@ -24,7 +24,7 @@ def graph():
     )
 
 
-OPTIONS = {"spreading": {"probability": 0.5}, "confidence": {"probabilities": np.full((N, 4), 0.25)}}
+OPTIONS = {"cascade": {"probability": 0.5}, "confidence": {"probabilities": np.full((N, 4), 0.25)}}
 KINDS = (
     "symmetric",
     "pair",
@@ -33,8 +33,8 @@ KINDS = (
     "feature",
     "structure",
     "confidence",
-    "spreading",
-    "propagated",
+    "cascade",
+    "tree_propagated",
 )
 
 
@@ -103,8 +103,8 @@ def test_noise_on_noise_keeps_the_first_truth():
 
 def test_legacy_is_one_stream():
     data = graph()
-    noisy = LabelNoise("asymmetric", 0.3, "train", seed=123, legacy=True)(data)
-    assert torch.equal(noisy.y, noise.legacy("asymmetric", data.y, 0.3, data.train_mask)[1].y)
+    noisy = LabelNoise("asymmetric", 0.3, "train", seed=123, erase_stream=True)(data)
+    assert torch.equal(noisy.y, noise.erase_stream("asymmetric", data.y, 0.3, data.train_mask)[1].y)
 
 
 def test_overlapping_splits_flip_once():
@@ -137,7 +137,7 @@ def flips(clean, noisy, classes):
         (lambda: LabelNoise("pair", 0.3, "all", seed=1), True),
         (lambda: LabelNoise("asymmetric", 0.3, "all", seed=1), True),
         (lambda: LabelNoise("random", 0.3, "all", seed=1), False),
-        (lambda: LabelNoise("asymmetric", 0.3, "all", seed=1, legacy=True), True),
+        (lambda: LabelNoise("asymmetric", 0.3, "all", seed=1, erase_stream=True), True),
         (lambda: LabelNoise("asymmetric", 0.3, "all", seed=1, exact=True, num_classes=4), True),
         (lambda: LabelNoise(Transition(MATRIX), splits="all"), False),
     ],
@@ -159,15 +159,15 @@ def test_the_transition_is_the_one_drawn_from(make, maps, plausible):
 
 
 def test_legacy_says_its_published_map():
-    transform = LabelNoise("asymmetric", 0.3, seed=123, legacy=True)
-    assert transform.transition(4) == noise.legacy("asymmetric", torch.arange(4), 0.3)[0]
+    transform = LabelNoise("asymmetric", 0.3, seed=123, erase_stream=True)
+    assert transform.transition(4) == noise.erase_stream("asymmetric", torch.arange(4), 0.3)[0]
     given = noise.pair(4, 0.2)
     assert LabelNoise(given).transition(4) is given
 
 
-@pytest.mark.parametrize("legacy", [False, True])
-def test_passes_of_one_seed_are_independent(legacy, plausible):
-    y, transform = torch.arange(20_000) % 4, LabelNoise("symmetric", 0.3, "all", legacy=legacy)
+@pytest.mark.parametrize("erase_stream", [False, True])
+def test_passes_of_one_seed_are_independent(erase_stream, plausible):
+    y, transform = torch.arange(20_000) % 4, LabelNoise("symmetric", 0.3, "all", erase_stream=erase_stream)
     t, data = transform.transition(4), Data(y=y)
     for passes, composed in ((1, t), (2, t @ t), (3, t @ t @ t)):
         data = transform(data)
@@ -176,7 +176,7 @@ def test_passes_of_one_seed_are_independent(legacy, plausible):
         assert torch.equal(data.y_true, y)
 
 
-@pytest.mark.parametrize("kind", ["feature", "structure", "confidence", "spreading", "propagated"])
+@pytest.mark.parametrize("kind", ["feature", "structure", "confidence", "cascade", "tree_propagated"])
 def test_passes_of_instance_noise_differ(kind):
     transform = LabelNoise(kind, 0.3, "all", **OPTIONS.get(kind, {}))
     once = transform(graph())
@@ -188,7 +188,7 @@ def test_noise_after_noise_with_more_classes():
     data = Data(y=torch.arange(700) % 7)
     more = LabelNoise("symmetric", 0.5, "all", num_classes=9)(data)
     assert int(more.y.max()) == 8
-    for kind in ("symmetric", "random", "propagated"):
+    for kind in ("symmetric", "random", "tree_propagated"):
         data = Data(y=more.y, y_true=more.y_true, edge_index=torch.empty(2, 0, dtype=torch.long))
         assert LabelNoise(kind, 0.3, "all")(data).flipped.any()
     assert torch.equal(LabelNoise("pair", 1.0, "all")(more).y, (more.y + 1) % 9)
@@ -205,13 +205,16 @@ def test_noise_after_noise_with_more_classes():
         (lambda: LabelNoise("pair"), r"rate: expected a rate in \[0, 1\], got None"),
         (lambda: LabelNoise("pair", 1.5), "rate: expected a rate"),
         (lambda: LabelNoise(noise.identity(2), 0.5), "rate: expected None with a Transition"),
-        (lambda: LabelNoise("spreading", 0.1), "options: expected probability=… for spreading noise"),
-        (lambda: LabelNoise("spreading", 0.1, probability=0.1, exact=True), "exact: expected False with spreading"),
+        (lambda: LabelNoise("cascade", 0.1), "options: expected probability=… for cascade noise"),
+        (lambda: LabelNoise("cascade", 0.1, probability=0.1, exact=True), "exact: expected False with cascade"),
         (lambda: LabelNoise("pair", 0.1, base=0.1), "options: expected one of num_classes, got 'base'"),
         (lambda: LabelNoise("structure", 0.1, bas=0.1), "options: .*did you mean 'base'"),
         (lambda: LabelNoise(noise.identity(2), num_classes=2), "options: "),
-        (lambda: LabelNoise("random", 0.1, legacy=True), "legacy: expected symmetric, asymmetric or pair"),
-        (lambda: LabelNoise("pair", 0.1, legacy=True, exact=True), "legacy: expected symmetric, asymmetric or pair"),
+        (lambda: LabelNoise("random", 0.1, erase_stream=True), "erase_stream: expected symmetric, asymmetric or pair"),
+        (
+            lambda: LabelNoise("pair", 0.1, erase_stream=True, exact=True),
+            "erase_stream: expected symmetric, asymmetric or pair",
+        ),
         (lambda: LabelNoise("pair", 0.1, seed=np.random.default_rng(0)), "seed: expected an integer"),
         (lambda: LabelNoise("pair", 0.1, splits=()), "splits: expected names"),
         (lambda: LabelNoise("pair", 0.1, splits=("all", "val")), "splits: expected names"),

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from recsys import DataError, InputError, Recommender
 from recsys.base import batches
-from recsys.factors import FactorModel
 from recsys.files import write_model
+from recsys.models.factors import FactorModel
 from recsys.topk import top_k
 
 
@@ -138,7 +138,7 @@ def test_batches_do_not_depend_on_threads(monkeypatch):
             r"recalculate_user: expected False, as Fixed scores the users of fit",
         ),
         ({"userid": [0, 1]}, r"user_items: expected 2 users, got 1"),
-        ({"userid": 0, "user_items": None}, r"user_items: expected a row for each user"),
+        ({"userid": 0, "user_items": None}, r"user_items: expected one row per user"),
         ({"userid": 0, "user_items": sp.csr_array((1, 12))}, r"user_items: expected 13 items, got 12"),
     ],
 )
@@ -236,7 +236,7 @@ def test_a_callback_must_be_a_function(clicks):
 def test_more_than_memory_holds_is_refused(model, clicks, monkeypatch):
     with pytest.raises(InputError, match=r"2 users × 1000000000000 items: expected .* got 14901\.2 GiB"):
         Fixed().fit(sp.coo_array(([1.0], ([0], [5])), shape=(2, 10**12)), False)
-    monkeypatch.setattr("recsys.validation.free_memory", lambda: 2**24)
+    monkeypatch.setattr("recsys.validation.available_memory", lambda: 2**24)
     many = np.zeros(10**6, int)
     for ask in (
         lambda: model.recommend(many, N=3, filter_already_liked_items=False),

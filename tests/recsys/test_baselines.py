@@ -8,8 +8,9 @@ import pytest
 import scipy.sparse as sp
 from sklearn.metrics.pairwise import cosine_similarity
 
-from recsys import InputError, Recommender, baselines, evaluate
-from recsys.baselines import ALS, EASE, ItemKNN, Popularity
+from recsys import InputError, Recommender, evaluate
+from recsys.models import baselines
+from recsys.models.baselines import ALS, EASE, ItemKNN, Popularity
 
 
 @pytest.fixture

@@ -18,15 +18,15 @@ from recsys import (
     clean,
     credibility,
     evaluate,
-    planted,
+    simulation,
     splits,
 )
 from recsys.two_groups import grenander, likes, power, ranks
 
 
 def world(false_positive=0.2, false_negative=0.2, seed=1, **options):
-    clicks = planted.low_rank(300, 200, rank=5, density=0.08, seed=seed).interactions
-    return clicks, planted.corrupt(clicks, false_positive, false_negative, seed=seed, **options)
+    clicks = simulation.low_rank(300, 200, rank=5, density=0.08, seed=seed).interactions
+    return clicks, simulation.corrupt(clicks, false_positive, false_negative, seed=seed, **options)
 
 
 CLEAN, NOISY = world()
@@ -87,7 +87,7 @@ def test_a_model_vouches_for_what_it_was_trained_on():
 
 
 def test_the_learned_flip_rate_of_nbpo_points_the_wrong_way_and_is_not_used():
-    model = MatrixFactorization.official("nbpo", extra_regularization=1.0, iterations=60, num_threads=1)
+    model = MatrixFactorization.from_preset("nbpo", extra_regularization=1.0, iterations=60, num_threads=1)
     learned = model.fit(NOISY.interactions, False)
     gamma = roc_auc_score(HIDDEN, learned.logits("flip", np.arange(300))[UNOBSERVED])
     assert gamma < 0.45
@@ -243,8 +243,8 @@ def test_ids_ratings_and_times_stay():
 
 
 def test_training_on_what_is_cleaned_ranks_clean_likes_better():
-    parts = splits.ratio(planted.low_rank(300, 200, rank=5, density=0.12, seed=3).interactions)
-    noisy = planted.corrupt_split(parts, false_positive=0.5, seed=3).split
+    parts = splits.ratio(simulation.low_rank(300, 200, rank=5, density=0.12, seed=3).interactions)
+    noisy = simulation.corrupt_split(parts, false_positive=0.5, seed=3).split
     done = clean(noisy.train, credibility(ItemKNN(), noisy.train, top=0), share=0.25).interactions
     before, after = (
         evaluate(mf().fit(train, False), noisy.train, noisy.test, ["ndcg@20"])["ndcg@20"]

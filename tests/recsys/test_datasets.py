@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from graphnoise.cli.main import main
 from graphnoise.datasets.feedback import READERS, read_parts
-from graphnoise.datasets.manifest import File, Variant, feedback_info, feedback_names
+from graphnoise.datasets.manifest import File, SourceFiles, feedback_info, feedback_names
 from recsys import DataError, InputError, datasets
 
 
@@ -122,7 +122,9 @@ def test_files_that_are_absent_are_named(tmp_path):
         datasets.load("ml-100k", 5)
     for reader in READERS:
         with pytest.raises(DataError, match=r"No such file|not found"):
-            read_parts(tmp_path, Variant(reader, tuple(File(name) for name in "abcd"[: 3 if reader[0] == "j" else 4])))
+            read_parts(
+                tmp_path, SourceFiles(reader, tuple(File(name) for name in "abcd"[: 3 if reader[0] == "j" else 4]))
+            )
 
 
 def test_the_users_own_movielens_is_held_to_its_counts(tmp_path, monkeypatch):

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from recsys import InputError
-from recsys.baselines import Popularity
 from recsys.evaluation import evaluate
 from recsys.metrics import CATALOGUE, PER_USER
+from recsys.models.baselines import Popularity
 
 
 class Table:
@@ -158,7 +158,7 @@ def test_threads_and_batches_change_nothing(monkeypatch):
         ({"model": Table(np.full((4, 6), np.nan))}, r"model: expected scores that are numbers, got NaN for 3 users"),
         ({"model": Table(np.zeros((4, 5)))}, r"model: expected scores of shape \(3, 6\), got \(3, 5\)"),
         ({"model": object()}, r"model: expected something fitted with scores\(userids\)"),
-        ({"num_threads": -1}, r"num_threads: expected an integer of at least 0, got -1"),
+        ({"num_threads": -1}, r"num_threads: expected an integer from 0 to 1024, got -1"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(change, message):
@@ -181,7 +181,7 @@ def test_gini_is_the_mean_difference_over_twice_the_mean(counts):
 
 
 def test_more_ranks_than_memory_holds_are_refused(monkeypatch):
-    monkeypatch.setattr("recsys.validation.free_memory", lambda: 2**30)
+    monkeypatch.setattr("recsys.validation.available_memory", lambda: 2**30)
     wide = sp.csr_array(([1.0], ([0], [0])), shape=(1, 10**12))
     with pytest.raises(InputError, match=r"999999999 ranks of 1 users: expected to need at most 0\.9 .* got 22\.4 GiB"):
         evaluate(Table([[0.0]]), sp.csr_array(wide.shape), wide, ["ndcg@999999999"])

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from graphnoise.noise import flip_interactions
 from recsys import InputError, Interactions
-from recsys.validation import affordable, as_csr, disjoint
+from recsys.interactions import as_csr, check_disjoint
+from recsys.validation import check_memory
 
 USERS, ITEMS = ["b", "a", "b", "c"], [30, 10, 10, 20]
 FORMATS = ["csr", "csc", "coo", "lil", "dok", "bsr", "dia"]
@@ -183,15 +184,15 @@ def test_parts_that_overlap_are_named():
     with pytest.raises(
         InputError, match=r"validation: expected no pair of train, got 1 of them, the first user 1, item 1"
     ):
-        disjoint([("train", train), ("validation", other)])
+        check_disjoint([("train", train), ("validation", other)])
     with pytest.raises(InputError, match=r"validation: expected the shape of train, \(2, 3\), got \(2, 4\)"):
-        disjoint([("train", train), ("validation", sp.csr_array((2, 4)))])
+        check_disjoint([("train", train), ("validation", sp.csr_array((2, 4)))])
 
 
 def test_memory_that_is_not_there_is_refused_with_its_size():
-    affordable("a small thing", 1000)
+    check_memory("a small thing", 1000)
     with pytest.raises(InputError, match=r"dense scores: expected to need at most .* GiB of memory, got 931322\.6 GiB"):
-        affordable("dense scores", 1e15)
+        check_memory("dense scores", 1e15)
 
 
 def test_text_beside_numbers_is_not_made_text():

@@ -15,7 +15,7 @@ from torch_recommenders import (
 )
 
 from graphnoise.errors import InputError
-from recsys.models.lightgcn import LightGCN, Smoothing, _Smooth, bipartite
+from recsys.models.lightgcn import LightGCN, LightGCNNetwork, _Smooth, bipartite
 from recsys.objectives import DeCA, NonNegativePU, TruncatedCE
 from recsys.samplers import SAMPLERS, Uniform
 
@@ -54,10 +54,10 @@ def test_vectors_are_those_of_torch_geometric():
     from torch_geometric.nn.models import LightGCN as Theirs
 
     learned = model().fit(TRAIN, False)
-    network = Smoothing(TRAIN, 8, 2, 0.1, 1, {}, np.random.default_rng(0))
+    network = LightGCNNetwork(TRAIN, 8, 2, 0.1, 1, {}, np.random.default_rng(0))
     network.prepare()
     theirs = Theirs(160, 8, 2)
-    theirs.embedding.weight = network.start
+    theirs.embedding.weight = network.embeddings
     users, items = (torch.from_numpy(x.astype(np.int64)) for x in TRAIN.nonzero())
     arcs = torch.stack([torch.cat([users, items + 90]), torch.cat([items + 90, users])])
     torch.testing.assert_close(network._table, theirs.get_embedding(arcs), atol=1e-6, rtol=1e-5)
@@ -148,12 +148,12 @@ def test_a_file_brings_the_model_back(tmp_path):
 def test_new_users_get_what_their_items_bring():
     """With E_0 of a user at 0, its vector is that of the formula; and it ranks as that of the user who was there."""
     learned = model(iterations=20).fit(TRAIN, False)
-    network = Smoothing(TRAIN, 8, 2, 0.1, 1, {}, np.random.default_rng(0))
+    network = LightGCNNetwork(TRAIN, 8, 2, 0.1, 1, {}, np.random.default_rng(0))
     with torch.no_grad():
-        network.start[5] = 0
+        network.embeddings[5] = 0
         network.prepare()
         brought = network._table[5].numpy()
-    found = (TRAIN[[5]] @ network.of_new_users()) / np.sqrt(TRAIN[[5]].nnz)
+    found = (TRAIN[[5]] @ network.fold_in_factors()) / np.sqrt(TRAIN[[5]].nnz)
     np.testing.assert_allclose(found[0], brought, atol=1e-7)
     new, old = learned.scores_for(TRAIN[:20]), learned.scores(np.arange(20))
     assert np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(new, old, strict=True)]) > 0.9

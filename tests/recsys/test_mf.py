@@ -10,9 +10,9 @@ from graphnoise.errors import InputError
 from recsys.evaluation import evaluate
 from recsys.kernels.negatives import Known
 from recsys.kernels.pairs import WORTH, Groups, scores
+from recsys.models.initialisation import initial_parameters
 from recsys.models.mf import MODES, MatrixFactorization
 from recsys.models.minibatch import Minibatch
-from recsys.models.start import start
 from recsys.objectives import BPO, NBPO, OBJECTIVES, DeCA, Forward, NonNegativePU, Pairs, RelevanceMF, TruncatedCE
 from recsys.samplers import Uniform
 
@@ -94,7 +94,7 @@ def test_a_minibatch_is_the_sum_over_its_draws(name, every):
     """Against a loop over draws, one after the other, at the old parameters; users and items come more than once."""
     learned = model(name, dtype="float64", num_negatives=3, l2="all" if every else "touched", extra_regularization=0.3)
     kind, plan, known = learned.objective, learned.plan(), Known.of(TRAIN)
-    p = start(*TRAIN.shape, 8, kind.logits, "positive", not every, "float64", np.random.default_rng(0))
+    p = initial_parameters(*TRAIN.shape, 8, kind.logits, "positive", not every, "float64", np.random.default_rng(0))
     old = p.copy()
     training = Minibatch(known, p, kind, Uniform().fit(TRAIN), plan, np.random.default_rng(5))
     users, items = (np.ascontiguousarray(training._pairs[100:140, k]) for k in (0, 1))
@@ -303,7 +303,7 @@ def test_scores_of_pairs():
         (lambda: model().fold_in(TRAIN), "expected a fitted model"),
         (lambda: model().fit(TRAIN, False).logits("flip", [0]), "name: expected one of"),
         (lambda: model(num_negatives=71, sampler="uniform").fit(TRAIN, False), "k: expected at most the 70 items"),
-        (lambda: MatrixFactorization.official("nbpo", "netflix"), "dataset: expected one of"),
+        (lambda: MatrixFactorization.from_preset("nbpo", "netflix"), "dataset: expected one of"),
         (lambda: model("nbpo").fit(TRAIN, False).logits("flip", [-1]), "userids: expected positions from 0 to 89"),
         (lambda: model(NBPO([0.1, 0.2])).fit(TRAIN, False), "flip_rate: expected 70 rates, one for each item, got 2"),
         (lambda: model(NBPO([0.1] * 71)).fit(TRAIN, False), "flip_rate: expected 70 rates"),

@@ -13,7 +13,7 @@ def amazon(feedback):
 
 def test_the_released_setting_gives_the_released_result(amazon):
     """Three negatives, validation: the authors' maximum over epochs of NDCG@20 is .0775; flip rates all become 1/2."""
-    model = MatrixFactorization.official("nbpo", num_negatives=3, num_threads=1)
+    model = MatrixFactorization.from_preset("nbpo", num_negatives=3, num_threads=1)
     seen = []
 
     def look(epoch, *rest):
@@ -30,7 +30,7 @@ def test_the_released_setting_gives_the_released_result(amazon):
 def test_a_constant_rate_of_one_half_is_the_released_nbpo(amazon):
     """What is learned is a constant: without P and Q the scores are nearly the same, from the same draws."""
     learned, constant = (
-        MatrixFactorization.official("nbpo", num_negatives=3, num_threads=1, iterations=40, **changes).fit(
+        MatrixFactorization.from_preset("nbpo", num_negatives=3, num_threads=1, iterations=40, **changes).fit(
             amazon.train, False
         )
         for changes in ({}, {"objective": {"name": "nbpo", "flip_rate": 0.5}})

@@ -104,7 +104,7 @@ def test_dns_m_n_between_dns_and_uniform():
     assert np.array_equal(law(DNSMN(1, 6), users, None), law(DNS(6), users, None))
     some = ready(DNSMN(3, 12, "all"))
     drawn = some.sample(users[:50], 3, rng=1)
-    found = DNS.fit(DNS(12), X).bind(score)._drawn(users[:50].astype(np.int32), 1, np.random.default_rng(1))
+    found = DNS.fit(DNS(12), X).bind(score)._scored_candidates(users[:50].astype(np.int32), 1, np.random.default_rng(1))
     best = np.take_along_axis(found[0][:, 0], np.argsort(-found[1][:, 0], kind="stable"), axis=1)[:, :3]
     assert np.array_equal(drawn, best)
     one = ready(DNSMN(3, 12)).sample(users[:50], 1, rng=1)
@@ -144,7 +144,7 @@ def test_ahns_is_the_nearest_to_its_target():
     users, items = positives()
     kind = ready(AHNS(8, alpha=1.5, beta=0.7, power=-2.0))
     drawn = kind.sample(users, 2, rng=5, items=items)
-    _, scores = ready(DNS(8))._drawn(users.astype(np.int32), 2, np.random.default_rng(5))
+    _, scores = ready(DNS(8))._scored_candidates(users.astype(np.int32), 2, np.random.default_rng(5))
     for b in range(len(users)):
         target = 0.7 / max(R[users[b], items[b]] + 1.5, 1e-3)
         for t in range(2):
@@ -217,7 +217,7 @@ def test_in_batch_draws_by_frequency():
     assert alone.tolist() == [[-1, -1]]
 
 
-def planted(seed=0):
+def simulated(seed=0):
     """Likes by a low-rank truth; a third of them is hidden."""
     rng = np.random.default_rng(seed)
     truth = rng.normal(size=(120, 4)) @ rng.normal(size=(4, 90)) + 0.3 * rng.normal(size=(120, 90))
@@ -228,7 +228,7 @@ def planted(seed=0):
 
 def test_false_negatives_on_planted_data():
     """Hard laws draw more hidden likes than by chance; those that are aware of them fewer than DNS."""
-    known, hidden = planted()
+    known, hidden = simulated()
     model = MatrixFactorization(8, "bpo", iterations=30, batch_size=256, num_threads=1).fit(known, False)
     dense = np.asarray(model.scores(np.arange(120)))
 
@@ -251,7 +251,7 @@ def test_false_negatives_on_planted_data():
 
 def test_false_negatives_of_a_later_epoch():
     """Counting goes on where training stopped, so that SRNS has its weight of variation."""
-    known, hidden = planted()
+    known, hidden = simulated()
     law, told = SRNS(), []
     before, law.epoch = law.epoch, lambda number, rng: (told.append(number), before(number, rng))
     law.fit(known).bind(lambda users, items: np.zeros(items.shape, np.float32))
@@ -264,7 +264,7 @@ def test_false_negatives_of_a_later_epoch():
     "kind", [k for k in ALL if k.name not in ("uniform", "popularity")], ids=lambda kind: kind.name
 )
 def test_models_learn_beside_every_law(kind):
-    known, hidden = planted()
+    known, hidden = simulated()
     given = {**kind.parameters(), **({"candidates": 10} if kind.name == "dns-mn" else {})}
     objective = "warp" if kind.name == "warp" else "softmax" if kind.name == "in-batch" else "bpr"
     made = MatrixFactorization(8, objective, given, iterations=12, batch_size=512, num_threads=1, learning_rate=0.1)
@@ -285,8 +285,8 @@ def test_popularity_meets_fewer_hidden_likes_than_it_would_without_verification(
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: DNS().fit(X).sample([0], 1, rng=0), "sampler: expected scores of a model, .* which 'dns' looks at"),
-        (lambda: ready(WARP()).sample([0], 1, rng=0), "items: expected the positives, which 'warp' looks at"),
+        (lambda: DNS().fit(X).sample([0], 1, rng=0), "sampler: expected scores of a model, .* which 'dns' needs"),
+        (lambda: ready(WARP()).sample([0], 1, rng=0), "items: expected the positives, which 'warp' needs"),
         (lambda: ready(AHNS()).sample([0, 1], 1, rng=0, items=[1]), "items: expected one positive for each of 2 users"),
         (lambda: ready(AHNS()).sample([0], 1, rng=0, items=[99]), "items: expected items from 0 to 40"),
         (lambda: AOBPR().fit(X).bind(score).sample([0], 1, rng=0), "sampler: expected the factors of a model"),
@@ -306,7 +306,7 @@ def test_bad_input_is_one_clear_error(call, words):
 
 @pytest.mark.parametrize("name", ["srns", "adasir"])
 def test_pools_need_a_model(name):
-    with pytest.raises(InputError, match=f"sampler: expected scores of a model, .* {name!r} looks at"):
+    with pytest.raises(InputError, match=f"sampler: expected scores of a model, .* {name!r} needs"):
         false_negatives(SAMPLERS[name]().fit(X), sp.csr_array(X.shape))
 
 

@@ -1,4 +1,4 @@
-"""Planted noise: the mask and the rates are true, held-out pairs stay clean, worlds have the law they say."""
+"""Simulated noise: masks and rates are exact, held-out pairs stay clean, simulated data follow their distribution."""
 
 import numpy as np
 import pytest
@@ -63,18 +63,18 @@ def test_popular_items_get_more():
 @pytest.mark.parametrize("noisy_validation", [True, False])
 def test_splits_stay_apart_and_the_test_part_clean(noisy_validation):
     split = ratio(clicks(3, (60, 40), 0.3), seed=1)
-    planted = corrupt_split(split, 0.4, 0.2, noisy_validation=noisy_validation, seed=4)
-    assert planted.split.test is split.test
-    assert (planted.validation is None) == (not noisy_validation)
+    noisy = corrupt_split(split, 0.4, 0.2, noisy_validation=noisy_validation, seed=4)
+    assert noisy.split.test is split.test
+    assert (noisy.validation is None) == (not noisy_validation)
     if noisy_validation:
-        added = pairs(planted.validation.added)
+        added = pairs(noisy.validation.added)
         assert len(added) == round(0.4 * len(split.validation))
         assert not added & (pairs(split.train) | pairs(split.test))
-        assert planted.split.validation is planted.validation.interactions
+        assert noisy.split.validation is noisy.validation.interactions
     else:
-        assert planted.split.validation is split.validation
-    assert not pairs(planted.train.added) & (pairs(split.validation) | pairs(split.test))
-    assert evaluate(_Constant(40), planted.split.train, planted.split.test, ["ndcg@5"], num_threads=1)
+        assert noisy.split.validation is split.validation
+    assert not pairs(noisy.train.added) & (pairs(split.validation) | pairs(split.test))
+    assert evaluate(_Constant(40), noisy.split.train, noisy.split.test, ["ndcg@5"], num_threads=1)
 
 
 class _Constant:

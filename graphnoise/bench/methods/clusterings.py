@@ -23,13 +23,21 @@ from numpy.typing import NDArray
 
 from graphnoise import checks
 from graphnoise.bench.grid import flag
-from graphnoise.clustering import LocalCluster, membership_posterior
-from graphnoise.clustering.diffusions import approximate_pagerank, flow_diffusion, heat_kernel, l1_pagerank
-from graphnoise.clustering.improvement import improve
-from graphnoise.clustering.reading import Neighbours
-from graphnoise.clustering.releasing import capacity_releasing
-from graphnoise.clustering.result import Diffusion
-from graphnoise.clustering.rounding import conductance, support_cluster, sweep_cut
+from graphnoise.clustering import (
+    Diffusion,
+    LocalCluster,
+    UndirectedGraph,
+    approximate_pagerank,
+    capacity_releasing,
+    conductance,
+    flow_diffusion,
+    heat_kernel,
+    improve,
+    l1_pagerank,
+    membership_posterior,
+    support_cluster,
+    sweep_cut,
+)
 
 Weights = dict[str, Any]
 
@@ -49,7 +57,7 @@ class Trial:
         sink: "degree" or "unit".
     """
 
-    graph: Neighbours
+    graph: UndirectedGraph
     seed: int
     labels: NDArray[np.uint8]
     a1: float
@@ -155,7 +163,7 @@ class Flow(DiffusionMethod):
 
     def _diffuse(self, trial: Trial, mass: float, weights: Weights) -> Diffusion:
         settings: Weights = {"p": self.p, "tol": self.tol, "max_pushes": self.max_pushes, "sink": trial.sink}
-        settings |= {"labels": weights.get("labels"), "eps": weights.get("label_eps", 1.0)}
+        settings |= {"labels": weights.get("labels"), "label_eps": weights.get("label_eps", 1.0)}
         return flow_diffusion(trial.graph, [trial.seed], mass, **settings)
 
 
@@ -237,7 +245,7 @@ class Auto:
         return self.labels
 
     def _model(self, sink: str) -> LocalCluster:
-        return LocalCluster(self.method, sink=sink, rounding=self.rounding, choice=self.selection)
+        return LocalCluster(self.method, sink=sink, rounding=self.rounding, selection=self.selection)
 
     def candidates(self, trial: Trial) -> Iterator[Candidate]:
         """Yield the cluster of the estimator."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import warnings
@@ -10,12 +11,13 @@ from typing import Any, get_args, get_type_hints
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
 
-from graphnoise.bench.methods.problem import Trial
+from graphnoise.bench.methods.problem import Problem, Trial
 from graphnoise.erase import ERASE, CollapseWarning
+from graphnoise.erase.inputs import Inputs, Labels, check_scale
 from graphnoise.erase.settings import Settings
 from graphnoise.erase.train import Training
+from graphnoise.nn.features import compact
 
 
 class Erase:
@@ -28,8 +30,7 @@ class Erase:
     stochastic = True
 
     def __init__(self, preset: str = "robust", **overrides: Any) -> None:
-        self._arguments: dict[str, Any] = {"preset": preset, **given(overrides)}
-        ERASE(**self._arguments)  # a wrong value is refused here, not in every cell
+        self._model = ERASE(preset, progress=False, **settings(overrides))
 
     def fit_predict(self, trial: Trial) -> Tensor:
         """Train on the trial's labels and return the class probabilities of all nodes."""
@@ -39,42 +40,52 @@ class Erase:
             out = torch.zeros(problem.num_nodes, problem.num_classes)
             out[:, int(labels[0])] = 1.0
             return out
-        data = Data(
-            x=problem.x,
-            edge_index=problem.graph.edge_index,
-            y=trial.y,
-            train_mask=problem.train_mask,
-            val_mask=problem.val_mask,
-        )
-        model = ERASE(seed=trial.seed, num_classes=problem.num_classes, progress=False, **self._arguments)
+        model = copy.copy(self._model)
+        model.seed, s = trial.seed, model.settings
+        inputs = inputs_of(problem, s.normalise_features)
+        val = problem.val if s.select == "validation" else problem.val[:0]
 
         def report(training: Training) -> None:
             trial.report(training.history["loss"][-1] or 0.0, training.semantic[problem.train])
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", CollapseWarning)  # accuracies show it
-            return model.fit(data, on_epoch=report).predict_proba(data)
+            # Accuracies show a collapse.
+            warnings.simplefilter("ignore", CollapseWarning)
+            model._fit(s, inputs, Labels(problem.train, labels, val, trial.y[val], problem.num_classes), report)
+        with torch.no_grad():
+            return model._predict_proba(inputs)
 
 
-def given(overrides: Mapping[str, Any]) -> dict[str, Any]:
+def inputs_of(problem: Problem, normalise_features: bool) -> Inputs:
+    """Return what ERASE reads from a problem, without checking it or building its graph again."""
+    check_scale(problem.x)
+    if not normalise_features:
+        return Inputs(problem.x, compact(problem.x), problem.graph)
+    inputs = Inputs(problem.normalised, problem.features, problem.graph)
+    # Computed once per problem.
+    vars(inputs).update(looped=problem.looped, smoothed=problem.smoothed(2))
+    return inputs
+
+
+def settings(texts: Mapping[str, Any]) -> dict[str, Any]:
     """Return hyper-parameters as `ERASE` takes them, from values as command lines and suites write them.
 
     What may be None is so by the word "none"; several fanouts are numbers separated by commas.
 
     Example:
-        >>> given({"components": "none", "denoise": "none", "fanouts": "10,5"})
+        >>> settings({"components": "none", "denoise": "none", "fanouts": "10,5"})
         {'components': None, 'denoise': 'none', 'fanouts': (10, 5)}
     """
     kinds = get_type_hints(Settings)
-    found: dict[str, Any] = {}
-    for name, value in overrides.items():
+    values: dict[str, Any] = {}
+    for name, value in texts.items():
         if value == "none" and type(None) in get_args(kinds.get(name)):
             value = None
         elif name == "fanouts" and not isinstance(value, tuple):
             parts = str(value).split(",")
             value = tuple(int(part) for part in parts) if all(_whole(part) for part in parts) else value
-        found[name] = value
-    return found
+        values[name] = value
+    return values
 
 
 def _whole(text: str) -> bool:

@@ -94,7 +94,7 @@ class Problem:
         if key not in self._inputs:
             x = self.features
             if outputs == "all":
-                self._inputs[key] = Inputs(x, [Block.whole(self.looped)] * depth)
+                self._inputs[key] = Inputs(x, [Block.full(self.looped)] * depth)
             else:
                 chosen = self.train if outputs == "train" else torch.cat([self.train, self.val])
                 nodes, blocks = receptive_field(self.looped, chosen, depth)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from graphnoise.bench.speed.cases import SIZES, Case, build
-from graphnoise.clustering import Diffusion, Neighbours, neighbours
+from graphnoise.clustering import Diffusion, UndirectedGraph, as_undirected
 from graphnoise.datasets.synthetic import planted_partition
 
 BLOCK = 500  # nodes of a block of "blocks"
@@ -50,18 +50,18 @@ WALKS = (
 )
 
 
-def graph(name: str, scale: float, seed: int) -> Neighbours:
+def graph(name: str, scale: float, seed: int) -> UndirectedGraph:
     """Draw a graph; `scale` multiplies its nodes and arcs."""
     if name == "arxiv":
         nodes, arcs = (max(int(scale * size), 64) for size in SIZES["arxiv"])
-        return neighbours(build(Case(nodes, arcs // 2 * 2), seed).edge_index)
+        return as_undirected(build(Case(nodes, arcs // 2 * 2), seed).edge_index)
     blocks = max(int(scale * 1_000_000) // BLOCK, 2)
     n = blocks * BLOCK
     data = planted_partition([BLOCK] * blocks, 0.02, 10 / n, seed=seed)
-    return neighbours(torch.as_tensor(data.edge_index))
+    return as_undirected(torch.as_tensor(data.edge_index))
 
 
-def cluster(nodes: int, seed: int) -> Neighbours:
+def cluster(nodes: int, seed: int) -> UndirectedGraph:
     """Return a graph whose first 200 nodes are a cluster (p = .1) that is the same in any size; q = 2 / nodes."""
     rng = np.random.default_rng(seed)
     upper = np.triu(rng.random((CLUSTER, CLUSTER)) < 0.1, 1).nonzero()
@@ -72,15 +72,15 @@ def cluster(nodes: int, seed: int) -> Neighbours:
     ones = np.ones(both.shape[1], dtype=np.float32)
     matrix = scipy.sparse.csr_array((ones, (both[0], both[1])), shape=(nodes, nodes))
     matrix.sum_duplicates()
-    return neighbours(matrix, weight=False)
+    return as_undirected(matrix, weight=False)
 
 
-def seeds(read: Neighbours, count: int, seed: int) -> NDArray[np.int64]:
+def seeds(read: UndirectedGraph, count: int, seed: int) -> NDArray[np.int64]:
     """Draw nodes that have neighbours."""
     return np.random.default_rng(seed).choice(np.flatnonzero(read.degree > 0), count).astype(np.int64)
 
 
-def walk_matrix(read: Neighbours) -> scipy.sparse.csr_array:
+def walk_matrix(read: UndirectedGraph) -> scipy.sparse.csr_array:
     """Return A D⁻¹ as SciPy's CSR matrix; the graph has no weights."""
     n = read.num_nodes
     return scipy.sparse.csr_array((1 / np.maximum(read.degree[read.col], 1), read.col, read.rowptr), shape=(n, n))
@@ -97,7 +97,7 @@ def exact(matrix: scipy.sparse.csr_array, seed: int, alpha: float, tol: float = 
     return p
 
 
-def gap(read: Neighbours, matrix: scipy.sparse.csr_array, found: Diffusion, seed: int, walk: Walk) -> float:
+def gap(read: UndirectedGraph, matrix: scipy.sparse.csr_array, found: Diffusion, seed: int, walk: Walk) -> float:
     """Return the largest residual for each unit of degree in parts of eps: below 1 the bound on the error holds.
 
     Raises:
@@ -105,13 +105,13 @@ def gap(read: Neighbours, matrix: scipy.sparse.csr_array, found: Diffusion, seed
     """
     n, alpha = read.num_nodes, walk.alpha
     p, r = found.dense(n), np.zeros(n)
-    r[found.nodes] = found.residual
+    r[found.touched] = found.residual
     start = np.zeros(n)
     start[seed] = 1.0
     wanted = start - (p - (1 - alpha) / 2 * (p + matrix @ p)) / alpha
     if not np.allclose(wanted, r, rtol=0, atol=1e-12) or (r < 0).any() or (p < 0).any():
         raise ValueError(f"approximate_pagerank from {seed}: the residual is not that of the values")
-    return float((r[found.nodes] / read.degree[found.nodes]).max() / walk.eps)
+    return float((r[found.touched] / read.degree[found.touched]).max() / walk.eps)
 
 
 Run = Callable[[list[int], float, float], list[tuple[int, NDArray[np.int64], Vector]]]
@@ -129,7 +129,7 @@ class Peer:
 
     name: str
     needs: tuple[str, ...]
-    prepare: Callable[[Neighbours], Run]
+    prepare: Callable[[UndirectedGraph], Run]
 
     def missing(self) -> str | None:
         """Return why it takes no part, or None."""
@@ -141,7 +141,7 @@ class Peer:
         return None
 
 
-def _pyg(read: Neighbours) -> Run:
+def _pyg(read: UndirectedGraph) -> Run:
     from torch_geometric.utils import get_ppr
 
     row = np.repeat(np.arange(read.num_nodes), np.diff(read.rowptr))
@@ -158,7 +158,7 @@ def _pyg(read: Neighbours) -> Run:
     return run
 
 
-def _lgc(read: Neighbours) -> Run:
+def _lgc(read: UndirectedGraph) -> Run:
     package = importlib.import_module("localgraphclustering")
     n = read.num_nodes
     matrix = scipy.sparse.csr_matrix((np.ones(len(read.col)), read.col, read.rowptr), shape=(n, n))
@@ -177,7 +177,7 @@ PEERS = (
 )
 
 
-def error(truth: Vector, nodes: NDArray[np.int64], values: Vector, read: Neighbours) -> float:
+def error(truth: Vector, nodes: NDArray[np.int64], values: Vector, read: UndirectedGraph) -> float:
     """Return the largest error for each unit of degree."""
     gap = truth.copy()
     gap[nodes] -= values

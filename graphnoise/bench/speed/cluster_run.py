@@ -21,7 +21,7 @@ from graphnoise.bench.speed.records import place
 from graphnoise.bench.store import cell_key
 from graphnoise.clustering import approximate_pagerank, flow_diffusion
 from graphnoise.clustering.batch import diffuse_many
-from graphnoise.clustering.reading import Neighbours
+from graphnoise.clustering.reading import UndirectedGraph
 from graphnoise.kernels.push import push
 from graphnoise.kernels.push.reference import Settings
 
@@ -84,7 +84,7 @@ def measure(protocol: Protocol, say: Say, on_record: Callable[[dict[str, Any]], 
             on_record(_record("locality", str(size), read, protocol, _locality(read, protocol, say)))
 
 
-def _record(part: str, case: str, read: Neighbours, protocol: Protocol, found: dict[str, Any]) -> dict[str, Any]:
+def _record(part: str, case: str, read: UndirectedGraph, protocol: Protocol, found: dict[str, Any]) -> dict[str, Any]:
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     return {
         "key": cell_key({"part": part, "case": case, "protocol": asdict(protocol) | {"parts": []}}),
@@ -104,7 +104,7 @@ def _spread(values: Spread) -> dict[str, float]:
     return asdict(values)
 
 
-def _walk(read: Neighbours, walk: cases.Walk, protocol: Protocol, say: Say) -> dict[str, Any]:
+def _walk(read: UndirectedGraph, walk: cases.Walk, protocol: Protocol, say: Say) -> dict[str, Any]:
     """Time approximate PageRank, one seed after the other on one thread, beside the peers at no larger an error."""
     words = str(walk)
     say(f"{words}: checking")
@@ -178,17 +178,17 @@ def _times(
         return interleave(contenders, protocol.rounds, protocol.seed, on_round=on_round)
 
 
-def _push(read: Neighbours, v: int, alpha: float, eps: float) -> Any:
+def _push(read: UndirectedGraph, v: int, alpha: float, eps: float) -> Any:
     settings = Settings("pagerank", alpha=alpha, eps=eps, max_pushes=2**40)
     return push(read, None, 1.0, np.array([v]), np.ones(1), settings, None)
 
 
-def _errors(read: Neighbours, truths: dict[int, cases.Vector], alpha: float, eps: float) -> float:
+def _errors(read: UndirectedGraph, truths: dict[int, cases.Vector], alpha: float, eps: float) -> float:
     runs = {v: approximate_pagerank(read, v, alpha, eps) for v in truths}
-    return max(cases.error(truths[v], found.nodes, found.values, read) for v, found in runs.items())
+    return max(cases.error(truths[v], found.touched, found.values, read) for v, found in runs.items())
 
 
-def _sweep(read: Neighbours, nodes: Any, alpha: float, eps: float) -> Callable[[int], torch.Tensor]:
+def _sweep(read: UndirectedGraph, nodes: Any, alpha: float, eps: float) -> Callable[[int], torch.Tensor]:
     """Return a run from each node in turn, by the public function: checks and results are part of the time."""
 
     def run(_: int) -> torch.Tensor:
@@ -199,11 +199,11 @@ def _sweep(read: Neighbours, nodes: Any, alpha: float, eps: float) -> Callable[[
     return run
 
 
-def _many(read: Neighbours, nodes: Any, alpha: float, eps: float) -> Callable[[int], torch.Tensor]:
+def _many(read: UndirectedGraph, nodes: Any, alpha: float, eps: float) -> Callable[[int], torch.Tensor]:
     """Return all runs in one call on one thread, as peers take them."""
 
     def run(_: int) -> torch.Tensor:
-        diffuse_many(read, nodes, "approximate_pagerank", alpha=alpha, eps=eps, num_threads=1)
+        diffuse_many(read, nodes, "pagerank", alpha=alpha, eps=eps, num_threads=1)
         return torch.empty(0)
 
     return run
@@ -217,11 +217,11 @@ def _run_of(run: cases.Run, few: list[int], walk: cases.Walk) -> Callable[[int],
     return all_of
 
 
-def _batch(read: Neighbours, protocol: Protocol, say: Say) -> dict[str, Any]:
+def _batch(read: UndirectedGraph, protocol: Protocol, say: Say) -> dict[str, Any]:
     """Time 10,000 seeds in one call, alpha .15, eps 1e-4, on one and on more threads."""
     count = max(int(10_000 * protocol.scale), 10)
     nodes = cases.seeds(read, count, protocol.seed)
-    settings: dict[str, Any] = {"method": "approximate_pagerank", "alpha": 0.15, "eps": 1e-4}
+    settings: dict[str, Any] = {"method": "pagerank", "alpha": 0.15, "eps": 1e-4}
     few = nodes[:20]
     batch = diffuse_many(read, few, **settings).values
     for row, v in enumerate(few.tolist()):
@@ -247,7 +247,7 @@ def _batch(read: Neighbours, protocol: Protocol, say: Say) -> dict[str, Any]:
     }
 
 
-def _locality(read: Neighbours, protocol: Protocol, say: Say) -> dict[str, Any]:
+def _locality(read: UndirectedGraph, protocol: Protocol, say: Say) -> dict[str, Any]:
     """Time warm runs in a cluster that stays the same while the graph around it grows; count what is read."""
     inside = float(read.degree[: cases.CLUSTER].sum())
     runs: dict[str, Callable[[], Any]] = {
@@ -273,7 +273,7 @@ def _locality(read: Neighbours, protocol: Protocol, say: Say) -> dict[str, Any]:
         extra = meter.read()["peak_memory"] - before
         entries[name] = {
             "arcs": found.arcs,
-            "touched": len(found.nodes),
+            "touched": len(found.touched),
             "pushes": found.pushes,
             "converged": found.converged,
             "extra_memory": max(extra, 0),

@@ -30,8 +30,19 @@ _ORDERS = {"l1": 1.0, "l2": 2.0}
 SLACK = 1e-8  # nodes more in each class, so that an empty one does not divide by 0
 _KNOWN = {"encoder", "layers", "hidden", "heads", "width", "dropout", "activation", "hidden_norm", "norm"}
 _KNOWN |= {"normalise_features", "denoise", "propagation", "normalisation", "alpha", "num_steps", "clamp", "beta"}
-_KNOWN |= {"softmax", "spread", "gamma1", "gamma2", "eps", "lr", "weight_decay", "amsgrad", "epochs", "patience"}
-_KNOWN |= {"select", "probe", "probe_c", "probe_every", "batch_size", "fanouts", "memory", "trust", "prototypes"}
+_KNOWN |= {
+    "softmax",
+    "propagate_from",
+    "gamma1",
+    "gamma2",
+    "eps",
+    "lr",
+    "weight_decay",
+    "amsgrad",
+    "epochs",
+    "patience",
+}
+_KNOWN |= {"select", "probe", "probe_c", "probe_every", "batch_size", "fanouts", "memory", "label_scope", "prototypes"}
 
 
 def refusal(s: Settings) -> str | None:
@@ -227,14 +238,14 @@ class Dense:
             mu = one_hot[: len(of_train)].t() @ of_train / len(of_train) + one_hot[len(of_train) :].t() @ Z / len(Z)
         K = (F.normalize(Z) @ F.normalize(mu).t()).abs()
         known = self.Y0
-        if s.trust == "train":
+        if s.label_scope == "train":
             known = torch.zeros_like(self.Y0)
             known[self.train] = self.Y0[self.train]
         Q = s.beta * known + (1 - s.beta) * K
         if s.softmax:
             Q = Q.softmax(1)
         start = Q
-        if s.spread == "train":
+        if s.propagate_from == "train":
             start = torch.zeros_like(Q)
             start[self.train] = Q[self.train]
         return mu, Q, spread(self.S, start, s)

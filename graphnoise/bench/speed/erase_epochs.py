@@ -77,7 +77,7 @@ class Ours:
             name: opening.get(name, 0.0) + factor * (found.get(name, 0.0) - opening.get(name, 0.0)) for name in STAGES
         }
         if self.s.select == "validation":
-            self.training._select()
+            self.training._fit_best()
             stages["probe"] = sum(self.watch.take().values()) / self.s.probe_every
         stages = {name: seconds for name, seconds in stages.items() if seconds > 0}
         return Epoch(sum(stages.values()), stages, self.most, self.batches)

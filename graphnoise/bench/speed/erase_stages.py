@@ -30,10 +30,10 @@ STAGES = {
 }
 # The functions that training calls by their names in its module, and the stage of each.
 _CALLED = {
-    "sampled_field": "sampling",
-    "class_means": "prototypes",
-    "prototype_labels": "prototypes",
-    "fuse": "fusion",
+    "sample_neighbors": "sampling",
+    "_class_means": "prototypes",
+    "_prototype_labels": "prototypes",
+    "_fuse": "fusion",
     "propagate": "propagation",
     "effective_rank": "rank",
 }
@@ -122,9 +122,9 @@ def watched(training: Training, watch: Watch) -> Iterator[Watch]:
         called: Any = train
         for name, stage in _CALLED.items():
             _replace(stack, train, name, watch.wrapped(stage, getattr(train, name)))
-        _replace(stack, train, "sampled_field", _marked(watch, called.sampled_field))
+        _replace(stack, train, "sample_neighbors", _marked(watch, called.sample_neighbors))
         _replace(stack, train, "coding_rates", _followed(watch, called.coding_rates))
-        for name, stage in (("pseudo_labels", "fusion"), ("_select", "probe")):
+        for name, stage in (("pseudo_labels", "fusion"), ("_fit_best", "probe")):
             _replace(stack, training, name, watch.wrapped(stage, getattr(training, name)))
         _replace(stack, training.loss, "forward", _followed(watch, training.loss.forward))
         encoder, optimiser = training.encoder, training.optimiser

@@ -17,8 +17,7 @@ from torch_geometric.data import Data
 from graphnoise import checks, datasets
 from graphnoise.bench import options, registry
 from graphnoise.bench.methods.clusterings import Trial
-from graphnoise.clustering.membership import predict_membership
-from graphnoise.clustering.reading import Neighbours, neighbours
+from graphnoise.clustering import UndirectedGraph, as_undirected, predict_membership
 from graphnoise.errors import InputError
 from graphnoise.graph import Graph
 from graphnoise.noise import flip_membership
@@ -35,7 +34,7 @@ class Problem:
     """
 
     name: str
-    graph: Neighbours
+    graph: UndirectedGraph
     y: NDArray[np.int64]
     x: Any
     digest: str
@@ -61,7 +60,7 @@ def load(name: str, root: str | None = None) -> Problem:
         y = checks.tensor("data.y", data.y).long()
         if y.shape != (graph.num_nodes,):
             checks.fail("data.y", f"{graph.num_nodes} labels, one per node", f"shape {tuple(y.shape)}")
-        local = neighbours(graph)
+        local = as_undirected(graph)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     x = data.x.numpy() if isinstance(data.x, torch.Tensor) else None

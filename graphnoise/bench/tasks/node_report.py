@@ -45,7 +45,7 @@ COLUMNS = (
     Column("noise", "config.noise.kind", str),
     Column("rate", "config.noise.rate", share),
     Column("exact", "config.noise.exact", flag),
-    Column("legacy", "config.noise.legacy", flag),
+    Column("erase_stream", "config.noise.erase_stream", flag),
     Column("options", "config.noise.options", mapping, default="{}"),
     Column("method", "config.method", str),
     Column("version", "config.version", str),
@@ -89,7 +89,7 @@ def _section(title: str, grid: str, records: Sequence[Mapping[str, Any]]) -> Sec
     labels: dict[str, dict[str, None]] = defaultdict(dict)
     for record in records:
         config, noise = record["config"], record["config"]["noise"]
-        marks = [mark for mark in ("exact", "legacy") if noise[mark]]
+        marks = [mark for mark in ("exact", "erase_stream") if noise[mark]]
         marks += [f"{key}={value}" for key, value in sorted(noise["options"].items())]
         label = _label(_name(record), config, variants[_name(record)])
         section.cells[label, _marked(noise["kind"], marks), float(noise["rate"])].append(record)

@@ -25,8 +25,8 @@ from graphnoise.bench.tasks.node_metrics import Curves, measure, pack
 from graphnoise.checks import InputError
 from graphnoise.noise import LabelNoise
 
-USES_ALL_LABELS = ("structure", "spreading", "propagated")
-DEFAULT_OPTIONS: dict[str, dict[str, Any]] = {"spreading": {"probability": 0.5}}
+USES_ALL_LABELS = ("structure", "cascade", "tree_propagated")
+DEFAULT_OPTIONS: dict[str, dict[str, Any]] = {"cascade": {"probability": 0.5}}
 
 
 def _noise(name: str, value: object) -> options.Spec:
@@ -50,7 +50,7 @@ class NodesGrid(GridModel):
         inits: Number of initialisations for each draw, with other seeds than those for other draws.
         select: Whether methods see "noisy" validation labels or "clean" ones.
         exact: Exact counts of flips instead of independent draws.
-        legacy: The noise stream of ERASE's code (training labels only, so it goes with select="clean").
+        erase_stream: The noise stream of ERASE's code (training labels only, so it goes with select="clean").
         split_seed: Seed of the split of data sets without a public one.
     """
 
@@ -68,7 +68,7 @@ class NodesGrid(GridModel):
         "noisy", "Validation labels that methods see: noisy or clean."
     )
     exact: Flag = option(False, "Exact counts of flips, not independent draws.")
-    legacy: Flag = option(False, "The noise stream of ERASE's code (with --select clean).")
+    erase_stream: Flag = option(False, "The noise stream of ERASE's code (with --select clean).")
     split_seed: Seed = option(0, "Seed of the split where there is no public one.")
 
 
@@ -85,8 +85,8 @@ class Nodes(Task[NodesGrid]):
 
     def axes(self, grid: NodesGrid) -> Mapping[str, Axis]:
         """Return the axes: draws outside, so that a grid stopped early has all settings at fewer draws."""
-        if grid.legacy and grid.select != "clean":
-            checks.fail("legacy", "select='clean' (that stream corrupts training labels only)", repr(grid.select))
+        if grid.erase_stream and grid.select != "clean":
+            checks.fail("erase_stream", "select='clean' (that stream corrupts training labels only)", repr(grid.select))
         methods = [(spec, *registry.create("node_methods", spec.name, spec.options)) for spec in grid.methods]
         return {
             "dataset": entries("dataset", grid.datasets),
@@ -159,8 +159,8 @@ class Nodes(Task[NodesGrid]):
 
 def _noise_axis(grid: NodesGrid) -> list[Part]:
     """Return the noise entries of a grid; at rate 0 all kinds are one."""
-    none = {"kind": "none", "rate": 0.0, "exact": False, "legacy": False, "options": {}}
-    shared = {"exact": grid.exact, "legacy": grid.legacy}
+    none = {"kind": "none", "rate": 0.0, "exact": False, "erase_stream": False, "options": {}}
+    shared = {"exact": grid.exact, "erase_stream": grid.erase_stream}
     return unique(
         {"noise": {"kind": kind.name, "rate": rate, **shared, "options": _options(kind)} if rate else none}
         for kind, rate in itertools.product(grid.noise, grid.rates)
@@ -197,7 +197,7 @@ def corrupt(instance: Instance, noise: Mapping[str, Any], select: str, seed: int
     if kind == "confidence":
         settings["probabilities"] = _clean_probabilities(instance, labels)
     if kind in LabelNoise.kinds:
-        transform = LabelNoise(kind, noise["rate"], splits, seed, noise["exact"], noise["legacy"], **settings)
+        transform = LabelNoise(kind, noise["rate"], splits, seed, noise["exact"], noise["erase_stream"], **settings)
     else:
         transform = registry.load("noise", kind, "noise")(rate=noise["rate"], splits=splits, seed=seed, **settings)
     data = Data(

@@ -59,7 +59,7 @@ def attend(
         Velickovic et al., "Graph Attention Networks", ICLR 2018, section 2.1.
     """
     _check_shapes(rowptr, col, h, source, target, bias, kept)
-    native = cpu.refusal(rowptr, col, h, source, target, bias, kept)
+    native = cpu.unsupported_reason(rowptr, col, h, source, target, bias, kept)
     if select(backend, {"native": native, "reference": None}) == "reference":
         check_rows(rowptr, col, target.shape[0])
         check_range("col", col, h.shape[0])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from graphnoise.kernels import _native
-from graphnoise.kernels.arcs import remembered
+from graphnoise.kernels.cache import cached_on
 from graphnoise.kernels.csr import check_range, check_rows, compress
 
 AHEAD = 64  # positions that the kernel may read beyond the end
@@ -17,7 +17,7 @@ IN_FLIGHT = 1 << 12  # bytes of features to fetch ahead, in 4 rows at least
 MOST = 2**31  # of arcs, sources and targets, so that positions need 32 bits
 
 
-def refusal(
+def unsupported_reason(
     rowptr: Tensor, col: Tensor, h: Tensor, source: Tensor, target: Tensor, bias: Tensor | None, kept: Tensor | None
 ) -> str | None:
     """Return why this tier cannot serve, or None if it can."""
@@ -60,7 +60,7 @@ def forward(
         InputError: The arcs are no rows of the targets, or come from sources that are not there.
     """
     targets, sources = target.shape[0], h.shape[0]
-    rows = remembered(col, f"attention rows {targets} {sources}", lambda: _rows(rowptr, col, targets, sources), rowptr)
+    rows = cached_on(col, f"attention rows {targets} {sources}", lambda: _rows(rowptr, col, targets, sources), rowptr)
     out, weight = h.new_empty(targets, *h.shape[1:]), h.new_empty(col.numel(), h.shape[1])
     if h[:1].numel() == 0:
         return out.zero_() if bias is None else out.copy_(bias.expand_as(out)), weight.zero_()
@@ -100,8 +100,8 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of h, source and target from that of the attended features."""
     targets, sources = target.shape[0], h.shape[0]
-    rows = remembered(col, f"attention rows {targets} {sources}", lambda: _rows(rowptr, col, targets, sources), rowptr)
-    columns = remembered(col, f"attention columns {sources}", lambda: _columns(rowptr, col, sources), rowptr)
+    rows = cached_on(col, f"attention rows {targets} {sources}", lambda: _rows(rowptr, col, targets, sources), rowptr)
+    columns = cached_on(col, f"attention columns {sources}", lambda: _columns(rowptr, col, sources), rowptr)
     contiguous = torch.contiguous_format
     to_h, to_source, to_target = (torch.empty_like(t, memory_format=contiguous) for t in (h, source, target))
     if h[:1].numel() == 0:

@@ -1,4 +1,4 @@
-"""Compression of arcs into rows, in torch: the meaning of `kernels/csr.py`."""
+"""Reference tier of `graphnoise.kernels.csr.compress`, in torch operators."""
 
 from __future__ import annotations
 

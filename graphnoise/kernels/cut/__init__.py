@@ -19,12 +19,12 @@ from graphnoise.kernels.dispatch import select
 from graphnoise.kernels.sweep import addresses
 
 if TYPE_CHECKING:
-    from graphnoise.clustering.reading import Neighbours
+    from graphnoise.clustering.reading import UndirectedGraph
     from graphnoise.clustering.result import Ints
 
 
 def improve(
-    graph: Neighbours, nodes: Ints, labels: Any, eps: float, delta: float, max_rounds: int, backend: str | None
+    graph: UndirectedGraph, nodes: Ints, labels: Any, eps: float, delta: float, max_rounds: int, backend: str | None
 ) -> tuple[Ints, dict[str, float], bool, str]:
     """Return the best set, ascending, what to say about it, whether it is known to be best, and the tier that ran.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from graphnoise.kernels.sweep import Rows
 
 if TYPE_CHECKING:
-    from graphnoise.clustering.reading import Neighbours
+    from graphnoise.clustering.reading import UndirectedGraph
 
 
 class Network:
@@ -22,7 +22,7 @@ class Network:
         degree: Degrees of the nodes of these rows; of their neighbours the least that they can be.
     """
 
-    def __init__(self, graph: Neighbours, inside: list[int], delta: float, labels: Any, eps: float):
+    def __init__(self, graph: UndirectedGraph, inside: list[int], delta: float, labels: Any, eps: float):
         self.graph, self.inside, self.penalty = graph, dict.fromkeys(inside), delta
         self.least = 1.0 if labels is None else eps
         self.source_rows = Rows(graph, labels, eps)
@@ -146,7 +146,7 @@ class Network:
 
 
 def improve(
-    graph: Neighbours, members: list[int], labels: Any, eps: float, delta: float, max_rounds: int
+    graph: UndirectedGraph, members: list[int], labels: Any, eps: float, delta: float, max_rounds: int
 ) -> tuple[list[int], float, float, float, float, float, bool, int, int, int]:
     """Return what `cut.improve` does."""
     network = Network(graph, members, delta, labels, eps)

@@ -11,7 +11,7 @@ clamped back counts as finite; with `tol` every step is watched, without it the 
 the caller's tensor.
 
 The operation is linear in start and source, so that its gradient is itself on the transposed graph; the gradient of an
-arc's value is the product of the result's gradient and the source's row at that arc (`sample`).
+arc's value is the product of the result's gradient and the source's row at that arc (`sddmm`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from graphnoise.kernels.arcs import Arcs, type_of_sums
+from graphnoise.kernels.arcs import Arcs, accumulation_dtype
 from graphnoise.kernels.dispatch import select
 from graphnoise.kernels.propagate import cpu, reference, scatter, triton
 
@@ -37,11 +37,11 @@ def choose(backend: str | None, values: Tensor) -> str:
     Raises:
         InputError: `backend` is unknown, or cannot serve; the message gives its reason.
     """
-    native = cpu.refusal(values)
+    native = cpu.unsupported_reason(values)
     if backend is None and native is None:  # the others' reasons take longer to find than a small step
         return "native"
-    refusals = {"native": native, "triton": triton.refusal(values), "reference": None}
-    return select(backend, refusals | {"scatter": scatter.refusal()})
+    reasons = {"native": native, "triton": triton.unsupported_reason(values), "reference": None}
+    return select(backend, reasons | {"scatter": scatter.unsupported_reason()})
 
 
 def run(
@@ -89,10 +89,10 @@ def run(
         return _one_by_one(arcs, start, source, mask, alpha, beta, num_steps, clamp, tol, tier)
     low, high = (-math.inf, math.inf) if clamp is None else clamp
     limit = -1.0 if tol is None else tol
-    y, told = operation(
+    y, info = operation(
         *arcs, start, source, mask, alpha, beta, num_steps, low, high, limit, transposed=False, tier=tier
     )
-    return y, told[0], told[1]
+    return y, info[0], info[1]
 
 
 def tangent(values: Tensor) -> Tensor | None:
@@ -122,10 +122,10 @@ def _one_by_one(
         fit = fit & torch.isfinite(source.detach()).all()
     residual = torch.tensor(math.inf)
     for k in range(num_steps):
-        new, told = operation(
+        new, info = operation(
             *arcs, y, source, None, alpha, beta, 1, -math.inf, math.inf, -1.0, transposed=False, tier=tier
         )
-        residual = told[1]
+        residual = info[1]
         if clamp is not None:
             new = new.clamp(*clamp)
             change = (new.detach() - y.detach()).abs()
@@ -155,11 +155,11 @@ def operation(
     tol: float,
     transposed: bool,
     tier: str,
-    told: Tensor | None = None,
+    info: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Propagate as one node of torch's graph; returns the values, and steps and residual as two float64 numbers.
 
-    `told` is what an earlier call returned: as many steps are taken as that one took.
+    `info` is what an earlier call returned: as many steps are taken as that one took.
     """
     arcs = Arcs(rowptr, col, value, left, right)
     clamp = (low, high) if math.isfinite(low) or math.isfinite(high) else None
@@ -170,7 +170,7 @@ def operation(
         mask,
         alpha,
         beta,
-        num_steps if told is None else int(told[0]),
+        num_steps if info is None else int(info[0]),
         clamp,
         None if tol < 0 else tol,
     )
@@ -184,30 +184,30 @@ def _(rowptr, col, value, left, right, start, source, *_):  # type: ignore[no-un
 
 
 def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    rowptr, col, value, left, right, start, source, mask, *settings, told = inputs
+    rowptr, col, value, left, right, start, source, mask, *settings, info = inputs
     ctx.alpha, ctx.beta, ctx.num_steps, low, high, tol, ctx.transposed, ctx.tier = settings
     ctx.clamped = math.isfinite(low) or math.isfinite(high)
     first = start if value is not None and ctx.needs_input_grad[2] else None
-    told = output[1] if tol >= 0 else told
+    info = output[1] if tol >= 0 else info
     ctx.started, ctx.sourced = start is not None, source is not None
-    ctx.save_for_backward(rowptr, col, value, left, right, mask, first, told)
+    ctx.save_for_backward(rowptr, col, value, left, right, mask, first, info)
     ctx.mark_non_differentiable(output[1])
 
 
 def _backward(ctx, grad, _):  # type: ignore[no-untyped-def]
-    rowptr, col, value, left, right, mask, first, told = ctx.saved_tensors
+    rowptr, col, value, left, right, mask, first, info = ctx.saved_tensors
     if ctx.clamped or (first is not None and ctx.num_steps != 1):
         raise NotImplementedError("graphnoise::propagate records single steps where there is a clamp or arcs learn")
     arcs = (rowptr, col, value, left, right)
 
     def turned(start: Tensor | None, source: Tensor | None, beta: float) -> Tensor:
         settings = (ctx.alpha, beta, ctx.num_steps, -math.inf, math.inf, -1.0)
-        y: Tensor = operation(*arcs, start, source, None, *settings, not ctx.transposed, ctx.tier, told)[0]
+        y: Tensor = operation(*arcs, start, source, None, *settings, not ctx.transposed, ctx.tier, info)[0]
         return y
 
     to_value = to_start = to_source = None
     if ctx.needs_input_grad[2]:
-        to_value = sample(rowptr, col, grad, first, ctx.alpha, ctx.transposed, ctx.tier)
+        to_value = sddmm(rowptr, col, grad, first, ctx.alpha, ctx.transposed, ctx.tier)
     if ctx.needs_input_grad[5]:
         to_start = turned(grad, None, 0.0 if ctx.sourced else ctx.beta)
     if ctx.needs_input_grad[6]:
@@ -225,15 +225,15 @@ def _backward(ctx, grad, _):  # type: ignore[no-untyped-def]
 operation.register_autograd(_backward, setup_context=_keep)
 
 
-@torch.library.custom_op("graphnoise::sample", mutates_args=())
-def sample(rowptr: Tensor, col: Tensor, g: Tensor, y: Tensor, alpha: float, transposed: bool, tier: str) -> Tensor:
+@torch.library.custom_op("graphnoise::sddmm", mutates_args=())
+def sddmm(rowptr: Tensor, col: Tensor, g: Tensor, y: Tensor, alpha: float, transposed: bool, tier: str) -> Tensor:
     """Return alpha <g_i, y_j> at each arc j -> i (of the transposed graph: i -> j), shape [num_arcs]."""
     arcs = Arcs(rowptr, col)
     if transposed:  # the arcs' own order stays
         g, y = y, g
     if tier == "native":
-        return cpu.sample(arcs, g, y, alpha)
-    wide = type_of_sums(g.dtype)
+        return cpu.sddmm(arcs, g, y, alpha)
+    wide = accumulation_dtype(g.dtype)
     parts = [
         (g[arcs.row[at : at + SLICE]].to(wide) * y[col[at : at + SLICE]].to(wide)).sum(1)
         for at in range(0, col.numel(), SLICE)
@@ -244,17 +244,17 @@ def sample(rowptr: Tensor, col: Tensor, g: Tensor, y: Tensor, alpha: float, tran
 SLICE = 1 << 20  # arcs whose rows are gathered to memory at a time
 
 
-@sample.register_fake
+@sddmm.register_fake
 def _(rowptr, col, g, y, alpha, transposed, tier):  # type: ignore[no-untyped-def]
-    return g.new_empty(col.shape, dtype=type_of_sums(g.dtype))
+    return g.new_empty(col.shape, dtype=accumulation_dtype(g.dtype))
 
 
-def _keep_sample(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _keep_sddmm(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     rowptr, col, g, y, ctx.alpha, ctx.transposed, ctx.tier = inputs
     ctx.save_for_backward(rowptr, col, g, y)
 
 
-def _backward_sample(ctx, grad):  # type: ignore[no-untyped-def]
+def _backward_sddmm(ctx, grad):  # type: ignore[no-untyped-def]
     rowptr, col, g, y = ctx.saved_tensors
 
     def product(values: Tensor, transposed: bool) -> Tensor:
@@ -267,4 +267,4 @@ def _backward_sample(ctx, grad):  # type: ignore[no-untyped-def]
     return None, None, product(y, ctx.transposed), product(g, not ctx.transposed), None, None, None
 
 
-sample.register_autograd(_backward_sample, setup_context=_keep_sample)
+sddmm.register_autograd(_backward_sddmm, setup_context=_keep_sddmm)

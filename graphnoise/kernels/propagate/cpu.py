@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from graphnoise.kernels import _native
-from graphnoise.kernels.arcs import Arcs, remembered, type_of_sums
+from graphnoise.kernels.arcs import Arcs, accumulation_dtype
+from graphnoise.kernels.cache import cached_on
 
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}  # as in propagate_rows.h
 AHEAD = 64  # columns that the kernel may read beyond the end
 NARROW = 2**31  # nodes from which on columns need 64 bits
 
 
-def refusal(values: Tensor) -> str | None:
+def unsupported_reason(values: Tensor) -> str | None:
     """Return why this tier cannot serve, or None if it can."""
     if values.device.type != "cpu":
         return "needs CPU tensors"
@@ -76,14 +77,14 @@ def run(
     return (other if in_other else out), steps, residual
 
 
-def sample(arcs: Arcs, g: Tensor, y: Tensor, alpha: float) -> Tensor:
+def sddmm(arcs: Arcs, g: Tensor, y: Tensor, alpha: float) -> Tensor:
     """Return alpha <g_i, y_j> at each arc j -> i, in the type of sums, shape [num_arcs]."""
     rowptr, col = structure(arcs)
     g, y = g.contiguous(), y.contiguous()
-    out = torch.empty(arcs.col.numel(), dtype=type_of_sums(y.dtype))
+    out = torch.empty(arcs.col.numel(), dtype=accumulation_dtype(y.dtype))
     shape = (TYPES[y.dtype], col.dtype == torch.int64, y.shape[0], y.shape[1])
     arrays = (rowptr.data_ptr(), col.data_ptr(), g.data_ptr(), y.data_ptr())
-    _native.sample(*shape, *arrays, alpha, out.data_ptr(), torch.get_num_threads())
+    _native.sddmm(*shape, *arrays, alpha, out.data_ptr(), torch.get_num_threads())
     return out
 
 
@@ -97,7 +98,7 @@ def _address(array: Tensor | None) -> int:
 
 def structure(arcs: Arcs) -> tuple[Tensor, Tensor]:
     """Return 64-bit row bounds and columns in the fewest bits, which go on for as far as the kernel reads ahead."""
-    return remembered(arcs.col, "native", lambda: _structure(arcs), arcs.rowptr)
+    return cached_on(arcs.col, "native", lambda: _structure(arcs), arcs.rowptr)
 
 
 def _structure(arcs: Arcs) -> tuple[Tensor, Tensor]:

@@ -217,13 +217,13 @@ nb::tuple propagate(int type, bool wide_index, Index nodes, Index width, Address
 }
 
 // The values' gradient: alpha times the dot product of g's row and y's source row, at each arc.
-void sample(int type, bool wide_index, Index nodes, Index width, Address rowptr, Address col, Address g, Address y,
+void sddmm(int type, bool wide_index, Index nodes, Index width, Address rowptr, Address col, Address g, Address y,
             double alpha, Address out, int threads) {
     nb::gil_scoped_release release;
     const auto kind = static_cast<Type>(type);
     const auto *begin = reinterpret_cast<const Index *>(rowptr);
     const Plan dealt = plan(begin, nodes, 1, 1);
-    const auto run = kernels().sample(kind, wide_index);
+    const auto run = kernels().sddmm(kind, wide_index);
     const Index prefetch = reach(nodes * width * size_of(kind));
     if (begin[nodes] * width < serial_below) threads = 1;
     parallel(threads, static_cast<Index>(dealt.tasks.size()), [&](int, Index t) {
@@ -256,7 +256,7 @@ void gather_floor(Address rowptr, Address col, Address y, Address out, Index nod
 
 void add_propagation(nb::module_ &m) {
     m.def("propagate", &propagate);
-    m.def("sample", &sample);
+    m.def("sddmm", &sddmm);
     m.def("gather_floor", &gather_floor);
     m.def("instruction_set", [] { return kernels().name; });
     m.def("instruction_sets", [] {

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from graphnoise.kernels.arcs import Arcs, remembered, type_of_sums
+from graphnoise.kernels.arcs import Arcs, accumulation_dtype
+from graphnoise.kernels.cache import cached_on
 from graphnoise.kernels.csr import matrix
 
 Product = Callable[[Tensor], Tensor]
@@ -35,7 +36,7 @@ def run(
     own = source if own is None else own
     first = own if start is None else start
     assert first is not None, "start or source"
-    wide = type_of_sums(first.dtype)
+    wide = accumulation_dtype(first.dtype)
     product = (multiply or product_by_csr)(arcs, wide)
     y, steps, residual = first, 0, math.inf
     finite = all(bool(torch.isfinite(t.detach()).all()) for t in (first, own) if t is not None)
@@ -65,9 +66,9 @@ def product_by_csr(arcs: Arcs, dtype: torch.dtype) -> Product:
         return matrix(arcs.rowptr.detach(), arcs.col.detach(), of.detach().to(dtype), shape)
 
     if value is not None:
-        stored = remembered(value, f"csr {dtype}", lambda: csr(value), arcs.rowptr, arcs.col)
+        stored = cached_on(value, f"csr {dtype}", lambda: csr(value), arcs.rowptr, arcs.col)
         return lambda y: torch.sparse.mm(stored, y)
-    ones = remembered(
+    ones = cached_on(
         arcs.col, f"csr {dtype}", lambda: csr(torch.ones(arcs.col.shape, device=arcs.col.device)), arcs.rowptr
     )
     left, right = (None if scale is None else scale.to(dtype).unsqueeze(1) for scale in (arcs.left, arcs.right))

@@ -226,7 +226,7 @@ Run shape(Index width) {
 }
 
 template <class T, class Col>
-void sample(const Task &task, const Index *rowptr, const void *cols, const void *left, const void *right, Index width,
+void sddmm(const Task &task, const Index *rowptr, const void *cols, const void *left, const void *right, Index width,
             double alpha, Index prefetch, void *into) {
     using A = typename Traits<T>::Sum;
     constexpr int N = lanes<T>;
@@ -269,14 +269,14 @@ Run rows(Type type, bool wide_index, bool weighted, Index width) {
 }
 
 template <class T>
-Sample sample_of(bool wide_index) {
-    return wide_index ? sample<T, std::int64_t> : sample<T, std::int32_t>;
+Sddmm sddmm_of(bool wide_index) {
+    return wide_index ? sddmm<T, std::int64_t> : sddmm<T, std::int32_t>;
 }
 
-Sample samples(Type type, bool wide_index) {
-    if (type == Type::float32) return sample_of<float>(wide_index);
-    if (type == Type::float64) return sample_of<double>(wide_index);
-    return sample_of<BFloat16>(wide_index);
+Sddmm sddmms(Type type, bool wide_index) {
+    if (type == Type::float32) return sddmm_of<float>(wide_index);
+    if (type == Type::float64) return sddmm_of<double>(wide_index);
+    return sddmm_of<BFloat16>(wide_index);
 }
 
 #define TEXT_(a) #a
@@ -286,7 +286,7 @@ Index widest(Type type, bool wide_index) {
     return wide_index ? block : block * most_blocks;
 }
 
-const Kernels table{rows, samples, widest, TEXT(GRAPHNOISE_ISA)};
+const Kernels table{rows, sddmms, widest, TEXT(GRAPHNOISE_ISA)};
 
 }  // namespace
 

@@ -45,12 +45,12 @@ enum class Type { float32, float64, bfloat16 };
 
 using Run = void (*)(const Step &, const Task &, Outcome &);
 // Dot products of a row of g and the source's row of y, at the arcs of a task.
-using Sample = void (*)(const Task &, const Index *rowptr, const void *col, const void *g, const void *y, Index width,
+using Sddmm = void (*)(const Task &, const Index *rowptr, const void *col, const void *g, const void *y, Index width,
                         double alpha, Index prefetch, void *out);
 
 struct Kernels {
     Run (*rows)(Type type, bool wide_index, bool weighted, Index width);
-    Sample (*sample)(Type type, bool wide_index);
+    Sddmm (*sddmm)(Type type, bool wide_index);
     Index (*widest)(Type type, bool wide_index);  // columns that a task may have
     const char *name;
 };

@@ -9,11 +9,12 @@ from importlib.util import find_spec
 
 import torch
 
-from graphnoise.kernels.arcs import Arcs, remembered
+from graphnoise.kernels.arcs import Arcs
+from graphnoise.kernels.cache import cached_on
 from graphnoise.kernels.propagate.reference import Product
 
 
-def refusal() -> str | None:
+def unsupported_reason() -> str | None:
     """Return why this tier cannot serve, or None if it can."""
     return None if find_spec("torch_scatter") else "needs the torch-scatter package"
 
@@ -24,7 +25,7 @@ def multiply(arcs: Arcs, dtype: torch.dtype) -> Product:
 
     value = arcs.value
     if value is None:
-        kept = remembered(
+        kept = cached_on(
             arcs.col, f"ones {dtype}", lambda: torch.ones(arcs.col.shape, dtype=dtype, device=arcs.col.device)
         )
     else:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from graphnoise.kernels.arcs import Arcs, remembered
+from graphnoise.kernels.arcs import Arcs
+from graphnoise.kernels.cache import cached_on
 
 LONGEST = 256  # arcs of a row that one program sums alone; longer rows are cut into pieces of this length
 
@@ -63,7 +64,7 @@ class _Rows(NamedTuple):
     first_piece: Tensor
 
 
-def refusal(values: Tensor) -> str | None:
+def unsupported_reason(values: Tensor) -> str | None:
     """Return the reason why this tier cannot serve, or None if it can."""
     if values.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         return "needs float32, float16 or bfloat16"
@@ -140,8 +141,8 @@ def _steps(
     """As `run`, with at least one step and one column."""
     n, d = first.shape
     shape = Shape.of(d, first.element_size())
-    rows: _Rows = remembered(arcs.col, "pieces", lambda: _rows(arcs), arcs.rowptr)
-    col = arcs.col if arcs.col.dtype == torch.int32 else remembered(arcs.col, "int32", arcs.col.int)
+    rows: _Rows = cached_on(arcs.col, "pieces", lambda: _rows(arcs), arcs.rowptr)
+    col = arcs.col if arcs.col.dtype == torch.int32 else cached_on(arcs.col, "int32", arcs.col.int)
     left, right, value = _single(arcs.left), _single(arcs.right), _single(arcs.value)
     scale = right if first.dtype != torch.float16 else None  # that the iterate is kept with
     tiles = -(-shape.stride // shape.block)
@@ -207,7 +208,7 @@ def launch(kernel: str, grid: tuple[int, int], **arguments: Any) -> None:
 @cache
 def _kernels() -> ModuleType:
     """Import Triton at the first use; it is slow to import, and need not be installed."""
-    return import_module(".propagate_triton_kernels", __package__)
+    return import_module("graphnoise.kernels.propagate.triton_kernels")
 
 
 def _power_of_two(least: int) -> int:
@@ -231,7 +232,7 @@ def _rows(arcs: Arcs) -> _Rows:
 def _single(scale: Tensor | None) -> Tensor | None:
     if scale is None or scale.dtype == torch.float32:
         return scale
-    return remembered(scale, "float32", scale.float)
+    return cached_on(scale, "float32", scale.float)
 
 
 def _padded(y: Tensor, stride: int, known: Tensor | None, scale: Tensor | None) -> Tensor:

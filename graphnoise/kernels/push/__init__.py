@@ -30,7 +30,7 @@ from graphnoise.kernels.push.reference import diffuse
 from graphnoise.kernels.sweep import addresses
 
 if TYPE_CHECKING:
-    from graphnoise.clustering.reading import Neighbours
+    from graphnoise.clustering.reading import UndirectedGraph
     from graphnoise.clustering.result import Floats, Ints
 
 METHODS = ("pagerank", "l1_pagerank", "flow", "norm_flow", "heat_kernel")  # as in push_methods.h, like the next
@@ -76,7 +76,7 @@ def _long(array: Ints) -> Ints:
 
 
 def push(
-    graph: Neighbours, labels: Any, label_eps: float, seeds: Ints, mass: Floats, s: Settings, backend: str | None
+    graph: UndirectedGraph, labels: Any, label_eps: float, seeds: Ints, mass: Floats, s: Settings, backend: str | None
 ) -> Pushed:
     """Run a method from one set of seeds; arguments are known to be valid.
 
@@ -105,7 +105,7 @@ def push(
 
 
 def push_sets(
-    graph: Neighbours,
+    graph: UndirectedGraph,
     labels: Any,
     label_eps: float,
     begin: Ints,

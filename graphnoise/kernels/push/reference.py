@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from graphnoise.kernels.sweep import Rows
 
 if TYPE_CHECKING:
-    from graphnoise.clustering.reading import Neighbours
+    from graphnoise.clustering.reading import UndirectedGraph
 
 Row = tuple[list[tuple[int, float]], float]
 
@@ -253,7 +253,7 @@ def linear(local: Local, seeds: dict[int, float], s: Settings, share: float) -> 
 
 
 def diffuse(
-    graph: Neighbours, labels: Any, label_eps: float, seeds: dict[int, float], s: Settings
+    graph: UndirectedGraph, labels: Any, label_eps: float, seeds: dict[int, float], s: Settings
 ) -> tuple[list[int], list[float], list[float], list[float], Outcome, int]:
     """Run a method.
 

@@ -20,7 +20,7 @@ from graphnoise.kernels.release import reference
 from graphnoise.kernels.sweep import addresses
 
 if TYPE_CHECKING:
-    from graphnoise.clustering.reading import Neighbours
+    from graphnoise.clustering.reading import UndirectedGraph
     from graphnoise.clustering.result import Floats, Ints
 
 STATUS = ("converged", "max_pushes", "max_iterations", "half_volume")  # as in release_native.cpp
@@ -40,7 +40,7 @@ class Released(NamedTuple):
 
 
 def release(
-    graph: Neighbours,
+    graph: UndirectedGraph,
     nodes: Ints,
     masses: Floats,
     labels: Any,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from graphnoise.kernels.sweep import Rows
 
 if TYPE_CHECKING:
-    from graphnoise.clustering.reading import Neighbours
+    from graphnoise.clustering.reading import UndirectedGraph
 
 TINY = 1e-9  # part of a degree or a weight that is mere rounding
 
@@ -56,7 +56,7 @@ class Edge:
 class Release:
     """The state of a run; nodes are kept in the order in which they were touched."""
 
-    def __init__(self, graph: Neighbours, rows: Rows, capacity: float, height: int, max_pushes: int):
+    def __init__(self, graph: UndirectedGraph, rows: Rows, capacity: float, height: int, max_pushes: int):
         self.graph, self.rows, self.capacity, self.top, self.max_pushes = graph, rows, capacity, height, max_pushes
         self.sites: dict[int, Site] = {}
         self.pushes = self.relabels = 0
@@ -154,7 +154,7 @@ class Release:
 
 
 def release(
-    graph: Neighbours,
+    graph: UndirectedGraph,
     labels: Any,
     eps: float,
     nodes: list[int],

@@ -13,12 +13,12 @@ from graphnoise.kernels import _native
 from graphnoise.kernels.dispatch import select
 
 if TYPE_CHECKING:
-    from graphnoise.clustering.reading import Neighbours
+    from graphnoise.clustering.reading import UndirectedGraph
     from graphnoise.clustering.result import Floats, Ints
 
 
 def sweep(
-    graph: Neighbours, order: Ints, labels: Any, eps: float, backend: str | None
+    graph: UndirectedGraph, order: Ints, labels: Any, eps: float, backend: str | None
 ) -> tuple[Floats, Floats, Floats, str]:
     """Return the degree of each node, volume and cut of each prefix, and the tier that ran.
 
@@ -50,7 +50,7 @@ def sweep(
     return degree, volume, cut, tier
 
 
-def addresses(graph: Neighbours, labels: Any, eps: float) -> tuple[int, int, int, int, int, Any, float]:
+def addresses(graph: UndirectedGraph, labels: Any, eps: float) -> tuple[int, int, int, int, int, Any, float]:
     """Return a graph and labels as the compiled functions take them."""
     return (
         graph.rowptr.ctypes.data,
@@ -63,7 +63,7 @@ def addresses(graph: Neighbours, labels: Any, eps: float) -> tuple[int, int, int
     )
 
 
-def reference(graph: Neighbours, order: Ints, labels: Any, eps: float) -> tuple[Floats, Floats, Floats]:
+def reference(graph: UndirectedGraph, order: Ints, labels: Any, eps: float) -> tuple[Floats, Floats, Floats]:
     """Return what `sweep` does, a node at a time."""
     rows = Rows(graph, labels, eps)
     rank = {v: k for k, v in enumerate(order.tolist())}
@@ -89,7 +89,7 @@ class Rows(dict[int, tuple[list[tuple[int, float]], float]]):
         known: Labels that hold whatever `labels` say.
     """
 
-    def __init__(self, graph: Neighbours, labels: Any, eps: float, known: dict[int, int] | None = None):
+    def __init__(self, graph: UndirectedGraph, labels: Any, eps: float, known: dict[int, int] | None = None):
         super().__init__()
         self.graph, self.labels, self.eps, self.known = graph, labels, eps, dict(known or {})
         self.arcs = 0  # that were read

@@ -11,10 +11,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from graphnoise.checks import fail, integer
+from recsys.models.initialisation import initial_parameters
 from recsys.models.mf import MatrixFactorization
 from recsys.models.minibatch import Minibatch
-from recsys.models.start import start
-from recsys.models.sweeps import Sweeps
+from recsys.models.native_training import NativeTraining
 from recsys.samplers import Popularity, Sampler, Uniform
 
 Epoch = Callable[[], tuple[float, int]]  # runs an epoch; returns its seconds and the samples that were drawn
@@ -115,9 +115,9 @@ def ours(name: str, case: Case, given: Any) -> Epoch:
     model.sampler.num_threads = case.threads
     model.sampler.fit(given)
     users, items = given.shape
-    first = start(users, items, case.factors, model.objective.logits, model.start, True, "float32", rng)
+    first = initial_parameters(users, items, case.factors, model.objective.logits, model.init, True, "float32", rng)
     made = (model.sampler.known, first, model.objective, model.sampler, model.plan(), rng)
-    training = Minibatch(*made) if mode == "minibatch" else Sweeps(mode, *made)
+    training = Minibatch(*made) if mode == "minibatch" else NativeTraining(mode, *made)
     epochs = iter(range(1 << 30))
 
     def run() -> tuple[float, int]:

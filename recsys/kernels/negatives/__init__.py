@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphnoise.checks import choice, fail, integer
+from graphnoise.resources import thread_count
 from recsys.kernels import _native
 from recsys.kernels.negatives import reference
-from recsys.kernels.threads import threads
 
-BITS_LIMIT = 1 << 28  # bytes of a table of bits; above it, rows are searched
-MOST_ATTEMPTS = 30
+# Bytes of a table of bits; above it, rows are searched.
+BITS_LIMIT = 1 << 28
+MAX_ATTEMPTS = 30
 _COLUMN = np.dtype([("keep", np.uint32), ("other", np.int32)])
 
 
@@ -29,10 +30,10 @@ class Known:
     """What is known of users: the rows of a users × items matrix, in the form that the kernels read.
 
     Attributes:
-        rowptr: where the items of a user begin, int64 [users + 1].
-        col: items, sorted in each row, int32.
-        num_items: number of items.
-        bits: a bit for each pair, uint64 [users, words], or None where that would take more than `BITS_LIMIT` bytes.
+        rowptr: Where the items of a user begin, int64 [users + 1].
+        col: Items, sorted in each row, int32.
+        num_items: Number of items.
+        bits: A bit for each pair, uint64 [users, words], or None where that would take more than `BITS_LIMIT` bytes.
     """
 
     rowptr: NDArray[np.int64]
@@ -76,7 +77,8 @@ class Known:
             return np.zeros(items.shape, bool)
         low, end = (np.broadcast_to(self.rowptr[users + k][:, None], items.shape) for k in (0, 1))
         high, last = end, len(self.col) - 1
-        for _ in range(int((end - low).max(initial=0)).bit_length()):  # halves of the rows
+        # Halves of the rows.
+        for _ in range(int((end - low).max(initial=0)).bit_length()):
             middle = (low + high) >> 1
             below = self.col[np.minimum(middle, last)] < items
             low, high = np.where(below & (middle < high), middle + 1, low), np.where(below, high, middle)
@@ -97,8 +99,8 @@ class Alias:
     """A table for draws by weight in constant time (Walker 1977, Vose 1991), within 2^-32 of each column's weight.
 
     Attributes:
-        columns: threshold of 2^32 and the other item of each column.
-        weight: the weights, float64 [items].
+        columns: Threshold of 2^32 and the other item of each column.
+        weight: The weights, float64 [items].
     """
 
     columns: NDArray[np.void]
@@ -109,7 +111,7 @@ class Alias:
         """Return the table of these weights.
 
         Raises:
-            InputError: weights that are negative, not finite, or all 0.
+            InputError: Weights that are negative, not finite, or all 0.
 
         Example:
             >>> Alias.of([1.0, 3.0]).columns.tolist()
@@ -140,23 +142,23 @@ def draw(
     r"""Return negatives of users, int32 [len(users), each]: j ~ q_j, verified against what is known.
 
     Args:
-        known: what must not be drawn, of `Known.of`.
-        users: whose negatives, int [B].
-        each: negatives of each user.
-        key: the stream, from 0 to 2^64 - 1.
-        first: number of the first draw of this call, so that parts of a call give what the whole gives.
+        known: What must not be drawn, of `Known.of`.
+        users: Whose negatives, int [B].
+        each: Negatives of each user.
+        key: The stream, from 0 to 2^64 - 1.
+        first: Number of the first draw of this call, so that parts of a call give what the whole gives.
         table: q as an alias table; None is uniform.
-        attempts: draws by q before the exact draw, from 1 to 30.
-        verify: whether known items are refused; the draw is then q_j / (1 - q(known)) on the others.
+        attempts: Draws by q before the exact draw, from 1 to 30.
+        verify: Whether known items are refused; the draw is then q_j / (1 - q(known)) on the others.
         redraw: False leaves -1 where the first draw met a known item, as `implicit` does.
-        num_threads: threads; the draws do not depend on it.
+        num_threads: Threads; the draws do not depend on it.
         backend: "native", or "reference", the same draws in NumPy.
 
     Returns:
         Items; -1 for a user who has every item (of a weight above 0).
 
     Raises:
-        InputError: a user, a number or a backend out of range.
+        InputError: A user, a number or a backend out of range.
 
     Example:
         >>> import scipy.sparse as sp
@@ -172,7 +174,7 @@ def draw(
     if len(who) and (who.min() < 0 or who.max() >= known.num_users):
         fail("users", f"users from 0 to {known.num_users - 1}", f"values from {who.min()} to {who.max()}")
     integer("k", each, 1, 1 << 30)
-    integer("attempts", attempts, 1, MOST_ATTEMPTS)
+    integer("attempts", attempts, 1, MAX_ATTEMPTS)
     if table is not None and len(table.weight) != known.num_items:
         fail("table", f"weights of {known.num_items} items", len(table.weight))
     if known.num_items == 0:
@@ -186,7 +188,7 @@ def draw(
     out = np.empty((len(who), each), np.int32)
     columns, weight = (0, 0) if table is None else (table.columns.ctypes.data, table.weight.ctypes.data)
     _native.draw_negatives(
-        threads(num_threads), *known.address, known.num_items, columns, weight, key, first,
+        thread_count(num_threads), *known.address, known.num_items, columns, weight, key, first,
         who.ctypes.data, len(who), each, attempts, verify, redraw, out.ctypes.data,
     )  # fmt: skip
     return out

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 Words = NDArray[np.uint64]
 _STEP, _FIRST, _SECOND = (np.uint64(c) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 _LOW = np.uint64(0xFFFFFFFF)
-STRIDE = 32  # words of a draw: attempts, then the exact draw
+# Words of a draw: attempts, then the exact draw.
+STRIDE = 32
 
 
 def words(key: int, counters: Words) -> Words:
@@ -57,7 +58,8 @@ def draw(
     user = np.repeat(users.astype(np.int64), each)
     counter = (np.uint64(first) + np.arange(len(user), dtype=np.uint64)) * np.uint64(STRIDE)
     rows = np.repeat(np.arange(len(rowptr) - 1), np.diff(rowptr))
-    known = rows * items + col  # ascends, since rows are sorted
+    # Ascends, since rows are sorted.
+    known = rows * items + col
 
     def has(who: NDArray[np.int64], what: NDArray[np.int64]) -> NDArray[np.bool_]:
         place = np.searchsorted(known, who * items + what)
@@ -87,7 +89,8 @@ def _exact(word: Words, own: NDArray[np.int32], items: int, weight: NDArray[np.f
     free = np.setdiff1d(np.arange(items), own, assume_unique=True)
     if weight is None:
         return free[below(word, len(free))[0]] if len(free) else -1
-    sums = np.cumsum(weight[free])  # one after the other, as the native tier adds
+    # One after the other, as the native tier adds.
+    sums = np.cumsum(weight[free])
     if not len(free) or not sums[-1] > 0:
         return -1
     target = float(word[0] >> np.uint64(11)) * 2.0**-53 * sums[-1]

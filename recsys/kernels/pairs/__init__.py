@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from recsys.kernels import _native
 
-WORTH = 1 << 20  # products below which one thread is quicker than to wake the others
-Floats = NDArray[Any]  # float32 or float64, C-contiguous
+# Products below which one thread is quicker than to wake the others.
+WORTH = 1 << 20
+# Float32 or float64, C-contiguous.
+Floats = NDArray[Any]
 Ints = NDArray[np.int32]
 
 

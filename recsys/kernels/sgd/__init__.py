@@ -31,8 +31,10 @@ from recsys.kernels.negatives import Alias, Known
 Floats = NDArray[np.float32]
 RULES = {"bpr": 0, "bpo": 1, "nbpo": 2, "nbpo-constant": 3}
 BLOCKS = 8
-STRETCH = 1 << 16  # steps below which a stretch is not worth having
-LANES = 16  # floats of a register; rows of factors are padded to a multiple
+# Steps below which a stretch is not worth having.
+STRETCH = 1 << 16
+# Floats of a register; rows of factors are padded to a multiple.
+LANES = 16
 
 
 def aligned(rows: int, width: int) -> Floats:
@@ -180,9 +182,9 @@ class Blocks:
     """The schedule of `by_blocks`: users in blocks of nearly equal degree, and room for the pairs of an epoch.
 
     Args:
-        known: the known pairs.
-        weight: weights of negatives, float64 [items], or None for uniform ones.
-        rng: which block a user falls into.
+        known: The known pairs.
+        weight: Weights of negatives, float64 [items], or None for uniform ones.
+        rng: Which block a user falls into.
     """
 
     def __init__(self, known: Known, weight: NDArray[np.float64] | None, rng: np.random.Generator) -> None:

@@ -35,7 +35,7 @@ def test_extrapolation_scales_the_batches_and_not_what_is_done_once():
     ours.watch = Watch(clock)
     clock.cost(ours.training, "embed", 5.0)
     clock.cost(ours.training, "_step", 1.0)
-    clock.cost(ours.training, "_select", 3.0)
+    clock.cost(ours.training, "_fit_best", 3.0)
     epoch = ours.epoch()  # embeddings of all once, eight batches, a probe (which embeds again)
     assert (epoch.timed, epoch.batches) == (2, 8)
     assert epoch.seconds == pytest.approx(5 + 8 * 1 + 3 + 5)

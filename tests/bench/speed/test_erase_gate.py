@@ -82,7 +82,7 @@ def crash(*_, **__):
     [
         (train, "coding_rates", wrong_rates, r"ours \(float64\): expected loss of epoch 1 within"),
         (train.Training, "pseudo_labels", other_labels, r"ours \(float64\): expected the labels of the dense form"),
-        (train, "fuse", crash, r"ours \(float64\): raises RuntimeError \(no\)"),
+        (train, "_fuse", crash, r"ours \(float64\): raises RuntimeError \(no\)"),
     ],
 )
 def test_no_time_is_printed_where_the_gate_fails(owner, name, wrong, message, monkeypatch, tmp_path, capfd):

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from local_graphs import BACKENDS, f1, planted, random_graph
 
 from graphnoise import InputError
-from graphnoise.clustering.inputs import neighbours
-from graphnoise.clustering.releasing import capacity_releasing
+from graphnoise.clustering.capacity_releasing import capacity_releasing
+from graphnoise.clustering.inputs import as_undirected
 from graphnoise.clustering.rounding import conductance, sweep_cut
 
 PATH = [[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]]
 
 
 def same(one, two):
-    for name in ("nodes", "values", "residual", "degree"):
+    for name in ("touched", "values", "residual", "degree"):
         assert np.array_equal(getattr(one, name), getattr(two, name)), name
     assert (one.status, one.pushes, one.arcs, one.statistics) == (two.status, two.pushes, two.arcs, two.statistics)
 
@@ -33,7 +33,7 @@ def same(one, two):
     st.sampled_from([None, 0.0, 0.05, 1.0]),
 )
 def test_both_tiers_are_equal_to_the_last_bit_and_keep_their_bounds(seed, n, weighted, capacity, height, growth, eps):
-    graph = neighbours(sp.csr_array(random_graph(seed, n, weighted=weighted)))
+    graph = as_undirected(sp.csr_array(random_graph(seed, n, weighted=weighted)))
     rng = np.random.default_rng(seed)
     seeds = rng.choice(n, min(n, 3), replace=False)
     labels = None if eps is None else rng.integers(0, 2, n)
@@ -42,10 +42,10 @@ def test_both_tiers_are_equal_to_the_last_bit_and_keep_their_bounds(seed, n, wei
     found, wanted = (capacity_releasing(graph, seeds, **options, backend=backend) for backend in BACKENDS)
     same(found, wanted)
     assert found.converged == (found.status == "converged")
-    assert (np.diff(found.nodes) > 0).all()
+    assert (np.diff(found.touched) > 0).all()
     assert (found.values >= 0).all()
     assert (found.values <= height + 0.5).all()
-    assert set(seeds) <= set(found.nodes)
+    assert set(seeds) <= set(found.touched)
     below = found.values < height  # only at the greatest height is there excess
     assert (found.residual[below] <= found.degree[below] * (1 + 1e-8)).all()
     assert found.residual.sum() <= max(graph.volume / 2, graph.degree[seeds].sum()) * (1 + 1e-9)
@@ -63,13 +63,13 @@ def test_a_round_by_hand():
     path = networkx.path_graph(9)
     for backend in BACKENDS:
         one = capacity_releasing(path, 0, iterations=1, backend=backend)
-        assert (one.nodes.tolist(), one.values.tolist(), one.residual.tolist()) == ([0, 1], [1.5, 0.25], [1, 1])
+        assert (one.touched.tolist(), one.values.tolist(), one.residual.tolist()) == ([0, 1], [1.5, 0.25], [1, 1])
         assert (one.pushes, one.statistics["relabels"], one.statistics["conductance"]) == (1, 1, 1)
         # Mass 2 and 2: an edge lets 1 through at height 1, and node 1 is full with it.
         two = capacity_releasing(path, 0, iterations=2, backend=backend)
         assert two.statistics["round"] == 2
-        assert dict(zip(two.nodes.tolist(), two.residual.tolist(), strict=True)) == {0: 1, 1: 2, 2: 1}
-        assert two.values[two.nodes == 0] >= two.values[two.nodes == 1]
+        assert dict(zip(two.touched.tolist(), two.residual.tolist(), strict=True)) == {0: 1, 1: 2, 2: 1}
+        assert two.values[two.touched == 0] >= two.values[two.touched == 1]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -101,14 +101,14 @@ def test_tight_blocks_end_the_rounds_and_work_does_not_grow_with_the_graph():
 
 def test_never_more_than_half_the_volume():
     for graph in (networkx.karate_club_graph(), networkx.complete_graph(12), networkx.cycle_graph(30)):
-        graph = neighbours(graph, weight=False)
+        graph = as_undirected(graph, weight=False)
         found = capacity_releasing(graph, [0], stuck=0.99, patience=50)
         full = found.values > 1
-        assert graph.degree[found.nodes[full]].sum() <= graph.volume / 2
+        assert graph.degree[found.touched[full]].sum() <= graph.volume / 2
         assert not found.converged or found.statistics["stuck"] > 0
-    hub = neighbours(networkx.star_graph(6))
+    hub = as_undirected(networkx.star_graph(6))
     found = capacity_releasing(hub, 0)  # which is half of the volume by itself
-    assert (found.status, found.nodes.tolist(), found.statistics["rounds"]) == ("half_volume", [0], 0)
+    assert (found.status, found.touched.tolist(), found.statistics["rounds"]) == ("half_volume", [0], 0)
     assert capacity_releasing(hub, range(7)).status == "half_volume"
 
 
@@ -120,7 +120,7 @@ def test_a_closed_component_is_found_and_left_alone():
         found = capacity_releasing(sp.csr_array(dense), 0, backend=backend)
         assert found.status == "converged"
         assert sweep_cut(sp.csr_array(dense), found).nodes.tolist() == list(range(5))
-        assert found.nodes.tolist() == list(range(5))
+        assert found.touched.tolist() == list(range(5))
 
 
 def test_labels_hold_mass_back():

@@ -42,13 +42,13 @@ def test_the_labels_are_twenty_a_class():
 @pytest.mark.parametrize(("kind", "name"), REALISED)
 def test_realised_rates_at_seed_123(kind, name):
     y = training_labels(name)
-    realised = [100 * noise.legacy(kind, y, rate)[1].rate for rate in RATES]
+    realised = [100 * noise.erase_stream(kind, y, rate)[1].rate for rate in RATES]
     assert [round(rate, 1) for rate in realised] == REALISED[kind, name]
 
 
 @pytest.mark.parametrize("name", MAPS)
 def test_asymmetric_maps(name):
-    transition, _ = noise.legacy("asymmetric", training_labels(name), 0.3)
+    transition, _ = noise.erase_stream("asymmetric", training_labels(name), 0.3)
     assert transition.matrix.fill_diagonal_(0).argmax(1).tolist() == MAPS[name]
 
 
@@ -56,7 +56,7 @@ def test_asymmetric_maps(name):
 def test_it_is_the_stream_of_one_choice_a_node(kind):
     y = np.concatenate([training_labels("cora"), np.arange(7)])
     mask = np.arange(y.size) % 3 != 0
-    transition, noisy = noise.legacy(kind, y, 0.4, mask, seed=9)
+    transition, noisy = noise.erase_stream(kind, y, 0.4, mask, seed=9)
     stream = np.random.RandomState(9)
     if kind == "asymmetric":
         targets = [stream.choice([j for j in range(7) if j != i]) for i in range(7)]
@@ -70,7 +70,7 @@ def test_it_is_the_stream_of_one_choice_a_node(kind):
 
 def test_the_global_stream_is_left_alone():
     before = np.random.get_state()[1].copy()  # noqa: NPY002
-    result = noise.legacy("symmetric", torch.arange(6), 0.5)[1]
+    result = noise.erase_stream("symmetric", torch.arange(6), 0.5)[1]
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
     assert isinstance(result.y, torch.Tensor)
 
@@ -87,4 +87,4 @@ def test_the_global_stream_is_left_alone():
 )
 def test_bad_input(arguments, message):
     with pytest.raises(InputError, match=message):
-        noise.legacy(*arguments)
+        noise.erase_stream(*arguments)

@@ -10,9 +10,9 @@ from scipy.linalg import cho_factor, cho_solve, eigh
 
 from graphnoise.checks import choice, integer, real
 from recsys.base import Callback
-from recsys.baselines import EASE, _FromItems
+from recsys.models.baselines import EASE, _FromItems
 from recsys.topk import Floats
-from recsys.validation import affordable
+from recsys.validation import check_memory
 
 CORES = ("autoencoder", "neighbourhood")
 
@@ -38,16 +38,16 @@ class DenoisingLinear(_FromItems):
     Args:
         regularization: λ, positive.
         dropout: p, in [0, 1).
-        user_power: a, in [0, 1].
+        user_power: A, in [0, 1].
         item_power: b, in [0, 1].
         low_pass: w, at least 0.
-        directions: eigenvectors in V; all of them where there are fewer.
+        directions: Eigenvectors in V; all of them where there are fewer.
         intercept: c, at least 0.
         core: E, "autoencoder" or "neighbourhood", which ignores `regularization` and `dropout`.
-        num_threads: of `recommend`; 0 is one a core.
+        num_threads: Of `recommend`; 0 is one a core.
 
     Raises:
-        InputError: a number is out of its range; on `fit`, more items than memory can hold squared.
+        InputError: A number is out of its range; on `fit`, more items than memory can hold squared.
 
     Example:
         >>> clicks = sp.csr_array([[1, 1, 0], [0, 1, 1], [1, 1, 0]])
@@ -86,14 +86,15 @@ class DenoisingLinear(_FromItems):
 
     def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:
         size = user_items.shape[1]
-        affordable(f"DenoisingLinear of {size} items", 40.0 * size**2)
+        check_memory(f"DenoisingLinear of {size} items", 40.0 * size**2)
         users = np.maximum(np.diff(user_items.indptr), 1) ** -self.user_power
         counts = np.bincount(user_items.indices, minlength=size)
         items = np.maximum(counts, 1) ** -self.item_power
         scaled = (sp.diags_array(users) @ user_items.astype(np.float64) @ sp.diags_array(items)).tocsr()
         gram = (scaled.T @ scaled).toarray()
         count = min(self.directions, size)
-        first = size - count if self.low_pass > 0 else size - 1  # the largest is needed in any case
+        # The largest is needed in any case.
+        first = size - count if self.low_pass > 0 else size - 1
         largest, vectors = eigh(gram, subset_by_index=[first, size - 1])
         if self.core == "neighbourhood":
             weights = gram / largest[-1]

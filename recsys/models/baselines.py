@@ -12,9 +12,9 @@ from threadpoolctl import threadpool_limits
 
 from graphnoise.checks import InputError, integer, real
 from recsys.base import BATCH, Callback, Recommender
-from recsys.factors import FactorModel
+from recsys.models.factors import FactorModel
 from recsys.topk import Floats, top_k
-from recsys.validation import Ints, affordable
+from recsys.validation import Ints, check_memory
 
 
 class Popularity(Recommender):
@@ -58,9 +58,11 @@ class _FromItems(Recommender):
         return np.asarray(found.toarray() if sp.issparse(found) else found, np.float32)
 
     def _item_similarity(self, itemids: Ints) -> Floats:
-        found = self.weights[:, itemids].T  # column i holds the neighbours of i
+        # Column i holds the neighbours of i.
+        found = self.weights[:, itemids].T
         found = np.array(found.toarray() if sp.issparse(found) else found)
-        found[np.arange(len(itemids)), itemids] = 1  # itself, which the weights leave out
+        # Itself, which the weights leave out.
+        found[np.arange(len(itemids)), itemids] = 1
         return np.asarray(found, np.float32)
 
     def _user_similarity(self, userids: Ints) -> Floats:
@@ -73,12 +75,12 @@ class ItemKNN(_FromItems):
     s(j, i) = |users of both| / (sqrt(|users of j| · |users of i|) + shrinkage), and s(i, i) = 0.
 
     Args:
-        neighbours: keep the so many most similar items j of each i (ties by the lower item); None keeps all.
-        shrinkage: makes small counts less similar; 0 is the plain cosine.
-        num_threads: of `recommend`; 0 is one a core.
+        neighbours: Keep the so many most similar items j of each i (ties by the lower item); None keeps all.
+        shrinkage: Makes small counts less similar; 0 is the plain cosine.
+        num_threads: Of `recommend`; 0 is one a core.
 
     Raises:
-        InputError: neighbours below 1, or a negative shrinkage; on `fit`, similarities that memory cannot hold.
+        InputError: Neighbours below 1, or a negative shrinkage; on `fit`, similarities that memory cannot hold.
 
     Example:
         >>> model = ItemKNN().fit(sp.csr_array([[1, 1, 0], [0, 1, 1], [1, 1, 0]]))
@@ -98,13 +100,14 @@ class ItemKNN(_FromItems):
         size, sizes = user_items.shape[1], np.diff(user_items.indptr).astype(np.float64)
         together = min(float((sizes**2).sum()), float(size) ** 2)
         kept = together if self.neighbours is None else min(together, float(size) * self.neighbours)
-        affordable(f"ItemKNN of {size} items", 8 * 2 * kept)
+        check_memory(f"ItemKNN of {size} items", 8 * 2 * kept)
         columns = user_items.astype(np.float64).tocsc()
         item_users = columns.T.tocsr()
         counts = np.diff(item_users.indptr)
         roots = np.sqrt(counts)
         cost = np.minimum(item_users @ sizes, size) if self.neighbours is None else np.where(counts, size, 0)
-        turn = (cost.cumsum() // BATCH).astype(np.int64)  # blocks of rows with so many entries
+        # Blocks of rows with so many entries.
+        turn = (cost.cumsum() // BATCH).astype(np.int64)
         parts = []
         for start, stop in itertools.pairwise([0, *(np.flatnonzero(np.diff(turn)) + 1), size]):
             block = (item_users[start:stop] @ columns).tocsr()
@@ -114,7 +117,8 @@ class ItemKNN(_FromItems):
             block.eliminate_zeros()
             block = block.astype(np.float32)
             parts.append(block if self.neighbours is None else _keep(block, min(self.neighbours, size)))
-        similar = sp.vstack(parts, format="csr")  # symmetric, but for the neighbours that were kept
+        # Symmetric, but for the neighbours that were kept.
+        similar = sp.vstack(parts, format="csr")
         weights = sp.csr_array(similar.T.tocsr() if self.neighbours is not None else similar)
         weights.sort_indices()
         self.user_items, self.weights = user_items, weights
@@ -146,7 +150,7 @@ class EASE(_FromItems):
 
     Args:
         regularization: λ, positive.
-        num_threads: of `recommend`; 0 is one a core.
+        num_threads: Of `recommend`; 0 is one a core.
 
     Raises:
         InputError: λ is not positive; on `fit`, more items than memory can hold squared.
@@ -165,7 +169,7 @@ class EASE(_FromItems):
 
     def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:
         size = user_items.shape[1]
-        affordable(f"EASE of {size} items", 24.0 * size**2)
+        check_memory(f"EASE of {size} items", 24.0 * size**2)
         matrix = user_items.astype(np.float64)
         gram = (matrix.T @ matrix).toarray()
         gram[np.diag_indices(size)] += self.regularization
@@ -177,7 +181,8 @@ class EASE(_FromItems):
     def _item_similarity(self, itemids: Ints) -> Floats:
         columns = self.user_items.T.tocsr()
         unit = _unit_rows(columns)
-        return np.asarray((unit[itemids] @ unit.T).toarray(), np.float32)  # weights are not similarities
+        # Weights are not similarities.
+        return np.asarray((unit[itemids] @ unit.T).toarray(), np.float32)
 
 
 class ALS(FactorModel):
@@ -187,15 +192,15 @@ class ALS(FactorModel):
     for positives, p = 0 and c = 1 for the rest. Ctrl-C during `fit` leaves the last whole epoch in the model.
 
     Args:
-        factors: length of the vectors.
+        factors: Length of the vectors.
         regularization: λ.
-        alpha: weight of a positive; the values of the matrix multiply it.
-        iterations: sweeps over users and items.
-        random_state: seed of the start; the result does not depend on the number of threads.
-        num_threads: of fitting and of `recommend`; 0 is one a core.
+        alpha: Weight of a positive; the values of the matrix multiply it.
+        iterations: Sweeps over users and items.
+        random_state: Seed of the start; the result does not depend on the number of threads.
+        num_threads: Of fitting and of `recommend`; 0 is one a core.
 
     Raises:
-        InputError: a number out of range; on `fit`, `implicit` is not installed (extra `recsys`), or NaN in the
+        InputError: A number out of range; on `fit`, `implicit` is not installed (extra `recsys`), or NaN in the
             factors.
 
     Example:
@@ -227,7 +232,7 @@ class ALS(FactorModel):
 
     def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:
         size = 8.0 * self.factors * sum(user_items.shape)
-        affordable(f"ALS of {user_items.shape[0]} users × {user_items.shape[1]} items, {self.factors} factors", size)
+        check_memory(f"ALS of {user_items.shape[0]} users × {user_items.shape[1]} items, {self.factors} factors", size)
         model = self._theirs()
         from implicit.recommender_base import ModelFitError
 
@@ -238,7 +243,8 @@ class ALS(FactorModel):
             if callback is not None:
                 callback(*told)
 
-        with threadpool_limits(1, "blas"):  # implicit has threads of its own
+        # Implicit has threads of its own.
+        with threadpool_limits(1, "blas"):
             try:
                 model.fit(sp.csr_matrix(user_items), show_progress=show_progress, callback=each)
             except KeyboardInterrupt:
@@ -256,7 +262,8 @@ class ALS(FactorModel):
         except ImportError as error:
             raise InputError("ALS: expected the package implicit (pip install graphnoise[recsys])") from error
         names = ("factors", "regularization", "alpha", "iterations", "random_state", "num_threads")
-        with threadpool_limits(1, "blas"):  # or implicit warns of it
+        # Or implicit warns of it.
+        with threadpool_limits(1, "blas"):
             return AlternatingLeastSquares(**{name: getattr(self, name) for name in names})
 
     def scores_for(self, user_items: Any) -> Floats:

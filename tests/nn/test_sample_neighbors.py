@@ -5,7 +5,7 @@ import torch
 from oracles import assert_close, graphs
 
 from graphnoise import Graph
-from graphnoise.nn import receptive_field, sampled_field
+from graphnoise.nn import receptive_field, sample_neighbors
 
 
 def looped(name="undirected"):
@@ -23,7 +23,7 @@ def test_all_neighbours_are_the_receptive_field(name, fanout, draw):
     graph = looped(name)
     outputs = torch.tensor([3, 0])
     nodes, blocks = receptive_field(graph, outputs, 2)
-    sampled, found = sampled_field(graph, outputs, [fanout, fanout], draw)
+    sampled, found = sample_neighbors(graph, outputs, [fanout, fanout], draw)
     assert torch.equal(nodes, sampled)
     for ours, exact in zip(found, blocks, strict=True):
         assert_close(matrix(ours), matrix(exact))
@@ -31,7 +31,7 @@ def test_all_neighbours_are_the_receptive_field(name, fanout, draw):
 
 def test_a_node_hears_itself_and_so_many_others(draw):
     graph = looped("hub")
-    nodes, (block,) = sampled_field(graph, torch.tensor([0, 5]), [4], draw)
+    nodes, (block,) = sample_neighbors(graph, torch.tensor([0, 5]), [4], draw)
     assert nodes[:2].tolist() == [0, 5]
     heard = block.pattern.rowptr.diff().tolist()
     assert heard == [5, 2]  # the hub: four of its 39 neighbours and itself; node 5: the hub and itself
@@ -47,7 +47,7 @@ def test_what_is_heard_is_unbiased(draw):
     outputs = torch.arange(graph.num_nodes)
     total = torch.zeros(graph.num_nodes)
     for _ in range(400):
-        nodes, (block,) = sampled_field(graph, outputs, [2], draw)
+        nodes, (block,) = sample_neighbors(graph, outputs, [2], draw)
         total += matrix(block) @ x[nodes]
     assert_close(total / 400, graph.to_dense() @ x, 0.06)
 
@@ -55,16 +55,16 @@ def test_what_is_heard_is_unbiased(draw):
 def test_the_same_seed_draws_the_same(draw):
     graph = looped()
     first, second = (
-        sampled_field(graph, torch.tensor([1, 2]), [2, 3], torch.Generator().manual_seed(9)) for _ in range(2)
+        sample_neighbors(graph, torch.tensor([1, 2]), [2, 3], torch.Generator().manual_seed(9)) for _ in range(2)
     )
     assert torch.equal(first[0], second[0])
     for a, b in zip(first[1], second[1], strict=True):
         assert torch.equal(matrix(a), matrix(b))
-    other = sampled_field(graph, torch.tensor([1, 2]), [2, 3], torch.Generator().manual_seed(10))
+    other = sample_neighbors(graph, torch.tensor([1, 2]), [2, 3], torch.Generator().manual_seed(10))
     assert not torch.equal(first[0], other[0])
 
 
 def test_no_fanout_above_zero_leaves_the_node_alone(draw):
-    nodes, (block,) = sampled_field(looped(), torch.tensor([4]), [0], draw)
+    nodes, (block,) = sample_neighbors(looped(), torch.tensor([4]), [0], draw)
     assert set(block.edge_index[0].tolist()) <= {0}
     assert nodes.tolist() == [4]

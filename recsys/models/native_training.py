@@ -1,27 +1,30 @@
-"""Epochs of the native kernels: without locks, or by blocks. Objectives and samplers that the kernels have only."""
+"""Training by single steps in C++, lock-free or by blocks, for the objectives and samplers the kernels support."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from graphnoise.checks import fail
 from recsys.kernels import sgd
 from recsys.kernels.negatives import Known, streams
 from recsys.kernels.sgd import Count
+from recsys.models.initialisation import Parameters
 from recsys.models.minibatch import Plan
-from recsys.models.start import Parameters
 from recsys.objectives import BPO, BPR, NBPO, WBPR, Objective
+from recsys.objectives.nbpo import FLIP
 from recsys.samplers import Sampler
-from recsys.samplers.static import Fixed
+from recsys.samplers.static import StaticSampler
 
 
-def rule(mode: str, objective: Objective, sampler: Sampler) -> tuple[str, float]:
-    """Return the kernel's rule for an objective, and the constant flip rate.
+def native_rule(mode: str, objective: Objective, sampler: Sampler) -> tuple[str, float]:
+    """Return the name of the kernel's update rule for an objective, and the constant flip rate.
 
     Raises:
-        InputError: the kernels do not have the objective, or not the sampler.
+        InputError: The kernels do not support the objective or the sampler.
     """
-    if not isinstance(sampler, Fixed) or not sampler.verify:
+    if not isinstance(sampler, StaticSampler) or not sampler.verify:
         fail("sampler", f"uniform or popularity, verified, in the mode {mode!r} (others in 'minibatch')", sampler.name)
     if type(objective) in (BPR, WBPR):
         return "bpr", 0.0
@@ -35,23 +38,30 @@ def rule(mode: str, objective: Objective, sampler: Sampler) -> tuple[str, float]
     return "nbpo-constant", objective.flip_rate
 
 
-class Sweeps:
-    """Training by single steps in C++; `parameters` are views that are changed in place, by `epoch`."""
+class NativeTraining:
+    """Training by single steps in C++; `epoch` changes `parameters` in place."""
 
     def __init__(
-        self, mode: str, known: Known, parameters: Parameters, objective: Objective, sampler: Any, plan: Plan, rng: Any
+        self,
+        mode: str,
+        known: Known,
+        parameters: Parameters,
+        objective: Objective,
+        sampler: Any,
+        plan: Plan,
+        rng: np.random.Generator,
     ) -> None:
-        self._rule, self._flip_rate = rule(mode, objective, sampler)
+        self._rule, self._flip_rate = native_rule(mode, objective, sampler)
         self._plan, self._known, self._sampler, self._rng = plan, known, sampler, rng
-        p, width = parameters, parameters.user.shape[1]
-        self._factors = sgd.Factors(sgd.padded(p.user), sgd.padded(p.item), p.bias)
+        width = parameters.user.shape[1]
+        self._factors = sgd.Factors(sgd.padded(parameters.user), sgd.padded(parameters.item), parameters.bias)
         views = {}
-        if p.extra:
-            left, right = (sgd.padded(x) for x in p.extra["flip"])
+        if parameters.extra:
+            left, right = (sgd.padded(x) for x in parameters.extra[FLIP])
             self._factors.flip_user, self._factors.flip_item = left, right
-            views = {"flip": (left[:, :width], right[:, :width])}
+            views = {FLIP: (left[:, :width], right[:, :width])}
         user, item = self._factors.user[:, :width], self._factors.item[:, :width]
-        self.parameters = Parameters(user, item, p.bias, views)
+        self.parameters = Parameters(user, item, parameters.bias, views)
         if mode == "deterministic":
             weight = None if sampler.table is None else sampler.table.weight
             self._blocks: sgd.Blocks | None = sgd.Blocks(known, weight, rng)
@@ -59,15 +69,15 @@ class Sweeps:
             self._blocks, self._pairs = None, sgd.pairs_of(known)
 
     def epoch(self, number: int) -> Count:
-        """Take as many steps as there are known pairs times negatives."""
+        """Run an epoch: one step per known pair and negative."""
         plan = self._plan
         eta = plan.learning_rate * plan.learning_rate_decay ** (number + 1)
         rates = sgd.Rates(eta, plan.l2_user, plan.l2_item, plan.l2_item, plan.l2_bias, plan.l2_extra, self._flip_rate)
         attempts = self._sampler.attempts if self._sampler.redraw else 1
         key = streams(self._rng)[0]
-        how: Any = {"each": plan.num_negatives, "attempts": attempts, "num_threads": plan.num_threads}
+        options: Any = {"each": plan.num_negatives, "attempts": attempts, "num_threads": plan.num_threads}
         if self._blocks is not None:
-            return sgd.by_blocks(self._rule, self._factors, rates, self._blocks, self._rng, key, **how)
+            return sgd.by_blocks(self._rule, self._factors, rates, self._blocks, self._rng, key, **options)
         return sgd.lock_free(
-            self._rule, self._factors, rates, self._known, self._pairs, self._sampler.table, key, **how
+            self._rule, self._factors, rates, self._known, self._pairs, self._sampler.table, key, **options
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphnoise import checks
 from graphnoise.clustering import inputs
-from graphnoise.clustering.reading import neighbours
+from graphnoise.clustering.reading import as_undirected
 from graphnoise.clustering.result import Diffusion, Floats
 from graphnoise.clustering.rounding import labels_of
 from graphnoise.kernels.release import Released
@@ -44,7 +44,7 @@ def capacity_releasing(
     the least conductance. Work grows with the mass, not with the graph.
 
     Args:
-        graph: What `neighbours` takes.
+        graph: What `as_undirected` takes.
         seeds: A node, several nodes, a mask [n] of Booleans, or {node: mass} for other masses than degrees.
         capacity: Most that an edge lets through for each unit of its weight, above 0.
         height: Greatest height, at least 1; of the order of log(volume of the cluster) / conductance.
@@ -72,13 +72,13 @@ def capacity_releasing(
         >>> import networkx
         >>> graph = networkx.connected_caveman_graph(8, 6)
         >>> found = capacity_releasing(graph, 8)
-        >>> found.nodes[found.values > 1]
+        >>> found.touched[found.values > 1]
         array([ 6,  7,  8,  9, 10, 11])
 
     Source: Wang, Fountoulakis, Henzinger, Mahoney and Rao, "Capacity releasing diffusion for speed and locality", ICML
         2017, algorithms 1 to 3.
     """
-    read = neighbours(graph)
+    read = as_undirected(graph)
     nodes, masses = inputs.seeds(read, seeds)
     asked, eps = labels_of(read, labels, label_eps)
     settings: dict[str, Any] = {
@@ -106,7 +106,7 @@ def capacity_releasing(
     values: Floats = np.concatenate([found.height + filled / 2, np.full(int((~some).sum()), 0.5)])
     residual = np.concatenate([found.mass, masses[~some]])
     return Diffusion(
-        nodes=touched[order],
+        touched=touched[order],
         values=values[order],
         residual=residual[order],
         degree=read.degree[touched[order]],
@@ -117,7 +117,7 @@ def capacity_releasing(
         names=read.named(touched[order]),
         backend=found.backend,
         statistics=found.statistics,
-        method="capacity_releasing",
+        method="crd",
     )
 
 

@@ -12,7 +12,7 @@ from graphnoise.noise.instance import neighbours
 from graphnoise.noise.noisy_labels import Array, Ints, NoisyLabels, Seed, nearest, rate_for, read
 
 
-def spreading(
+def cascade(
     edge_index: Array,
     y: Array,
     rate: float,
@@ -30,21 +30,22 @@ def spreading(
     `probability=0` is uniform noise without spreading.
 
     Args:
-        edge_index: arcs [2, m] from source to target; an undirected edge is two arcs. Repeats count once.
-        y: labels [n].
-        rate: the share of the n masked nodes that end up wrong.
-        probability: of a copy along an arc; each arc is tried at most once.
+        edge_index: Arcs [2, m] from source to target; an undirected edge is two arcs. Repeats count once.
+        y: Labels [n].
+        rate: The share of the n masked nodes that end up wrong.
+        probability: Of a copy along an arc; each arc is tried at most once.
         mask: Boolean [n] or positions; only these entries are touched.
-        seed: of the draws.
+        seed: Of the draws.
         num_classes: C, the greatest label plus one if None.
 
     Raises:
-        InputError: an arc's end is no node, a bad label, mask, rate or probability, or one class only.
+        InputError: An arc's end is no node, a bad label, mask, rate or probability, or one class only.
 
-    >>> import torch
-    >>> star = torch.tensor([[0, 0, 0, 0], [1, 2, 3, 4]])
-    >>> spreading(star, torch.zeros(5, dtype=torch.long), 1.0, 1.0, num_classes=9).rate
-    1.0
+    Example:
+        >>> import torch
+        >>> star = torch.tensor([[0, 0, 0, 0], [1, 2, 3, 4]])
+        >>> cascade(star, torch.zeros(5, dtype=torch.long), 1.0, 1.0, num_classes=9).rate
+        1.0
     """
     task = read(y, mask, num_classes)
     rate = rate_for(rate, task.num_classes)
@@ -79,7 +80,7 @@ def spreading(
     return task.finish(wrong, noisy[wrong])
 
 
-def propagated(
+def tree_propagated(
     edge_index: Array,
     y: Array,
     rate: float,
@@ -97,25 +98,27 @@ def propagated(
     would overshoot is skipped). `seed_share=1` is noise without spreading.
 
     Args:
-        edge_index: arcs [2, m]; read as undirected.
-        y: labels [n].
-        rate: the share of masked nodes that flip at most; it is missed by less than the largest tree.
+        edge_index: Arcs [2, m]; read as undirected.
+        y: Labels [n].
+        rate: The share of masked nodes that flip at most; it is missed by less than the largest tree.
         mask: Boolean [n] or positions; only these entries are touched or counted.
-        seed: of the draws.
+        seed: Of the draws.
         num_classes: C, the greatest label plus one if None.
-        seed_share: the share of roots, from 0 (every component of one class is a tree) to 1.
+        seed_share: The share of roots, from 0 (every component of one class is a tree) to 1.
         offset: "random", d uniform from 1 to C - 1 for each tree, or "next", d = 1.
 
     Raises:
-        InputError: an arc's end is no node, an unknown offset, a bad label, mask, rate or share, or one class
+        InputError: An arc's end is no node, an unknown offset, a bad label, mask, rate or share, or one class
             only.
 
-    >>> import torch
-    >>> path = torch.tensor([[0, 1, 2, 3, 4], [1, 2, 3, 4, 5]])
-    >>> propagated(path, torch.tensor([0, 0, 0, 1, 1, 1]), 0.5, seed_share=0.0, offset="next").rate
-    0.5
+    Example:
+        >>> import torch
+        >>> path = torch.tensor([[0, 1, 2, 3, 4], [1, 2, 3, 4, 5]])
+        >>> tree_propagated(path, torch.tensor([0, 0, 0, 1, 1, 1]), 0.5, seed_share=0.0, offset="next").rate
+        0.5
 
-    Source: rules of this package; errors that follow other errors are called dynamic noise in the field.
+    Source:
+        rules of this package; errors that follow other errors are called dynamic noise in the field.
     """
     task = read(y, mask, num_classes)
     rate = rate_for(rate, task.num_classes)

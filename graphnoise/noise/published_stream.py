@@ -9,7 +9,7 @@ from graphnoise.noise.noisy_labels import Array, NoisyLabels, rate_for, read
 from graphnoise.noise.transition import Transition, from_mapping, pair, symmetric
 
 
-def legacy(
+def erase_stream(
     kind: str,
     y: Array,
     rate: float,
@@ -24,21 +24,23 @@ def legacy(
     kinds are "symmetric", "asymmetric" and "pair" (cyclic upwards, no draw for the matrix).
 
     Args:
-        kind: the family.
-        y: labels [n].
-        rate: the flip probability.
+        kind: The family.
+        y: Labels [n].
+        rate: The flip probability.
         mask: Boolean [n] or positions; ERASE corrupts the training nodes only.
-        seed: of the legacy stream; theirs is 123 (234 on CoraFull).
-        num_classes: the greatest label plus one if None.
+        seed: Of the legacy stream; theirs is 123 (234 on CoraFull).
+        num_classes: The greatest label plus one if None.
 
     Raises:
-        InputError: an unknown kind, a bad label, mask, rate or seed.
+        InputError: An unknown kind, a bad label, mask, rate or seed.
 
-    >>> transition, noisy = legacy("asymmetric", np.arange(7), rate=0.5)   # Cora has seven classes
-    >>> [row.nonzero().flatten().tolist() for row in transition.matrix.fill_diagonal_(0)]
-    [[6], [3], [5], [2], [1], [3], [2]]
+    Example:
+        >>> transition, noisy = erase_stream("asymmetric", np.arange(7), rate=0.5)   # Cora has seven classes
+        >>> [row.nonzero().flatten().tolist() for row in transition.matrix.fill_diagonal_(0)]
+        [[6], [3], [5], [2], [1], [3], [2]]
 
-    Source: ERASE (arXiv 2312.08852), official code; PI-GNN, `corrupte.py`.
+    Source:
+        ERASE (arXiv 2312.08852), official code; PI-GNN, `corrupte.py`.
     """
     checks.choice("kind", kind, ("asymmetric", "pair", "symmetric"))
     task = read(y, mask, num_classes)

@@ -1,0 +1,204 @@
+"""Cells of the recommender benchmark: configurations, results, and the data that methods see."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from graphnoise import DataError, InputError
+from graphnoise.bench.store import Store
+from recsys import EASE, Interactions, Popularity, Split, evaluate
+from recsys.bench import data, methods
+from recsys.bench.recommend import Recommend, RecommendGrid
+from recsys.bench.report import METRICS
+from recsys.bench.search import Choice
+
+DATA = "planted(users=80,items=50,density=0.2,seed=1)"
+TASK = Recommend()
+
+
+def cells(*names, **settings):
+    return TASK.cells(RecommendGrid(datasets=[DATA], methods=names, **settings))
+
+
+def cell(method="ease", noise="none", rate=0.0, **settings):
+    configs = cells(method, noise=[noise], rates=[rate], **{"seeds": 1, "trials": 3, **settings})
+    return next(config for config in configs if config["method"] == method)
+
+
+def corrupt(noise, select, seed, name=DATA):
+    return data.corrupt(name, data.load(name)[0], noise, select, seed)
+
+
+def test_every_list_is_crossed_and_two_methods_are_always_there():
+    configs = cells("ease", "linear:low_pass=0", noise=["none", "both"], rates=[0.0, 0.2], seeds=2, trials=7)
+    # Seeds, noise (one at rate 0), methods.
+    assert len(configs) == 2 * 2 * 4
+    assert [c["method"] for c in configs[:4]] == ["popularity", "itemknn-plain", "ease", "linear"]
+    assert [c["trials"] for c in configs[:4]] == [1, 1, 7, 7]
+    assert [c["seed"] for c in configs] == [0] * 8 + [1] * 8
+    assert configs[0]["noise"] == {"kind": "none", "rate": 0.0}
+
+
+def test_a_cell_records_the_search_and_its_choice():
+    result = TASK.run_cell(cell())
+    split, _ = data.load(DATA)
+    scores = []
+    for trial in result["trials"]:
+        model = EASE(**trial["parameters"]).fit(split.train)
+        scores.append(evaluate(model, split.train, split.validation)["ndcg@20"])
+    assert [trial["score"] for trial in result["trials"]] == pytest.approx(scores, abs=1e-6)
+    assert result["best_trial"] == int(np.argmax(scores))
+    assert result["parameters"] == result["trials"][result["best_trial"]]["parameters"]
+    model = EASE(**result["parameters"]).fit(split.train)
+    tested = evaluate(model, split.train, split.test, METRICS)
+    assert result["test"] == pytest.approx(tested.means, abs=1e-6)
+    assert data.unpack(result["users"]) == pytest.approx(tested.values["ndcg@20"], abs=0.51 / data.PACKED_STEPS)
+    assert result["epochs"] is None
+
+
+def test_cells_are_repeatable_and_seeds_differ():
+    def without_time(result):
+        trials = [{k: v for k, v in trial.items() if k != "seconds"} for trial in result["trials"]]
+        return {**{k: v for k, v in result.items() if k != "run"}, "trials": trials}
+
+    config = cell("bpr", "false-positive", 0.2, trials=2)
+    first = without_time(TASK.run_cell(config))
+    assert first == without_time(TASK.run_cell(config))
+    assert first["parameters"] != TASK.run_cell({**config, "seed": 1})["parameters"]
+
+
+def test_validation_picks_the_epoch_and_the_best_test_epoch_is_recorded():
+    result = TASK.run_cell(cell("bpr", trials=2))
+    epochs = result["epochs"]
+    assert epochs["run"] == len(epochs["validation"]) == len(epochs["test"])
+    assert epochs["picked"] == int(np.argmax(epochs["validation"])) + 1
+    assert epochs["test"][epochs["picked"] - 1] == pytest.approx(result["test"]["ndcg@20"], abs=1e-5)
+    assert epochs["oracle_test"] == pytest.approx(max(epochs["test"]), abs=1e-5)
+    assert epochs["oracle_test"] >= result["test"]["ndcg@20"] - 1e-6
+    assert "validation" in epochs["rule"]
+
+
+def test_a_setting_that_diverges_is_a_failed_trial(monkeypatch):
+    def diverging(*rates):
+        space = {"learning_rate": Choice(rates)}
+        monkeypatch.setattr(methods, "BPR", methods.Method(methods.BPR.build, space, True, True, methods.TRAINING))
+
+    diverging(1e30, 0.05)
+    failed = [trial for trial in TASK.run_cell(cell("bpr", trials=4))["trials"] if trial["score"] is None]
+    assert 0 < len(failed) < 4
+    assert all("diverged" in trial["error"] for trial in failed)
+    diverging(1e30)
+    with pytest.raises(InputError, match=r"bpr: expected a setting that can be fitted, got none: .*diverged"):
+        TASK.run_cell(cell("bpr", trials=2))
+
+
+@pytest.mark.parametrize("select", ["noisy", "clean"])
+def test_noise_enters_training_and_chosen_validation_and_never_the_test_part(select):
+    split, _ = data.load(DATA)
+    noise = data.noise_entry("both", 0.25)
+    noisy, rates = corrupt(noise, select, 3)
+    assert rates == {"false_positive": pytest.approx(0.25, abs=0.01), "false_negative": pytest.approx(0.25, abs=0.01)}
+    assert noisy.test is split.test
+    assert (noisy.validation is split.validation) == (select == "clean")
+    assert len(noisy.train) == len(split.train)
+    assert (noisy.train.matrix - split.train.matrix).nnz > 0
+    assert (corrupt(noise, select, 4)[0].train.matrix - noisy.train.matrix).nnz > 0
+    assert TASK.run_cell(cell("popularity", "both", 0.25, select=select, first_seed=3))["realised_rate"] == rates
+
+
+def published(monkeypatch, train, validation, test):
+    parts = [Interactions.from_csr(sp.csr_array(np.asarray(part, float))) for part in (train, validation, test)]
+    monkeypatch.setattr(data.datasets, "load", lambda name, root: Split(*parts))
+    return parts
+
+
+def test_users_without_training_interactions_are_in_no_held_out_part(monkeypatch):
+    held_out = [[[0, 1, 0], [1, 0, 0], [0, 0, 0]], [[0, 0, 1], [0, 0, 1], [1, 0, 0]]]
+    published(monkeypatch, [[1, 0, 0], [0, 0, 0], [0, 1, 0]], *held_out)
+    split, _ = data.load.__wrapped__("gowalla")
+    assert split.validation.matrix.toarray().tolist() == [[0, 1, 0], [0, 0, 0], [0, 0, 0]]
+    assert np.diff(split.test.matrix.indptr).tolist() == [1, 0, 1]
+
+
+def test_a_data_set_without_validation_gets_a_tenth_of_training(monkeypatch):
+    rng = np.random.default_rng(0)
+    dense = rng.random((40, 60)) < 0.5
+    test = ~dense & (rng.random((40, 60)) < 0.1)
+    train, *_ = published(monkeypatch, dense, np.zeros_like(dense), test)
+    split, digest = data.load.__wrapped__("gowalla")
+    assert len(split.validation) == pytest.approx(len(train) / 10, rel=0.1)
+    assert len(split.train) + len(split.validation) == len(train)
+    assert digest != data.load.__wrapped__("gowalla", None, 1)[1]
+
+
+def test_other_data_are_refused():
+    with pytest.raises(DataError, match="expected data with hash 00"):
+        TASK.run_cell({**cell(), "data": "00"})
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path):
+    def run(seeds):
+        grid = RecommendGrid(datasets=[DATA], methods=["ease"], noise=["none"], seeds=seeds, trials=2)
+        return TASK.run(grid, Store(tmp_path))
+
+    assert run(1).done == 3
+    assert ((again := run(2)).done, again.skipped) == (3, 3)
+
+
+def test_popularity_is_what_it_is_by_hand():
+    split, _ = data.load(DATA)
+    expected = evaluate(Popularity().fit(split.train), split.train, split.test, METRICS).means
+    assert TASK.run_cell(cell("popularity"))["test"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_users_whose_training_clicks_are_all_hidden_have_no_value():
+    sparse = "planted(users=150,items=60,density=0.1,seed=2)"
+    split, digest = data.load(sparse)
+    noise = data.noise_entry("false-negative", 0.8)
+    noisy, _ = corrupt(noise, "noisy", 0, sparse)
+    lost = np.diff(noisy.train.matrix.indptr) == 0
+    held = np.flatnonzero(np.diff(split.test.matrix.indptr))
+    assert 0 < lost[held].sum() < len(held)
+    assert not lost[np.flatnonzero(np.diff(noisy.test.matrix.indptr))].any()
+    result = TASK.run_cell({**cell("itemknn-plain"), "dataset": sparse, "data": digest, "noise": noise})
+    values = data.unpack(result["users"])
+    assert np.isnan(values).tolist() == lost[held].tolist()
+    assert np.nanmean(values) == pytest.approx(result["test"]["ndcg@20"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"datasets": []}, "datasets: expected a list"),
+        ({"methods": "ease"}, "methods: expected a list"),
+        ({"noise": ["false"]}, "noise: expected one of"),
+        ({"rates": [1.5]}, "rates: expected a rate"),
+        ({"seeds": 0}, "seeds: expected an integer"),
+        ({"trials": 0}, "trials: expected an integer"),
+        ({"select": "best"}, "select: expected one of clean, noisy"),
+        ({"datasets": ["planted(users=10)"]}, r"dataset: expected planted\(users=…,items=…\)"),
+        ({"datasets": ["planted(users=ten,items=5)"]}, "dataset: planted: users: expected a number"),
+        ({"datasets": ["planted(users=10,items=5,x=1)"]}, "dataset: planted: expected one of"),
+        ({"datasets": ["planted(users=4,items=3,density=0.99)"]}, "expected interactions in every part|free pairs"),
+        ({"datasets": ["planted(users=10,users=20,items=5)"]}, "dataset: expected each option of planted once"),
+        ({"datasets": ["planted(users=10,items=5,density=1)"]}, "density: expected a number above 0 and below 1"),
+        ({"datasets": ["cora"]}, r"dataset: expected one of .*ml-100k.*planted\(users=400,items=200\), got 'cora'"),
+        (
+            {"noise": ["false-negative"], "rates": [1.0]},
+            "at rate 1: expected interactions in every part, got none in the train",
+        ),
+    ],
+)
+def test_bad_grids_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        TASK.cells(RecommendGrid(**{"datasets": [DATA], "noise": ["false-positive"], **settings}))
+
+
+def test_packed_values():
+    values = np.random.default_rng(0).random(1000)
+    values[[3, 500]] = [1.0, np.nan]
+    assert data.unpack(data.pack(values)) == pytest.approx(values, abs=0.51 / data.PACKED_STEPS, nan_ok=True)
+    assert len(data.pack(np.zeros(100_000))) < 300
+    for text in ("?", "AAAA", 3):
+        with pytest.raises(DataError, match="users: expected packed values"):
+            data.unpack(text)

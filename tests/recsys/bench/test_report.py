@@ -1,0 +1,190 @@
+"""Recorded cells of recommenders: CSV and back, means, comparisons, what is printed and drawn."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from graphnoise import DataError
+from graphnoise.bench import plots, report
+from graphnoise.bench.record import Table, to_csv
+from recsys.bench.data import pack
+from recsys.bench.recommend import Recommend
+from recsys.bench.report import METRICS, RULE
+
+USERS = 40
+TASK = Recommend()
+
+
+def record(method, seed, values, kind="none", rate=0.0, epochs=False, **config):
+    config = {
+        "task": "recommend", "protocol": 1, "dataset": "d", "data": "0" * 32, "split_seed": 0,
+        "noise": {"kind": kind, "rate": rate}, "select": "noisy", "seed": seed, "method": method, "version": "1",
+        "fixed": {}, "trials": 3, **config,
+    }  # fmt: skip
+    picked = {"rule": RULE, "run": 9, "picked": 3, "oracle": 5, "oracle_test": float(np.mean(values)) + 0.01}
+    test = {**dict.fromkeys(METRICS, 0.25), "ndcg@20": round(float(np.nanmean(values)), 6)}
+    result = {
+        "parameters": {"x": 0.5}, "validation": 0.3, "test": test, "users": pack(values),
+        "epochs": picked if epochs else None, "best_trial": 1,
+        "realised_rate": {"false_positive": rate, "false_negative": 0.0},
+        "run": {"seconds": 1.5, "processor": "p", "commit": "c"},
+    }  # fmt: skip
+    return {"config": config, "result": result}
+
+
+def half(method, seed=0, **config):
+    return record(method, seed, np.full(USERS, 0.5), **config)
+
+
+@pytest.fixture
+def records():
+    rng = np.random.default_rng(0)
+    base = rng.random((3, USERS)) * 0.5
+    made = []
+    for kind, rate in (("none", 0.0), ("false-positive", 0.2)):
+        for seed in range(3):
+            made += [
+                record("popularity", seed, base[seed] * 0.2, kind, rate),
+                record("ease", seed, base[seed], kind, rate),
+                record("bpr", seed, base[seed] * 0.9, kind, rate, epochs=True),
+                record("linear", seed, base[seed] + 0.1 + 0.01 * rng.random(USERS), kind, rate),
+            ]
+    return made
+
+
+def section_of(records):
+    (section,) = TASK.sections(records)
+    return section
+
+
+def printed(section, width=150):
+    console = Console(width=width, record=True, file=io.StringIO())
+    for piece in report.render(TASK, section):
+        console.print(piece)
+    return console.export_text()
+
+
+def test_a_table_comes_back_as_it_was_written(records, tmp_path):
+    file = tmp_path / "cells.csv"
+    file.write_text(to_csv(TASK, records))
+    again = list(Table(file).records())
+    assert to_csv(TASK, again) == file.read_text()
+    assert again == records
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "line", "message"),
+    [
+        ("users", "AAAA", 4, "line 5: expected a value of users"),
+        ("ndcg@20", "1.5", 4, "line 5: expected a value of ndcg@20"),
+        ("rate", "NaN", 4, "line 5: expected a value of rate"),
+        ("rate", "", 4, "line 5: expected a value of rate"),
+        ("seed", "-1", 4, "line 5: expected a value of seed"),
+        ("parameters", "[]", 4, "line 5: expected a value of parameters"),
+        ("trials", "", 4, "line 5: expected a value of trials"),
+        ("noise", "pair", 4, "line 5: expected a value of noise"),
+        ("noise", "none", -1, "line 25: rate: expected 0 where there is no noise, and nowhere else"),
+        ("rate", "0.0", -1, "line 25: rate: expected 0 where there is no noise, and nowhere else"),
+        ("epoch_picked", "", 3, "line 4: epochs: expected a value in all of their columns, or in none"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_line(records, tmp_path, column, value, line, message):
+    rows = list(csv.reader(io.StringIO(to_csv(TASK, records))))
+    rows[line][rows[0].index(column)] = value
+    with (file := tmp_path / "cells.csv").open("w", newline="") as out:
+        csv.writer(out, lineterminator="\n").writerows(rows)
+    with pytest.raises(DataError, match=message):
+        Table(file)
+
+
+def test_means_and_comparisons(records):
+    section = section_of(records)
+    assert section.methods == ["popularity", "ease", "bpr", "linear"]
+    assert (section.kinds, section.rates("false-positive")) == (["false-positive"], [0.0, 0.2])
+    assert section.best_plain("none", 0.0) == "ease"
+    seeds = [r["result"]["test"]["ndcg@20"] for r in records if r["config"]["method"] == "ease"][:3]
+    assert section.mean("ease", "none", 0.0).mean == pytest.approx(np.mean(seeds))
+    assert section.mean("ease", "none", 0.0).draws == 3
+    compared = {c.first: c for c in section.compared("none", 0.0)}
+    assert set(compared) == {"popularity", "bpr", "linear"}
+    assert compared["linear"].difference == pytest.approx(0.105, abs=0.002)
+    assert compared["linear"].relative == pytest.approx(0.105 / np.mean(seeds), abs=0.01)
+    assert compared["linear"].p < 1e-6
+    assert compared["bpr"].relative == pytest.approx(-0.1, abs=1e-3)
+    assert (compared["bpr"].wins, compared["linear"].losses) == (0, 0)
+    assert all(c.users == USERS for c in compared.values())
+
+
+def test_users_count_with_the_seeds_that_have_a_value():
+    # User 7 has no value in one seed, user USERS - 8 none in the other.
+    missing = np.full(USERS, 0.5)
+    missing[7] = np.nan
+    more = np.where(np.isnan(missing), np.nan, 0.75)
+    records = [record("ease", 0, missing), record("ease", 1, missing[::-1]), record("linear", 0, more)]
+    records += [record("linear", 1, missing[::-1])]
+    for one in records:
+        one["result"]["test"]["ndcg@20"] = 0.5
+    (comparison,) = section_of(records).compared("none", 0.0)
+    assert comparison.users == USERS
+    # 0 of one user, 0.25 of another.
+    assert comparison.difference == pytest.approx(0.125, abs=1e-4)
+    assert comparison.wins == 1 - 1 / USERS
+
+
+def test_rows_of_different_settings_are_apart_and_unknown_methods_last(records, tmp_path):
+    others = [half("ease", trials=50), half("ease", fixed={"regularization": 3}), half("newest")]
+    section = section_of([*records, *others])
+    assert "ease (50 trials, version 1)" in section.methods
+    assert "ease:regularization=3" in section.methods
+    assert section.methods[-1] == "newest"
+    assert plots.draw(TASK, [section], tmp_path / "ndcg.png")
+
+
+def test_the_report_has_rates_epochs_and_comparisons(records):
+    section = section_of(records)
+    text = printed(section)
+    assert text.count("Against ease, the best plain method") == 2
+    assert "Test ndcg@20, false-positive noise" in text
+    line = next(line for line in text.splitlines() if line.startswith("bpr ") and " 3 " in line)
+    mean = section.mean("bpr", "none", 0.0).mean
+    assert line.split()[-5:-1] == ["0.3000", "3", "5", f"{mean + 0.01:.4f}"]
+    assert "+0.10" in text
+
+
+def test_long_names_cut_no_number(records):
+    text = printed(section_of([*records, *(half("linear", seed, fixed={"x" * 60: 1}) for seed in range(2))]), 120)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("kind", ["false-positive", "none"])
+def test_plots(records, tmp_path, kind):
+    section = section_of([r for r in records if r["config"]["noise"]["kind"] in ("none", kind)])
+    (file,) = plots.draw(TASK, [section], tmp_path / "ndcg.png")
+    assert file.read_bytes().startswith(b"\x89PNG")
+    figure = TASK.figures([section], plots.styles([section]))[""]
+    (panel,) = [p for p in figure.axes if p.axison]
+    assert len(panel.get_legend_handles_labels()[1]) == 4
+    # With one rate, names are at the axis.
+    names = [] if kind == "false-positive" else section.methods
+    assert [tick.get_text() for tick in panel.get_xticklabels() if tick.get_text().isalpha()] == names
+    assert len(figure.legends) == (kind == "false-positive")
+
+
+def test_rows_look_different_and_the_same_in_all_panels(records):
+    variants = [half("bpr", fixed={"sampler": name}) for name in ("uniform", "popularity", "dns")]
+    names = ["popularity", "itemknn-plain", "bce", "t-ce", "r-ce", "deca", "nbpo"]
+    sections = [section_of(records), section_of([half(name) for name in names])]
+    for others in (section_of(variants), sections[1]):
+        looks = {(style["color"], style["marker"]) for style in plots.styles([others]).values()}
+        assert len(looks) == len(others.methods)
+    assert len({style["color"] for style in plots.styles([sections[1]]).values()}) == len(names)
+    colours = {}
+    for panel in TASK.figures(sections, plots.styles(sections))[""].axes:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            line = handle if hasattr(handle, "get_color") else handle[0]
+            assert colours.setdefault(label, line.get_color()) == line.get_color()
+    assert set(colours) == {*names, "ease", "bpr", "linear"}

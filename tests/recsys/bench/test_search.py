@@ -1,0 +1,124 @@
+"""Ranges, the search over them, and the methods that are searched."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graphnoise import InputError
+from graphnoise.bench import options, registry
+from recsys.bench import methods
+from recsys.bench.search import Choice, Integer, LogReal, Real, search
+
+UNIT = st.floats(0, 1, exclude_max=True)
+
+
+@given(UNIT)
+def test_values_lie_in_their_range(u):
+    assert 0.5 <= LogReal(0.5, 8)(u) <= 8
+    assert Real(2, 3, zero=0.3)(u) == 0 if u < 0.3 else 2 <= Real(2, 3, zero=0.3)(u) <= 3
+    assert (Integer(5, 900, none=0.2)(u) is None) == (u >= 0.8)
+    assert Integer(5, 900)(u) in range(5, 901)
+    assert Choice(("a", "b", "c"))(u) == "abc"[int(3 * u)]
+
+
+def test_logarithms_are_even():
+    assert LogReal(1e-2, 1e2)(0.5) == 1.0
+    assert [Integer(1, 100)(u) for u in (0, 0.5, 1 - 1e-9)] == [1, 10, 100]
+
+
+def run(trials, seed, score):
+    seen = []
+    best = search({"x": Real(0, 1), "y": Real(0, 1)}, trials, seed, lambda p: seen.append(p) or score(p))
+    return best, seen
+
+
+def distance(p):
+    return -math.hypot(p["x"] - 0.2, p["y"] - 0.9)
+
+
+@pytest.mark.parametrize("trials", [1, 2, 7, 20])
+def test_every_search_uses_its_budget_and_returns_its_best(trials):
+    best, seen = run(trials, [3], distance)
+    assert len(seen) == trials
+    assert best == int(np.argmax([distance(p) for p in seen]))
+
+
+def test_of_equal_trials_the_first_is_best():
+    assert run(5, [0], lambda p: 1.0)[0] == 0
+
+
+def test_a_seed_determines_the_search():
+    assert run(12, [4, 1], distance)[1] == run(12, [4, 1], distance)[1]
+    assert run(12, [4, 1], distance)[1] != run(12, [5, 1], distance)[1]
+
+
+def test_later_trials_are_closer_to_the_best():
+    ratios = []
+    for seed in range(20):
+        gaps = [-distance(p) for p in run(40, [seed], distance)[1]]
+        ratios.append(np.mean(gaps[20:]) / np.mean(gaps[:20]))
+    assert np.mean(ratios) < 0.75
+
+
+def test_failed_trials_count_and_are_never_best():
+    best, seen = run(10, [0], lambda p: None if p["x"] < 0.5 else distance(p))
+    assert len(seen) == 10
+    assert seen[best]["x"] >= 0.5
+    assert run(10, [0], lambda p: None)[0] is None
+
+
+def test_ctrl_c_ends_the_search():
+    def interrupted(parameters):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(10, [0], interrupted)
+
+
+def test_without_a_space_there_is_one_trial():
+    seen = []
+    assert search({}, 50, [0], lambda p: seen.append(p) or 1.0) == 0
+    assert seen == [{}]
+
+
+@pytest.mark.parametrize("name", registry.names("recommenders"))
+def test_every_corner_of_every_space_is_a_model(name):
+    method = registry.load("recommenders", name)
+    for u in (0.0, 0.5, 1 - 1e-9):
+        model = method.model({key: values(u) for key, values in method.space.items()}, seed=3)
+        assert hasattr(model, "scores")
+
+
+def parse(text):
+    return methods.parse(options.parse("method", text))
+
+
+def test_names_set_hyper_parameters():
+    assert parse("linear:low_pass=0,core=neighbourhood") == (
+        methods.LINEAR,
+        {"low_pass": 0, "core": "neighbourhood"},
+    )
+    method, fixed = parse("itemknn:neighbours=none")
+    assert fixed == {"neighbours": None}
+    assert set(method.searched(fixed)) == {"shrinkage"}
+    assert methods.NBPO_OFFICIAL.model({"num_negatives": 3}, 0).num_negatives == 3
+    assert methods.NBPO_CONSTANT.model({"flip_rate": 0.5, "factors": 4}, 0).objective.flip_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("itemknnn", "method: expected one of .*did you mean 'itemknn'"),
+        ("ease:lambda=3", "method ease: expected one of regularization"),
+        ("ease:regularization", "method: expected ease:KEY=VALUE"),
+        ("ease:regularization=-1", "ease: regularization: expected a number of at least"),
+        ("ease:regularization=1,regularization=2", "method: expected each option of ease once"),
+        ("popularity:x=1", "method popularity: expected no hyper-parameter"),
+    ],
+)
+def test_bad_names_are_refused(text, message):
+    with pytest.raises(InputError, match=message):
+        parse(text)
