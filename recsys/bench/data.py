@@ -77,12 +77,6 @@ def _known_users(name: str, split: Split) -> Split:
     return split
 
 
-def noise_entry(kind: str, rate: float) -> dict[str, Any]:
-    """Return the noise of a configuration; at rate 0 all kinds are the same."""
-    kind, rate = checks.choice("noise", kind, NOISE), checks.rate("rate", rate)
-    return {"kind": "none", "rate": 0.0} if kind == "none" or rate == 0 else {"kind": kind, "rate": rate}
-
-
 def corrupt(
     name: str, split: Split, noise: Mapping[str, Any], select: str, seed: int
 ) -> tuple[Split, dict[str, float]]:

@@ -56,16 +56,22 @@ def _row(spec: options.Spec, trials: int) -> Part:
 
 
 def _noise(grid: RecommendGrid) -> list[Part]:
-    return unique({"noise": data.noise_entry(kind, rate)} for kind in grid.noise for rate in grid.rates)
+    """Return the noise axis; at rate 0 all kinds are the same."""
+    none = {"noise": {"kind": "none", "rate": 0.0}}
+    pairs = ((kind, rate) for kind in grid.noise for rate in grid.rates)
+    return unique({"noise": {"kind": kind, "rate": rate}} if kind != "none" and rate else none for kind, rate in pairs)
 
 
-def _required(text: str) -> int | float:
-    value = share(text)
-    return checks.fail("value", "a share in [0, 1]", "nothing") if value is None else value
+def _share(text: str) -> Any:
+    return share(text or "missing")
 
 
-def _size(text: str) -> int | None:
-    return checks.integer("value", int(text), 1) if text else None
+def _size(text: str) -> int:
+    return checks.integer("value", int(text), 1)
+
+
+def _optional_size(text: str) -> int | None:
+    return _size(text) if text else None
 
 
 def _users(text: str) -> str:
@@ -84,28 +90,28 @@ class Recommend(Task[RecommendGrid]):
     plot_name = "ndcg.png"
     columns = (
         # Of methods that train by epochs; empty for the others.
-        Column("epochs_run", "result.epochs.run", _size),
-        Column("epoch_picked", "result.epochs.picked", _size),
-        Column("epoch_oracle", "result.epochs.oracle", _size),
+        Column("epochs_run", "result.epochs.run", _optional_size),
+        Column("epoch_picked", "result.epochs.picked", _optional_size),
+        Column("epoch_oracle", "result.epochs.oracle", _optional_size),
         Column("oracle_test", "result.epochs.oracle_test", share),
         Column("epoch_rule", "result.epochs.rule", lambda text: text or None),
         Column("dataset", "config.dataset", str),
         Column("data", "config.data", str),
         Column("split_seed", "config.split_seed", count),
         Column("noise", "config.noise.kind", lambda text: checks.choice("value", text, data.NOISE)),
-        Column("rate", "config.noise.rate", _required),
+        Column("rate", "config.noise.rate", _share),
         Column("select", "config.select", str),
         Column("seed", "config.seed", count),
         Column("method", "config.method", str),
         Column("version", "config.version", str),
         Column("fixed", "config.fixed", mapping),
-        Column("trials", "config.trials", lambda text: checks.integer("value", int(text), 1)),
-        Column("realised_false_positive", "result.realised_rate.false_positive", _required),
-        Column("realised_false_negative", "result.realised_rate.false_negative", _required),
+        Column("trials", "config.trials", _size),
+        Column("realised_false_positive", "result.realised_rate.false_positive", _share),
+        Column("realised_false_negative", "result.realised_rate.false_negative", _share),
         Column("parameters", "result.parameters", mapping),
         Column("best_trial", "result.best_trial", count),
-        Column("validation", "result.validation", _required),
-        *(Column(metric, f"result.test.{metric}", _required) for metric in METRICS),
+        Column("validation", "result.validation", _share),
+        *(Column(metric, f"result.test.{metric}", _share) for metric in METRICS),
         *RUN,
         Column("users", "result.users", _users),
     )

@@ -14,7 +14,6 @@ from rich.text import Text
 
 from graphnoise.bench import options, plots, registry
 from graphnoise.bench.report import LEVEL, NoiseSection, best_rows, by_setting, columns, headline, interval, span
-from graphnoise.statistics import Estimate
 from recsys.bench.data import NOISE, unpack
 from recsys.evaluation import Evaluation
 from recsys.significance import Comparison, compare, correct
@@ -26,19 +25,15 @@ if TYPE_CHECKING:
 METRIC = "ndcg@20"
 METRICS = (METRIC, "recall@20", "f1@10", "coverage@20")
 RULE = "best validation ndcg@20, the earliest of equal ones"
-PATHS = {
-    **{metric: f"test.{metric}" for metric in METRICS},
-    "validation": "validation",
-    "seconds": "run.seconds",
-    **{name: f"epochs.{name}" for name in ("picked", "oracle", "oracle_test")},
-}
-# Measures in tables beside METRIC: heading and digits.
+# Paths within results: what tables compare, and further columns with heading and digits.
+SCORE = f"test.{METRIC}"
 COLUMNS = {
-    **{name: (name, 4) for name in (*METRICS[1:], "validation")},
-    "picked": ("epoch", 0),
-    "oracle": ("best epoch", 0),
-    "oracle_test": (METRIC, 4),
-    "seconds": ("seconds", 0),
+    **{f"test.{metric}": (metric, 4) for metric in METRICS[1:]},
+    "validation": ("validation", 4),
+    "epochs.picked": ("epoch", 0),
+    "epochs.oracle": ("best epoch", 0),
+    "epochs.oracle_test": (METRIC, 4),
+    "run.seconds": ("seconds", 0),
 }
 _text = partial(interval, factor=1.0, digits=4)
 
@@ -60,13 +55,11 @@ class Recommendations(NoiseSection):
     draw = "seed"
     kind_order = NOISE
 
-    def mean(self, method: str, kind: str, rate: float, name: str = METRIC) -> Estimate | None:
-        """Return the mean of a measure over seeds with its interval; None where there is none."""
-        return self.estimate(method, kind, rate, PATHS[name])
-
     def best_plain(self, kind: str, rate: float) -> str | None:
         """Return the plain method with the best test mean."""
-        plain = {m: e.mean for m in self.methods if _plain(self.names[m]) and (e := self.mean(m, kind, rate))}
+        plain = {
+            m: e.mean for m in self.methods if _plain(self.names[m]) and (e := self.estimate(m, kind, rate, SCORE))
+        }
         return max(plain, key=lambda m: plain[m]) if plain else None
 
     def compared(self, kind: str, rate: float) -> list[Comparison]:
@@ -134,7 +127,9 @@ def render(section: Recommendations) -> Iterator[RenderableType]:
             note = "mean over seeds ± half a 95 % interval; bold: best of the rate"
             yield headline(f"Test {METRIC}, {kind} noise", note)
             table = columns("rate", [f"{rate:g}" for rate in rates], fold=True)
-            best_rows(table, {m: [section.mean(m, kind, rate) for rate in rates] for m in section.methods}, _text)
+            best_rows(
+                table, {m: [section.estimate(m, kind, rate, SCORE) for rate in rates] for m in section.methods}, _text
+            )
             yield table
     for point in points:
         yield from _point(section, *point)
@@ -154,10 +149,10 @@ def _point(section: Recommendations, kind: str, rate: float) -> Iterator[Rendera
     note += f";\nepoch: {RULE};\nbest epoch and its {METRIC}: what is best on the test part itself, of the epochs run"
     yield headline(f"{section.dataset}, {_noise(kind, rate)}", note)
     table = columns("method", [METRIC, *(heading for heading, _ in COLUMNS.values())], fold=True)
-    means = {m: e for m in section.methods if (e := section.mean(m, kind, rate))}
+    means = {m: e for m in section.methods if (e := section.estimate(m, kind, rate, SCORE))}
     best = max(e.mean for e in means.values())
     for method, score in means.items():
-        others = [(section.mean(method, kind, rate, name), digits) for name, (_, digits) in COLUMNS.items()]
+        others = [(section.estimate(method, kind, rate, path), digits) for path, (_, digits) in COLUMNS.items()]
         cells = ("" if e is None else f"{e.mean:,.{digits}f}" for e, digits in others)
         table.add_row(method, Text(_text(score), "bold" if score.mean == best else ""), *cells)
     yield table
@@ -199,7 +194,7 @@ def figures(sections: Sequence[Recommendations], styles: Mapping[str, plots.Styl
         panel.axis("off")
     for panel, (section, kind) in zip(panels.flat, shown, strict=False):
         rates = section.rates(kind)
-        plots.over_rates(panel, section, kind, PATHS[METRIC], styles)
+        plots.over_rates(panel, section, kind, SCORE, styles)
         panel.set_ylabel(f"test {METRIC}", fontsize=8)
         panel.tick_params(labelsize=8)
         panel.grid(alpha=0.25)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,66 +18,43 @@ BELOW_ONE = math.nextafter(1.0, 0.0)
 
 
 @dataclass(frozen=True)
-class Real:
-    """A number in [low, high], rounded to four digits, as a function of [0, 1); 0 on the first share `zero` of it.
+class Range:
+    """The values of a hyper-parameter, as a function of u in [0, 1): those between two ends, or one of `options`.
 
-    >>> Real(1, 100, log=True)(0.5), Real(0, 1, zero=0.5)(0.4)
-    (10.0, 0.0)
+    Numbers have four digits or are whole, and are even by value or by logarithm; the first share `zero` of [0, 1) is 0,
+    the last share `none` is None.
+
+    >>> real(1, 3)(0.5), log_real(1, 100, zero=0.2)(0.1), integer(1, 100)(0.5), choice("a", "b")(0.7)
+    (2.0, 0.0, 10, 'b')
     """
 
-    low: float
-    high: float
+    low: float = 0.0
+    high: float = 1.0
     log: bool = False
+    whole: bool = False
     zero: float = 0.0
-
-    def __call__(self, u: float) -> float:
-        """Return the value at u."""
-        if u < self.zero:
-            return 0.0
-        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
-        value = low + (u - self.zero) / (1 - self.zero) * (high - low)
-        return float(f"{math.exp(value) if self.log else value:.4g}")
-
-
-LogReal = functools.partial(Real, log=True)
-
-
-@dataclass(frozen=True)
-class Integer:
-    """An integer in [low, high], evenly by logarithm, as a function of [0, 1); None on the last share `none` of it.
-
-    >>> Integer(1, 100)(0.5), Integer(1, 100, none=0.5)(0.7)
-    (10, None)
-    """
-
-    low: int
-    high: int
     none: float = 0.0
-
-    def __call__(self, u: float) -> int | None:
-        """Return the value at u."""
-        if u >= 1 - self.none:
-            return None
-        low, high = math.log(self.low), math.log(self.high)
-        return min(self.high, round(math.exp(low + u / (1 - self.none) * (high - low))))
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of some values, evenly, as a function of [0, 1).
-
-    >>> Choice(("a", "b"))(0.7)
-    'b'
-    """
-
-    options: tuple[Any, ...]
+    options: tuple[Any, ...] = ()
 
     def __call__(self, u: float) -> Any:
         """Return the value at u."""
-        return self.options[min(int(u * len(self.options)), len(self.options) - 1)]
+        if self.options:
+            return self.options[min(int(u * len(self.options)), len(self.options) - 1)]
+        if u < self.zero or u >= 1 - self.none:
+            return 0.0 if u < self.zero else None
+        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
+        value = low + (u - self.zero) / (1 - self.zero - self.none) * (high - low)
+        value = math.exp(value) if self.log else value
+        return min(int(self.high), round(value)) if self.whole else float(f"{value:.4g}")
 
 
-Range = Real | Integer | Choice
+real, log_real = Range, partial(Range, log=True)
+integer = partial(Range, log=True, whole=True)
+
+
+def choice(*options: Any) -> Range:
+    """Return the range of some values, all equally likely."""
+    return Range(options=options)
 
 
 def load_optuna() -> Any:
@@ -94,20 +71,13 @@ def load_optuna() -> Any:
     return optuna
 
 
-def _suggest(trial: Any, name: str, values: Range) -> Any:
-    if isinstance(values, Choice):
-        return values.options[trial.suggest_categorical(name, range(len(values.options)))]
-    return values(trial.suggest_float(name, 0.0, BELOW_ONE))
-
-
 def search(
     space: Mapping[str, Range], trials: int, seed: Sequence[int], score: Callable[[dict[str, Any]], float | None]
 ) -> int | None:
     """Score `trials` settings from a space, and return the number of the best, the first of equal ones.
 
-    Settings are proposed by Optuna's tree-structured Parzen estimator, the first RANDOM_TRIALS at random; it models a
-    number by its u in [0, 1) and a choice as a category. The number of trials does not depend on the space, but an
-    empty space has one.
+    Optuna's tree-structured Parzen estimator proposes the settings, the first RANDOM_TRIALS at random, by the u of
+    numbers and the category of choices. The number of trials does not depend on the space, but an empty one has one.
 
     Args:
         space: Ranges by name.
@@ -123,7 +93,7 @@ def search(
 
     Example:
         >>> seen = []
-        >>> best = search({"x": Real(0, 1)}, 20, [0], lambda p: seen.append(p["x"]) or -abs(p["x"] - 0.3))
+        >>> best = search({"x": real(0, 1)}, 20, [0], lambda p: seen.append(p["x"]) or -abs(p["x"] - 0.3))
         >>> len(seen), abs(seen[best] - 0.3) < 0.05
         (20, True)
 
@@ -138,8 +108,13 @@ def search(
     sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_TRIALS, multivariate=True, seed=number)
     study = optuna.create_study(direction="maximize", sampler=sampler)
 
+    def suggest(trial: Any, name: str, values: Range) -> Any:
+        if values.options:
+            return values.options[trial.suggest_categorical(name, range(len(values.options)))]
+        return values(trial.suggest_float(name, 0.0, BELOW_ONE))
+
     def objective(trial: Any) -> float:
-        value = score({name: _suggest(trial, name, values) for name, values in space.items()})
+        value = score({name: suggest(trial, name, values) for name, values in space.items()})
         if value is None:
             # The sampler takes pruned trials for worse than any number; failed ones it would ignore.
             raise optuna.TrialPruned

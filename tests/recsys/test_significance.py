@@ -43,7 +43,7 @@ def test_the_bootstrap_agrees_with_the_t_test_and_repeats(pair):
 
 def test_batches_of_resamples_do_not_change_the_result(pair, monkeypatch):
     whole = compare(*pair, "ndcg@5", test="bootstrap", resamples=500)
-    monkeypatch.setattr("recsys.significance._HELD", 1)
+    monkeypatch.setattr("recsys.significance.MAX_RESAMPLED", 1)
     assert compare(*pair, "ndcg@5", test="bootstrap", resamples=500) == whole
 
 

@@ -74,29 +74,10 @@ def test_a_suite_is_run_and_reported(tmp_path, capfd, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("key", "message"),
-    [
-        ('method = ["ease"]', "key: expected one of .*did you mean 'methods'"),
-        ('methods = ["eas"]', "method: expected one of .*did you mean 'ease'"),
-        ("trials = 0", "trials: expected an integer"),
-        ('noise = ["some"]', "noise: expected one of"),
-    ],
-)
-def test_a_wrong_suite_is_one_line(key, message, tmp_path, capfd, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "own.toml").write_text(f'task = "recommend"\n[[grid]]\nname = "a"\n{key}')
-    code, out, err = call(capfd, "bench", "suite", "own.toml")
-    assert (code, out) == (1, "")
-    assert re.fullmatch(rf"graphnoise: error: own.toml: grid 'a': {message}.*\n", err), err
-
-
-@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--method", "eas"], "method: expected one of .*did you mean 'ease'"),
         (["--noise", "symmetric"], "noise: expected one of both, false-negative, false-positive, none"),
-        (["--rate", "2"], "rates: expected a rate"),
-        (["--seeds", "0"], "seeds: expected an integer from 1"),
         (["--dataset", "ml-100"], "did you mean 'ml-100k'"),
         (["--noise", "false-negative", "--rate", "1"], "expected interactions in every part"),
     ],

@@ -5,12 +5,11 @@ import pytest
 import scipy.sparse as sp
 
 from graphnoise import DataError, InputError
-from graphnoise.bench.store import Store
-from recsys import EASE, Interactions, Popularity, Split, evaluate
+from recsys import EASE, Interactions, Split, evaluate
 from recsys.bench import data, methods
 from recsys.bench.recommend import Recommend, RecommendGrid
 from recsys.bench.report import METRICS
-from recsys.bench.search import Choice
+from recsys.bench.search import choice
 
 DATA = "planted(users=80,items=50,density=0.2,seed=1)"
 TASK = Recommend()
@@ -80,7 +79,7 @@ def test_validation_picks_the_epoch_and_the_best_test_epoch_is_recorded():
 
 def test_a_setting_that_diverges_is_a_failed_trial(monkeypatch):
     def diverging(*rates):
-        space = {"learning_rate": Choice(rates)}
+        space = {"learning_rate": choice(*rates)}
         monkeypatch.setattr(methods, "BPR", methods.Method(methods.BPR.build, space, True, True, methods.TRAINING))
 
     diverging(1e30, 0.05)
@@ -95,7 +94,7 @@ def test_a_setting_that_diverges_is_a_failed_trial(monkeypatch):
 @pytest.mark.parametrize("select", ["noisy", "clean"])
 def test_noise_enters_training_and_chosen_validation_and_never_the_test_part(select):
     split, _ = data.load(DATA)
-    noise = data.noise_entry("both", 0.25)
+    noise = {"kind": "both", "rate": 0.25}
     noisy, rates = corrupt(noise, select, 3)
     assert rates == {"false_positive": pytest.approx(0.25, abs=0.01), "false_negative": pytest.approx(0.25, abs=0.01)}
     assert noisy.test is split.test
@@ -136,25 +135,10 @@ def test_other_data_are_refused():
         TASK.run_cell({**cell(), "data": "00"})
 
 
-def test_a_run_goes_on_where_it_stopped(tmp_path):
-    def run(seeds):
-        grid = RecommendGrid(datasets=[DATA], methods=["ease"], noise=["none"], seeds=seeds, trials=2)
-        return TASK.run(grid, Store(tmp_path))
-
-    assert run(1).done == 3
-    assert ((again := run(2)).done, again.skipped) == (3, 3)
-
-
-def test_popularity_is_what_it_is_by_hand():
-    split, _ = data.load(DATA)
-    expected = evaluate(Popularity().fit(split.train), split.train, split.test, METRICS).means
-    assert TASK.run_cell(cell("popularity"))["test"] == pytest.approx(expected, abs=1e-6)
-
-
 def test_users_whose_training_clicks_are_all_hidden_have_no_value():
     sparse = "planted(users=150,items=60,density=0.1,seed=2)"
     split, digest = data.load(sparse)
-    noise = data.noise_entry("false-negative", 0.8)
+    noise = {"kind": "false-negative", "rate": 0.8}
     noisy, _ = corrupt(noise, "noisy", 0, sparse)
     lost = np.diff(noisy.train.matrix.indptr) == 0
     held = np.flatnonzero(np.diff(split.test.matrix.indptr))
@@ -173,7 +157,6 @@ def test_users_whose_training_clicks_are_all_hidden_have_no_value():
         ({"methods": "ease"}, "methods: expected a list"),
         ({"noise": ["false"]}, "noise: expected one of"),
         ({"rates": [1.5]}, "rates: expected a rate"),
-        ({"seeds": 0}, "seeds: expected an integer"),
         ({"trials": 0}, "trials: expected an integer"),
         ({"select": "best"}, "select: expected one of clean, noisy"),
         ({"datasets": ["planted(users=10)"]}, r"dataset: expected planted\(users=…,items=…\)"),

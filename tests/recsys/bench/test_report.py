@@ -12,7 +12,7 @@ from graphnoise.bench import plots, report
 from graphnoise.bench.record import Table, to_csv
 from recsys.bench.data import pack
 from recsys.bench.recommend import Recommend
-from recsys.bench.report import METRICS, RULE
+from recsys.bench.report import METRICS, RULE, SCORE
 
 USERS = 40
 TASK = Recommend()
@@ -106,8 +106,8 @@ def test_means_and_comparisons(records):
     assert (section.kinds, section.rates("false-positive")) == (["false-positive"], [0.0, 0.2])
     assert section.best_plain("none", 0.0) == "ease"
     seeds = [r["result"]["test"]["ndcg@20"] for r in records if r["config"]["method"] == "ease"][:3]
-    assert section.mean("ease", "none", 0.0).mean == pytest.approx(np.mean(seeds))
-    assert section.mean("ease", "none", 0.0).draws == 3
+    assert section.estimate("ease", "none", 0.0, SCORE).mean == pytest.approx(np.mean(seeds))
+    assert section.estimate("ease", "none", 0.0, SCORE).draws == 3
     compared = {c.first: c for c in section.compared("none", 0.0)}
     assert set(compared) == {"popularity", "bpr", "linear"}
     assert compared["linear"].difference == pytest.approx(0.105, abs=0.002)
@@ -149,7 +149,7 @@ def test_the_report_has_rates_epochs_and_comparisons(records):
     assert text.count("Against ease, the best plain method") == 2
     assert "Test ndcg@20, false-positive noise" in text
     line = next(line for line in text.splitlines() if line.startswith("bpr ") and " 3 " in line)
-    mean = section.mean("bpr", "none", 0.0).mean
+    mean = section.estimate("bpr", "none", 0.0, SCORE).mean
     assert line.split()[-5:-1] == ["0.3000", "3", "5", f"{mean + 0.01:.4f}"]
     assert "+0.10" in text
 

@@ -10,28 +10,28 @@ from hypothesis import strategies as st
 from graphnoise import InputError
 from graphnoise.bench import options, registry
 from recsys.bench import methods
-from recsys.bench.search import Choice, Integer, LogReal, Real, search
+from recsys.bench.search import choice, integer, log_real, real, search
 
 UNIT = st.floats(0, 1, exclude_max=True)
 
 
 @given(UNIT)
 def test_values_lie_in_their_range(u):
-    assert 0.5 <= LogReal(0.5, 8)(u) <= 8
-    assert Real(2, 3, zero=0.3)(u) == 0 if u < 0.3 else 2 <= Real(2, 3, zero=0.3)(u) <= 3
-    assert (Integer(5, 900, none=0.2)(u) is None) == (u >= 0.8)
-    assert Integer(5, 900)(u) in range(5, 901)
-    assert Choice(("a", "b", "c"))(u) == "abc"[int(3 * u)]
+    assert 0.5 <= log_real(0.5, 8)(u) <= 8
+    assert real(2, 3, zero=0.3)(u) == 0 if u < 0.3 else 2 <= real(2, 3, zero=0.3)(u) <= 3
+    assert (integer(5, 900, none=0.2)(u) is None) == (u >= 0.8)
+    assert integer(5, 900)(u) in range(5, 901)
+    assert choice("a", "b", "c")(u) == "abc"[int(3 * u)]
 
 
 def test_logarithms_are_even():
-    assert LogReal(1e-2, 1e2)(0.5) == 1.0
-    assert [Integer(1, 100)(u) for u in (0, 0.5, 1 - 1e-9)] == [1, 10, 100]
+    assert log_real(1e-2, 1e2)(0.5) == 1.0
+    assert [integer(1, 100)(u) for u in (0, 0.5, 1 - 1e-9)] == [1, 10, 100]
 
 
 def run(trials, seed, score):
     seen = []
-    best = search({"x": Real(0, 1), "y": Real(0, 1)}, trials, seed, lambda p: seen.append(p) or score(p))
+    best = search({"x": real(0, 1), "y": real(0, 1)}, trials, seed, lambda p: seen.append(p) or score(p))
     return best, seen
 
 
