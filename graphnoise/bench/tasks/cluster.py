@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from graphnoise import checks
 from graphnoise.bench import registry
 from graphnoise.bench.environment import Meter, environment, one_thread
-from graphnoise.bench.grid import Count, GridModel, Names, Seed, Specs, each, flag, one_of, option
+from graphnoise.bench.grid import Count, GridModel, Names, Seed, Specs, checked, each, flag, one_of, option
 from graphnoise.bench.methods.clusterings import Candidate
 from graphnoise.bench.record import RUN, Column, count, mapping
 from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, entries, rows
@@ -21,6 +21,12 @@ from graphnoise.bench.tasks import cluster_report
 from graphnoise.bench.tasks.cluster_trials import check_labels, format_labels, load, parse_labels, trials
 
 MULTIPLES = {"degree": (1.5, 2.0, 2.5, 3.0, 4.0, 5.0), "unit": (0.8, 1.1, 1.5, 2.0, 3.0)}
+
+
+def _multiples(name: str, values: Any) -> tuple[float, ...]:
+    if not isinstance(values, list | tuple):
+        checks.fail(name, "a list of numbers", repr(values))
+    return tuple(checks.real(name, value, 1e-3, 1e6) for value in values)
 
 
 class ClusterGrid(GridModel):
@@ -42,8 +48,8 @@ class ClusterGrid(GridModel):
     seeds: Count = option(6, "Seed nodes of each class.")
     first_seed: Seed = option(0, "Number of the first of them.")
     sink: Annotated[str, one_of(*MULTIPLES)] = option("degree", "What a node holds in flow diffusion: degree or unit.")
-    multiples: Annotated[tuple[float, ...], each(partial(checks.real, low=1e-3, high=1e6))] | None = option(
-        None, "Masses, as multiples of what the true cluster holds. (default: as published)", "--masses"
+    multiples: Annotated[tuple[float, ...], checked(_multiples)] = option(
+        (), "Masses, as multiples of what the true cluster holds. (default: as published)", "--masses"
     )
 
 
