@@ -25,26 +25,21 @@ from recsys.splits import Split
 
 # Rows of every table.
 ALWAYS = ("popularity", "itemknn-plain")
+METHODS = ("itemknn", "als", "ease", "bpr", "linear")
 
 
 class RecommendGrid(GridModel):
     """What to run. Every list is crossed with every other; popularity and plain ItemKNN are in every table."""
 
     datasets: Names = option(("ml-100k",), f"Data sets, separated by commas, or {data.EXAMPLE}.", "--dataset")
-    methods: Specs = option(
-        ("itemknn", "als", "ease", "bpr", "linear"),
-        "Methods, separated by commas; NAME:PARAMETER=VALUE sets one.",
-        "--method",
-    )
+    methods: Specs = option(METHODS, "Methods, separated by commas; NAME:PARAMETER=VALUE sets one.", "--method")
     noise: Annotated[tuple[str, ...], each(lambda name, value: checks.choice(name, value, data.NOISE))] = option(
         ("false-positive", "false-negative"), f"Kinds of noise, separated by commas: {', '.join(data.NOISE)}."
     )
     rates: Rates = option((0.0, 0.2), "Added or hidden clicks as shares of the clicks, separated by commas.", "--rate")
     seeds: Count = option(3, "Seeds of noise, search and training.")
     trials: Count = option(20, "Settings that the search of each method may try.")
-    select: Annotated[str, one_of("noisy", "clean")] = option(
-        "noisy", "Validation that chooses settings: noisy, clean."
-    )
+    select: Annotated[str, one_of("noisy", "clean")] = option("noisy", "Validation of the search: noisy or clean.")
     split_seed: Seed = option(0, "Seed of the split where none is published.")
 
 

@@ -58,11 +58,7 @@ def choice(*options: Any) -> Range:
 
 
 def load_optuna() -> Any:
-    """Return the module, which logs warnings only.
-
-    Raises:
-        InputError: It is not installed.
-    """
+    """Return the module, which logs warnings only; raise `InputError` if it is not installed."""
     try:
         import optuna
     except ImportError as error:

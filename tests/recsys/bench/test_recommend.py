@@ -153,11 +153,9 @@ def test_users_whose_training_clicks_are_all_hidden_have_no_value():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"datasets": []}, "datasets: expected a list"),
         ({"methods": "ease"}, "methods: expected a list"),
         ({"noise": ["false"]}, "noise: expected one of"),
         ({"rates": [1.5]}, "rates: expected a rate"),
-        ({"trials": 0}, "trials: expected an integer"),
         ({"select": "best"}, "select: expected one of clean, noisy"),
         ({"datasets": ["planted(users=10)"]}, r"dataset: expected planted\(users=…,items=…\)"),
         ({"datasets": ["planted(users=ten,items=5)"]}, "dataset: planted: users: expected a number"),

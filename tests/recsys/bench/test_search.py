@@ -22,9 +22,7 @@ def test_values_lie_in_their_range(u):
     assert (integer(5, 900, none=0.2)(u) is None) == (u >= 0.8)
     assert integer(5, 900)(u) in range(5, 901)
     assert choice("a", "b", "c")(u) == "abc"[int(3 * u)]
-
-
-def test_logarithms_are_even():
+    # Evenly by logarithm.
     assert log_real(1e-2, 1e2)(0.5) == 1.0
     assert [integer(1, 100)(u) for u in (0, 0.5, 1 - 1e-9)] == [1, 10, 100]
 
@@ -44,10 +42,8 @@ def test_every_search_uses_its_budget_and_returns_its_best(trials):
     best, seen = run(trials, [3], distance)
     assert len(seen) == trials
     assert best == int(np.argmax([distance(p) for p in seen]))
-
-
-def test_of_equal_trials_the_first_is_best():
-    assert run(5, [0], lambda p: 1.0)[0] == 0
+    # The first of equal ones.
+    assert run(trials, [0], lambda p: 1.0)[0] == 0
 
 
 def test_a_seed_determines_the_search():
