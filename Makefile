@@ -10,7 +10,7 @@ DEMO ?= runs/demo
 demo: .venv/run
 	$(BIN)/graphnoise data get cora
 	$(BIN)/graphnoise bench nodes --dataset cora --method lp,sgc,gcn,gat,mlp --noise symmetric,pair,asymmetric \
-	    --rate 0,0.1,0.2,0.3,0.4,0.5 --draws 10 --inits 1 --out $(DEMO)
+	    --rate 0,0.1,0.2,0.3,0.4,0.5 --seeds 10 --inits 1 --out $(DEMO)
 	$(BIN)/graphnoise report $(DEMO) --plot $(DEMO)/accuracy.png
 
 test: .venv/dev
