@@ -16,7 +16,7 @@ from graphnoise import checks
 from graphnoise.bench.results import Section
 from graphnoise.bench.statistics import estimate
 from graphnoise.checks import InputError
-from graphnoise.io import writing
+from graphnoise.io import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +57,7 @@ def draw(sections: list[Section], path: str | os.PathLike[str]) -> list[Path]:
         if training is not None:
             figures[file.with_stem(file.stem + "-training")] = training
     for file, figure in figures.items():
-        with writing(file) as out:
+        with atomic_write(file) as out:
             figure.savefig(out, format=file.suffix[1:].lower(), dpi=150)
     return list(figures)
 

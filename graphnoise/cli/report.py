@@ -39,7 +39,7 @@ def report(
     from graphnoise.bench import plots
     from graphnoise.checks import choice
     from graphnoise.cli import tasks
-    from graphnoise.io import writing
+    from graphnoise.io import atomic_write
 
     if task is not None:
         choice("--task", task, tasks.TASKS)
@@ -69,7 +69,7 @@ def report(
         if plot is not None:
             drawn += _draw(name, sections, _target(folder, plot, name, alone=len(parts) == 1))
         if table:
-            with writing(Path(table)) as cells:
+            with atomic_write(Path(table)) as cells:
                 cells.write(_csv(name, part).encode())
     for remark in remarks:
         print(f"graphnoise: note: {remark}", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphnoise.bench.plots import COLOURS, DASHES, MARKERS, check
-from graphnoise.io import writing
+from graphnoise.io import atomic_write
 from recsys.bench.grid import METRIC
 from recsys.bench.methods import METHODS
 from recsys.bench.results import Section
@@ -35,7 +35,7 @@ def draw(sections: list[Section], path: str | os.PathLike[str]) -> list[Path]:
     for grid in dict.fromkeys(section.grid for section in sections):
         figure = _figure([section for section in sections if section.grid == grid])
         file = target.with_stem(f"{target.stem}-{grid}") if grid else target
-        with writing(file) as out:
+        with atomic_write(file) as out:
             figure.savefig(out, format=file.suffix[1:].lower(), dpi=150)
         files.append(file)
     return files

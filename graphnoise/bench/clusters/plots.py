@@ -10,7 +10,7 @@ import numpy as np
 
 from graphnoise.bench.clusters.results import Section
 from graphnoise.bench.plots import COLOURS, check
-from graphnoise.io import writing
+from graphnoise.io import atomic_write
 
 
 def draw(sections: list[Section], path: str | os.PathLike[str]) -> list[Path]:
@@ -36,7 +36,7 @@ def draw(sections: list[Section], path: str | os.PathLike[str]) -> list[Path]:
     for grid in dict.fromkeys(section.grid for section in sections):
         figure = _figure([section for section in sections if section.grid == grid])
         file = target.with_stem(f"{target.stem}-{grid}") if grid else target
-        with writing(file) as out:
+        with atomic_write(file) as out:
             figure.savefig(out, format=file.suffix[1:].lower(), dpi=150)
         files.append(file)
     return files
