@@ -17,7 +17,7 @@ from graphnoise.checks import DataError
 
 
 @contextlib.contextmanager
-def writing(path: Path, hint: str = "") -> Iterator[BinaryIO]:
+def atomic_write(path: Path, hint: str = "") -> Iterator[BinaryIO]:
     """Write a whole file or none: a temporary file in the same folder, flush, sync, rename.
 
     A killed process leaves at most a hidden `.tmp` file, which nothing reads; of two processes that write at once,
@@ -33,7 +33,7 @@ def writing(path: Path, hint: str = "") -> Iterator[BinaryIO]:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with writing(Path(folder) / "a" / "b.bin") as file:
+        ...     with atomic_write(Path(folder) / "a" / "b.bin") as file:
         ...         _ = file.write(b"whole")
         ...     (Path(folder) / "a" / "b.bin").read_bytes()
         b'whole'

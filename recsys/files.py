@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from graphnoise.checks import DataError, choice, fail
-from graphnoise.io import reading, writing
+from graphnoise.io import atomic_write, reading
 from recsys.validation import Array
 
 FORMAT = 1
@@ -67,7 +67,7 @@ def write_model(
     blob = io.BytesIO()
     digest = _digest(head.encode(), plain)
     np.savez(blob, allow_pickle=False, head=np.array(head), digest=np.array(digest), **plain)
-    with writing(_path(file)) as out:
+    with atomic_write(_path(file)) as out:
         out.write(blob.getbuffer())
 
 

@@ -31,7 +31,7 @@ from torch import Tensor
 import graphnoise as gn
 from graphnoise.bench.environment import environment
 from graphnoise.bench.speed.measure import Contender, Spread, interleave, quiet, ratio, spread, use
-from graphnoise.io import writing
+from graphnoise.io import atomic_write
 from graphnoise.node_order import KINDS, order
 
 ALPHA = 0.9
@@ -173,7 +173,7 @@ def main() -> None:
     whole = {"format": 1, "made": datetime.now(UTC).isoformat(timespec="seconds"), "scale": options.scale}
     whole |= {"alpha": ALPHA, "dtype": "float32", "environment": environment(), "networkx": version("networkx")}
     whole |= {"records": records}
-    with writing(options.out, "; choose another file with --out") as file:
+    with atomic_write(options.out, "; choose another file with --out") as file:
         file.write((json.dumps(whole, indent=1, sort_keys=True) + "\n").encode())
     print(f"written to {options.out}", file=sys.stderr)
 

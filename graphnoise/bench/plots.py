@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from graphnoise import checks
 from graphnoise.bench.report import NoiseSection, Section
 from graphnoise.checks import InputError
-from graphnoise.io import writing
+from graphnoise.io import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,7 +72,7 @@ def draw(task: Task[Any], sections: Sequence[Section], path: str | os.PathLike[s
         for suffix, figure in task.figures(of_grid, looks).items():
             figures[target.with_stem(stem + suffix)] = figure
     for file, figure in figures.items():
-        with writing(file) as out:
+        with atomic_write(file) as out:
             figure.savefig(out, format=file.suffix[1:].lower(), dpi=150)
     return list(figures)
 

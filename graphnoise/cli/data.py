@@ -26,7 +26,7 @@ def data_list(
         table.add_column(column, justify="right" if column in ("nodes", "edges", "classes", "features") else "left")
     for e in datasets.catalogue(root):
         counts = (f"{e.nodes:,}", f"{e.edges:,}", f"{e.classes}", f"{e.features:,}")
-        table.add_row(e.name, *counts, e.found, *[e.licence] * licences)
+        table.add_row(e.name, *counts, e.where, *[e.licence] * licences)
     out.print(table)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("name", "users", "items", "interactions", "files", *["licence"] * licences):
@@ -60,7 +60,7 @@ def data_verify(
     """Compare files and what they hold with the published checksums and counts."""
     from graphnoise import datasets
 
-    there = [entry.name for entry in datasets.catalogue(root) if entry.found != "absent"]
+    there = [entry.name for entry in datasets.catalogue(root) if entry.where != "absent"]
     there += [feedback.name for feedback, found in datasets.feedback_catalogue(root) if found != "absent"]
     chosen = names or there
     if not chosen:
@@ -72,7 +72,7 @@ def data_verify(
         for check in checks if verbose else wrong:
             mark = "ok" if check.ok else "WRONG"
             tail = "" if check.ok else f", expected {check.expected}"
-            print(f"{name}: {mark}: {check.what}: {check.found}{tail}")
+            print(f"{name}: {mark}: {check.what}: {check.actual}{tail}")
         print(f"{name}: {len(checks) - len(wrong)} of {len(checks)} checks hold")
         failed += len(wrong)
     if failed:

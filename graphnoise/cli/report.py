@@ -35,12 +35,12 @@ def report(
     from graphnoise.bench import report as reports
     from graphnoise.bench.suite import Suite
     from graphnoise.checks import choice
-    from graphnoise.io import writing
+    from graphnoise.io import atomic_write
 
     if task is not None:
         choice("--task", task, registry.names("tasks"))
-    if plot:
-        plots.check(Path(plot))
+    if plot is not None:
+        plots.check(Path(plot or "plot.png"))
     if not folder.exists():
         bad("folder", "a folder of results", f"{str(folder)!r}, which is not there")
     chosen = None if suite is None else Suite.read(suite)
@@ -66,7 +66,7 @@ def report(
                 own, sections, _target(folder, plot, name, own.plot_name, first=name == next(iter(parts)))
             )
         if table:
-            with writing(Path(table)) as cells:
+            with atomic_write(Path(table)) as cells:
                 cells.write(record.to_csv(own, records).encode())
     for remark in remarks:
         print(f"graphnoise: note: {remark}", file=sys.stderr)
@@ -78,7 +78,7 @@ def report(
 
 def _target(folder: Path, plot: str, task: str, plot_name: str, *, first: bool) -> Path:
     """Return where the plot of a task goes."""
-    if plot:
+    if plot is not None:
         target = Path(plot)
         return target if first else target.with_stem(f"{target.stem}-{task}")
     return folder.with_suffix(".png") if folder.is_file() else folder / plot_name

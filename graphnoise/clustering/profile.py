@@ -20,7 +20,7 @@ from graphnoise.clustering.batch import diffuse_many, sweep_many
 from graphnoise.clustering.diffusions import METHODS
 from graphnoise.clustering.reading import UndirectedGraph, as_undirected
 from graphnoise.clustering.result import Floats, Ints
-from graphnoise.io import writing
+from graphnoise.io import atomic_write
 
 # The parameter that says how far each method goes, and what is tried of it; of flow diffusion parts of all volume.
 SCALES: dict[str, tuple[str, tuple[float, ...]]] = {
@@ -206,7 +206,7 @@ def draw_profile(profile: CommunityProfile, path: str | os.PathLike[str]) -> Pat
     axes.plot(profile.sizes[shown], profile.conductances[shown], marker="o", markersize=3, color="#0072B2")
     axes.set(xscale="log", yscale="log", xlabel="nodes", ylabel="least conductance found")
     axes.grid(alpha=0.3)
-    with writing(target) as out:
+    with atomic_write(target) as out:
         figure.savefig(out, format=suffix, dpi=150)
     return target
 

@@ -1,4 +1,4 @@
-"""The citation graphs: Planetoid's files, and the raw Cora of LINQS brought into Planetoid's order."""
+"""Readers of citation graphs: Planetoid's files, and the raw Cora of LINQS in Planetoid's node order."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from scipy.sparse import csr_matrix, vstack
 
 from graphnoise.checks import DataError
 from graphnoise.datasets.manifest import manifest_folder
-from graphnoise.datasets.raw import SPLITS, Raw
+from graphnoise.datasets.raw import SPLITS, RawGraph
 from graphnoise.datasets.safe import loads, reading
 
-NUM_VAL = 500  # the nodes after the training ones: Planetoid's convention, in no file
+# Validation nodes follow the training nodes: Planetoid's convention, in no file.
+NUM_VAL = 500
 # The classes of cora.content in the order of Planetoid's label columns.
 CORA_CLASSES = (
     "Theory",
@@ -25,10 +26,11 @@ CORA_CLASSES = (
     "Case_Based",
     "Rule_Learning",
 )
-CORA_SIZES = (140, 1000)  # training nodes come first, test nodes last
+# Training nodes come first, test nodes last.
+CORA_SIZES = (140, 1000)
 
 
-def read_planetoid(folder: Path, prefix: str) -> Raw:
+def read_planetoid(folder: Path, prefix: str) -> RawGraph:
     """Return the graph in the eight `ind.<prefix>.*` files, with its public split.
 
     Training nodes are the first rows (as many as `y` has), validation nodes the next 500, test nodes those of
@@ -58,15 +60,16 @@ def read_planetoid(folder: Path, prefix: str) -> Raw:
         row = np.repeat(list(graph), [len(ends) for ends in graph.values()])
         col = np.fromiter(itertools.chain.from_iterable(graph.values()), dtype=np.int64)
     with reading(f"{folder}/ind.{prefix}.*"):
-        source = np.full(size, first + len(test))  # the last row is empty: of nodes without one of their own
+        # The last row is empty: that of nodes without a row.
+        source = np.full(size, first + len(test))
         source[:first] = np.arange(first)
         source[test] = np.arange(first, first + len(test))
         x = vstack([allx, tx, csr_matrix((1, allx.shape[1]), dtype=allx.dtype)], format="csr")[source]
         onehot = np.concatenate([ally, ty])
         if len(onehot) != first + len(test) or not bool((np.sort(onehot, axis=1)[:, -2:] == (0, 1)).all()):
-            raise DataError(f"{folder}/ind.{prefix}.ally: expected one class in every row, a row a node")
+            raise DataError(f"{folder}/ind.{prefix}.ally: expected one class in every row, one row per node")
         y = np.append(onehot.argmax(1), 0)[source]
-        return Raw(np.stack([row, col]), x, y, _public_masks(size, len(train_y), test), size - first - len(test))
+        return RawGraph(np.stack([row, col]), x, y, _public_masks(size, len(train_y), test), size - first - len(test))
 
 
 def _part(folder: Path, prefix: str, key: str, kind: type[Any]) -> Any:
@@ -87,7 +90,7 @@ def _public_masks(size: int, num_train: int, test: Any) -> dict[str, Any]:
 
 
 def read_cora_content(folder: Path) -> tuple[Any, Any, Any, Any]:
-    """Return what `cora.content` and `cora.cites` hold, in their own order.
+    """Return the contents of `cora.content` and `cora.cites`, in their order.
 
     Returns:
         Paper ids [N], word flags [N, F] as CSR, classes [N] numbered as in Planetoid, citations [2, num_citations] as
@@ -116,14 +119,14 @@ def read_cora_content(folder: Path) -> tuple[Any, Any, Any, Any]:
     path = folder / "cora.cites"
     with reading(path):
         cited = np.array(path.read_text("ascii").split(), dtype=np.int64).reshape(-1, 2).T
-        places = np.minimum(np.searchsorted(papers, cited, sorter=ranks), len(papers) - 1)
-        arcs = ranks[places]
+        positions = np.minimum(np.searchsorted(papers, cited, sorter=ranks), len(papers) - 1)
+        arcs = ranks[positions]
         if bool((papers[arcs] != cited).any()):
             raise DataError(f"{path}: a citation of a paper that cora.content lacks")
     return papers, csr_matrix(flags.astype(np.float32)), np.array(classes), arcs
 
 
-def read_cora_raw(folder: Path) -> Raw:
+def read_cora_raw(folder: Path) -> RawGraph:
     """Return raw Cora as Planetoid numbers it: the same features, labels, edges and public split, bit for bit.
 
     `splits/cora.csv` beside the manifest names the paper of every node (`datasets/derive_cora_order.py` derives it).
@@ -138,9 +141,10 @@ def read_cora_raw(folder: Path) -> Raw:
     if not np.array_equal(np.sort(order), np.sort(papers)):
         raise DataError(f"{folder / 'cora.content'}: expected the {len(order)} papers that {path} lists, got others")
     ranks = np.argsort(papers)
-    source = ranks[np.searchsorted(papers, order, sorter=ranks)]  # file row of every node
+    # File row of every node.
+    source = ranks[np.searchsorted(papers, order, sorter=ranks)]
     node = np.empty_like(source)
     node[source] = np.arange(len(source))
     num_train, num_test = CORA_SIZES
     masks = _public_masks(len(order), num_train, np.arange(len(order) - num_test, len(order)))
-    return Raw(node[arcs], x[source], y[source], masks)
+    return RawGraph(node[arcs], x[source], y[source], masks)

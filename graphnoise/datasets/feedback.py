@@ -1,7 +1,7 @@
-"""Sets of implicit feedback: who clicked what, read from the files as they are published.
+"""Readers of published files of implicit feedback (which user interacted with which item).
 
-Recommenders read them through `recsys.datasets`; here are the raw readers, so that `graphnoise data` lists, fetches and
-verifies these sets beside the graphs.
+Recommenders read them through `recsys.datasets`; the raw readers are here, so that `graphnoise data` lists, fetches and
+verifies these data sets beside the graphs.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ class Triples:
 
 
 def read_feedback(dataset: FeedbackInfo, folder: Path, variant: SourceFiles) -> dict[str, Triples]:
-    """Return the parts of a set ("all", or "train", "validation", "test" and the like), after counting them.
+    """Return the parts of a data set ("all", or "train", "validation", "test", ...), after comparing counts.
 
     Raises:
         DataError: A file is absent or damaged, or the counts are not those of the manifest.
     """
     parts = read_parts(folder, variant)
-    for what, expected, found in feedback_counts(dataset, parts):
-        if expected != found:
-            raise DataError(f"{folder}: {what}: expected {expected}, got {found}")
+    for what, expected, actual in feedback_counts(dataset, parts):
+        if expected != actual:
+            raise DataError(f"{folder}: {what}: expected {expected}, got {actual}")
     return parts
 
 
 def read_parts(folder: Path, variant: SourceFiles) -> dict[str, Triples]:
-    """Return the parts of a set as the files hold them, not counted.
+    """Return the parts of a data set as stored, without comparing counts.
 
     Raises:
         DataError: A file is absent or damaged.
@@ -57,29 +57,30 @@ def read_parts(folder: Path, variant: SourceFiles) -> dict[str, Triples]:
 
 
 def feedback_counts(dataset: FeedbackInfo, parts: Mapping[str, Triples]) -> list[tuple[str, int, int]]:
-    """Return what the manifest says of users, items and the size of each part beside what the files hold."""
+    """Return (name, expected, actual) for the numbers of users, items and interactions of each part."""
     users, items = (
         len(np.unique(np.concatenate([getattr(part, what) for part in parts.values()]))) for what in ("users", "items")
     )
     counts = [("users", dataset.users, users)]
     if dataset.items is not None:
         counts.append(("items", dataset.items, items))
-    found = {name: len(part.users) for name, part in parts.items()}
-    return counts + [(f"interactions, {name}", dataset.parts.get(name, 0), size) for name, size in found.items()]
+    sizes = {name: len(part.users) for name, part in parts.items()}
+    return counts + [(f"interactions, {name}", dataset.parts.get(name, 0), size) for name, size in sizes.items()]
 
 
-def _table(path: Path, separator: str, columns: Sequence[int], skip: int = 0, wide: str = "") -> list[Array]:
+def _table(path: Path, separator: str, columns: Sequence[int], skip: int = 0, double: str = "") -> list[Array]:
     """Return columns of a text file: integers, but float32 for the third one (ratings)."""
     kinds = [("u", np.int64), ("i", np.int64), ("r", np.float32), ("t", np.int64)][: len(columns)]
     with reading(path), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "loadtxt: input contained no data")  # the counts will say so
-        source: Any = BytesIO(path.read_bytes().replace(wide.encode(), separator.encode())) if wide else path
+        # Counts that differ from the manifest are an error elsewhere.
+        warnings.filterwarnings("ignore", "loadtxt: input contained no data")
+        source: Any = BytesIO(path.read_bytes().replace(double.encode(), separator.encode())) if double else path
         rows = np.loadtxt(source, np.dtype(kinds), delimiter=separator, skiprows=skip, usecols=columns, ndmin=1)
         return [np.ascontiguousarray(rows[name]) for name, _ in kinds]
 
 
 def _lists(lines: Sequence[Sequence[int]], users: Sequence[int] | None = None) -> Triples:
-    """Return the triples of one list of items a user; a time is the place in its list."""
+    """Return the triples of one list of items per user; a time is the position in the list."""
     sizes = [len(line) for line in lines]
     users = range(len(lines)) if users is None else users
     items = np.fromiter(itertools.chain.from_iterable(lines), np.int64, sum(sizes))
@@ -92,7 +93,7 @@ def _movielens_csv(folder: Path, files: list[str]) -> dict[str, Triples]:
 
 
 def _movielens_dat(folder: Path, files: list[str]) -> dict[str, Triples]:
-    return {"all": Triples(*_table(folder / files[0], "\t", (0, 1, 2, 3), wide="::"))}
+    return {"all": Triples(*_table(folder / files[0], "\t", (0, 1, 2, 3), double="::"))}
 
 
 def _recbole(folder: Path, files: list[str]) -> dict[str, Triples]:
@@ -110,7 +111,8 @@ def _gowalla(folder: Path, files: list[str]) -> dict[str, Triples]:
             raise DataError(f"{folder / files[0]}: expected edges between {len(lists.users_of)} users and items only")
     test = lists.triples
     train_part = Triples(train.row.astype(np.int64), train.col.astype(np.int64))
-    return {"train": train_part, "test": Triples(test.users, test.items)}  # places in the lists mean nothing here
+    # Positions in the lists are no times here.
+    return {"train": train_part, "test": Triples(test.users, test.items)}
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class _Lines:
 
 
 def _lines(path: Path) -> _Lines:
-    """Read `user item item ...`, a line a user."""
+    """Read `user item item ...`, one line per user."""
     with reading(path):
         rows = [list(map(int, line.split())) for line in path.read_text("ascii").splitlines() if line.strip()]
         users = [row[0] for row in rows]
@@ -143,13 +145,13 @@ def _json_lists(folder: Path, files: list[str]) -> dict[str, Triples]:
                 raise DataError(f"{path}: expected a list of lists of items")
             if not all(type(item) is int for line in content for item in line):
                 raise DataError(f"{path}: expected integers as items")
-            found = _lists(content)
-            parts[part] = Triples(found.users, found.items)
+            triples = _lists(content)
+            parts[part] = Triples(triples.users, triples.items)
     return parts
 
 
 def _deca(folder: Path, files: list[str]) -> dict[str, Triples]:
-    """`test.negative` holds, despite its name, the test pairs that are rated 5: the clean ones."""
+    """Read DeCA's files; `test.negative` holds, despite its name, the clean test pairs: those rated 5."""
     parts = ("train", "validation", "test_noisy", "test_clean")
     return {part: Triples(*_table(folder / name, "\t", (0, 1, 2))) for part, name in zip(parts, files, strict=True)}
 

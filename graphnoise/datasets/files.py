@@ -1,4 +1,4 @@
-"""Folders and files: where data are looked for, whole writes, checksums."""
+"""Folders of raw and cached files, atomic writes and checksums."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
-from graphnoise import io as files
 from graphnoise.checks import fail
 from graphnoise.datasets.safe import reading
+from graphnoise.io import atomic_write
 
 
 def cache_folder() -> Path:
@@ -24,10 +24,10 @@ def root_folder(root: str | os.PathLike[str] | None = None) -> Path | None:
     Raises:
         InputError: The folder that was named does not exist.
     """
-    given = root if root is not None else os.environ.get("GRAPHNOISE_DATA") or None
-    if given is None:
+    name = root if root is not None else os.environ.get("GRAPHNOISE_DATA") or None
+    if name is None:
         return None
-    folder = Path(given).expanduser()
+    folder = Path(name).expanduser()
     if not folder.is_dir():
         fail("root" if root is not None else "GRAPHNOISE_DATA", "an existing folder", str(folder))
     return folder
@@ -43,7 +43,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def writing(path: Path) -> AbstractContextManager[BinaryIO]:
-    """Write a whole file or none, as `graphnoise.io` does; an error in the cache says how to name another."""
+def write_data(path: Path) -> AbstractContextManager[BinaryIO]:
+    """Write a file atomically; an error in the cache folder says how to set another one."""
     inside = path.is_relative_to(cache_folder())
-    return files.writing(path, hint="; GRAPHNOISE_CACHE names another cache folder" if inside else "")
+    return atomic_write(path, hint="; GRAPHNOISE_CACHE sets another cache folder" if inside else "")

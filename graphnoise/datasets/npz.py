@@ -1,6 +1,6 @@
-"""Graphs in `.npz` files: our plain layout, that of gnn-benchmark, and GraphData's pickled matrices.
+"""Graphs in `.npz` files: a plain layout, that of gnn-benchmark, and GraphData's pickled matrices.
 
-Our layout holds arrays of numbers only (no pickle): `y`; `edge_index` [2, E] or the CSR parts `adj_indptr`,
+The plain layout holds arrays of numbers only (no pickle): `y`; `edge_index` [2, E] or the CSR parts `adj_indptr`,
 `adj_indices` [, `adj_data`, `adj_shape`]; `x` [N, F] or the CSR parts `attr_indptr`, `attr_indices`, `attr_data`,
 `attr_shape`; optionally `train_mask`, `val_mask`, `test_mask` (Boolean) and `name`.
 """
@@ -16,8 +16,8 @@ from scipy.sparse import csr_matrix
 from torch_geometric.data import Data
 
 from graphnoise.checks import DataError, fail
-from graphnoise.datasets.files import writing
-from graphnoise.datasets.raw import SPLITS, Raw, adjacency_arcs, to_data
+from graphnoise.datasets.files import write_data
+from graphnoise.datasets.raw import SPLITS, RawGraph, adjacency_arcs, to_data
 from graphnoise.datasets.safe import csr, read_npz, reading
 
 _CSR_PARTS = ("data", "indices", "indptr", "shape")
@@ -28,9 +28,9 @@ _KEYS = ("edge_index", *_ADJACENCY, "x", *_FEATURES, *_LABELS, *SPLITS, "name")
 
 
 def load_npz(path: str | os.PathLike[str]) -> Data:
-    """Return the graph in a `.npz` file as a PyG `Data`: the masks are those that the file has.
+    """Return the graph in a `.npz` file as a PyG `Data`, with the masks of the file.
 
-    Read are the plain layout that `save_npz` writes, the keys of gnn-benchmark (`adj_*`, `attr_*`, `labels`) and those
+    Supported are the plain layout of `save_npz`, the keys of gnn-benchmark (`adj_*`, `attr_*`, `labels`) and those
     of GraphData (`adj_matrix`, `node_attr`, `node_label`, pickled CSR matrices, of which nothing is executed). The
     graph becomes undirected and simple; arc weights are not kept, and a stored weight of zero is no arc.
 
@@ -39,45 +39,45 @@ def load_npz(path: str | os.PathLike[str]) -> Data:
 
     Raises:
         DataError: The file is absent or damaged, or lacks the arcs, the features or the labels; features are not
-            finite; an arc's end is not a node; a mask has another length, overlaps another one or holds a node without
-            a label.
+            finite; an end of an arc is not a node; a mask has another length, overlaps another one or holds a node
+            without a label.
     """
     raw, name = _read(Path(path))
     with reading(Path(path)):
         return to_data(raw, name)
 
 
-def read_npz_raw(path: Path) -> Raw:
+def read_npz_raw(path: Path) -> RawGraph:
     """Return the arrays of a `.npz` file as they are stored."""
     return _read(path)[0]
 
 
-def _read(path: Path) -> tuple[Raw, str]:
-    found = read_npz(path, _KEYS)
+def _read(path: Path) -> tuple[RawGraph, str]:
+    arrays = read_npz(path, _KEYS)
     with reading(path):
-        label = next((key for key in _LABELS if key in found), None)
+        label = next((key for key in _LABELS if key in arrays), None)
         if label is None:
             fail("y", f"labels under one of the keys {', '.join(_LABELS)}", "none")
-        y = found[label]
-        x = found["x"] if "x" in found else _matrix(found, _FEATURES, "attr", "x", (len(y), None))
-        if "edge_index" in found:
-            arcs = found["edge_index"]
+        y = arrays[label]
+        x = arrays["x"] if "x" in arrays else _matrix(arrays, _FEATURES, "attr", "x", (len(y), None))
+        if "edge_index" in arrays:
+            arcs = arrays["edge_index"]
         else:
-            matrix = _matrix(found, _ADJACENCY, "adj", "edge_index", (len(y), len(y)))
+            matrix = _matrix(arrays, _ADJACENCY, "adj", "edge_index", (len(y), len(y)))
             if matrix.shape[0] != len(y):
-                fail("adjacency", f"{len(y)} rows, one a label", matrix.shape[0])
+                fail("adjacency", f"{len(y)} rows, one per label", matrix.shape[0])
             arcs = adjacency_arcs(csr_matrix(matrix))
-        masks = {key: found[key] for key in SPLITS if key in found}
-        name = str(found["name"]) if "name" in found else path.stem
-        return Raw(arcs, x, y, masks), name
+        masks = {key: arrays[key] for key in SPLITS if key in arrays}
+        name = str(arrays["name"]) if "name" in arrays else path.stem
+        return RawGraph(arcs, x, y, masks), name
 
 
-def _matrix(found: dict[str, Any], keys: tuple[str, ...], prefix: str, field: str, shape: Any) -> Any:
-    """Return the matrix under one whole key, or from CSR parts."""
-    whole = next((key for key in keys if key.endswith(("matrix", "node_attr")) and key in found), None)
-    if whole is not None:
-        return found[whole]
-    data, indices, indptr, stored_shape = (found.get(f"{prefix}_{part}") for part in _CSR_PARTS)
+def _matrix(arrays: dict[str, Any], keys: tuple[str, ...], prefix: str, field: str, shape: Any) -> Any:
+    """Return the matrix under one key, or from its CSR parts."""
+    key = next((key for key in keys if key.endswith(("matrix", "node_attr")) and key in arrays), None)
+    if key is not None:
+        return arrays[key]
+    data, indices, indptr, stored_shape = (arrays.get(f"{prefix}_{part}") for part in _CSR_PARTS)
     if indices is None or indptr is None or (data is None and prefix == "attr"):
         fail(field, f"the key {field}, or CSR parts {prefix}_indptr, {prefix}_indices, {prefix}_data", "neither")
     if stored_shape is None and None in shape:
@@ -87,7 +87,7 @@ def _matrix(found: dict[str, Any], keys: tuple[str, ...], prefix: str, field: st
 
 
 def save_npz(data: Data, path: str | os.PathLike[str]) -> Path:
-    """Write a graph as one `.npz` file that `load_npz` reads back: whole or not at all, without pickles.
+    """Write a graph as one `.npz` file for `load_npz`, atomically and without pickles.
 
     Args:
         data: `Data` with `x`, `edge_index`, `y` and optionally the three masks and `name`. What is written is the
@@ -114,7 +114,7 @@ def save_npz(data: Data, path: str | os.PathLike[str]) -> Path:
 
 
 def write_npz(data: Data, path: Path, **extra: Any) -> Path:
-    """Write `save_npz`'s file, with further plain arrays in it."""
+    """Write the file of `save_npz` with further plain arrays."""
     if path.suffix != ".npz":
         fail("path", "a file name that ends in .npz", repr(str(path)))
     for key in ("x", "edge_index", "y"):
@@ -122,7 +122,7 @@ def write_npz(data: Data, path: Path, **extra: Any) -> Path:
             fail(f"data.{key}", "a tensor", "none")
     fields = {key: data[key].detach().cpu().numpy() for key in ("x", "edge_index", "y", *SPLITS) if key in data}
     masks = {key: fields[key] for key in SPLITS if key in fields}
-    clean = to_data(Raw(fields["edge_index"], fields["x"], fields["y"], masks), str(data.get("name") or path.stem))
+    clean = to_data(RawGraph(fields["edge_index"], fields["x"], fields["y"], masks), str(data.get("name") or path.stem))
     x = clean.x.numpy()
     arrays = fields | {"edge_index": _smallest(clean.edge_index.numpy(), len(x)), "y": clean.y.numpy(), "x": x}
     sparse = csr_matrix(x)
@@ -130,7 +130,7 @@ def write_npz(data: Data, path: Path, **extra: Any) -> Path:
         del arrays["x"]
         parts = (sparse.data, _smallest(sparse.indices, x.shape[1]), sparse.indptr, np.array(sparse.shape))
         arrays |= {f"attr_{key}": part for key, part in zip(_CSR_PARTS, parts, strict=True)}
-    with writing(path) as file:
+    with write_data(path) as file:
         np.savez(file, allow_pickle=False, **arrays, name=np.array(clean.name), **extra)
     return path
 
@@ -140,12 +140,12 @@ def _smallest(positions: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any
 
 
 def read_text(path: Path, key: str) -> str:
-    """Return one text that `write_npz` was given as an extra array, or the empty string.
+    """Return a text that `write_npz` wrote as an extra array, or the empty string.
 
     Raises:
         DataError: The file is absent or damaged, or the array is not text.
     """
-    found = read_npz(path, (key,))
-    if key in found and (found[key].dtype.kind != "U" or found[key].shape):
+    arrays = read_npz(path, (key,))
+    if key in arrays and (arrays[key].dtype.kind != "U" or arrays[key].shape):
         raise DataError(f"{path}: {key}: not a text")
-    return str(found[key]) if key in found else ""
+    return str(arrays[key]) if key in arrays else ""

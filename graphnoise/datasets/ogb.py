@@ -1,4 +1,4 @@
-"""Folders in the raw layout of OGB's node property sets, read without the `ogb` package and its pickled cache."""
+"""Reader of folders in the raw layout of OGB's node property data sets, without the `ogb` package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch_geometric.data import Data
 
 from graphnoise.checks import DataError, choice, fail
-from graphnoise.datasets.raw import SPLITS, Raw, to_data
+from graphnoise.datasets.raw import SPLITS, RawGraph, to_data
 from graphnoise.datasets.safe import reading
 
 _PARTS = ("train", "valid", "test")
@@ -21,17 +21,17 @@ _PARTS = ("train", "valid", "test")
 def load_ogb(folder: str | os.PathLike[str], scheme: str | None = None) -> Data:
     """Return the graph in a folder of OGB's raw layout: `load`'s fields, and `node_year` where the folder has years.
 
-    Read are `raw/edge.csv.gz`, `raw/node-feat.csv.gz`, `raw/node-label.csv.gz`, `raw/node_year.csv.gz` (optional),
+    The files are `raw/edge.csv.gz`, `raw/node-feat.csv.gz`, `raw/node-label.csv.gz`, `raw/node_year.csv.gz` (optional),
     `num-node-list.csv.gz` and `num-edge-list.csv.gz` (in `raw/` or beside it) and
     `split/<scheme>/{train,valid,test}.csv.gz`. The graph becomes undirected and simple. A label that is NaN is unknown:
-    `y` is -1 there, and such a node in a split is an error. The reading is not cached; `save_npz` keeps its result.
+    `y` is -1 there, and such a node in a split is an error. The result is not cached; `save_npz` can save it.
 
     Args:
-        folder: The set's folder, for instance `dataset/ogbn_arxiv`.
-        scheme: The folder of the split, for instance `"time"`; may be left out where there is one only.
+        folder: Folder of the data set, for instance `dataset/ogbn_arxiv`.
+        scheme: The folder of the split, for instance `"time"`; optional where there is only one.
 
     Raises:
-        InputError: The scheme is not one of the folder's, or must be chosen.
+        InputError: The scheme is not in the folder, or is needed.
         DataError: A file is absent or damaged, counts differ, or a node has several labels.
 
     Source:
@@ -58,7 +58,7 @@ def load_ogb(folder: str | os.PathLike[str], scheme: str | None = None) -> Data:
     num_arcs = int(_table(base, "num-edge-list", np.int64).sum())
     labels = _table(base, "node-label", np.float64)
     if labels.shape[1] != 1:
-        raise DataError(f"{base}/raw/node-label.csv.gz: expected one label a node, got {labels.shape[1]} columns")
+        raise DataError(f"{base}/raw/node-label.csv.gz: expected one label per node, got {labels.shape[1]} columns")
     y = np.where(np.isnan(labels[:, 0]), -1, labels[:, 0])
     _length(base, "node-label", len(y), num_nodes)
     arcs = _table(base, "edge", np.int64).T
@@ -66,7 +66,7 @@ def load_ogb(folder: str | os.PathLike[str], scheme: str | None = None) -> Data:
     x = _table(base, "node-feat", np.float32)
     _length(base, "node-feat", len(x), num_nodes)
     with reading(base):
-        data = to_data(Raw(arcs, x, y, _masks(split, num_nodes)), base.name)
+        data = to_data(RawGraph(arcs, x, y, _masks(split, num_nodes)), base.name)
     if (base / "raw" / "node_year.csv.gz").is_file() or (base / "node_year.csv.gz").is_file():
         years = _table(base, "node_year", np.int64)[:, 0]
         _length(base, "node_year", len(years), num_nodes)
@@ -100,7 +100,8 @@ def _table(base: Path, stem: str, dtype: Any) -> np.ndarray[Any, Any]:
     name = f"{stem}.csv.gz"
     path = next((path for path in (base / "raw" / name, base / name) if path.is_file()), base / "raw" / name)
     with reading(path), warnings.catch_warnings():
-        warnings.simplefilter("error")  # NumPy only warns of a file without rows
+        # NumPy only warns of a file without rows.
+        warnings.simplefilter("error")
         try:
             return np.loadtxt(path, dtype=dtype, delimiter=",", comments=None, ndmin=2)
         except UserWarning as warning:

@@ -1,4 +1,4 @@
-"""From arrays to a graph: one cleaning for every format, and the checks that a file's contents must pass."""
+"""Conversion of raw arrays to a simple undirected graph, with checks of file contents; random splits."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphnoise.checks import edge_index, fail, integer
-from graphnoise.datasets.safe import LIMIT
+from graphnoise.datasets.safe import MAX_BYTES
 
 SPLITS = ("train_mask", "val_mask", "test_mask")
 
 
 @dataclass(frozen=True)
-class Raw:
-    """A graph as its files hold it: arcs as stored, features (dense or CSR), labels, the masks that the files fix."""
+class RawGraph:
+    """A graph as stored: arcs, features (dense or CSR), labels, masks, and the number of nodes without a row."""
 
     arcs: Any
     x: Any
     y: Any
     masks: Mapping[str, Any] = field(default_factory=dict)
-    absent: int = 0  # nodes that have no row in the files
+    absent: int = 0
 
 
 def simple_arcs(arcs: Any, num_nodes: int) -> Tensor:
@@ -43,8 +43,9 @@ def simple_arcs(arcs: Any, num_nodes: int) -> Tensor:
         >>> simple_arcs([[0, 1, 1, 2], [1, 0, 2, 2]], 3).tolist()
         [[0, 1, 1, 2], [1, 0, 2, 1]]
     """
-    given = np.asarray(arcs)
-    signed = given.astype(np.int64) if given.dtype.kind == "u" else given  # torch has few operations on unsigned types
+    stored = np.asarray(arcs)
+    # torch has few operations on unsigned types.
+    signed = stored.astype(np.int64) if stored.dtype.kind == "u" else stored
     row, col = edge_index("edge_index", signed, num_nodes).numpy()
     proper = row != col
     low, high = np.minimum(row, col)[proper], np.maximum(row, col)[proper]
@@ -55,24 +56,26 @@ def both_directions(keys: np.ndarray[Any, Any], num_nodes: int) -> Tensor:
     """Return sorted arcs, both ways, from distinct keys `low * num_nodes + high` with low < high."""
     low, high = np.divmod(keys, num_nodes)
     merged = np.concatenate([keys, np.sort(high * num_nodes + low)])
-    merged.sort(kind="stable")  # two sorted runs
+    # Two sorted runs.
+    merged.sort(kind="stable")
     return torch.from_numpy(np.stack(np.divmod(merged, num_nodes)))
 
 
 def unique(keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the different integers, sorted: `numpy.unique`, which hashes, takes 20 times as long for millions.
+    """Return the distinct integers, sorted; 20 times as fast as `numpy.unique`, which hashes, for millions.
 
     Example:
         >>> unique(np.array([3, 1, 3])).tolist()
         [1, 3]
     """
-    ordered = np.sort(keys, kind="stable")  # quick where sorted runs are joined
+    # Fast on concatenated sorted runs.
+    ordered = np.sort(keys, kind="stable")
     first = np.ones(len(ordered), dtype=bool)
     np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
     return ordered[first]
 
 
-def to_data(raw: Raw, name: str) -> Data:
+def to_data(raw: RawGraph, name: str) -> Data:
     """Return a checked `Data` from the arrays of one graph.
 
     Its fields: `x` (float32), `edge_index` (int64, undirected, simple, sorted), `y` (int64, -1 where no label is
@@ -101,7 +104,7 @@ def to_data(raw: Raw, name: str) -> Data:
 def _labels(value: Any) -> np.ndarray[Any, Any]:
     y = np.asarray(value)
     if y.ndim != 1 or not len(y):
-        fail("y", "one label a node, of at least one node", f"shape {y.shape}")
+        fail("y", "one label per node, of at least one node", f"shape {y.shape}")
     if y.dtype.kind not in "iu" and not (y.dtype.kind == "f" and bool((np.isfinite(y) & (y == np.round(y))).all())):
         fail("y", "integer labels, -1 where none is known", f"other values, of type {y.dtype}")
     y = y.astype(np.int64)
@@ -115,10 +118,11 @@ def _labels(value: Any) -> np.ndarray[Any, Any]:
 def _features(value: Any, num_nodes: int) -> Tensor:
     x: Any = value if issparse(value) else np.asarray(value)
     if x.ndim != 2 or x.shape[0] != num_nodes or x.dtype.kind not in "biuf":
-        fail("x", f"numbers in {num_nodes} rows, one a node", f"shape {x.shape} of type {x.dtype}")
-    if x.shape[0] * x.shape[1] * 4 > LIMIT:
-        fail("x", f"at most {LIMIT} bytes as a dense float32 matrix", f"shape {x.shape}")
-    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which is refused below
+        fail("x", f"numbers in {num_nodes} rows, one per node", f"shape {x.shape} of type {x.dtype}")
+    if x.shape[0] * x.shape[1] * 4 > MAX_BYTES:
+        fail("x", f"at most {MAX_BYTES} bytes as a dense float32 matrix", f"shape {x.shape}")
+    # Values beyond float32 become infinite, which is refused below.
+    with np.errstate(over="ignore"):
         x = x.astype(np.float32)
     stored = x.data if issparse(x) else x
     if not bool(np.isfinite(stored).all()):
@@ -143,23 +147,23 @@ def adjacency_arcs(matrix: csr_matrix) -> np.ndarray[Any, Any]:
 def split_masks(
     y: Tensor, *, train_per_class: int = 20, num_val: int = 500, num_test: int = 1000, seed: int = 0
 ) -> dict[str, Tensor]:
-    r"""Return `train_mask`, `val_mask`, `test_mask`: k nodes a class, then `num_val` and `num_test` of the other nodes.
+    r"""Return `train_mask`, `val_mask`, `test_mask`: k nodes per class, then `num_val` and `num_test` of the others.
 
-    The protocol of the sets without a public split: k = 20 nodes of each class drawn uniformly, 500 and 1000 nodes
-    drawn uniformly from the rest. Nodes without a label (-1) are in no split.
+    This is the protocol of the data sets without a public split: k = 20 nodes of each class drawn uniformly, 500 and
+    1000 nodes drawn uniformly from the rest. Nodes without a label (-1) are in no split.
 
     Args:
         y: Labels [N], -1 where none is known.
-        train_per_class: Nodes of each class to train on.
-        num_val: Nodes to select on.
-        num_test: Nodes to test on.
-        seed: Of the draw; the same seed gives the same split.
+        train_per_class: Number of training nodes per class.
+        num_val: Number of validation nodes.
+        num_test: Number of test nodes.
+        seed: Seed of the split.
 
     Raises:
-        InputError: A class has fewer than k nodes, or too few nodes are left.
+        InputError: A class has fewer than k nodes, or too few nodes remain.
 
     Source:
-        Shchur et al., Pitfalls of Graph Neural Network Evaluation (2018), for 20 random nodes a class (they select
+        Shchur et al., Pitfalls of Graph Neural Network Evaluation (2018), for 20 random nodes per class (they select
         on 30 a class and test on all others); 500 and 1000 are the sizes of the Planetoid splits.
 
     Example:
@@ -183,11 +187,12 @@ def split_masks(
     rank = np.empty(len(drawn), dtype=np.int64)
     rank[by_class] = np.arange(len(drawn)) - np.repeat(starts, counts)
     train = order[rank < per_class]
-    rest = rng.permutation(order[rank >= per_class])  # again: what is left of a small class stands late in the order
+    # Permuted again: the rest of a small class is late in the order.
+    rest = rng.permutation(order[rank >= per_class])
     if len(rest) < num_val + num_test:
-        fail("num_val + num_test", f"at most {len(rest)}, the nodes that are left", num_val + num_test)
+        fail("num_val + num_test", f"at most {len(rest)}, the remaining nodes", num_val + num_test)
     masks = {}
-    for key, chosen in zip(SPLITS, (train, rest[:num_val], rest[num_val : num_val + num_test]), strict=True):
+    for key, nodes in zip(SPLITS, (train, rest[:num_val], rest[num_val : num_val + num_test]), strict=True):
         masks[key] = torch.zeros(len(labels), dtype=torch.bool)
-        masks[key][torch.from_numpy(chosen)] = True
+        masks[key][torch.from_numpy(nodes)] = True
     return masks

@@ -1,8 +1,7 @@
-"""Reading other people's files without running them.
+"""Reading of untrusted pickles and `.npz` files without executing code.
 
-Planetoid and GraphData files are pickles, and a pickle is a program. Here it can only name a handful of classes of ours
-that do nothing but keep what they are given; arrays and sparse matrices are built from that afterwards, by us, after
-checks.
+Planetoid and GraphData files are pickles, and a pickle is a program. Here it can only name a few placeholder classes
+that store their arguments; arrays and sparse matrices are built from these afterwards, after checks.
 """
 
 from __future__ import annotations
@@ -23,7 +22,8 @@ from scipy.sparse import csr_matrix
 from graphnoise.checks import DataError
 from graphnoise.io import reading as reading
 
-LIMIT = 1 << 33  # bytes that one array may take
+# Size of one array.
+MAX_BYTES = 1 << 33
 _NUMBER = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248])")
 _HEADER = re.compile(
     r"\{'descr': '([<>|=]?(?:[biufSU]\d+|O))', 'fortran_order': (True|False), 'shape': \(([\dL, ]*)\),? *\}\s*"
@@ -32,35 +32,36 @@ _REFUSED = {
     *("PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "INST", "OBJ", "NEWOBJ_EX"),
     *("NEXT_BUFFER", "READONLY_BUFFER", "BYTEARRAY8", "EMPTY_SET", "FROZENSET"),
 }
-_TUPLES = 10_000  # more could nest so deeply that hashing the outermost one overflows the C stack
+# More tuples could nest so deeply that hashing the outermost one overflows the C stack.
+MAX_TUPLES = 10_000
 
 
-class _Inert:
-    """Base of all that a pickle may name. Its `__setstate__` also keeps a pickle from changing the class itself."""
+class _Placeholder:
+    """Base of the classes that a pickle may name; `__setstate__` prevents a pickle from changing the class itself."""
 
     def __setstate__(self, state: object) -> None:
         raise pickle.UnpicklingError("refused: state for an object that has none")
 
 
-class _ArrayType(_Inert):
-    """`numpy.ndarray`, where it is only named."""
+class _ArrayType(_Placeholder):
+    """`numpy.ndarray` as a name only."""
 
 
-class _Dict(_Inert, dict[Any, Any]):
-    """`dict`, `collections.defaultdict` and `collections.OrderedDict`; a default factory is not kept."""
+class _Dict(_Placeholder, dict[Any, Any]):
+    """`dict`, `collections.defaultdict` and `collections.OrderedDict`; a default factory is ignored."""
 
     def __init__(self, factory: object = None) -> None:
         super().__init__()
 
 
-class _List(_Inert, list[Any]):
+class _List(_Placeholder, list[Any]):
     """`list`, as a default factory: it makes empty lists only."""
 
     def __init__(self) -> None:
         super().__init__()
 
 
-class _Dtype(_Inert):
+class _Dtype(_Placeholder):
     """`numpy.dtype` of plain numbers, or of objects."""
 
     code = order = ""
@@ -81,8 +82,8 @@ class _Dtype(_Inert):
         return np.dtype(self.order + self.code)
 
 
-class _Array(_Inert):
-    """What `numpy.core.multiarray._reconstruct` starts: an array of numbers, or the one object in a 0-d array."""
+class _Array(_Placeholder):
+    """Result of `numpy.core.multiarray._reconstruct`: an array of numbers, or the one object in a 0-d array."""
 
     value: object = None
 
@@ -107,8 +108,8 @@ class _Array(_Inert):
             raise pickle.UnpicklingError("refused: array without its bytes")
 
 
-class _Csr(_Inert):
-    """`scipy.sparse.csr_matrix`: its four parts, checked when the whole pickle has been read."""
+class _Csr(_Placeholder):
+    """`scipy.sparse.csr_matrix`: its four parts, checked after the pickle has been read."""
 
     state: dict[Any, Any] | None = None
 
@@ -123,7 +124,7 @@ class _Csr(_Inert):
         return csr(data, indices, indptr, state.get("_shape"))
 
 
-_CLASSES: dict[tuple[str, str], type[_Inert]] = {
+_CLASSES: dict[tuple[str, str], type[_Placeholder]] = {
     ("numpy", "ndarray"): _ArrayType,
     ("numpy", "dtype"): _Dtype,
     ("numpy.core.multiarray", "_reconstruct"): _Array,
@@ -134,28 +135,29 @@ _CLASSES: dict[tuple[str, str], type[_Inert]] = {
     ("collections", "OrderedDict"): _Dict,
     ("builtins", "dict"): _Dict,
     ("builtins", "list"): _List,
-    ("__builtin__", "dict"): _Dict,  # as Python 2 names them
+    # Names of Python 2.
+    ("__builtin__", "dict"): _Dict,
     ("__builtin__", "list"): _List,
 }
 
 
 class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> type[_Inert]:
-        found = _CLASSES.get((module, name))
-        if found is None:
+    def find_class(self, module: str, name: str) -> type[_Placeholder]:
+        placeholder = _CLASSES.get((module, name))
+        if placeholder is None:
             raise pickle.UnpicklingError(f"refused: the pickle names {module}.{name}")
-        return found
+        return placeholder
 
     def persistent_load(self, pid: object) -> NoReturn:
         raise pickle.UnpicklingError("refused: a persistent object")
 
 
 def loads(blob: bytes, what: Path | str) -> Any:
-    """Return the array, CSR matrix, dictionary, list or number in a pickle of plain data; run nothing of it.
+    """Return the array, CSR matrix, dictionary, list or number in a pickle of plain data, without executing code.
 
     Args:
         blob: The bytes of the pickle, of any protocol; strings of Python 2 are read as Latin-1.
-        what: The name that an error gives it.
+        what: Name for error messages.
 
     Raises:
         DataError: The pickle is damaged, names anything but arrays of numbers, `csr_matrix` and builtin containers, or
@@ -178,17 +180,17 @@ def loads(blob: bytes, what: Path | str) -> Any:
             value = value.value
         if isinstance(value, _Csr):
             return value.build()
-        if isinstance(value, (_Inert, type)) and not isinstance(value, (dict, list)):
+        if isinstance(value, (_Placeholder, type)) and not isinstance(value, (dict, list)):
             raise pickle.UnpicklingError("refused: no plain data")
         return value
 
 
 def _scan(blob: bytes) -> None:
-    """Refuse, before anything is allocated or called, opcodes and sizes that plain data of this length cannot need."""
+    """Refuse opcodes and sizes that plain data of this length do not need, before anything is allocated or called."""
     tuples = 0
     for opcode, argument, _ in pickletools.genops(blob):
         tuples += opcode.name.startswith("TUPLE")
-        if opcode.name in _REFUSED or tuples > _TUPLES:
+        if opcode.name in _REFUSED or tuples > MAX_TUPLES:
             raise pickle.UnpicklingError(f"refused: opcode {opcode.name}")
         if opcode.name.endswith("PUT") and isinstance(argument, int) and argument > len(blob):
             raise pickle.UnpicklingError("refused: a memo beyond the size of the file")
@@ -216,22 +218,22 @@ def csr(data: Any, indices: Any, indptr: Any, shape: Any) -> csr_matrix:
 
 
 def read_npz(path: Path, keys: Collection[str]) -> dict[str, Any]:
-    """Return those of the named arrays that a `.npz` file has; a pickled 0-d array gives the matrix inside it.
+    """Return the named arrays that are in a `.npz` file; a pickled 0-d array gives the matrix inside it.
 
     Raises:
         DataError: The file is absent or damaged, or an array is not plain numbers, text or one CSR matrix.
     """
     with reading(path), zipfile.ZipFile(path) as archive:
-        found = {}
+        arrays = {}
         for member in archive.infolist():
             key = member.filename.removesuffix(".npy")
             if key in keys and key != member.filename:
                 if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise DataError(f"{path}: {key}: an encrypted or unusually compressed member")
-                if member.file_size > LIMIT:
-                    raise DataError(f"{path}: {key}: {member.file_size} bytes, more than the limit of {LIMIT}")
-                found[key] = _read_npy(archive.read(member), f"{path}: {key}")
-        return found
+                if member.file_size > MAX_BYTES:
+                    raise DataError(f"{path}: {key}: {member.file_size} bytes, more than the limit of {MAX_BYTES}")
+                arrays[key] = _read_npy(archive.read(member), f"{path}: {key}")
+        return arrays
 
 
 def _read_npy(blob: bytes, what: str) -> Any:
@@ -250,7 +252,7 @@ def _read_npy(blob: bytes, what: str) -> Any:
 
 
 def _array(blob: bytes | memoryview, dtype: np.dtype[Any], shape: Any, fortran: bool) -> np.ndarray[Any, Any]:
-    """Return a read-only array over `blob`, which must hold exactly the bytes that type and shape ask for."""
+    """Return a read-only array over `blob`, which must have exactly the size of its type and shape."""
     if not isinstance(shape, tuple) or not all(type(size) is int and size >= 0 for size in shape):
         raise ValueError(f"an array of shape {shape!r}")
     if math.prod(shape) * dtype.itemsize != len(blob):

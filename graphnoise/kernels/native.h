@@ -1,4 +1,4 @@
-// What the native kernels share.
+// Declarations that all native kernels use.
 
 #pragma once
 
@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <type_traits>
 
 namespace nb = nanobind;
 
@@ -23,6 +24,23 @@ using Floats2In = Array<const float, 2>;
 using Floats2Out = Array<float, 2>;
 using Floats3In = Array<const float, 3>;
 using Floats3Out = Array<float, 3>;
+
+// Make a field of a struct of arguments an attribute: numbers as they are, enumerations as integers, pointers as addresses
+// (0: null) of memory that the Python caller has checked and keeps alive.
+template <class Struct, class T>
+void def_field(nb::class_<Struct> &type, const char *name, T Struct::*field) {
+    if constexpr (std::is_pointer_v<T>) {
+        type.def_prop_rw(
+            name, [field](const Struct &s) { return reinterpret_cast<std::uintptr_t>(s.*field); },
+            [field](Struct &s, std::uintptr_t address) { s.*field = reinterpret_cast<T>(address); });
+    } else if constexpr (std::is_enum_v<T>) {
+        type.def_prop_rw(
+            name, [field](const Struct &s) { return static_cast<int>(s.*field); },
+            [field](Struct &s, int value) { s.*field = static_cast<T>(value); });
+    } else {
+        type.def_rw(name, field);
+    }
+}
 
 void add_attention(nb::module_ &m);
 void add_csr(nb::module_ &m);

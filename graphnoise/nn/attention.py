@@ -73,9 +73,9 @@ class GraphAttention(torch.nn.Module):
         weight = self.linear.weight.view(-1, self.heads, self.width)
         score = x @ torch.cat([(weight * ends).sum(-1) for ends in (self.source, self.target)], dim=1)
         source, target = score[:, : self.heads], score[: block.num_targets, self.heads :]
-        kept = None
+        factor = None
         if generator is not None and self.attention_dropout > 0:
-            kept = dropout_mask(source.new_empty(p.col.numel(), self.heads), self.attention_dropout, generator)
+            factor = dropout_mask(source.new_empty(p.col.numel(), self.heads), self.attention_dropout, generator)
         bias = self.bias.view(self.heads, self.width)
-        out = attend(p.rowptr, p.col, h, source, target, bias=bias, slope=self.slope, kept=kept)
+        out = attend(p.rowptr, p.col, h, source, target, bias=bias, slope=self.slope, factor=factor)
         return out.view(-1, self.heads * self.width)

@@ -1,5 +1,4 @@
-"""Label noise: inject it, describe it by a transition matrix, estimate that matrix, and correct a loss for
-it.
+"""Label noise: inject it, describe it by a transition matrix, estimate that matrix, correct a loss for it.
 
 Orientation everywhere: T[i, j] = P(observed j | true i), rows sum to 1. Randomness is always an argument.
 """

@@ -1,4 +1,4 @@
-"""Two-class flips: membership of a cluster, and positives of implicit feedback."""
+"""Noise in binary labels: membership of a cluster, and positives of implicit feedback."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import torch
 from scipy.optimize import brentq
 
 from graphnoise import checks
-from graphnoise.noise.noisy_labels import Array, Floats, Ints, NoisyLabels, Seed, nearest
+from graphnoise.noise.noisy_labels import Floats, Ints, NoisyLabels, Seed, round_half_up
 from graphnoise.noise.transition import Transition
+from graphnoise.typing import LabelsLike
 
 
 def flip_membership(
-    members: Array, num_nodes: int | None = None, *, a1: float, a0: float, seed: Seed = 0, exact: bool = False
+    members: LabelsLike, num_nodes: int | None = None, *, a1: float, a0: float, seed: Seed = 0, exact: bool = False
 ) -> NoisyLabels:
     """Return noisy 0/1 membership labels: a1 = P(label 1 | inside), a0 = P(label 0 | outside).
 
@@ -25,12 +26,12 @@ def flip_membership(
         num_nodes: N, needed with positions.
         a1: Accuracy inside.
         a0: Accuracy outside.
-        seed: Of the draws.
-        exact: The expected numbers of flips, rounded, instead of independent draws (as `Transition.corrupt`).
+        seed: Seed of the draws.
+        exact: Whether the numbers of flips are the expected ones, rounded, as in `Transition.corrupt`.
 
     Raises:
-        InputError: Positions without or outside `num_nodes`, a mask of another length, a1 or a0 outside [0,
-            1].
+        InputError: Positions without or outside `num_nodes`, a mask of another length, a1 or a0 outside
+            [0, 1].
 
     Example:
         >>> flip_membership([0, 1], 6, a1=0.5, a0=0.75, seed=2, exact=True).flipped.int()
@@ -51,19 +52,19 @@ def flip_membership(
 
 
 def label_f1(a1: float, a0: float, k: int, n: int) -> float:
-    """Return the F1 of taking the labels alone as the cluster: 2 a1 k / (k + a1 k + (1 - a0)(n - k)).
+    """Return the F1 of the nodes with label 1 as the cluster: 2 a1 k / (k + a1 k + (1 - a0)(n - k)).
 
     It is the ratio of expectations, for a cluster of k among n nodes.
 
     Raises:
-        InputError: A1 or a0 is outside [0, 1], or k is not from 1 to n.
+        InputError: a1 or a0 is outside [0, 1], or k is not from 1 to n.
 
     Example:
         >>> round(label_f1(0.9, 0.9, k=500, n=10_000), 3)
         0.474
 
     Source:
-        counting: of k members a1 k have label 1, of the n - k others (1 - a0) (n - k).
+        By counting: of k members a1 k have label 1, of the n - k others (1 - a0) (n - k).
     """
     a1, a0 = checks.rate("a1", a1), checks.rate("a0", a0)
     n = checks.integer("n", n, 1)
@@ -73,7 +74,7 @@ def label_f1(a1: float, a0: float, k: int, n: int) -> float:
 
 @dataclass(frozen=True, eq=False)
 class NoisyInteractions:
-    """Interactions after noise, and what the noise did.
+    """Interactions after noise, with the added and the hidden pairs.
 
     Attributes:
         matrix: Users × items in CSR: the positives without the hidden ones, with the added ones (value 1).
@@ -101,8 +102,8 @@ def flip_interactions(
 ) -> NoisyInteractions:
     """Add unobserved pairs as positives and hide observed ones; never the same pair, never twice.
 
-    With P positives (stored, non-zero), nearest(false_positive_rate × P) of the free cells are added and
-    nearest(false_negative_rate × P) of the positives hidden, each drawn one after the other without
+    With P positives (stored, non-zero), round_half_up(false_positive_rate × P) of the free cells are added and
+    round_half_up(false_negative_rate × P) of the positives hidden, each drawn sequentially without
     replacement in proportion to (1 + positives of the item)^power. Memory grows with P, not with users ×
     items.
 
@@ -111,7 +112,7 @@ def flip_interactions(
         false_positive_rate: Added pairs as a share of the positives.
         false_negative_rate: Hidden positives as a share of the positives.
         popularity: The power for added pairs; 0 is uniform, 1 prefers popular items in proportion.
-        seed: Of the draws.
+        seed: Seed of the draws.
         hidden_popularity: The power for hidden pairs; below 0 rare items lose more.
         exclude: Sparse matrix of the same shape whose stored pairs are never added, such as held-out positives.
 
@@ -126,7 +127,7 @@ def flip_interactions(
         (2, 1, 5)
 
     Source:
-        added pairs as in Wu et al., "Self-supervised graph learning for recommendation", SIGIR 2021;
+        Added pairs as in Wu et al., "Self-supervised graph learning for recommendation", SIGIR 2021;
         hidden ones as in Ding et al., "Simplify and robustify negative sampling", NeurIPS 2020.
     """
     if not sp.issparse(matrix) or matrix.ndim != 2:
@@ -144,8 +145,9 @@ def flip_interactions(
     users = np.repeat(np.arange(num_users, dtype=np.int64), np.diff(clean.indptr))
     items: Ints = clean.indices.astype(np.int64)
     counts = np.bincount(items, minlength=num_items)
-    num_added, num_hidden = nearest(add * positives), nearest(hide * positives)
-    cells = items * num_users + users  # item-major, so that the cells of an item lie together
+    num_added, num_hidden = round_half_up(add * positives), round_half_up(hide * positives)
+    # Item-major, so that the cells of an item are contiguous.
+    cells = items * num_users + users
     if exclude is not None:
         if not sp.issparse(exclude) or exclude.shape != clean.shape:
             checks.fail("exclude", f"a sparse matrix of shape {clean.shape}", getattr(exclude, "shape", type(exclude)))
@@ -160,9 +162,9 @@ def flip_interactions(
     left = num_users - np.bincount(cells // max(num_users, 1), minlength=num_items)
     new = _free_cells(cells, left, _weights(counts, power), num_added, rng)
     races = rng.exponential(size=positives) / _weights(counts, hidden_power)[items]
-    lost = np.sort(np.argsort(races)[:num_hidden])
+    removed = np.sort(np.argsort(races)[:num_hidden])
     kept = np.ones(positives, dtype=bool)
-    kept[lost] = False
+    kept[removed] = False
     new_items, new_users = np.divmod(new, max(num_users, 1))
     order = np.lexsort((new_items, new_users))
     added = np.stack([new_users[order], new_items[order]])
@@ -171,7 +173,7 @@ def flip_interactions(
     build = sp.csr_array if isinstance(matrix, sp.sparray) else sp.csr_matrix
     noisy = build((data, where), shape=clean.shape)
     noisy.sort_indices()
-    hidden = np.stack([users[lost], items[lost]])
+    hidden = np.stack([users[removed], items[removed]])
     total = max(positives, 1)
     return NoisyInteractions(noisy, added, hidden, num_added / total, num_hidden / total)
 
@@ -183,11 +185,9 @@ def _weights(counts: Ints, power: float) -> Floats:
 
 
 def _free_cells(cells: Ints, free: Ints, weights: Floats, size: int, rng: np.random.Generator) -> Ints:
-    """Draw `size` cells that are not in the sorted `cells`, without replacement, by the weights of their
-    items.
+    """Draw `size` cells outside the sorted `cells`, without replacement, by the weights of their items.
 
-    The r-th free cell is r + (number of taken cells before it), so ranks of free cells are all we have to
-    draw.
+    The r-th free cell is r + (number of taken cells before it), so that only ranks of free cells are drawn.
     """
     if weights.size == 0 or np.ptp(weights) == 0:
         ranks = rng.choice(int(free.sum()), size, replace=False, shuffle=False) if size else cells[:0]
@@ -201,10 +201,10 @@ def _free_cells(cells: Ints, free: Ints, weights: Floats, size: int, rng: np.ran
 
 
 def _counts_by_weight(free: Ints, weights: Floats, size: int, rng: np.random.Generator) -> Ints:
-    """Return how many cells each item gets when `size` are drawn in turn, without replacement, by weight.
+    """Return the number of cells per item in `size` sequential draws without replacement, by weight.
 
-    Every cell runs an exponential race at the rate of its item, and the first `size` win. Only those that
-    finish before a time t are drawn, t such that a few more than `size` are expected.
+    Every cell has an exponential arrival time at the rate of its item, and the first `size` arrivals are drawn. Only
+    arrivals before a time t are generated, with t such that slightly more than `size` are expected.
     """
     weights = weights / weights.max()
     goal = size + 10 * np.sqrt(size) + 10

@@ -1,4 +1,4 @@
-"""Losses that undo a known transition matrix: forward, backward, and importance reweighting.
+"""Losses corrected for a known transition matrix: forward, backward, and importance reweighting.
 
 With f = logits, p = softmax(f), T[i, j] = P(observed j | true i) and y the observed label. Each takes a
 `Transition`, or a tensor [C, C] if T is to be learned (gradients then reach it): entries of at least 0, rows
@@ -11,25 +11,26 @@ import torch
 from torch import Tensor
 
 from graphnoise import checks
-from graphnoise.noise.noisy_labels import Array
 from graphnoise.noise.transition import Transition
+from graphnoise.typing import LabelsLike
 
-_GREATEST = 60.0  # the greatest logarithm of a weight: e⁶⁰ and its square are far from overflow in float64
+# Upper bound of the logarithm of a weight: e⁶⁰ and its square are far from overflow in float64.
+MAX_LOG_WEIGHT = 60.0
 
 
 def forward_correction(
-    logits: Tensor, noisy: Array, transition: Transition | Tensor, reduction: str = "mean"
+    logits: Tensor, noisy: LabelsLike, transition: Transition | Tensor, reduction: str = "mean"
 ) -> Tensor:
-    """Return -log (Tᵗ p)_y: the model's clean posterior is passed through the noise before the comparison.
+    """Return -log (Tᵗ p)_y: the cross-entropy of the model's posterior after the noise.
 
-    Its minimiser over p is the clean posterior. It is computed in the log domain, so confident logits stay
-    finite; the gradient for a learned T, -p_i / (Tᵗ p)_y at T[i, y], is right at zeros of T too.
+    Its minimiser over p is the clean posterior. It is computed in the log domain, so that the loss of confident
+    logits is finite; the gradient for a learned T, -p_i / (Tᵗ p)_y at T[i, y], is exact at zeros of T, too.
 
     Args:
         logits: [n, C].
         noisy: Observed labels [n].
-        transition: T.
-        reduction: "mean", "sum" or "none" (a loss a sample, [n]).
+        transition: The transition T.
+        reduction: "mean", "sum" or "none" (one loss per sample, [n]).
 
     Raises:
         InputError: Shapes do not fit, logits are not finite (or there are none, for a mean), T is no transition,
@@ -42,12 +43,12 @@ def forward_correction(
     Source:
         Patrini et al. 2017, Making deep neural networks robust to label noise, theorem 2.
     """
-    log_p, y, matrix = _door(logits, noisy, transition, reduction)
+    log_p, y, matrix = _check(logits, noisy, transition, reduction)
     return _reduce(-_log_observed(log_p, y, matrix).to(log_p.dtype), reduction)
 
 
 def backward_correction(
-    logits: Tensor, noisy: Array, transition: Transition | Tensor, reduction: str = "mean"
+    logits: Tensor, noisy: LabelsLike, transition: Transition | Tensor, reduction: str = "mean"
 ) -> Tensor:
     """Return (T⁻¹ l)_y with l_k = -log p_k: unbiased, as sum_j T[i, j] (T⁻¹ l)_j = l_i. It may be negative.
 
@@ -65,7 +66,7 @@ def backward_correction(
     Source:
         Patrini et al. 2017, theorem 1.
     """
-    log_p, y, matrix = _door(logits, noisy, transition, reduction)
+    log_p, y, matrix = _check(logits, noisy, transition, reduction)
     unit = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
     inverse, info = torch.linalg.solve_ex(matrix, unit)
     norm = torch.linalg.matrix_norm
@@ -77,24 +78,22 @@ def backward_correction(
 
 def importance_reweighting(
     logits: Tensor,
-    noisy: Array,
+    noisy: LabelsLike,
     transition: Transition | Tensor,
     reduction: str = "mean",
     *,
     detach: bool = True,
 ) -> Tensor:
-    """Return w · (-log p_y) with w = p_y / (Tᵗ p)_y, the share of clean among the labels observed there.
+    """Return w · (-log p_y) with w = p_y / (Tᵗ p)_y, the probability that the observed label is clean.
 
-    w is bounded only where T[y, y] > 0; elsewhere it is cut at e⁶⁰.
-
-    Arguments as in `forward_correction`, and:
+    w is bounded only where T[y, y] > 0; elsewhere it is clamped to e⁶⁰.
 
     Args:
         logits: [n, C].
         noisy: Observed labels [n].
-        transition: T.
+        transition: The transition T.
         reduction: "mean", "sum" or "none".
-        detach: Treat w as a constant (as importance weights are meant); False lets gradients through it.
+        detach: Whether w is a constant, as importance weights are; False lets gradients through it.
 
     Raises:
         InputError: As `forward_correction`.
@@ -108,14 +107,14 @@ def importance_reweighting(
         Liu and Tao 2016, Classification with noisy labels by importance reweighting; Xia et al. 2019,
         T-revision.
     """
-    log_p, y, matrix = _door(logits, noisy, transition, reduction)
-    own = log_p.gather(1, y[:, None])[:, 0].double()
-    weights = (own - _log_observed(log_p, y, matrix)).clamp(max=_GREATEST).exp()
-    return _reduce((-(weights.detach() if detach else weights) * own).to(log_p.dtype), reduction)
+    log_p, y, matrix = _check(logits, noisy, transition, reduction)
+    log_p_y = log_p.gather(1, y[:, None])[:, 0].double()
+    weights = (log_p_y - _log_observed(log_p, y, matrix)).clamp(max=MAX_LOG_WEIGHT).exp()
+    return _reduce((-(weights.detach() if detach else weights) * log_p_y).to(log_p.dtype), reduction)
 
 
-def _door(
-    logits: Tensor, noisy: Array, transition: Transition | Tensor, reduction: str
+def _check(
+    logits: Tensor, noisy: LabelsLike, transition: Transition | Tensor, reduction: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return log p [n, C], labels [n] and T in float64, all on the device of the logits."""
     scores = checks.finite("logits", logits, dims=2)
@@ -143,8 +142,8 @@ def _door(
 def _log_observed(log_p: Tensor, y: Tensor, matrix: Tensor) -> Tensor:
     """Return log q = log sum_i p_i T[i, y] in float64, without a log of T: dq / dT[i, y] = p_i at zeros too.
 
-    p is scaled by its greatest entry where T[i, y] > 0. What is greater still has T[i, y] = 0; only there, in
-    the gradient for T, does the cut at e⁶⁰ show.
+    p is scaled by its greatest entry where T[i, y] > 0. Greater entries have T[i, y] = 0; the clamp to e⁶⁰ changes
+    only their gradient for T.
     """
     impossible = (matrix.detach() <= 0).all(0)[y]
     if bool(impossible.any()):
@@ -152,7 +151,7 @@ def _log_observed(log_p: Tensor, y: Tensor, matrix: Tensor) -> Tensor:
         checks.fail("noisy", "labels that the transition can produce", f"{int(y[where])} at position {where}")
     columns, log_p = matrix.T[y], log_p.double()
     scale = log_p.detach().where(columns.detach() > 0, -torch.inf).amax(1, keepdim=True)
-    return ((log_p - scale).clamp(max=_GREATEST).exp() * columns).sum(1).log() + scale[:, 0]
+    return ((log_p - scale).clamp(max=MAX_LOG_WEIGHT).exp() * columns).sum(1).log() + scale[:, 0]
 
 
 def _reduce(losses: Tensor, reduction: str) -> Tensor:

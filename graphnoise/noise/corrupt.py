@@ -1,51 +1,51 @@
-"""Draws from a transition matrix: independent ones, and ones with exact counts."""
+"""Label draws from a transition matrix: independent, or with exact counts."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from graphnoise.noise.noisy_labels import Floats, Ints, NoisyLabels, Task, nearest
+from graphnoise.noise.noisy_labels import CheckedLabels, Floats, Ints, NoisyLabels, round_half_up
 
 
-def draw_independent(matrix: Floats, task: Task, rng: np.random.Generator) -> NoisyLabels:
-    """Draw each masked label by itself: P(observed j) = matrix[true, j].
+def draw_independent(matrix: Floats, checked: CheckedLabels, rng: np.random.Generator) -> NoisyLabels:
+    """Draw each masked label independently: P(observed j) = matrix[true, j].
 
-    Every node owns two uniform keys: u flips it if u >= T[i, i], v picks the class. So one seed gives a node
-    the same noise whatever else is masked, and the flips at a low rate are among those at a higher one.
+    Every node has two uniform keys: u flips it if u >= T[i, i], v selects the class. For one seed, the noise of
+    a node does not depend on the mask, and flips at a low rate are a subset of those at a higher one.
     """
-    flip_keys, class_keys = rng.random((2, task.clean.size))
-    flips = task.nodes[flip_keys[task.nodes] >= matrix.diagonal()[task.clean[task.nodes]]]
+    flip_keys, class_keys = rng.random((2, checked.clean.size))
+    flips = checked.nodes[flip_keys[checked.nodes] >= matrix.diagonal()[checked.clean[checked.nodes]]]
     labels = np.empty(flips.size, dtype=np.int64)
-    for true in range(task.num_classes):
-        members = task.clean[flips] == true
+    for true in range(checked.num_classes):
+        members = checked.clean[flips] == true
         if members.any():
             others = _others(matrix, true).cumsum()
             labels[members] = np.searchsorted(others / others[-1], class_keys[flips[members]], side="right")
-    return task.finish(flips, labels)
+    return checked.finish(flips, labels)
 
 
-def draw_exact(matrix: Floats, task: Task, rng: np.random.Generator) -> NoisyLabels:
-    """Draw labels whose counts are the expected ones, rounded; only which node gets which is random.
+def draw_exact(matrix: Floats, checked: CheckedLabels, rng: np.random.Generator) -> NoisyLabels:
+    """Draw labels with the expected counts, rounded; only their assignment to nodes is random.
 
     The total number of flips is the nearest integer to sum_c n_c (1 - T[c, c]), halves up; largest remainders
-    share it among the classes, and each class's flips among its targets. Every class's count is within one of its
-    expectation.
+    distribute it over the classes, and the flips of each class over its targets. The count of every class is
+    within one of its expectation.
     """
-    keys = rng.random(task.clean.size)
-    sizes = np.bincount(task.clean[task.nodes], minlength=task.num_classes)
+    keys = rng.random(checked.clean.size)
+    sizes = np.bincount(checked.clean[checked.nodes], minlength=checked.num_classes)
     expected = sizes * (1 - matrix.diagonal())
-    flips_per_class = apportion(expected, nearest(float(expected.sum())), rng)
-    changed, labels = [task.nodes[:0]], [task.nodes[:0]]
-    for true in range(task.num_classes):
+    flips_per_class = apportion(expected, round_half_up(float(expected.sum())), rng)
+    changed, labels = [checked.nodes[:0]], [checked.nodes[:0]]
+    for true in range(checked.num_classes):
         total = int(flips_per_class[true])
         if not total:
             continue
-        members = task.nodes[task.clean[task.nodes] == true]
+        members = checked.nodes[checked.clean[checked.nodes] == true]
         changed.append(members[np.argsort(-keys[members])[:total]])
         others = _others(matrix, true)
         counts = apportion(total * others / others.sum(), total, rng)
-        labels.append(rng.permutation(np.repeat(np.arange(task.num_classes), counts)))
-    return task.finish(np.concatenate(changed), np.concatenate(labels))
+        labels.append(rng.permutation(np.repeat(np.arange(checked.num_classes), counts)))
+    return checked.finish(np.concatenate(changed), np.concatenate(labels))
 
 
 def apportion(expected: Floats, total: int, rng: np.random.Generator) -> Ints:

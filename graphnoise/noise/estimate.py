@@ -18,6 +18,7 @@ from torch import Tensor
 from graphnoise import checks
 from graphnoise.noise.noisy_labels import Array, Floats, Ints
 from graphnoise.noise.transition import Transition, from_counts
+from graphnoise.typing import LabelsLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,7 @@ def anchor_points(probabilities: Array, percentile: float | None = 97.0) -> Esti
     return Estimate(transition, torch.from_numpy(prior / prior.sum()))
 
 
-def confident_joint(probabilities: Array, noisy: Array) -> Ints:
+def confident_joint(probabilities: Array, noisy: LabelsLike) -> Ints:
     """Count J[given, true]: how many nodes labelled `given` are confidently of class `true`.
 
     t_k = mean of p_k over the nodes labelled k. A node counts for the one class with p_k >= t_k - 1e-6; if
@@ -80,7 +81,7 @@ def confident_joint(probabilities: Array, noisy: Array) -> Ints:
 
     Args:
         probabilities: P(observed | x) [n, C], out of sample.
-        noisy: The given labels [n].
+        noisy: Given labels [n].
 
     Raises:
         InputError: Rows are no distributions, bad labels, or a class that no node is labelled with.
@@ -108,7 +109,7 @@ def confident_joint(probabilities: Array, noisy: Array) -> Ints:
     return joint
 
 
-def transition_from_joint(joint: Array, noisy: Array | None = None, smoothing: float = 0.0) -> Estimate:
+def transition_from_joint(joint: Array, noisy: LabelsLike | None = None, smoothing: float = 0.0) -> Estimate:
     """Turn J[given, true] into T[i, j] = P(given j | true i) and the prior P(true i).
 
     Each row of J + smoothing is rescaled to the number of nodes with that given label; the columns then are
@@ -122,7 +123,7 @@ def transition_from_joint(joint: Array, noisy: Array | None = None, smoothing: f
     Args:
         joint: Counts [C, C], rows given labels, columns true classes.
         noisy: All given labels; None leaves the rows as they are.
-        smoothing: Added to every cell.
+        smoothing: Number added to every cell.
 
     Raises:
         InputError: A negative count; a given label with nodes but no count, or a true class with none, unless
@@ -151,12 +152,11 @@ def transition_from_joint(joint: Array, noisy: Array | None = None, smoothing: f
 
 
 def dual_transition(
-    probabilities: Array, noisy: Array, percentile: float | None = 97.0, smoothing: float = 0.0
+    probabilities: Array, noisy: LabelsLike, percentile: float | None = 97.0, smoothing: float = 0.0
 ) -> Estimate:
-    """Factorise through the predicted class: T = A B, A[i, l] by anchors, B[l, j] = share of label j among
-    argmax l.
+    """Factorise through the predicted class: T = A B, A by anchors, B[l, j] = share of label j where argmax = l.
 
-    A[i, l] = P(intermediate l | true i) is read off the anchor points, B[l, j] = P(observed j | intermediate
+    A[i, l] = P(intermediate l | true i) is read at the anchor points, B[l, j] = P(observed j | intermediate
     l) is counted. It assumes that the observed label depends on the intermediate class only, as with the
     over-confident posteriors of a network fitted to the end, where A is near the identity. With calibrated
     noisy posteriors, where A = B = T, it returns T T: use `anchor_points` there.
@@ -165,10 +165,10 @@ def dual_transition(
     with logit noise of sd 0.2, where anchors alone err by more than 0.5.
 
     Args:
-        probabilities: The intermediate class's posterior [n, C], a fitted network's softmax.
-        noisy: The given labels [n].
-        percentile: Of the anchors, see `anchor_points`.
-        smoothing: Added to every cell of the counts.
+        probabilities: Posterior of the intermediate class, [n, C]: the softmax of a fitted network.
+        noisy: Given labels [n].
+        percentile: Percentile of the anchors, see `anchor_points`.
+        smoothing: Number added to every cell of the counts.
 
     Raises:
         InputError: Rows are no distributions, bad labels, or a class that is never predicted, unless
@@ -193,7 +193,7 @@ def dual_transition(
 
 def expectation_maximisation(
     probabilities: Array,
-    noisy: Array,
+    noisy: LabelsLike,
     *,
     tolerance: float = 1e-6,
     max_iterations: int = 1000,
@@ -211,10 +211,10 @@ def expectation_maximisation(
     Args:
         probabilities: Posterior q = P(true | x) [n, C], not the noisy posterior: fitted to that, T would be the
             identity.
-        noisy: The given labels [n].
+        noisy: Given labels [n].
         tolerance: The greatest change of an entry of T at which to stop.
         max_iterations: Give up after so many, with `converged=False`.
-        smoothing: Added to every cell of the soft counts.
+        smoothing: Number added to every cell of the soft counts.
 
     Raises:
         InputError: Rows are no distributions, bad labels, or a true class without probability, unless
@@ -254,7 +254,7 @@ def _rows(probabilities: Array) -> Floats:
     return rows
 
 
-def _pairs(probabilities: Array, noisy: Array) -> tuple[Floats, Ints]:
+def _pairs(probabilities: Array, noisy: LabelsLike) -> tuple[Floats, Ints]:
     p = _rows(probabilities)
     return p, checks.labels("noisy", noisy, p.shape[1], size=len(p)).cpu().numpy()
 

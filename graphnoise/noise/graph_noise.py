@@ -1,4 +1,4 @@
-"""Errors that spread over a graph: copied along arcs, or made once for a whole labelling tree."""
+"""Label noise that is correlated over a graph: errors copied along arcs, or shared by whole labelling trees."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from typing import Any
 import numpy as np
 
 from graphnoise import checks
-from graphnoise.noise.instance import neighbours
-from graphnoise.noise.noisy_labels import Array, Ints, NoisyLabels, Seed, nearest, rate_for, read
+from graphnoise.noise.instance import adjacency_matrix
+from graphnoise.noise.noisy_labels import Array, Ints, NoisyLabels, Seed, check_labels, rate_for, round_half_up
+from graphnoise.typing import LabelsLike
 
 
 def cascade(
     edge_index: Array,
-    y: Array,
+    y: LabelsLike,
     rate: float,
     probability: float,
-    mask: Array | None = None,
+    mask: LabelsLike | None = None,
     seed: Seed = 0,
     num_classes: int | None = None,
 ) -> NoisyLabels:
-    """Let errors spread: each erring node copies its wrong label along each of its arcs with `probability`.
+    """Copy errors along arcs: each node with a wrong label copies it along each of its arcs with `probability`.
 
-    A cascade starts at a random masked node, whose label becomes another class uniformly, and goes breadth
-    first to masked nodes that are still right (a copied label that is a node's true one is no error, and is
-    skipped). When a cascade dies the next one starts; the number of wrong labels at the end is the nearest
-    integer to rate × n, halves up.
-    `probability=0` is uniform noise without spreading.
+    A cascade starts at a random masked node, whose label becomes another class uniformly, and continues breadth
+    first to masked nodes that are still correct (a copied label that equals a node's true one is no error, and is
+    skipped). When a cascade ends the next one starts; the number of wrong labels at the end is the nearest
+    integer to rate × n, halves up. `probability=0` is uniform noise.
 
     Args:
         edge_index: Arcs [2, m] from source to target; an undirected edge is two arcs. Repeats count once.
         y: Labels [n].
-        rate: The share of the n masked nodes that end up wrong.
-        probability: Of a copy along an arc; each arc is tried at most once.
-        mask: Boolean [n] or positions; only these entries are touched.
-        seed: Of the draws.
-        num_classes: C, the greatest label plus one if None.
+        rate: Share of the n masked nodes with a wrong label at the end.
+        probability: Probability of a copy along an arc; each arc is tried at most once.
+        mask: Boolean [n] or positions; only these entries are changed.
+        seed: Seed of the draws.
+        num_classes: Number of classes C; the greatest label plus one if None.
 
     Raises:
-        InputError: An arc's end is no node, a bad label, mask, rate or probability, or one class only.
+        InputError: An end of an arc is not a node, a bad label, mask, rate or probability, or one class only.
 
     Example:
         >>> import torch
@@ -47,68 +47,70 @@ def cascade(
         >>> cascade(star, torch.zeros(5, dtype=torch.long), 1.0, 1.0, num_classes=9).rate
         1.0
     """
-    task = read(y, mask, num_classes)
-    rate = rate_for(rate, task.num_classes)
+    checked = check_labels(y, mask, num_classes)
+    rate = rate_for(rate, checked.num_classes)
     probability = checks.rate("probability", probability)
-    adjacency = neighbours(edge_index, task.clean.size, directed=True)
+    adjacency = adjacency_matrix(edge_index, checked.clean.size, directed=True)
     rng = checks.generator(seed)
-    starts, goal = rng.permutation(task.nodes), nearest(rate * task.nodes.size)
-    open_to_error = np.zeros(task.clean.size, dtype=bool)
-    open_to_error[task.nodes] = True
-    noisy, wrong = task.clean.copy(), np.empty(goal, dtype=np.int64)
+    starts, goal = rng.permutation(checked.nodes), round_half_up(rate * checked.nodes.size)
+    correct = np.zeros(checked.clean.size, dtype=bool)
+    correct[checked.nodes] = True
+    noisy, wrong = checked.clean.copy(), np.empty(goal, dtype=np.int64)
     count = expanded = next_start = 0
     while count < goal:
-        if expanded == count:  # the queue wrong[expanded:count] is empty: a new cascade
+        # The queue wrong[expanded:count] is empty: a new cascade.
+        if expanded == count:
             node = starts[next_start]
             next_start += 1
-            if not open_to_error[node]:
+            if not correct[node]:
                 continue
-            noisy[node] = (noisy[node] + rng.integers(1, task.num_classes)) % task.num_classes
+            noisy[node] = (noisy[node] + rng.integers(1, checked.num_classes)) % checked.num_classes
             reached = np.array([node])
         else:
             source = wrong[expanded]
             expanded += 1
             reached = adjacency.indices[adjacency.indptr[source] : adjacency.indptr[source + 1]]
             reached = reached[rng.random(reached.size) < probability]
-            reached = reached[open_to_error[reached] & (task.clean[reached] != noisy[source])]
+            reached = reached[correct[reached] & (checked.clean[reached] != noisy[source])]
             if reached.size > goal - count:
                 reached = rng.permutation(reached)[: goal - count]
             noisy[reached] = noisy[source]
-        open_to_error[reached] = False
+        correct[reached] = False
         wrong[count : count + reached.size] = reached
         count += reached.size
-    return task.finish(wrong, noisy[wrong])
+    return checked.finish(wrong, noisy[wrong])
 
 
 def tree_propagated(
     edge_index: Array,
-    y: Array,
+    y: LabelsLike,
     rate: float,
-    mask: Array | None = None,
+    mask: LabelsLike | None = None,
     seed: Seed = 0,
     num_classes: int | None = None,
     seed_share: float = 0.1,
     offset: str = "random",
 ) -> NoisyLabels:
-    """Flip whole labelling trees, as when labels are handed on from a few labelled nodes: y -> (y + d) mod C.
+    """Flip whole labelling trees, as when labels are propagated from a few labelled nodes: y -> (y + d) mod C.
 
-    Roots are a random `seed_share` of the nodes. A breadth-first search in random order lets a node join the
-    tree of a neighbour of its own class; an unreached node becomes a root in its turn. Trees flip in random
-    order, each with one offset d, as long as the number of flips stays at or below rate × n (a tree that
-    would overshoot is skipped). `seed_share=1` is noise without spreading.
+    Roots are a random `seed_share` of the nodes. A breadth-first search in random order adds each node to the
+    tree of a neighbour of its own class; an unreached node becomes a root. Trees flip in random order, each with
+    one offset d, as long as the number of flips is at most rate × n (a tree that would exceed it is skipped).
+    With `seed_share=1` every node is a tree.
 
     Args:
         edge_index: Arcs [2, m]; read as undirected.
         y: Labels [n].
-        rate: The share of masked nodes that flip at most; it is missed by less than the largest tree.
-        mask: Boolean [n] or positions; only these entries are touched or counted.
-        seed: Of the draws.
-        num_classes: C, the greatest label plus one if None.
-        seed_share: The share of roots, from 0 (every component of one class is a tree) to 1.
+        rate: Upper bound of the share of masked nodes that flip; the realised share is lower by less than the largest
+            tree.
+        mask: Boolean [n] or positions; only these entries are changed and counted.
+        seed: Seed of the draws.
+        num_classes: Number of classes C; the greatest label plus one if None.
+        seed_share: Share of roots, from 0 (every component of one class is a tree) to 1.
         offset: "random", d uniform from 1 to C - 1 for each tree, or "next", d = 1.
 
     Raises:
-        InputError: An arc's end is no node, an unknown offset, a bad label, mask, rate or share, or one class
+        InputError: An end of an arc is not a node, an unknown offset, a bad label, mask, rate or share, or one class
             only.
 
     Example:
@@ -118,31 +120,31 @@ def tree_propagated(
         0.5
 
     Source:
-        rules of this package; errors that follow other errors are called dynamic noise in the field.
+        Defined by this package.
     """
-    task = read(y, mask, num_classes)
-    rate = rate_for(rate, task.num_classes)
+    checked = check_labels(y, mask, num_classes)
+    rate = rate_for(rate, checked.num_classes)
     checks.choice("offset", offset, ("next", "random"))
     share = checks.rate("seed_share", seed_share)
-    size = task.clean.size
-    adjacency = neighbours(edge_index, size, directed=False)
+    size = checked.clean.size
+    adjacency = adjacency_matrix(edge_index, size, directed=False)
     rng = checks.generator(seed)
     order = rng.permutation(size)
-    tree, trees = _forest(adjacency, task.clean, order, nearest(share * size), rng)
-    sizes = np.bincount(tree[task.nodes], minlength=trees)
-    budget = int(round(rate * task.nodes.size, 9))
+    tree, trees = _forest(adjacency, checked.clean, order, round_half_up(share * size), rng)
+    sizes = np.bincount(tree[checked.nodes], minlength=trees)
+    budget = int(round(rate * checked.nodes.size, 9))
     steps = np.zeros(trees, dtype=np.int64)
     for root in rng.permutation(trees):
         if sizes[root] <= budget:
             budget -= sizes[root]
-            steps[root] = 1 if offset == "next" else rng.integers(1, max(task.num_classes, 2))
-    step = steps[tree[task.nodes]]
-    flips = task.nodes[step > 0]
-    return task.finish(flips, (task.clean[flips] + step[step > 0]) % max(task.num_classes, 1))
+            steps[root] = 1 if offset == "next" else rng.integers(1, max(checked.num_classes, 2))
+    step = steps[tree[checked.nodes]]
+    flips = checked.nodes[step > 0]
+    return checked.finish(flips, (checked.clean[flips] + step[step > 0]) % max(checked.num_classes, 1))
 
 
 def _forest(adjacency: Any, clean: Ints, order: Ints, num_roots: int, rng: np.random.Generator) -> tuple[Ints, int]:
-    """Return the tree [n] of each node and the number of trees; unreached nodes become roots in turn."""
+    """Return the tree of each node, shape [n], and the number of trees; unreached nodes become roots."""
     tree = np.full(clean.size, -1, dtype=np.int64)
     tree[order[:num_roots]] = np.arange(num_roots)
     trees, queue = num_roots, deque(order[:num_roots].tolist())
@@ -153,8 +155,9 @@ def _forest(adjacency: Any, clean: Ints, order: Ints, num_roots: int, rng: np.ra
             queue.append(root)
         while queue:
             parent = queue.popleft()
-            near = adjacency.indices[adjacency.indptr[parent] : adjacency.indptr[parent + 1]]
-            near = rng.permutation(near[(tree[near] < 0) & (clean[near] == clean[parent])])
-            tree[near] = tree[parent]
-            queue.extend(near.tolist())
+            neighbors = adjacency.indices[adjacency.indptr[parent] : adjacency.indptr[parent + 1]]
+            neighbors = neighbors[(tree[neighbors] < 0) & (clean[neighbors] == clean[parent])]
+            neighbors = rng.permutation(neighbors)
+            tree[neighbors] = tree[parent]
+            queue.extend(neighbors.tolist())
     return tree, trees

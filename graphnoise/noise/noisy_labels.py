@@ -1,4 +1,4 @@
-"""What every noise function starts from and ends with: labels read at the door, noisy labels handed back."""
+"""Checked labels and the result of noise functions, with the helpers that noise functions share."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from graphnoise import checks
+from graphnoise.typing import LabelsLike
 
 Seed: TypeAlias = int | np.random.Generator
 Array: TypeAlias = Tensor | npt.NDArray[Any] | Sequence[Any]
@@ -22,10 +23,10 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class NoisyLabels:
-    """Labels after noise, and what the noise did.
+    """Labels after noise, and which of them were flipped.
 
     Attributes:
-        y: The noisy labels [n], of the kind (tensor or array), type and device of the labels that came in.
+        y: The noisy labels [n], with the container (tensor or array), type and device of the clean labels.
         flipped: Boolean [n], true where the noisy label differs from the clean one.
         rate: The realised share of flipped entries among the masked ones; 0.0 where nothing was masked.
     """
@@ -36,10 +37,10 @@ class NoisyLabels:
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
-    """Checked labels on the CPU, the ascending positions that noise may touch, and the number of classes."""
+class CheckedLabels:
+    """Checked labels on the CPU, the ascending positions that noise may change, and the number of classes."""
 
-    given: Any
+    original: LabelsLike
     clean: Ints
     nodes: Ints
     num_classes: int
@@ -51,21 +52,21 @@ class Task:
         flipped = noisy != self.clean
         rate = float(flipped[self.nodes].mean()) if self.nodes.size else 0.0
         y, where = torch.from_numpy(noisy), torch.from_numpy(flipped)
-        if isinstance(self.given, Tensor):
-            return NoisyLabels(y.to(self.given.device, self._dtype()), where.to(self.given.device), rate)
-        if isinstance(self.given, np.ndarray):
+        if isinstance(self.original, Tensor):
+            return NoisyLabels(y.to(self.original.device, self._dtype()), where.to(self.original.device), rate)
+        if isinstance(self.original, np.ndarray):
             return NoisyLabels(y.to(self._dtype()).numpy(), flipped, rate)
         return NoisyLabels(y, where, rate)
 
     def _dtype(self) -> torch.dtype:
-        """The type that the labels came in, if it can hold every class."""
-        dtype = checks.tensor("y", self.given).dtype
+        """The type of the original labels, if it can hold every class."""
+        dtype = checks.tensor("y", self.original).dtype
         holds = dtype.is_floating_point or self.num_classes - 1 <= torch.iinfo(dtype).max
         return dtype if holds else torch.int64
 
 
-def read(y: Array, mask: Array | None, num_classes: int | None = None) -> Task:
-    """Check labels and mask; without `num_classes` there are as many as the greatest label says."""
+def check_labels(y: LabelsLike, mask: LabelsLike | None, num_classes: int | None = None) -> CheckedLabels:
+    """Check labels and mask; without `num_classes`, there is one more class than the greatest label."""
     if num_classes is not None:
         num_classes = checks.integer("num_classes", num_classes, 1)
     labels = checks.labels("y", y, num_classes).cpu().numpy()
@@ -73,7 +74,7 @@ def read(y: Array, mask: Array | None, num_classes: int | None = None) -> Task:
         nodes = np.arange(labels.size)
     else:
         nodes = checks.mask("mask", mask, labels.size).cpu().numpy().nonzero()[0]
-    return Task(y, labels, nodes, num_classes or int(labels.max(initial=-1)) + 1)
+    return CheckedLabels(y, labels, nodes, num_classes or int(labels.max(initial=-1)) + 1)
 
 
 def rate_for(value: object, num_classes: int) -> float:
@@ -85,10 +86,9 @@ def rate_for(value: object, num_classes: int) -> float:
 
 
 def stream(seed: Seed, purpose: str, name: str = "seed") -> np.random.Generator:
-    """Return the generator of one purpose of an integer seed; a generator that was given stays as it is.
+    """Return the generator for one purpose of an integer seed; a generator is returned as it is.
 
-    What a matrix is drawn from and what labels are drawn from must not be the same numbers: one integer seed
-    for both would correlate them.
+    A matrix and the labels drawn from it must not use the same random numbers: that would correlate them.
     """
     if isinstance(seed, np.random.Generator):
         return seed
@@ -96,14 +96,14 @@ def stream(seed: Seed, purpose: str, name: str = "seed") -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([checks.integer(name, seed, 0), tag]))
 
 
-def nearest(expected: float) -> int:
-    """Round to the nearest count, halves up, blind to floating-point dust."""
+def round_half_up(expected: float) -> int:
+    """Round to the nearest count, halves up, ignoring floating-point rounding."""
     return int(np.floor(round(expected, 9) + 0.5))
 
 
-def choose(weights: Floats, keys: Floats) -> Ints:
-    """Draw one column a row of non-negative `weights` [m, C], in proportion, from uniform `keys` [m]."""
+def sample_columns(weights: Floats, keys: Floats) -> Ints:
+    """Draw one column per row of non-negative `weights` [m, C], in proportion, from uniform `keys` [m]."""
     cumulative = weights.cumsum(axis=1)
     cumulative /= cumulative[:, -1:]
-    chosen: Ints = (cumulative <= keys[:, None]).sum(axis=1)
-    return chosen
+    columns: Ints = (cumulative <= keys[:, None]).sum(axis=1)
+    return columns

@@ -1,35 +1,36 @@
-"""Noise draws of published code, bit for bit."""
+"""Label noise drawn from the random stream of published code, bit for bit."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from graphnoise import checks
-from graphnoise.noise.noisy_labels import Array, NoisyLabels, rate_for, read
+from graphnoise.noise.noisy_labels import NoisyLabels, check_labels, rate_for
 from graphnoise.noise.transition import Transition, from_mapping, pair, symmetric
+from graphnoise.typing import LabelsLike
 
 
 def erase_stream(
     kind: str,
-    y: Array,
+    y: LabelsLike,
     rate: float,
-    mask: Array | None = None,
+    mask: LabelsLike | None = None,
     seed: int = 123,
     num_classes: int | None = None,
 ) -> tuple[Transition, NoisyLabels]:
-    """Return the transition and the labels that ERASE's and PI-GNN's code draws from NumPy's legacy stream.
+    """Return the transition and the labels drawn by the code of ERASE and PI-GNN from NumPy's legacy generator.
 
-    The stream is `RandomState(seed)`, which NumPy keeps stable: for "asymmetric", a target among the other
+    The generator is `RandomState(seed)`, which NumPy keeps stable: for "asymmetric", a target among the other
     classes for each class in order; then for each masked node in order of position one draw from its row. The
     kinds are "symmetric", "asymmetric" and "pair" (cyclic upwards, no draw for the matrix).
 
     Args:
-        kind: The family.
+        kind: Family of noise.
         y: Labels [n].
-        rate: The flip probability.
+        rate: Flip probability.
         mask: Boolean [n] or positions; ERASE corrupts the training nodes only.
-        seed: Of the legacy stream; theirs is 123 (234 on CoraFull).
-        num_classes: The greatest label plus one if None.
+        seed: Seed of the generator; the published code has 123 (234 on CoraFull).
+        num_classes: Number of classes; the greatest label plus one if None.
 
     Raises:
         InputError: An unknown kind, a bad label, mask, rate or seed.
@@ -43,20 +44,20 @@ def erase_stream(
         ERASE (arXiv 2312.08852), official code; PI-GNN, `corrupte.py`.
     """
     checks.choice("kind", kind, ("asymmetric", "pair", "symmetric"))
-    task = read(y, mask, num_classes)
-    classes, rate = task.num_classes, rate_for(rate, task.num_classes)
+    checked = check_labels(y, mask, num_classes)
+    classes, rate = checked.num_classes, rate_for(rate, checked.num_classes)
     stream = np.random.RandomState(checks.integer("seed", seed, 0, 2**32 - 1))
     if kind == "asymmetric" and classes > 1:
         others = [[j for j in range(classes) if j != i] for i in range(classes)]
         transition = from_mapping({i: int(stream.choice(others[i])) for i in range(classes)}, classes, rate)
     else:
         transition = (pair if kind == "pair" else symmetric)(classes, rate)
-    # `choice(C, p=row)` takes one uniform number a call and looks it up in the row's cumulative sums.
-    keys = stream.random_sample(task.nodes.size)
+    # `choice(C, p=row)` takes one uniform number per call and looks it up in the row's cumulative sums.
+    keys = stream.random_sample(checked.nodes.size)
     cumulative = transition.matrix.numpy().cumsum(axis=1)
     cumulative /= cumulative[:, -1:]
-    labels = task.clean[task.nodes].copy()
+    labels = checked.clean[checked.nodes].copy()
     for true in range(classes):
-        members = task.clean[task.nodes] == true
+        members = checked.clean[checked.nodes] == true
         labels[members] = np.searchsorted(cumulative[true], keys[members], side="right")
-    return transition, task.finish(task.nodes, labels)
+    return transition, checked.finish(checked.nodes, labels)

@@ -1,4 +1,4 @@
-"""Label noise as a `torch_geometric` transform."""
+"""Label noise as a torch_geometric transform."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch_geometric.transforms import BaseTransform
 from graphnoise import checks
 from graphnoise.noise.graph_noise import cascade, tree_propagated
 from graphnoise.noise.instance import confidence_dependent, feature_dependent, structure_dependent
-from graphnoise.noise.noisy_labels import NoisyLabels, stream
+from graphnoise.noise.noisy_labels import CheckedLabels, NoisyLabels, stream
 from graphnoise.noise.published_stream import erase_stream
 from graphnoise.noise.transition import Transition, asymmetric, pair, random, symmetric
 
@@ -24,7 +24,7 @@ _MATRICES: dict[str, Callable[..., Transition]] = {
     "asymmetric": asymmetric,
     "random": random,
 }
-# Noise that is not class-conditional; a signature says what it reads from the data and what options it has.
+# Noise that is not class-conditional; attributes read from the data and options follow from the signature.
 _INSTANCE: dict[str, Callable[..., NoisyLabels]] = {
     "feature": feature_dependent,
     "structure": structure_dependent,
@@ -33,35 +33,34 @@ _INSTANCE: dict[str, Callable[..., NoisyLabels]] = {
     "tree_propagated": tree_propagated,
 }
 _READ = ("x", "edge_index")
-_OURS = (*_READ, "y", "rate", "mask", "seed", "model_seed", "exact")
+_SHARED = (*_READ, "y", "rate", "mask", "seed", "model_seed", "exact")
 
 
 class LabelNoise(BaseTransform):  # type: ignore[misc]
     """Corrupt `data.y` in the named splits; composes with the transforms of `torch_geometric`.
 
     It sets `data.y` (noisy), `data.y_true` (clean; kept if it is there, so that noise on noise composes),
-    `data.flipped` (Boolean [n], y differs from y_true) and `data.noise_rate` (a dictionary: the realised
-    share of flipped labels in each split named so far) and `data.noise_passes` (how often noise was laid on).
-    The data that came in, and its tensors, stay as they were.
+    `data.flipped` (Boolean [n], y differs from y_true), `data.noise_rate` (a dictionary: the realised share of
+    flipped labels in each split named so far) and `data.noise_passes` (the number of passes of noise). The input
+    data and its tensors are not changed.
 
     Each split has its own random stream, derived from the seed and its name: the training labels are the same
-    whether or not "val" is named too. What classes are exchanged (asymmetric, random) or which maps features
-    take (feature) comes from a further stream that all splits share: `transition` says
-    it. A further pass over the same data has streams of its own, so that its flips do not depend on those of
-    the passes before; its map is still that of the seed.
+    whether or not "val" is named too. Class maps (asymmetric, random) and feature maps (feature) come from a
+    further stream that all splits share, see `transition`. A further pass over the same data has its own streams,
+    so that its flips are independent of those of earlier passes; its maps are those of the seed.
 
     Args:
         kind: "symmetric", "pair", "asymmetric", "random", "feature", "structure", "confidence", "cascade",
             "tree_propagated", or a `Transition`.
-        rate: The flip rate; None with a `Transition`.
-        splits: Names; "train" is `data.train_mask`, and so on; "all" is every node. A node in two splits is
+        rate: Flip rate; None with a `Transition`.
+        splits: Names of splits; "train" is `data.train_mask`, and so on; "all" is every node. A node in two splits is
             corrupted once, with the first.
         seed: A non-negative integer.
         exact: Exact counts in each split instead of independent draws ("cascade" and "tree_propagated" have
             none).
-        erase_stream: The stream of ERASE's code instead (symmetric, asymmetric, pair): one for all splits, see
-            `erase_stream` (a further pass draws from its matrix as other noise does).
-        **options: Of the kind: base (structure), probabilities (confidence), probability (cascade),
+        erase_stream: Whether the random stream is that of ERASE's code (symmetric, asymmetric, pair), one for all
+            splits, see `graphnoise.noise.erase_stream`; further passes draw from its matrix as other noise does.
+        **options: Options of the kind: base (structure), probabilities (confidence), probability (cascade),
             seed_share and offset (tree_propagated); num_classes, for all named kinds but confidence.
 
     Raises:
@@ -74,7 +73,7 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
         ([1, 1, 0, 1], {'train': 0.5})
     """
 
-    kinds: ClassVar[tuple[str, ...]] = (*_MATRICES, *_INSTANCE)  # what `kind` may name
+    kinds: ClassVar[tuple[str, ...]] = (*_MATRICES, *_INSTANCE)
 
     def __init__(
         self,
@@ -91,11 +90,8 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
                 checks.fail("rate", "None with a Transition", rate)
             self.kind, self.rate = "transition", kind.expected_rate()
         else:
-            self.kind, self.rate = (
-                checks.choice("kind", kind, self.kinds),
-                checks.rate("rate", rate),
-            )
-        self._given = kind if isinstance(kind, Transition) else None
+            self.kind, self.rate = checks.choice("kind", kind, self.kinds), checks.rate("rate", rate)
+        self._transition = kind if isinstance(kind, Transition) else None
         if erase_stream and (exact or self.kind not in ("symmetric", "asymmetric", "pair")):
             checks.fail("erase_stream", "symmetric, asymmetric or pair noise that is not exact", self.kind)
         _check_options(self.kind, exact, options)
@@ -107,13 +103,15 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
 
     def forward(self, data: Data) -> Data:
         """Return the data (a shallow copy, made by `__call__`) with noisy labels."""
-        clean = data.get("y_true", data.get("y"))
         if data.get("y") is None:
             checks.fail("data", "labels in data.y", "none")
-        size = checks.labels("data.y", data.y).numel()
-        truth = checks.labels("data.y_true", clean, size=size)
-        greatest = max(int(truth.max()), int(data.y.max())) if size else 0  # noise before may have added classes
-        num_classes = self.options.get("num_classes", greatest + 1)
+        known = self.options.get("num_classes") if self._transition is None else self._transition.num_classes
+        labels = checks.labels("data.y", data.y, known)
+        size, clean = labels.numel(), data.get("y_true", data.y)
+        truth = labels if clean is data.y else checks.labels("data.y_true", clean, size=size)
+        # Earlier noise may have added classes.
+        greatest = max(int(truth.max()), int(labels.max())) if size else 0
+        num_classes = greatest + 1 if known is None else known
         passes = int(torch.as_tensor(data.get("noise_passes", 0)).max())
         masks = {name: _mask(data, name, size) for name in self.splits}
         noisy = data.y.clone()
@@ -127,7 +125,7 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
             for name, mask in masks.items():
                 fresh = (mask & ~done).to(noisy.device)
                 purpose = f"{name}, pass {passes}" if passes else name
-                noisy[fresh] = self._corrupt(data, fresh, purpose, num_classes).y[fresh]
+                noisy[fresh] = self._corrupt(data, labels, fresh, purpose, num_classes).y[fresh]
                 done |= mask
         data.y, data.y_true, data.flipped = noisy, clean.clone(), noisy != clean
         data.noise_passes = passes + 1
@@ -157,27 +155,30 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
         if self.kind in _INSTANCE:
             checks.fail("kind", "class-conditional noise, which has a transition", f"{self.kind!r}")
         classes = checks.integer("num_classes", num_classes, 1)
-        fixed = self._given.num_classes if self._given is not None else self.options.get("num_classes", classes)
+        fixed = (
+            self._transition.num_classes if self._transition is not None else self.options.get("num_classes", classes)
+        )
         if classes != fixed:
             checks.fail("num_classes", f"{fixed}, as in this noise", classes)
-        if self._given is not None:
-            return self._given
+        if self._transition is not None:
+            return self._transition
         if self.erase_stream:
             return erase_stream(self.kind, [], self.rate, seed=self.seed, num_classes=classes)[0]
         make = _MATRICES[self.kind]
         seeded = {"seed": stream(self.seed, "shared")} if "seed" in signature(make).parameters else {}
         return make(classes, self.rate, **seeded)
 
-    def _corrupt(self, data: Data, mask: Tensor, purpose: str, num_classes: int) -> NoisyLabels:
+    def _corrupt(self, data: Data, labels: Tensor, mask: Tensor, purpose: str, num_classes: int) -> NoisyLabels:
         """Draw the noise of one split from its own stream."""
         draws = stream(self.seed, purpose)
         if self.kind not in _INSTANCE:
-            transition = self._given or self.transition(num_classes)
-            return transition.corrupt(data.y, mask, draws, self.exact)
+            nodes = mask.cpu().numpy().nonzero()[0]
+            checked = CheckedLabels(data.y, labels.cpu().numpy(), nodes, num_classes)
+            return self.transition(num_classes)._corrupt(checked, draws, self.exact)
         function = _INSTANCE[self.kind]
         model = stream(self.seed, "shared")
-        ours = {"num_classes": num_classes, "model_seed": model, "exact": self.exact}
-        arguments = {name: value for name, value in ours.items() if name in signature(function).parameters}
+        shared = {"num_classes": num_classes, "model_seed": model, "exact": self.exact}
+        arguments = {name: value for name, value in shared.items() if name in signature(function).parameters}
         for name in _READ:
             if name in signature(function).parameters:
                 if data.get(name) is None:
@@ -190,12 +191,12 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
 
 
 def _check_options(kind: str, exact: bool, options: dict[str, Any]) -> None:
-    """Refuse options that the kind does not have, and the lack of those that it needs."""
+    """Refuse unknown and missing options of a kind."""
     function = _INSTANCE.get(kind, symmetric)
     parameters = signature(function).parameters
     if exact and kind in _INSTANCE and "exact" not in parameters:
         checks.fail("exact", f"False with {kind} noise, whose counts are fixed anyway", exact)
-    known = [name for name in parameters if name not in _OURS and kind != "transition"]
+    known = [name for name in parameters if name not in _SHARED and kind != "transition"]
     for name in options:
         checks.choice("options", name, known)
     for name in known:

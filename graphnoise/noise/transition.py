@@ -1,4 +1,4 @@
-"""Class-conditional noise as a value: T[i, j] = P(observed j | true i), and the families it comes from."""
+"""Transition matrices T[i, j] = P(observed j | true i) of class-conditional noise, and their families."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch import Tensor
 
 from graphnoise import checks
 from graphnoise.noise.corrupt import draw_exact, draw_independent
-from graphnoise.noise.noisy_labels import Array, NoisyLabels, Seed, rate_for, read, stream
+from graphnoise.noise.noisy_labels import Array, CheckedLabels, NoisyLabels, Seed, check_labels, rate_for, stream
+from graphnoise.typing import LabelsLike
 
 
 class Transition:
-    """A row-stochastic matrix T[i, j] = P(observed j | true i); an immutable value.
+    """An immutable row-stochastic matrix T[i, j] = P(observed j | true i).
 
     Args:
         matrix: [C, C], entries of at least 0, each row sums to 1 within 1e-6 (and is then renormalised).
 
     Raises:
-        InputError: The matrix is not square, not finite, has a negative entry, or a row that does not sum to
-            1.
+        InputError: The matrix is not square, not finite, has a negative entry, or a row that does not sum to 1.
 
     Example:
         >>> noise = Transition([[0.9, 0.1], [0.2, 0.8]])
@@ -40,12 +40,14 @@ class Transition:
         values = raw.detach().cpu().double()
         if bool((values < -1e-6).any()):
             checks.fail("matrix", "probabilities of at least 0", float(values.min()))
-        values = values.clamp(min=0.0) + 0.0  # no negative zero: equal values hash equally
+        # No negative zero, so that equal values hash equally.
+        values = values.clamp(min=0.0) + 0.0
         sums = values.sum(1, keepdim=True)
         worst = int((sums - 1).abs().argmax())
         if abs(float(sums[worst]) - 1) > 1e-6:
             checks.fail("matrix", "rows that sum to 1", f"{float(sums[worst]):.7g} in row {worst}")
-        exact = (sums - 1).abs() < 1e-14 * len(values)  # these are sums of 1 already: dividing would only add dust
+        # Sums of 1 to rounding: a division would only add rounding errors.
+        exact = (sums - 1).abs() < 1e-14 * len(values)
         self._matrix = values / torch.where(exact, 1.0, sums)
 
     @property
@@ -58,14 +60,16 @@ class Transition:
         """The number of classes C."""
         return len(self._matrix)
 
-    def corrupt(self, y: Array, mask: Array | None = None, seed: Seed = 0, exact: bool = False) -> NoisyLabels:
-        """Draw noisy labels; only entries in `mask` are touched.
+    def corrupt(
+        self, y: LabelsLike, mask: LabelsLike | None = None, seed: Seed = 0, exact: bool = False
+    ) -> NoisyLabels:
+        """Draw noisy labels; only entries in `mask` are changed.
 
-        Independent draws (the default) make the realised rate vary as a binomial does. With one seed a node's
-        draw does not depend on the mask, and flips at a low rate are among those at a higher one (the same
-        classes too, if the families differ in rate only). With `exact=True` the number of flips is the
-        nearest integer to the expected one, halves up; largest remainders share it among classes and targets,
-        and only the assignment is random.
+        With independent draws (the default) the realised rate varies like a binomial. For one seed, the draw of
+        a node does not depend on the mask, and flips at a low rate are a subset of those at a higher one (with
+        the same classes, if the matrices differ in rate only). With `exact=True` the number of flips is the
+        nearest integer to the expected one, halves up; largest remainders distribute it over classes and targets,
+        and only the assignment to nodes is random.
 
         Args:
             y: Labels [n] from 0 to C - 1, a tensor, an array or a list.
@@ -80,9 +84,10 @@ class Transition:
             >>> symmetric(3, 0.5).corrupt(torch.tensor([0, 1, 2, 0]), mask=[0, 1], seed=1, exact=True).rate
             0.5
         """
-        task = read(y, mask, self.num_classes)
-        draw = draw_exact if exact else draw_independent
-        return draw(self._matrix.numpy(), task, checks.generator(seed))
+        return self._corrupt(check_labels(y, mask, self.num_classes), checks.generator(seed), exact)
+
+    def _corrupt(self, labels: CheckedLabels, rng: np.random.Generator, exact: bool) -> NoisyLabels:
+        return (draw_exact if exact else draw_independent)(self._matrix.numpy(), labels, rng)
 
     def compose(self, other: Transition) -> Transition:
         """Return the noise of `self` followed by that of `other`: their product, also `self @ other`."""
@@ -104,8 +109,8 @@ class Transition:
     def posterior(self, prior: Array | None = None) -> Tensor:
         """Return B[i, j] = P(true i | observed j) = prior_i T[i, j] / P(observed j), float64 [C, C].
 
-        The orientation is that of T (rows true, columns observed), so it is the columns that sum to 1. The
-        column of a label that is never observed is the prior: it would tell nothing.
+        The orientation is that of T (rows true, columns observed), so the columns sum to 1. The column of a label
+        that is never observed is the prior.
 
         Example:
             >>> Transition([[1.0, 0.0], [0.5, 0.5]]).posterior()[:, 1]    # an observed 1 is surely true
@@ -114,8 +119,8 @@ class Transition:
         weights = self._prior(prior)
         joint = weights[:, None] * self._matrix
         marginal = joint.sum(0)
-        seen = marginal > 0
-        return torch.where(seen, joint / torch.where(seen, marginal, 1.0), weights[:, None])
+        observable = marginal > 0
+        return torch.where(observable, joint / torch.where(observable, marginal, 1.0), weights[:, None])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Transition) and torch.equal(self._matrix, other._matrix)
@@ -159,7 +164,7 @@ def symmetric(num_classes: int, rate: float) -> Transition:
     Source:
         Angluin and Laird 1988; the `symm` of ERASE (arXiv 2312.08852).
     """
-    classes, rate = _door(num_classes, rate)
+    classes, rate = _check(num_classes, rate)
     others = 1 - torch.eye(classes, dtype=torch.float64)
     return _flips(rate, others / max(classes - 1, 1))
 
@@ -176,15 +181,15 @@ def pair(num_classes: int, rate: float) -> Transition:
     Source:
         Han et al. 2018, Co-teaching, section 4.
     """
-    classes, rate = _door(num_classes, rate)
+    classes, rate = _check(num_classes, rate)
     return _flips(rate, torch.eye(classes).roll(1, dims=1))
 
 
 def asymmetric(num_classes: int, rate: float, seed: Seed = 0) -> Transition:
     """Return asymmetric noise: class i flips at `rate` to one other class m(i), drawn uniformly by `seed`.
 
-    m need not be a permutation: two classes may share a target. An integer seed has a stream for this map
-    alone, so that the same seed may also draw the labels. Raises as `symmetric` does.
+    m need not be a permutation: two classes may share a target. An integer seed has a separate stream for this
+    map, so that the same seed can also draw the labels. Raises as `symmetric` does.
 
     Example:
         >>> asymmetric(4, 0.25, seed=0).matrix.diagonal()
@@ -193,7 +198,7 @@ def asymmetric(num_classes: int, rate: float, seed: Seed = 0) -> Transition:
     Source:
         the `asymm` of ERASE (arXiv 2312.08852) and PI-GNN.
     """
-    classes, rate = _door(num_classes, rate)
+    classes, rate = _check(num_classes, rate)
     steps = torch.from_numpy(stream(seed, "asymmetric").integers(1, max(classes, 2), size=classes))
     return _flips(rate, torch.eye(classes)[(torch.arange(classes) + steps) % classes])
 
@@ -201,7 +206,7 @@ def asymmetric(num_classes: int, rate: float, seed: Seed = 0) -> Transition:
 def random(num_classes: int, rate: float, seed: Seed = 0) -> Transition:
     """Return random noise: T[i, i] = 1 - rate, off-diagonals = rate × a uniform random vector over its sum.
 
-    An integer seed has a stream for this matrix alone. Raises as `symmetric` does.
+    An integer seed has a separate stream for this matrix. Raises as `symmetric` does.
 
     Example:
         >>> round(random(5, 0.3, seed=0).expected_rate(), 12)
@@ -210,9 +215,10 @@ def random(num_classes: int, rate: float, seed: Seed = 0) -> Transition:
     Source:
         the `random` of NoisyGL (arXiv 2406.04299).
     """
-    classes, rate = _door(num_classes, rate)
+    classes, rate = _check(num_classes, rate)
     rng = stream(seed, "random")
-    weights = torch.from_numpy(1 - rng.random((classes, classes)))  # in (0, 1]: no empty row
+    # In (0, 1], so that no row is zero.
+    weights = torch.from_numpy(1 - rng.random((classes, classes)))
     weights.fill_diagonal_(0.0)
     return _flips(rate, weights / weights.sum(1, keepdim=True) if classes > 1 else weights)
 
@@ -222,7 +228,7 @@ def from_counts(counts: Array, smoothing: float = 0.0) -> Transition:
 
     Args:
         counts: [C, C], counts[i, j] = how often true class i was observed as j.
-        smoothing: Added to every cell.
+        smoothing: Number added to every cell.
 
     Raises:
         InputError: A count is negative, or the row of a class is all zero without smoothing.
@@ -263,7 +269,7 @@ def from_mapping(mapping: Mapping[int, int], num_classes: int, rate: float) -> T
     return Transition(matrix)
 
 
-def _door(num_classes: int, rate: float) -> tuple[int, float]:
+def _check(num_classes: int, rate: float) -> tuple[int, float]:
     classes = checks.integer("num_classes", num_classes, 1)
     return classes, rate_for(rate, classes)
 

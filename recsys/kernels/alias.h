@@ -1,4 +1,4 @@
-// Tables for draws by weight.
+// Alias tables for weighted draws.
 
 #pragma once
 
@@ -8,16 +8,16 @@
 
 namespace recsys {
 
-// Vose's method (1991): a column of less than the mean is filled up by one of more.
+// Vose's method (1991): a column below the mean is filled up from one above it.
 inline void fill_table(const double *weight, std::int64_t items, Column *columns) {
     double total = 0;
     for (std::int64_t j = 0; j < items; ++j) total += weight[j];
     std::vector<double> mass(static_cast<std::size_t>(items));
     std::vector<std::int32_t> small, large;
     for (std::int64_t j = 0; j < items; ++j) {
-        double &own = mass[static_cast<std::size_t>(j)];
-        own = total > 0 ? weight[j] / total * static_cast<double>(items) : 1;
-        (own < 1 ? small : large).push_back(static_cast<std::int32_t>(j));
+        double &share = mass[static_cast<std::size_t>(j)];
+        share = total > 0 ? weight[j] / total * static_cast<double>(items) : 1;
+        (share < 1 ? small : large).push_back(static_cast<std::int32_t>(j));
     }
     while (!small.empty() && !large.empty()) {
         const std::int32_t s = small.back(), l = large.back();
@@ -35,7 +35,8 @@ inline void fill_table(const double *weight, std::int64_t items, Column *columns
     std::int32_t heaviest = 0;
     for (std::int32_t j = 1; j < items; ++j)
         if (weight[j] > weight[heaviest]) heaviest = j;
-    for (const std::int32_t j : small)  // left by roundings; an item of no weight is never drawn
+    // Columns left by rounding; an item of weight 0 is never drawn.
+    for (const std::int32_t j : small)
         columns[j] = {weight[j] > 0 ? 0xFFFFFFFFu : 0u, weight[j] > 0 ? j : heaviest};
 }
 

@@ -1,4 +1,4 @@
-// What the native kernels of recsys share. Habits, threads and interrupts are those of graphnoise's kernels.
+// Declarations that all native kernels of recsys use; threads and interrupts are those of graphnoise's kernels.
 
 #pragma once
 
@@ -18,27 +18,27 @@ inline recsys::Known known_at(Address rowptr, Address col, Address bits, Index w
     return {at<const std::int64_t>(rowptr), at<const std::int32_t>(col), at<const std::uint64_t>(bits), words};
 }
 
-// A team whose tasks do not throw, and which stops between tasks when the user wishes.
-class Watch {
+// A team of threads that stops between tasks when the user interrupts. Tasks must not throw.
+class InterruptibleTeam {
   public:
     template <class Body>
-    void team(int threads, Index tasks, Body &&body) {
+    void run(int threads, Index tasks, Body &&body) {
         graphnoise::parallel(threads, tasks, [&](int thread, Index task) {
             if (!interrupt_.raised()) interrupt_.ask(thread);
             if (!interrupt_.raised()) body(thread, task);
         });
     }
-    // The same, where the tasks of a thread lie beside each other, at every call the same ones.
+    // The same with a contiguous range of tasks per thread, the same one at every call.
     template <class Body>
-    void stretches(int threads, Index tasks, Body &&body) {
+    void run_stretches(int threads, Index tasks, Body &&body) {
         graphnoise::parallel_stretches(threads, tasks, [&](int thread, Index task) {
             if (!interrupt_.raised()) interrupt_.ask(thread);
             if (!interrupt_.raised()) body(thread, task);
         });
     }
-    bool over() const { return interrupt_.raised(); }
-    // With the lock of the interpreter held.
-    void finish() const {
+    bool interrupted() const { return interrupt_.raised(); }
+    // Raise the interrupt in Python; call with the interpreter's lock held.
+    void rethrow() const {
         if (interrupt_.raised()) throw nb::python_error();
     }
 

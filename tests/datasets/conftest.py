@@ -8,7 +8,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from graphnoise.datasets import catalogue, get, info, load
-from graphnoise.datasets.raw import Raw
+from graphnoise.datasets.raw import RawGraph
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +68,7 @@ def planetoid_cora():
 
 
 @pytest.fixture
-def small() -> Raw:
+def small() -> RawGraph:
     """Five nodes of two classes, a self-loop, a repeated arc and an isolated node."""
     x = csr_matrix(np.array([[0, 1, 0], [2, 0, 0], [0, 0, 3], [0, 0, 0], [1, 0, 0]], dtype=np.float32))
-    return Raw(np.array([[0, 1, 0, 2, 2], [1, 0, 1, 2, 4]]), x, np.array([0, 1, 0, 1, 1]))
+    return RawGraph(np.array([[0, 1, 0, 2, 2], [1, 0, 1, 2, 4]]), x, np.array([0, 1, 0, 1, 1]))

@@ -5,16 +5,16 @@ import sys
 import pytest
 
 from graphnoise import DataError, InputError
-from graphnoise.datasets.files import cache_folder, root_folder, sha256, writing
+from graphnoise.datasets.files import cache_folder, root_folder, sha256, write_data
 
 
 def test_a_write_is_whole_or_nothing(tmp_path):
     path = tmp_path / "deep" / "a.bin"
-    with writing(path) as file:
+    with write_data(path) as file:
         file.write(b"first")
         assert not path.exists()
     assert path.read_bytes() == b"first"
-    with pytest.raises(ZeroDivisionError), writing(path) as file:
+    with pytest.raises(ZeroDivisionError), write_data(path) as file:
         file.write(b"second, not finished" * (1 // 0))
     assert path.read_bytes() == b"first"
     assert os.listdir(path.parent) == ["a.bin"]
@@ -24,8 +24,8 @@ def test_a_write_is_whole_or_nothing(tmp_path):
 def test_a_killed_writer_leaves_nothing_that_is_read(tmp_path):
     code = f"""
 import pathlib, time
-from graphnoise.datasets.files import writing
-with writing(pathlib.Path({str(tmp_path / "a.bin")!r})) as file:
+from graphnoise.datasets.files import write_data
+with write_data(pathlib.Path({str(tmp_path / "a.bin")!r})) as file:
     file.write(b"half"); file.flush(); print("writing", flush=True); time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE, text=True) as process:
@@ -36,7 +36,7 @@ with writing(pathlib.Path({str(tmp_path / "a.bin")!r})) as file:
     assert len(left) == 1
     assert left[0].endswith(".tmp")
     assert left[0].startswith(".a.bin.")
-    with writing(tmp_path / "a.bin") as file:
+    with write_data(tmp_path / "a.bin") as file:
         file.write(b"whole")
     assert (tmp_path / "a.bin").read_bytes() == b"whole"
 
@@ -44,10 +44,10 @@ with writing(pathlib.Path({str(tmp_path / "a.bin")!r})) as file:
 def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("GRAPHNOISE_CACHE", str(tmp_path / "file"))
-    with pytest.raises(DataError, match=r"cannot be written .*GRAPHNOISE_CACHE"), writing(cache_folder() / "a"):
+    with pytest.raises(DataError, match=r"cannot be written .*GRAPHNOISE_CACHE"), write_data(cache_folder() / "a"):
         pass
     monkeypatch.delenv("GRAPHNOISE_CACHE")
-    with pytest.raises(DataError, match=r"cannot be written \(\w"), writing(tmp_path / "file" / "a"):
+    with pytest.raises(DataError, match=r"cannot be written \(\w"), write_data(tmp_path / "file" / "a"):
         pass
 
 

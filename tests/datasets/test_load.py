@@ -55,7 +55,7 @@ def test_the_files_hold_what_the_manifest_says(available, name):
     available(name)
     checks = verify(name)
     assert [check for check in checks if not check.ok] == []
-    found = {check.what.rpartition(": ")[2]: check.found for check in checks}
+    found = {check.what.rpartition(": ")[2]: check.actual for check in checks}
     nodes, edges, classes, features, entries = (str(count) for count in COUNTS[name][:5])
     assert (found["nodes"], found["undirected edges"], found["classes"]) == (nodes, edges, classes)
     assert (found["features"], found["feature entries"]) == (features, entries)
@@ -139,7 +139,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning_that_names_it(available, tm
     root = available("cora").parent
     (tmp_path / "file").touch()
     monkeypatch.setenv("GRAPHNOISE_CACHE", str(tmp_path / "file"))
-    with pytest.warns(UserWarning, match=r"cora\.npz: cannot be written .* GRAPHNOISE_CACHE names another"):
+    with pytest.warns(UserWarning, match=r"cora\.npz: cannot be written .* GRAPHNOISE_CACHE sets another"):
         assert load("cora", root).num_nodes == 2708
 
 
@@ -158,7 +158,7 @@ def test_a_damaged_file_in_the_root_folder_is_reported(available, fresh_cache, t
         load("citeseer", tmp_path / "root")
     wrong = [check for check in verify("citeseer", tmp_path / "root") if not check.ok]
     assert [check.what for check in wrong] == ["sha256 of ind.citeseer.graph", "reading the planetoid files"]
-    assert "ind.citeseer.graph" in wrong[1].found
+    assert "ind.citeseer.graph" in wrong[1].actual
     assert not fresh_cache.exists()
 
 
@@ -178,20 +178,20 @@ def test_an_official_file_without_a_checksum_is_held_to_the_counts(available, fr
     np.savez(folder / "amazon_electronics_photo.npz", edge_index=np.stack([row[low], col[low]])[:, 1:], **fields)
     with pytest.raises(DataError, match=r"amazon-photo: .*undirected edges: expected 119081, got 119080"):
         load("amazon-photo", tmp_path / "root")
-    assert "119080" in [check.found for check in verify("amazon-photo", tmp_path / "root") if not check.ok]
+    assert "119080" in [check.actual for check in verify("amazon-photo", tmp_path / "root") if not check.ok]
 
 
 def test_the_catalogue_says_where_each_set_is(available, fresh_cache, tmp_path, monkeypatch):
     source = available("cora")
     monkeypatch.delenv("GRAPHNOISE_DATA", raising=False)
-    assert {entry.found for entry in catalogue()} == {"absent"}
+    assert {entry.where for entry in catalogue()} == {"absent"}
     with pytest.raises(DataError, match=r"cora: neither the root folder nor .* has its files; get\('cora'\)"):
         verify("cora")
     copy(source, fresh_cache / "cora")
     entry = catalogue()[0]
     assert entry == CatalogueRow("cora", 2708, 5278, 7, 1433, info("cora").licence, "cache", fresh_cache / "cora")
     copy(source, tmp_path / "root" / "cora")
-    assert catalogue(tmp_path / "root")[0].found == "root"
+    assert catalogue(tmp_path / "root")[0].where == "root"
     assert get("cora", tmp_path / "root") == tmp_path / "root" / "cora"
     assert isinstance(verify("cora", tmp_path / "root")[0], Check)
 

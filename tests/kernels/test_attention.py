@@ -16,31 +16,31 @@ def inputs(name, heads, width, draw, dtype=torch.float32):
     return graph, values, torch.rand(graph.num_arcs, heads, generator=draw, dtype=dtype)
 
 
-def loop(graph, h, source, target, bias, kept):
+def loop(graph, h, source, target, bias, factor):
     """Attention by its formula, an arc at a time."""
     rows = []
     for i in range(graph.num_nodes):
         arcs = range(int(graph.rowptr[i]), int(graph.rowptr[i + 1]))
         j = [int(graph.col[e]) for e in arcs]
         w = torch.nn.functional.leaky_relu(source[j] + target[i], 0.2).softmax(0)
-        rows.append((w.unsqueeze(-1) * kept[list(arcs)].unsqueeze(-1) * h[j]).sum(0) + bias)
+        rows.append((w.unsqueeze(-1) * factor[list(arcs)].unsqueeze(-1) * h[j]).sum(0) + bias)
     return torch.stack(rows)
 
 
 @pytest.mark.parametrize("name", graphs())
 @pytest.mark.parametrize(("heads", "width"), SHAPES)
 def test_reference_equals_a_loop(name, heads, width, draw):
-    graph, values, kept = inputs(name, heads, width, draw, torch.float64)
+    graph, values, factor = inputs(name, heads, width, draw, torch.float64)
     bias = torch.randn(heads, width, generator=draw, dtype=torch.float64)
-    assert_close(attend(graph.rowptr, graph.col, *values, bias=bias, kept=kept), loop(graph, *values, bias, kept))
+    assert_close(attend(graph.rowptr, graph.col, *values, bias=bias, factor=factor), loop(graph, *values, bias, factor))
 
 
 @pytest.mark.parametrize("name", graphs())
 @pytest.mark.parametrize(("heads", "width"), SHAPES)
 @pytest.mark.parametrize("more", [False, True])
 def test_native_equals_reference_with_every_gradient(name, heads, width, more, draw):
-    graph, values, kept = inputs(name, heads, width, draw)
-    options = {"kept": kept, "bias": torch.randn(heads, width, generator=draw).requires_grad_()} if more else {}
+    graph, values, factor = inputs(name, heads, width, draw)
+    options = {"factor": factor, "bias": torch.randn(heads, width, generator=draw).requires_grad_()} if more else {}
     leaves = dict(zip(("h", "source", "target"), values, strict=True)) | ({"bias": options["bias"]} if more else {})
     found = {}
     upstream = torch.randn(graph.num_nodes, heads, width, generator=draw)
@@ -55,8 +55,8 @@ def test_native_equals_reference_with_every_gradient(name, heads, width, more, d
 
 
 def test_reference_gradient(draw):
-    graph, values, kept = inputs("directed with repeats and self-loops", 2, 3, draw, torch.float64)
-    assert torch.autograd.gradcheck(lambda *v: attend(graph.rowptr, graph.col, *v, kept=kept), values)
+    graph, values, factor = inputs("directed with repeats and self-loops", 2, 3, draw, torch.float64)
+    assert torch.autograd.gradcheck(lambda *v: attend(graph.rowptr, graph.col, *v, factor=factor), values)
 
 
 def test_targets_may_be_fewer_than_sources(draw):
@@ -134,11 +134,11 @@ def test_native_serves_float32_only(draw):
         ({"col": torch.tensor([0, 1, 2], dtype=torch.int32)}, "col: expected a one-dimensional int64 tensor"),
         ({"bias": torch.ones(4)}, r"bias: expected shape \[2, 4\], as h has heads and width"),
         ({"bias": torch.ones(2, 4).long()}, "bias: expected floating-point values"),
-        ({"kept": torch.ones(3, 2).long()}, "kept: expected floating-point values"),
+        ({"factor": torch.ones(3, 2).long()}, "factor: expected floating-point values"),
         ({"rowptr": [0, 1, 3]}, "rowptr: expected a one-dimensional int64 tensor, got list"),
         ({"col": [0, 1, 2]}, "col: expected a one-dimensional int64 tensor, got list"),
-        ({"kept": torch.ones(2, 2)}, r"kept: expected shape \[3, 2\], one factor an arc and head"),
-        ({"kept": torch.ones(3)}, r"kept: expected shape \[3, 2\]"),
+        ({"factor": torch.ones(2, 2)}, r"factor: expected shape \[3, 2\], one factor per arc and head"),
+        ({"factor": torch.ones(3)}, r"factor: expected shape \[3, 2\]"),
     ],
 )
 def test_bad_input_is_named(backend, change, message):
@@ -156,20 +156,20 @@ def test_bad_input_is_named(backend, change, message):
 
 
 def test_what_native_cannot_serve_goes_to_the_reference(draw):
-    graph, values, kept = inputs("undirected", 2, 3, draw)
+    graph, values, factor = inputs("undirected", 2, 3, draw)
     arcs = (graph.rowptr, graph.col)
-    exact = attend(*arcs, *(v.double() for v in values), kept=kept.double())
+    exact = attend(*arcs, *(v.double() for v in values), factor=factor.double())
     for place in range(4):
-        given = [*values, kept]
+        given = [*values, factor]
         given[place] = given[place].double()
-        assert_close(attend(*arcs, *given[:3], kept=given[3]).double(), exact, 5e-6)
+        assert_close(attend(*arcs, *given[:3], factor=given[3]).double(), exact, 5e-6)
         with pytest.raises(InputError, match="'native' needs float32 CPU tensors"):
-            attend(*arcs, *given[:3], kept=given[3], backend="native")
-    kept.requires_grad_()
-    (grad,) = torch.autograd.grad(attend(*arcs, *values, kept=kept).sum(), kept)
+            attend(*arcs, *given[:3], factor=given[3], backend="native")
+    factor.requires_grad_()
+    (grad,) = torch.autograd.grad(attend(*arcs, *values, factor=factor).sum(), factor)
     assert float(grad.abs().sum()) > 0
-    with pytest.raises(InputError, match="'native' gives no gradient of kept"):
-        attend(*arcs, *values, kept=kept, backend="native")
+    with pytest.raises(InputError, match="'native' gives no gradient of factor"):
+        attend(*arcs, *values, factor=factor, backend="native")
 
 
 def test_what_is_too_large_for_native_is_refused():
@@ -196,12 +196,12 @@ def test_arcs_changed_in_place_are_read_again(backend, draw):
 
 @pytest.mark.parametrize("backend", ["native", "reference"])
 def test_arrays_that_are_not_contiguous(backend, draw):
-    graph, values, kept = inputs("undirected", 3, 5, draw)
+    graph, values, factor = inputs("undirected", 3, 5, draw)
     upstream = torch.randn(graph.num_nodes, 3, 5, generator=draw)
-    spread = [torch.stack([t, t], dim=-1)[..., 0] for t in (graph.rowptr, graph.col, *values, kept)]
+    spread = [torch.stack([t, t], dim=-1)[..., 0] for t in (graph.rowptr, graph.col, *values, factor)]
     found = []
-    for rowptr, col, h, source, target, factor in ((graph.rowptr, graph.col, *values, kept), spread):
-        out = attend(rowptr, col, h, source, target, kept=factor, backend=backend)
+    for rowptr, col, h, source, target, mask in ((graph.rowptr, graph.col, *values, factor), spread):
+        out = attend(rowptr, col, h, source, target, factor=mask, backend=backend)
         found.append((out, *torch.autograd.grad(out, values, upstream)))
     assert not any(t.is_contiguous() for t in spread)
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
@@ -209,11 +209,11 @@ def test_arrays_that_are_not_contiguous(backend, draw):
 
 @pytest.mark.parametrize("backend", ["native", "reference"])
 def test_another_default_type_changes_nothing(backend, draw):
-    graph, values, kept = inputs("undirected", 2, 3, draw)
-    expected = attend(graph.rowptr, graph.col, *values, kept=kept, backend=backend)
+    graph, values, factor = inputs("undirected", 2, 3, draw)
+    expected = attend(graph.rowptr, graph.col, *values, factor=factor, backend=backend)
     torch.set_default_dtype(torch.float64)
     try:
-        found = attend(graph.rowptr, graph.col, *values, kept=kept, backend=backend)
+        found = attend(graph.rowptr, graph.col, *values, factor=factor, backend=backend)
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(found, expected)

@@ -29,16 +29,15 @@ def test_every_shape(instruction_set, dropped, draw):
     for heads, width in SHAPES:
         shapes = ((40, heads, width), (40, heads), (40, heads), (heads, width))
         leaves = [torch.randn(shape, generator=draw).requires_grad_() for shape in shapes]
-        kept = torch.rand(arcs[1].numel(), heads, generator=draw) if dropped else None
+        factor = torch.rand(arcs[1].numel(), heads, generator=draw) if dropped else None
         upstream, found = torch.randn(40, heads, width, generator=draw), []
         for backend in ("native", "reference"):
-            out = attend(*arcs, *leaves[:3], bias=leaves[3], kept=kept, backend=backend)
+            out = attend(*arcs, *leaves[:3], bias=leaves[3], factor=factor, backend=backend)
             found.append((out, *torch.autograd.grad(out, leaves, upstream)))
         for native, reference in zip(*found, strict=True):
             assert_close(native, reference, 5e-6)
 
 
 def test_an_instruction_set_that_is_not_there_is_refused():
-    numbers = [0] * 14
     with pytest.raises(ValueError, match="instruction set"):
-        _native.attend("v9", 1, *numbers)
+        _native.attend("v9", 1, 0, _native.AttendArguments())

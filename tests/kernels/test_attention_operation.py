@@ -20,17 +20,17 @@ def values(draw, heads=2, width=3, dtype=torch.float32):
 @pytest.mark.parametrize("dropped", [False, True])
 def test_torch_accepts_the_operation(biased, dropped, draw):
     h, source, target, bias = values(draw)
-    kept = torch.rand(6, 2, generator=draw) if dropped else None
-    torch.library.opcheck(operation, (ROWPTR, COL, h, source, target, bias if biased else None, kept, 0.2))
+    factor = torch.rand(6, 2, generator=draw) if dropped else None
+    torch.library.opcheck(operation, (ROWPTR, COL, h, source, target, bias if biased else None, factor, 0.2))
 
 
 @pytest.mark.parametrize("dropped", [False, True])
 def test_torch_accepts_the_gradient(dropped, draw):
     h, source, target, _ = (v.detach() for v in values(draw))
-    kept = torch.rand(6, 2, generator=draw) if dropped else None
-    weight = operation(ROWPTR, COL, h, source, target, None, kept, 0.2)[1]
+    factor = torch.rand(6, 2, generator=draw) if dropped else None
+    weight = operation(ROWPTR, COL, h, source, target, None, factor, 0.2)[1]
     assert_close(weight[2:5].sum(0), torch.ones(2))
-    torch.library.opcheck(gradients, (ROWPTR, COL, h, source, target, kept, weight, torch.ones(4, 2, 3), 0.2))
+    torch.library.opcheck(gradients, (ROWPTR, COL, h, source, target, factor, weight, torch.ones(4, 2, 3), 0.2))
 
 
 def test_shapes_are_known_without_values():
@@ -57,10 +57,10 @@ def test_gradients_of_some_inputs_only(wanted, draw):
 
 
 def test_compiled_in_one_graph(draw):
-    leaves, kept = values(draw), torch.rand(6, 2, generator=draw)
+    leaves, factor = values(draw), torch.rand(6, 2, generator=draw)
 
     def function(h, source, target, bias):
-        first = attend(ROWPTR, COL, h * 2, source, target, bias=bias, kept=kept)
+        first = attend(ROWPTR, COL, h * 2, source, target, bias=bias, factor=factor)
         return attend(ROWPTR, COL, torch.cat([first, first[:1]]), source, target).square() + 1
 
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")

@@ -26,13 +26,13 @@ def inputs(heads, width, draw, dropped):
     rowptr, col = hubs()
     shapes = ((N, heads, width), (N, heads), (N, heads), (heads, width))
     h, source, target, bias = (torch.randn(shape, generator=draw) for shape in shapes)
-    kept = torch.rand(col.numel(), heads, generator=draw) if dropped else None
-    return rowptr, col, [h, source, target, bias], kept, torch.randn(N, heads, width, generator=draw)
+    factor = torch.rand(col.numel(), heads, generator=draw) if dropped else None
+    return rowptr, col, [h, source, target, bias], factor, torch.randn(N, heads, width, generator=draw)
 
 
-def work(rowptr, col, values, kept, upstream, **options):
+def work(rowptr, col, values, factor, upstream, **options):
     leaves = [v.clone().requires_grad_() for v in values]
-    out = attend(rowptr, col, *leaves[:3], bias=leaves[3], kept=kept, **options)
+    out = attend(rowptr, col, *leaves[:3], bias=leaves[3], factor=factor, **options)
     return out.detach(), *torch.autograd.grad(out, leaves, upstream)
 
 
@@ -49,8 +49,10 @@ def test_the_number_of_threads_changes_no_bit(heads, width, dropped, draw):
             torch.set_num_threads(1)
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
-    rowptr, col, values, kept, upstream = given
-    exact = work(rowptr, col, [v.double() for v in values], None if kept is None else kept.double(), upstream.double())
+    rowptr, col, values, factor, upstream = given
+    exact = work(
+        rowptr, col, [v.double() for v in values], None if factor is None else factor.double(), upstream.double()
+    )
     for a, b in zip(found[0], exact, strict=True):
         assert_close(a.double(), b, 1e-5)
 

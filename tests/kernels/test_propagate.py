@@ -281,14 +281,14 @@ def test_positions_of_64_bits_in_the_kernel(dtype, weighted, monkeypatch, draw):
     for d in (*range(1, 20), 24, 31, 32, 33, 65, 130):
         y, found = torch.rand(30, d, generator=draw).to(dtype), []
         for narrow in (2**31, 0):
-            monkeypatch.setattr(propagate_cpu, "NARROW", narrow)
+            monkeypatch.setattr(propagate_cpu, "MAX_NARROW_NODES", narrow)
             learning = weight.to(dtype).requires_grad_() if weighted else None
             graph, leaf = Graph.from_edge_index(arcs, 30, learning), y.clone().requires_grad_()
             out = gn.propagate(graph, leaf, alpha=0.7, num_steps=3, backend="native").y
             leaves = (leaf, learning) if weighted else (leaf,)
             found.append((out.detach(), *torch.autograd.grad(out.sum(), leaves)))
             kind = torch.int32 if narrow else torch.int64
-            assert propagate_cpu.structure(graph.arcs())[1].dtype == kind
+            assert propagate_cpu.padded_rows(graph.arcs())[1].dtype == kind
         for a, b in zip(*found, strict=True):
             assert_close(a, b, LOOSE[dtype])
 

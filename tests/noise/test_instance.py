@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from graphnoise import noise
 from graphnoise.checks import InputError
-from graphnoise.noise.calibration import calibrate, pick
+from graphnoise.noise.calibration import calibrate, sample_flips
 
 N, C = 6000, 4
 RNG = np.random.default_rng(0)
@@ -38,7 +38,7 @@ def test_calibration_meets_the_rate_and_keeps_the_order(weights, rate):
 def test_exact_picks_are_weighted_without_replacement(plausible):
     weights, hits = np.array([6.0, 3.0, 1.0]), np.zeros(3)
     for seed in range(4000):
-        picked = pick(weights, 2 / 3, True, np.random.default_rng(seed))
+        picked = sample_flips(weights, 2 / 3, True, np.random.default_rng(seed))
         assert len(set(picked.tolist())) == 2
         hits[picked] += 1
     missed = (0.3 * 1 / 7 + 0.1 * 3 / 9, 0.6 * 1 / 4 + 0.1 * 6 / 9, 0.6 * 3 / 4 + 0.3 * 6 / 7)  # the other two win
@@ -158,7 +158,7 @@ def test_confidence_takes_the_runner_up_of_the_doubtful():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: noise.feature_dependent(X[:3], [0, 1], 0.1), "x: expected 2 rows, one a label, got 3"),
+        (lambda: noise.feature_dependent(X[:3], [0, 1], 0.1), "x: expected 2 rows, one per label, got 3"),
         (lambda: noise.feature_dependent([[np.nan], [1.0]], [0, 1], 0.1), "x: expected finite numbers"),
         (lambda: noise.feature_dependent(sp.csr_array([[np.inf], [1.0]]), [0, 1], 0.1), "x: expected finite numbers"),
         (lambda: noise.feature_dependent([1.0, 2.0], [0, 1], 0.1), "x: expected 2 dimensions"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graphnoise.errors import DataError
-from graphnoise.io import writing
+from graphnoise.io import atomic_write
 
 
 @dataclass(frozen=True)
@@ -72,5 +72,5 @@ class Kind:
         """
         records = [held for held in self.read(path) if held["key"] != record["key"]]
         lines = ",\n".join(json.dumps(entry, sort_keys=True) for entry in [*records, record])
-        with writing(path, "; choose another file with --out") as file:
+        with atomic_write(path, "; choose another file with --out") as file:
             file.write(f'{{"format": {self.format}, "kind": "{self.name}", "records": [\n{lines}\n]}}\n'.encode())

@@ -269,7 +269,7 @@ def floor(problem: Problem, threads: int) -> Run | None:
     graph, start = problem.graph, problem.start
     if start.dtype != torch.float32 or start.device.type != "cpu":
         return None
-    rowptr, col = propagate_cpu.structure(graph.arcs(torch.float32))  # padded as far as the kernel reads ahead
+    rowptr, col = propagate_cpu.padded_rows(graph.arcs(torch.float32))  # padded as far as the kernel reads ahead
     y = propagation.propagate(graph, start, alpha=0.0, num_steps=1).y
     if not torch.equal(y, start):
         raise GateError("ours: expected the values themselves with alpha 0, got others")

@@ -12,7 +12,7 @@ from graphnoise.bench.speed.cases import from_dict
 from graphnoise.bench.speed.peers import PEERS
 from graphnoise.bench.speed.report import title
 from graphnoise.checks import fail
-from graphnoise.io import writing
+from graphnoise.io import atomic_write
 
 
 def draw(records: Sequence[dict[str, Any]], path: Path) -> Path:
@@ -77,6 +77,6 @@ def draw(records: Sequence[dict[str, Any]], path: Path) -> Path:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=len(handles), frameon=False)
-    with writing(path) as file:
+    with atomic_write(path) as file:
         figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
     return path

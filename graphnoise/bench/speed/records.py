@@ -13,7 +13,7 @@ from graphnoise.bench.environment import environment
 from graphnoise.bench.speed.cases import DEGREES, DEVICES, DTYPES, KINDS, from_dict
 from graphnoise.bench.store import cell_key
 from graphnoise.errors import DataError
-from graphnoise.io import writing
+from graphnoise.io import atomic_write
 from graphnoise.kernels import _native
 
 FORMAT = 1
@@ -79,7 +79,7 @@ class Book:
         self._records.pop(record["key"], None)
         self._records[record["key"]] = record
         lines = ",\n".join(json.dumps(entry, sort_keys=True) for entry in self._records.values())
-        with writing(self.path, "; choose another file with --out") as file:
+        with atomic_write(self.path, "; choose another file with --out") as file:
             file.write(f'{{"format": {FORMAT}, "records": [\n{lines}\n]}}\n'.encode())
 
 

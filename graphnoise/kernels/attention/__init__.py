@@ -1,4 +1,4 @@
-"""Graph attention: softmax over the arcs into each node, and the weighted sum of the neighbours' features."""
+"""Graph attention: softmax over the arcs into each node, weighted sum of the neighbours' features."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def attend(
     *,
     bias: Tensor | None = None,
     slope: float = 0.2,
-    kept: Tensor | None = None,
+    factor: Tensor | None = None,
     backend: str | None = None,
 ) -> Tensor:
     r"""Attend over the arcs j -> i of compressed rows, for each head k.
 
     w_ij = softmax_j leaky_relu(source_j + target_i), out_i = sum_j kept_ij w_ij h_j + bias; a target without arcs gets
-    the bias. Differentiable in h, source, target and bias; in the reference tier in kept as well, and twice.
-    Scores that are NaN or infinite are not looked for; what they give is undefined and differs between the tiers.
+    the bias. Differentiable in h, source, target and bias; in the reference tier in factor as well, and twice.
+    Scores are not checked for NaN or infinity; their results are undefined and differ between the tiers.
 
     Args:
         rowptr: Where the arcs into each target begin, int64, shape [targets + 1].
@@ -37,17 +37,17 @@ def attend(
         h: Features of the sources, floating, shape [sources, heads, width].
         source: Score of each source, finite, shape [sources, heads].
         target: Score of each target, finite, shape [targets, heads].
-        bias: What is added to the features of each target, shape [heads, width]; None for zeros.
+        bias: Added to the features of each target, shape [heads, width]; None for zeros.
         slope: Negative slope of the leaky ReLU.
-        kept: Factor on each weight after the softmax (dropout), shape [arcs, heads]; None for ones.
-        backend: "native" (CPU, float32, no gradient of `kept`), "reference" (any device and floating dtype), or None to
-            let the data decide.
+        factor: Factor on each weight after the softmax (dropout), shape [arcs, heads]; None for ones.
+        backend: "native" (CPU, float32, no gradient of `factor`), "reference" (any device and floating dtype), or None
+            to let the data decide.
 
     Returns:
         Attended features, shape [targets, heads, width].
 
     Raises:
-        InputError: A shape or type that does not fit; an arc from a source that is not there; `backend` is unknown or
+        InputError: A shape or type that does not fit; a source out of range; `backend` is unknown or
             cannot serve these tensors.
 
     Example:
@@ -58,23 +58,23 @@ def attend(
     Source:
         Velickovic et al., "Graph Attention Networks", ICLR 2018, section 2.1.
     """
-    _check_shapes(rowptr, col, h, source, target, bias, kept)
-    native = cpu.unsupported_reason(rowptr, col, h, source, target, bias, kept)
+    _check_shapes(rowptr, col, h, source, target, bias, factor)
+    native = cpu.unsupported_reason(rowptr, col, h, source, target, bias, factor)
     if select(backend, {"native": native, "reference": None}) == "reference":
         check_rows(rowptr, col, target.shape[0])
         check_range("col", col, h.shape[0])
-        return reference.attend(rowptr, col, h, source, target, slope, bias, kept)
-    given = [t for t in (h, source, target, bias) if t is not None]
-    if forward_ad._current_level >= 0 and any(tangent(t) is not None for t in given):
+        return reference.attend(rowptr, col, h, source, target, slope, bias, factor)
+    inputs = [t for t in (h, source, target, bias) if t is not None]
+    if forward_ad._current_level >= 0 and any(tangent(t) is not None for t in inputs):
         raise NotImplementedError("graph attention has no forward-mode derivative here: take backend='reference'")
-    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and any(t.requires_grad for t in given)):
-        out: Tensor = operation(rowptr, col, h, source, target, bias, kept, slope)[0]
+    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and any(t.requires_grad for t in inputs)):
+        out: Tensor = operation(rowptr, col, h, source, target, bias, factor, slope)[0]
         return out
-    return cpu.forward(rowptr, col, h, source, target, bias, kept, slope)[0]
+    return cpu.forward(rowptr, col, h, source, target, bias, factor, slope)[0]
 
 
 def _check_shapes(
-    rowptr: Tensor, col: Tensor, h: Tensor, source: Tensor, target: Tensor, bias: Tensor | None, kept: Tensor | None
+    rowptr: Tensor, col: Tensor, h: Tensor, source: Tensor, target: Tensor, bias: Tensor | None, factor: Tensor | None
 ) -> None:
     """Establish what the tiers rely on, but for the values of the arcs, which a traced call does not have."""
     for name, index in (("rowptr", rowptr), ("col", col)):
@@ -89,11 +89,13 @@ def _check_shapes(
         checks.fail("target", f"shape [targets, {heads}], as h has heads", f"shape {tuple(target.shape)}")
     if bias is not None and bias.shape != (heads, width):
         checks.fail("bias", f"shape [{heads}, {width}], as h has heads and width", f"shape {tuple(bias.shape)}")
-    for name, value in (("h", h), ("source", source), ("target", target), ("bias", bias), ("kept", kept)):
+    for name, value in (("h", h), ("source", source), ("target", target), ("bias", bias), ("factor", factor)):
         if value is not None and not value.is_floating_point():
             checks.fail(name, "floating-point values", f"values of type {value.dtype}")
-    if kept is not None and kept.shape != (col.numel(), heads):
-        checks.fail("kept", f"shape [{col.numel()}, {heads}], one factor an arc and head", f"shape {tuple(kept.shape)}")
+    if factor is not None and factor.shape != (col.numel(), heads):
+        checks.fail(
+            "factor", f"shape [{col.numel()}, {heads}], one factor per arc and head", f"shape {tuple(factor.shape)}"
+        )
 
 
 @torch.library.custom_op("graphnoise::attend", mutates_args=())
@@ -104,22 +106,22 @@ def operation(
     source: Tensor,
     target: Tensor,
     bias: Tensor | None,
-    kept: Tensor | None,
+    factor: Tensor | None,
     slope: float,
 ) -> tuple[Tensor, Tensor]:
-    """Attend as one node of torch's graph; returns the features and the weights before `kept`, [arcs, heads]."""
-    return cpu.forward(rowptr, col, h, source, target, bias, kept, slope)
+    """Attend as one node of torch's graph; returns the features and the weights before `factor`, [arcs, heads]."""
+    return cpu.forward(rowptr, col, h, source, target, bias, factor, slope)
 
 
 @operation.register_fake
-def _(rowptr, col, h, source, target, bias, kept, slope):  # type: ignore[no-untyped-def]
+def _(rowptr, col, h, source, target, bias, factor, slope):  # type: ignore[no-untyped-def]
     return h.new_empty(target.shape[0], *h.shape[1:]), h.new_empty(col.shape[0], h.shape[1])
 
 
-def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    rowptr, col, h, source, target, bias, kept, ctx.slope = inputs
+def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    rowptr, col, h, source, target, bias, factor, ctx.slope = inputs
     ctx.biased = bias is not None
-    ctx.save_for_backward(rowptr, col, h, source, target, kept, output[1])
+    ctx.save_for_backward(rowptr, col, h, source, target, factor, output[1])
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
 
@@ -127,16 +129,16 @@ def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 def _backward(ctx, grad, _):  # type: ignore[no-untyped-def]
     if grad is None:
         return (None,) * 8
-    *given, kept, weight = ctx.saved_tensors
+    *inputs, factor, weight = ctx.saved_tensors
     to_h = to_source = to_target = to_bias = None
     if any(ctx.needs_input_grad[2:5]):
-        to_h, to_source, to_target = gradients(*given, kept, weight, grad, ctx.slope)
+        to_h, to_source, to_target = gradients(*inputs, factor, weight, grad, ctx.slope)
     if ctx.needs_input_grad[5]:
         to_bias = grad.sum(0)
     return None, None, to_h, to_source, to_target, to_bias, None, None
 
 
-operation.register_autograd(_backward, setup_context=_keep)
+operation.register_autograd(_backward, setup_context=_setup_context)
 
 
 @torch.library.custom_op("graphnoise::attend_backward", mutates_args=())
@@ -146,22 +148,22 @@ def gradients(
     h: Tensor,
     source: Tensor,
     target: Tensor,
-    kept: Tensor | None,
+    factor: Tensor | None,
     weight: Tensor,
     grad: Tensor,
     slope: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of h, source and target; `weight` is what the operation returned."""
-    return cpu.backward(rowptr, col, h, source, target, kept, slope, weight, grad)
+    return cpu.backward(rowptr, col, h, source, target, factor, slope, weight, grad)
 
 
 @gradients.register_fake
-def _(rowptr, col, h, source, target, kept, weight, grad, slope):  # type: ignore[no-untyped-def]
+def _(rowptr, col, h, source, target, factor, weight, grad, slope):  # type: ignore[no-untyped-def]
     return tuple(torch.empty_like(t, memory_format=torch.contiguous_format) for t in (h, source, target))
 
 
-def _no_second(*_: object) -> None:
+def _no_second_derivative(*_: object) -> None:
     raise NotImplementedError("graph attention has no second derivative here: take backend='reference'")
 
 
-gradients.register_autograd(_no_second)
+gradients.register_autograd(_no_second_derivative)

@@ -1,4 +1,4 @@
-"""The CPU tier of graph attention: arrays for `attention_native.cpp`, and the calls of it."""
+"""CPU tier of graph attention: prepares arrays for native.cpp and calls it."""
 
 from __future__ import annotations
 
@@ -8,36 +8,41 @@ import torch
 from torch import Tensor
 
 from graphnoise.kernels import _native
+from graphnoise.kernels.addresses import address, contiguous
 from graphnoise.kernels.cache import cached_on
 from graphnoise.kernels.csr import check_range, check_rows, compress
 
-AHEAD = 64  # positions that the kernel may read beyond the end
-CACHED = 1 << 20  # bytes of features that stay close to a core: nothing is fetched ahead
-IN_FLIGHT = 1 << 12  # bytes of features to fetch ahead, in 4 rows at least
-MOST = 2**31  # of arcs, sources and targets, so that positions need 32 bits
+# Positions that the kernel may read beyond the end.
+PADDING = 64
+# Bytes of features below which they stay in the cache of a core, and nothing is prefetched.
+MIN_PREFETCH_BYTES = 1 << 20
+# Bytes of features to prefetch, in at least 4 rows.
+IN_FLIGHT = 1 << 12
+# Bound on the numbers of arcs, sources and targets, so that positions need 32 bits.
+MAX_POSITIONS = 2**31
 
 
 def unsupported_reason(
-    rowptr: Tensor, col: Tensor, h: Tensor, source: Tensor, target: Tensor, bias: Tensor | None, kept: Tensor | None
+    rowptr: Tensor, col: Tensor, h: Tensor, source: Tensor, target: Tensor, bias: Tensor | None, factor: Tensor | None
 ) -> str | None:
     """Return why this tier cannot serve, or None if it can."""
-    values = [t for t in (h, source, target, bias, kept) if t is not None]
+    values = [t for t in (h, source, target, bias, factor) if t is not None]
     if any(t.dtype != torch.float32 for t in values) or any(t.device.type != "cpu" for t in (rowptr, col, *values)):
         return "needs float32 CPU tensors"
-    if max(col.numel(), source.shape[0], target.shape[0]) >= MOST:
+    if max(col.numel(), source.shape[0], target.shape[0]) >= MAX_POSITIONS:
         return "needs fewer than 2^31 arcs, sources and targets"
-    return "gives no gradient of kept" if kept is not None and kept.requires_grad else None
+    return "gives no gradient of factor" if factor is not None and factor.requires_grad else None
 
 
 class _Rows(NamedTuple):
-    """Arcs by target; positions in 32 bits go on for as far as the kernel reads ahead."""
+    """Arcs by target; positions in 32 bits, padded as far as the kernel reads ahead."""
 
     rowptr: Tensor
     col: Tensor
 
 
 class _Columns(NamedTuple):
-    """The same arcs by source, each with its target and its place in the rows."""
+    """The same arcs by source, each with its target and its position in the rows."""
 
     colptr: Tensor
     row: Tensor
@@ -51,13 +56,13 @@ def forward(
     source: Tensor,
     target: Tensor,
     bias: Tensor | None,
-    kept: Tensor | None,
+    factor: Tensor | None,
     slope: float,
 ) -> tuple[Tensor, Tensor]:
-    """Return the attended features, [targets, heads, width], and the weights before `kept`, [arcs, heads].
+    """Return the attended features, [targets, heads, width], and the weights before `factor`, [arcs, heads].
 
     Raises:
-        InputError: The arcs are no rows of the targets, or come from sources that are not there.
+        InputError: The arcs are not rows of the targets, or a source is out of range.
     """
     targets, sources = target.shape[0], h.shape[0]
     rows = cached_on(col, f"attention rows {targets} {sources}", lambda: _rows(rowptr, col, targets, sources), rowptr)
@@ -65,25 +70,11 @@ def forward(
     if h[:1].numel() == 0:
         return out.zero_() if bias is None else out.copy_(bias.expand_as(out)), weight.zero_()
     h, source, target = (t.contiguous() for t in (h, source, target))
-    bias, kept = (None if t is None else t.contiguous() for t in (bias, kept))
-    _native.attend(
-        _native.instruction_set(),
-        torch.get_num_threads(),
-        targets,
-        h.shape[1],
-        h.shape[2],
-        rows.rowptr.data_ptr(),
-        rows.col.data_ptr(),
-        _prefetch(h),
-        h.data_ptr(),
-        source.data_ptr(),
-        target.data_ptr(),
-        _address(kept),
-        slope,
-        _address(bias),
-        weight.data_ptr(),
-        out.data_ptr(),
-    )
+    bias, factor = contiguous(bias), contiguous(factor)
+    arguments = _arguments(rows, h, source, target, factor, slope, weight)
+    arguments.bias = address(bias)
+    arguments.out = out.data_ptr()
+    _native.attend(_native.instruction_set(), torch.get_num_threads(), targets, arguments)
     return out, weight
 
 
@@ -93,7 +84,7 @@ def backward(
     h: Tensor,
     source: Tensor,
     target: Tensor,
-    kept: Tensor | None,
+    factor: Tensor | None,
     slope: float,
     weight: Tensor,
     grad: Tensor,
@@ -102,50 +93,49 @@ def backward(
     targets, sources = target.shape[0], h.shape[0]
     rows = cached_on(col, f"attention rows {targets} {sources}", lambda: _rows(rowptr, col, targets, sources), rowptr)
     columns = cached_on(col, f"attention columns {sources}", lambda: _columns(rowptr, col, sources), rowptr)
-    contiguous = torch.contiguous_format
-    to_h, to_source, to_target = (torch.empty_like(t, memory_format=contiguous) for t in (h, source, target))
+    layout = torch.contiguous_format
+    to_h, to_source, to_target = (torch.empty_like(t, memory_format=layout) for t in (h, source, target))
     if h[:1].numel() == 0:
         return to_h.zero_(), to_source.zero_(), to_target.zero_()
     h, source, target, weight, grad = (t.contiguous() for t in (h, source, target, weight, grad))
-    kept = None if kept is None else kept.contiguous()
+    factor = contiguous(factor)
     score = torch.empty_like(weight)
-    _native.attend_backward(
-        _native.instruction_set(),
-        torch.get_num_threads(),
-        targets,
-        sources,
-        h.shape[1],
-        h.shape[2],
-        rows.rowptr.data_ptr(),
-        rows.col.data_ptr(),
-        columns.colptr.data_ptr(),
-        columns.row.data_ptr(),
-        columns.arc.data_ptr(),
-        _prefetch(h),
-        h.data_ptr(),
-        source.data_ptr(),
-        target.data_ptr(),
-        _address(kept),
-        slope,
-        weight.data_ptr(),
-        grad.data_ptr(),
-        score.data_ptr(),
-        to_h.data_ptr(),
-        to_source.data_ptr(),
-        to_target.data_ptr(),
-    )
+    arguments = _arguments(rows, h, source, target, factor, slope, weight)
+    arguments.colptr = columns.colptr.data_ptr()
+    arguments.row = columns.row.data_ptr()
+    arguments.arc = columns.arc.data_ptr()
+    arguments.grad = grad.data_ptr()
+    arguments.score = score.data_ptr()
+    arguments.to_h = to_h.data_ptr()
+    arguments.to_source = to_source.data_ptr()
+    arguments.to_target = to_target.data_ptr()
+    _native.attend_backward(_native.instruction_set(), torch.get_num_threads(), targets, sources, arguments)
     return to_h, to_source, to_target
 
 
-def _address(array: Tensor | None) -> int:
-    return 0 if array is None else array.data_ptr()
+def _arguments(
+    rows: _Rows, h: Tensor, source: Tensor, target: Tensor, factor: Tensor | None, slope: float, weight: Tensor
+) -> _native.AttendArguments:
+    """Return the arguments of both directions; the caller keeps the contiguous tensors alive."""
+    arguments = _native.AttendArguments()
+    _, arguments.heads, arguments.width = h.shape
+    arguments.rowptr = rows.rowptr.data_ptr()
+    arguments.col = rows.col.data_ptr()
+    arguments.prefetch = _prefetch(h)
+    arguments.h = h.data_ptr()
+    arguments.source = source.data_ptr()
+    arguments.target = target.data_ptr()
+    arguments.factor = address(factor)
+    arguments.slope = slope
+    arguments.weight = weight.data_ptr()
+    return arguments
 
 
 def _prefetch(h: Tensor) -> int:
-    """Return how many arcs ahead features are fetched."""
-    if 4 * h.numel() < CACHED:
+    """Return the distance of prefetching, in arcs."""
+    if 4 * h.numel() < MIN_PREFETCH_BYTES:
         return 0
-    return min(AHEAD, max(4, IN_FLIGHT // (4 * h.shape[1] * h.shape[2])))
+    return min(PADDING, max(4, IN_FLIGHT // (4 * h.shape[1] * h.shape[2])))
 
 
 def _rows(rowptr: Tensor, col: Tensor, targets: int, sources: int) -> _Rows:
@@ -161,6 +151,6 @@ def _columns(rowptr: Tensor, col: Tensor, sources: int) -> _Columns:
 
 
 def _positions(index: Tensor) -> Tensor:
-    wide = torch.zeros(index.numel() + AHEAD, dtype=torch.int32)
-    wide[: index.numel()] = index
-    return wide
+    padded = torch.zeros(index.numel() + PADDING, dtype=torch.int32)
+    padded[: index.numel()] = index
+    return padded

@@ -1,4 +1,4 @@
-"""Graph attention in torch: the meaning of `kernels/attention.py`, and its tier on any device."""
+"""Reference tier of graph attention, in torch operators, on any device."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def attend(
     target: Tensor,
     slope: float,
     bias: Tensor | None,
-    kept: Tensor | None,
+    factor: Tensor | None,
 ) -> Tensor:
     """Return the sum of neighbours' features with softmax weights, and the bias, shape [targets, heads, width]."""
-    given = [t for t in (h, source, target, bias, kept) if t is not None]
-    dtype = functools.reduce(torch.promote_types, (t.dtype for t in given))
+    dtypes = [t.dtype for t in (h, source, target, bias, factor) if t is not None]
+    dtype = functools.reduce(torch.promote_types, dtypes)
     h, source, target = h.to(dtype), source.to(dtype), target.to(dtype)
     row = torch.repeat_interleave(torch.arange(target.shape[0], device=col.device), rowptr.diff())
     score = F.leaky_relu(source[col] + target[row], slope)
@@ -29,8 +29,8 @@ def attend(
     highest = torch.full_like(target, -torch.inf).scatter_reduce(0, at, score.detach(), "amax")
     weight = (score - highest[row]).exp()
     weight = weight / torch.zeros_like(target).index_add(0, row, weight)[row]
-    if kept is not None:
-        weight = weight * kept
+    if factor is not None:
+        weight = weight * factor
     out = h.new_zeros(target.shape[0], *h.shape[1:])
     out = out.index_add(0, row, weight.unsqueeze(-1) * h[col])
     return out if bias is None else out + bias

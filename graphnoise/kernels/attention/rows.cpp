@@ -11,25 +11,28 @@
 namespace graphnoise::attention {
 namespace {
 
-constexpr Index near = 32;  // arcs ahead, where a number a head is fetched
+// Distance of prefetching, in arcs, for arrays with one number per head.
+constexpr Index near = 32;
 
-// The kernels for a number of heads and a width (0: read them).
+// The kernels for a number of heads and a width (0: known at run time).
 template <int Heads, int Width>
 struct Rows {
-    static constexpr int block = 4;  // arcs whose rows are added at once
+    // Arcs whose rows are added at once.
+    static constexpr int block = 4;
 
-    const Problem p;  // a copy, which no store can change
+    // A copy, which no store can change.
+    const Arguments p;
     const Index H, F, D;
     float *const scratch;
 
-    INLINE Rows(const Problem &problem, float *room)
-        : p(problem), H(Heads ? Heads : p.heads), F(Width ? Width : p.width), D(H * F), scratch(room) {}
+    INLINE Rows(const Arguments &arguments, float *buffer)
+        : p(arguments), H(Heads ? Heads : p.heads), F(Width ? Width : p.width), D(H * F), scratch(buffer) {}
 
     INLINE Index from(Index e) const { return static_cast<Index>(p.col[e]); }
 
-    // The largest score and the sum of exp(score - largest) over the arcs [begin, end) of row i, for each head; these
-    // powers go into weight.
-    INLINE void powers(Index i, Index begin, Index end, float *tops, float *sums) const {
+    // Compute the largest score and the sum of exp(score - largest) over the arcs [begin, end) of row i, per head; the
+    // exponentials are stored in weight.
+    INLINE void exponentials(Index i, Index begin, Index end, float *tops, float *sums) const {
         const float half_up = 0.5f * (1 + p.slope), half_down = 0.5f * (1 - p.slope);
         columns<Heads>(H, [&](auto n, Index k) __attribute__((always_inline)) {
             constexpr int N = decltype(n)::value;
@@ -39,7 +42,8 @@ struct Rows {
                 if (p.prefetch) fetch(p.source + from(e + near) * H + k, N);
                 const Vec<N> logit = load<N>(p.source + from(e) * H + k) + t;
                 const Vec<N> size = logit > -logit ? logit : -logit;
-                const Vec<N> score = half_up * logit + half_down * size;  // leaky ReLU; its sign would be mispredicted
+                // Leaky ReLU without a branch on the sign, which would be mispredicted.
+                const Vec<N> score = half_up * logit + half_down * size;
                 top = score > top ? score : top;
                 store<N>(p.weight + e * H + k, score);
             }
@@ -61,18 +65,18 @@ struct Rows {
 
     // acc += the rows of R arcs, with their weights.
     template <int R>
-    INLINE void add(float *__restrict acc, Index e, float *__restrict room) const {
+    INLINE void add(float *__restrict acc, Index e, float *__restrict buffer) const {
         const float *rows[R], *used = p.weight + e * H;
         for (int r = 0; r < R; ++r) {
             rows[r] = p.h + from(e + r) * D;
             if (p.prefetch) fetch(p.h + from(e + r + p.prefetch) * D, D);
         }
-        if (p.kept) {
+        if (p.factor) {
             columns<R * Heads>(R * H, [&](auto n, Index k) __attribute__((always_inline)) {
                 constexpr int N = decltype(n)::value;
-                store<N>(room + k, load<N>(used + k) * load<N>(p.kept + e * H + k));
+                store<N>(buffer + k, load<N>(used + k) * load<N>(p.factor + e * H + k));
             });
-            used = room;
+            used = buffer;
         }
         sum<R>(acc, rows, used);
     }
@@ -94,8 +98,8 @@ struct Rows {
     }
 
     INLINE void gather(float *acc, Index begin, Index end) const {
-        float room[Heads ? Heads * block : 1];
-        float *used = Heads ? room : scratch;
+        float buffer[Heads ? Heads * block : 1];
+        float *used = Heads ? buffer : scratch;
         std::memset(acc, 0, static_cast<std::size_t>(D) * sizeof(float));
         Index e = begin;
         for (; e + block <= end; e += block) add<block>(acc, e, used);
@@ -110,7 +114,7 @@ struct Rows {
         });
     }
 
-    // The sums of row i times a number a head, and the bias.
+    // Multiply the sums of row i by a number per head, and add the bias.
     INLINE void finish(Index i, const float *by) const {
         float *__restrict out = p.out + i * D;
         for (Index k = 0; k < H; ++k) {
@@ -127,15 +131,15 @@ struct Rows {
     INLINE void forward(const Task &task) const {
         if (task.piece >= 0) {
             float *top = p.numbers + task.piece * 2 * H;
-            powers(task.row, task.begin, task.end, top, top + H);
+            exponentials(task.row, task.begin, task.end, top, top + H);
             gather(p.sums + task.piece * D, task.begin, task.end);
             return;
         }
-        float room[Heads ? 2 * Heads : 1];
-        float *top = Heads ? room : scratch + block * H, *sum = top + H;
+        float buffer[Heads ? 2 * Heads : 1];
+        float *top = Heads ? buffer : scratch + block * H, *sum = top + H;
         for (Index i = task.begin; i < task.end; ++i) {
             const Index begin = p.rowptr[i], end = p.rowptr[i + 1];
-            powers(i, begin, end, top, sum);
+            exponentials(i, begin, end, top, sum);
             gather(p.out + i * D, begin, end);
             for (Index k = 0; k < H; ++k) sum[k] = end > begin ? 1 / sum[k] : 0;
             scale(begin, end, sum);
@@ -143,11 +147,14 @@ struct Rows {
         }
     }
 
-    // Pieces have their own largest scores: exp(theirs - the row's) brings them to the row's.
+    // Pieces have their own largest scores: multiply by exp(piece's - row's).
     INLINE void join_forward(const Task &task) const {
         float *top = scratch, *sum = scratch + H, *by = scratch + 2 * H, *out = p.out + task.row * D;
         const Index pieces = task.last - task.first, arcs = task.end - task.begin;
-        for (Index k = 0; k < H; ++k) top[k] = -INFINITY, sum[k] = 0;
+        for (Index k = 0; k < H; ++k) {
+            top[k] = -INFINITY;
+            sum[k] = 0;
+        }
         for (Index q = task.first; q < task.last; ++q)
             for (Index k = 0; k < H; ++k) {
                 const float other = p.numbers[q * 2 * H + k];
@@ -174,7 +181,7 @@ struct Rows {
     // For R arcs from a source whose features are h: acc += the weighted gradients of their targets, and their scalar
     // products with h are the gradients of the arcs' weights.
     template <int R>
-    INLINE void turn(const float *__restrict h, float *__restrict acc, Index t, float *__restrict used) const {
+    INLINE void add_and_dot(const float *__restrict h, float *__restrict acc, Index t, float *__restrict used) const {
         const float *rows[R];
         Index arc[R];
         float *dots = used + R * H;
@@ -188,7 +195,7 @@ struct Rows {
             columns<Heads>(H, [&](auto n, Index k) __attribute__((always_inline)) {
                 constexpr int N = decltype(n)::value;
                 Vec<N> w = load<N>(p.weight + arc[r] + k);
-                if (p.kept) w *= load<N>(p.kept + arc[r] + k);
+                if (p.factor) w *= load<N>(p.factor + arc[r] + k);
                 store<N>(used + r * H + k, w);
             });
         }
@@ -202,13 +209,13 @@ struct Rows {
             columns<Heads>(H, [&](auto n, Index k) __attribute__((always_inline)) {
                 constexpr int N = decltype(n)::value;
                 Vec<N> u = load<N>(dots + r * H + k);
-                if (p.kept) u *= load<N>(p.kept + arc[r] + k);
+                if (p.factor) u *= load<N>(p.factor + arc[r] + k);
                 store<N>(p.score + arc[r] + k, u);
             });
         }
     }
 
-    // The scalar products of two rows, one a head.
+    // The scalar products of two rows, one per head.
     INLINE void products(const float *a, const float *b, float *into) const {
         constexpr int N = std::min(lanes, Width);
         Vec<N> sums[Heads] = {};
@@ -217,7 +224,7 @@ struct Rows {
         totals<N, Heads>(sums, into);
     }
 
-    // Both in one pass, for rows that are wide: a head's products with R rows are summed up together.
+    // Both in one pass, for wide rows: a head's products with R rows are summed together.
     template <int R>
     INLINE void sum_and_products(const float *__restrict h, float *__restrict acc, const float *const *rows,
                                  const float *used, float *dots) const {
@@ -250,8 +257,8 @@ struct Rows {
     }
 
     INLINE void features(const Task &task) const {
-        float room[Heads ? 2 * block * Heads : 1];
-        float *used = Heads ? room : scratch;
+        float buffer[Heads ? 2 * block * Heads : 1];
+        float *used = Heads ? buffer : scratch;
         const bool whole = task.piece < 0;
         const Index last = whole ? task.end : task.row + 1;
         for (Index j = whole ? task.begin : task.row; j < last; ++j) {
@@ -260,8 +267,8 @@ struct Rows {
             Index t = whole ? p.colptr[j] : task.begin;
             const Index end = whole ? p.colptr[j + 1] : task.end;
             std::memset(acc, 0, static_cast<std::size_t>(D) * sizeof(float));
-            for (; t + block <= end; t += block) turn<block>(h, acc, t, used);
-            for (; t < end; ++t) turn<1>(h, acc, t, used);
+            for (; t + block <= end; t += block) add_and_dot<block>(h, acc, t, used);
+            for (; t < end; ++t) add_and_dot<1>(h, acc, t, used);
         }
     }
 
@@ -285,8 +292,8 @@ struct Rows {
 
     // With w the weights and u their gradients, the scores before the softmax get w (u - sum of w u).
     INLINE void scores(const Task &task) const {
-        float room[Heads ? Heads : 1];
-        float *centre = Heads ? room : scratch;
+        float buffer[Heads ? Heads : 1];
+        float *centre = Heads ? buffer : scratch;
         const bool whole = task.piece < 0;
         const Index last = whole ? task.end : task.row + 1;
         for (Index i = whole ? task.begin : task.row; i < last; ++i) {
@@ -347,7 +354,7 @@ struct Rows {
 };
 
 template <class R, void (R::*pass)(const Task &) const>
-void run(const Problem &p, const Task &task, float *scratch) {
+void run(const Arguments &p, const Task &task, float *scratch) {
     (R(p, scratch).*pass)(task);
 }
 

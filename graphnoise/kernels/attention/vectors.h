@@ -1,5 +1,5 @@
-// Lanes of graph attention: loops over the columns of a head, sums across lanes, the exponential, and asking for memory
-// ahead. For attention_rows.cpp alone.
+// Vector operations of graph attention: loops over the columns of a head, sums across lanes, the exponential, prefetching.
+// For attention/rows.cpp only.
 
 #pragma once
 
@@ -38,10 +38,10 @@ INLINE void totals(Vec<N> *v, float *into) {
     if constexpr (size == 1) {
         std::memcpy(into, v, M * sizeof(float));
     } else {
-        constexpr int given = M * size <= N ? 1 : M * size / N, left = (given + 1) / 2;
+        constexpr int count = M * size <= N ? 1 : M * size / N, left = (count + 1) / 2;
         constexpr auto all = std::make_index_sequence<N>{};
         for (int k = 0; k < left; ++k) {
-            const Vec<N> a = v[2 * k], b = given > 1 ? v[2 * k + 1] : a;
+            const Vec<N> a = v[2 * k], b = count > 1 ? v[2 * k + 1] : a;
             v[k] = halves<N, size, false>(a, b, all) + halves<N, size, true>(a, b, all);
         }
         totals<N, M, size / 2>(v, into);
@@ -66,12 +66,13 @@ INLINE void columns(Index width, Body &&body) {
 }
 
 // exp(x) for x <= 0 without a call or a branch: 2^n by bits, the rest by a polynomial (Cephes' coefficients). Below -87
-// the result stays at about 1e-38, which a sum of at least 1 does not feel.
+// the result stays at about 1e-38, which does not change a sum of at least 1.
 template <int N>
 INLINE Vec<N> exp_nonpositive(Vec<N> x) {
     const Vec<N> least = Vec<N>{} - 87.0f;
     x = x > least ? x : least;
-    const Vec<N> n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;  // rounds to an integer
+    // Rounded to an integer.
+    const Vec<N> n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
     const Vec<N> r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
     Vec<N> y = r * 1.9875691500e-4f + 1.3981999507e-3f;
     y = y * r + 8.3334519073e-3f;
@@ -82,12 +83,12 @@ INLINE Vec<N> exp_nonpositive(Vec<N> x) {
     return y * bits_of<Vec<N>>(converted<std::int32_t, N>(n + 127.0f) << 23);
 }
 
-// The first lines of a row: a processor goes on by itself, and asks for too much where it is told all.
-constexpr Index most_lines = 4;
+// Only the first cache lines of a row are prefetched; hardware prefetching follows, and more requests were slower.
+constexpr Index max_lines = 4;
 
 INLINE void fetch(const float *at, Index floats) {
     const auto *line = reinterpret_cast<const char *>(at);
-    for (Index b = 0; b < floats * 4 && b < most_lines * 64; b += 64) __builtin_prefetch(line + b, 0, 3);
+    for (Index b = 0; b < floats * 4 && b < max_lines * 64; b += 64) __builtin_prefetch(line + b, 0, 3);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Compression of arcs into rows: a stable counting sort. See csr_reference.py for the meaning.
+// Compression of arcs into rows by a stable counting sort; reference.py defines the operation.
 
 #include "native.h"
 
@@ -10,7 +10,7 @@ static void compress(IndexIn row, IndexOut rowptr, IndexOut order) {
     Index *begin = rowptr.data(), *out = order.data();
     const auto arcs = static_cast<Index>(row.size()), rows = static_cast<Index>(rowptr.size()) - 1;
 
-    // begin[i + 1] counts row i, then runs ahead as the next free place of row i, and so ends as where row i + 1 begins.
+    // begin[i + 1] is the count of row i, then the next free position of row i, and at the end where row i + 1 begins.
     std::fill(begin, begin + rows + 1, 0);
     for (Index k = 0; k < arcs; ++k) ++begin[r[k] + 1];
     Index total = 0;

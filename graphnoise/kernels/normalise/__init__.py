@@ -1,7 +1,7 @@
-"""Row normalisation with the activations around it: after(u / max(norm of u, 1e-12)), where u = before(x).
+"""Row normalisation with activations: after(u / max(norm of u, 1e-12)), where u = before(x).
 
-The native tier reads x once, keeps one number a row for the gradient beside x itself, and has its gradient as a second
-operation; the reference tier is torch's own operators.
+The native tier reads x once and saves x and one number per row for the gradient, which is a second operation; the
+reference tier is torch's own operators.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from graphnoise.kernels import _native
 from graphnoise.kernels.dispatch import select
 from graphnoise.kernels.propagate import tangent
 
-BEFORE = {"none": 0, "leaky_relu": 1, "relu": 2}  # as in normalise_native.cpp
+# Values of `Before` in native.cpp.
+BEFORE = {"none": 0, "leaky_relu": 1, "relu": 2}
 AFTER = {"none": False, "relu": True}
 SLOPE = 0.01
 
@@ -82,7 +83,7 @@ def _(x, p, before, after):  # type: ignore[no-untyped-def]
     return torch.empty_like(x, memory_format=torch.contiguous_format), x.new_empty(x.shape[0])
 
 
-def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     x, *ctx.settings = inputs
     ctx.save_for_backward(x, output[1])
     ctx.mark_non_differentiable(output[1])
@@ -92,7 +93,7 @@ def _backward(ctx, grad, _):  # type: ignore[no-untyped-def]
     return gradient(*ctx.saved_tensors, grad, *ctx.settings), None, None, None
 
 
-operation.register_autograd(_backward, setup_context=_keep)
+operation.register_autograd(_backward, setup_context=_setup_context)
 
 
 @torch.library.custom_op("graphnoise::normalise_rows_backward", mutates_args=())
@@ -106,8 +107,8 @@ def _(x, norm, grad, p, before, after):  # type: ignore[no-untyped-def]
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-def _no_second(*_: object) -> None:
+def _no_second_derivative(*_: object) -> None:
     raise NotImplementedError("row normalisation has no second derivative here: take backend='reference'")
 
 
-gradient.register_autograd(_no_second)
+gradient.register_autograd(_no_second_derivative)

@@ -1,5 +1,5 @@
-// Row normalisation with the activations around it, one pass over the rows. See normalise.py for the meaning. Arrays
-// come as addresses that it has checked.
+// Row normalisation with the activations before and after it, in one pass over the rows; __init__.py defines the operation.
+// Arrays are passed as addresses that it has checked.
 
 #include <algorithm>
 #include <cmath>
@@ -15,10 +15,12 @@ using Address = std::uintptr_t;
 
 enum Before { none, leaky_relu, relu };
 constexpr float slope = 0.01f, least = 1e-12f;
-constexpr Index chunk = 1 << 15;         // entries that a thread takes at a time
-constexpr Index serial_below = 1 << 17;  // entries that do not pay for a second thread
+// Entries per task.
+constexpr Index chunk = 1 << 15;
+// Entries below which one thread is faster.
+constexpr Index serial_below = 1 << 17;
 
-// What is not a number stays so, here and below.
+// NaN stays NaN, here and below.
 template <int B>
 inline float active(float x) {
     return B == none ? x : x <= 0 ? (B == relu ? 0.0f : slope * x) : x;
@@ -26,8 +28,10 @@ inline float active(float x) {
 
 struct Rows {
     Index rows, width;
-    const float *x, *grad;  // [rows, width]
-    float *norm, *out;      // [rows] and [rows, width]
+    // [rows, width]
+    const float *x, *grad;
+    // [rows] and [rows, width]
+    float *norm, *out;
 };
 
 template <int P, int B, bool After>
@@ -49,7 +53,7 @@ void forward(const Rows &r, Index begin, Index end) {
 }
 
 // With y = u / N and g the gradient of y, that of u is (g - (sum of g y) dN/du) / N, where dN/du is the sign of u or y.
-// No norm below the least one counts.
+// Norms below `least` have no gradient.
 template <int P, int B, bool After>
 void backward(const Rows &r, Index begin, Index end) {
     for (Index i = begin; i < end; ++i) {
@@ -59,13 +63,13 @@ void backward(const Rows &r, Index begin, Index end) {
         float sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (Index f = 0; f < r.width; ++f) {
-            const float given = grad[f], u = active<B>(x[f]), g = After && u <= 0 ? 0.0f : given;
+            const float u = active<B>(x[f]), upstream = grad[f], g = After && u <= 0 ? 0.0f : upstream;
             sum += g * u;
         }
         const float mean = norm < least ? 0.0f : sum * by * (P == 1 ? 1.0f : by);
 #pragma omp simd
         for (Index f = 0; f < r.width; ++f) {
-            const float given = grad[f], u = active<B>(x[f]), g = After && u <= 0 ? 0.0f : given;
+            const float u = active<B>(x[f]), upstream = grad[f], g = After && u <= 0 ? 0.0f : upstream;
             const float sign = u > 0 ? 1.0f : u < 0 ? -1.0f : 0.0f;
             const float v = (g - mean * (P == 1 ? sign : u)) * by;
             out[f] = B == none || x[f] > 0 ? v : B == relu ? 0.0f : slope * v;

@@ -1,5 +1,5 @@
-// The row kernels, compiled once for each instruction set (GRAPHNOISE_ISA). The sums of a row stay in registers: a width
-// is a number of full blocks of N lanes, then at most one block of M lanes that ends at the last column and may overlap.
+// Row kernels of propagation, compiled once for each instruction set (GRAPHNOISE_ISA). The sums of a row stay in registers: a width
+// is a number of full blocks of N lanes, then at largest one block of M lanes that ends at the last column and may overlap.
 
 #include "propagate/rows.h"
 
@@ -12,24 +12,25 @@ namespace {
 
 // The largest change, as the bits of its absolute value: these are ordered as the numbers are, and NaN lies above all.
 template <class A, class Bits, int N>
-struct Watch {
-    Vec<Bits, N> most{};
+struct ChangeTracker {
+    Vec<Bits, N> largest{};
 
     INLINE void change(const Vec<A, N> &by) {
         const Vec<Bits, N> size = bits_of<Vec<Bits, N>>(by) & static_cast<Bits>(~std::make_unsigned_t<Bits>{0} >> 1);
-        most = size > most ? size : most;
+        largest = size > largest ? size : largest;
     }
-    INLINE void finite(const Vec<A, N> &v) { change(v - v); }  // NaN, unless v is finite
-    INLINE void tell(Outcome &out) const {
+    // v - v is NaN unless v is finite.
+    INLINE void finite(const Vec<A, N> &v) { change(v - v); }
+    INLINE void report(Outcome &out) const {
         for (int l = 0; l < N; ++l) {
-            const A change = bits_of<A>(static_cast<Bits>(lane(most, l)));
+            const A change = bits_of<A>(static_cast<Bits>(lane(largest, l)));
             out.bad |= change - change != 0;
             if (change > out.residual) out.residual = change;
         }
     }
 };
 
-// The fixed parts of a step, read once a task.
+// The constant parts of a step, read once per task.
 template <class T, class Col>
 struct Reader {
     using A = typename Traits<T>::Sum;
@@ -47,13 +48,14 @@ struct Reader {
     const A low = static_cast<A>(s.low), high = static_cast<A>(s.high);
 };
 
-// Blocks of N lanes (Full of them), then one of M lanes that ends at the last column. Every index is known when this is
-// compiled: one that is not would keep the sums in memory.
+// Full blocks of N lanes, then one block of M lanes that ends at the last column. All indices are compile-time constants;
+// otherwise the sums would be kept in memory.
 template <class T, int N, int Full, int M>
 struct Sums {
     using A = typename Traits<T>::Sum;
     static constexpr int m = M ? M : 1;
-    static constexpr int lines = ((N * Full + M) * static_cast<int>(sizeof(T)) + 63) / 64;  // of memory that a row spans
+    // Cache lines of a row.
+    static constexpr int lines = ((N * Full + M) * static_cast<int>(sizeof(T)) + 63) / 64;
     Vec<A, N> full[Full]{};
     Vec<A, m> last{};
 
@@ -99,9 +101,9 @@ INLINE void gather(const Reader<T, Col> &r, S &sums, Index begin, Index end) {
     }
 }
 
-// What happens to N columns of a row once the neighbours are summed.
-template <int N, class T, class R, class W>
-INLINE void finish(const R &r, Index i, Index column, const Vec<typename Traits<T>::Sum, N> &sum, W &watch) {
+// Complete N columns of a row after the neighbours are summed.
+template <int N, class T, class R, class Tracker>
+INLINE void finish(const R &r, Index i, Index column, const Vec<typename Traits<T>::Sum, N> &sum, Tracker &tracker) {
     using A = typename Traits<T>::Sum;
     const Index at = i * r.s.width + column;
     Vec<A, N> y = (r.left ? r.alpha * r.left[i] : r.alpha) * sum;
@@ -109,36 +111,37 @@ INLINE void finish(const R &r, Index i, Index column, const Vec<typename Traits<
         if (!r.s.mask || r.s.mask[i]) {
             const auto x = load<N>(r.source + at);
             y += r.beta * x;
-            if (r.s.check) watch.finite(x);
+            if (r.s.check) tracker.finite(x);
         }
     } else if (r.beta != 0) {
         y += (r.held ? r.beta / r.held[i] : r.beta) * load<N>(r.from + at);
     }
-    if (r.s.clamp) {  // what is not a number passes
+    // NaN passes the clamp.
+    if (r.s.clamp) {
         const Vec<A, N> low = Vec<A, N>{} + r.low, high = Vec<A, N>{} + r.high;
         y = y < low ? low : y;
         y = y > high ? high : y;
     }
-    if (r.s.check) watch.finite(load<N>(r.from + at));
+    if (r.s.check) tracker.finite(load<N>(r.from + at));
     if (r.s.residual) {
         const A held = r.held ? r.held[i] : A(1);
-        watch.change((stored<N, T>(held * y) - load<N>(r.from + at)) / held);
+        tracker.change((stored<N, T>(held * y) - load<N>(r.from + at)) / held);
     }
     if (r.scale) y = r.scale[i] * y;
     store<N>(r.to + at, y);
 }
 
-// The same where nothing is watched or clamped, as in most steps: a multiplication or two for each block.
+// The same without clamp, check and residual, as in most steps: one or two multiplications per block.
 template <int N, int Full, int M, class T, class R, class S>
 INLINE void finish_plain(const R &r, Index i, const S &sums) {
     using A = typename Traits<T>::Sum;
     const Index at = i * r.s.width, rest = r.t.width - M;
     const A scale = r.scale ? r.scale[i] : A(1), a = scale * (r.left ? r.alpha * r.left[i] : r.alpha);
-    const bool given = r.source && (!r.s.mask || r.s.mask[i]), own = !r.source && r.beta != 0;
+    const bool from_source = r.source && (!r.s.mask || r.s.mask[i]), from_self = !r.source && r.beta != 0;
     T *to = r.to + at;
-    if (given || own) {
-        const A b = scale * (own && r.held ? r.beta / r.held[i] : r.beta);
-        const T *x = (given ? r.source : r.from) + at;
+    if (from_source || from_self) {
+        const A b = scale * (from_self && r.held ? r.beta / r.held[i] : r.beta);
+        const T *x = (from_source ? r.source : r.from) + at;
 #pragma GCC unroll 8
         for (int k = 0; k < Full; ++k) store<N>(to + k * N, a * sums.full[k] + b * load<N>(x + k * N));
         if constexpr (M > 0) store<M>(to + rest, a * sums.last + b * load<M>(x + rest));
@@ -154,8 +157,8 @@ void run(const Step &s, const Task &t, Outcome &out) {
     using A = typename Traits<T>::Sum;
     using B = typename Traits<T>::Bits;
     const Reader<T, Col> r{s, t};
-    Watch<A, B, N> full;
-    Watch<A, B, M ? M : 1> last;
+    ChangeTracker<A, B, N> full;
+    ChangeTracker<A, B, M ? M : 1> last;
     A *partial = static_cast<A *>(s.partial) + t.column;
     A row[Full * N + M];
     const bool plain = !(s.check || s.residual || s.clamp);
@@ -184,19 +187,20 @@ void run(const Step &s, const Task &t, Outcome &out) {
             if constexpr (M > 0) finish<M, T>(r, i, t.width - M, load<M>(row + Full * N), last);
         }
     }
-    full.tell(out);
-    last.tell(out);
+    full.report(out);
+    last.report(out);
 }
 
 template <class T>
 constexpr int lanes = register_bytes / sizeof(typename Traits<T>::Sum);
-constexpr int most_blocks = 8;  // whose sums fit into registers
+// Sums of this many blocks fit into registers.
+constexpr int max_blocks = 8;
 
 template <class T, class Col, bool Weighted, int Full>
 Run blocks(Index width) {
     constexpr int N = lanes<T>;
     const Index full = width / N, rest = width % N;
-    if constexpr (Full < most_blocks) {
+    if constexpr (Full < max_blocks) {
         if (full > Full) return blocks<T, Col, Weighted, Full + 1>(width);
         if (rest > N / 2) return run<T, Col, Weighted, N, Full, N>;
         if (rest > 0) return run<T, Col, Weighted, N, Full, N / 2>;
@@ -220,7 +224,7 @@ Run shape(Index width) {
         if (width == 8) return run<T, Col, Weighted, 8, 1, 0>;
         if (width < 16) return run<T, Col, Weighted, 8, 1, 8>;
     }
-    // Positions of 64 bits are for graphs of 2^31 nodes: correct, in narrow panels.
+    // Positions of 64 bits are for graphs of 2^31 nodes: narrow panels only.
     if constexpr (sizeof(Col) == 8) return width == N ? run<T, Col, Weighted, N, 1, 0> : nullptr;
     return blocks<T, Col, Weighted, 1>(width);
 }
@@ -237,20 +241,20 @@ void sddmm(const Task &task, const Index *rowptr, const void *cols, const void *
     const bool whole = task.kind == Kind::rows;
     const Index first = whole ? task.begin : task.row, end = whole ? task.end : task.row + 1;
     for (Index i = first; i < end; ++i) {
-        const T *own = g + i * width;
+        const T *g_row = g + i * width;
         const Index to = whole ? rowptr[i + 1] : task.end;
         for (Index e = whole ? rowptr[i] : task.begin; e < to; ++e) {
-            const T *other = y + static_cast<Index>(col[e]) * width;
+            const T *y_row = y + static_cast<Index>(col[e]) * width;
             if (prefetch) {
                 const auto *next = reinterpret_cast<const char *>(y + static_cast<Index>(col[e + prefetch]) * width);
                 for (Index b = 0; b < bytes; b += 64) __builtin_prefetch(next + b, 0, 3);
             }
             Vec<A, N> sums{};
             Index c = 0;
-            for (; c + N <= width; c += N) sums += load<N>(own + c) * load<N>(other + c);
+            for (; c + N <= width; c += N) sums += load<N>(g_row + c) * load<N>(y_row + c);
             A total = 0;
             for (int l = 0; l < N; ++l) total += lane(sums, l);
-            for (; c < width; ++c) total += load<1>(own + c) * load<1>(other + c);
+            for (; c < width; ++c) total += load<1>(g_row + c) * load<1>(y_row + c);
             out[e] = static_cast<A>(alpha) * total;
         }
     }
@@ -283,7 +287,7 @@ Sddmm sddmms(Type type, bool wide_index) {
 #define TEXT(a) TEXT_(a)
 Index widest(Type type, bool wide_index) {
     const Index block = type == Type::float64 ? lanes<double> : lanes<float>;
-    return wide_index ? block : block * most_blocks;
+    return wide_index ? block : block * max_blocks;
 }
 
 const Kernels table{rows, sddmms, widest, TEXT(GRAPHNOISE_ISA)};

@@ -1,5 +1,5 @@
-// One step of propagation over some rows: what the driver and the row kernels share. Plain data only, since the kernels
-// are compiled once for each instruction set, and nothing inline may be shared between these.
+// Interface between the driver of propagation and its row kernels. Plain data only: the kernels are compiled once for each
+// instruction set, and nothing inline may be shared between these.
 
 #pragma once
 
@@ -14,19 +14,31 @@ enum class Kind { rows, piece, join, floor };
 // to = scale * clamp(alpha * left * sum of the neighbours + beta * x), x the source or the node's own value.
 struct Step {
     const Index *rowptr;
-    const void *col;           // int32 or int64, readable `prefetch` entries beyond the end
-    const void *value;         // one an arc, or one a source (`per_source`), or null: ones
-    const void *from;          // values that are gathered, [num_nodes, width]
-    const void *source;        // x, [num_nodes, width], or null: the node's own value
-    const unsigned char *mask; // rows of the source that count, or null: all
-    void *to;                  // [num_nodes, width]
-    const void *left;          // scale of each row, or null: ones
-    const void *held;          // scale that `from` already holds, or null: ones
-    const void *scale;         // scale to give to `to`, or null: ones
-    void *partial;             // sums of the pieces of long rows
-    Index width;               // row stride of all matrices
+    // int32 or int64, readable `prefetch` entries beyond the end.
+    const void *col;
+    // One per arc, or one per source (`per_source`), or null for ones.
+    const void *value;
+    // Values that are gathered, [num_nodes, width].
+    const void *from;
+    // x, [num_nodes, width], or null for the node's own value.
+    const void *source;
+    // Rows of the source that count, or null for all.
+    const unsigned char *mask;
+    // [num_nodes, width]
+    void *to;
+    // Scale of each row, or null for ones.
+    const void *left;
+    // Scale that `from` is already multiplied by, or null for ones.
+    const void *held;
+    // Scale that `to` is multiplied by, or null for ones.
+    const void *scale;
+    // Sums of the pieces of long rows.
+    void *partial;
+    // Row stride of all matrices.
+    Index width;
     double alpha, beta, low, high;
-    Index prefetch;            // arcs ahead
+    // Distance of prefetching, in arcs.
+    Index prefetch;
     bool per_source, clamp, residual, check;
 };
 
@@ -37,8 +49,10 @@ struct Task {
 };
 
 struct Outcome {
-    double residual;  // largest change
-    bool bad;         // something was not finite
+    // Largest change.
+    double residual;
+    // Whether any value was not finite.
+    bool bad;
 };
 
 enum class Type { float32, float64, bfloat16 };
@@ -46,12 +60,13 @@ enum class Type { float32, float64, bfloat16 };
 using Run = void (*)(const Step &, const Task &, Outcome &);
 // Dot products of a row of g and the source's row of y, at the arcs of a task.
 using Sddmm = void (*)(const Task &, const Index *rowptr, const void *col, const void *g, const void *y, Index width,
-                        double alpha, Index prefetch, void *out);
+                       double alpha, Index prefetch, void *out);
 
 struct Kernels {
     Run (*rows)(Type type, bool wide_index, bool weighted, Index width);
     Sddmm (*sddmm)(Type type, bool wide_index);
-    Index (*widest)(Type type, bool wide_index);  // columns that a task may have
+    // Largest number of columns of a task.
+    Index (*widest)(Type type, bool wide_index);
     const char *name;
 };
 

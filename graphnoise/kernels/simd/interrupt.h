@@ -1,4 +1,4 @@
-// The user's wish to stop, heard by all threads of a call.
+// Keyboard interrupts during a native call, seen by all of its threads.
 
 #pragma once
 

@@ -1,4 +1,4 @@
-// Memory of results.
+// Memory pages of results.
 
 #pragma once
 
@@ -10,15 +10,17 @@
 
 namespace graphnoise {
 
-// Fresh memory in pages of 2 MiB: a 4 KiB page costs a fault each, and a walk at each row that is gathered from it.
+// Ask for pages of 2 MiB for new memory: each 4 KiB page costs a fault, and a page walk at each row gathered from it.
 inline void in_large_pages(void *begin, std::int64_t bytes) {
 #if defined(__linux__)
     constexpr std::uintptr_t page = 1 << 21;
     const auto first = (reinterpret_cast<std::uintptr_t>(begin) + page - 1) / page * page;
     const auto last = (reinterpret_cast<std::uintptr_t>(begin) + static_cast<std::uintptr_t>(bytes)) / page * page;
-    if (first < last) madvise(reinterpret_cast<void *>(first), last - first, MADV_HUGEPAGE);  // a wish: may fail
+    // The request may fail.
+    if (first < last) madvise(reinterpret_cast<void *>(first), last - first, MADV_HUGEPAGE);
 #else
-    (void)begin, (void)bytes;
+    (void)begin;
+    (void)bytes;
 #endif
 }
 

@@ -1,4 +1,4 @@
-// A team of threads that take tasks one by one. Who takes which never shows in a result.
+// Teams of threads that take tasks one by one. Results do not depend on which thread takes which task.
 
 #pragma once
 
@@ -9,7 +9,8 @@
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
-#ifdef GRAPHNOISE_STD_THREADS  // for the thread sanitizer, which does not know OpenMP's barriers
+// The thread sanitizer does not know OpenMP's barriers.
+#ifdef GRAPHNOISE_STD_THREADS
 #include <thread>
 #endif
 
@@ -24,7 +25,7 @@ void on_team(int threads, Work &&work) {
     work(0);
     for (auto &member : team) member.join();
 #else
-    // The threads are OpenMP's, which torch's operators wait on as well: a pool of our own would fight with them for cores.
+    // OpenMP's threads are those of torch's operators; another pool would compete with them for cores.
 #pragma omp parallel num_threads(threads)
     {
 #ifdef _OPENMP
@@ -50,8 +51,8 @@ void parallel(int threads, std::int64_t tasks, Body &&body) {
     });
 }
 
-// The same, where a thread has a stretch of the tasks to itself, the same one at every call, so that what they write stays
-// in its cache; done with it, it takes what others have left.
+// The same with a contiguous range of tasks per thread, the same one at every call, so that what they write stays in its
+// cache; a thread that has finished its range takes tasks of the others.
 template <class Body>
 void parallel_stretches(int threads, std::int64_t tasks, Body &&body) {
     if (threads > tasks) threads = static_cast<int>(tasks);
@@ -67,8 +68,8 @@ void parallel_stretches(int threads, std::int64_t tasks, Body &&body) {
     }
     on_team(threads, [&](int thread) {
         for (int k = 0; k < threads; ++k) {
-            Stretch &own = stretches[static_cast<std::size_t>((thread + k) % threads)];
-            for (std::int64_t t; (t = own.next.fetch_add(1, std::memory_order_relaxed)) < own.end;) body(thread, t);
+            Stretch &stretch = stretches[static_cast<std::size_t>((thread + k) % threads)];
+            for (std::int64_t t; (t = stretch.next.fetch_add(1, std::memory_order_relaxed)) < stretch.end;) body(thread, t);
         }
     });
 }

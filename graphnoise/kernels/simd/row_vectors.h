@@ -1,5 +1,5 @@
-// Vectors of the row kernels, and numbers in memory as vectors. For *_rows.cpp alone, which are compiled once for each
-// instruction set (GRAPHNOISE_ISA): what is here is each set's own, so that nothing inline is shared between these.
+// SIMD vectors, loads and stores of the row kernels. For rows.cpp files only, which are compiled once for each instruction
+// set (GRAPHNOISE_ISA); the anonymous namespace keeps inline functions of different sets apart.
 
 #pragma once
 
@@ -51,8 +51,9 @@ INLINE auto lane(const V &v, int l) {
     }
 }
 
+// The type of sums, and an integer type of the same size.
 template <class T>
-struct Traits {  // the type of sums, and its integer of the same size
+struct Traits {
     using Sum = float;
     using Bits = std::int32_t;
 };
@@ -115,8 +116,9 @@ INLINE void store(T *at, const Vec<typename Traits<T>::Sum, N> &v) {
     }
 }
 
+// The value as it will be read again after it was stored.
 template <int N, class T, class V>
-INLINE V stored(const V &v) {  // as it will be read again
+INLINE V stored(const V &v) {
     if constexpr (std::is_same_v<T, BFloat16>) {
         return widened<N>(narrowed<N>(v));
     } else {

@@ -1,5 +1,5 @@
-// Negatives of users: see negatives.py for the meaning, negatives_reference.py for the same draws in NumPy. Arrays come as
-// addresses that the caller has checked.
+// Negative items of users; reference.py has the same draws in NumPy. Arrays are passed as addresses that the caller has
+// checked.
 
 #include <algorithm>
 
@@ -11,16 +11,21 @@ namespace {
 
 using namespace recsys;
 
-constexpr Index window = 64;      // draws that wait together for their bits
-constexpr Index task_size = 8192; // draws
+// Draws whose bits are prefetched together.
+constexpr Index window = 64;
+// Draws per task.
+constexpr Index task_size = 8192;
 
 struct Draws {
     Known known;
-    const Column *table;  // null: uniform
-    const double *weight; // with a table
+    // Null for uniform draws.
+    const Column *table;
+    // Used with a table.
+    const double *weight;
     Word items, key, first;
     const std::int32_t *users;
-    Index each;  // draws of a user
+    // Draws per user.
+    Index each;
     int attempts;
     bool verify, redraw;
     std::int32_t *out;
@@ -30,7 +35,7 @@ struct Draws {
         return table == nullptr ? static_cast<std::int32_t>(below(w, items)) : weighted(w, table, items);
     }
 
-    // After the attempts: one draw of the law on what the user does not have. -1 where that is nothing.
+    // After the attempts: one draw from the distribution restricted to unknown items; -1 if there are none.
     std::int32_t exact(std::int64_t user, Word counter) const {
         const std::int32_t *begin = known.col + known.rowptr[user], *end = known.col + known.rowptr[user + 1];
         const Word w = word(key, counter);
@@ -38,11 +43,13 @@ struct Draws {
             const Word free = items - static_cast<Word>(end - begin);
             if (free == 0) return -1;
             const auto rank = static_cast<std::int32_t>(below(w, free));
-            Index low = 0, size = end - begin;  // known items with fewer than rank + 1 free ones before them
+            // Binary search for the number of known items with fewer than rank + 1 free ones before them.
+            Index low = 0, size = end - begin;
             while (size > 0) {
                 const Index half = size / 2;
                 if (begin[low + half] - static_cast<std::int32_t>(low + half) <= rank) {
-                    low += half + 1, size -= half + 1;
+                    low += half + 1;
+                    size -= half + 1;
                 } else {
                     size = half;
                 }
@@ -53,13 +60,13 @@ struct Draws {
         over_free(begin, end, [&](std::int32_t j) { return total += weight[j], true; });
         const double target = static_cast<double>(w >> 11) * 0x1p-53 * total;
         double sum = 0;
-        std::int32_t found = -1;
+        std::int32_t item = -1;
         over_free(begin, end, [&](std::int32_t j) {
             sum += weight[j];
-            if (weight[j] > 0) found = j;
+            if (weight[j] > 0) item = j;
             return !(sum > target);
         });
-        return found;
+        return item;
     }
 
     template <class Body>
@@ -89,15 +96,22 @@ struct Draws {
             for (Index t = 0; t < size; ++t) {
                 item[t] = candidate((first + static_cast<Word>(start + t)) * 32);
                 if (verify) known.fetch(users[row], item[t]);
-                if (--left == 0) ++row, left = each;
+                if (--left == 0) {
+                    ++row;
+                    left = each;
+                }
             }
             if (verify) {
-                row = start / each, left = each - start % each;
+                row = start / each;
+                left = each - start % each;
                 for (Index t = 0; t < size; ++t) {
                     const std::int64_t user = users[row];
                     if (known.has(user, item[t]))
                         item[t] = redraw ? again(user, (first + static_cast<Word>(start + t)) * 32) : -1;
-                    if (--left == 0) ++row, left = each;
+                    if (--left == 0) {
+                        ++row;
+                        left = each;
+                    }
                 }
             }
             std::copy_n(item, size, out + start);
@@ -112,14 +126,14 @@ void draw_negatives(int threads, Address rowptr, Address col, Address bits, Inde
                       static_cast<Word>(items), key, first, at<const std::int32_t>(users), each, attempts, verify, redraw,
                       at<std::int32_t>(out)};
     const Index total = rows * each;
-    Watch watch;
+    InterruptibleTeam team;
     {
         nb::gil_scoped_release release;
-        watch.team(threads, (total + task_size - 1) / task_size, [&](int, Index task) {
+        team.run(threads, (total + task_size - 1) / task_size, [&](int, Index task) {
             draws.run(task * task_size, std::min(total, (task + 1) * task_size));
         });
     }
-    watch.finish();
+    team.rethrow();
 }
 
 void alias_table(Address weight, Index items, Address table) {

@@ -1,5 +1,5 @@
-// Scores of pairs, and sums of rows by row: what a step of gradients needs. See pairs.py. Each sum belongs to one row and is
-// taken in the order of the entries, so that the number of threads never shows.
+// Scores of pairs, and sums of rows grouped by row, for gradient steps; __init__.py defines the operations. Each sum belongs
+// to one row and is taken in the order of the entries, so results do not depend on the number of threads.
 
 #include <algorithm>
 #include <type_traits>
@@ -15,7 +15,8 @@ constexpr Index task_rows = 256;
 
 template <class T>
 T dot(const T *a, const T *b, Index width) {
-    constexpr Index lanes = 8;  // sums side by side, so that they need no reordering to be vectors
+    // Parallel sums, so that vectorisation needs no reordering.
+    constexpr Index lanes = 8;
     T part[lanes] = {};
     Index k = 0;
     for (; k + lanes <= width; k += lanes)
@@ -32,10 +33,10 @@ void scores(int threads, Address left, Address right, Index width, Address bias,
     const auto *U = at<const T>(left), *V = at<const T>(right), *b = at<const T>(bias);
     const auto *user = at<const int32_t>(users), *item = at<const int32_t>(items);
     auto *score = at<T>(out);
-    Watch watch;
+    InterruptibleTeam team;
     {
         nb::gil_scoped_release release;
-        watch.team(threads, (rows + task_rows - 1) / task_rows, [&](int, Index task) {
+        team.run(threads, (rows + task_rows - 1) / task_rows, [&](int, Index task) {
             constexpr Index ahead = 8;
             const Index begin = task * task_rows * each, end = std::min(rows, (task + 1) * task_rows) * each;
             for (Index e = begin; e < end; ++e) {
@@ -49,10 +50,10 @@ void scores(int threads, Address left, Address right, Index width, Address bias,
             }
         });
     }
-    watch.finish();
+    team.rethrow();
 }
 
-// The entries of each row together, in their order: order[start[g] .. start[g + 1]] are those of row[g]; rows ascend.
+// Group entries by row, stably: order[start[g] .. start[g + 1]] are the entries of row[g]; rows ascend.
 Index group(Address ids, Index count, Index bound, Address row, Address start, Address order) {
     const auto *id = at<const int32_t>(ids);
     auto *rows = at<int32_t>(row), *orders = at<int32_t>(order);
@@ -61,7 +62,8 @@ Index group(Address ids, Index count, Index bound, Address row, Address start, A
     std::vector<int32_t> from(static_cast<std::size_t>(count)), to(static_cast<std::size_t>(count));
     for (Index e = 0; e < count; ++e) from[static_cast<std::size_t>(e)] = static_cast<int32_t>(e);
     constexpr int bits = 11;
-    for (int shift = 0; shift == 0 || (bound - 1) >> shift > 0; shift += bits) {  // stable, least digits first
+    // Radix sort, least significant digits first.
+    for (int shift = 0; shift == 0 || (bound - 1) >> shift > 0; shift += bits) {
         Index place[(1 << bits) + 1] = {};
         for (Index e = 0; e < count; ++e) ++place[((id[e] >> shift) & ((1 << bits) - 1)) + 1];
         for (int d = 0; d < 1 << bits; ++d) place[d + 1] += place[d];
@@ -72,7 +74,10 @@ Index group(Address ids, Index count, Index bound, Address row, Address start, A
     for (Index e = 0; e < count; ++e) {
         const int32_t entry = from[static_cast<std::size_t>(e)];
         orders[e] = entry;
-        if (e == 0 || id[entry] != rows[groups - 1]) rows[groups] = id[entry], starts[groups++] = e;
+        if (e == 0 || id[entry] != rows[groups - 1]) {
+            rows[groups] = id[entry];
+            starts[groups++] = e;
+        }
     }
     starts[groups] = count;
     return groups;
@@ -87,22 +92,22 @@ void sums(int threads, Index groups, Address start, Address order, Address other
     const auto *w = at<const T>(weight), *F = at<const T>(table);
     auto *sum = at<T>(out);
     constexpr Index rows = 64;
-    Watch watch;
+    InterruptibleTeam team;
     {
         nb::gil_scoped_release release;
-        watch.team(threads, (groups + rows - 1) / rows, [&](int, Index task) {
+        team.run(threads, (groups + rows - 1) / rows, [&](int, Index task) {
             for (Index g = task * rows; g < std::min(groups, (task + 1) * rows); ++g) {
-                T *own = sum + g * width;
-                std::fill_n(own, width, T(0));
+                T *total = sum + g * width;
+                std::fill_n(total, width, T(0));
                 for (std::int64_t p = starts[g]; p < starts[g + 1]; ++p) {
                     const T factor = w[entry[p]];
                     const T *row = F + others[entry[p]] * width;
-                    for (Index k = 0; k < width; ++k) own[k] += factor * row[k];
+                    for (Index k = 0; k < width; ++k) total[k] += factor * row[k];
                 }
             }
         });
     }
-    watch.finish();
+    team.rethrow();
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Epochs of stochastic gradients: lock-free, or by blocks that share no row. See sgd.py for the meaning.
+// Epochs of stochastic gradient steps: lock-free, or by blocks that share no row; __init__.py defines the operations.
 
 #include "sgd/rows.h"
 
@@ -41,7 +41,7 @@ std::vector<std::string> instruction_sets() {
     return sets;
 }
 
-// What an epoch is given, as a Python tuple would be too long to read.
+// Settings of an epoch, filled by __init__.py.
 struct Setting {
     std::string set;
     int threads, rule, blocks, attempts;
@@ -63,7 +63,8 @@ class Total {
   public:
     void add(const Tally &tally) {
         const std::lock_guard<std::mutex> lock(mutex_);
-        all_.correct += tally.correct, all_.skipped += tally.skipped;
+        all_.correct += tally.correct;
+        all_.skipped += tally.skipped;
     }
     std::pair<Index, Index> value() const { return {all_.correct, all_.skipped}; }
 
@@ -72,7 +73,7 @@ class Total {
     std::mutex mutex_;
 };
 
-// Pairs are cut into stretches, one after the other, which get draws by their size: threads that work on different users do
+// Pairs are cut into contiguous stretches with draws in proportion to their size: threads that work on different users do
 // not wait for each other's rows.
 std::pair<Index, Index> epoch_lock_free(const Setting &s, Address pairs, Index size, Address table, Index items, Index each,
                                         Index stretches) {
@@ -80,11 +81,13 @@ std::pair<Index, Index> epoch_lock_free(const Setting &s, Address pairs, Index s
     const Steps steps = tier(s.set).steps;
     const Known known = known_at(s.rowptr, s.col, s.bits, s.words);
     Factors factors = s.factors();
-    std::vector<float> apart;  // biases, each with a cache line of its own, or threads would wait for those of other items
+    // Biases with a cache line each, so that threads do not wait for those of other items.
+    std::vector<float> apart;
     if (factors.bias != nullptr && s.threads > 1) {
         apart.resize(static_cast<std::size_t>(items) << 4);
         for (Index i = 0; i < items; ++i) apart[static_cast<std::size_t>(i) << 4] = factors.bias[i];
-        factors.bias = apart.data(), factors.bias_shift = 4;
+        factors.bias = apart.data();
+        factors.bias_shift = 4;
     }
     const Rates rates = s.rates();
     struct Task {
@@ -98,11 +101,11 @@ std::pair<Index, Index> epoch_lock_free(const Setting &s, Address pairs, Index s
                           static_cast<Word>(items), stretches == 1 ? s.key : word(s.key, static_cast<Word>(k)), s.attempts};
         for (Index begin = 0; begin < draws; begin += share) tasks.push_back({block, begin, std::min(share, draws - begin)});
     }
-    Watch watch;
+    InterruptibleTeam team;
     Total total;
     {
         nb::gil_scoped_release release;
-        watch.stretches(s.threads, static_cast<Index>(tasks.size()), [&](int, Index number) {
+        team.run_stretches(s.threads, static_cast<Index>(tasks.size()), [&](int, Index number) {
             Tally tally;
             const Task &task = tasks[static_cast<std::size_t>(number)];
             steps(static_cast<Rule>(s.rule), factors, rates, known, task.block, static_cast<Word>(task.begin),
@@ -111,23 +114,28 @@ std::pair<Index, Index> epoch_lock_free(const Setting &s, Address pairs, Index s
         });
     }
     for (std::size_t i = 0; i < apart.size() >> 4; ++i) at<float>(s.bias)[i] = apart[i << 4];
-    watch.finish();
+    team.rethrow();
     return total.value();
 }
 
 struct Blocks {
     Index count;
-    const Pair *pairs;              // by user block
-    const std::int64_t *user_start; // [count + 1]: where the pairs of a user block begin
-    Pair *grouped;                  // room for the pairs (user, column in its item block), by user block and item block
-    const std::int32_t *item;       // items by block
-    const std::int64_t *item_start; // [count + 1]
-    const std::int32_t *item_block; // [items]
-    const double *weight;           // by place in `item`, or null
-    Column *table;                  // room, by place in `item`
+    // By user block; user_start, [count + 1], is where the pairs of each user block begin.
+    const Pair *pairs;
+    const std::int64_t *user_start;
+    // Buffer for the pairs (user, column in its item block), by user block and item block.
+    Pair *grouped;
+    // Items by block; item_start, [count + 1], is where each block begins; item_block, [items], is the block of each item.
+    const std::int32_t *item;
+    const std::int64_t *item_start;
+    const std::int32_t *item_block;
+    // By position in `item`, or null.
+    const double *weight;
+    // Buffer, by position in `item`.
+    Column *table;
 };
 
-// Biases by block, blocks a cache line apart: in the order of items, threads would write to the same lines all the time.
+// Biases by block, a cache line apart: in the order of items, threads would often write to the same lines.
 class BlockBiases {
   public:
     BlockBiases(float *bias, const Blocks &b) : bias_(bias), b_(b) {
@@ -169,11 +177,11 @@ std::pair<Index, Index> epoch_blocks(const Setting &s, Index count, Address pair
         for (Index p = b.item_start[k]; p < b.item_start[k + 1]; ++p)
             column[static_cast<std::size_t>(b.item[p])] = static_cast<std::int32_t>(p - b.item_start[k]);
     BlockBiases biases(factors.bias, b);
-    Watch watch;
+    InterruptibleTeam team;
     Total total;
     {
         nb::gil_scoped_release release;
-        watch.stretches(s.threads, count, [&](int, Index task) {
+        team.run_stretches(s.threads, count, [&](int, Index task) {
             std::vector<Index> place(static_cast<std::size_t>(count) + 1);
             for (Index p = b.user_start[task]; p < b.user_start[task + 1]; ++p)
                 ++place[static_cast<std::size_t>(b.item_block[b.pairs[p].item]) + 1];
@@ -190,8 +198,8 @@ std::pair<Index, Index> epoch_blocks(const Setting &s, Index count, Address pair
             const Index from = b.item_start[task];
             if (b.weight != nullptr) fill_table(b.weight + from, b.item_start[task + 1] - from, b.table + from);
         });
-        for (Index round = 0; round < count && !watch.over(); ++round)
-            watch.stretches(s.threads, count, [&](int, Index task) {
+        for (Index round = 0; round < count && !team.interrupted(); ++round)
+            team.run_stretches(s.threads, count, [&](int, Index task) {
                 const Index other = (task + round) % count, cell = task * count + other, from = b.item_start[other];
                 const Index begin = start[static_cast<std::size_t>(cell)], end = start[static_cast<std::size_t>(cell) + 1];
                 const Index items = b.item_start[other + 1] - from;
@@ -200,14 +208,14 @@ std::pair<Index, Index> epoch_blocks(const Setting &s, Index count, Address pair
                                   b.weight == nullptr ? nullptr : b.table + from, b.item + from, static_cast<Word>(items),
                                   word(s.key, static_cast<Word>(cell)), s.attempts};
                 Tally tally;
-                Factors own = factors;
-                own.bias = biases.of(other);
-                steps(static_cast<Rule>(s.rule), own, rates, known, block, 0, static_cast<Word>((end - begin) * each), tally);
+                Factors block_factors = factors;
+                block_factors.bias = biases.of(other);
+                steps(static_cast<Rule>(s.rule), block_factors, rates, known, block, 0, static_cast<Word>((end - begin) * each), tally);
                 total.add(tally);
             });
     }
     biases.put_back();
-    watch.finish();
+    team.rethrow();
     return total.value();
 }
 

@@ -1,5 +1,5 @@
-// The steps, compiled once for each instruction set (GRAPHNOISE_ISA). The latency of a draw, not arithmetic, is what one step
-// alone waits for: draws go in windows of 64, and each stage asks for the memory of the next.
+// Row kernels of the steps, compiled once for each instruction set (GRAPHNOISE_ISA). A single step waits for the memory of
+// its draw, not for arithmetic: draws are processed in windows of 64, and each stage prefetches for the next.
 
 #include "sgd/rows.h"
 
@@ -17,7 +17,8 @@ namespace recsys {
 namespace {
 
 constexpr int window = 64;
-constexpr int ahead = 6;  // steps whose rows are fetched
+// Steps whose rows are prefetched.
+constexpr int ahead = 6;
 constexpr int lanes = 16;
 
 typedef float Lanes __attribute__((vector_size(lanes * sizeof(float)), aligned(64)));
@@ -57,7 +58,8 @@ INLINE float sigmoid(float x) {
     float y = -x * 1.44269504089f;
     y = y > 126.0f ? 126.0f : y;
     y = y < -126.0f ? -126.0f : y;
-    const float whole = (y + 12582912.0f) - 12582912.0f;  // the nearest integer
+    // The nearest integer.
+    const float whole = (y + 12582912.0f) - 12582912.0f;
     const float rest = y - whole;
     float p = 1.327647129e-3f;
     p = p * rest + 9.675540961e-3f;
@@ -84,7 +86,8 @@ INLINE Quad sigmoid(Quad x) {
     p = p * rest + 2.402212024e-1f;
     p = p * rest + 6.931469440e-1f;
     p = p * rest + 1.000000119f;
-    const Bits bits = __builtin_convertvector(whole + 127.0f, Bits) << 23;  // of NaN: 0, and p is NaN
+    // The bits of NaN are 0, and p is NaN.
+    const Bits bits = __builtin_convertvector(whole + 127.0f, Bits) << 23;
     Quad scale;
     std::memcpy(&scale, &bits, sizeof scale);
     return 1.0f / (1.0f + p * scale);
@@ -115,10 +118,10 @@ template <int B>
 INLINE void move(Lanes *u, Lanes *i, Lanes *j, int blocks, float up, float un, float step, float lu, float li, float lj) {
     const float keep_u = 1 - step * lu, keep_i = 1 - step * li, keep_j = 1 - step * lj, a = step * up, b = step * un;
     for (int k = 0; k < (B ? B : blocks); ++k) {
-        const Lanes own = u[k], pos = i[k], neg = j[k];
-        u[k] = keep_u * own + (a * pos + b * neg);
-        i[k] = keep_i * pos + a * own;
-        j[k] = keep_j * neg + b * own;
+        const Lanes user = u[k], pos = i[k], neg = j[k];
+        u[k] = keep_u * user + (a * pos + b * neg);
+        i[k] = keep_i * pos + a * user;
+        j[k] = keep_j * neg + b * user;
     }
 }
 
@@ -136,14 +139,18 @@ INLINE bool step(const Factors &f, const Rates &r, const Triple &t) {
     Lanes *u = row_of(f.user, t.user, blocks), *i = row_of(f.item, t.item, blocks), *j = row_of(f.item, t.negative, blocks);
     float bi = 0, bj = 0, *at_i = nullptr, *at_j = nullptr;
     if (f.bias != nullptr) {
-        at_i = bias_of(f, t.item_column), at_j = bias_of(f, t.negative_column);
-        bi = *at_i, bj = *at_j;
+        at_i = bias_of(f, t.item_column);
+        at_j = bias_of(f, t.negative_column);
+        bi = *at_i;
+        bj = *at_j;
     }
     float up, un;
     bool right;
     if constexpr (R == Rule::bpr) {
         const float margin = difference<B>(u, i, j, blocks) + (bi - bj);
-        up = sigmoid(-margin), un = -up, right = margin > 0;
+        up = sigmoid(-margin);
+        un = -up;
+        right = margin > 0;
     } else if constexpr (R == Rule::nbpo) {
         Lanes *pu = row_of(f.flip_user, t.user, blocks), *qi = row_of(f.flip_item, t.item, blocks),
               *qj = row_of(f.flip_item, t.negative, blocks);
@@ -152,16 +159,19 @@ INLINE bool step(const Factors &f, const Rates &r, const Triple &t) {
         const Quad s = sigmoid(logits);
         const float p = s[0], n = s[1], gi = s[2], gj = s[3];
         right = logits[0] > logits[1];
-        up = (1 - gi) * (1 - p), un = gj * (1 - n) - n;
+        up = (1 - gi) * (1 - p);
+        un = gj * (1 - n) - n;
         move<B>(pu, qi, qj, blocks, -gi * p, (1 - gj) * n, r.step, r.flip, r.flip, r.flip);
     } else {
         const float pos = sum_of(product<B>(u, i, blocks)) + bi, neg = sum_of(product<B>(u, j, blocks)) + bj;
         right = pos > neg;
         if constexpr (R == Rule::bpo) {
-            up = sigmoid(-pos), un = -sigmoid(neg);
+            up = sigmoid(-pos);
+            un = -sigmoid(neg);
         } else {
             const float p = sigmoid(neg);
-            up = (1 - r.flip_rate) * sigmoid(-pos), un = r.flip_rate * (1 - p) - p;
+            up = (1 - r.flip_rate) * sigmoid(-pos);
+            un = r.flip_rate * (1 - p) - p;
         }
     }
     move<B>(u, i, j, blocks, up, un, r.step, r.user, r.positive, r.negative);
@@ -208,16 +218,19 @@ void run(const Factors &f, const Rates &r, const Known &known, const Block &bloc
     std::int64_t correct = 0, skipped = 0;
     for (Word start = 0; start < count; start += window) {
         const int size = static_cast<int>(std::min<Word>(window, count - start));
-        const Word base = (first + start) * 32;  // words of a draw: the pair, then the attempts
+        // Words of a draw: the pair, then the attempts.
+        const Word base = (first + start) * 32;
         for (int t = 0; t < size; ++t) at[t] = below(word(block.key, base + static_cast<Word>(t) * 32), block.size);
         for (int t = 0; t < size; ++t) __builtin_prefetch(block.pairs + at[t]);
         for (int t = 0; t < size; ++t) draw_negative(block, base + static_cast<Word>(t) * 32 + 1, triple[t]);
         for (int t = 0; t < size; ++t) {
             const Pair pair = block.pairs[at[t]];
-            triple[t].user = pair.user, triple[t].item_column = pair.item, triple[t].item = item_of(block, pair.item);
+            triple[t].user = pair.user;
+            triple[t].item_column = pair.item;
+            triple[t].item = item_of(block, pair.item);
             known.fetch(pair.user, triple[t].negative);
         }
-        int kept = 0;
+        int valid = 0;
         for (int t = 0; t < size; ++t) {
             Triple drawn = triple[t];
             bool has = known.has(drawn.user, drawn.negative);
@@ -225,17 +238,18 @@ void run(const Factors &f, const Rates &r, const Known &known, const Block &bloc
                 draw_negative(block, base + static_cast<Word>(t) * 32 + 1 + static_cast<Word>(a), drawn);
                 has = known.has(drawn.user, drawn.negative);
             }
-            triple[kept] = drawn;
-            kept += !has;
+            triple[valid] = drawn;
+            valid += !has;
         }
-        skipped += size - kept;
-        for (int t = 0; t < std::min(ahead, kept); ++t) fetch<R, B>(factors, triple[t]);
-        for (int t = 0; t < kept; ++t) {
-            if (t + ahead < kept) fetch<R, B>(factors, triple[t + ahead]);
+        skipped += size - valid;
+        for (int t = 0; t < std::min(ahead, valid); ++t) fetch<R, B>(factors, triple[t]);
+        for (int t = 0; t < valid; ++t) {
+            if (t + ahead < valid) fetch<R, B>(factors, triple[t + ahead]);
             correct += step<R, B>(factors, rates, triple[t]);
         }
     }
-    tally.correct += correct, tally.skipped += skipped;
+    tally.correct += correct;
+    tally.skipped += skipped;
 }
 
 template <Rule R>

@@ -1,4 +1,4 @@
-// Steps of stochastic gradients on factors, compiled once for each instruction set. See sgd.py for the meaning.
+// Stochastic gradient steps on factors, compiled once for each instruction set; __init__.py defines the steps.
 
 #pragma once
 
@@ -17,26 +17,34 @@ enum class Rule : int { bpr = 0, bpo = 1, nbpo = 2, nbpo_constant = 3 };
 // Rows of factors are `blocks` times 16 floats, unused ones 0.
 struct Factors {
     float *user, *item;
-    float *bias;                   // of columns, or null
-    float *flip_user, *flip_item;  // NBPO's P and Q, or null
+    // Per column, or null.
+    float *bias;
+    // NBPO's P and Q, or null.
+    float *flip_user, *flip_item;
     int blocks;
-    int bias_shift = 0;  // log2 of how far apart the biases of two columns lie
+    // log2 of the distance between the biases of two columns.
+    int bias_shift = 0;
 };
 
 struct Rates {
-    float step, user, positive, negative, bias;  // step size; L2 of each row that a step touches
-    float flip, flip_rate;                       // L2 of P and Q; the constant rate
+    // Step size; L2 of each row that a step changes.
+    float step, user, positive, negative, bias;
+    // L2 of P and Q; the constant rate.
+    float flip, flip_rate;
 };
 
-// Draws of one block: pairs (user, column), negatives by a table of `items` columns or uniform. Biases are by column.
+// Draws of one block: pairs (user, column), negatives from a table of `items` columns or uniform. Biases are per column.
 struct Block {
     const Pair *pairs;
     Word size;
-    const Column *table;       // null: uniform
-    const std::int32_t *item;  // which item a column is; null: itself
+    // Null for uniform draws.
+    const Column *table;
+    // Item of each column; null for itself.
+    const std::int32_t *item;
     Word items;
     Word key;
-    int attempts;  // of a negative; 1: none is drawn again
+    // Attempts per negative; with 1 none is drawn again.
+    int attempts;
 };
 
 struct Tally {

@@ -196,8 +196,8 @@ def test_the_floor_reads_padded_columns_and_values_in_large_pages(width, monkeyp
     monkeypatch.setattr(peers._native, "gather_floor", gather)
     timed = peers.floor(values, 1)
     timed(2)
-    rowptr, col = peers.propagate_cpu.structure(values.graph.arcs(torch.float32))
-    assert col.numel() >= 4000 + peers.propagate_cpu.AHEAD
+    rowptr, col = peers.propagate_cpu.padded_rows(values.graph.arcs(torch.float32))
+    assert col.numel() >= 4000 + peers.propagate_cpu.PADDING
     assert {entry[:2] for entry in given} == {(rowptr.data_ptr(), col.data_ptr())}
     assert values.start.data_ptr() not in {entry[2] for entry in given}
     monkeypatch.undo()
