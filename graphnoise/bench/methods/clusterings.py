@@ -21,23 +21,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from graphnoise import checks
+from graphnoise import checks, clustering
 from graphnoise.bench.grid import flag
-from graphnoise.clustering import (
-    Diffusion,
-    LocalCluster,
-    UndirectedGraph,
-    approximate_pagerank,
-    capacity_releasing,
-    conductance,
-    flow_diffusion,
-    heat_kernel,
-    improve,
-    l1_pagerank,
-    membership_posterior,
-    support_cluster,
-    sweep_cut,
-)
+from graphnoise.clustering import Diffusion, LocalCluster, UndirectedGraph, conductance
 
 Weights = dict[str, Any]
 
@@ -142,10 +128,10 @@ class DiffusionMethod(ABC):
         # The support is empty where the seed holds all of the mass.
         if not len(diffusion.support):
             return np.array([trial.seed]), conductance(trial.graph, [trial.seed], **weights)
-        read_off = support_cluster if self.rounding == "support" else sweep_cut
+        read_off = clustering.support_cluster if self.rounding == "support" else clustering.sweep_cut
         cluster = read_off(trial.graph, diffusion, **weights)
         if self.improve != "none" and 2 * float(trial.graph.degree[cluster.nodes].sum()) <= trial.graph.volume:
-            cluster = improve(trial.graph, cluster, self.improve, **weights)
+            cluster = clustering.improve(trial.graph, cluster, self.improve, **weights)
         return cluster.nodes, cluster.conductance
 
 
@@ -163,8 +149,7 @@ class Flow(DiffusionMethod):
 
     def _diffuse(self, trial: Trial, mass: float, weights: Weights) -> Diffusion:
         settings: Weights = {"p": self.p, "tol": self.tol, "max_pushes": self.max_pushes, "sink": trial.sink}
-        settings |= {"labels": weights.get("labels"), "label_eps": weights.get("label_eps", 1.0)}
-        return flow_diffusion(trial.graph, [trial.seed], mass, **settings)
+        return clustering.flow_diffusion(trial.graph, [trial.seed], mass, **weights, **settings)
 
 
 @dataclass(frozen=True)
@@ -175,7 +160,7 @@ class PageRank(DiffusionMethod):
     scale: float = 0.1
 
     def _diffuse(self, trial: Trial, mass: float, weights: Weights) -> Diffusion:
-        return approximate_pagerank(trial.graph, [trial.seed], self.alpha, self.scale / mass, **weights)
+        return clustering.approximate_pagerank(trial.graph, [trial.seed], self.alpha, self.scale / mass, **weights)
 
 
 @dataclass(frozen=True)
@@ -183,7 +168,7 @@ class L1PageRank(PageRank):
     """l1-regularised personalised PageRank; its `rho` is scale / mass."""
 
     def _diffuse(self, trial: Trial, mass: float, weights: Weights) -> Diffusion:
-        return l1_pagerank(trial.graph, [trial.seed], self.alpha, self.scale / mass, **weights)
+        return clustering.l1_pagerank(trial.graph, [trial.seed], self.alpha, self.scale / mass, **weights)
 
 
 @dataclass(frozen=True)
@@ -194,7 +179,7 @@ class HeatKernel(DiffusionMethod):
     scale: float = 0.1
 
     def _diffuse(self, trial: Trial, mass: float, weights: Weights) -> Diffusion:
-        return heat_kernel(trial.graph, [trial.seed], self.t, self.scale / mass, **weights)
+        return clustering.heat_kernel(trial.graph, [trial.seed], self.t, self.scale / mass, **weights)
 
 
 @dataclass(frozen=True)
@@ -207,7 +192,7 @@ class CapacityReleasing(DiffusionMethod):
         return [math.nan]
 
     def _diffuse(self, trial: Trial, mass: float, weights: Weights) -> Diffusion:
-        return capacity_releasing(trial.graph, [trial.seed], height=self.height, **weights)
+        return clustering.capacity_releasing(trial.graph, [trial.seed], height=self.height, **weights)
 
 
 def _label_weighted(plain: type[DiffusionMethod]) -> type[DiffusionMethod]:
@@ -274,7 +259,7 @@ class BeliefPropagation:
             yield Candidate(np.array([trial.seed]), conductance(trial.graph, [trial.seed]))
             return
         rates = (trial.a1, trial.a0) if self.known else (None, None)
-        posterior = membership_posterior(
+        posterior = clustering.membership_posterior(
             trial.graph, trial.labels, *rates, seeds=[trial.seed], num_steps=self.num_steps
         )
         phi = conductance(trial.graph, posterior.nodes)
