@@ -68,7 +68,7 @@ def estimate(values: Values) -> Estimate:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class DrawComparison:
     """A paired comparison of two methods over the noise draws that both have.
 
     Attributes:
@@ -89,7 +89,7 @@ class Comparison:
     pairs: int
 
 
-def compare(methods: Mapping[str, Values], reference: str = "") -> list[Comparison]:
+def compare_draws(methods: Mapping[str, Values], reference: str = "") -> list[DrawComparison]:
     """Compare methods in pairs of draws; all comparisons are one family for Holm's correction.
 
     A method's value at a draw is its mean over initialisations. Where the differences do not vary (two deterministic
@@ -101,7 +101,7 @@ def compare(methods: Mapping[str, Values], reference: str = "") -> list[Comparis
 
     Example:
         >>> a, b = {0: [0.80], 1: [0.78], 2: [0.83]}, {0: [0.70], 1: [0.69], 2: [0.72]}
-        >>> [(c.first, c.second, round(c.difference, 3), c.p < 0.01) for c in compare({"a": a, "b": b})]
+        >>> [(c.first, c.second, round(c.difference, 3), c.p < 0.01) for c in compare_draws({"a": a, "b": b})]
         [('a', 'b', 0.1, True)]
     """
     pairs = [pair for pair in itertools.combinations(methods, 2) if not reference]
@@ -111,7 +111,7 @@ def compare(methods: Mapping[str, Values], reference: str = "") -> list[Comparis
     return [c if c.p is None else replace(c, p=next(corrected)) for c in compared]
 
 
-def _compare(first: str, second: str, one: Values, two: Values) -> Comparison | None:
+def _compare(first: str, second: str, one: Values, two: Values) -> DrawComparison | None:
     common = sorted(set(one) & set(two))
     if not common:
         return None
@@ -122,7 +122,7 @@ def _compare(first: str, second: str, one: Values, two: Values) -> Comparison | 
         half = float(stats.t.ppf(0.975, len(gaps) - 1) * error)
         if error > 1e-12:
             p = float(2 * stats.t.sf(abs(gaps.mean() / error), len(gaps) - 1))
-    return Comparison(first, second, float(gaps.mean()), half, p, len(gaps))
+    return DrawComparison(first, second, float(gaps.mean()), half, p, len(gaps))
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:

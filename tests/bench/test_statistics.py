@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from graphnoise.statistics import compare, estimate, holm
+from graphnoise.statistics import compare_draws, estimate, holm
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
@@ -49,7 +49,7 @@ def test_paired_tests_equal_scipy_on_the_draws_in_common():
     rng = np.random.default_rng(1)
     a, b, c = ({d: [float(v)] for d, v in enumerate(rng.normal(m, 1, 12))} for m in (0, 1, 1.2))
     del b[3]
-    found = {(x.first, x.second): x for x in compare({"a": a, "b": b, "c": c})}
+    found = {(x.first, x.second): x for x in compare_draws({"a": a, "b": b, "c": c})}
     raw = []
     for (first, second), (one, two) in {("a", "b"): (a, b), ("a", "c"): (a, c), ("b", "c"): (b, c)}.items():
         common = sorted(set(one) & set(two))
@@ -65,10 +65,10 @@ def test_paired_tests_equal_scipy_on_the_draws_in_common():
 
 def test_degenerate_pairs():
     same, shifted = {0: [0.5], 1: [0.7]}, {0: [0.25], 1: [0.45]}
-    assert compare({"a": same, "b": same})[0].p is None
-    assert compare({"a": same, "b": shifted})[0].p is None
-    assert compare({"a": {0: [0.5]}, "b": {0: [0.2]}})[0].p is None
-    assert compare({"a": {0: [0.5]}, "b": {1: [0.2]}}) == []
+    assert compare_draws({"a": same, "b": same})[0].p is None
+    assert compare_draws({"a": same, "b": shifted})[0].p is None
+    assert compare_draws({"a": {0: [0.5]}, "b": {0: [0.2]}})[0].p is None
+    assert compare_draws({"a": {0: [0.5]}, "b": {1: [0.2]}}) == []
 
 
 def test_what_does_not_vary_has_no_interval_and_is_in_no_family():
@@ -76,7 +76,7 @@ def test_what_does_not_vary_has_no_interval_and_is_in_no_family():
     steady, other = {d: [0.7] for d in range(9)}, {d: [0.6] for d in range(9)}
     noisy = {d: [float(v)] for d, v in enumerate(rng.normal(0.7, 0.05, 9))}
     assert estimate(steady).half_width is None
-    found = {(c.first, c.second): c for c in compare({"s": steady, "o": other, "n": noisy})}
+    found = {(c.first, c.second): c for c in compare_draws({"s": steady, "o": other, "n": noisy})}
     raw = [stats.ttest_rel([noisy[d][0] for d in noisy], [m[0][0]] * 9).pvalue for m in (steady, other)]
     np.testing.assert_allclose([found["s", "n"].p, found["o", "n"].p], holm(raw))
     assert found["s", "o"].p is None

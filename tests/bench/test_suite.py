@@ -13,7 +13,7 @@ from graphnoise.bench.report import Section, render
 from graphnoise.bench.runner import Store, cell_key
 from graphnoise.bench.suite import Suite
 from graphnoise.bench.tasks.nodes import Nodes
-from graphnoise.statistics import compare, holm
+from graphnoise.statistics import compare_draws, holm
 
 NODES = Nodes()
 SUITE = """
@@ -152,9 +152,9 @@ def test_rows_of_a_method_are_compared_with_the_first(suite, store):
     assert "lp − weak" not in shown
     assert "weak − short" not in shown
     values = {name: ablation.values(name, "pair", 0.3, "test_accuracy") for name in ablation.methods}
-    single = [compare({name: values[name], "lp": values["lp"]})[0].p for name in ("weak", "short")]
-    assert [c.p for c in compare(values, "lp")] == pytest.approx(holm(single).tolist())
-    assert compare({"weak": values["weak"]}, "lp") == []
+    single = [compare_draws({name: values[name], "lp": values["lp"]})[0].p for name in ("weak", "short")]
+    assert [c.p for c in compare_draws(values, "lp")] == pytest.approx(holm(single).tolist())
+    assert compare_draws({"weak": values["weak"]}, "lp") == []
 
 
 def test_what_is_missing_and_what_is_foreign_is_reported(suite, planted, tmp_path):

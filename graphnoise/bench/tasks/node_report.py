@@ -19,7 +19,7 @@ from graphnoise.bench.plots import COLOURS, Style
 from graphnoise.bench.record import Column, count, flag, mapping, number, share
 from graphnoise.bench.report import LEVEL, NoiseSection, best_rows, by_setting, columns, headline, span
 from graphnoise.noise import LabelNoise
-from graphnoise.statistics import Estimate, compare
+from graphnoise.statistics import Estimate, compare_draws
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -171,7 +171,9 @@ def _tests(section: Section, kind: str) -> Iterator[RenderableType]:
     note = f"paired t-test over draws; * p < {LEVEL:g} after Holm's correction over the {family}"
     yield headline(f"Paired differences in points, {kind} noise", note)
     table = _by_rate(rates)
-    compared = [{(c.first, c.second): c for c in compare(methods, section.reference)} for methods in points.values()]
+    compared = [
+        {(c.first, c.second): c for c in compare_draws(methods, section.reference)} for methods in points.values()
+    ]
     for pair in dict.fromkeys(pair for at_rate in compared for pair in at_rate):
         row = []
         for c in (at_rate.get(pair) for at_rate in compared):
