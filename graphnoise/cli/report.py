@@ -78,7 +78,7 @@ def report(
 
 def _target(folder: Path, plot: str, task: str, plot_name: str, *, first: bool) -> Path:
     """Return where the plot of a task goes."""
-    if plot is not None:
+    if plot:
         target = Path(plot)
         return target if first else target.with_stem(f"{target.stem}-{task}")
     return folder.with_suffix(".png") if folder.is_file() else folder / plot_name
