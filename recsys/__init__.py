@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from recsys.splits import Split
 
 # Loaded at first use, as in `graphnoise`: a name, and the module that has it.
-_HOMES = {
+_MODULE_OF = {
     "ALS": "models.baselines",
     "Cleaned": "cleaning",
     "Comparison": "significance",
@@ -77,8 +77,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        globals()[name] = found = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    if name in _MODULE_OF:
+        globals()[name] = found = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
         return found
     if name in _MODULES:
         return import_module(f".{name}", __name__)

@@ -71,7 +71,8 @@ class _FromItems(Recommender):
 
 
 class ItemKNN(_FromItems):
-    r"""Items that the same users like: score(u, i) = sum over the items j of u of s(j, i), with the cosine
+    r"""Item neighbourhoods: score(u, i) = sum over the items j of u of the cosine similarity s(j, i).
+
     s(j, i) = |users of both| / (sqrt(|users of j| · |users of i|) + shrinkage), and s(i, i) = 0.
 
     Args:

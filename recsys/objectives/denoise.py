@@ -15,10 +15,9 @@ from recsys.objectives.base import Derivatives, Objective, Pairs, beside, wide
 
 
 class TruncatedCE(Objective):
-    r"""T-CE: cross-entropy without the positives of the largest losses, which mostly are mistakes while training is
-        young.
+    r"""T-CE: cross-entropy without the positives of the largest losses, which are mostly mistakes early in training.
 
-    The rate of what is dropped grows from 0 to `drop_rate`: drop_rate · min(1, step / ramp)^exponent.
+    The rate of dropped positives grows from 0 to `drop_rate`: drop_rate · min(1, step / ramp)^exponent.
 
     Args:
         drop_rate: The final rate, in [0, 1].

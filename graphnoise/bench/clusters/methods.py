@@ -271,9 +271,7 @@ def _automatic(parameters: Mapping[str, Any], trial: Trial) -> Candidate:
 
 
 def _believed(parameters: Mapping[str, Any], trial: Trial) -> Candidate:
-    """Take the nodes that labels and neighbours together believe inside; the seed surely is, and of labels that say
-    nothing nobody else.
-    """
+    """Return the nodes with a membership posterior above 1/2; of uninformative labels, the seed alone."""
     began = time.perf_counter()
     known = (trial.a1, trial.a0) if parameters["known"] else (None, None)
     if parameters["known"] and trial.a1 + trial.a0 <= 1:
