@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from graphnoise import checks
 from graphnoise.checks import InputError
+from graphnoise.clustering import UndirectedGraph
 from graphnoise.clustering import model as estimator
 from graphnoise.clustering.capacity_releasing import capacity_releasing
 from graphnoise.clustering.diffusions import (
@@ -24,7 +25,6 @@ from graphnoise.clustering.diffusions import (
     pagerank_settings,
 )
 from graphnoise.clustering.improvement import improve
-from graphnoise.clustering.inputs import UndirectedGraph
 from graphnoise.clustering.model import LocalCluster
 from graphnoise.clustering.posterior import membership_posterior
 from graphnoise.clustering.result import Cluster, Diffusion
@@ -256,7 +256,7 @@ def _automatic(parameters: Mapping[str, Any], trial: Trial) -> Candidate:
     settings = {key: value for key, value in parameters.items() if key not in ("labels", "choice")}
     began = time.perf_counter()
     model = LocalCluster(sink=trial.sink, selection=parameters["choice"], **settings)
-    known = {"labels": trial.labels, "a1": trial.a1, "a0": trial.a0} if parameters["labels"] else {}
+    known: dict[str, Any] = {"labels": trial.labels, "a1": trial.a1, "a0": trial.a0} if parameters["labels"] else {}
     model.fit(trial.graph, [trial.seed], **known)
     seconds = time.perf_counter() - began
     return Candidate(

@@ -16,7 +16,7 @@ from torch_geometric.data import Data
 
 from graphnoise import checks, datasets
 from graphnoise.checks import InputError
-from graphnoise.clustering.inputs import UndirectedGraph, as_undirected
+from graphnoise.clustering import UndirectedGraph, as_undirected
 from graphnoise.graph import Graph
 
 _PLANTED = re.compile(r"planted\((.*)\)")
