@@ -1,4 +1,4 @@
-"""Learning with wrong labels on graphs: noise models, propagation, robust training and an honest benchmark."""
+"""Learning with wrong labels on graphs: noise models, propagation, robust training, clustering and benchmarks."""
 
 from importlib import import_module
 from importlib.metadata import version
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __version__ = version("graphnoise")
 
-# Loaded at first use: torch and torch_geometric take seconds, and `graphnoise --help` needs neither.
-_HOMES = {
+# Module of each name, loaded on first use: torch and torch_geometric take seconds, `graphnoise --help` needs neither.
+_MODULE_OF = {
     "CodingRateReduction": "coding_rates",
     "ERASE": "erase",
     "Graph": "graph",
@@ -51,9 +51,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        globals()[name] = found = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-        return found
+    if name in _MODULE_OF:
+        value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+        globals()[name] = value
+        return value
     if name in _MODULES:
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

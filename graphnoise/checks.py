@@ -1,7 +1,7 @@
-"""The checks that every door of the package shares.
+"""Argument checks of public functions.
 
-Each check names the argument, what was expected and what came, and returns the value in its canonical form.
-Kernels and inner loops assume what these checks have established.
+Each check returns the value in its canonical form, or raises an `InputError` that names the argument, the expected and
+the actual value. Bodies and kernels assume checked arguments.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import difflib
 import math
 import numbers
 from collections.abc import Collection
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -22,12 +22,12 @@ from graphnoise.errors import InputError as InputError
 
 
 def fail(name: str, expected: str, got: object) -> NoReturn:
-    """Raise `InputError` in the one form that all messages have."""
+    """Raise an `InputError`: `name: expected …, got …`."""
     raise InputError(f"{name}: expected {expected}, got {got}")
 
 
 def choice(name: str, value: object, options: Collection[str]) -> str:
-    """Return `value` if it is one of `options`; otherwise suggest the nearest one."""
+    """Return `value` if it is one of `options`; the error suggests the nearest one."""
     if isinstance(value, str) and value in options:
         return value
     known = sorted(options)
@@ -39,8 +39,8 @@ def choice(name: str, value: object, options: Collection[str]) -> str:
 def real(name: str, value: object, low: float = -math.inf, high: float = math.inf, expected: str = "") -> float:
     """Return a finite float within [low, high]."""
     if type(value) is float and low <= value <= high and math.isfinite(value):
-        return value  # as nearly always
-    wanted = expected or (
+        return value
+    expected = expected or (
         "a finite number"
         if (low, high) == (-math.inf, math.inf)
         else f"a number of at least {low:g}"
@@ -48,13 +48,13 @@ def real(name: str, value: object, low: float = -math.inf, high: float = math.in
         else f"a number in [{low:g}, {high:g}]"
     )
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        fail(name, wanted, repr(value))
+        fail(name, expected, repr(value))
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not (math.isfinite(number) and low <= number <= high):
-        fail(name, wanted, repr(value))
+        fail(name, expected, repr(value))
     return number
 
 
@@ -75,20 +75,21 @@ def integer(name: str, value: object, low: int | None = None, high: int | None =
 
 
 def generator(seed: object, name: str = "seed") -> np.random.Generator:
-    """Return a NumPy generator from a non-negative integer, or the generator that was given."""
+    """Return a NumPy generator from a non-negative integer; a generator is returned as it is."""
     if isinstance(seed, np.random.Generator):
         return seed
     return np.random.default_rng(integer(name, seed, 0))
 
 
-_ODD = ("float8", "float4", "uint16", "uint32", "uint64")  # with which torch can hardly compute
+# Types with few operations in torch.
+_UNSUPPORTED = ("float8", "float4", "uint16", "uint32", "uint64")
 
 
 def tensor(name: str, value: object, *, compressed: bool = False) -> Tensor:
     """Return a tensor (shared memory where possible) from a tensor, an array or a sequence of numbers."""
     if isinstance(value, Tensor):
         dense = value.layout == torch.strided or (compressed and value.layout == torch.sparse_csr)
-        if not dense or value.device.type == "meta" or str(value.dtype).removeprefix("torch.").startswith(_ODD):
+        if not dense or value.device.type == "meta" or str(value.dtype).removeprefix("torch.").startswith(_UNSUPPORTED):
             kind = f"{str(value.layout)[6:]} values of type {value.dtype} on {value.device}"
             fail(name, "a dense tensor of a usual type that holds data", kind)
         return value
@@ -96,7 +97,8 @@ def tensor(name: str, value: object, *, compressed: bool = False) -> Tensor:
         array = np.asarray(value)
         if array.dtype.kind not in "biuf":
             fail(name, "numbers", f"values of type {array.dtype}")
-        array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))  # torch knows no other layout
+        # torch supports no other layout and byte order.
+        array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
         return torch.as_tensor(array if array.flags.writeable else array.copy())
     except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, InputError):
@@ -110,7 +112,7 @@ def labels(name: str, value: object, num_classes: int | None = None, *, size: in
     if y.dim() != 1:
         fail(name, "a one-dimensional tensor of class labels", f"shape {tuple(y.shape)}")
     if size is not None and y.numel() != size:
-        fail(name, f"{size} labels, one a node", y.numel())
+        fail(name, f"{size} labels, one per node", y.numel())
     if y.dtype == torch.bool or y.is_complex():
         fail(name, "integer class labels", f"values of type {y.dtype}")
     if y.is_floating_point():
@@ -137,7 +139,8 @@ def mask(name: str, value: object, size: int) -> Tensor:
         if m.numel() != size:
             fail(name, f"a mask of {size} entries", f"{m.numel()} entries")
         return m
-    if m.dtype == torch.uint8 and m.numel() == size:  # how masks were kept before there were Boolean tensors
+    # Masks of older versions of torch.
+    if m.dtype == torch.uint8 and m.numel() == size:
         return m != 0
     if m.is_floating_point():
         if m.numel() == 0:
@@ -168,13 +171,11 @@ def finite(name: str, value: object, dims: int | None = None) -> Tensor:
     return x
 
 
-def probabilities(name: str, value: object, num_classes: int | None = None, *, rows: int | None = None) -> Tensor:
-    """Return a float64 matrix with rows that are distributions over the classes."""
+def probabilities(name: str, value: object, num_classes: int | None = None) -> Tensor:
+    """Return a float64 matrix of distributions over the classes, one per row."""
     p = finite(name, value, dims=2).double()
     if num_classes is not None and p.shape[1] != num_classes:
-        fail(name, f"{num_classes} columns, one a class", p.shape[1])
-    if rows is not None and p.shape[0] != rows:
-        fail(name, f"{rows} rows", p.shape[0])
+        fail(name, f"{num_classes} columns, one per class", p.shape[1])
     if p.numel() and bool((p < -1e-6).any()):
         fail(name, "probabilities of at least 0", float(p.min()))
     sums = p.sum(1)
@@ -197,8 +198,3 @@ def edge_index(name: str, value: object, num_nodes: int) -> Tensor:
     if e.numel() and (int(e.min()) < 0 or int(e.max()) >= num_nodes):
         fail(name, f"node positions from 0 to {num_nodes - 1}", f"values from {int(e.min())} to {int(e.max())}")
     return e
-
-
-def like(result: Tensor, given: Any) -> Any:
-    """Return `result` as the kind that the caller passed: an array for an array, a tensor otherwise."""
-    return result.numpy() if isinstance(given, np.ndarray) else result

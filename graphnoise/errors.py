@@ -1,13 +1,13 @@
-"""Errors that this package raises on purpose."""
+"""Exceptions of the package."""
 
 
 class GraphnoiseError(Exception):
-    """Base of all errors that this package raises on purpose; the command line prints them in one line."""
+    """Base of all exceptions of this package; the command line prints them in one line."""
 
 
 class InputError(GraphnoiseError, ValueError):
-    """An argument is not what the function needs: the message names it, what was expected and what came."""
+    """An argument is invalid: the message names it, the expected and the actual value."""
 
 
 class DataError(GraphnoiseError, RuntimeError):
-    """A file, a download or a record is missing, damaged or not what its name says."""
+    """A file, a download or a record is missing, damaged or of another kind."""

@@ -1,4 +1,4 @@
-"""Whole writes: a file is the old one or the new one, at any moment. And one error for files that are damaged."""
+"""Atomic writes of files, and one error for damaged ones."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from graphnoise.checks import DataError
+from graphnoise.errors import DataError
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path, hint: str = "") -> Iterator[BinaryIO]:
-    """Write a whole file or none: a temporary file in the same folder, flush, sync, rename.
+    """Write a file atomically: a temporary file in the same folder, flush, sync, rename.
 
     A killed process leaves at most a hidden `.tmp` file, which nothing reads; of two processes that write at once,
-    the last one's file stays, whole.
+    the file of the last one remains, complete.
 
     Args:
-        path: The file; its folder is made if need be.
-        hint: What the error message adds.
+        path: The file; its folder is created if it does not exist.
+        hint: Text at the end of the error message.
 
     Raises:
-        DataError: The folder cannot be made or written.
+        DataError: The folder cannot be created or written.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     with atomic_write(Path(folder) / "a" / "b.bin") as file:
-        ...         _ = file.write(b"whole")
+        ...         _ = file.write(b"data")
         ...     (Path(folder) / "a" / "b.bin").read_bytes()
-        b'whole'
+        b'data'
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
@@ -49,13 +49,14 @@ def atomic_write(path: Path, hint: str = "") -> Iterator[BinaryIO]:
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error}){hint}") from error
     finally:
-        with contextlib.suppress(OSError):  # gone after the rename; left half-written otherwise
+        # Absent after the rename; incomplete otherwise.
+        with contextlib.suppress(OSError):
             temporary.unlink()
 
 
 @contextlib.contextmanager
 def reading(path: Path | str) -> Iterator[None]:
-    """Turn what a damaged or absent file makes the readers raise into one `DataError` that names the file."""
+    """Turn the errors that readers raise for a damaged or absent file into one `DataError` that names the file."""
     try:
         yield
     except OSError as error:

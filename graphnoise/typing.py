@@ -1,8 +1,8 @@
-"""Type aliases of what public functions accept as graphs, labels and seed nodes."""
+"""Type aliases of arrays, and of what public functions accept as graphs, labels and seed nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -15,15 +15,21 @@ if TYPE_CHECKING:
     import scipy.sparse
     from torch_geometric.data import Data
 
-    from graphnoise.clustering import UndirectedGraph
     from graphnoise.graph import Graph
+    from graphnoise.kernels.csr.undirected import UndirectedGraph
+
+Ints: TypeAlias = NDArray[np.int64]
+Floats: TypeAlias = NDArray[np.float64]
+Bytes: TypeAlias = NDArray[np.uint8]
 
 # A graph as any of its containers, or arcs [2, num_arcs].
 GraphLike: TypeAlias = (
     "Graph | UndirectedGraph | Data | scipy.sparse.sparray | scipy.sparse.spmatrix | networkx.Graph | igraph.Graph"
-    " | Tensor | NDArray[Any]"
+    " | Tensor | NDArray[Any] | Sequence[Sequence[int]]"
 )
 # One label per node.
 LabelsLike: TypeAlias = Tensor | NDArray[Any] | Sequence[int] | Sequence[bool]
-# Seed nodes by position, name or Boolean mask.
+# Labels 0/1 of local clustering: of all nodes, of some (0 elsewhere), or computed for an array of nodes.
+MembershipLike: TypeAlias = LabelsLike | Mapping[Any, Any] | Callable[[Any], Any]
+# Seed nodes by position, name or Boolean mask; with masses where a mapping.
 SeedsLike: TypeAlias = int | np.integer[Any] | Hashable | Iterable[Hashable] | Tensor | NDArray[Any]

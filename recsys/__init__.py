@@ -1,4 +1,4 @@
-"""Noise-robust recommenders for implicit feedback, on the noise models of `graphnoise`."""
+"""Noise-robust recommenders for implicit feedback, built on the noise models of `graphnoise`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from recsys.significance import Comparison, compare, compare_all
     from recsys.splits import Split
 
-# Loaded at first use, as in `graphnoise`: a name, and the module that has it.
-_HOMES = {
+# Names loaded on first use, as in `graphnoise`, and their modules.
+_MODULE_OF = {
     "ALS": "models.baselines",
     "Cleaned": "cleaning",
     "Comparison": "significance",
@@ -77,9 +77,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        globals()[name] = found = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-        return found
+    if name in _MODULE_OF:
+        globals()[name] = value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+        return value
     if name in _MODULES:
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,19 +1,19 @@
-r"""Which clicks are mistakes, and which pairs without a click are likes: `credibility`, then `clean`.
+r"""Detection of false positives and hidden likes (`credibility`), and their removal and addition (`clean`).
 
-A model does not vouch for what it was trained on: positives are scored by models that were fitted without them, in K
-folds, and stand there among the pairs of the same user that were never clicked. All that counts is the position
+Positives are scored out of fold and ranked among the user's unobserved items: K models are each fitted without one fold
+of the positives. The statistic is the position
 
     x_ui = share of the user's unobserved items that the model scores above (u, i), ties by half, in (0, 1),
 
-which asks nothing of the scale of scores and makes users alike. A pair that is no like has a uniform x; likes have a
-density f1 that falls with x. So the positions of positives are a mixture pi + (1 - pi) f1(x), pi the share of mistakes,
-and those of unobserved pairs are rho f1(x) + 1 - rho, rho the share of hidden likes. Both follow from flip rates: with
-q the share of pairs that are observed, fn = P(r = 0 | r* = 1) and fp = P(r = 1 | r* = 0),
+which is independent of the scale of scores and comparable between users. Pairs that are no likes have a uniform x;
+likes have a density f1 that decreases in x. The positions of positives are a mixture pi + (1 - pi) f1(x) with the share
+pi of false positives, those of unobserved pairs rho f1(x) + 1 - rho with the share rho of hidden likes. Both follow
+from flip rates: with the share q of observed pairs, fn = P(r = 0 | r* = 1) and fp = P(r = 1 | r* = 0),
 
     P(like) = p = (q - fp) / (1 - fn - fp),   pi = fp (1 - p) / q,   rho = fn p / (1 - q).
 
-NBPO's learned flip rate is not used, and should not be: it learns "is unobserved", and ranks hidden likes below other
-pairs (`recsys.objectives.nbpo`). A model trained by NBPO may be asked all the same: its scores alone are looked at.
+NBPO's learned flip rate is not used: it learns "is unobserved", and ranks hidden likes below other pairs
+(`recsys.objectives.nbpo`). Models trained by NBPO are supported, since only scores enter.
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ from numpy.typing import NDArray
 
 from graphnoise.checks import choice, fail, generator, integer, rate
 from recsys.base import Recommender, batches
-from recsys.interactions import Interactions, as_interactions
+from recsys.interactions import Interactions, InteractionsLike, as_interactions
 from recsys.splits import Seed
-from recsys.two_groups import likes as likes_of
-from recsys.two_groups import of_positives, of_unobserved
+from recsys.two_groups import fit_two_groups, hidden_likes, positive_positions
 from recsys.validation import Ints, pair_keys, positions
 
 METHODS = ("density", "mixture")
@@ -40,16 +39,16 @@ METHODS = ("density", "mixture")
 
 @dataclass(frozen=True, eq=False)
 class Credibility:
-    """How much each positive, and each unobserved pair that was asked for, is to be believed.
+    """Probabilities of a like for each positive, and for unobserved pairs.
 
     Attributes:
-        interactions: What was asked about.
+        interactions: The observed interactions.
         positive: P(like | observed, position) of each interaction, float32 [nnz], in the order of `matrix.indices`.
-        position: x of each interaction under the model that did not see it, float32 [nnz].
-        users: Of unobserved pairs, int64 [pairs]; by user where no pairs were given, the likeliest first.
-        items: Of unobserved pairs, int64 [pairs].
-        hidden: P(like | unobserved, positions) of these, float32 [pairs], the mean over the folds' models.
-        false_positive_share: pi, share of mistakes among the positives.
+        position: x of each interaction under the model fitted without it, float32 [nnz].
+        users: Users of unobserved pairs, int64 [pairs]; by user, the most probable first, unless `pairs` were observed.
+        items: Items of unobserved pairs, int64 [pairs].
+        hidden: P(like | unobserved, positions) of these, float32 [pairs], averaged over the models of the folds.
+        false_positive_share: pi, share of false positives among the positives.
         hidden_share: rho, share of likes among the unobserved pairs.
         false_positive_rate: P(r = 1 | r* = 0), given or estimated.
         false_negative_rate: P(r = 0 | r* = 1), given or estimated.
@@ -77,12 +76,12 @@ class Credibility:
 
 @dataclass(frozen=True, eq=False)
 class Cleaned:
-    """Interactions after `clean`, and what was changed.
+    """Interactions after `clean`, and the changes.
 
     Attributes:
-        interactions: What is left, with what was added.
-        removed: Positives that were taken away, of the same shape.
-        added: Likely likes that were put in, of the same shape.
+        interactions: The remaining and the added interactions.
+        removed: Removed positives, of the same shape.
+        added: Added likes, of the same shape.
     """
 
     interactions: Interactions
@@ -92,7 +91,7 @@ class Cleaned:
 
 def credibility(
     model: Recommender | Callable[[], Recommender],
-    interactions: Any,
+    interactions: InteractionsLike,
     *,
     top: int = 20,
     pairs: tuple[Any, Any] | None = None,
@@ -107,33 +106,33 @@ def credibility(
 ) -> Credibility:
     r"""Return the probability that each positive is a like, and that unobserved pairs are hidden likes.
 
-    With f1 the density of likes at the position x (see the module's text),
+    With f1 the density of likes at the position x (see `recsys.cleaning`),
 
         positive: (1 - pi) f1(x) / ((1 - pi) f1(x) + pi),   unobserved: rho f1(x) / (rho f1(x) + 1 - rho).
 
-    Rates that are not given are estimated, and both estimates lean upwards: pi is the density of positives in that
-    tenth of positions where they are fewest, though some likes stand there too; fn takes the 1 % of positives that
-    stand highest, and says that all pairs beside them are likes. The order of pairs hardly depends on them. Mistakes
-    must be spread as unobserved pairs are: those that follow popularity stand higher, and are harder to see.
+    Rates that are not given are estimated, and both estimates are biased upwards: pi is the density of positives in the
+    tenth of positions with the fewest, which contains some likes too; fn assumes that all pairs ranked like the highest
+    1 % of positives are likes. The order of pairs hardly depends on the rates. The model assumes false positives that
+    are distributed like unobserved pairs: those that follow popularity rank higher, and are harder to detect.
 
-    Where a model has far fewer parameters than there are positives, its own scores may order its positives as well; but
-    they cannot be set beside those of pairs that it has not seen.
+    In-sample scores of a model with far fewer parameters than positives may order its positives as well; they are not
+    comparable with scores of unseen pairs.
 
     Args:
-        model: Hyper-parameters of the models to fit: a recommender (fitted or not, it stays as it is), or a function
-            that returns a new one.
-        interactions: Users × items, what was observed.
-        top: How many unobserved items of each user to return, the likeliest.
-        pairs: (users, items), positions of unobserved pairs to score in the place of `top`.
-        method: f1 is "density": any that falls with x (Grenander's estimate of the positives' density, less pi); or
-            "mixture": a x^(a - 1), with a by expectation-maximisation at that pi.
+        model: The hyper-parameters of the models to fit: a recommender (which is not modified), or a function that
+            returns a new one.
+        interactions: Users × items, the observed interactions.
+        top: Number of unobserved items to return per user, the most probable.
+        pairs: (users, items), positions of unobserved pairs to score instead of `top`.
+        method: f1 is "density": decreasing in x (Grenander's estimate of the density of positives, minus pi); or
+            "mixture": a x^(a - 1), with a by expectation-maximisation for this pi.
         false_positive_rate: fp = P(r = 1 | r* = 0) over all pairs, a small number; None estimates it.
         false_negative_rate: fn = P(r = 0 | r* = 1); None estimates it.
-        folds: K, at least 2; the positives of each user are spread over them.
-        seed: Of the folds.
-        num_threads: Of scoring, 0 is one a core; results do not depend on it.
-        show_progress: Show the bars of the fits.
-        fit_arguments: More arguments of `fit`, such as features.
+        folds: K, at least 2; the positives of each user are distributed evenly.
+        seed: Seed of the folds.
+        num_threads: Threads of scoring; 0 is one per core. Results do not depend on it.
+        show_progress: Show the progress bars of the fits.
+        fit_arguments: Further arguments of `fit`, such as features.
 
     Raises:
         InputError: Fewer interactions than folds, no unobserved pair, rates that contradict the number of positives,
@@ -143,80 +142,81 @@ def credibility(
         >>> from recsys import ItemKNN, simulation
         >>> world = simulation.low_rank(150, 80, density=0.1, seed=1)
         >>> noisy = simulation.corrupt(world.interactions, false_positive=0.2, seed=1)
-        >>> found = credibility(ItemKNN(), noisy.interactions, top=3)
-        >>> bool(found.positive[noisy.false_positive].mean() < found.positive[~noisy.false_positive].mean() - 0.15)
+        >>> result = credibility(ItemKNN(), noisy.interactions, top=3)
+        >>> mistakes = noisy.false_positive
+        >>> bool(result.positive[mistakes].mean() < result.positive[~mistakes].mean() - 0.15)
         True
-        >>> len(found.hidden) == 3 * 150
+        >>> len(result.hidden) == 3 * 150
         True
 
     Source: Efron, "Large-scale inference", 2010, chapter 5 (two groups); Grenander, "On the theory of mortality
-    measurement", 1956 (falling density); Storey, JRSS B 64, 2002 (share in the tail); Pounds and Morris, Bioinformatics
-    19, 2003 (beta-uniform mixture).
+    measurement", 1956 (decreasing density); Storey, JRSS B 64, 2002 (share in the tail); Pounds and Morris,
+    Bioinformatics 19, 2003 (beta-uniform mixture).
     """
-    given = as_interactions("interactions", interactions)
-    matrix = given.matrix
+    observed = as_interactions("interactions", interactions)
+    matrix = observed.matrix
     m, n = matrix.shape
     folds = integer("folds", folds, 2)
     choice("method", method, METHODS)
-    if len(given) < folds:
-        fail("interactions", f"at least as many as folds, {folds}", len(given))
+    if len(observed) < folds:
+        fail("interactions", f"at least as many as folds, {folds}", len(observed))
     if matrix.nnz == m * n:
         fail("interactions", "a pair that is not observed", "none")
     fp = None if false_positive_rate is None else rate("false_positive_rate", false_positive_rate)
     fn = None if false_negative_rate is None else rate("false_negative_rate", false_negative_rate)
     q = matrix.nnz / (m * n)
-    _consistent(q, fp, fn)
-    wanted = None if pairs is None else _unobserved(pairs, given)
+    _check_rates(q, fp, fn)
+    queries = None if pairs is None else _check_unobserved(pairs, observed)
     top = integer("top", top, 0)
-    fold = _spread(given, folds, generator(seed))
+    fold = _assign_folds(observed, folds, generator(seed))
     models = []
-    x = np.zeros(len(given))
+    x = np.zeros(len(observed))
     for k in range(folds):
-        fitted = _fresh(model)
-        fitted.fit(given.subset(fold != k), show_progress, **(fit_arguments or {}))
+        fitted = _new_model(model)
+        fitted.fit(observed.subset(fold != k), show_progress, **(fit_arguments or {}))
         models.append(fitted)
-        parts = batches(partial(of_positives, fitted, matrix, fold == k), m, n, num_threads)
+        parts = batches(partial(positive_positions, fitted, matrix, fold == k), m, n, num_threads)
         x[fold == k] = np.concatenate(parts)
-    # Nothing unobserved to stand beside.
-    alone = np.diff(matrix.indptr)[given.rows] == n
-    likes, pi, fn, fp = likes_of(x[~alone], method, q, fp, fn)
+    # Positives of users without any unobserved item.
+    unranked = np.diff(matrix.indptr)[observed.rows] == n
+    likes, pi, fn, fp = fit_two_groups(x[~unranked], method, q, fp, fn)
     rho = fn / (1 - fn) * (1 - pi) * q / (1 - q)
     density = likes(x)
     positive = (1 - pi) * density / ((1 - pi) * density + pi)
-    positive[alone] = 1 - pi
-    rows = batches(partial(of_unobserved, models, matrix, likes, rho, wanted, top), m, n * folds, num_threads)
+    positive[unranked] = 1 - pi
+    rows = batches(partial(hidden_likes, models, matrix, likes, rho, queries, top), m, n * folds, num_threads)
     users, items, hidden = (np.concatenate([row[k] for row in rows]) for k in range(3))
-    # In the order that was asked for.
-    if wanted is not None:
-        place = np.searchsorted(users * n + items, wanted[0] * n + wanted[1])
+    if queries is not None:
+        # In the order of the argument.
+        place = np.searchsorted(users * n + items, queries[0] * n + queries[1])
         users, items, hidden = users[place], items[place], hidden[place]
     return Credibility(
-        given, positive.astype(np.float32), x.astype(np.float32), users, items, hidden.astype(np.float32),
+        observed, positive.astype(np.float32), x.astype(np.float32), users, items, hidden.astype(np.float32),
         pi, rho, fp, fn, method, folds,
     )  # fmt: skip
 
 
 def clean(
-    interactions: Any,
+    interactions: InteractionsLike,
     credibility: Credibility,
     *,
     threshold: float | None = None,
     share: float | None = None,
     add: float | None = None,
 ) -> Cleaned:
-    """Return interactions without the least credible positives, and if wanted with likely likes.
+    """Return interactions without the least credible positives, and optionally with likely likes.
 
     Args:
-        interactions: Those that `credibility` was asked about.
-        credibility: What it answered.
-        threshold: Positives that are less credible go.
-        share: nearest(share · positives) go, the least credible; among equals those that stand lowest.
-        add: Unobserved pairs of `credibility` that are likes with at least this probability come in. Ratings and times
-            are dropped then, as these have none.
+        interactions: The interactions of `credibility`.
+        credibility: Its result.
+        threshold: Less credible positives are removed.
+        share: nearest(share · positives) are removed, the least credible; among equals those of the lowest rank.
+        add: Unobserved pairs of `credibility` that are likes with at least this probability are added. Ratings and
+            times are dropped then, as added pairs have none.
 
     Raises:
-        InputError: None of the three, both of the first two, a value outside [0, 1], other interactions, or nothing
-            would be left.
+        InputError: None of the three, both of the first two, a value outside [0, 1], other interactions, or an empty
+            result.
 
     Example:
         >>> from recsys import ItemKNN, simulation
@@ -226,76 +226,73 @@ def clean(
         >>> len(noisy.interactions), len(cleaned.interactions), len(cleaned.removed), len(cleaned.added)
         (1498, 1348, 150, 0)
     """
-    given = as_interactions("interactions", interactions)
+    observed = as_interactions("interactions", interactions)
     if not isinstance(credibility, Credibility):
         fail("credibility", "what recsys.credibility returned", type(credibility).__name__)
-    asked = credibility.interactions.matrix
-    if asked.shape != given.matrix.shape or not np.array_equal(pair_keys(asked), pair_keys(given.matrix)):
-        fail("interactions", "those that credibility was asked about", repr(given))
+    scored = credibility.interactions.matrix
+    if scored.shape != observed.matrix.shape or not np.array_equal(pair_keys(scored), pair_keys(observed.matrix)):
+        fail("interactions", "those that credibility was asked about", repr(observed))
     if threshold is not None and share is not None:
         fail("share", "None together with threshold", share)
     if threshold is None and share is None and add is None:
         fail("threshold", "a threshold, a share or add", None)
-    keep = np.ones(len(given), bool)
+    keep = np.ones(len(observed), bool)
     if threshold is not None:
         keep = credibility.positive >= rate("threshold", threshold)
     elif share is not None:
-        number = round(rate("share", share) * len(given))
-        order = np.lexsort((-np.arange(len(given)), -credibility.position, credibility.positive))
+        number = round(rate("share", share) * len(observed))
+        order = np.lexsort((-np.arange(len(observed)), -credibility.position, credibility.positive))
         keep[order[:number]] = False
     chosen = np.zeros(0, np.int64)
     if add is not None:
         chosen = np.unique(np.flatnonzero(credibility.hidden >= rate("add", add)))
     if not keep.any() and not len(chosen):
         fail("threshold" if share is None else "share", "one that leaves a positive", threshold or share)
-    left, removed = given.subset(keep), given.subset(~keep)
-    new = np.unique(credibility.users[chosen] * given.num_items + credibility.items[chosen])
-    where = (new // given.num_items, new % given.num_items)
-    matrix = sp.csr_array((np.ones(len(new), np.float32), where), shape=given.matrix.shape)
-    added = Interactions.from_csr(matrix, given.users, given.items)
+    remaining, removed = observed.subset(keep), observed.subset(~keep)
+    new = np.unique(credibility.users[chosen] * observed.num_items + credibility.items[chosen])
+    where = (new // observed.num_items, new % observed.num_items)
+    matrix = sp.csr_array((np.ones(len(new), np.float32), where), shape=observed.matrix.shape)
+    added = Interactions.from_csr(matrix, observed.users, observed.items)
     if len(new):
-        left = Interactions.from_csr(left.matrix + added.matrix, given.users, given.items)
-    return Cleaned(left, removed, added)
+        remaining = Interactions.from_csr(remaining.matrix + added.matrix, observed.users, observed.items)
+    return Cleaned(remaining, removed, added)
 
 
-def _fresh(model: Any) -> Recommender:
+def _new_model(model: Any) -> Recommender:
     """Return a new model with the same hyper-parameters."""
     if isinstance(model, Recommender):
         return type(model)._from_parameters(model._parameters())
-    made = model() if callable(model) else None
-    if not isinstance(made, Recommender):
-        fail(
-            "model",
-            "a Recommender, or a function that returns a new one",
-            type(model if made is None else made).__name__,
-        )
-    return made
+    new = model() if callable(model) else None
+    if not isinstance(new, Recommender):
+        got = type(model if new is None else new).__name__
+        fail("model", "a Recommender, or a function that returns a new one", got)
+    return new
 
 
-def _spread(given: Interactions, folds: int, rng: np.random.Generator) -> Ints:
-    """Return a fold for each interaction; each user's are spread evenly, from a random fold on."""
-    sizes = np.diff(given.matrix.indptr)
-    order = np.lexsort((rng.random(len(given)), given.rows))
-    place = np.empty(len(given), np.int64)
-    place[order] = np.arange(len(given)) - np.repeat(given.matrix.indptr[:-1], sizes)
-    return np.asarray((place + rng.integers(0, folds, given.num_users)[given.rows]) % folds)
+def _assign_folds(observed: Interactions, folds: int, rng: np.random.Generator) -> Ints:
+    """Return a fold per interaction; those of each user are distributed evenly, starting at a random fold."""
+    sizes = np.diff(observed.matrix.indptr)
+    order = np.lexsort((rng.random(len(observed)), observed.rows))
+    place = np.empty(len(observed), np.int64)
+    place[order] = np.arange(len(observed)) - np.repeat(observed.matrix.indptr[:-1], sizes)
+    return np.asarray((place + rng.integers(0, folds, observed.num_users)[observed.rows]) % folds)
 
 
-def _unobserved(pairs: Any, given: Interactions) -> tuple[Ints, Ints]:
+def _check_unobserved(pairs: Any, observed: Interactions) -> tuple[Ints, Ints]:
     if not isinstance(pairs, tuple | list) or len(pairs) != 2:
         fail("pairs", "(users, items)", type(pairs).__name__)
-    users = positions("pairs, users", pairs[0], given.num_users)
-    items = positions("pairs, items", pairs[1], given.num_items)
+    users = positions("pairs, users", pairs[0], observed.num_users)
+    items = positions("pairs, items", pairs[1], observed.num_items)
     if len(users) != len(items):
         fail("pairs", f"{len(users)} items, as many as users", len(items))
-    seen = np.isin(users * given.num_items + items, pair_keys(given.matrix))
-    if seen.any():
-        fail("pairs", "unobserved pairs", f"{int(seen.sum())} that are observed")
+    known = np.isin(users * observed.num_items + items, pair_keys(observed.matrix))
+    if known.any():
+        fail("pairs", "unobserved pairs", f"{int(known.sum())} that are observed")
     return users, items
 
 
-def _consistent(q: float, fp: float | None, fn: float | None) -> None:
-    """Check that some share of likes has these rates and as many positives."""
+def _check_rates(q: float, fp: float | None, fn: float | None) -> None:
+    """Raise `InputError` unless some share of likes is consistent with the rates and the number of positives."""
     if fp is not None and fp >= q:
         fail("false_positive_rate", f"less than the share of pairs that are observed, {q:.3g}", fp)
     if fn is not None and (fn >= 1 or (q - (fp or 0.0)) / (1 - fn - (fp or 0.0)) >= 1 or fn + (fp or 0.0) >= 1):

@@ -1,4 +1,4 @@
-"""Sets of implicit feedback by name, and tables of one's own."""
+"""Implicit-feedback data sets by name, and readers of tables."""
 
 from __future__ import annotations
 
@@ -32,21 +32,23 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str, root: str | os.PathLike[str] | None = None) -> Interactions | Split:
-    """Return a set by name: `Interactions`, or a `Split` where it is published with one.
+    """Return a data set by name: `Interactions`, or a `Split` if it is published with one.
 
     MovieLens (`ml-latest-small`, `ml-100k`, `ml-1m`, `ml-10m`, `ml-20m`, `ml-25m`, `ml-32m`): every rating is a
-    positive, with its stars and its time in seconds. `amazon-beauty`: a time is the place in the user's sequence.
-    `gowalla`, `lastfm`: training and test set, no validation. `amazon-nbpo`: all three. `modcloth`: ratings train,
-    whatever they are, and only items rated 5 test (the clean set); `modcloth-noisy`: items of any rating test.
+    positive, with its stars and its time in seconds. `amazon-beauty`: a time is the position in the user's sequence.
+    `gowalla`, `lastfm`: training and test set, no validation. `amazon-nbpo`: all three. `modcloth`: all ratings are in
+    the training set, and only items rated 5 in the test set (clean); `modcloth-noisy`: items of any rating in the test
+    set.
 
-    Files are looked for in `root`, then in the cache, then fetched where their terms allow it, and held to the
-    manifest's SHA-256 and counts. What may not be passed on is read from the root folder alone: MovieLens from 1M on
+    Files are searched in `root`, then in the cache, then downloaded if their terms allow it, and verified against the
+    SHA-256 and the counts of the manifest. Files that may not be redistributed are read from `root` alone: MovieLens 1M
+    and larger
     (`ml-1m/ratings.dat`, `ml-20m/ratings.csv` as they come out of GroupLens's archives) and NBPO's Amazon split
     (`amazon-nbpo/train_data.json` and so on).
 
     Args:
         name: One of `names()`.
-        root: A folder with one folder a set; `GRAPHNOISE_DATA` where it is not given.
+        root: A folder with one folder per data set; None is `GRAPHNOISE_DATA`.
 
     Raises:
         InputError: The name is unknown, or the root folder does not exist.
@@ -70,22 +72,24 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Interactions 
 
 
 def _together(parts: Mapping[str, Triples]) -> dict[str, Interactions]:
-    """Return each part as interactions; positions of users and items are the same in all."""
+    """Return each part as interactions with common positions of users and items."""
     sizes = np.cumsum([len(part.users) for part in parts.values()])[:-1]
     columns = {}
-    for what in ("users", "items"):
-        ids, places = np.unique(np.concatenate([getattr(part, what) for part in parts.values()]), return_inverse=True)
-        columns[what] = ids, np.split(places, sizes)
+    for name in ("users", "items"):
+        ids, places = np.unique(np.concatenate([getattr(part, name) for part in parts.values()]), return_inverse=True)
+        columns[name] = ids, np.split(places, sizes)
     (users, rows), (items, cols) = columns["users"], columns["items"]
-    found = {}
+    result = {}
     for (name, part), row, col in zip(parts.items(), rows, cols, strict=True):
-        one = Interactions.from_triples(row, col, part.ratings, part.times, num_users=len(users), num_items=len(items))
-        found[name] = Interactions(one.matrix, one.ratings, one.times, users, items)
-    return found
+        triples = Interactions.from_triples(
+            row, col, part.ratings, part.times, num_users=len(users), num_items=len(items)
+        )
+        result[name] = Interactions(triples.matrix, triples.ratings, triples.times, users, items)
+    return result
 
 
 def _text(file: Path, options: dict[str, Any]) -> Any:
-    """Return a table of text; pandas by itself would take the first fields of rows that are too long for an index."""
+    """Return a table of text; by default pandas uses the first fields of rows that are too long as an index."""
     import pandas
 
     with warnings.catch_warnings():
@@ -120,14 +124,14 @@ def read_table(
     r"""Return the interactions of a CSV, TSV or Parquet file, by the names of its columns; needs pandas.
 
     Args:
-        path: Ends in `.csv`, `.tsv`, `.txt` or `.parquet` (which needs pyarrow), the text ones perhaps with `.gz`.
+        path: Ends in `.csv`, `.tsv`, `.txt` or `.parquet` (which needs pyarrow), text files optionally with `.gz`.
         user: Column of the user ids, integers or text.
         item: Column of the item ids.
         rating: Column of the ratings, numbers of at least 0.
         time: Column of the times: numbers, or dates (text in ISO 8601 too), which become seconds since 1970; those
-            without a zone count as UTC.
-        duplicates: As for `Interactions.from_triples`.
-        **options: For `pandas.read_csv`, such as `sep`, or `dtype={"user": str}` to keep the zeros before ids.
+            without a time zone are UTC.
+        duplicates: As in `Interactions.from_triples`.
+        **options: For `pandas.read_csv`, such as `sep`, or `dtype={"user": str}` to keep leading zeros of ids.
 
     Raises:
         InputError: Another ending, a column that is absent, named twice or holds the wrong kind of values, missing ids.

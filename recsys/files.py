@@ -1,4 +1,4 @@
-"""Models as files: one `.npz` without pickles, with a digest of all that it holds."""
+"""Saved models: one `.npz` file without pickles, with a digest of its contents."""
 
 from __future__ import annotations
 
@@ -44,29 +44,31 @@ def write_model(
     sizes: Mapping[str, int],
     arrays: Mapping[str, Any],
 ) -> None:
-    """Write a model: its class, its hyper-parameters, its sizes, its arrays (NumPy or SciPy CSR; None is left out).
+    """Write a model: class, hyper-parameters, sizes and arrays (NumPy or SciPy CSR; None is omitted).
 
     Raises:
-        InputError: A hyper-parameter is not a plain value, or an array is not of numbers.
+        InputError: A hyper-parameter is not a number, text or None, or an array is not numeric.
         DataError: The file cannot be written.
     """
     try:
         head = json.dumps({"format": FORMAT, "class": kind, "parameters": dict(parameters), "sizes": dict(sizes)})
     except (TypeError, ValueError):
-        odd = {name: value for name, value in parameters.items() if not isinstance(value, str | int | float | None)}
-        fail("save", "hyper-parameters that are numbers, text or None", odd)
-    plain: dict[str, Array] = {}
+        unsupported = {
+            name: value for name, value in parameters.items() if not isinstance(value, str | int | float | None)
+        }
+        fail("save", "hyper-parameters that are numbers, text or None", unsupported)
+    contents: dict[str, Array] = {}
     for name, value in arrays.items():
         if sp.issparse(value):
-            plain |= {f"{name}.{part}": np.asarray(getattr(value, part)) for part in _PARTS}
+            contents |= {f"{name}.{part}": np.asarray(getattr(value, part)) for part in _PARTS}
         elif value is not None:
-            plain[name] = np.asarray(value)
-    for name, value in plain.items():
+            contents[name] = np.asarray(value)
+    for name, value in contents.items():
         if value.dtype.kind not in "biuf":
             fail(name, "an array of numbers", f"values of type {value.dtype}")
     blob = io.BytesIO()
-    digest = _digest(head.encode(), plain)
-    np.savez(blob, allow_pickle=False, head=np.array(head), digest=np.array(digest), **plain)
+    digest = _digest(head.encode(), contents)
+    np.savez(blob, allow_pickle=False, head=np.array(head), digest=np.array(digest), **contents)
     with atomic_write(_path(file)) as out:
         out.write(blob.getbuffer())
 
@@ -74,11 +76,11 @@ def write_model(
 def read_model(
     file: str | os.PathLike[str], kinds: Mapping[str, tuple[str, ...]]
 ) -> tuple[str, dict[str, Any], dict[str, int], dict[str, Any]]:
-    """Return class, hyper-parameters, sizes and arrays of a model that `write_model` wrote.
+    """Return class, hyper-parameters, sizes and arrays of a file by `write_model`.
 
     Args:
         file: The path.
-        kinds: The classes that are welcome, with the names of their arrays; one that is absent is None.
+        kinds: The accepted classes, with the names of their arrays; absent arrays are None.
 
     Raises:
         DataError: The file is absent, damaged, truncated, of another format or of another class.
@@ -86,24 +88,24 @@ def read_model(
     path = _path(file)
     with reading(path):
         with path.open("rb") as blob, np.load(blob, allow_pickle=False) as archive:
-            plain = {name: archive[name] for name in archive.files}
-        text = str(plain.pop("head"))
-        if str(plain.pop("digest")) != _digest(text.encode(), plain):
+            contents = {name: archive[name] for name in archive.files}
+        text = str(contents.pop("head"))
+        if str(contents.pop("digest")) != _digest(text.encode(), contents):
             raise DataError(f"{path}: damaged: the digest of its contents is another one")
         head = json.loads(text)
         if head["format"] != FORMAT:
             raise DataError(f"{path}: expected format {FORMAT}, got {head['format']}")
         kind = choice("class of the model", head["class"], kinds)
         arrays = {
-            name: _sparse(*(plain[f"{name}.{part}"] for part in _PARTS))
-            if f"{name}.indptr" in plain
-            else plain.get(name)
+            name: _csr(*(contents[f"{name}.{part}"] for part in _PARTS))
+            if f"{name}.indptr" in contents
+            else contents.get(name)
             for name in kinds[kind]
         }
         return kind, head["parameters"], head["sizes"], arrays
 
 
-def _sparse(data: Array, indices: Array, indptr: Array, shape: Array) -> Any:
+def _csr(data: Array, indices: Array, indptr: Array, shape: Array) -> sp.csr_array:
     matrix = sp.csr_array((data, indices, indptr), shape=tuple(int(size) for size in shape))
     matrix.check_format(full_check=True)
     return matrix

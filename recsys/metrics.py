@@ -1,7 +1,7 @@
-"""Measures of a ranking, a number a user, from where the hits are among the first k.
+"""Ranking metrics per user, computed from the ranks of the hits among the first k.
 
-Every measure takes `hits`, a Boolean array [users, k] (was the item at this rank among the held-out ones?) and `sizes`
-[users], the number of held-out items |T| of each user, at least 1; and returns float64 [users].
+Every metric takes `hits`, a Boolean array [users, k] (is the item at this rank held out?), and `sizes` [users], the
+number of held-out items |T| per user, at least 1; it returns float64 [users].
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def precision(hits: Bools, sizes: Sizes) -> Values:
 def capped_precision(hits: Bools, sizes: Sizes) -> Values:
     """Return hits / min(k, |T|): 1 for a perfect ranking.
 
-    `implicit` calls this precision, and weighs each user by min(k, |T|) in its mean; `evaluate` weighs users alike.
+    `implicit` calls this precision, and weights each user by min(k, |T|) in its mean; `evaluate` weights users equally.
 
     Example:
         >>> capped_precision(np.array([[True, False, True, False]]), np.array([2])).tolist()
@@ -63,7 +63,7 @@ def f1(hits: Bools, sizes: Sizes) -> Values:
 
 
 def ndcg(hits: Bools, sizes: Sizes) -> Values:
-    """Return DCG / IDCG with DCG = sum over hits of 1 / log2(rank + 1), and IDCG that of min(k, |T|) hits on top.
+    """Return DCG / IDCG with DCG = sum over hits of 1 / log2(rank + 1), and IDCG that of min(k, |T|) hits at the top.
 
     Example:
         >>> ndcg(np.array([[False, True, False]]), np.array([1])).round(4).tolist()
@@ -97,7 +97,7 @@ def reciprocal_rank(hits: Bools, sizes: Sizes) -> Values:
 
 
 def hit(hits: Bools, sizes: Sizes) -> Values:
-    """Return 1 where any of the first k is a hit, else 0; its mean over users is the hit rate.
+    """Return 1 if any of the first k is a hit, else 0; its mean over users is the hit rate.
 
     Example:
         >>> hit(np.array([[False, True, True], [False, False, False]]), np.array([2, 1])).tolist()
@@ -119,7 +119,7 @@ PER_USER: dict[str, Callable[[Bools, Sizes], Values]] = {
 
 
 def coverage(shown: Sizes) -> float:
-    """Return the share of the catalogue that is shown to anybody; `shown` [items] counts how often each item is.
+    """Return the share of the catalogue that is shown to any user; `shown` [items] counts how often each item is.
 
     Example:
         >>> coverage(np.array([3, 0, 1, 0]))
@@ -129,7 +129,7 @@ def coverage(shown: Sizes) -> float:
 
 
 def gini(shown: Sizes) -> float:
-    """Return the Gini coefficient of how often items are shown: 0 if all alike, near 1 if one takes all.
+    """Return the Gini coefficient of how often items are shown: 0 if all are equal, near 1 if one item dominates.
 
     With counts c_1 <= ... <= c_n in order, sum_i (2 i - n - 1) c_i / (n sum_i c_i).
 
@@ -146,10 +146,10 @@ _NAME = re.compile(r"([a-z0-9_]+)@([0-9]{1,9})")
 
 
 def parse(metrics: Iterable[str], num_items: int) -> dict[str, tuple[str, int]]:
-    """Return the measure and the k of each name such as "ndcg@20".
+    """Return the metric and the k of each name such as "ndcg@20".
 
     Raises:
-        InputError: No name, a name of another form, an unknown measure, or k that is 0 or above the number of items.
+        InputError: No name, a name of another form, an unknown metric, or k that is 0 or above the number of items.
 
     Example:
         >>> parse(["ndcg@20", "gini@5"], num_items=30)
@@ -160,7 +160,7 @@ def parse(metrics: Iterable[str], num_items: int) -> dict[str, tuple[str, int]]:
     names = [metrics] if isinstance(metrics, str) else list(metrics)
     if not names:
         fail("metrics", 'at least one name such as "ndcg@20"', names)
-    found = {}
+    parsed = {}
     for name in names:
         match = _NAME.fullmatch(name) if isinstance(name, str) else None
         if match is None:
@@ -168,5 +168,5 @@ def parse(metrics: Iterable[str], num_items: int) -> dict[str, tuple[str, int]]:
         k = int(match[2])
         if not 1 <= k <= num_items:
             fail("metrics", f"k from 1 to {num_items}, the number of items", name)
-        found[name] = (choice("metrics", match[1], [*PER_USER, *CATALOGUE]), k)
-    return found
+        parsed[name] = (choice("metrics", match[1], [*PER_USER, *CATALOGUE]), k)
+    return parsed

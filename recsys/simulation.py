@@ -1,4 +1,4 @@
-"""Noise with a known truth: flips of clean data, a low-rank world, and exposure × relevance."""
+"""Simulated noise with known truth: flips of clean data, low-rank preferences, exposure × relevance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from graphnoise.checks import fail, generator, integer, rate, real
 from graphnoise.noise import flip_interactions
-from recsys.interactions import Interactions, as_csr, as_interactions
+from recsys.interactions import Interactions, InteractionsLike, as_csr, as_interactions
 from recsys.splits import Seed, Split
 from recsys.validation import check_memory, pair_keys
 
@@ -23,16 +23,16 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class SimulatedNoise:
-    """Interactions after noise, with what the noise did.
+    """Interactions after noise, with the ground truth.
 
     Attributes:
-        interactions: What a model may see.
+        interactions: The noisy interactions, the input of models.
         false_positive: For each of these interactions, in the order of `matrix.indices`, whether it was added [nnz].
-        hidden: Positives that were taken away, of the same shape: the oracle of false negatives.
+        hidden: Removed positives, of the same shape: the false negatives.
         false_positive_rate: Added pairs over positives before noise.
         false_negative_rate: Hidden pairs over positives before noise.
-        preference: P(like) of every pair, float32 [num_users, num_items], where it is known.
-        exposure: P(seen) of every pair, in the same form, where it is known.
+        preference: P(like) of every pair, float32 [num_users, num_items], if known.
+        exposure: P(seen) of every pair, in the same form, if known.
     """
 
     interactions: Interactions
@@ -51,12 +51,12 @@ class SimulatedNoise:
 
 @dataclass(frozen=True, eq=False)
 class SimulatedSplit:
-    """A split with noise in what models see; the test part is the clean one, untouched.
+    """A split with noise in training and validation; the test part is clean.
 
     Attributes:
-        split: Noisy training and, unless it was kept clean, noisy validation; clean test.
-        train: What was done to the training part.
-        validation: What was done to the validation part, or None.
+        split: Noisy training, noisy validation (unless `noisy_validation` is False) and clean test.
+        train: The noise of the training part.
+        validation: The noise of the validation part, or None.
     """
 
     split: Split
@@ -65,13 +65,13 @@ class SimulatedSplit:
 
 
 def corrupt(
-    interactions: Interactions,
+    interactions: InteractionsLike,
     false_positive: float = 0.0,
     false_negative: float = 0.0,
     *,
     popularity: float = 0.0,
     hidden_popularity: float = 0.0,
-    exclude: Any = None,
+    exclude: InteractionsLike | None = None,
     seed: Seed = 0,
 ) -> SimulatedNoise:
     """Add unobserved pairs as positives, and hide observed ones.
@@ -80,16 +80,16 @@ def corrupt(
     proportion to (1 + positives of the item)^power. Ratings and times are dropped, as added pairs have none.
 
     Args:
-        interactions: The clean ones.
+        interactions: The clean interactions.
         false_positive: Added pairs as a share of P, in [0, 1].
         false_negative: Hidden pairs as a share of P, in [0, 1].
-        popularity: The power for added pairs: 0 is uniform, 1 in proportion to popularity.
-        hidden_popularity: The power for hidden pairs.
-        exclude: Interactions that are never added, such as those held out.
-        seed: Of the draws.
+        popularity: Exponent for added pairs: 0 is uniform, 1 in proportion to popularity.
+        hidden_popularity: Exponent for hidden pairs.
+        exclude: Interactions that are never added, such as held-out ones.
+        seed: Seed of the draws.
 
     Raises:
-        InputError: A rate is outside [0, 1], a power outside [-10, 10], or there are too few free pairs.
+        InputError: A rate is outside [0, 1], a power outside [-10, 10], or there are too few unobserved pairs.
 
     Example:
         >>> clicks = Interactions.from_csr(sp.csr_array(np.eye(20)))
@@ -105,28 +105,28 @@ def corrupt(
     check_memory(f"{shape[0]} users × {shape[1]} items", 48.0 * shape[1])
     known = None if exclude is None else as_csr("exclude", exclude, shape=shape)
     rates = rate("false_positive", false_positive), rate("false_negative", false_negative)
-    done = flip_interactions(
+    flipped = flip_interactions(
         interactions.matrix, *rates, popularity, seed, hidden_popularity=hidden_popularity, exclude=known
     )
-    noisy = _like(interactions, done.matrix)
-    new = done.added[0] * shape[1] + done.added[1]
-    hidden = sp.csr_array((np.ones(done.hidden.shape[1], np.float32), tuple(done.hidden)), shape=shape)
+    noisy = _with_ids(flipped.matrix, interactions)
+    new = flipped.added[0] * shape[1] + flipped.added[1]
+    hidden = sp.csr_array((np.ones(flipped.hidden.shape[1], np.float32), tuple(flipped.hidden)), shape=shape)
     return SimulatedNoise(
         noisy,
         np.isin(pair_keys(noisy.matrix), new),
-        _like(interactions, hidden),
-        done.false_positive_rate,
-        done.false_negative_rate,
+        _with_ids(hidden, interactions),
+        flipped.false_positive_rate,
+        flipped.false_negative_rate,
     )
 
 
 def two_sided(
-    interactions: Interactions, hide: float, add: float, *, exclude: Any = None, seed: Seed = 0
+    interactions: InteractionsLike, hide: float, add: float, *, exclude: InteractionsLike | None = None, seed: Seed = 0
 ) -> SimulatedNoise:
     """Flip labels both ways at rates of a transition matrix: hide = P(0 | 1), add = P(1 | 0) over all unobserved pairs.
 
-    The expected numbers of flips, rounded, are drawn uniformly. As there are far more zeros than ones, a small `add`
-    makes many false positives: no more than there are positives.
+    The expected numbers of flips, rounded, are drawn uniformly. As unobserved pairs far outnumber positives, a small
+    `add` makes many false positives: at most as many as positives.
 
     Raises:
         InputError: A rate is outside [0, 1], or more pairs would be added than there are positives.
@@ -141,11 +141,11 @@ def two_sided(
     """
     interactions = as_interactions("interactions", interactions)
     zeros = interactions.num_users * interactions.num_items - len(interactions)
-    wanted = rate("add", add) * zeros
-    if wanted > len(interactions):
+    expected_added = rate("add", add) * zeros
+    if expected_added > len(interactions):
         expected = f"at most {len(interactions) / zeros:.3g}, so that no more are added than there are positives"
         fail("add", expected, add)
-    share = wanted / max(len(interactions), 1)
+    share = expected_added / max(len(interactions), 1)
     return corrupt(interactions, share, rate("hide", hide), exclude=exclude, seed=seed)
 
 
@@ -159,17 +159,17 @@ def corrupt_split(
     noisy_validation: bool = True,
     seed: Seed = 0,
 ) -> SimulatedSplit:
-    """Corrupt what models see of a split; the test part stays clean, and no pair of another part is added.
+    """Corrupt training and validation of a split; the test part stays clean, and no pair of another part is added.
 
     Args:
-        split: The clean one.
-        false_positive: As for `corrupt`, of each part by itself.
-        false_negative: Likewise.
-        popularity: Likewise.
-        hidden_popularity: Likewise.
-        noisy_validation: Corrupt the validation part too, as it would be in the world; otherwise it stays clean, and
-            models are chosen with knowledge that nobody has.
-        seed: Of the draws.
+        split: The clean split.
+        false_positive: As in `corrupt`, for each part.
+        false_negative: As in `corrupt`, for each part.
+        popularity: As in `corrupt`.
+        hidden_popularity: As in `corrupt`.
+        noisy_validation: Corrupt the validation part too, as in practice; a clean one gives model selection
+            information that is not available in practice.
+        seed: Seed of the draws.
 
     Raises:
         InputError: As `corrupt`.
@@ -185,16 +185,16 @@ def corrupt_split(
         fail("split", "a Split", type(split).__name__)
     rng = generator(seed)
 
-    def noisy(part: Interactions, exclude: Any) -> SimulatedNoise:
-        powers = {"popularity": popularity, "hidden_popularity": hidden_popularity}
-        return corrupt(part, false_positive, false_negative, **powers, exclude=_ones(exclude), seed=rng)
+    def noisy(part: Interactions, exclude: sp.csr_array) -> SimulatedNoise:
+        exponents = {"popularity": popularity, "hidden_popularity": hidden_popularity}
+        return corrupt(part, false_positive, false_negative, **exponents, exclude=_ones(exclude), seed=rng)
 
-    held = split.validation.matrix + split.test.matrix
-    train = noisy(split.train, held)
+    held_out = split.validation.matrix + split.test.matrix
+    train = noisy(split.train, held_out)
     if not noisy_validation:
         return SimulatedSplit(Split(train.interactions, split.validation, split.test), train, None)
-    other = split.train.matrix + train.interactions.matrix + split.test.matrix
-    validation = noisy(split.validation, other)
+    excluded = split.train.matrix + train.interactions.matrix + split.test.matrix
+    validation = noisy(split.validation, excluded)
     return SimulatedSplit(Split(train.interactions, validation.interactions, split.test), train, validation)
 
 
@@ -208,22 +208,23 @@ def low_rank(
     popularity: float = 1.0,
     seed: Seed = 0,
 ) -> SimulatedNoise:
-    r"""Return clean interactions of a low-rank world with its truth: like ~ Bernoulli(σ(scale · <a_u, b_i> + c_i + c)).
+    r"""Return clean interactions of a low-rank model with the truth: like ~ Bernoulli(σ(scale · <a_u, b_i> + c_i + c)).
 
     a and b are Gaussian with <a_u, b_i> of variance 1, c_i is Gaussian with standard deviation `popularity`, and c is
-    such that the mean probability is `density`. `corrupt` adds noise to its `interactions`.
+    such that the mean probability is `density`. `corrupt` adds noise to the `interactions`.
 
     Args:
-        num_users: Rows.
-        num_items: Columns.
+        num_users: Number of users.
+        num_items: Number of items.
         rank: Length of a_u and b_i.
         density: Mean probability, in (0, 1).
-        scale: How much taste matters.
-        popularity: How much items differ in popularity.
-        seed: Of all draws.
+        scale: Scale of the preferences.
+        popularity: Standard deviation of the log-odds of items.
+        seed: Seed of all draws.
 
     Raises:
-        InputError: A size below 1, a density outside (0, 1), a negative scale, or sizes that memory cannot hold.
+        InputError: A size below 1, a density outside (0, 1), a negative scale, or sizes that exceed the available
+            memory.
 
     Example:
         >>> world = low_rank(200, 100, density=0.1, seed=3)
@@ -255,22 +256,23 @@ def exposure_relevance(
     floor: float = 1e-3,
     seed: Seed = 0,
 ) -> SimulatedNoise:
-    r"""Return semi-synthetic clicks on the users and items of real ratings: click = seen · relevant, drawn apart.
+    r"""Return semi-synthetic clicks from real ratings: click = seen · relevant, drawn independently.
 
     P(relevant) = σ(clip(R̂, 1, 5) - epsilon), where R̂ is the mean rating + offsets of user and item + a rank-`rank`
-    singular value decomposition of what is left (unknown entries as 0). P(seen) = clip(X̂, floor, 1)^power, where X̂ is
-    that decomposition of who rated what. What is relevant and not seen is in `hidden`; no click is a false positive.
+    singular value decomposition of the residuals (unknown entries as 0). P(seen) = clip(X̂, floor, 1)^power, where X̂ is
+    that decomposition of the rated pairs. Relevant pairs that are not seen are in `hidden`; no click is a false
+    positive.
 
     Args:
         ratings: Interactions with ratings from 1 to 5.
-        rank: Of both decompositions.
-        epsilon: A larger one makes less relevant.
-        power: A larger one makes less seen, and rarer things more so.
-        floor: Least P(seen) before the power.
-        seed: Of the draws.
+        rank: Rank of both decompositions.
+        epsilon: Larger values make fewer pairs relevant.
+        power: Larger values make fewer pairs seen, mostly of rare items.
+        floor: Lower bound of P(seen) before the power.
+        seed: Seed of the draws.
 
     Raises:
-        InputError: There are no ratings, `rank` is not below both sizes, or sizes that memory cannot hold.
+        InputError: There are no ratings, `rank` is not below both sizes, or sizes that exceed the available memory.
 
     Example:
         >>> cell = np.arange(0, 1200, 7)
@@ -280,7 +282,7 @@ def exposure_relevance(
         True
 
     Source: Saito et al., "Unbiased recommender learning from missing-not-at-random implicit feedback", 2020, section
-    5.1, with decompositions in the place of its factorisations by gradient descent.
+    5.1, with decompositions instead of factorisations by gradient descent.
     """
     if getattr(ratings, "ratings", None) is None or not len(ratings):
         fail("ratings", "Interactions with ratings", f"{ratings!r}")
@@ -291,21 +293,21 @@ def exposure_relevance(
     check_memory(f"{m} users × {n} items", 40.0 * m * n)
     rng = generator(seed)
     row, col = ratings.rows, ratings.matrix.indices
-    left = np.asarray(ratings.ratings, np.float64)
-    mean = left.mean()
-    left -= mean
-    by_item = _means(left, col, n)
-    left -= by_item[col]
-    by_user = _means(left, row, m)
-    left -= by_user[row]
-    guess = _smooth(sp.csr_array((left, col, ratings.matrix.indptr), shape=(m, n)), rank, rng)
+    residuals = np.asarray(ratings.ratings, np.float64)
+    mean = residuals.mean()
+    residuals -= mean
+    by_item = _means(residuals, col, n)
+    residuals -= by_item[col]
+    by_user = _means(residuals, row, m)
+    residuals -= by_user[row]
+    guess = _smooth(sp.csr_array((residuals, col, ratings.matrix.indptr), shape=(m, n)), rank, rng)
     guess += mean + by_user[:, None] + by_item
     preference = expit(np.clip(guess, 1, 5) - epsilon)
     exposure = np.clip(_smooth(ratings.matrix.astype(np.float64), rank, rng), floor, 1) ** power
     relevant = rng.random((m, n)) < preference
     seen = rng.random((m, n)) < exposure
     clicks, hidden = (
-        _like(ratings, sp.csr_array(part.astype(np.float32))) for part in (relevant & seen, relevant & ~seen)
+        _with_ids(sp.csr_array(part.astype(np.float32)), ratings) for part in (relevant & seen, relevant & ~seen)
     )
     share = len(hidden) / max(len(hidden) + len(clicks), 1)
     nothing = np.zeros(len(clicks), dtype=bool)
@@ -318,20 +320,20 @@ def _means(values: NDArray[np.float64], place: Any, size: int) -> NDArray[np.flo
     return np.asarray(sums / np.maximum(counts, 1))
 
 
-def _smooth(matrix: Any, rank: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    # A constant has nothing left, and ARPACK no start.
+def _smooth(matrix: sp.csr_array, rank: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    # ARPACK cannot start on a zero matrix, the residuals of constant ratings.
     if not np.abs(matrix.data).max(initial=0) > 1e-9:
         return np.zeros(matrix.shape)
     u, s, v = svds(matrix, rank, v0=rng.normal(size=min(matrix.shape)))
     return np.asarray((u * s) @ v)
 
 
-def _ones(matrix: Any) -> Any:
+def _ones(matrix: sp.csr_array) -> sp.csr_array:
     return sp.csr_array((np.ones(matrix.nnz, np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
-def _like(given: Interactions, matrix: Any) -> Interactions:
-    return Interactions.from_csr(matrix, given.users, given.items)
+def _with_ids(matrix: sp.csr_array, source: Interactions) -> Interactions:
+    return Interactions.from_csr(matrix, source.users, source.items)
 
 
 def _clean(liked: Interactions, preference: NDArray[np.float32]) -> SimulatedNoise:

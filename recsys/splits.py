@@ -1,4 +1,4 @@
-"""Hold out interactions: by ratio, by number, by time of all, by time of each user."""
+"""Train-validation-test splits: by ratio, by number, by global time, by time per user."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphnoise.checks import fail, generator, integer, real
-from recsys.interactions import Interactions, as_interactions, check_disjoint
+from recsys.interactions import Interactions, InteractionsLike, as_interactions, check_disjoint
 from recsys.validation import Array, Ints
 
 Seed = int | np.random.Generator
@@ -15,12 +15,12 @@ Seed = int | np.random.Generator
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Three parts of one set of interactions, of the same shape and with the same ids, with no pair in common.
+    """Three disjoint parts of one set of interactions, with the same shape and ids.
 
     Attributes:
-        train: What models learn from.
-        validation: What chooses among models; may hold nothing.
-        test: What is reported.
+        train: Training interactions.
+        validation: Interactions for model selection; may be empty.
+        test: Interactions for the reported metrics.
 
     Raises:
         InputError: Shapes differ, or two parts share a pair.
@@ -36,17 +36,17 @@ class Split:
         check_disjoint([("train", self.train), ("validation", self.validation), ("test", self.test)])
 
 
-def ratio(interactions: Interactions, validation: float = 0.1, test: float = 0.1, seed: Seed = 0) -> Split:
+def ratio(interactions: InteractionsLike, validation: float = 0.1, test: float = 0.1, seed: Seed = 0) -> Split:
     """Hold out a share of each user's interactions at random.
 
-    A user with n of them gives nearest(test · n) to the test set and nearest(validation · n) to the validation set, the
-    halves rounded up; what is left trains, at least one (the validation set gives way first).
+    Of n interactions of a user, nearest(test · n) go to the test set and nearest(validation · n) to the validation set,
+    halves rounded up; the rest, at least one, is for training (the validation set is reduced first).
 
     Args:
-        interactions: All of them.
-        validation: The share, in [0, 1).
-        test: The share, in [0, 1).
-        seed: Of the draw.
+        interactions: The interactions to split.
+        validation: Share of the validation set, in [0, 1).
+        test: Share of the test set, in [0, 1).
+        seed: Seed of the draw.
 
     Raises:
         InputError: A share is outside [0, 1), or they sum to 1 or more.
@@ -65,19 +65,19 @@ def ratio(interactions: Interactions, validation: float = 0.1, test: float = 0.1
 
 
 def leave_k_out(
-    interactions: Interactions, k: int = 1, validation: int = 0, *, newest: bool = False, seed: Seed = 0
+    interactions: InteractionsLike, k: int = 1, validation: int = 0, *, newest: bool = False, seed: Seed = 0
 ) -> Split:
     """Hold out k interactions of each user for the test set, and `validation` further ones.
 
-    A user with too few keeps one for training; the validation set gives way first, so that such a user may be in no
-    test set.
+    A user with too few keeps one for training; the validation set is reduced first, then the test set, which may lack
+    such users.
 
     Args:
-        interactions: All of them.
-        k: Test interactions a user.
-        validation: Validation interactions a user.
-        newest: Hold out the newest (the very newest for the test set) instead of random ones; ties by the item.
-        seed: Of the draw.
+        interactions: The interactions to split.
+        k: Test interactions per user.
+        validation: Validation interactions per user.
+        newest: Hold out the newest (the last ones for the test set) instead of random ones; ties are ordered by item.
+        seed: Seed of the draw.
 
     Raises:
         InputError: A number is negative, or `newest` without times.
@@ -98,7 +98,7 @@ def leave_k_out(
 def user_time(interactions: Interactions, validation: float = 0.1, test: float = 0.1) -> Split:
     """Hold out the newest share of each user's interactions: first training, then validation, then test.
 
-    Numbers are rounded as by `ratio`; interactions at the same time go by the item.
+    Numbers are rounded as in `ratio`; interactions at the same time are ordered by item.
 
     Raises:
         InputError: There are no times, a share is outside [0, 1), or they sum to 1 or more.
@@ -115,11 +115,11 @@ def user_time(interactions: Interactions, validation: float = 0.1, test: float =
 
 
 def global_time(interactions: Interactions, validation: float = 0.1, test: float = 0.1) -> Split:
-    """Hold out what came last over all users, so that no model learns from the future.
+    """Hold out the newest interactions of all users, so that no model learns from the future.
 
-    Two moments cut the interactions: the newest nearest(test · n) test, those before validate, the rest trains. What
-    came at the very moment of a cut goes to the later part, so that parts may be larger than asked. Users and items
-    that are new after the first cut stay; a model knows nothing of them.
+    Two times divide the interactions: the newest nearest(test · n) are the test set, those before them the validation
+    set, the rest is for training. Interactions at the time of a cut go to the later part, so that parts may be larger
+    than requested. Users and items that first occur after the first cut stay; models have no data about them.
 
     Raises:
         InputError: There are no times, a share is outside [0, 1), or they sum to 1 or more.
@@ -149,14 +149,14 @@ def _shares(validation: float, test: float) -> Array:
     return shares
 
 
-def _times(interactions: Interactions, what: str) -> Array:
+def _times(interactions: Interactions, function: str) -> Array:
     if getattr(interactions, "times", None) is None:
-        fail("interactions", f"Interactions with times, which {what} needs", f"{interactions!r}")
+        fail("interactions", f"Interactions with times, which {function} needs", f"{interactions!r}")
     return np.asarray(interactions.times)
 
 
 def _by_user(interactions: Interactions, counts: Ints, order: Array) -> Split:
-    """Hold out, of each user, the last ones by `order`: counts[0] to the test set and counts[1] to validation."""
+    """Hold out the last interactions per user by `order`: counts[0] for the test set, counts[1] for validation."""
     indptr = interactions.matrix.indptr.astype(np.int64)
     free = np.maximum(np.diff(indptr) - 1, 0)
     test = np.minimum(counts[0], free)
@@ -164,9 +164,9 @@ def _by_user(interactions: Interactions, counts: Ints, order: Array) -> Split:
     rows = interactions.rows
     place = np.empty(len(rows), np.int64)
     place[np.lexsort((order, rows))] = np.arange(len(rows))
-    # 1 for the last of a user.
-    left = indptr[1:][rows] - place
-    return _parts(interactions, np.where(left <= test[rows], 1, np.where(left <= both[rows], 2, 0)))
+    # 1 for the last interaction of a user.
+    remaining = indptr[1:][rows] - place
+    return _parts(interactions, np.where(remaining <= test[rows], 1, np.where(remaining <= both[rows], 2, 0)))
 
 
 def _parts(interactions: Interactions, part: Ints) -> Split:

@@ -1,29 +1,28 @@
-"""The highest scores of each row, ties by the lower index."""
+"""Top-k selection per row; ties go to the lower index."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from graphnoise.checks import fail
 from recsys.validation import Ints
 
 Floats = NDArray[np.float32]
-# Stands where a row has fewer than k items left.
+# Padding of rows with fewer than k items left.
 NONE = -1
-# Whatever is below is not to be shown.
-_LEAST = np.finfo(np.float32).min
+# Lower scores (-inf) are excluded.
+_MIN_SCORE = np.finfo(np.float32).min
 
 
-def top_k(scores: Floats, k: int, masked: Any = None) -> tuple[NDArray[np.int32], Floats]:
+def top_k(scores: Floats, k: int, masked: sp.csr_array | None = None) -> tuple[NDArray[np.int32], Floats]:
     """Return the k items of highest score in each row, best first; equal scores go to the lower index.
 
     Args:
-        scores: [b, n] float32 without NaN, `k <= n`; not changed. -inf means that the item is not to be shown.
-        k: How many.
-        masked: CSR [b, n] whose stored entries are left out, or None.
+        scores: [b, n] float32 without NaN, `k <= n`; not modified. -inf excludes an item.
+        k: Number of items per row.
+        masked: CSR [b, n] whose stored entries are excluded, or None.
 
     Returns:
         Items [b, k] int32 and their scores [b, k] float32; -1 and -inf where a row has no more items.
@@ -39,29 +38,29 @@ def top_k(scores: Floats, k: int, masked: Any = None) -> tuple[NDArray[np.int32]
     if masked is not None:
         scores = scores.copy()
         scores[np.repeat(np.arange(rows), np.diff(masked.indptr)), masked.indices] = -np.inf
-    # A bound that k scores of the row reach leaves few candidates, and only these are sorted. The k-th of the largest
-    # ones of some groups is such a bound. (np.nonzero on two dimensions takes far longer than on one.)
+    # A lower bound that k scores of the row reach leaves few candidates, and only these are sorted. The k-th largest
+    # maximum over groups is such a bound. (np.nonzero is much slower on two dimensions than on one.)
     width = min(64, size // (8 * k))
     heads = scores
     if width > 1:
-        whole = size - size % width
-        groups = scores[:, :whole].reshape(rows, width, -1).max(axis=1)
-        heads = np.concatenate([groups, scores[:, whole:]], axis=1)
+        divisible = size - size % width
+        groups = scores[:, :divisible].reshape(rows, width, -1).max(axis=1)
+        heads = np.concatenate([groups, scores[:, divisible:]], axis=1)
     bound = np.partition(heads, heads.shape[1] - k, axis=1)[:, heads.shape[1] - k, None]
-    row, col = np.divmod(np.flatnonzero(scores >= np.maximum(bound, _LEAST)), size)
+    row, col = np.divmod(np.flatnonzero(scores >= np.maximum(bound, _MIN_SCORE)), size)
     value = scores[row, col]
     order = np.lexsort((-value, row))
     row, col, value = row[order], col[order], value[order]
     starts = np.searchsorted(row, np.arange(rows))
     place = np.arange(len(row)) - starts[row]
-    kept = place < k
-    at = row[kept], place[kept]
-    items[at], best[at] = col[kept], value[kept]
+    first = place < k
+    target = row[first], place[first]
+    items[target], best[target] = col[first], value[first]
     return items, best
 
 
 def check_finite(name: str, scores: Floats, userids: Ints) -> None:
-    """Refuse scores with NaN; the message has the first user.
+    """Raise `InputError` if a score is NaN; the message names the first user.
 
     Raises:
         InputError: A score is NaN.

@@ -5,7 +5,8 @@ import os
 import pytest
 import torch
 
-torch.set_num_threads(1)  # the problems here are tiny, and spinning threads starve their neighbours
+# The problems here are tiny, and spinning threads starve their neighbours.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +29,7 @@ def movielens():
     from graphnoise.datasets import feedback_catalogue, get
     from graphnoise.errors import DataError
 
-    if {entry.name: found for entry, found in feedback_catalogue()}["ml-100k"] != "absent":
+    if {entry.name: actual for entry, actual in feedback_catalogue()}["ml-100k"] != "absent":
         return
     if os.environ.get("PIP_NO_INDEX"):
         pytest.skip("ml-100k is in no folder here, and pip may ask no package index (PIP_NO_INDEX)")

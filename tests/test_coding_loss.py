@@ -100,7 +100,7 @@ SPOILT = torch.tensor([[0.0, 1.0, torch.nan], [1.0, torch.inf, 0.0]])
         ({"num_classes": 0}, "num_classes: expected an integer of at least 1, got 0"),
         ({"num_classes": 2.0}, "num_classes: expected an integer of at least 1, got 2.0"),
         ({"num_classes": 2}, "labels: expected classes from 0 to 1, or -1 for none, got values from -1 to 2"),
-        ({"labels": Y[:5]}, "labels: expected 6 labels, one a row of z, got 5"),
+        ({"labels": Y[:5]}, "labels: expected 6 labels, one per row of z, got 5"),
         ({"labels": Y - 1}, "labels: expected classes from 0 to 1, or -1 for none, got values from -2 to 1"),
         ({"labels": Y.double()}, r"labels: expected integer classes of shape \[6\] or floating memberships"),
         ({"labels": Y > 0}, "labels: expected integer classes"),

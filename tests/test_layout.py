@@ -63,7 +63,7 @@ def lazy_names():
     import graphnoise
     import recsys
 
-    return {package.__name__: getattr(package, "_HOMES", {}) for package in (graphnoise, recsys)}
+    return {package.__name__: getattr(package, "_MODULE_OF", {}) for package in (graphnoise, recsys)}
 
 
 def target(base, name):

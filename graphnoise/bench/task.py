@@ -250,7 +250,8 @@ class CellIndex(Generic[G]):
             self._names[name] = tuple(parts[0])
             self._positions[name] = {cell_key(part): place for place, part in enumerate(parts)}
         self.datasets = [part["dataset"] for part in _parts(axes["dataset"])]
-        self.labels = list(axes["row"]) if isinstance(axes.get("row"), Mapping) else []
+        row = axes["row"]
+        self.labels: list[str] = list(row) if isinstance(row, Mapping) else []
         fixed = [_parts(a) for name, a in axes.items() if name != "dataset" and not isinstance(a, FromData)]
         self.per_dataset = sum(1 for _ in task._product(fixed))
         self.data_names = tuple(n for axis in axes.values() if isinstance(axis, FromData) for n in axis.names[1:])

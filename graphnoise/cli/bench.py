@@ -90,11 +90,12 @@ def _option(key: str, field: Any) -> str:
 
 def _parameter(key: str, field: Any) -> inspect.Parameter:
     """Return a field of a grid as a parameter of the command; lists are texts separated by commas."""
-    kind, default = field.annotation, field.default
+    kind: Any = field.annotation
+    default = field.default
     if isinstance(default, tuple):
         kind = str | None
         default = ",".join(f"{entry:g}" if isinstance(entry, float) else str(entry) for entry in default) or None
-    annotation = Annotated[kind, typer.Option(_option(key, field), help=field.description)]
+    annotation: Any = Annotated[kind, typer.Option(_option(key, field), help=field.description)]
     return inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 

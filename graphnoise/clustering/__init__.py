@@ -1,7 +1,8 @@
-"""Local graph clustering, also with noisy labels: diffusions, rounding, improvement, and an estimator on top."""
+"""Local graph clustering with noisy labels: diffusions, rounding, improvement, estimators."""
 
 from graphnoise.clustering.batch import DiffusionBatch, diffuse_many, sweep_many
 from graphnoise.clustering.capacity_releasing import capacity_releasing
+from graphnoise.clustering.containers import as_undirected
 from graphnoise.clustering.diffusions import approximate_pagerank, flow_diffusion, heat_kernel, l1_pagerank
 from graphnoise.clustering.improvement import improve, mqi, simple_local
 from graphnoise.clustering.membership import Membership, predict_membership
@@ -9,10 +10,10 @@ from graphnoise.clustering.metrics import Scores, precision_recall_f1
 from graphnoise.clustering.model import Candidate, LocalCluster
 from graphnoise.clustering.posterior import Posterior, membership_posterior
 from graphnoise.clustering.profile import CommunityProfile, community_profile, draw_profile
-from graphnoise.clustering.reading import UndirectedGraph, as_undirected
 from graphnoise.clustering.result import Cluster, Diffusion
 from graphnoise.clustering.rounding import conductance, support_cluster, sweep_cut
 from graphnoise.clustering.weights import EdgeWeights, LabelStatistics, choose_label_eps, label_statistics
+from graphnoise.kernels.csr.undirected import UndirectedGraph
 
 __all__ = [
     "Candidate",

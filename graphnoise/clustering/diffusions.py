@@ -1,4 +1,4 @@
-"""Diffusions from seeds that read only the part of the graph where mass is: flow, PageRank, heat kernel."""
+"""Local diffusions from seeds: flow diffusion, approximate and l1-regularised PageRank, heat kernel."""
 
 from __future__ import annotations
 
@@ -9,62 +9,64 @@ import numpy as np
 
 from graphnoise import checks
 from graphnoise.clustering import inputs
-from graphnoise.clustering.reading import as_undirected
+from graphnoise.clustering.containers import as_undirected
 from graphnoise.clustering.result import Diffusion
-from graphnoise.clustering.rounding import labels_of
+from graphnoise.kernels.csr.undirected import UndirectedGraph
+from graphnoise.kernels.local import NodeLabels
 from graphnoise.kernels.push import Settings, push
+from graphnoise.typing import Floats, GraphLike, Ints, MembershipLike, SeedsLike
 
-MOST_PUSHES = 10_000_000
+MAX_PUSHES = 10_000_000
 SINKS = ("degree", "unit")
 
 
 def flow_diffusion(
-    graph: Any,
-    seeds: Any,
+    graph: GraphLike,
+    seeds: SeedsLike,
     mass: Any = None,
-    labels: Any = None,
+    labels: MembershipLike | None = None,
     label_eps: float = 0.05,
     sink: str = "degree",
     tol: float = 1e-3,
     *,
     p: float = 2.0,
-    max_pushes: int = MOST_PUSHES,
+    max_pushes: int = MAX_PUSHES,
     backend: str | None = None,
 ) -> Diffusion:
-    r"""Spread mass from seeds by flow diffusion, on edges that noisy labels weigh if there are any.
+    r"""Spread mass from seeds by flow diffusion, on edges weighted by noisy labels if these are given.
 
         min over x ≥ 0 of  ½ x'Lx + x'(T - Δ)   (p = 2),   1/q Σ w_uv |x_u - x_v|^q + x'(T - Δ)   (1/p + 1/q = 1)
 
-    Δ is the mass at the seeds, T what each node holds, L = D - W. Mass beyond T flows on along the edges, x is the
-    height that drives it, and the cluster is where x > 0: its volume (unit sinks: its size) is at most the mass. An
-    edge weighs its weight where the labels of its ends agree, and `label_eps` of it where they do not.
+    Δ is the mass at the seeds, T the capacity of each node (its sink), L = D - W. Mass beyond T flows along the edges,
+    x is the potential, and the cluster is where x > 0: its volume (unit sinks: its size) is at most the mass. An edge
+    between different labels weighs `label_eps` times its weight.
 
     Args:
-        graph: What `as_undirected` takes.
+        graph: Anything `as_undirected` takes.
         seeds: A node, several nodes, a mask [n] of Booleans, or {node: mass}.
-        mass: Mass of all seeds together, in equal parts, or of each; None with {node: mass}. In units of what nodes
-            hold: a few times the volume (unit sinks: the size) of the cluster that is looked for.
-        labels: Noisy labels 0/1: array, {node: label}, callable of an array of nodes that is asked for touched nodes
-            only, or None. Seeds have label 1, whatever is said.
-        label_eps: Part that an edge between different labels weighs, from 0 to 1; 1 is plain flow diffusion.
-        sink: What a node holds: its "degree" (without regard to labels), or one "unit".
-        tol: Mass above its sink that a node may keep, above 0.
-        p: Norm of the flow, at least 2; larger ones fill a cluster more evenly, and take longer.
+        mass: Mass of all seeds together, in equal parts, or of each; None with {node: mass}. In units of the sinks: a
+            few times the volume (unit sinks: the size) of the expected cluster.
+        labels: Noisy labels 0/1: array, {node: label}, callable of an array of nodes that is called for touched nodes
+            only, or None. Seeds have label 1 whatever `labels` says.
+        label_eps: Factor of the weight of an edge between different labels, from 0 to 1; 1 is plain flow diffusion.
+        sink: Capacity of a node: its "degree" (without labels), or "unit" for 1.
+        tol: Excess of mass that a node may keep above its sink, above 0.
+        p: Norm of the flow, at least 2; larger ones fill a cluster more evenly and take longer.
         max_pushes: Largest number of pushes.
         backend: "native", "reference" (the same, to the last bit), or None for the first.
 
     Returns:
-        The diffusion: `values` are x, `residual` the mass that lies at each node, `statistics` the largest "excess"
-        above a sink. Where the nodes that can be reached hold less than the mass there is no solution: `status` is then
-        "exhausted", and `converged` False.
+        The diffusion: `values` are x, `residual` the mass at each node, `statistics` the largest "excess" above a sink.
+        Where the nodes that can be reached hold less than the mass there is no solution: `status` is then "exhausted",
+        and `converged` False.
 
     Raises:
         InputError: No seeds, bad seeds, mass or labels, a graph that is not undirected, an argument out of its range.
 
     Example:
         >>> path = [[0, 1, 1, 2, 2, 3, 3, 4], [1, 0, 2, 1, 3, 2, 4, 3]]
-        >>> found = flow_diffusion(path, 0, mass=4.0, tol=1e-9)
-        >>> found.touched, found.values.round(6), found.residual.round(6), found.converged
+        >>> diffusion = flow_diffusion(path, 0, mass=4.0, tol=1e-9)
+        >>> diffusion.touched, diffusion.values.round(6), diffusion.residual.round(6), diffusion.converged
         (array([0, 1, 2]), array([4., 1., 0.]), array([1., 2., 1.]), True)
 
     Source: Fountoulakis, Wang and Yang, "p-Norm flow diffusion for local graph clustering", ICML 2020, section 2; Yang
@@ -74,19 +76,19 @@ def flow_diffusion(
     """
     if mass is None and not isinstance(seeds, Mapping):
         checks.fail("mass", "the mass of the seeds, a few times the volume of the cluster", None)
-    chosen = flow_settings(sink=sink, tol=tol, p=p, max_pushes=max_pushes)
-    return _run("flow", graph, seeds, mass, labels, label_eps, chosen, backend)
+    settings = flow_settings(sink=sink, tol=tol, p=p, max_pushes=max_pushes)
+    return _diffuse(graph, seeds, mass, labels, label_eps, settings, backend)
 
 
 def approximate_pagerank(
-    graph: Any,
-    seeds: Any,
+    graph: GraphLike,
+    seeds: SeedsLike,
     alpha: float = 0.15,
     eps: float = 1e-5,
-    labels: Any = None,
+    labels: MembershipLike | None = None,
     *,
     label_eps: float = 0.05,
-    max_pushes: int = MOST_PUSHES,
+    max_pushes: int = MAX_PUSHES,
     backend: str | None = None,
 ) -> Diffusion:
     r"""Return an approximation of the personalised PageRank vector of a lazy walk, by pushes.
@@ -96,20 +98,20 @@ def approximate_pagerank(
     Work is at most 1 / (alpha eps) arcs for a mass of 1, whatever the size of the graph.
 
     Args:
-        graph: What `as_undirected` takes.
+        graph: Anything `as_undirected` takes.
         seeds: A node, several nodes, a mask [n] of Booleans (together a mass of 1), or {node: mass}.
-        alpha: Probability to return to the seeds at each step of the lazy walk, in (0, 1). The usual walk that stands
-            still nowhere has the damping factor (1 - alpha) / (1 + alpha) for the same vector.
-        eps: Residual that is left for each unit of degree, above 0.
+        alpha: Probability to return to the seeds at each step of the lazy walk, in (0, 1). The walk that is not lazy
+            has the damping factor (1 - alpha) / (1 + alpha) for the same vector.
+        eps: Residual allowed per unit of degree, above 0.
         labels: Noisy labels 0/1: array, {node: label}, callable of an array of nodes, or None; seeds have label 1.
-            Degrees are then sums of weights that regard labels.
-        label_eps: Part that an edge between different labels weighs, from 0 to 1; 1 is the same as no labels.
+            Degrees are then sums of the weights under labels.
+        label_eps: Factor of the weight of an edge between different labels, from 0 to 1; 1 is the same as no labels.
         max_pushes: Largest number of pushes.
         backend: "native", "reference" (the same, to the last bit), or None for the first.
 
     Returns:
-        The diffusion: `values` are p, `residual` what is left, `statistics` the largest "residual" for each unit of
-        degree. Mass at a node without neighbours stays there, all of it as its value.
+        The diffusion: `values` are p, `residual` the residual, `statistics` the largest "residual" per unit of degree.
+        Mass at a node without neighbours is all added to its value.
 
     Raises:
         InputError: No seeds, bad seeds or labels, a graph that is not undirected, an argument out of its range.
@@ -121,23 +123,23 @@ def approximate_pagerank(
 
     Source: Andersen, Chung and Lang, "Local graph partitioning using PageRank vectors", FOCS 2006, section 3.
     """
-    chosen = pagerank_settings(alpha=alpha, eps=eps, max_pushes=max_pushes)
-    return _run("pagerank", graph, seeds, None, labels, label_eps, chosen, backend)
+    settings = pagerank_settings(alpha=alpha, eps=eps, max_pushes=max_pushes)
+    return _diffuse(graph, seeds, None, labels, label_eps, settings, backend)
 
 
 def l1_pagerank(
-    graph: Any,
-    seeds: Any,
+    graph: GraphLike,
+    seeds: SeedsLike,
     alpha: float = 0.15,
     rho: float = 1e-5,
-    labels: Any = None,
+    labels: MembershipLike | None = None,
     *,
     label_eps: float = 0.05,
     tol: float = 1e-2,
-    max_pushes: int = MOST_PUSHES,
+    max_pushes: int = MAX_PUSHES,
     backend: str | None = None,
 ) -> Diffusion:
-    r"""Return the l1-regularised personalised PageRank vector: sparse by its objective, not by when the work ends.
+    r"""Return the l1-regularised personalised PageRank vector, which is sparse by its objective.
 
         min over q of  ½ q'Qq - alpha s'D^-½ q + rho alpha ‖D^½ q‖₁,   p = D^½ q,
         Q = (1 + alpha) / 2 · I - (1 - alpha) / 2 · D^-½ A D^-½
@@ -145,13 +147,13 @@ def l1_pagerank(
     The volume of its support is at most 1 / rho for a mass of 1.
 
     Args:
-        graph: What `as_undirected` takes.
+        graph: Anything `as_undirected` takes.
         seeds: A node, several nodes, a mask [n] of Booleans (together a mass of 1), or {node: mass}.
         alpha: As in `approximate_pagerank`.
-        rho: Strength of the regularisation, above 0; large ones keep the support small.
+        rho: Strength of the regularisation, above 0; larger ones give a smaller support.
         labels: As in `approximate_pagerank`.
         label_eps: As in `approximate_pagerank`.
-        tol: The gradient may be beyond rho by this part of it, above 0.
+        tol: Excess of the gradient over rho that is allowed, as a part of rho, above 0.
         max_pushes: Largest number of pushes.
         backend: "native", "reference" (the same, to the last bit), or None for the first.
 
@@ -170,38 +172,38 @@ def l1_pagerank(
     Source: Fountoulakis, Roosta-Khorasani, Shun, Cheng and Mahoney, "Variational perspective on local graph
         clustering", Mathematical Programming 174, 2019, section 3.
     """
-    chosen = l1_settings(alpha=alpha, rho=rho, tol=tol, max_pushes=max_pushes)
-    return _run("l1_pagerank", graph, seeds, None, labels, label_eps, chosen, backend)
+    settings = l1_settings(alpha=alpha, rho=rho, tol=tol, max_pushes=max_pushes)
+    return _diffuse(graph, seeds, None, labels, label_eps, settings, backend)
 
 
 def heat_kernel(
-    graph: Any,
-    seeds: Any,
+    graph: GraphLike,
+    seeds: SeedsLike,
     t: float = 10.0,
     eps: float = 1e-4,
-    labels: Any = None,
+    labels: MembershipLike | None = None,
     *,
     label_eps: float = 0.05,
-    max_pushes: int = MOST_PUSHES,
+    max_pushes: int = MAX_PUSHES,
     backend: str | None = None,
 ) -> Diffusion:
-    r"""Return an approximation of the heat kernel of a walk, by pushes along its Taylor series.
+    r"""Return an approximation of the heat kernel of a random walk, by pushes along its Taylor series.
 
         h = e^-t Σ_j t^j / j! · (A D⁻¹)^j s,   with  0 ≤ h - value ≤ eps d  at every node
 
     Args:
-        graph: What `as_undirected` takes.
+        graph: Anything `as_undirected` takes.
         seeds: A node, several nodes, a mask [n] of Booleans (together a mass of 1), or {node: mass}.
-        t: Time, above 0 and at most 200: mean number of steps.
-        eps: Largest error for each unit of degree, above 0.
+        t: Time, above 0 and at most 200: the mean number of steps.
+        eps: Largest error per unit of degree, above 0.
         labels: As in `approximate_pagerank`.
         label_eps: As in `approximate_pagerank`.
         max_pushes: Largest number of pushes.
         backend: "native", "reference" (the same, to the last bit), or None for the first.
 
     Returns:
-        The diffusion: `values` approximate h from below, `residual` bounds what was left at each node, `statistics` the
-        largest "residual" for each unit of degree, and what lies "beyond" the last level of the series.
+        The diffusion: `values` approximate h from below, `residual` bounds what is missing at each node, `statistics`
+        the largest "residual" per unit of degree, and the mass "beyond" the last level of the series.
 
     Raises:
         InputError: No seeds, bad seeds or labels, a graph that is not undirected, an argument out of its range.
@@ -213,36 +215,34 @@ def heat_kernel(
 
     Source: Kloster and Gleich, "Heat kernel based community detection", KDD 2014, section 3.
     """
-    chosen = heat_settings(t=t, eps=eps, max_pushes=max_pushes)
-    return _run("heat_kernel", graph, seeds, None, labels, label_eps, chosen, backend)
+    settings = heat_settings(t=t, eps=eps, max_pushes=max_pushes)
+    return _diffuse(graph, seeds, None, labels, label_eps, settings, backend)
 
 
-def flow_settings(
-    *, sink: str = "degree", tol: float = 1e-3, p: float = 2.0, max_pushes: int = MOST_PUSHES
-) -> Settings:
+def flow_settings(*, sink: str = "degree", tol: float = 1e-3, p: float = 2.0, max_pushes: int = MAX_PUSHES) -> Settings:
     """Check the parameters of flow diffusion."""
     unit = checks.choice("sink", sink, SINKS) == "unit"
-    norm = checks.real("p", p, 2.0, 64.0)
-    method = "flow" if norm == 2 else "norm_flow"
-    return Settings(method, tol=_above("tol", tol), p=norm, unit=unit, max_pushes=_bound(max_pushes))
+    p = checks.real("p", p, 2.0, 64.0)
+    method = "flow" if p == 2 else "norm_flow"
+    return Settings(method, tol=_positive("tol", tol), p=p, unit=unit, max_pushes=_check_max_pushes(max_pushes))
 
 
-def pagerank_settings(*, alpha: float = 0.15, eps: float = 1e-5, max_pushes: int = MOST_PUSHES) -> Settings:
+def pagerank_settings(*, alpha: float = 0.15, eps: float = 1e-5, max_pushes: int = MAX_PUSHES) -> Settings:
     """Check the parameters of approximate PageRank."""
-    return Settings("pagerank", alpha=_share(alpha), eps=_above("eps", eps), max_pushes=_bound(max_pushes))
+    alpha, eps = _check_alpha(alpha), _positive("eps", eps)
+    return Settings("pagerank", alpha=alpha, eps=eps, max_pushes=_check_max_pushes(max_pushes))
 
 
-def l1_settings(
-    *, alpha: float = 0.15, rho: float = 1e-5, tol: float = 1e-2, max_pushes: int = MOST_PUSHES
-) -> Settings:
+def l1_settings(*, alpha: float = 0.15, rho: float = 1e-5, tol: float = 1e-2, max_pushes: int = MAX_PUSHES) -> Settings:
     """Check the parameters of l1-regularised PageRank."""
-    small, part = _above("rho", rho), _above("tol", tol)
-    return Settings("l1_pagerank", alpha=_share(alpha), eps=small, tol=part, max_pushes=_bound(max_pushes))
+    rho, tol, alpha = _positive("rho", rho), _positive("tol", tol), _check_alpha(alpha)
+    return Settings("l1_pagerank", alpha=alpha, eps=rho, tol=tol, max_pushes=_check_max_pushes(max_pushes))
 
 
-def heat_settings(*, t: float = 10.0, eps: float = 1e-4, max_pushes: int = MOST_PUSHES) -> Settings:
+def heat_settings(*, t: float = 10.0, eps: float = 1e-4, max_pushes: int = MAX_PUSHES) -> Settings:
     """Check the parameters of the heat kernel."""
-    return Settings("heat_kernel", t=_above("t", t, 200.0), eps=_above("eps", eps), max_pushes=_bound(max_pushes))
+    t, eps = _positive("t", t, 200.0), _positive("eps", eps)
+    return Settings("heat_kernel", t=t, eps=eps, max_pushes=_check_max_pushes(max_pushes))
 
 
 # Checks of the parameters of each diffusion that `diffuse_many` runs.
@@ -254,48 +254,69 @@ METHODS: dict[str, Callable[..., Settings]] = {
 }
 
 
-def _share(alpha: object) -> float:
-    number = checks.real("alpha", alpha, 0.0, 1.0, "a number above 0 and below 1")
+def _check_alpha(alpha: object) -> float:
+    expected = "a number above 0 and below 1"
+    number = checks.real("alpha", alpha, 0.0, 1.0, expected)
     if number in (0.0, 1.0):
-        checks.fail("alpha", "a number above 0 and below 1", alpha)
+        checks.fail("alpha", expected, alpha)
     return number
 
 
-def _above(name: str, value: object, most: float = 1e300) -> float:
-    wanted = f"a number above 0{f' and at most {most:g}' if most < 1e300 else ''}"
-    number = checks.real(name, value, 0.0, most, wanted)
+def _positive(name: str, value: object, high: float = 1e300) -> float:
+    expected = f"a number above 0{f' and at most {high:g}' if high < 1e300 else ''}"
+    number = checks.real(name, value, 0.0, high, expected)
     if number < 1e-300:
-        checks.fail(name, wanted, value)
+        checks.fail(name, expected, value)
     return number
 
 
-def _bound(max_pushes: object) -> int:
+def _check_max_pushes(max_pushes: object) -> int:
     return checks.integer("max_pushes", max_pushes, 1, 2**62)
 
 
-def _run(
-    method: str, graph: Any, seeds: Any, mass: Any, labels: Any, label_eps: float, s: Settings, backend: str | None
+def _diffuse(
+    graph: GraphLike,
+    seeds: SeedsLike,
+    mass: Any,
+    labels: MembershipLike | None,
+    label_eps: float,
+    settings: Settings,
+    backend: str | None,
 ) -> Diffusion:
-    read = as_undirected(graph)
-    nodes, masses = inputs.seeds(read, seeds, mass)
-    asked, share = labels_of(read, labels, label_eps)
-    found = push(read, asked, share, nodes, masses, s, backend)
-    finite = bool(np.isfinite(found.values).all() and np.isfinite(found.residual).all() and np.isfinite(found.worst))
-    status = found.status if finite else "overflow"
-    about = {"excess" if method == "flow" else "residual": found.worst}
-    if method == "heat_kernel":
-        about["beyond"] = found.extra
+    graph = as_undirected(graph)
+    nodes, masses = inputs.check_seeds(graph, seeds, mass)
+    checked, label_eps = inputs.check_weighting(graph, labels, label_eps)
+    return diffuse_unchecked(graph, nodes, masses, checked, label_eps, settings, backend)
+
+
+def diffuse_unchecked(
+    graph: UndirectedGraph,
+    seeds: Ints,
+    masses: Floats,
+    labels: NodeLabels,
+    label_eps: float,
+    settings: Settings,
+    backend: str | None = None,
+) -> Diffusion:
+    """Run a diffusion by pushes; arguments are known to be valid."""
+    run = push(graph, labels, label_eps, seeds, masses, settings, backend)
+    finite = bool(np.isfinite(run.values).all() and np.isfinite(run.residual).all() and np.isfinite(run.worst))
+    status = run.status if finite else "overflow"
+    flow = settings.method in ("flow", "norm_flow")
+    statistics = {"excess" if flow else "residual": run.worst}
+    if settings.method == "heat_kernel":
+        statistics["beyond"] = run.extra
     return Diffusion(
-        touched=found.nodes,
-        values=found.values,
-        residual=found.residual,
-        degree=found.degree,
+        touched=run.nodes,
+        values=run.values,
+        residual=run.residual,
+        degree=run.degree,
         converged=status == "converged",
         status=status,
-        pushes=found.pushes,
-        arcs=found.arcs,
-        names=read.named(found.nodes),
-        backend=found.backend,
-        statistics=about,
-        method=method,
+        pushes=run.pushes,
+        arcs=run.arcs,
+        names=graph.named(run.nodes),
+        backend=run.backend,
+        statistics=statistics,
+        method="flow" if flow else settings.method,
     )

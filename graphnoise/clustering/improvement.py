@@ -1,4 +1,4 @@
-"""From a set of nodes to one of smaller conductance near it, by maximum flows."""
+"""Improvement of a set of nodes to one of smaller conductance, by maximum flows (MQI, SimpleLocal)."""
 
 from __future__ import annotations
 
@@ -9,39 +9,44 @@ from typing import Any
 import numpy as np
 
 from graphnoise import checks
-from graphnoise.clustering.reading import UndirectedGraph, as_undirected
-from graphnoise.clustering.result import Cluster, Diffusion, Ints
-from graphnoise.clustering.rounding import labels_of, members_of, quotient
+from graphnoise.clustering import inputs
+from graphnoise.clustering.containers import as_undirected
+from graphnoise.clustering.result import Cluster, Diffusion
+from graphnoise.clustering.rounding import conductances
 from graphnoise.kernels import cut
+from graphnoise.kernels.csr.undirected import UndirectedGraph
+from graphnoise.kernels.local import NodeLabels
+from graphnoise.typing import GraphLike, Ints, MembershipLike
 
 METHODS = ("mqi", "simple_local")
+DELTA, MAX_ROUNDS = 0.3, 100
 
 
 def mqi(
-    graph: Any,
+    graph: GraphLike,
     nodes: Any,
     *,
-    labels: Any = None,
+    labels: MembershipLike | None = None,
     label_eps: float = 0.05,
-    max_rounds: int = 100,
+    max_rounds: int = MAX_ROUNDS,
     backend: str | None = None,
 ) -> Cluster:
     r"""Return the subset of least conductance of a set of at most half the volume.
 
-    argmin over T within S of cut(T) / vol(T), by a maximum flow a round, exactly: with a graph without weights and
-    labels all capacities are integers. Reads the rows of the set alone. Nodes without arcs are left out.
+    argmin over T within S of cut(T) / vol(T), by one maximum flow per round, exactly: in a graph without weights and
+    labels all capacities are integers. Reads the rows of the set alone. Nodes without arcs are removed.
 
     Args:
-        graph: What `as_undirected` takes.
+        graph: Anything `as_undirected` takes.
         nodes: Nodes of the set, as positions or names, or a mask of Booleans.
-        labels: As in `conductance`; cuts and volumes then regard labels.
+        labels: As in `conductance`, for cuts and volumes.
         label_eps: As in `conductance`.
-        max_rounds: Largest number of flows. Some ten are usual.
+        max_rounds: Largest number of flows; usually about ten are needed.
         backend: "native", "reference", or None for the first.
 
     Returns:
         The cluster. `statistics` holds its cut and volume, whether it is known to be best ("converged"), the
-        conductance of the given set ("before"), the flows ("rounds"), their paths and the arcs that were read.
+        conductance of `nodes` ("before"), the flows ("rounds"), their paths and the arcs that were read.
 
     Raises:
         InputError: An empty set, one of more than half the volume, a node that the graph does not have or that comes
@@ -49,8 +54,8 @@ def mqi(
 
     Example:
         >>> path = [[0, 1, 1, 2, 2, 3, 3, 4, 4, 5], [1, 0, 2, 1, 3, 2, 4, 3, 5, 4]]
-        >>> found = mqi(path, [0, 1, 5])
-        >>> found.nodes, found.conductance, found.statistics["before"]
+        >>> cluster = mqi(path, [0, 1, 5])
+        >>> cluster.nodes, cluster.conductance, cluster.statistics["before"]
         (array([0, 1]), 0.3333333333333333, 0.5)
 
     Source: Lang and Rao, "A flow-based method for improving the expansion or conductance of graph cuts", IPCO 2004.
@@ -59,27 +64,26 @@ def mqi(
 
 
 def simple_local(
-    graph: Any,
+    graph: GraphLike,
     nodes: Any,
-    delta: float = 0.3,
+    delta: float = DELTA,
     *,
-    labels: Any = None,
+    labels: MembershipLike | None = None,
     label_eps: float = 0.05,
-    max_rounds: int = 100,
+    max_rounds: int = MAX_ROUNDS,
     backend: str | None = None,
 ) -> Cluster:
-    r"""Return a set near a given one, of at most its conductance, which may also take nodes in.
+    r"""Return a set near another one, of at most its conductance, which may also contain nodes outside it.
 
     argmin over T of cut(T) / (vol(T ∩ S) - (theta + delta) vol(T \ S)), with theta = vol(S) / (vol(V) - vol(S)), over
     the sets for which that is above 0; the quotient is never below the conductance of T. delta = 0 is FlowImprove, an
     infinite delta is `mqi`. Reads the rows of S, and others of together at most vol(S) / (theta + delta).
 
     Args:
-        graph: What `as_undirected` takes.
+        graph: Anything `as_undirected` takes.
         nodes: Nodes of the set, as positions or names, or a mask of Booleans.
-        delta: What nodes outside cost, at least 0.
-        labels: As in `conductance`; cuts and volumes then regard labels, and the bound on what is read grows by
-            1 / label_eps.
+        delta: Cost of nodes outside, at least 0.
+        labels: As in `conductance`, for cuts and volumes; the bound on what is read grows by 1 / label_eps.
         label_eps: As in `conductance`.
         max_rounds: Largest number of flows.
         backend: "native", "reference", or None for the first.
@@ -98,16 +102,16 @@ def simple_local(
     Source: Veldt, Gleich and Mahoney, "A simple and strongly-local flow-based method for cut improvement", ICML 2016;
         Andersen and Lang, "An algorithm for improving graph partitions", SODA 2008 (FlowImprove).
     """
-    known = isinstance(delta, float) and delta == math.inf
-    cost = math.inf if known else checks.real("delta", delta, 0.0, expected="a number of at least 0, or infinity")
-    return _improve(graph, nodes, cost, labels, label_eps, max_rounds, backend)
+    if not (isinstance(delta, float) and delta == math.inf):
+        delta = checks.real("delta", delta, 0.0, expected="a number of at least 0, or infinity")
+    return _improve(graph, nodes, delta, labels, label_eps, max_rounds, backend)
 
 
-def improve(graph: Any, cluster: Any, method: str = "mqi", **settings: Any) -> Cluster:
-    """Improve a cluster, such as that of a sweep, by `mqi` or `simple_local`; `settings` are those of the method.
+def improve(graph: GraphLike, cluster: Any, method: str = "mqi", **settings: Any) -> Cluster:
+    """Improve a cluster, such as that of a sweep, by `mqi` or `simple_local`.
 
     Args:
-        graph: What `as_undirected` takes.
+        graph: Anything `as_undirected` takes.
         cluster: A `Cluster`, or nodes.
         method: "mqi" or "simple_local".
         **settings: Arguments of the method.
@@ -124,40 +128,61 @@ def improve(graph: Any, cluster: Any, method: str = "mqi", **settings: Any) -> C
         2018, section 3.
     """
     if isinstance(cluster, Diffusion):
-        checks.fail("cluster", "a Cluster or nodes (`sweep_cut` makes one of a diffusion)", "a Diffusion")
-    nodes = cluster.nodes if isinstance(cluster, Cluster) else cluster
+        checks.fail("cluster", "a Cluster or nodes (`sweep_cut` rounds a diffusion)", "a Diffusion")
+    nodes = cluster
     if isinstance(cluster, Cluster):
         graph = as_undirected(graph)
-        nodes = _as_given(graph, cluster.nodes)
+        nodes = _names_of_cluster(graph, cluster.nodes)
     function = mqi if checks.choice("method", method, METHODS) == "mqi" else simple_local
-    known = [*inspect.signature(function).parameters][2:]
+    parameters = [*inspect.signature(function).parameters][2:]
     for name in settings:
-        checks.choice(f"{method}: settings", name, known)
+        checks.choice(f"{method}: settings", name, parameters)
     return function(graph, nodes, **settings)
 
 
-def _as_given(graph: UndirectedGraph, nodes: Ints) -> Any:
-    """Return positions as the caller of a function would name them."""
+def _names_of_cluster(graph: UndirectedGraph, nodes: Ints) -> Any:
+    """Return the nodes of a cluster in the form that functions take: by name where the graph has names."""
     if len(nodes) and int(nodes.max()) >= graph.num_nodes:
         checks.fail("cluster", f"a cluster of this graph of {graph.num_nodes} nodes", f"node {int(nodes.max())}")
     return nodes if graph.names is None else graph.named(nodes)
 
 
 def _improve(
-    graph: Any, nodes: Any, delta: float, labels: Any, label_eps: float, max_rounds: int, backend: str | None
+    graph: GraphLike,
+    nodes: Any,
+    delta: float,
+    labels: MembershipLike | None,
+    label_eps: float,
+    max_rounds: int,
+    backend: str | None,
 ) -> Cluster:
-    read = as_undirected(graph)
-    members = members_of(read, nodes)
-    asked, eps = labels_of(read, labels, label_eps)
-    rounds = checks.integer("max_rounds", max_rounds, 1)
-    volume = float(read.degree[members].sum())
-    if 2 * volume > read.volume * (1 + 1e-13):
-        got = f"{volume:g} of {read.volume:g}; give the other side, or `max_volume` to the sweep"
+    graph = as_undirected(graph)
+    members = inputs.check_members(graph, nodes)
+    checked, label_eps = inputs.check_weighting(graph, labels, label_eps)
+    max_rounds = checks.integer("max_rounds", max_rounds, 1)
+    volume = float(graph.degree[members].sum())
+    if 2 * volume > graph.volume * (1 + 1e-13):
+        got = f"{volume:g} of {graph.volume:g}; give the other side, or `max_volume` to the sweep"
         checks.fail("nodes", "a set of at most half the volume of the graph", got)
-    if volume > 0:
-        members = members[read.degree[members] > 0]
-    found, about, converged, _ = cut.improve(read, members, asked, eps, delta, rounds, backend)
-    volumes, cuts = (np.array([about.pop(f"{name} before"), about[name]]) for name in ("volume", "cut"))
-    before, phi = quotient(read, volumes, cuts)
-    about |= {"before": float(before), "converged": float(converged)}
-    return Cluster(found, float(phi), names=read.named(found), statistics=about)
+    return improve_unchecked(graph, members, delta, checked, label_eps, max_rounds, backend)
+
+
+def improve_unchecked(
+    graph: UndirectedGraph,
+    members: Ints,
+    delta: float,
+    labels: NodeLabels,
+    label_eps: float,
+    max_rounds: int = MAX_ROUNDS,
+    backend: str | None = None,
+) -> Cluster:
+    """Improve a set of at most half the volume; arguments are known to be valid."""
+    linked = graph.degree[members] > 0
+    if linked.any():
+        members = members[linked]
+    result = cut.improve(graph, members, labels, label_eps, delta, max_rounds, backend)
+    statistics = result.statistics
+    volumes, cuts = (np.array([statistics.pop(f"{name} before"), statistics[name]]) for name in ("volume", "cut"))
+    before, phi = conductances(graph, volumes, cuts)
+    statistics |= {"before": float(before), "converged": float(result.converged)}
+    return Cluster(result.nodes, float(phi), names=graph.named(result.nodes), statistics=statistics)

@@ -18,29 +18,32 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graphnoise import checks
-from graphnoise.clustering.inputs import Bytes, UndirectedGraph, as_undirected, positions
-from graphnoise.clustering.result import Floats, Ints
+from graphnoise.clustering import inputs
+from graphnoise.clustering.containers import as_undirected
 from graphnoise.graph import Graph
+from graphnoise.kernels.csr.undirected import UndirectedGraph
 from graphnoise.nn import Linear, dropout, receptive_field
 from graphnoise.nn.features import compact
 from graphnoise.nn.sparse import product
+from graphnoise.typing import Bytes, Floats, GraphLike, Ints
 
 MODELS = ("gcn", "logistic")
-HIDDEN, DROPOUT, RATE, DECAY, EPOCHS = 16, 0.5, 0.02, 5e-4, 200  # of the GCN, as in the node benchmark
+# Of the GCN, as in the node benchmark.
+HIDDEN, DROPOUT, RATE, DECAY, EPOCHS = 16, 0.5, 0.02, 5e-4, 200
 
-# (samples, whether each is inside, masks of those to learn from) -> P(inside), a row a mask, a column a node
+# (samples, whether each is inside, masks of the training samples) -> P(inside), one row per mask, one column per node
 Fit = Callable[[Ints, Ints, list[NDArray[np.bool_]]], Floats]
 
 
 @dataclass(frozen=True, eq=False)
 class Membership:
-    """Labels that say which nodes seem to belong to a cluster, and how far they can be trusted.
+    """Noisy labels of the nodes of a cluster, with estimates of their accuracy.
 
     Attributes:
-        labels: 1 for nodes that seem to be inside, uint8, shape [n]; samples have their true label.
-        probability: P(inside) of each node as the classifier has it, float64, shape [n]; 0 or 1 for samples.
-        a1: Estimate of P(label 1 | inside) for nodes that are no samples.
-        a0: Estimate of P(label 0 | outside) for nodes that are no samples.
+        labels: 1 for nodes that are predicted inside, uint8, shape [n]; samples have their true label.
+        probability: P(inside) of each node by the classifier, float64, shape [n]; 0 or 1 for samples.
+        a1: Estimate of P(label 1 | inside) for nodes other than samples.
+        a0: Estimate of P(label 0 | outside) for nodes other than samples.
         a1_error: Standard deviation of a1, given the number of samples inside.
         a0_error: Standard deviation of a0, given the number of samples outside.
         folds: Number of folds of the cross-validation.
@@ -60,26 +63,26 @@ def predict_membership(
     inside: Any,
     outside: Any,
     *,
-    graph: Any = None,
+    graph: GraphLike | None = None,
     model: str = "logistic",
     folds: int = 5,
     seed: int | np.random.Generator = 0,
 ) -> Membership:
     r"""Label all nodes from the attributes of a few that are known to be inside or outside a cluster.
 
-    A classifier is fitted on the samples, both sides weighing the same; nodes with P(inside) > 1/2 have label 1. Its
-    accuracies are estimated by cross-validation on the samples, with h of s held-out samples of a side right:
+    A classifier is fitted on the samples, with equal total weight per side; nodes with P(inside) > 1/2 have label 1.
+    Its accuracies are estimated by cross-validation on the samples, with h of s held-out samples of a side right:
 
         a = (h + 1) / (s + 2),    error = sqrt(a (1 - a) / (s + 3))
 
     the mean and standard deviation of the posterior under a uniform prior: few samples shrink the estimate towards 1/2.
-    Held-out classifiers have fewer samples than the one that labels, so that the estimate is a little low.
+    Held-out classifiers have fewer samples than the final one, so that the estimate is a little low.
 
     Args:
         x: Attributes, finite, dense or SciPy sparse, shape [n, features]. Rows are scaled to Euclidean norm 1 where all
             attributes are at least 0; columns are standardised otherwise.
         inside: At least 2 nodes of the cluster (positions, names, or a mask).
-        outside: At least 2 nodes that are not in the cluster, best drawn at random.
+        outside: At least 2 nodes that are not in the cluster, preferably a random sample.
         graph: The graph, for names and for the model "gcn" (see `as_undirected`).
         model: "logistic" (logistic regression on the attributes) or "gcn" (graph convolution of two layers).
         folds: Number of folds, at least 2; fewer where a side has fewer samples.
@@ -91,8 +94,8 @@ def predict_membership(
     Example:
         >>> rng = np.random.default_rng(0)
         >>> x = rng.normal(size=(100, 2)) + 4 * (np.arange(100) < 30)[:, None]
-        >>> found = predict_membership(x, inside=range(10), outside=range(90, 100))
-        >>> int(found.labels[:30].sum()), int(found.labels[30:].sum()), round(found.a1, 2)
+        >>> membership = predict_membership(x, inside=range(10), outside=range(90, 100))
+        >>> int(membership.labels[:30].sum()), int(membership.labels[30:].sum()), round(membership.a1, 2)
         (30, 0, 0.92)
 
     Source:
@@ -102,14 +105,14 @@ def predict_membership(
     rng = checks.generator(seed)
     features = _features(x)
     n = features.shape[0]
-    read = None if graph is None else as_undirected(graph)
-    if read is not None and read.num_nodes != n:
-        checks.fail("x", f"{read.num_nodes} rows, one a node", n)
-    samples, sides = _samples(read, n, inside, outside)
+    undirected = None if graph is None else as_undirected(graph)
+    if undirected is not None and undirected.num_nodes != n:
+        checks.fail("x", f"{undirected.num_nodes} rows, one per node", n)
+    samples, sides = _samples(undirected, n, inside, outside)
     if model == "gcn":
-        if read is None:
+        if undirected is None:
             checks.fail("graph", 'a graph, for model="gcn"', None)
-        fit = _gcn(features, read, int(rng.integers(2**62)))
+        fit = _gcn(features, undirected, int(rng.integers(2**62)))
     else:
         fit = _logistic(features)
     counts = np.bincount(sides, minlength=2)
@@ -120,7 +123,8 @@ def predict_membership(
     used = [fold != k for k in range(folds)]
     outputs = fit(samples, sides, [*used, np.ones(len(samples), dtype=bool)])
     probability = outputs[-1].copy()
-    guess = outputs[fold, samples] > 0.5  # of each sample, by the classifier that did not see it
+    # Of each sample, by the classifier that was not fitted on it.
+    guess = outputs[fold, samples] > 0.5
     a = (np.bincount(sides, weights=guess == sides, minlength=2) + 1) / (counts + 2)
     error = np.sqrt(a * (1 - a) / (counts + 3))
     probability[samples] = sides
@@ -138,7 +142,8 @@ def _features(x: Any) -> Any:
         checks.finite("x", features.data)
     else:
         features = checks.finite("x", x, dims=2).detach().cpu().float().numpy()
-        checks.finite("x", features)  # also beyond the range of float32
+        # Also where float32 overflows.
+        checks.finite("x", features)
     if 0 in features.shape:
         checks.fail("x", "at least one node and one attribute", f"shape {tuple(features.shape)}")
     return features
@@ -148,14 +153,14 @@ def _samples(graph: UndirectedGraph | None, n: int, inside: Any, outside: Any) -
     """Return the positions of all samples, and for each whether it is inside."""
     if graph is None:
         graph = UndirectedGraph(np.zeros(n + 1, dtype=np.int64), np.empty(0, dtype=np.int32), None, np.zeros(n), 0.0)
-    parts = [positions(graph, nodes, name) for name, nodes in (("outside", outside), ("inside", inside))]
+    parts = [inputs.check_nodes(graph, nodes, name) for name, nodes in (("outside", outside), ("inside", inside))]
     for name, nodes in zip(("outside", "inside"), parts, strict=True):
         if len(nodes) < 2:
-            checks.fail(name, "at least 2 samples (one to learn from, one to test)", len(nodes))
+            checks.fail(name, "at least 2 samples (one to fit, one to test)", len(nodes))
     both = np.intersect1d(parts[0], parts[1])
     if both.size:
-        called = both[0] if graph.names is None else graph.names[both[0]]
-        checks.fail("outside", "nodes that are not in inside", f"{called!r} in both" if graph.names else f"{called}")
+        got = f"{graph.names[both[0]]!r} in both" if graph.names else f"{both[0]}"
+        checks.fail("outside", "nodes that are not in inside", got)
     return np.concatenate(parts), np.repeat([0, 1], [len(part) for part in parts])
 
 
@@ -176,10 +181,10 @@ def _logistic(features: Any) -> Fit:
     return fit
 
 
-def _gcn(features: Any, read: UndirectedGraph, seed: int) -> Fit:
-    """Fit graph convolutional networks of two layers, all folds side by side; attributes are smoothed once."""
-    weight = None if read.weight is None else torch.tensor(read.weight)
-    plain = Graph(torch.tensor(read.rowptr), torch.tensor(read.col.astype(np.int64)), weight)
+def _gcn(features: Any, graph: UndirectedGraph, seed: int) -> Fit:
+    """Fit graph convolutional networks of two layers, one per fold in one pass; attributes are smoothed once."""
+    weight = None if graph.weight is None else torch.tensor(graph.weight)
+    plain = Graph.unchecked(torch.tensor(graph.rowptr), torch.tensor(graph.col.astype(np.int64)), weight)
     looped = plain.with_self_loops().normalise("sym")
     S = looped.to_scipy().astype(np.float32)
     stored = features.data if scipy.sparse.issparse(features) else features
@@ -187,7 +192,8 @@ def _gcn(features: Any, read: UndirectedGraph, seed: int) -> Fit:
     smooth = S @ (normalize(features, norm="l1") if bag_of_words else features)
 
     def fit(samples: Ints, sides: Ints, used: list[NDArray[np.bool_]]) -> Floats:
-        with torch.inference_mode(False), torch.enable_grad():  # also where the caller has them off
+        # Gradients are needed also where the caller has disabled them.
+        with torch.inference_mode(False), torch.enable_grad():
             first, second = train(samples, sides, torch.tensor(np.array(used)))
         count = len(used)
         with torch.no_grad():
@@ -205,7 +211,8 @@ def _gcn(features: Any, read: UndirectedGraph, seed: int) -> Fit:
         x = compact(torch.tensor(rows.toarray() if scipy.sparse.issparse(rows) else rows))
         first = Linear(smooth.shape[1], count * HIDDEN, bias=True, generator=generator)
         second = torch.zeros(count, HIDDEN + 1)
-        with torch.no_grad():  # Glorot's bounds are those of one network
+        # Glorot's bounds, of one network.
+        with torch.no_grad():
             bound = math.sqrt(6 / (smooth.shape[1] + HIDDEN))
             first.weight.uniform_(-bound, bound, generator=generator)
             bound = math.sqrt(6 / (HIDDEN + 1))

@@ -1,4 +1,4 @@
-"""How well a cluster was found, against its true members."""
+"""Precision, recall and F1 of a cluster against its true members."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Scores(NamedTuple):
 
 
 def precision_recall_f1(nodes: Any, members: Any) -> Scores:
-    r"""Return how well `nodes` match the true `members`.
+    r"""Return precision, recall and F1 of `nodes` against the true `members`.
 
         precision = |nodes ∩ members| / |nodes|,  recall = |nodes ∩ members| / |members|,
         F1 = 2 |nodes ∩ members| / (|nodes| + |members|)
@@ -28,22 +28,22 @@ def precision_recall_f1(nodes: Any, members: Any) -> Scores:
     No nodes give 0 throughout.
 
     Args:
-        nodes: What was found: distinct positions or names, or a mask [n] of Booleans.
-        members: The truth, at least one node, in the same form or the other.
+        nodes: The cluster: distinct positions or names, or a mask [n] of Booleans.
+        members: The true members, at least one node, in either form.
 
     Raises:
-        InputError: No members, a node that comes twice, or what is no set of nodes.
+        InputError: No members, a node that comes twice, or no set of nodes.
 
     Example:
         >>> precision_recall_f1([0, 1, 2, 3], [2, 3, 4, 5, 6, 7])
         Scores(precision=0.5, recall=0.333..., f1=0.4)
     """
-    found, truth = _distinct("nodes", nodes), _distinct("members", members)
+    cluster, truth = _distinct("nodes", nodes), _distinct("members", members)
     if not truth:
         checks.fail("members", "at least one node", "none")
-    common = len(found & truth)
-    precision = common / len(found) if found else 0.0
-    return Scores(precision, common / len(truth), 2 * common / (len(found) + len(truth)))
+    common = len(cluster & truth)
+    precision = common / len(cluster) if cluster else 0.0
+    return Scores(precision, common / len(truth), 2 * common / (len(cluster) + len(truth)))
 
 
 def _distinct(name: str, nodes: Any) -> set[Hashable]:

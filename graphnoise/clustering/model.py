@@ -1,11 +1,11 @@
-"""A local cluster around seeds, of a size that nobody has to say: the estimator."""
+"""Estimator of the local cluster around seeds, of unknown size."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,50 +13,54 @@ from sklearn.base import BaseEstimator
 
 from graphnoise import checks
 from graphnoise.clustering import inputs, weights
-from graphnoise.clustering.batch import with_seeds
-from graphnoise.clustering.capacity_releasing import MOST_HEIGHT, capacity_releasing
+from graphnoise.clustering.capacity_releasing import MAX_HEIGHT, release_unchecked
+from graphnoise.clustering.containers import as_undirected
 from graphnoise.clustering.diffusions import (
-    MOST_PUSHES,
+    MAX_PUSHES,
     SINKS,
-    approximate_pagerank,
-    flow_diffusion,
+    diffuse_unchecked,
     flow_settings,
-    heat_kernel,
     heat_settings,
-    l1_pagerank,
+    l1_settings,
     pagerank_settings,
 )
+from graphnoise.clustering.improvement import DELTA, improve_unchecked
 from graphnoise.clustering.improvement import METHODS as IMPROVEMENTS
-from graphnoise.clustering.improvement import improve
 from graphnoise.clustering.membership import Membership
-from graphnoise.clustering.reading import UndirectedGraph, as_undirected
-from graphnoise.clustering.result import Cluster, Diffusion, Floats, Ints
-from graphnoise.clustering.rounding import WALKS, best_prefix, quotient
+from graphnoise.clustering.result import Cluster, Diffusion
+from graphnoise.clustering.rounding import WALKS, conductance_unchecked, sweep_cut_unchecked
 from graphnoise.clustering.weights import EdgeWeights
+from graphnoise.kernels.csr.undirected import UndirectedGraph
+from graphnoise.kernels.local import NodeLabels
+from graphnoise.kernels.push import Settings
+from graphnoise.kernels.release import ReleaseSettings
 from graphnoise.kernels.sweep import sweep
+from graphnoise.typing import Floats, GraphLike, Ints, MembershipLike, SeedsLike
 
 METHODS = ("flow", "pagerank", "l1_pagerank", "heat_kernel", "crd")
 SELECTIONS = ("surprise", "conductance")
-GROWTH = 1.5  # of the mass, from one candidate to the next
-SURE = 16  # candidates that are looked at in any case: up to some 4,000 nodes
-PATIENCE = 4  # more without one that is better by MORE of its score, after which larger ones are not looked at
-MORE = 0.01
-PART = 0.1  # a walk that is to fill a volume leaves this part of 1 / volume for each unit of degree
+# Factor between the masses of successive candidates.
+GROWTH = 1.5
+# The grid ends after PATIENCE candidates without one whose score is better by MIN_GAIN of it, but not before
+# MIN_CANDIDATES, which reach some 4,000 nodes.
+MIN_CANDIDATES, PATIENCE, MIN_GAIN = 16, 4, 0.01
+# Residual per unit of degree that a walk aimed at a volume leaves, as a part of 1 / volume.
+TAIL_MASS = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A cluster that was looked at.
+    """A cluster of the grid.
 
     Attributes:
-        mass: Mass of the source; for walks the volume that was aimed at; nan where the method finds its own.
-        label_eps: Part that an edge between different labels weighed.
+        mass: Mass of the source; for walks the target volume; nan with "crd", which chooses the mass.
+        label_eps: Factor of the weight of edges between different labels.
         size: Number of nodes.
-        volume: Sum of their degrees, without regard to labels.
-        conductance: With regard to labels.
-        surprise: As `LocalCluster` says.
+        volume: Sum of their degrees, without labels.
+        conductance: Conductance under labels.
+        surprise: Surprise, as defined at `LocalCluster`.
         status: How the diffusion ended.
-        converged: Whether it came to its stopping rule.
+        converged: Whether its stopping rule holds.
         pushes: Number of pushes.
         arcs: Number of arcs that were read.
     """
@@ -74,30 +78,30 @@ class Candidate:
 
 
 class LocalCluster(BaseEstimator):  # type: ignore[misc]
-    r"""Find the cluster around seeds, on edges that noisy labels weigh if there are any; its size need not be known.
+    r"""Find the cluster around seeds, on edges weighted by noisy labels if these are given; its size may be unknown.
 
     A diffusion runs with each of a grid of masses, from a few nodes to half the graph; each gives a cluster, and the
-    one that is kept has the greatest surprise
+    one of greatest surprise is selected:
 
         M/2 · KL(q ‖ q₀),   q = (vol(S) - cut(S) - 2 (|S| - 1) w) / M,   q₀ = (vol(S) / M)²,   M = vol(V),
 
-    without regard to labels: how unlikely so many edges inside would be among nodes of such degrees. |S| - 1 edges, of
-    the mean weight w, do not count: a set that a diffusion found hangs together in any case. Conductance, the
-    other choice, falls with size, and with noisy labels prefers all nodes of label 1. Both join clusters that hardly
-    any edge leaves with their neighbours (`masses` can bound them). The grid ends once several candidates brought
-    nothing better, so that work grows with the cluster and not with the graph. Where all nodes have labels of known
-    accuracy and the whole graph may be read, `membership_posterior` is better.
+    without labels: how unlikely so many edges inside would be among nodes of such degrees. |S| - 1 edges, of the mean
+    weight w, do not count, since the result of a diffusion is connected in any case. Conductance, the alternative,
+    decreases with size, and with noisy labels prefers the set of all nodes of label 1. Both merge clusters that hardly
+    any edge leaves with their neighbours (`masses` can bound them). The grid ends once several candidates brought no
+    improvement, so that work grows with the cluster and not with the graph. Where all nodes have labels of known
+    accuracy and the whole graph can be read, `membership_posterior` is better.
 
     Args:
-        method: "flow" (flow diffusion), "pagerank", "l1_pagerank", "heat_kernel", or "crd"
-            (capacity releasing diffusion, which finds its own mass).
-        sink: What a node holds in flow diffusion: its "degree", or one "unit".
-        label_eps: Part that an edge between different labels weighs, from 0 to 1, or "auto": `choose_label_eps` where
-            a1 and a0 are passed to `fit`, and 0.05 otherwise.
-        masses: Masses to try, ascending (for walks: volumes to aim at), or None for the grid.
-        rounding: "sweep" for the prefix of least conductance (with regard to labels), or "support".
+        method: "flow" (flow diffusion), "pagerank", "l1_pagerank", "heat_kernel", or "crd" (capacity releasing
+            diffusion, which chooses the mass).
+        sink: Capacity of a node in flow diffusion: its "degree", or "unit" for 1.
+        label_eps: Factor of the weight of an edge between different labels, from 0 to 1, or "auto": `choose_label_eps`
+            where a1 and a0 are passed to `fit`, and 0.05 otherwise.
+        masses: Masses to try, ascending (for walks: target volumes), or None for the grid.
+        rounding: "sweep" for the prefix of least conductance (under labels), or "support".
         selection: "surprise" or "conductance".
-        improve: None, "mqi" or "simple_local": what the kept cluster is improved by.
+        improve: None, "mqi" or "simple_local": method that improves the selected cluster.
         alpha: Of "pagerank" and "l1_pagerank".
         t: Of "heat_kernel".
         p: Of "flow".
@@ -106,20 +110,20 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         max_pushes: Largest number of pushes of one diffusion.
 
     Attributes:
-        members_: Members as the caller calls them: a list of names, or `nodes_`.
+        members_: Members as a list of names where the graph has names, or `nodes_`.
         nodes_: Positions of the members, ascending.
-        scores_: What the kept diffusion computed at each of them; 0 where it did not come.
-        conductance_: Conductance with regard to labels.
+        scores_: Values of the selected diffusion at each of them; 0 at nodes that it did not touch.
+        conductance_: Conductance under labels.
         surprise_: The surprise of the cluster.
-        mass_: Mass of the kept candidate.
-        label_eps_: Part that an edge between different labels weighed.
+        mass_: Mass of the selected candidate.
+        label_eps_: Factor of the weight of edges between different labels.
         weighted_: Whether labels were used.
-        reason_: Why or why not.
-        converged_: Whether the kept diffusion came to its stopping rule.
+        reason_: The reason for it.
+        converged_: Whether the stopping rule of the selected diffusion holds.
         pushes_: Pushes of all candidates together.
         arcs_: Arcs that all candidates together read.
         path_: The candidates.
-        diffusion_: The kept diffusion; nodes by position.
+        diffusion_: The selected diffusion; nodes by position.
 
     Raises:
         InputError: A parameter out of its range.
@@ -130,11 +134,10 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         >>> labels = noise.flip_membership(data.y == 0, a1=0.9, a0=0.9, seed=0).y
         >>> from graphnoise.clustering import precision_recall_f1
         >>> model = LocalCluster().fit(Graph.from_data(data), 0, labels, a1=0.9, a0=0.9)
-        >>> found = precision_recall_f1(model.nodes_, data.y == 0)
-        >>> round(found.f1, 2), model.weighted_
+        >>> round(precision_recall_f1(model.nodes_, data.y == 0).f1, 2), model.weighted_
         (0.92, True)
 
-    Source: diffusions and sweeps as the functions say; surprise: Traag, Aldecoa and Delvenne, "Detecting communities
+    Source: diffusions and sweeps as of the functions; surprise: Traag, Aldecoa and Delvenne, "Detecting communities
         using asymptotical surprise", Physical Review E 92, 2015, here of one set, without a tree, and
         with the expectation given degrees.
     """
@@ -154,7 +157,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         p: float = 2.0,
         height: int = 10,
         tol: float = 1e-2,
-        max_pushes: int = MOST_PUSHES,
+        max_pushes: int = MAX_PUSHES,
     ) -> None:
         self.method, self.sink, self.label_eps, self.masses = method, sink, label_eps, masses
         self.rounding, self.selection, self.improve = rounding, selection, improve
@@ -162,8 +165,8 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         self.tol, self.max_pushes = tol, max_pushes
         self._check()
 
-    def _check(self) -> Floats | None:
-        """Check all parameters, and return the masses."""
+    def _check(self) -> _Parameters:
+        """Check all parameters; return the masses, and the settings of the diffusion."""
         checks.choice("method", self.method, METHODS)
         checks.choice("sink", self.sink, SINKS)
         checks.choice("rounding", self.rounding, weights.ROUNDINGS)
@@ -172,20 +175,33 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
             checks.choice("improve", self.improve, IMPROVEMENTS)
         if not (isinstance(self.label_eps, str) and self.label_eps == "auto"):
             checks.real("label_eps", self.label_eps, 0.0, 1.0, 'a number in [0, 1], or "auto"')
-        flow_settings(sink=self.sink, tol=self.tol, p=self.p, max_pushes=self.max_pushes)
-        pagerank_settings(alpha=self.alpha)
-        heat_settings(t=self.t)
-        checks.integer("height", self.height, 1, MOST_HEIGHT)
-        return None if self.masses is None else _ascending(self.masses, self.method)
+        # Parameters of other methods are checked as well.
+        settings = {
+            "flow": flow_settings(sink=self.sink, tol=self.tol, p=self.p, max_pushes=self.max_pushes),
+            "pagerank": pagerank_settings(alpha=self.alpha, max_pushes=self.max_pushes),
+            "l1_pagerank": l1_settings(alpha=self.alpha, tol=self.tol, max_pushes=self.max_pushes),
+            "heat_kernel": heat_settings(t=self.t, max_pushes=self.max_pushes),
+        }
+        height = checks.integer("height", self.height, 1, MAX_HEIGHT)
+        release = ReleaseSettings(height=height, max_pushes=self.max_pushes)
+        masses = None if self.masses is None else _check_masses(self.masses, self.method)
+        return _Parameters(masses, settings.get(self.method), release)
 
-    def fit(self, graph: Any, seeds: Any, labels: Any = None, a1: Any = None, a0: Any = None) -> LocalCluster:
+    def fit(
+        self,
+        graph: GraphLike,
+        seeds: SeedsLike,
+        labels: MembershipLike | Membership | None = None,
+        a1: float | None = None,
+        a0: float | None = None,
+    ) -> LocalCluster:
         """Find the cluster.
 
         Args:
-            graph: What `as_undirected` takes.
+            graph: Anything `as_undirected` takes.
             seeds: A node, several nodes, a mask [n] of Booleans, or {node: share of the mass}.
-            labels: Noisy labels 0/1: array, {node: label}, callable of an array of nodes, a `Membership` (which knows
-                its a1 and a0), or None. Seeds have label 1, whatever is said.
+            labels: Noisy labels 0/1: array, {node: label}, callable of an array of nodes, a `Membership` (with its a1
+                and a0), or None. Seeds have label 1 whatever `labels` says.
             a1: P(label 1 | inside), if it is known; then a0 as well.
             a0: P(label 0 | outside).
 
@@ -193,57 +209,70 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
             InputError: Bad seeds or labels, a1 or a0 without the other or without labels, or a parameter out of its
                 range.
         """
-        masses = self._check()
-        read = as_undirected(graph)
-        at, share = inputs.seeds(read, seeds)
-        share = share / share.sum()
-        plain = dataclasses.replace(read, names=None, position=None)  # positions from here on
-        asked, how = self._labels(read, at, labels, a1, a0)
-        asked = inputs.labels(plain, asked)
-        grid = _Grid(self, plain, at, share, asked, how, masses)
-        kept: tuple[float, Candidate, Cluster, Diffusion] | None = None
+        parameters = self._check()
+        undirected = as_undirected(graph)
+        nodes, shares = inputs.check_seeds(undirected, seeds)
+        checked, weighting = self._check_labels(undirected, nodes, labels, a1, a0)
+        return self._fit(undirected, nodes, shares / shares.sum(), checked, weighting, parameters)
+
+    def _fit(
+        self,
+        graph: UndirectedGraph,
+        seeds: Ints,
+        shares: Floats,
+        labels: NodeLabels,
+        weighting: EdgeWeights,
+        parameters: _Parameters,
+    ) -> LocalCluster:
+        # Nodes are positions from here on.
+        named, graph = graph, dataclasses.replace(graph, names=None, position=None)
+        selected: tuple[float, Candidate, Cluster, Diffusion] | None = None
         path: list[Candidate] = []
-        mark, last = -math.inf, 0
-        for candidate, cluster, diffusion in grid:
+        best_score, best_at = -math.inf, 0
+        for candidate, cluster, diffusion in _Grid(self, graph, seeds, shares, labels, weighting, parameters):
             score = candidate.surprise if self.selection == "surprise" else -candidate.conductance
             path.append(candidate)
-            if kept is None or score > kept[0]:
-                kept = score, candidate, cluster, diffusion
-            if len(path) == 1 or score - mark > MORE * abs(mark):
-                mark, last = score, len(path)
-            elif masses is None and len(path) >= max(SURE, last + PATIENCE):
+            if selected is None or score > selected[0]:
+                selected = score, candidate, cluster, diffusion
+            if len(path) == 1 or score - best_score > MIN_GAIN * abs(best_score):
+                best_score, best_at = score, len(path)
+            elif parameters.masses is None and len(path) >= max(MIN_CANDIDATES, best_at + PATIENCE):
                 break
-        assert kept is not None  # the grid has at least one
-        _, chosen, cluster, diffusion = kept
-        if self.improve is not None and 0 < 2 * chosen.volume <= plain.volume:
-            cluster = improve(plain, cluster, self.improve, labels=asked, label_eps=chosen.label_eps)
+        # The grid has at least one candidate.
+        assert selected is not None
+        _, candidate, cluster, diffusion = selected
+        if self.improve is not None and 0 < 2 * candidate.volume <= graph.volume:
+            delta = math.inf if self.improve == "mqi" else DELTA
+            cluster = improve_unchecked(graph, cluster.nodes, delta, labels, candidate.label_eps)
         self.nodes_, self.conductance_ = cluster.nodes, cluster.conductance
-        self.surprise_ = _surprise(plain, len(cluster.nodes), *_volume_cut(plain, cluster.nodes))
-        self.members_ = cluster.nodes if read.names is None else read.named(cluster.nodes)
+        self.surprise_ = _surprise(graph, len(cluster.nodes), *_volume_cut(graph, cluster.nodes))
+        self.members_ = cluster.nodes if named.names is None else named.named(cluster.nodes)
         self.scores_ = _values_at(diffusion, cluster.nodes)
-        self.mass_, self.label_eps_ = chosen.mass, chosen.label_eps
-        self.weighted_, self.reason_ = how.weighted, how.reason
-        self.converged_, self.diffusion_, self.path_ = chosen.converged, diffusion, path
+        self.mass_, self.label_eps_ = candidate.mass, candidate.label_eps
+        self.weighted_, self.reason_ = weighting.weighted, weighting.reason
+        self.converged_, self.diffusion_, self.path_ = candidate.converged, diffusion, path
         self.pushes_, self.arcs_ = (sum(getattr(c, name) for c in path) for name in ("pushes", "arcs"))
-        self._read = read
+        self._graph = named
         return self
 
     def predict(self, nodes: Any) -> NDArray[np.bool_]:
-        """Return for each of some nodes whether it is in the cluster that was found.
+        """Return whether each of some nodes is in the cluster.
 
         Raises:
             InputError: `fit` was not called, or a node that the graph does not have.
         """
         if "nodes_" not in vars(self):
             checks.fail("LocalCluster", "a call of fit before predict", "none")
-        return np.isin(inputs.positions(self._read, nodes, "nodes"), self.nodes_)
+        return np.isin(inputs.check_nodes(self._graph, nodes, "nodes"), self.nodes_)
 
     def __getattr__(self, name: str) -> Any:
-        more = "; call fit first" if name.endswith("_") and not name.startswith("_") else ""
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{more}")
+        hint = "; call fit first" if name.endswith("_") and not name.startswith("_") else ""
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
 
-    def _labels(self, graph: UndirectedGraph, seeds: Ints, labels: Any, a1: Any, a0: Any) -> tuple[Any, EdgeWeights]:
-        """Return the labels to use, 1 at the seeds, or None; and how they weigh."""
+    def _check_labels(
+        self, graph: UndirectedGraph, seeds: Ints, labels: MembershipLike | Membership | None, a1: Any, a0: Any
+    ) -> tuple[NodeLabels, EdgeWeights]:
+        """Check labels and their accuracies; return the labels to use, 1 at the seeds, or None, and their weighting."""
         errors = 0.0, 0.0
         if isinstance(labels, Membership):
             if a1 is None and a0 is None:
@@ -253,113 +282,111 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
             if value is not None and labels is None:
                 checks.fail(name, "None without labels", value)
         if (a1 is None) != (a0 is None):
-            missing, given = ("a1", "a0") if a1 is None else ("a0", "a1")
-            checks.fail(missing, f"a number, since {given} is one", None)
+            missing, present = ("a1", "a0") if a1 is None else ("a0", "a1")
+            checks.fail(missing, f"a number, since {present} is one", None)
         if a1 is not None:
             a1, a0 = checks.rate("a1", a1), checks.rate("a0", a0)
-        asked = inputs.labels(graph, labels)
-        if asked is None:
+        checked = inputs.with_seed_labels(inputs.check_labels(graph, labels), seeds)
+        if checked is None:
             return None, EdgeWeights(1.0, False, "no labels were given")
-        asked = with_seeds(asked, seeds)
         if not isinstance(self.label_eps, str):
             if self.label_eps == 1:
                 return None, EdgeWeights(1.0, False, "label_eps is 1")
-            return asked, EdgeWeights(float(self.label_eps), True, "label_eps was given")
+            return checked, EdgeWeights(float(self.label_eps), True, "label_eps was given")
         if a1 is None:
-            said = f"label_eps is {weights.DEFAULT}, since a1 and a0 were not given"
-            return asked, EdgeWeights(weights.DEFAULT, True, said)
-        if (reason := weights.worthless(a1, a0, *errors)) is not None:
-            return None, EdgeWeights(1.0, False, reason)
-        near = weights.look_around(graph, seeds, asked, a1, a0)
-        return asked, EdgeWeights(math.nan, True, weights.SAID.format(near.inside), near)
+            reason = f"label_eps is {weights.DEFAULT_LABEL_EPS}, since a1 and a0 were not given"
+            return checked, EdgeWeights(weights.DEFAULT_LABEL_EPS, True, reason)
+        if (ignored := weights.reason_to_ignore(a1, a0, *errors)) is not None:
+            return None, EdgeWeights(1.0, False, ignored)
+        statistics = weights.label_statistics_unchecked(graph, seeds, checked, a1, a0)
+        return checked, EdgeWeights(math.nan, True, weights.REASON.format(statistics.inside), statistics)
+
+
+class _Parameters(NamedTuple):
+    """Checked parameters of a fit: masses, settings of the pushes (None with "crd") and of "crd"."""
+
+    masses: Floats | None
+    push: Settings | None
+    release: ReleaseSettings
 
 
 class _Grid:
-    """The candidates of a fit, one by one."""
+    """The candidates of a fit, in the order of their masses; arguments are known to be valid."""
 
     def __init__(
         self,
         model: LocalCluster,
         graph: UndirectedGraph,
         seeds: Ints,
-        share: Floats,
-        labels: Any,
-        how: EdgeWeights,
-        masses: Any,
+        shares: Floats,
+        labels: NodeLabels,
+        weighting: EdgeWeights,
+        parameters: _Parameters,
     ) -> None:
-        self.model, self.graph, self.seeds, self.share = model, graph, seeds, share
-        self.labels, self.how, self.masses = labels, how, masses
+        self.model, self.graph, self.seeds, self.shares = model, graph, seeds, shares
+        self.labels, self.weighting, self.parameters = labels, weighting, parameters
         self.unit = model.method == "flow" and model.sink == "unit"
 
     def __iter__(self) -> Iterator[tuple[Candidate, Cluster, Diffusion]]:
-        made = False
-        for mass in [math.nan] if self.model.method == "crd" else self._masses():
-            eps = self._eps(mass)
-            diffusion = self._diffuse(mass, eps)
-            cluster = self._round(diffusion, eps)
+        first = True
+        for mass in [math.nan] if self.parameters.push is None else self._masses():
+            label_eps = self._label_eps(mass)
+            diffusion = self._diffuse(mass, label_eps)
+            cluster = self._round(diffusion, label_eps)
             volume, cut = _volume_cut(self.graph, cluster.nodes)
-            if made and 2 * volume > self.graph.volume:
+            if not first and 2 * volume > self.graph.volume:
                 return
-            made = True
+            first = False
             size = len(cluster.nodes)
             surprise = _surprise(self.graph, size, volume, cut)
-            about = diffusion.status, diffusion.converged, diffusion.pushes, diffusion.arcs
-            yield Candidate(mass, eps, size, volume, cluster.conductance, surprise, *about), cluster, diffusion
+            stats = diffusion.status, diffusion.converged, diffusion.pushes, diffusion.arcs
+            yield Candidate(mass, label_eps, size, volume, cluster.conductance, surprise, *stats), cluster, diffusion
             if diffusion.status in ("exhausted", "overflow"):
                 return
 
     def _masses(self) -> Iterator[float]:
-        if self.masses is not None:
-            yield from self.masses.tolist()
+        if self.parameters.masses is not None:
+            yield from self.parameters.masses.tolist()
             return
         graph = self.graph
         mean = 1.0 if self.unit or graph.volume == 0 else graph.volume / max(graph.num_nodes, 1)
-        held = float(len(self.seeds) if self.unit else graph.degree[self.seeds].sum())
-        mass, half = max(10 * mean, 2 * held), (graph.num_nodes if self.unit else graph.volume) / 2
-        yield min(mass, max(half, held + mean))
+        seeds = float(len(self.seeds) if self.unit else graph.degree[self.seeds].sum())
+        mass, half = max(10 * mean, 2 * seeds), (graph.num_nodes if self.unit else graph.volume) / 2
+        yield min(mass, max(half, seeds + mean))
         while (mass := mass * GROWTH) <= half:
             yield mass
 
-    def _eps(self, mass: float) -> float:
-        near = self.how.statistics
-        if near is None:
-            return self.how.label_eps
+    def _label_eps(self, mass: float) -> float:
+        statistics = self.weighting.statistics
+        if statistics is None:
+            return self.weighting.label_eps
         if math.isnan(mass):
-            return weights.DEFAULT
-        return weights.label_eps_for(
-            near, weights.nodes_of(self.graph, mass, self.unit), weights.STRENGTH[self.model.rounding]
-        )
+            return weights.DEFAULT_LABEL_EPS
+        return weights.label_eps_for(statistics, self.graph, mass, self.unit, self.model.rounding)
 
-    def _diffuse(self, mass: float, eps: float) -> Diffusion:
-        model, graph, labels = self.model, self.graph, self.labels
-        most = model.max_pushes
-        if model.method == "crd":
-            found = dict(zip(self.seeds.tolist(), (self.share * graph.degree[self.seeds].sum()).tolist(), strict=True))
-            seeds: Any = found if all(value > 0 for value in found.values()) else self.seeds
-            return capacity_releasing(graph, seeds, height=model.height, labels=labels, label_eps=eps, max_pushes=most)
-        if model.method == "flow":
-            source = dict(zip(self.seeds.tolist(), (self.share * mass).tolist(), strict=True))
-            return flow_diffusion(graph, source, None, labels, eps, model.sink, model.tol, p=model.p, max_pushes=most)
-        source = dict(zip(self.seeds.tolist(), self.share.tolist(), strict=True))
-        left = PART / mass
-        if model.method == "heat_kernel":
-            return heat_kernel(graph, source, model.t, left, labels, label_eps=eps, max_pushes=most)
-        if model.method == "l1_pagerank":
-            return l1_pagerank(graph, source, model.alpha, left, labels, label_eps=eps, tol=model.tol, max_pushes=most)
-        return approximate_pagerank(graph, source, model.alpha, left, labels, label_eps=eps, max_pushes=most)
+    def _diffuse(self, mass: float, label_eps: float) -> Diffusion:
+        graph, seeds, settings = self.graph, self.seeds, self.parameters.push
+        if settings is None:
+            masses = self.shares * graph.degree[seeds].sum()
+            if not (masses > 0).all():
+                masses = graph.degree[seeds]
+            return release_unchecked(graph, seeds, masses, self.labels, label_eps, self.parameters.release)
+        if self.model.method == "flow":
+            return diffuse_unchecked(graph, seeds, self.shares * mass, self.labels, label_eps, settings)
+        settings = settings._replace(eps=TAIL_MASS / mass)
+        return diffuse_unchecked(graph, seeds, self.shares, self.labels, label_eps, settings)
 
-    def _round(self, diffusion: Diffusion, eps: float) -> Cluster:
-        """Return the cluster of a diffusion, or the seeds where it gives none."""
-        graph, labels = self.graph, self.labels if eps < 1 else None
-        nodes = diffusion.support
+    def _round(self, diffusion: Diffusion, label_eps: float) -> Cluster:
+        """Return the cluster of a diffusion, or the seeds where its values are 0."""
+        graph, nodes = self.graph, diffusion.support
         if len(nodes) and self.model.rounding == "sweep":
             values = diffusion.values[diffusion.values > 0]
             half = graph.volume / 2
             if float(graph.degree[nodes].min()) <= half:
-                return best_prefix(graph, nodes, values, diffusion.method in WALKS, labels, eps, half)
+                by_degree = diffusion.method in WALKS
+                return sweep_cut_unchecked(graph, nodes, values, by_degree, self.labels, label_eps, half)
         nodes = nodes if len(nodes) else self.seeds
-        _, volume, cut, _ = sweep(graph, nodes, labels, eps, None)
-        return Cluster(nodes, float(quotient(graph, volume[-1:], cut[-1:])[0]))
+        return Cluster(nodes, conductance_unchecked(graph, nodes, self.labels, label_eps))
 
 
 def _volume_cut(graph: UndirectedGraph, nodes: Ints) -> tuple[float, float]:
@@ -381,18 +408,19 @@ def _surprise(graph: UndirectedGraph, size: int, volume: float, cut: float) -> f
 
 
 def _values_at(diffusion: Diffusion, nodes: Ints) -> Floats:
-    at = np.searchsorted(diffusion.touched, nodes)
-    at = np.minimum(at, max(len(diffusion.touched) - 1, 0))
+    """Return the values of a diffusion at some nodes, 0 where it did not touch them."""
     if len(diffusion.touched) == 0:
         return np.zeros(len(nodes))
+    at = np.minimum(np.searchsorted(diffusion.touched, nodes), len(diffusion.touched) - 1)
     return np.where(diffusion.touched[at] == nodes, diffusion.values[at], 0.0)
 
 
-def _ascending(masses: Any, method: str) -> Floats:
-    wanted = "numbers above 0, ascending"
+def _check_masses(masses: Any, method: str) -> Floats:
     if method == "crd":
-        checks.fail("masses", 'None with method="crd", which finds its own', repr(masses))
+        checks.fail("masses", 'None with method="crd", which chooses the mass', repr(masses))
     values = checks.finite("masses", masses, dims=1).detach().cpu().double().numpy()
     if len(values) == 0 or values[0] <= 0 or bool((np.diff(values) <= 0).any()):
-        checks.fail("masses", wanted, values.tolist())
+        checks.fail("masses", "numbers above 0, ascending", values.tolist())
+    if values[0] < 1e-300 or values[-1] > 1e299:
+        checks.fail("masses", "numbers from 1e-300 to 1e299", values.tolist())
     return np.asarray(values, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""What diffusions and clusterings return."""
+"""Results of diffusions and clusterings."""
 
 from __future__ import annotations
 
@@ -6,29 +6,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
+from graphnoise.typing import Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)
 class Diffusion:
-    """How far the mass of some seeds came.
+    """The result of a diffusion from seeds, over the nodes that it touched.
 
     Attributes:
-        touched: Positions of the nodes that were touched, ascending, int64, shape [t].
+        touched: Positions of the nodes that were touched, ascending, int64, shape [t]; `support` is the cluster.
         values: What the diffusion computes at each of them (potentials, probabilities), at least 0, shape [t].
-        residual: Mass that is left at each of them, shape [t]; in flow diffusion all mass that lies there.
-        degree: Degree of each of them in the whole graph, without regard to labels, shape [t].
+        residual: Mass that is left at each of them, shape [t]; in flow diffusion all mass at the node.
+        degree: Degree of each of them in the whole graph, without labels, shape [t].
         converged: Whether the stopping rule of the method holds everywhere.
         status: "converged", "max_pushes" (stopped by the bound), "exhausted" (more mass than the nodes that can be
             reached can hold: there is no solution) or "overflow" (values beyond float64).
         pushes: Number of pushes.
         arcs: Number of arcs that were read.
-        names: The caller's own names of the nodes in `touched`, where the graph came with names, or None.
+        names: The caller's names of the nodes in `touched`, or None where the graph has no names.
         backend: The tier that ran.
-        statistics: What the method alone reports, such as its largest excess.
+        statistics: Numbers that the method reports, such as its largest excess.
         method: "flow", "pagerank", "l1_pagerank", "heat_kernel", "crd", or "".
     """
 
@@ -59,15 +57,15 @@ class Diffusion:
 
 @dataclass(frozen=True, eq=False)
 class Cluster:
-    """A set of nodes with its conductance, and how it was found.
+    """A set of nodes with its conductance.
 
     Attributes:
         nodes: Positions of the members, ascending, int64.
         conductance: Weight of the arcs that leave over the smaller of the two volumes; 1 where that volume is 0.
-        order: Nodes in the order of a sweep, int64, or None where no sweep was made.
+        order: Nodes in the order of a sweep, int64, or None where there was no sweep.
         profile: Conductance of each prefix of `order`, float64, or None.
-        names: The caller's own names of `nodes`, where the graph came with names, or None.
-        statistics: What the method alone reports.
+        names: The caller's names of `nodes`, or None where the graph has no names.
+        statistics: Numbers that the method reports.
     """
 
     nodes: Ints

@@ -48,7 +48,8 @@ def flip_membership(
     y = checks.mask("members", inside, checks.integer("num_nodes", num_nodes, 0)).long()
     a1, a0 = checks.rate("a1", a1), checks.rate("a0", a0)
     noise = Transition([[a0, 1 - a0], [1 - a1, a1]])
-    return noise.corrupt(checks.like(y, members), seed=seed, exact=exact)
+    # An array for an array, a tensor otherwise.
+    return noise.corrupt(y.numpy() if isinstance(members, np.ndarray) else y, seed=seed, exact=exact)
 
 
 def label_f1(a1: float, a0: float, k: int, n: int) -> float:

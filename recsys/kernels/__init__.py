@@ -1,1 +1,1 @@
-"""Native kernels of recsys and their doors."""
+"""Native kernels of recsys: negative sampling, scores and sums of pairs, SGD epochs."""

@@ -1,4 +1,4 @@
-"""Types of the compiled module. Arrays come as addresses (0: none) that the caller has checked and keeps alive."""
+"""Types of the compiled module. Arrays are passed as addresses (0: none) that the caller checks and keeps alive."""
 
 def draw_negatives(
     threads: int,
@@ -100,7 +100,7 @@ class Setting:
     def __init__(self) -> None: ...
 
 def epoch_lock_free(
-    setting: Setting, pairs: int, size: int, table: int, items: int, each: int, stretches: int, /
+    setting: Setting, pairs: int, size: int, table: int, items: int, each: int, chunks: int, /
 ) -> tuple[int, int]: ...
 def epoch_blocks(
     setting: Setting,

@@ -1,1 +1,1 @@
-"""Models that learn by gradients."""
+"""Recommender models."""

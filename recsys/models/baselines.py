@@ -1,4 +1,4 @@
-"""The plain methods that stand in every table: popularity, ItemKNN, ALS, EASE."""
+"""Baseline recommenders: popularity, ItemKNN, ALS, EASE."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recsys.validation import Ints, check_memory
 
 
 class Popularity(Recommender):
-    """Everybody gets the items with the most interactions: score(u, i) = number of users of i.
+    """The items with the most interactions for every user: score(u, i) = number of users of i.
 
     Example:
         >>> import scipy.sparse as sp
@@ -29,20 +29,20 @@ class Popularity(Recommender):
     _arrays = ("counts",)
     counts: Any = None
 
-    def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:
+    def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
         self.counts = np.bincount(user_items.indices, minlength=user_items.shape[1]).astype(np.float32)
 
     def scores(self, userids: Ints) -> Floats:
         """Return the number of users of each item, the same for all users."""
         return np.repeat(self.counts[None], len(userids), axis=0)
 
-    def scores_for(self, user_items: Any) -> Floats:
+    def scores_for(self, user_items: sp.csr_array) -> Floats:
         """Return the number of users of each item."""
         return self.scores(np.zeros(user_items.shape[0], np.int64))
 
 
-class _FromItems(Recommender):
-    """score(u, i) = sum over the items j of u of weights[j, i], with weights from items to items."""
+class ItemWeights(Recommender):
+    """A linear model with item-item weights: score(u, i) = sum over the items j of u of weights[j, i]."""
 
     _arrays: tuple[str, ...] = ("user_items", "weights")
     user_items: Any = None
@@ -52,35 +52,36 @@ class _FromItems(Recommender):
         """Return the sums of the weights of each user's items: float32 [len(userids), num_items]."""
         return self.scores_for(self.user_items[userids])
 
-    def scores_for(self, user_items: Any) -> Floats:
-        """Return the scores of users who are known by their items alone."""
-        found = user_items @ self.weights
-        return np.asarray(found.toarray() if sp.issparse(found) else found, np.float32)
+    def scores_for(self, user_items: sp.csr_array) -> Floats:
+        """Return the scores of users given by their items alone."""
+        scores = user_items @ self.weights
+        return np.asarray(scores.toarray() if sp.issparse(scores) else scores, np.float32)
 
     def _item_similarity(self, itemids: Ints) -> Floats:
-        # Column i holds the neighbours of i.
-        found = self.weights[:, itemids].T
-        found = np.array(found.toarray() if sp.issparse(found) else found)
-        # Itself, which the weights leave out.
-        found[np.arange(len(itemids)), itemids] = 1
-        return np.asarray(found, np.float32)
+        # Column i holds the neighbours of i, without i itself.
+        weights = self.weights[:, itemids].T
+        similarity = np.array(weights.toarray() if sp.issparse(weights) else weights)
+        similarity[np.arange(len(itemids)), itemids] = 1
+        return np.asarray(similarity, np.float32)
 
     def _user_similarity(self, userids: Ints) -> Floats:
         unit = _unit_rows(self.user_items)
         return np.asarray((unit[userids] @ unit.T).toarray(), np.float32)
 
 
-class ItemKNN(_FromItems):
-    r"""Items that the same users like: score(u, i) = sum over the items j of u of s(j, i), with the cosine
+class ItemKNN(ItemWeights):
+    r"""Item-based nearest neighbours: score(u, i) = sum over the items j of u of the cosine similarity s(j, i).
+
     s(j, i) = |users of both| / (sqrt(|users of j| · |users of i|) + shrinkage), and s(i, i) = 0.
 
     Args:
-        neighbours: Keep the so many most similar items j of each i (ties by the lower item); None keeps all.
-        shrinkage: Makes small counts less similar; 0 is the plain cosine.
-        num_threads: Of `recommend`; 0 is one a core.
+        neighbours: Number of most similar items j kept per item i, ties to the lower item; None: all.
+        shrinkage: Reduces the similarity of items with few users; 0 is the plain cosine.
+        num_threads: Threads of `recommend`; 0 is one per core.
 
     Raises:
-        InputError: Neighbours below 1, or a negative shrinkage; on `fit`, similarities that memory cannot hold.
+        InputError: Neighbours below 1, or a negative shrinkage; on `fit`, similarities that exceed the available
+            memory.
 
     Example:
         >>> model = ItemKNN().fit(sp.csr_array([[1, 1, 0], [0, 1, 1], [1, 1, 0]]))
@@ -96,64 +97,65 @@ class ItemKNN(_FromItems):
         self.shrinkage = real("shrinkage", shrinkage, 0.0)
         self.num_threads = integer("num_threads", num_threads, 0)
 
-    def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:
+    def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
         size, sizes = user_items.shape[1], np.diff(user_items.indptr).astype(np.float64)
-        together = min(float((sizes**2).sum()), float(size) ** 2)
-        kept = together if self.neighbours is None else min(together, float(size) * self.neighbours)
-        check_memory(f"ItemKNN of {size} items", 8 * 2 * kept)
+        entries = min(float((sizes**2).sum()), float(size) ** 2)
+        if self.neighbours is not None:
+            entries = min(entries, float(size) * self.neighbours)
+        check_memory(f"ItemKNN of {size} items", 8 * 2 * entries)
         columns = user_items.astype(np.float64).tocsc()
         item_users = columns.T.tocsr()
         counts = np.diff(item_users.indptr)
         roots = np.sqrt(counts)
         cost = np.minimum(item_users @ sizes, size) if self.neighbours is None else np.where(counts, size, 0)
-        # Blocks of rows with so many entries.
-        turn = (cost.cumsum() // BATCH).astype(np.int64)
+        # Blocks of rows with about `BATCH` entries.
+        block_of = (cost.cumsum() // BATCH).astype(np.int64)
         parts = []
-        for start, stop in itertools.pairwise([0, *(np.flatnonzero(np.diff(turn)) + 1), size]):
+        for start, stop in itertools.pairwise([0, *(np.flatnonzero(np.diff(block_of)) + 1), size]):
             block = (item_users[start:stop] @ columns).tocsr()
             rows = np.repeat(np.arange(start, stop), np.diff(block.indptr))
             block.data /= roots[rows] * roots[block.indices] + self.shrinkage
             block.data[rows == block.indices] = 0
             block.eliminate_zeros()
             block = block.astype(np.float32)
-            parts.append(block if self.neighbours is None else _keep(block, min(self.neighbours, size)))
-        # Symmetric, but for the neighbours that were kept.
+            parts.append(block if self.neighbours is None else _largest(block, min(self.neighbours, size)))
+        # Symmetric, unless neighbours were selected.
         similar = sp.vstack(parts, format="csr")
         weights = sp.csr_array(similar.T.tocsr() if self.neighbours is not None else similar)
         weights.sort_indices()
         self.user_items, self.weights = user_items, weights
 
 
-def _keep(block: Any, k: int) -> Any:
+def _largest(block: sp.csr_array, k: int) -> sp.csr_array:
     """Return the k largest entries of each row."""
     filled = np.flatnonzero(np.diff(block.indptr))
-    found, best = top_k(block[filled].toarray(), k)
-    there = best > 0
+    items, similarity = top_k(block[filled].toarray(), k)
+    positive = similarity > 0
     sizes = np.zeros(block.shape[0], np.int64)
-    sizes[filled] = there.sum(1)
+    sizes[filled] = positive.sum(1)
     indptr = np.concatenate([[0], sizes.cumsum()])
-    return sp.csr_array((best[there], found[there], indptr), shape=block.shape)
+    return sp.csr_array((similarity[positive], items[positive], indptr), shape=block.shape)
 
 
-def _unit_rows(matrix: Any) -> Any:
-    """Return the rows of a matrix of ones at length 1."""
+def _unit_rows(matrix: sp.csr_array) -> sp.csr_array:
+    """Return the rows of a matrix of ones, scaled to length 1."""
     sizes = np.diff(matrix.indptr)
     data = np.repeat(1 / np.sqrt(np.maximum(sizes, 1)), sizes).astype(np.float32)
     return sp.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
-class EASE(_FromItems):
+class EASE(ItemWeights):
     r"""A linear autoencoder without hidden layer: B minimises |X - X B|^2 + λ |B|^2 under a zero diagonal.
 
     With P = (XᵀX + λ I)⁻¹, B[i, j] = -P[i, j] / P[j, j] for i ≠ j. The score of a user is the row X B. P is dense:
-    memory is at most 24 · items² bytes and time items³, and more than the memory that is free is refused.
+    memory is at most 24 · items² bytes and time items³; `fit` raises if that exceeds the available memory.
 
     Args:
         regularization: λ, positive.
-        num_threads: Of `recommend`; 0 is one a core.
+        num_threads: Threads of `recommend`; 0 is one per core.
 
     Raises:
-        InputError: λ is not positive; on `fit`, more items than memory can hold squared.
+        InputError: λ is not positive; on `fit`, more items than memory allows.
 
     Example:
         >>> model = EASE(regularization=1.0).fit(sp.csr_array([[1, 1, 0], [0, 1, 1], [1, 1, 0]]))
@@ -167,7 +169,7 @@ class EASE(_FromItems):
         self.regularization = real("regularization", regularization, 1e-12)
         self.num_threads = integer("num_threads", num_threads, 0)
 
-    def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:
+    def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
         size = user_items.shape[1]
         check_memory(f"EASE of {size} items", 24.0 * size**2)
         matrix = user_items.astype(np.float64)
@@ -179,9 +181,9 @@ class EASE(_FromItems):
         self.user_items, self.weights = user_items, inverse.astype(np.float32)
 
     def _item_similarity(self, itemids: Ints) -> Floats:
+        # The weights are not similarities.
         columns = self.user_items.T.tocsr()
         unit = _unit_rows(columns)
-        # Weights are not similarities.
         return np.asarray((unit[itemids] @ unit.T).toarray(), np.float32)
 
 
@@ -189,15 +191,15 @@ class ALS(FactorModel):
     """Matrix factorisation by alternating least squares, from `implicit`: all pairs count, positives count more.
 
     Minimises the sum over all pairs of c_ui (p_ui - <U_u, V_i>)^2 + λ (|U|^2 + |V|^2), with p = 1 and c = alpha · value
-    for positives, p = 0 and c = 1 for the rest. Ctrl-C during `fit` leaves the last whole epoch in the model.
+    for positives, p = 0 and c = 1 for the rest. Ctrl-C during `fit` restores the last complete epoch.
 
     Args:
         factors: Length of the vectors.
         regularization: λ.
-        alpha: Weight of a positive; the values of the matrix multiply it.
-        iterations: Sweeps over users and items.
-        random_state: Seed of the start; the result does not depend on the number of threads.
-        num_threads: Of fitting and of `recommend`; 0 is one a core.
+        alpha: Weight of a positive, multiplied by the values of the matrix.
+        iterations: Alternations between users and items.
+        random_state: Seed of the initial values; the result does not depend on the number of threads.
+        num_threads: Threads of fitting and of `recommend`; 0 is one per core.
 
     Raises:
         InputError: A number out of range; on `fit`, `implicit` is not installed (extra `recsys`), or NaN in the
@@ -230,45 +232,45 @@ class ALS(FactorModel):
         self.random_state = integer("random_state", random_state, 0, 2**32 - 1)
         self.num_threads = integer("num_threads", num_threads, 0)
 
-    def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:
+    def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
         size = 8.0 * self.factors * sum(user_items.shape)
         check_memory(f"ALS of {user_items.shape[0]} users × {user_items.shape[1]} items, {self.factors} factors", size)
-        model = self._theirs()
+        model = self._implicit_model()
         from implicit.recommender_base import ModelFitError
 
-        kept: list[Any] = []
+        last: list[Any] = []
 
-        def each(*told: Any) -> None:
-            kept[:] = model.user_factors.copy(), model.item_factors.copy()
+        def each_epoch(*progress: Any) -> None:
+            last[:] = model.user_factors.copy(), model.item_factors.copy()
             if callback is not None:
-                callback(*told)
+                callback(*progress)
 
-        # Implicit has threads of its own.
+        # `implicit` uses its own threads.
         with threadpool_limits(1, "blas"):
             try:
-                model.fit(sp.csr_matrix(user_items), show_progress=show_progress, callback=each)
+                model.fit(sp.csr_matrix(user_items), show_progress=show_progress, callback=each_epoch)
             except KeyboardInterrupt:
-                if kept:
-                    self.user_factors, self.item_factors = kept
+                if last:
+                    self.user_factors, self.item_factors = last
                     self.num_users, self.num_items = user_items.shape
                 raise
             except ModelFitError as error:
                 raise InputError(f"ALS: expected values and settings that factors can follow, got {error}") from error
         self.user_factors, self.item_factors = model.user_factors, model.item_factors
 
-    def _theirs(self) -> Any:
+    def _implicit_model(self) -> Any:
         try:
             from implicit.cpu.als import AlternatingLeastSquares
         except ImportError as error:
             raise InputError("ALS: expected the package implicit (pip install graphnoise[recsys])") from error
         names = ("factors", "regularization", "alpha", "iterations", "random_state", "num_threads")
-        # Or implicit warns of it.
+        # `implicit` warns if BLAS uses several threads.
         with threadpool_limits(1, "blas"):
             return AlternatingLeastSquares(**{name: getattr(self, name) for name in names})
 
-    def scores_for(self, user_items: Any) -> Floats:
-        """Return the scores of users who are known by their rows: one least-squares step with the items fixed."""
-        model = self._theirs()
+    def scores_for(self, user_items: sp.csr_array) -> Floats:
+        """Return the scores of users given by their rows: one least-squares step with the items fixed."""
+        model = self._implicit_model()
         model.item_factors = self.item_factors
         rows = sp.csr_matrix(user_items)
         with threadpool_limits(1, "blas"):

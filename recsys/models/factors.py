@@ -1,4 +1,4 @@
-"""Recommenders that keep a vector for each user and each item."""
+"""Base class of recommenders with a vector per user and per item."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from recsys.validation import Ints
 
 
 class FactorModel(Recommender):
-    """A recommender with score(u, i) = <U_u, V_i> + b_i; a subclass sets the three arrays in `_fit`.
+    """A recommender with score(u, i) = <U_u, V_i> + b_i; a subclass sets the three arrays.
 
     Attributes:
         user_factors: U, float32 [num_users, factors].
         item_factors: V, float32 [num_items, factors].
-        item_biases: b, float32 [num_items], or None for none.
+        item_biases: b, float32 [num_items], or None.
     """
 
     _arrays: tuple[str, ...] = ("user_factors", "item_factors", "item_biases")
@@ -43,8 +43,8 @@ class FactorModel(Recommender):
         return cosine(self.user_factors, userids)
 
 
-def cosine(vectors: NDArray[np.float32], chosen: Ints) -> Floats:
-    """Return cosines of some rows with all rows: float32 [len(chosen), rows]; 0 for a row of zeros.
+def cosine(vectors: NDArray[np.float32], index: Ints) -> Floats:
+    """Return cosines of the selected rows with all rows: float32 [len(index), rows]; 0 for rows of zeros.
 
     Example:
         >>> cosine(np.array([[3, 4], [0, 2], [0, 0]], np.float32), np.array([0]))
@@ -52,5 +52,5 @@ def cosine(vectors: NDArray[np.float32], chosen: Ints) -> Floats:
     """
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
-    out: Floats = unit[chosen] @ unit.T
+    out: Floats = unit[index] @ unit.T
     return out

@@ -1,4 +1,4 @@
-"""A linear model from items to items that takes its input for noisy."""
+"""A linear item-item model that accounts for noise in the clicks."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from scipy.linalg import cho_factor, cho_solve, eigh
 
 from graphnoise.checks import choice, integer, real
 from recsys.base import Callback
-from recsys.models.baselines import EASE, _FromItems
+from recsys.models.baselines import EASE, ItemWeights
 from recsys.topk import Floats
 from recsys.validation import check_memory
 
 CORES = ("autoencoder", "neighbourhood")
 
 
-class DenoisingLinear(_FromItems):
-    r"""Weights from items to items, fitted on clicks of which some are mistakes and some are hidden.
+class DenoisingLinear(ItemWeights):
+    r"""Item-item weights, fitted on clicks with false positives and hidden likes.
 
     Clicks are scaled, X̃ = D_users^-a X D_items^-b, and with G = X̃ᵀX̃ the score of a user is the row X (E + w VVᵀ) + c
     π:
 
     - E as "autoencoder" minimises the expected |X̃ - Z E|² + λ g |E|² under a zero diagonal, where each click of Z is
-      hidden with probability p (and the others scaled to make up for it), and g is the mean of diag(G). With
+      hidden with probability p (and the others rescaled accordingly), and g is the mean of diag(G). With
       P = (G + λ g I + p/(1 - p) diag(G))⁻¹ it is E[i, j] = -P[i, j] / P[j, j]. As "neighbourhood" it is G over its
       largest eigenvalue.
-    - V holds the eigenvectors of the `directions` largest eigenvalues of G: a low-pass filter. Tastes that are shared
-      lie in few directions, clicks at random in all.
-    - π is the popularity of an item over the largest one: what is known of a user who has clicked on little or nothing.
+    - V holds the eigenvectors of the `directions` largest eigenvalues of G: a low-pass filter. Shared preferences lie
+      in few directions, random clicks in all.
+    - π is the popularity of an item relative to the largest one, which serves users with few or no clicks.
 
-    Against hidden likes works p, the rate at which they are hidden; against clicks by mistake a (who clicks on much
-    counts for less) and w. With a = b = c = w = p = 0 it is EASE with regularization λ g. G and P are dense: memory is
-    at most 40 · items² bytes and time items³, and more than the memory that is free is refused.
+    The dropout p counters hidden likes; a (less weight for users with many clicks) and w counter false clicks. With
+    a = b = c = w = p = 0 it is EASE with regularization λ g. G and P are dense: memory is at most 40 · items² bytes and
+    time items³; `fit` raises if that exceeds the available memory.
 
     Args:
         regularization: λ, positive.
@@ -41,13 +41,13 @@ class DenoisingLinear(_FromItems):
         user_power: A, in [0, 1].
         item_power: b, in [0, 1].
         low_pass: w, at least 0.
-        directions: Eigenvectors in V; all of them where there are fewer.
+        directions: Number of eigenvectors in V, at most the number of items.
         intercept: c, at least 0.
         core: E, "autoencoder" or "neighbourhood", which ignores `regularization` and `dropout`.
-        num_threads: Of `recommend`; 0 is one a core.
+        num_threads: Threads of `recommend`; 0 is one per core.
 
     Raises:
-        InputError: A number is out of its range; on `fit`, more items than memory can hold squared.
+        InputError: A number is out of its range; on `fit`, more items than memory allows.
 
     Example:
         >>> clicks = sp.csr_array([[1, 1, 0], [0, 1, 1], [1, 1, 0]])
@@ -84,7 +84,7 @@ class DenoisingLinear(_FromItems):
         self.core = choice("core", core, CORES)
         self.num_threads = integer("num_threads", num_threads, 0)
 
-    def _fit(self, user_items: Any, show_progress: bool, callback: Callback | None) -> None:
+    def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
         size = user_items.shape[1]
         check_memory(f"DenoisingLinear of {size} items", 40.0 * size**2)
         users = np.maximum(np.diff(user_items.indptr), 1) ** -self.user_power
@@ -93,14 +93,16 @@ class DenoisingLinear(_FromItems):
         scaled = (sp.diags_array(users) @ user_items.astype(np.float64) @ sp.diags_array(items)).tocsr()
         gram = (scaled.T @ scaled).toarray()
         count = min(self.directions, size)
-        # The largest is needed in any case.
+        # The largest eigenvalue is always needed.
         first = size - count if self.low_pass > 0 else size - 1
         largest, vectors = eigh(gram, subset_by_index=[first, size - 1])
         if self.core == "neighbourhood":
             weights = gram / largest[-1]
         else:
-            held = np.diag(gram).copy()
-            gram[np.diag_indices(size)] += self.regularization * held.mean() + self.dropout / (1 - self.dropout) * held
+            diagonal = np.diag(gram).copy()
+            gram[np.diag_indices(size)] += (
+                self.regularization * diagonal.mean() + self.dropout / (1 - self.dropout) * diagonal
+            )
             weights = cho_solve(cho_factor(gram, lower=True, overwrite_a=True), np.eye(size), overwrite_b=True)
             weights /= -np.diag(weights)
             weights[np.diag_indices(size)] = 0
@@ -109,9 +111,9 @@ class DenoisingLinear(_FromItems):
         self.user_items, self.weights = user_items, weights.astype(np.float32)
         self.popularity = (counts / counts.max()).astype(np.float32)
 
-    def scores_for(self, user_items: Any) -> Floats:
-        """Return the scores of users who are known by their items alone."""
-        found: Floats = super().scores_for(user_items) + np.float32(self.intercept) * self.popularity
-        return found
+    def scores_for(self, user_items: sp.csr_array) -> Floats:
+        """Return the scores of users given by their items alone."""
+        scores: Floats = super().scores_for(user_items) + np.float32(self.intercept) * self.popularity
+        return scores
 
     _item_similarity = EASE._item_similarity

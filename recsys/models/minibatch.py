@@ -1,4 +1,4 @@
-"""Epochs of minibatches: gradients summed at frozen parameters, for any objective and any sampler."""
+"""Minibatch training: gradients summed at fixed parameters, for any objective and any sampler."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Ints = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Plan:
-    """How minibatches are run; see `MatrixFactorization` for the meaning."""
+    """Settings of the epochs; see `MatrixFactorization`."""
 
     batch_size: int
     num_negatives: int
@@ -39,10 +39,16 @@ class Plan:
 
 
 class Minibatch:
-    """Training by minibatches; `parameters` are changed in place, by `epoch`."""
+    """Training by minibatches; `epoch` changes `parameters` in place."""
 
     def __init__(
-        self, known: Known, parameters: Parameters, objective: Objective, sampler: Sampler, plan: Plan, rng: Any
+        self,
+        known: Known,
+        parameters: Parameters,
+        objective: Objective,
+        sampler: Sampler,
+        plan: Plan,
+        rng: np.random.Generator,
     ) -> None:
         self.parameters = parameters
         self._known, self._objective, self._sampler, self._plan, self._rng = known, objective, sampler, plan, rng
@@ -60,7 +66,7 @@ class Minibatch:
         )  # fmt: skip
 
     def epoch(self, number: int) -> Count:
-        """Walk once over all known pairs."""
+        """Visit all known pairs once."""
         plan, drawn, correct, skipped = self._plan, 0, 0, 0
         eta = plan.learning_rate * plan.learning_rate_decay ** (number + 1)
         self._sampler.epoch(number, self._rng)
@@ -68,56 +74,59 @@ class Minibatch:
         for begin in range(0, len(self._pairs), plan.batch_size):
             part = slice(begin, begin + plan.batch_size)
             batch = self._pairs[part] if order is None else self._pairs[order[part]]
-            right, lost = self._update(np.ascontiguousarray(batch[:, 0]), np.ascontiguousarray(batch[:, 1]), eta)
-            drawn, correct, skipped = drawn + len(batch) * plan.num_negatives, correct + right, skipped + lost
+            count = self._update(np.ascontiguousarray(batch[:, 0]), np.ascontiguousarray(batch[:, 1]), eta)
+            drawn, correct, skipped = drawn + count.drawn, correct + count.correct, skipped + count.skipped
         return Count(drawn, correct, skipped)
 
-    def _update(self, users: Ints, items: Ints, eta: float) -> tuple[int, int]:
+    def _update(self, users: Ints, items: Ints, eta: float) -> Count:
+        """Take a step on a batch of positives."""
         plan, p = self._plan, self.parameters
         k, threads = plan.num_negatives, plan.num_threads
         drawn = self._sampler.sample(users, k, self._rng, items=items)
-        lost = drawn < 0
+        missing = drawn < 0
         weight = self._sampler.weights
-        if lost.any():
-            weight = (~lost).astype(p.user.dtype) if weight is None else np.where(lost, 0, weight)
+        if missing.any():
+            weight = (~missing).astype(p.user.dtype) if weight is None else np.where(missing, 0, weight)
             drawn = np.maximum(drawn, 0)
-        both = np.ascontiguousarray(np.concatenate([items[:, None], drawn], axis=1))
-        own = self._scores(users, both)
+        columns = np.ascontiguousarray(np.concatenate([items[:, None], drawn], axis=1))
+        values = self._scores(users, columns)
         extra = {}
         for name, (left, right) in p.extra.items():
-            logits = scores(left, right, users, both, num_threads=threads)
+            logits = scores(left, right, users, columns, num_threads=threads)
             extra[name] = (logits[:, 0], logits[:, 1:])
         known = None if self._sampler.verify else self._known.has(users, drawn)
-        found = self._objective.derivatives(
-            Pairs(own[:, 0], own[:, 1:], extra, users, items, drawn, weight, known, self._step)
+        slopes = self._objective.derivatives(
+            Pairs(values[:, 0], values[:, 1:], extra, users, items, drawn, weight, known, self._step)
         )
         self._step += 1
 
-        entry, other = np.repeat(users, k + 1), both.ravel()
-        by_user, by_item = Groups.of(entry, len(p.user)), Groups.of(other, len(p.item))
-        # Draws of each entry: of a positive, all that stand beside it.
-        counts = np.ones(both.shape, p.user.dtype)
-        counts[:, 1:] = 1 - lost
+        entry_user, entry_item = np.repeat(users, k + 1), columns.ravel()
+        by_user, by_item = Groups.of(entry_user, len(p.user)), Groups.of(entry_item, len(p.item))
+        # Draws per entry; a positive counts once per negative.
+        counts = np.ones(columns.shape, p.user.dtype)
+        counts[:, 1:] = 1 - missing
         counts[:, 0] = counts[:, 1:].sum(1)
-        of_item = by_item.totals(counts.ravel())
+        item_counts = by_item.totals(counts.ravel())
         counts[:, 1:] = 0
-        of_user = by_user.totals(counts.ravel())
-        sides = {"": (found.positive, found.negative), **found.extra}
+        user_counts = by_user.totals(counts.ravel())
+        sides = {"": (slopes.positive, slopes.negative), **slopes.extra}
         tables = {"": (p.user, p.item), **p.extra}
         for name, (left, right) in tables.items():
-            slope = _side_by_side(*sides[name], left.dtype)
+            slope = _entry_slopes(*sides[name], left.dtype)
             l2 = (plan.l2_extra, plan.l2_extra) if name else (plan.l2_user, plan.l2_item)
-            up = by_user.sums(slope, other, right, threads)
+            user_gradient = by_user.sums(slope, entry_item, right, threads)
             if not plan.frozen_items:
-                over = by_item.sums(slope, entry, left, threads)
-                self._optimizer.move(right, by_item.rows, over, of_item, eta, l2[1])
+                item_gradient = by_item.sums(slope, entry_user, left, threads)
+                self._optimizer.move(right, by_item.rows, item_gradient, item_counts, eta, l2[1])
                 if not name and p.bias is not None:
-                    self._optimizer.move(p.bias, by_item.rows, by_item.totals(slope), of_item, eta, plan.l2_bias)
-            self._optimizer.move(left, by_user.rows, up, of_user, eta, l2[0])
-        return int(((own[:, 1:] < own[:, :1]) & ~lost).sum()), int(lost.sum())
+                    self._optimizer.move(p.bias, by_item.rows, by_item.totals(slope), item_counts, eta, plan.l2_bias)
+            self._optimizer.move(left, by_user.rows, user_gradient, user_counts, eta, l2[0])
+        correct = int(((values[:, 1:] < values[:, :1]) & ~missing).sum())
+        return Count(missing.size, correct, int(missing.sum()))
 
 
-def _side_by_side(positive: NDArray[Any], negative: NDArray[Any], dtype: Any) -> NDArray[Any]:
+def _entry_slopes(positive: NDArray[Any], negative: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """Return the derivatives by the score of each entry: of the positive in sum, then of its negatives."""
     out = np.empty((len(negative), negative.shape[1] + 1), dtype)
     out[:, 0], out[:, 1:] = positive.sum(1), negative
     return out.ravel()

@@ -1,4 +1,4 @@
-"""How a sum of gradients moves the rows that it belongs to."""
+"""Optimizers that update the rows of a table from summed gradients: plain steps and lazy Adam."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ Floats = NDArray[Any]
 class Step:
     """Plain steps: x <- (1 - eta l2)^c x + eta gradient.
 
-    c is the number of draws that touch the row, or 1 for every row where `all_rows`: then rows without a gradient
-    shrink too, as in NBPO's released code.
+    c is the number of draws that touch the row, or 1 for every row if `all_rows`: then rows without a gradient shrink
+    too, as in NBPO's released code.
     """
 
     def __init__(self, all_rows: bool) -> None:
         self.all_rows = all_rows
 
     def move(self, table: Floats, rows: Ints, gradient: Floats, counts: Floats, eta: float, l2: float) -> None:
-        """Move rows of a table [n, K], or entries of a vector [n], upwards."""
+        """Update rows of a table [n, K], or entries of a vector [n], along the gradient."""
         if self.all_rows:
             table *= table.dtype.type(1 - eta * l2)
             table[rows] += eta * gradient
             return
-        keep = (max(0.0, 1 - eta * l2) ** counts).astype(table.dtype)
-        table[rows] = _along(keep, table) * table[rows] + table.dtype.type(eta) * gradient
+        decay = (max(0.0, 1 - eta * l2) ** counts).astype(table.dtype)
+        table[rows] = _broadcast(decay, table) * table[rows] + table.dtype.type(eta) * gradient
 
 
 class Adam:
-    r"""Adam on the rows that a step touches; L2 of the touched rows is part of the gradient, once for each draw.
+    r"""Adam on the rows that a step touches; L2 of the touched rows is part of the gradient, once per draw.
 
-    Rows that a step leaves alone keep their moments ("lazy" Adam); the corrections for the start count all steps.
+    The moments of other rows do not change ("lazy" Adam); the bias correction counts all steps.
 
     Source: Kingma and Ba, Adam: a method for stochastic optimization, ICLR 2015, algorithm 1.
     """
@@ -46,16 +46,16 @@ class Adam:
         self._steps: dict[int, int] = {}
 
     def move(self, table: Floats, rows: Ints, gradient: Floats, counts: Floats, eta: float, l2: float) -> None:
-        """Move rows of a table [n, K], or entries of a vector [n], upwards."""
+        """Update rows of a table [n, K], or entries of a vector [n], along the gradient."""
         first, second = self._moments.setdefault(id(table), (np.zeros_like(table), np.zeros_like(table)))
         step = self._steps[id(table)] = self._steps.get(id(table), 0) + 1
-        slope = gradient - _along((l2 * counts).astype(table.dtype), table) * table[rows]
+        slope = gradient - _broadcast((l2 * counts).astype(table.dtype), table) * table[rows]
         first[rows] = self.beta1 * first[rows] + (1 - self.beta1) * slope
         second[rows] = self.beta2 * second[rows] + (1 - self.beta2) * slope * slope
         scale = eta / (1 - self.beta1**step)
         table[rows] += scale * first[rows] / (np.sqrt(second[rows] / (1 - self.beta2**step)) + self.eps)
 
 
-def _along(values: Floats, table: Floats) -> Floats:
-    """Return one value a row, to stand beside rows."""
+def _broadcast(values: Floats, table: Floats) -> Floats:
+    """Return one value per row, in a shape that broadcasts with the rows."""
     return values[:, None] if table.ndim == 2 else values

@@ -1,4 +1,4 @@
-"""Objectives that distrust some of the clicks: truncated and reweighted cross-entropy, DeCA."""
+"""Objectives for false-positive clicks: truncated and reweighted cross-entropy, DeCA."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from recsys.objectives.base import Derivatives, Objective, Pairs, beside, wide
 
 
 class TruncatedCE(Objective):
-    r"""T-CE: cross-entropy without the positives of the largest losses, which mostly are mistakes while training is
-        young.
+    r"""T-CE: cross-entropy without the positives of the largest losses, which early in training are mostly false.
 
-    The rate of what is dropped grows from 0 to `drop_rate`: drop_rate · min(1, step / ramp)^exponent.
+    The drop rate grows from 0 to `drop_rate`: drop_rate · min(1, step / ramp)^exponent.
 
     Args:
         drop_rate: The final rate, in [0, 1].
-        ramp: Updates until it is reached.
-        exponent: Of the growth.
+        ramp: Updates until the final rate.
+        exponent: Exponent of the growth.
         of: "positives": the rate is a share of the positives, as in the paper. "batch": int((1 - rate) · all pairs)
             pairs stay, and all that go are positives, as in the released code: about twice as many at one negative
             each.
@@ -32,7 +31,7 @@ class TruncatedCE(Objective):
     """
 
     name = "t-ce"
-    # Which positives are dropped depends on the scores.
+    # The set of dropped positives depends on the scores.
     is_gradient = False
 
     def __init__(
@@ -43,42 +42,42 @@ class TruncatedCE(Objective):
         self.exponent = real("exponent", exponent, 0.0)
         self.of = choice("of", of, ("positives", "batch"))
 
-    def dropped(self, positive: Any, counts: Any, step: int, each: int) -> Any:
-        """Return which positives of a batch are dropped: those of the lowest scores, the earlier first where they tie.
+    def dropped(self, positive: Any, counts: Any, step: int, num_negatives: int) -> Any:
+        """Return which positives of a batch are dropped: those of the lowest scores, the earlier first among ties.
 
         Args:
             positive: scores, [B].
-            counts: Which positives count, bool [B].
+            counts: Positives with any weight, bool [B].
             step: Number of the update.
-            each: Negatives of a positive.
+            num_negatives: Negatives per positive.
         """
-        now = self.drop_rate * min(1.0, step / self.ramp) ** self.exponent
+        rate = self.drop_rate * min(1.0, step / self.ramp) ** self.exponent
         size = int(counts.sum())
-        pairs = size if self.of == "positives" else size * (1 + each)
-        number = min(size, pairs - int((1 - now) * pairs))
+        pairs = size if self.of == "positives" else size * (1 + num_negatives)
+        number = min(size, pairs - int((1 - rate) * pairs))
         order = np.argsort(np.where(counts, positive, np.inf), kind="stable")
         out = np.zeros(len(positive), bool)
         out[order[:number]] = True
         return out
 
-    def _keep(self, p: Pairs) -> Any:
+    def _retained(self, p: Pairs) -> Any:
         if isinstance(p.positive, Tensor):
             positive = p.positive.detach().cpu().numpy()
             counts = np.ones(len(positive), bool) if p.weight is None else (p.weight > 0).any(1).cpu().numpy()
-            kept = ~self.dropped(positive, counts, p.step, p.negative.shape[1])
-            return torch.as_tensor(kept[:, None], dtype=p.positive.dtype, device=p.positive.device)
+            retained = ~self.dropped(positive, counts, p.step, p.negative.shape[1])
+            return torch.as_tensor(retained[:, None], dtype=p.positive.dtype, device=p.positive.device)
         counts = np.ones(len(p.positive), bool) if p.weight is None else (p.weight > 0).any(1)
         return (~self.dropped(p.positive, counts, p.step, p.negative.shape[1]))[:, None].astype(p.positive.dtype)
 
     def _derivatives(self, p: Pairs) -> Derivatives:
-        return Derivatives(wide(self._keep(p) * expit(-beside(p)), p), -expit(p.negative))
+        return Derivatives(wide(self._retained(p) * expit(-beside(p)), p), -expit(p.negative))
 
     def _losses(self, p: Pairs) -> Any:
-        return -self._keep(p) * logsigmoid(beside(p)) - logsigmoid(-p.negative)
+        return -self._retained(p) * logsigmoid(beside(p)) - logsigmoid(-p.negative)
 
 
 class ReweightedCE(Objective):
-    r"""R-CE: cross-entropy with weights p^a on positives and (1 - p)^a on negatives, held constant: what fits counts.
+    r"""R-CE: cross-entropy with constant weights p^a on positives and (1 - p)^a on negatives, which favour good fits.
 
     Args:
         alpha: A, at least 0; 0 is plain cross-entropy.
@@ -103,9 +102,9 @@ class ReweightedCE(Objective):
 
 
 class DeCA(Objective):
-    r"""DeCA: two models agree on true likes sooner than on noise.
+    r"""DeCA: two models agree on true likes earlier than on noise.
 
-    With f = s(R) the model that is kept, g = s(aux) another one, h1 = P(r = 1 | r* = 0) and h2 = P(r = 1 | r* = 1),
+    With f = s(R) the model, g = s(aux) an auxiliary one, h1 = P(r = 1 | r* = 0) and h2 = P(r = 1 | r* = 1),
     both learned factors, the loss is alpha KL(g | f) + (1 - alpha) KL(f | g) - E_f log P(r | r*). The last term has two
     forms:
 
@@ -114,9 +113,9 @@ class DeCA(Objective):
 
     Args:
         alpha: Weight of KL(g | f), in [0, 1].
-        c1: -log P(r = 0 | r* = 1) where negatives are trusted.
-        c2: -log P(r = 1 | r* = 0) where positives are trusted.
-        direction: "both" takes turns, update by update; or one form alone.
+        c1: -log P(r = 0 | r* = 1) if negatives are trusted.
+        c2: -log P(r = 1 | r* = 0) if positives are trusted.
+        direction: "both" alternates between updates; "positives" or "negatives" uses one form.
 
     Source: Wang et al., Learning robust recommenders through cross-model agreement, WWW 2022, sections 3 and 4.
     """
@@ -162,7 +161,7 @@ class DeCA(Objective):
         for R, side in ((beside(p), 0), (p.negative, 1)):
             A, H1, H2 = (p.extra[x][side].reshape(R.shape) for x in self.logits)
             f, g, gap = torch.sigmoid(R), torch.sigmoid(A), R - A
-            # KL of two coins: g (A - R) + log(1 - g) - log(1 - f)
+            # KL divergence of Bernoulli distributions: g (A - R) + log(1 - g) - log(1 - f)
             kl = self.alpha * (-g * gap + logsigmoid(-A) - logsigmoid(-R))
             kl = kl + (1 - self.alpha) * (f * gap + logsigmoid(-R) - logsigmoid(-A))
             if self._trusts_negatives(p.step):

@@ -1,12 +1,12 @@
-r"""NBPO and its kin: an unobserved pair may be a like that was not voted, with probability gamma = P(r = 0 | r* = 1).
+r"""NBPO and variants: likes are unobserved with probability gamma = P(r = 0 | r* = 1).
 
 With p = s(R) and gamma, Bayes gives P(r = 1) = p (1 - gamma) and P(r = 0) = 1 - p (1 - gamma); P(r = 1 | r* = 0) is 0,
-so that none of these guards against clicks by mistake. gamma is one number, one for each user or item, or s(G_ui) with
+so that none of these models false clicks. gamma is one number, one for each user or item, or s(G_ui) with
 factors G_ui = <P_u, Q_i> that are learned with the scores.
 
-Two warnings. In the exact likelihood p and gamma show only through p (1 - gamma), so that a learned gamma rests on L2,
-start and rank. And its derivative is never above 0 on an observed pair and never below on an unobserved one: it learns
-"is unobserved", and ranks hidden likes below other pairs. Do not read a learned gamma as a detector of hidden likes.
+Two warnings. The exact likelihood depends on p and gamma through p (1 - gamma) alone, so that a learned gamma is
+determined by L2, initial values and rank. Its derivative is at most 0 on observed pairs and at least 0 on unobserved
+ones: it learns "is unobserved", and ranks hidden likes below other pairs. A learned gamma does not detect hidden likes.
 
 Source: Yu and Qin, Sampler design for implicit feedback data by noisy-label robust learning, SIGIR 2020; the released
     code.
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit
@@ -31,24 +32,24 @@ FLIP = "flip"
 
 @dataclass(frozen=True)
 class _Rates:
-    """gamma and 1 - gamma of each draw, each at full precision, and log gamma of negatives."""
+    """gamma and 1 - gamma per draw, each at full precision, and log gamma of negatives."""
 
     # Gamma_ui, [B, 1].
     positive: Any
-    positive_keep: Any
+    positive_complement: Any
     # Gamma_uj, [B, k] or [B, 1].
     negative: Any
-    negative_keep: Any
+    negative_complement: Any
     log: Any
-    log_positive_keep: Any
+    log_positive_complement: Any
 
 
 class Flips(Objective):
-    """What the objectives of this module share.
+    """Base class of the objectives of this module.
 
     Args:
         flip_rate: None to learn gamma as s(<P_u, Q_i>); a rate in [0, 1); or a list of rates.
-        by: What a list of rates belongs to, "user" or "item".
+        by: Whether a list of rates is per "user" or per "item".
 
     Raises:
         InputError: A rate that is not in [0, 1), or `by` unknown.
@@ -73,8 +74,8 @@ class Flips(Objective):
         if rates.ndim:
             self._needs = ("users",) if self.by == "user" else ("items", "negatives")
 
-    def fit(self, matrix: Any, distribution: NDArray[np.float64] | None) -> Self:
-        """Check that a list of rates is as long as users or items are many."""
+    def fit(self, matrix: sp.csr_array, distribution: NDArray[np.float64] | None) -> Self:
+        """Check that a list of rates has one entry per user or item."""
         size = matrix.shape[self.by == "item"]
         if self._constant is not None and self._constant.ndim and len(self._constant) != size:
             fail("flip_rate", f"{size} rates, one for each {self.by}", len(self._constant))
@@ -96,32 +97,34 @@ class Flips(Objective):
             pos = self._constant[np.asarray(p.items)][:, None]
             neg = self._constant[np.maximum(np.asarray(p.negatives), 0)]
         with np.errstate(divide="ignore"):
-            found = [pos, 1 - pos, neg, 1 - neg, np.log(neg), np.log1p(-pos)]
+            values = [pos, 1 - pos, neg, 1 - neg, np.log(neg), np.log1p(-pos)]
         if torched:
-            return _Rates(*(torch.as_tensor(x, dtype=p.negative.dtype, device=p.negative.device) for x in found))
-        return _Rates(*(np.asarray(x, dtype=p.negative.dtype) for x in found))
+            return _Rates(*(torch.as_tensor(x, dtype=p.negative.dtype, device=p.negative.device) for x in values))
+        return _Rates(*(np.asarray(x, dtype=p.negative.dtype) for x in values))
 
-    def _found(self, p: Pairs, positive: Any, negative: Any, flip_positive: Any, flip_negative: Any) -> Derivatives:
+    def _with_flips(
+        self, p: Pairs, positive: Any, negative: Any, flip_positive: Any, flip_negative: Any
+    ) -> Derivatives:
         extra = {FLIP: (wide(flip_positive, p), flip_negative)} if self.logits else {}
         return Derivatives(wide(positive, p), negative, extra)
 
 
 class NBPO(Flips):
-    r"""Noisy-label robust BPO as released: surrogate objective with a surrogate gradient. No gradient of any function.
+    r"""Noisy-label robust BPO as released: a surrogate gradient, which is not the gradient of any function.
 
     Derivatives: (1 - gamma_ui) s(-R_ui) by R_ui, -gamma_ui s(R_ui) by G_ui; gamma_uj s(-R_uj) - s(R_uj) by R_uj,
-    (1 - gamma_uj) s(R_uj) by G_uj. A pure negative rests at p = gamma / (1 + gamma), so that NBPO may push a negative
-    up.
+    (1 - gamma_uj) s(R_uj) by G_uj. The equilibrium of a pure negative is p = gamma / (1 + gamma), so that NBPO may
+    raise the score of a negative.
 
-    Where gamma is learned with the L2 of the official Amazon setting, gamma becomes 1/2 everywhere: BPO with positives
-    that weigh one half and negatives that are pushed back by as much.
+    With gamma learned at the L2 of the released Amazon setting, gamma becomes 1/2 everywhere: BPO with positives of
+    weight one half and a counterforce of one half on negatives.
 
     Example:
-        >>> found = NBPO(0.5).derivatives(Pairs(np.array([0.0]), np.array([[0.0]])))
-        >>> found.positive.tolist(), found.negative.tolist()
+        >>> slopes = NBPO(0.5).derivatives(Pairs(np.array([0.0]), np.array([[0.0]])))
+        >>> slopes.positive.tolist(), slopes.negative.tolist()
         ([[0.25]], [[-0.25]])
 
-    Source: Yu and Qin, SIGIR 2020; the released code. Autograd form: with sg(x) = x held constant,
+    Source: Yu and Qin, SIGIR 2020; the released code. Autograd form: with the stop-gradient sg,
     sg(1 - gamma) log s(R) + sg(p) log s(-G) for a positive, log s(-R) + sg(gamma) log s(R) + sg(p) log s(G) for a
     negative.
     """
@@ -131,14 +134,14 @@ class NBPO(Flips):
 
     def _derivatives(self, p: Pairs) -> Derivatives:
         g, R, N = self._rates(p, False), beside(p), p.negative
-        return self._found(
-            p, g.positive_keep * expit(-R), g.negative * expit(-N) - expit(N),
-            -g.positive * expit(R), g.negative_keep * expit(N),
+        return self._with_flips(
+            p, g.positive_complement * expit(-R), g.negative * expit(-N) - expit(N),
+            -g.positive * expit(R), g.negative_complement * expit(N),
         )  # fmt: skip
 
     def _losses(self, p: Pairs) -> Any:
         g, R, N = self._rates(p, True), beside(p), p.negative
-        gain = g.positive_keep.detach() * logsigmoid(R) + logsigmoid(-N) + g.negative.detach() * logsigmoid(N)
+        gain = g.positive_complement.detach() * logsigmoid(R) + logsigmoid(-N) + g.negative.detach() * logsigmoid(N)
         if self.logits:
             pos, neg = p.extra[FLIP][0][:, None], p.extra[FLIP][1]
             gain = gain + torch.sigmoid(R).detach() * logsigmoid(-pos) + torch.sigmoid(N).detach() * logsigmoid(neg)
@@ -148,7 +151,7 @@ class NBPO(Flips):
 class NBPOo(Flips):
     r"""The exact log-likelihood: log[s(R_ui) (1 - gamma_ui)] + log[s(-R_uj) + gamma_uj s(R_uj)].
 
-    It is forward correction with T = [[1, 0], [gamma, 1 - gamma]]. Everything is in the log domain, so that logits of
+    It is forward correction with T = [[1, 0], [gamma, 1 - gamma]]. All terms are in the log domain, so that logits of
     10^4 stay finite in float32.
 
     Source: Yu and Qin, SIGIR 2020 ("original"); Patrini et al., CVPR 2017 (forward correction).
@@ -159,19 +162,19 @@ class NBPOo(Flips):
     def _derivatives(self, p: Pairs) -> Derivatives:
         g, R, N = self._rates(p, False), beside(p), p.negative
         log_d = np.logaddexp(log_expit(-N), g.log + log_expit(N))
-        down = g.negative_keep * expit(N) * np.exp(log_expit(-N) - log_d)
-        up = g.negative_keep * np.exp(g.log + log_expit(N) - log_d)
-        return self._found(p, expit(-R), -down, -g.positive, up)
+        down = g.negative_complement * expit(N) * np.exp(log_expit(-N) - log_d)
+        up = g.negative_complement * np.exp(g.log + log_expit(N) - log_d)
+        return self._with_flips(p, expit(-R), -down, -g.positive, up)
 
     def _losses(self, p: Pairs) -> Any:
         g, R, N = self._rates(p, True), beside(p), p.negative
-        return -(logsigmoid(R) + g.log_positive_keep + torch.logaddexp(logsigmoid(-N), g.log + logsigmoid(N)))
+        return -(logsigmoid(R) + g.log_positive_complement + torch.logaddexp(logsigmoid(-N), g.log + logsigmoid(N)))
 
 
 class NBPOs(Flips):
     r"""The surrogate objective alone, the likelihood without the logarithm: s(R)(1 - gamma) + s(-R) + gamma s(R).
 
-    Its derivatives vanish where a score is large, and with gamma = 0 it is not BPO.
+    Its derivatives vanish for large scores, and with gamma = 0 it is not BPO.
 
     Source: Yu and Qin, SIGIR 2020 ("surrogate").
     """
@@ -181,22 +184,22 @@ class NBPOs(Flips):
     def _derivatives(self, p: Pairs) -> Derivatives:
         g, R, N = self._rates(p, False), beside(p), p.negative
         slope, slope_n = expit(R) * expit(-R), expit(N) * expit(-N)
-        return self._found(
-            p, g.positive_keep * slope, -g.negative_keep * slope_n,
-            -g.positive * g.positive_keep * expit(R), g.negative * g.negative_keep * expit(N),
+        return self._with_flips(
+            p, g.positive_complement * slope, -g.negative_complement * slope_n,
+            -g.positive * g.positive_complement * expit(R), g.negative * g.negative_complement * expit(N),
         )  # fmt: skip
 
     def _losses(self, p: Pairs) -> Any:
         g, R, N = self._rates(p, True), beside(p), p.negative
-        return -(torch.sigmoid(R) * g.positive_keep + torch.sigmoid(-N) + g.negative * torch.sigmoid(N))
+        return -(torch.sigmoid(R) * g.positive_complement + torch.sigmoid(-N) + g.negative * torch.sigmoid(N))
 
 
 class NBPOEM(Flips):
     r"""The EM form: an unobserved pair is a hidden like with the exact responsibility w = gamma p / (1 - p + gamma p).
 
-    Derivatives, w held constant: s(-R_ui) and -gamma_ui of a positive, w - s(R_uj) and w (1 - gamma_uj) of a negative.
+    Derivatives, with constant w: s(-R_ui) and -gamma_ui of a positive, w - s(R_uj) and w (1 - gamma_uj) of a negative.
     With w from the current scores, as here, a gradient step of EM is a gradient step on the likelihood (Fisher's
-    identity): `NBPOo` has the same derivatives, by another way.
+    identity): `NBPOo` has the same derivatives.
 
     Source: Dempster, Laird and Rubin, JRSS B 39, 1977, applied to the model of Yu and Qin, SIGIR 2020.
     """
@@ -213,13 +216,15 @@ class NBPOEM(Flips):
     def _derivatives(self, p: Pairs) -> Derivatives:
         g, R, N = self._rates(p, False), beside(p), p.negative
         w = self.responsibility(N, g.log)
-        return self._found(p, expit(-R), w * expit(-N) - (1 - w) * expit(N), -g.positive, w * g.negative_keep)
+        return self._with_flips(
+            p, expit(-R), w * expit(-N) - (1 - w) * expit(N), -g.positive, w * g.negative_complement
+        )
 
     def _losses(self, p: Pairs) -> Any:
         g, R, N = self._rates(p, True), beside(p), p.negative
         log_like = g.log + logsigmoid(N)
         w = torch.exp(log_like - torch.logaddexp(logsigmoid(-N), log_like)).detach()
-        gain = logsigmoid(R) + g.log_positive_keep + (1 - w) * logsigmoid(-N) + w * logsigmoid(N)
+        gain = logsigmoid(R) + g.log_positive_complement + (1 - w) * logsigmoid(-N) + w * logsigmoid(N)
         if self.logits:
             gain = gain + w * g.log
         return -gain

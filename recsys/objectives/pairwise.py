@@ -1,4 +1,4 @@
-"""Objectives that take the labels as they are: pairwise and pointwise."""
+"""Objectives without a noise model: BPR, weighted BPR, BPO (cross-entropy), WARP."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class BPR(Objective):
 
 
 class WBPR(BPR):
-    r"""BPR beside negatives by popularity, which were probably seen and passed over.
+    r"""BPR with negatives by popularity, which were probably seen and rejected.
 
     Source: Gantner et al., Personalized ranking for non-uniformly sampled items, KDD Cup 2011.
     """
@@ -69,8 +69,8 @@ class BPO(Objective):
 class Hinge(Objective):
     r"""WARP: -max(0, 1 - (R_ui - R_uj)), each draw weighted by its sampler.
 
-    Derivatives: the weight where R_uj > R_ui - 1, else 0. The sampler "warp" looks for such a negative and gives the
-    weight log(max(1, floor((N - 1) / tries))), at most 10: a positive for which one is found soon has a low rank.
+    Derivatives: the weight where R_uj > R_ui - 1, else 0. The sampler "warp" searches such a negative and sets the
+    weight log(max(1, floor((N - 1) / tries))), at most 10: few tries indicate a low rank of the positive.
 
     Source: Weston, Bengio and Usunier, WSABIE: scaling up to large vocabulary image annotation, IJCAI 2011.
     """

@@ -1,10 +1,11 @@
-"""Sampled softmax with the correction for the distribution of the negatives."""
+"""Sampled softmax with correction for the sampling distribution (logQ)."""
 
 from __future__ import annotations
 
 from typing import Any, Self
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,7 +15,7 @@ from recsys.objectives.base import Derivatives, Objective, Pairs, beside
 
 
 class SampledSoftmax(Objective):
-    r"""Sampled softmax: the positive against k negatives that stand for all others.
+    r"""Sampled softmax: the positive against k negatives that represent all other items.
 
     log of e^(R_ui / t) / (e^(R_ui / t) + sum_j e^(R_uj / t) / (k q_j)), with q the distribution of the negatives (logQ
     correction), so that the sum is an unbiased estimate and the gradient tends to the full softmax's as k grows.
@@ -38,8 +39,8 @@ class SampledSoftmax(Objective):
         self._needs = ("negatives",) if correct else ()
         self._log: NDArray[np.float64] | None = None
 
-    def fit(self, matrix: Any, distribution: NDArray[np.float64] | None) -> Self:
-        """Take the distribution of the negatives; None is uniform."""
+    def fit(self, matrix: sp.csr_array, distribution: NDArray[np.float64] | None) -> Self:
+        """Set the distribution of the negatives; None is uniform."""
         items = matrix.shape[1]
         q = np.full(items, 1 / max(items, 1)) if distribution is None else distribution
         self._log = np.log(np.maximum(q, 1e-300))
@@ -62,13 +63,13 @@ class SampledSoftmax(Objective):
 
     def _derivatives(self, p: Pairs) -> Derivatives:
         top, rest = beside(p) / self.temperature, p.negative / self.temperature - self._shift(p)
-        # What does not count must not set the scale either.
+        # Ignored draws must not affect the scale either.
         if p.weight is not None:
             with np.errstate(divide="ignore"):
                 rest = rest + np.log(p.weight).astype(rest.dtype)
-        most = np.maximum(top, rest.max(1, keepdims=True))
-        own, others = np.exp(top - most), np.exp(rest - most)
-        share = others / (own + others.sum(1, keepdims=True)) / self.temperature
+        peak = np.maximum(top, rest.max(1, keepdims=True))
+        positive, others = np.exp(top - peak), np.exp(rest - peak)
+        share = others / (positive + others.sum(1, keepdims=True)) / self.temperature
         return Derivatives(share, -share)
 
     def _losses(self, p: Pairs) -> Any:

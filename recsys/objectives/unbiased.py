@@ -1,10 +1,11 @@
-"""Objectives that know how positives come to be seen: propensities, positive and unlabelled data, known flip rates."""
+"""Objectives with a model of observation: propensities, positive-unlabelled learning, known flip rates."""
 
 from __future__ import annotations
 
 from typing import Any, Self
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from scipy.special import expit
@@ -18,11 +19,11 @@ from recsys.objectives.base import Derivatives, Objective, Pairs, beside, wide
 
 
 class _Propensity(Objective):
-    r"""What has the propensities theta_i = max((n_i / max n)^power, clip) of a positive's item to be seen.
+    r"""Base class with the propensity theta_i = max((n_i / max n)^power, clip) of item i to be observed.
 
     Args:
-        power: Of the popularity; 1/2 in the papers.
-        clip: The least propensity, above 0.
+        power: Exponent of the popularity; 1/2 in the papers.
+        clip: Lower bound of the propensity, above 0.
     """
 
     _needs = ("items",)
@@ -32,15 +33,15 @@ class _Propensity(Objective):
         self.clip = real("clip", clip, 1e-6, 1.0)
         self.theta: NDArray[np.float64] | None = None
 
-    def fit(self, matrix: Any, distribution: NDArray[np.float64] | None) -> Self:
-        """Take the propensities from the popularity of items."""
+    def fit(self, matrix: sp.csr_array, distribution: NDArray[np.float64] | None) -> Self:
+        """Compute the propensities from the popularity of items."""
         count = np.bincount(matrix.indices, minlength=matrix.shape[1])
         self.theta = np.maximum((count / max(count.max(initial=0), 1)) ** self.power, self.clip)
         return self
 
     def _inverse(self, p: Pairs) -> Any:
         if self.theta is None:
-            fail("objective", "one that knows the items: objective.fit(matrix, None)", "one without fit")
+            fail("objective", "a fitted objective: objective.fit(matrix, None)", "one without fit")
         inverse = 1 / self.theta[np.asarray(p.items)][:, None]
         if isinstance(p.negative, Tensor):
             return torch.as_tensor(inverse, dtype=p.negative.dtype, device=p.negative.device)
@@ -48,7 +49,7 @@ class _Propensity(Objective):
 
 
 class RelevanceMF(_Propensity):
-    r"""Unbiased pointwise: a click on i says 1 / theta_i of a like, and the rest of a dislike.
+    r"""Unbiased pointwise: a click on i counts as 1 / theta_i of a like, and 1 - 1 / theta_i of a dislike.
 
     (1 / theta_i) log s(R_ui) + (1 - 1 / theta_i) log s(-R_ui) of a positive, log s(-R_uj) of a negative; the
     derivatives are 1 / theta_i - s(R_ui) and -s(R_uj). With theta = 1 it is BPO.
@@ -69,8 +70,8 @@ class RelevanceMF(_Propensity):
 class UnbiasedBPR(_Propensity):
     r"""Unbiased pairwise: (1 / theta_i) (1 - Y_uj / theta_j) log s(R_ui - R_uj), with Y_uj whether u clicked on j.
 
-    With verified negatives Y is 0. With others, `Pairs.known`, a weight may be below 0; where that makes the loss of
-    the whole batch negative, the batch says nothing.
+    With verified negatives Y is 0. Otherwise (`Pairs.known`) a weight may be negative; a batch with a negative total
+    loss is ignored.
 
     Source: Saito, Unbiased pairwise learning from biased implicit feedback, ICTIR 2020.
     """
@@ -82,8 +83,8 @@ class UnbiasedBPR(_Propensity):
         w = self._inverse(p) * (p.negative * 0 + 1)
         if p.known is not None:
             assert self.theta is not None
-            lost = 1 - np.asarray(p.known) / self.theta[np.maximum(np.asarray(p.negatives), 0)]
-            w = w * (torch.as_tensor(lost, dtype=w.dtype, device=w.device) if isinstance(w, Tensor) else lost)
+            factor = 1 - np.asarray(p.known) / self.theta[np.maximum(np.asarray(p.negatives), 0)]
+            w = w * (torch.as_tensor(factor, dtype=w.dtype, device=w.device) if isinstance(w, Tensor) else factor)
         return w if p.weight is None else w * p.weight
 
     def _derivatives(self, p: Pairs) -> Derivatives:
@@ -100,9 +101,9 @@ class UnbiasedBPR(_Propensity):
 class NonNegativePU(Objective):
     r"""nnPU: positives and unlabelled pairs, with the share `prior` of likes among the unlabelled.
 
-    risk = prior E_P l(R) + max(-beta, E_U l(-R) - prior E_P l(-R)), l(x) = s(-x). Where the bracket is below -beta, the
-    step makes it larger, gamma times. The means are over a batch and the objective is -risk times the draws of the
-    batch. The negatives stand for the unlabelled pairs.
+    risk = prior E_P l(R) + max(-beta, E_U l(-R) - prior E_P l(-R)), l(x) = s(-x). If the bracket is below -beta, the
+    step increases it, scaled by gamma. Means are over a batch, and the objective is -risk times the number of draws.
+    The negatives represent the unlabelled pairs.
 
     Args:
         prior: Share of likes among unlabelled pairs, in [0, 1].
@@ -137,8 +138,8 @@ class NonNegativePU(Objective):
         return (w * self.prior * torch.sigmoid(-R)).sum() + bracket
 
 
-class _Known(Objective):
-    """What knows the flip rates P(r = 0 | r* = 1) and P(r = 1 | r* = 0), which sum to less than 1."""
+class _LossCorrection(Objective):
+    """Base class with the flip rates P(r = 0 | r* = 1) and P(r = 1 | r* = 0), which sum to less than 1."""
 
     def __init__(self, false_negative_rate: float = 0.0, false_positive_rate: float = 0.0) -> None:
         self.false_negative_rate = rate("false_negative_rate", false_negative_rate)
@@ -150,22 +151,22 @@ class _Known(Objective):
 
     @property
     def transition(self) -> Transition:
-        """The rates as the noise model that both packages share: classes are 0, no like, and 1, a like."""
+        """The rates as a transition matrix: class 0 is no like, class 1 a like."""
         fn, fp = self.false_negative_rate, self.false_positive_rate
         return Transition([[1 - fp, fp], [fn, 1 - fn]])
 
     def _corrected(self, p: Pairs, correction: Any) -> Tensor:
-        found = []
+        losses = []
         for R, label in ((beside(p), 1), (p.negative, 0)):
             logits = torch.stack([torch.zeros_like(R), R], -1).reshape(-1, 2)
             noisy = torch.full((len(logits),), label)
-            found.append(correction(logits, noisy, self.transition, "none").reshape(R.shape))
-        total: Tensor = found[0] + found[1]
+            losses.append(correction(logits, noisy, self.transition, "none").reshape(R.shape))
+        total: Tensor = losses[0] + losses[1]
         return total
 
 
-class Forward(_Known):
-    r"""Forward correction: log P(r | R) with P(r) = T' (1 - p, p), the likelihood of what is observed.
+class Forward(_LossCorrection):
+    r"""Forward correction: log P(r | R) with P(r) = T' (1 - p, p), the likelihood of the observed labels.
 
     Args:
         false_negative_rate: P(r = 0 | r* = 1).
@@ -179,7 +180,7 @@ class Forward(_Known):
     def _derivatives(self, p: Pairs) -> Derivatives:
         fn, fp = self.false_negative_rate, self.false_positive_rate
         R, N = beside(p), p.negative
-        # p (1 - p) (1 - fn - fp) over the probability; with fp = 0 that is s(-R), also where s(R) is 0
+        # p (1 - p) (1 - fn - fp) over the probability; with fp = 0 it is s(-R), also where s(R) is 0.
         shown = expit(-R) if fp == 0 else (1 - fn - fp) * expit(R) * expit(-R) / ((1 - fn) * expit(R) + fp * expit(-R))
         hidden = expit(N) if fn == 0 else (1 - fn - fp) * expit(N) * expit(-N) / (fn * expit(N) + (1 - fp) * expit(-N))
         return Derivatives(wide(shown, p), -hidden)
@@ -188,11 +189,11 @@ class Forward(_Known):
         return self._corrected(p, forward_correction)
 
 
-class Backward(_Known):
-    r"""Backward correction: losses mixed by the inverse of T, so that their mean over the noise is the clean loss.
+class Backward(_LossCorrection):
+    r"""Backward correction: losses combined by the inverse of T, so that the mean over the noise is the clean loss.
 
     With l1 = -log s(R) and l0 = -log s(-R): [(1 - fp) l1 - fn l0] / (1 - fn - fp) of a positive and
-    [(1 - fn) l0 - fp l1] / (1 - fn - fp) of a negative. It may be negative, and then has no least value.
+    [(1 - fn) l0 - fp l1] / (1 - fn - fp) of a negative. It may be negative and is then unbounded from below.
 
     Args:
         false_negative_rate: fn = P(r = 0 | r* = 1).

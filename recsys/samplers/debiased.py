@@ -220,8 +220,7 @@ class SRNS(_MemorySampler):
 
 
 class AdaSIR(_MemorySampler):
-    r"""Sampling by importance resampling: a pool for each user, drawn by softmax(score - log q) from uniform
-    candidates.
+    r"""Importance resampling: a pool per user, drawn by softmax(score - log q) from uniform candidates.
 
     In each epoch `candidates` uniform draws per user are resampled, with replacement, by softmax(R / temperature), into
     `pool` items; each entry of the old pool is replaced with probability 1/2. A draw is a random entry of the pool.

@@ -182,7 +182,7 @@ MASS = {"mass": 1.0}
         ((5,), MASS, "seed_sets: expected several sets of seeds"),
         (({0: 1.0},), {}, "seed_sets: expected several sets of seeds"),
         ((np.ones(60, dtype=bool),), MASS, "seed_sets: expected several sets of seeds"),
-        (([0, 1],), {"mass": [1.0]}, r"mass: expected a finite number above 0, or 2 of them, one a set, got shape"),
+        (([0, 1],), {"mass": [1.0]}, r"mass: expected a finite number above 0, or 2 of them, one per set, got shape"),
         (([0, 1],), {"mass": [1.0, 0.0]}, "mass: expected a finite number above 0"),
         (([0],), {"mass": float("nan")}, "mass: expected a finite number above 0"),
         (([0],), {"mass": "much"}, "mass: expected a finite number"),

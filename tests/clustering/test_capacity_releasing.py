@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from local_graphs import BACKENDS, f1, planted, random_graph
 
 from graphnoise import InputError
+from graphnoise.clustering import as_undirected
 from graphnoise.clustering.capacity_releasing import capacity_releasing
-from graphnoise.clustering.inputs import as_undirected
 from graphnoise.clustering.rounding import conductance, sweep_cut
 
 PATH = [[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]]

@@ -27,7 +27,7 @@ LONELY = sp.csr_array((4, 4)) + sp.csr_array(([1.0, 1.0], ([1, 2], [2, 1])), sha
         (lambda: flow_diffusion(PATH, 0, 0.0), r"^mass: expected a finite number above 0, got 0"),
         (lambda: flow_diffusion(PATH, 0, math.nan), r"^mass: expected a finite number above 0, got nan"),
         (lambda: flow_diffusion(PATH, 0, "4"), r"^mass: "),
-        (lambda: flow_diffusion(PATH, [0, 1], [[1.0], [2.0, 3.0]]), r"^mass: expected one number, or 2, one a seed"),
+        (lambda: flow_diffusion(PATH, [0, 1], [[1.0], [2.0, 3.0]]), r"^mass: expected one number, or 2, one per seed"),
         (lambda: heat_kernel([[0, 2**40], [2**40, 0]], 0), r"^graph: expected node positions below"),
         (lambda: flow_diffusion(PATH, {0: 1.0}, 4.0), r"^mass: expected None with seeds \{node: mass\}"),
         (lambda: flow_diffusion(PATH, [], 4.0), r"^seeds: expected at least one node, got none"),
@@ -38,7 +38,7 @@ LONELY = sp.csr_array((4, 4)) + sp.csr_array(([1.0, 1.0], ([1, 2], [2, 1])), sha
         (lambda: flow_diffusion(PATH, 0, 4.0, tol=0.0), r"^tol: expected a number above 0, got 0.0"),
         (lambda: flow_diffusion(PATH, 0, 4.0, p=1.5), r"^p: expected a number in \[2, 64\], got 1.5"),
         (lambda: flow_diffusion(PATH, 0, 4.0, max_pushes=0), r"^max_pushes: expected an integer of at least 1|from 1"),
-        (lambda: flow_diffusion(PATH, 0, 4.0, [0, 1]), r"^labels: expected 4 labels, one a node, got shape \(2,\)"),
+        (lambda: flow_diffusion(PATH, 0, 4.0, [0, 1]), r"^labels: expected 4 labels, one per node, got shape \(2,\)"),
         (lambda: flow_diffusion(PATH, 0, 4.0, [0, 1, 2, 0]), r"^labels: expected 0 or 1 at every node, got 2"),
         (lambda: flow_diffusion(PATH, 0, 4.0, backend="cuda"), r"^backend: expected one of native, reference"),
         (lambda: approximate_pagerank(PATH, 0, 0.0), r"^alpha: expected a number above 0 and below 1, got 0.0"),
@@ -114,7 +114,7 @@ def test_the_bound_on_pushes_is_kept_and_said(diffuse, backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_label_function_that_raises_is_heard_and_the_next_call_works(backend):
+def test_an_error_of_a_label_function_is_raised_and_the_next_call_works(backend):
     def asked(nodes):
         if 3 in nodes:
             raise KeyError("no label of 3")
@@ -122,8 +122,8 @@ def test_a_label_function_that_raises_is_heard_and_the_next_call_works(backend):
 
     with pytest.raises(KeyError, match="no label of 3") as error:
         flow_diffusion(PATH, 2, 5.0, asked, backend=backend)
-    assert error.value.__notes__ == ["raised by the callable `labels`, asked for 2 nodes"]
-    with pytest.raises(InputError, match=r"^labels: expected . labels, one a node"):
+    assert error.value.__notes__ == ["raised by the callable `labels`, called with 2 nodes"]
+    with pytest.raises(InputError, match=r"^labels: expected . labels, one per node"):
         flow_diffusion(PATH, 0, 5.0, lambda nodes: nodes[:0], backend=backend)
     assert flow_diffusion(PATH, 0, 5.0, lambda nodes: nodes < 2, backend=backend).converged
 
@@ -200,5 +200,5 @@ def test_a_graph_that_was_read_does_not_change_with_what_it_was_read_from():
     np.testing.assert_array_equal(same.values, before.values)
     with pytest.raises(ValueError, match="read-only"):
         read.col[0] = 5
-    with pytest.raises(InputError, match=r"^graph: expected a whole SciPy sparse matrix"):
+    with pytest.raises(InputError, match=r"^graph: expected a valid SciPy sparse matrix"):
         as_undirected(matrix)

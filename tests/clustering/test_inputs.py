@@ -8,7 +8,8 @@ import torch
 from torch_geometric.data import Data
 
 from graphnoise import Graph, InputError
-from graphnoise.clustering.inputs import as_undirected, labels, positions, seeds
+from graphnoise.clustering import as_undirected
+from graphnoise.clustering.inputs import check_labels, check_nodes, check_seeds
 
 PATH = [[0, 1, 1, 2], [1, 0, 2, 1]]
 
@@ -171,29 +172,29 @@ def test_weights_are_never_dropped_in_silence():
 def test_names_come_back():
     graph = networkx.grid_2d_graph(2, 2)
     read = as_undirected(graph)
-    nodes, mass = seeds(read, (1, 0))  # the name of one node, not two nodes
+    nodes, mass = check_seeds(read, (1, 0))  # the name of one node, not two nodes
     assert (read.named(nodes), mass.tolist()) == ([(1, 0)], [1.0])
-    assert read.named(seeds(read, [(1, 1), (0, 0)])[0]) == [(0, 0), (1, 1)]
+    assert read.named(check_seeds(read, [(1, 1), (0, 0)])[0]) == [(0, 0), (1, 1)]
     for wrong in (0, "a", [(0, 0), (7, 7)], ([],)):
         with pytest.raises(InputError, match="names of nodes"):
-            seeds(read, wrong)
+            check_seeds(read, wrong)
     letters = as_undirected(LikeIgraph(3, [(0, 1), (1, 2)], vertices={"name": ["a", "b", "cd"]}))
-    assert seeds(letters, {"cd": 2.0, "a": 1.0})[1].tolist() == [1.0, 2.0]
-    assert positions(letters, "cd").tolist() == [2]
-    assert labels(letters, {"b": 1}).tolist() == [0, 1, 0]
-    assert labels(letters, lambda names: [name == "cd" for name in names])(np.array([2, 0])).tolist() == [1, 0]
+    assert check_seeds(letters, {"cd": 2.0, "a": 1.0})[1].tolist() == [1.0, 2.0]
+    assert check_nodes(letters, "cd").tolist() == [2]
+    assert check_labels(letters, {"b": 1}).tolist() == [0, 1, 0]
+    assert check_labels(letters, lambda names: [name == "cd" for name in names])(np.array([2, 0])).tolist() == [1, 0]
     with pytest.raises(InputError, match="'b' twice"):
-        seeds(letters, ["b", "b"])
+        check_seeds(letters, ["b", "b"])
     assert as_undirected(networkx.path_graph(3)).names is None
 
 
 def test_seeds():
     read = as_undirected(PATH)
     for given in (2, np.int32(2), [2], (2,), {2}, np.array([2], dtype=np.uint8), torch.tensor([2]), torch.tensor(2)):
-        assert [part.tolist() for part in seeds(read, given)] == [[2], [1.0]]
-    assert seeds(read, np.array([True, False, True]), 3.0)[1].tolist() == [1.5, 1.5]
-    assert [part.tolist() for part in seeds(read, [2, 0], [5.0, 1.0])] == [[0, 2], [1.0, 5.0]]
-    assert seeds(read, range(3))[0].tolist() == [0, 1, 2]
+        assert [part.tolist() for part in check_seeds(read, given)] == [[2], [1.0]]
+    assert check_seeds(read, np.array([True, False, True]), 3.0)[1].tolist() == [1.5, 1.5]
+    assert [part.tolist() for part in check_seeds(read, [2, 0], [5.0, 1.0])] == [[0, 2], [1.0, 5.0]]
+    assert check_seeds(read, range(3))[0].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -215,34 +216,34 @@ def test_seeds():
         ({0: 0}, None, "above 0, got 0"),
         ({0: 1.0}, 2.0, "None with seeds"),
         (0, math.inf, "inf"),
-        ([0, 1], [1.0], "one a seed"),
+        ([0, 1], [1.0], "one per seed"),
         ([0, 1], [1e308, 1e308], "finite sum"),
         (0, "much", "much"),
     ],
 )
 def test_seeds_that_are_refused(given, mass, message):
     with pytest.raises(InputError, match=message):
-        seeds(as_undirected(PATH), given, mass)
+        check_seeds(as_undirected(PATH), given, mass)
 
 
 def test_labels():
     read = as_undirected(PATH)
     for given in ([0, 1, 1], (False, True, True), np.array([0.0, 1, 1]), torch.tensor([0, 1, 1]), {1: True, 2: 1}):
-        out = labels(read, given)
+        out = check_labels(read, given)
         assert (out.dtype, out.tolist()) == (np.uint8, [0, 1, 1])
-        assert labels(read, out) is out
-    assert labels(read, None) is None
+        assert check_labels(read, out) is out
+    assert check_labels(read, None) is None
     given = np.array([0, 1, 1], dtype=np.uint8)
-    labels(read, given)
+    check_labels(read, given)
     given[0] = 7  # what could be changed is read anew
     with pytest.raises(InputError, match="0 or 1 at every node, got 7 at position 0"):
-        labels(read, given)
+        check_labels(read, given)
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([0, 1], r"3 labels, one a node, got shape \(2,\)"),
+        ([0, 1], r"3 labels, one per node, got shape \(2,\)"),
         ([0, 1, 2], "got 2 at position 2"),
         ([0, 1, math.nan], "nan at position 2"),
         ([0, -1, 1], "-1 at position 1"),
@@ -254,16 +255,16 @@ def test_labels():
 )
 def test_labels_that_are_refused(given, message):
     with pytest.raises(InputError, match=message):
-        labels(as_undirected(PATH), given)
+        check_labels(as_undirected(PATH), given)
 
 
 def test_a_callable_is_asked_for_some_nodes_and_checked():
     read = as_undirected(PATH)
-    assert labels(read, lambda nodes: nodes > 1)([2, 0]).tolist() == [1, 0]
+    assert check_labels(read, lambda nodes: nodes > 1)([2, 0]).tolist() == [1, 0]
     with pytest.raises(InputError, match="2 labels"):
-        labels(read, lambda nodes: [1])([2, 0])
+        check_labels(read, lambda nodes: [1])([2, 0])
     with pytest.raises(InputError, match="got 5"):
-        labels(read, lambda nodes: nodes + 5)([0])
+        check_labels(read, lambda nodes: nodes + 5)([0])
     with pytest.raises(KeyError) as caught:
-        labels(read, lambda nodes: {}["missing"])([0])
+        check_labels(read, lambda nodes: {}["missing"])([0])
     assert "callable `labels`" in caught.value.__notes__[0]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from local_graphs import BACKENDS, random_graph
 
 from graphnoise import InputError
+from graphnoise.clustering import as_undirected
 from graphnoise.clustering.diffusions import flow_diffusion
-from graphnoise.clustering.inputs import as_undirected
 from graphnoise.clustering.result import Diffusion
 from graphnoise.clustering.rounding import conductance, support_cluster, sweep_cut
 

@@ -34,7 +34,8 @@ def available(session_cache):
     """Return a function that gives the folder of a set's raw files, or skips with the reason."""
 
     def folder(name: str) -> Path:
-        with pytest.MonkeyPatch.context() as patch:  # fetch once a session, whatever cache a test has
+        # Fetch once a session, whatever cache a test has.
+        with pytest.MonkeyPatch.context() as patch:
             patch.setenv("GRAPHNOISE_CACHE", str(session_cache))
             entry = next(entry for entry in catalogue() if entry.name == name)
             if entry.folder is not None:

@@ -22,7 +22,8 @@ PUBLISHED = {
     "pubmed": (19717, 44324, 3, 500, 60, 0),
 }
 
-CORA = "1cbb749d19733921af06aab5bc41ebbcefe95a98c0cfb95df3f34a827a8b22fc"  # of the graph in Planetoid's files
+# Of the graph in Planetoid's files.
+CORA = "1cbb749d19733921af06aab5bc41ebbcefe95a98c0cfb95df3f34a827a8b22fc"
 
 
 def equal(first, second):
@@ -50,9 +51,11 @@ def test_the_published_counts(graph, name):
 def test_the_graph_is_the_one_of_torch_geometric(graph, available, name, request):
     folder = request.getfixturevalue("planetoid_cora") if name == "cora" else available(name)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NumPy's and SciPy's, on the old names inside these pickles
+        # NumPy's and SciPy's, on the old names inside these pickles.
+        warnings.simplefilter("ignore")
         theirs = read_planetoid_data(str(folder), name)
-    theirs.edge_index = coalesce(theirs.edge_index)  # they sort by column
+    # They sort by column.
+    theirs.edge_index = coalesce(theirs.edge_index)
     assert equal(graph(name), theirs)
 
 
@@ -67,7 +70,8 @@ def test_raw_cora_is_planetoids_cora_bit_for_bit(planetoid_cora):
 def test_raw_cora_gives_the_public_split_and_edges(graph):
     data = graph("cora")
     content = b"".join(data[key].numpy().tobytes() for key in ("x", "y", "edge_index", *SPLITS))
-    assert hashlib.sha256(content).hexdigest() == CORA  # also where only the raw files can be had
+    # Also where only the raw files can be had.
+    assert hashlib.sha256(content).hexdigest() == CORA
     assert data.test_mask.nonzero().flatten().tolist() == list(range(1708, 2708))
     assert data.y.bincount().tolist() == [351, 217, 418, 818, 426, 298, 180]
 
@@ -88,10 +92,12 @@ def test_citeseers_nodes_without_a_row_are_empty_and_in_no_split(graph, availabl
     absent = np.setdiff1d(np.arange(2312, 3327), listed)
     assert len(absent) == 15
     assert not data.x[absent].any()
-    assert not data.y[absent].any()  # class 0, as in PyG
+    # Class 0, as in PyG.
+    assert not data.y[absent].any()
     assert not any(data[key][absent].any() for key in SPLITS)
     degree = data.edge_index[0].bincount(minlength=3327)
-    assert degree[absent].tolist() == [1] * 8 + [2] + [1] * 6  # they are cited, whatever is told of them as isolated
+    # They are cited, whatever is told of them as isolated.
+    assert degree[absent].tolist() == [1] * 8 + [2] + [1] * 6
     assert int((degree == 0).sum()) == 48
     assert int((raw.arcs[0] == raw.arcs[1]).sum()) == 248
 

@@ -12,7 +12,8 @@ from graphnoise.datasets import CatalogueRow, Check, catalogue, get, info, load,
 from graphnoise.datasets.manifest import manifest_folder
 from graphnoise.datasets.raw import SPLITS, split_masks
 
-WITHOUT_MASKS = ("amazon-photo", "amazon-computers", "dblp")  # the smaller ones; verify covers all
+# The smaller ones; verify covers all.
+WITHOUT_MASKS = ("amazon-photo", "amazon-computers", "dblp")
 
 # Of every set: N, undirected edges, classes, features, non-zero features, stored arcs, of these self-loops.
 COUNTS = {
@@ -101,7 +102,8 @@ def test_a_converted_file_that_is_damaged_or_stale_is_built_again(available, fre
             content = {key: file[key] for key in file.files}
         stamp = str(content.pop("stamp"))
         assert stamp.startswith("format 1 ")
-        content["y"] = (content["y"] + 1) % 7  # must not be believed
+        # Must not be believed.
+        content["y"] = (content["y"] + 1) % 7
         extra = {"stamp": stamp.replace("format 1", "format 0")} if damage == "other stamp" else {}
         np.savez(converted, **content, **extra)
     else:
@@ -174,7 +176,8 @@ def test_an_official_file_without_a_checksum_is_held_to_the_counts(available, fr
     (fresh_cache / "amazon-photo.npz").unlink()
     assert equal(load("amazon-photo", tmp_path / "root"), data)
     assert all(check.ok for check in verify("amazon-photo", tmp_path / "root"))
-    assert not (fresh_cache / "amazon-photo.npz").exists()  # only verified files are kept
+    # Only verified files are kept.
+    assert not (fresh_cache / "amazon-photo.npz").exists()
     np.savez(folder / "amazon_electronics_photo.npz", edge_index=np.stack([row[low], col[low]])[:, 1:], **fields)
     with pytest.raises(DataError, match=r"amazon-photo: .*undirected edges: expected 119081, got 119080"):
         load("amazon-photo", tmp_path / "root")

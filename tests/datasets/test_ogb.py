@@ -39,7 +39,8 @@ def test_a_folder_gives_all_fields(folder, tmp_path):
     assert data.name == "toy"
     assert data.edge_index.tolist() == [[0, 1, 1, 3], [1, 0, 3, 1]]
     assert data.x.tolist() == torch.tensor([[0.5, 1], [2, -3], [0, 0], [1e-3, 4], [5, 6]]).tolist()
-    assert data.y.tolist() == [0, 1, 0, -1, 2]  # NaN: no label
+    # NaN: no label.
+    assert data.y.tolist() == [0, 1, 0, -1, 2]
     assert data.num_classes == 3
     assert data.node_year.tolist() == [2011, 2012, 2013, 2014, 2015]
     masks = [data[key].nonzero().flatten().tolist() for key in ("train_mask", "val_mask", "test_mask")]

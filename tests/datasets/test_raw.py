@@ -16,13 +16,13 @@ from graphnoise.datasets.raw import simple_arcs, to_data, unique
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=40))
 def test_arcs_are_those_of_the_undirected_simple_graph(pairs):
     arcs = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    found = simple_arcs(arcs, 9)
+    actual = simple_arcs(arcs, 9)
     given_arcs = torch.from_numpy(arcs.copy())
     expected = coalesce(remove_self_loops(to_undirected(given_arcs, num_nodes=9))[0], num_nodes=9)
-    assert torch.equal(found, expected)
+    assert torch.equal(actual, expected)
     oracle = nx.Graph([pair for pair in pairs if pair[0] != pair[1]])
-    assert found.shape[1] == 2 * oracle.number_of_edges()
-    assert found.dtype == torch.int64
+    assert actual.shape[1] == 2 * oracle.number_of_edges()
+    assert actual.dtype == torch.int64
 
 
 @given(st.lists(st.integers(-5, 5)))

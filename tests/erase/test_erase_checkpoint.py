@@ -54,7 +54,8 @@ def test_a_checkpoint_of_other_work_is_refused(planted, tmp_path):
     with pytest.raises(InputError, match=r"^checkpoint: expected one of the same data"):
         ERASE(checkpoint=file, **SMALL).fit(altered(planted, x=planted.x + 1))
     assert file.read_bytes() == kept
-    ERASE(checkpoint=file, **{**SMALL, "epochs": 14}).fit(planted)  # more of the same is welcome
+    # More of the same is welcome.
+    ERASE(checkpoint=file, **{**SMALL, "epochs": 14}).fit(planted)
     flipped = bytearray(kept)
     flipped[len(kept) // 2] ^= 0x40
     file.write_bytes(flipped)
@@ -76,7 +77,8 @@ def test_a_checkpoint_ahead_of_what_is_asked_is_refused(planted, tmp_path):
         ERASE(checkpoint=file, checkpoint_every=2, **SMALL).fit(planted, on_epoch=interrupt)
     with pytest.raises(InputError, match=r"^epochs: expected 8 or more, as .* has them, got 5"):
         ERASE(checkpoint=file, **{**SMALL, "epochs": 5}).fit(planted)
-    stopped = ERASE(checkpoint=file, **{**SMALL, "epochs": 8}).fit(planted)  # never probed so far
+    # Never probed so far.
+    stopped = ERASE(checkpoint=file, **{**SMALL, "epochs": 8}).fit(planted)
     assert torch.equal(stopped.predict(planted), ERASE(**{**SMALL, "epochs": 8}).fit(planted).predict(planted))
 
 
@@ -135,7 +137,7 @@ def test_a_module_that_shows_an_address_goes_on(planted, tmp_path):
             return repr(object())
 
     module, epochs = Shown(12, 8), []
-    for wanted in (6, 12):
-        model = ERASE(encoder=module, checkpoint=tmp_path / "run.pt", **{**SMALL, "epochs": wanted})
+    for expected in (6, 12):
+        model = ERASE(encoder=module, checkpoint=tmp_path / "run.pt", **{**SMALL, "epochs": expected})
         model.fit(planted, on_epoch=lambda training: epochs.append(training.epochs_done))
     assert epochs == list(range(1, 13))

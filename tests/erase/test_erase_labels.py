@@ -27,22 +27,23 @@ def test_lazy_denoising_is_the_power_of_its_step(seed, steps, alpha):
     train = torch.from_numpy(rng.random(n) < 0.6)
     train[0] = True
     A = graph.to_dense().double() * train.double().unsqueeze(1) * train.double()
-    S = A / A.sum(0).clamp(min=1e-300) * (A.sum(0) > 0)  # columns sum to 1; 1/0 counts as 0
+    # Columns sum to 1; 1/0 counts as 0.
+    S = A / A.sum(0).clamp(min=1e-300) * (A.sum(0) > 0)
     step = alpha * S + (1 - alpha) * torch.eye(n).double()
     start = torch.nn.functional.one_hot(y, classes).double() * train.unsqueeze(1)
-    found = denoise(graph, y, train, classes, alpha=alpha, num_steps=steps)
-    torch.testing.assert_close(found.double(), torch.linalg.matrix_power(step, steps) @ start, atol=1e-5, rtol=1e-5)
-    assert not found[~train].any()
+    actual = denoise(graph, y, train, classes, alpha=alpha, num_steps=steps)
+    torch.testing.assert_close(actual.double(), torch.linalg.matrix_power(step, steps) @ start, atol=1e-5, rtol=1e-5)
+    assert not actual[~train].any()
 
 
 def test_a_labelled_node_without_labelled_neighbours_keeps_the_power_of_its_own_weight():
-    found = denoise(PATH, torch.tensor([1, 0, 0, 2]), torch.tensor([0, 3]), 3, alpha=0.4, num_steps=5)
-    torch.testing.assert_close(found[[0, 3], [1, 2]], torch.full((2,), 0.6**5))
-    assert int((found != 0).sum()) == 2
+    actual = denoise(PATH, torch.tensor([1, 0, 0, 2]), torch.tensor([0, 3]), 3, alpha=0.4, num_steps=5)
+    torch.testing.assert_close(actual[[0, 3], [1, 2]], torch.full((2,), 0.6**5))
+    assert int((actual != 0).sum()) == 2
 
 
 def test_full_scope_reaches_unlabelled_nodes():
-    found = denoise(
+    actual = denoise(
         PATH,
         torch.tensor([1, 0, 0, 0]),
         torch.tensor([0, 3]),
@@ -53,7 +54,7 @@ def test_full_scope_reaches_unlabelled_nodes():
         mode="restart",
         normalisation="sym",
     )
-    assert found.argmax(1).tolist() == [1, 1, 0, 0]
+    assert actual.argmax(1).tolist() == [1, 1, 0, 0]
 
 
 @pytest.mark.parametrize(("name", "edges", "touched"), [("cora", 21, 31), ("citeseer", 8, 15), ("pubmed", 0, 0)])
@@ -65,9 +66,9 @@ def test_edges_between_training_nodes_of_public_splits(name, edges, touched):
     assert inside.num_arcs == 2 * edges
     assert int((inside.degree > 0).sum()) == touched
     y = torch.where(data.train_mask, data.y, 0)
-    found = denoise(Graph.from_data(data), y, data.train_mask, alpha=0.4, num_steps=5)
+    actual = denoise(Graph.from_data(data), y, data.train_mask, alpha=0.4, num_steps=5)
     alone = data.train_mask & (inside.degree == 0)
-    assert torch.equal(found[alone].argmax(1), y[alone])
+    assert torch.equal(actual[alone].argmax(1), y[alone])
 
 
 @given(seed=st.integers(0, 10_000))
@@ -79,8 +80,8 @@ def test_renaming_nodes_renames_denoised_labels(seed):
     place = torch.empty_like(order)
     place[order] = torch.arange(15)
     settings = {"alpha": 0.4, "num_steps": 4, "scope": "full"}
-    found = denoise(graph.permuted(order), y[order], place[train], 3, **settings)
-    torch.testing.assert_close(found, denoise(graph, y, train, 3, **settings)[order])
+    actual = denoise(graph.permuted(order), y[order], place[train], 3, **settings)
+    torch.testing.assert_close(actual, denoise(graph, y, train, 3, **settings)[order])
 
 
 def test_prototype_labels_are_absolute_cosines():
@@ -89,16 +90,16 @@ def test_prototype_labels_are_absolute_cosines():
     means = torch.stack([z[y == c].mean(0) for c in range(3)])
     torch.testing.assert_close(class_means(z, y, 3), means)
     expected = torch.nn.functional.cosine_similarity(z.unsqueeze(1), means.unsqueeze(0), dim=2).abs()
-    found = prototype_labels(z, class_means(z, y, 3))
-    torch.testing.assert_close(found, expected)
-    assert not found[4].any()
+    actual = prototype_labels(z, class_means(z, y, 3))
+    torch.testing.assert_close(actual, expected)
+    assert not actual[4].any()
 
 
 def test_a_class_without_nodes_attracts_nobody():
     z = torch.rand(5, 4, generator=torch.Generator().manual_seed(1))
-    found = prototype_labels(z, class_means(z, torch.tensor([0, 0, 2, 2, 2]), 3))
-    assert not found[:, 1].any()
-    assert (found[:, [0, 2]] > 0).all()
+    actual = prototype_labels(z, class_means(z, torch.tensor([0, 0, 2, 2, 2]), 3))
+    assert not actual[:, 1].any()
+    assert (actual[:, [0, 2]] > 0).all()
 
 
 def test_fusion_is_the_softmax_of_the_mixture():

@@ -58,7 +58,8 @@ def test_validation_labels_choose_the_epoch_and_nothing_else(planted):
     first, second = (ERASE(**SMALL).fit(data) for data in (planted, other))
     assert first.history["loss"] == second.history["loss"]
     assert first.history["val_accuracy"] != second.history["val_accuracy"]
-    assert same(weights(first), weights(second))  # of a blend, which keeps the last epoch
+    # Those of a blend, which keeps the last epoch.
+    assert same(weights(first), weights(second))
 
 
 def test_the_first_best_epoch_is_kept(planted):
@@ -93,8 +94,8 @@ def test_the_pseudo_label_accuracy_needs_the_truth(planted):
 def test_it_trains_where_gradients_are_off(mode, planted):
     expected = weights(ERASE(**SMALL).fit(planted))
     with mode():
-        found = weights(ERASE(**SMALL).fit(planted))
-    assert same(expected, found)
+        actual = weights(ERASE(**SMALL).fit(planted))
+    assert same(expected, actual)
 
 
 def test_the_default_type_and_gradients_of_features_do_not_matter(planted):
@@ -185,14 +186,15 @@ def test_a_blend_weighs_its_candidates_by_noisy_validation(planted):
 
 def test_candidates_and_weights_of_a_blend():
     plain, given = torch.eye(3), torch.eye(3)
-    semantic = torch.tensor([[0.0, 0.9, 0.1], [0.1, 0.9, 0.0], [0.7, 0.0, 0.3]])  # right at the middle node only
-    found = candidates(plain, given, semantic)
-    assert found.shape == (5, 3, 3)
-    torch.testing.assert_close(found.sum(2), torch.ones(5, 3))
-    torch.testing.assert_close(found[2, 0], torch.tensor([2 / 3, 0.3, 0.1 / 3]))
-    weights = weigh(found, torch.arange(3), 0.2)
+    # Right at the middle node only.
+    semantic = torch.tensor([[0.0, 0.9, 0.1], [0.1, 0.9, 0.0], [0.7, 0.0, 0.3]])
+    actual = candidates(plain, given, semantic)
+    assert actual.shape == (5, 3, 3)
+    torch.testing.assert_close(actual.sum(2), torch.ones(5, 3))
+    torch.testing.assert_close(actual[2, 0], torch.tensor([2 / 3, 0.3, 0.1 / 3]))
+    weights = weigh(actual, torch.arange(3), 0.2)
     torch.testing.assert_close(weights, torch.softmax(0.2 * torch.tensor([3.0, 3, 3, 3, 1]), 0))
-    assert torch.equal(weigh(found, torch.arange(3), 0.0), torch.full((5,), 0.2))
+    assert torch.equal(weigh(actual, torch.arange(3), 0.0), torch.full((5,), 0.2))
 
 
 def test_a_blend_that_goes_on_forgets_the_epoch_that_was_last(planted, tmp_path):
@@ -209,8 +211,8 @@ def test_features_are_reduced_to_their_principal_directions(planted):
     looped = Graph.from_data(planted).with_self_loops().normalise().to_dense()
     smooth = torch.nn.functional.normalize(looped @ (looped @ x))
     expected = torch.linalg.svd(smooth.double()).Vh[:5].t()
-    found = model.encoder_.directions.double()
-    torch.testing.assert_close(found @ found.t(), expected @ expected.t(), atol=1e-4, rtol=0)
+    actual = model.encoder_.directions.double()
+    torch.testing.assert_close(actual @ actual.t(), expected @ expected.t(), atol=1e-4, rtol=0)
     few = ERASE(components=11, num_classes=3, **SMALL)
     part = planted.subgraph(torch.arange(0, 120, 15))
     part.train_mask = torch.arange(part.num_nodes) < 6
@@ -314,13 +316,13 @@ def test_scores_are_against_the_truth_where_it_is_known(planted):
 def test_threads_do_not_change_what_is_learnt(planted):
     before = torch.get_num_threads()
     try:
-        found = []
+        actual = []
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            found.append(ERASE("faithful-cora", **SMALL).fit(planted).embed(planted))
+            actual.append(ERASE("faithful-cora", **SMALL).fit(planted).embed(planted))
     finally:
         torch.set_num_threads(before)
-    torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(actual[0], actual[1], atol=1e-4, rtol=1e-3)
 
 
 def test_the_state_of_training_is_open_to_callbacks(planted):
@@ -367,7 +369,7 @@ def test_a_wrong_truth_is_named(planted):
 
 def test_more_than_500_validation_nodes_weigh_like_500():
     generator = torch.Generator().manual_seed(0)
-    found = torch.rand(5, 500, 3, generator=generator)
+    actual = torch.rand(5, 500, 3, generator=generator)
     watched = torch.randint(3, (500,), generator=generator)
-    assert torch.equal(weigh(found, watched, 0.1), weigh(found.repeat(1, 8, 1), watched.repeat(8), 0.1))
-    assert not torch.equal(weigh(found, watched, 0.1), weigh(found[:, :250], watched[:250], 0.1))
+    assert torch.equal(weigh(actual, watched, 0.1), weigh(actual.repeat(1, 8, 1), watched.repeat(8), 0.1))
+    assert not torch.equal(weigh(actual, watched, 0.1), weigh(actual[:, :250], watched[:250], 0.1))

@@ -78,7 +78,8 @@ def test_what_a_module_draws_is_the_same_at_each_prediction(planted):
     assert torch.equal(model.predict_proba(planted), model.predict_proba(planted))
     assert torch.equal(after, torch.random.get_rng_state())
     torch.random.set_rng_state(state)
-    GCNConv(12, 8)  # the weights of the module above are all that was drawn
+    # The weights of the module above are all that was drawn.
+    GCNConv(12, 8)
     assert torch.equal(after, torch.random.get_rng_state())
 
 
@@ -109,7 +110,8 @@ class _Rewritten(torch.nn.Linear):
     def forward(self, x, edge_index):
         z = super().forward(x).exp()
         y = z * z
-        z.add_(1)  # what the gradient needs
+        # What the gradient needs.
+        z.add_(1)
         return y
 
 
@@ -169,7 +171,8 @@ def test_a_module_that_cannot_serve_is_named(name, planted):
 
 def test_scripted_modules_are_refused(planted):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch gives scripts up
+        # torch deprecates scripts.
+        warnings.simplefilter("ignore")
         module = torch.jit.trace(torch.nn.Linear(12, 8), planted.x)
     with pytest.raises(InputError, match=r"^encoder: expected a module in Python \(the one that was scripted\)"):
         ERASE(encoder=module, **SMALL).fit(planted)

@@ -18,8 +18,10 @@ from graphnoise.errors import InputError
 from graphnoise.nn import SparseFeatures
 
 PRESETS = ("faithful-cora", "faithful-citeseer", "faithful-pubmed", "faithful-corafull", "faithful-arxiv")
-EXACT = 1e-9  # of three epochs in float64; Adam's first step divides roundings of 1e-16 by gradients down to 1e-8
-ROUNDED = 1e-4  # of float32 beside float64, where gradients along an embedding cancel behind its normalisation
+# Tolerance of three epochs in float64; Adam's first step divides roundings of 1e-16 by gradients down to 1e-8.
+EXACT = 1e-9
+# Tolerance of float32 beside float64, where gradients along an embedding cancel behind its normalisation.
+ROUNDED = 1e-4
 
 
 def pair(preset, data, dtype=torch.float64, **overrides):
@@ -51,10 +53,10 @@ def test_three_epochs_go_the_same_way(preset, sparse, hidden, width):
         dense.epoch()
         assert torch.equal(ours.semantic, dense.labels)
         assert ours.history["loss"][-1] == pytest.approx(dense.history[-1], rel=EXACT)
-        for expected, found in paired(dense.encoder, ours.encoder, gradients=True):
-            assert_close(found / expected.abs().max(), expected / expected.abs().max(), EXACT)
-        for expected, found in paired(dense.encoder, ours.encoder):
-            assert_close(found, expected, EXACT)
+        for expected, actual in paired(dense.encoder, ours.encoder, gradients=True):
+            assert_close(actual / expected.abs().max(), expected / expected.abs().max(), EXACT)
+        for expected, actual in paired(dense.encoder, ours.encoder):
+            assert_close(actual, expected, EXACT)
     moved = [(a - b).abs().max() for a, (b, _) in zip(before, paired(dense.encoder, ours.encoder), strict=True)]
     assert min(moved) > 1e-4
     assert len(dense.labels.unique()) == 3
@@ -70,8 +72,8 @@ def test_what_departs_from_the_paper_goes_the_same_way(propagate_from):
         "propagate_from": propagate_from,
     }
     ours, dense = pair("faithful-cora", planted(), label_scope="all", prototypes="mixed", norm="l2", width=32, **walk)
-    for found in erase_gate.trace(ours, dense):
-        assert found.size < (1e-6 if found.what == "denoised labels" else EXACT), found.what
+    for actual in erase_gate.trace(ours, dense):
+        assert actual.size < (1e-6 if actual.what == "denoised labels" else EXACT), actual.what
     assert len(dense.labels.unique()) == 3
 
 
@@ -97,8 +99,8 @@ def test_float32_is_within_rounding(preset):
     dense.epoch()
     assert torch.equal(ours.semantic, dense.labels)
     assert ours.history["loss"][0] == pytest.approx(dense.history[0], rel=ROUNDED)
-    for expected, found in paired(dense.encoder, ours.encoder, gradients=True):
-        assert_close(found.double() / expected.abs().max(), expected / expected.abs().max(), ROUNDED)
+    for expected, actual in paired(dense.encoder, ours.encoder, gradients=True):
+        assert_close(actual.double() / expected.abs().max(), expected / expected.abs().max(), ROUNDED)
 
 
 def test_arxiv_labels_equal_torch_geometric_label_propagation():
@@ -130,8 +132,9 @@ def test_one_mini_batch_of_all_nodes_is_the_full_batch(preset):
     ours.epoch()
     dense.epoch()
     assert ours.history["loss"][0] == pytest.approx(dense.history[0], rel=EXACT)
-    for expected, found in paired(dense.encoder, ours.encoder):
-        assert_close(found, expected, 1e-8)  # sums of the nodes in another order
+    for expected, actual in paired(dense.encoder, ours.encoder):
+        # Sums of the nodes in another order.
+        assert_close(actual, expected, 1e-8)
 
 
 @pytest.mark.parametrize("chosen", ["semantic", "given"])

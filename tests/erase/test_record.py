@@ -37,12 +37,12 @@ NOT_THERE = ["83 of 96 of 'ablation-faithful'"]
 @pytest.fixture(scope="module")
 def accuracy():
     """By grid, data set, row, kind, rate and draw: test accuracies in %."""
-    found = defaultdict(list)
+    actual = defaultdict(list)
     with RECORD.open(newline="", encoding="utf-8") as file:
         for line in csv.DictReader(file):
             key = (line["grid"], line["dataset"], line["row"], line["noise"], float(line["rate"]), int(line["draw"]))
-            found[key].append(100 * float(line["test_accuracy"]))
-    return found
+            actual[key].append(100 * float(line["test_accuracy"]))
+    return actual
 
 
 def over_draws(accuracy, grid, dataset, row, kind, rate):
@@ -99,7 +99,8 @@ def test_robust_gains_five_points_on_cora_with_half_of_the_labels_wrong(accuracy
 @pytest.mark.parametrize("kind", ["symmetric", "asymmetric"])
 @pytest.mark.parametrize("dataset", ["cora", "citeseer", "pubmed"])
 def test_robust_is_nowhere_a_point_below_sgc(accuracy, dataset, kind, rate):
-    half = (kind, rate) == ("asymmetric", 0.5)  # where the draw decides: forty of them
+    # Where the draw decides: forty of them.
+    half = (kind, rate) == ("asymmetric", 0.5)
     points, draws = gain(accuracy, "honest-half" if half else "honest", dataset, kind, rate)
     assert draws == (40 if half else 10)
     assert points >= -1

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-with warnings.catch_warnings():  # torch_geometric calls torch.jit.script when it is imported
+# torch_geometric calls torch.jit.script when it is imported.
+with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import torch_geometric  # noqa: F401
 

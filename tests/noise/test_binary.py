@@ -97,7 +97,8 @@ def test_kind_values_and_explicit_zeros():
     noisy = noise.flip_interactions(ratings, 0.5, seed=0)
     assert isinstance(noisy.matrix, sp.csr_matrix)
     assert noisy.matrix.dtype == ratings.dtype
-    assert noisy.added.shape == (2, 1)  # half of two positives: a stored zero is none
+    # Half of two positives: a stored zero is none.
+    assert noisy.added.shape == (2, 1)
     assert noisy.matrix[0, 0] == 5
     assert noisy.matrix[1, 2] == 3
     assert isinstance(noise.flip_interactions(sp.coo_array(ratings), 0.5).matrix, sp.csr_array)
@@ -118,7 +119,8 @@ def chance_of_sets(weights, size):
 
 @pytest.mark.parametrize("power", [0.0, 1.0, -1.0])
 def test_added_pairs_are_drawn_by_popularity(power, plausible):
-    clean = sp.csr_array(np.array([[1, 1, 0], [1, 0, 0], [1, 0, 0]]))  # popularity 3, 1, 0
+    # Popularity 3, 1, 0.
+    clean = sp.csr_array(np.array([[1, 1, 0], [1, 0, 0], [1, 0, 0]]))
     free = [(0, 2), (1, 1), (1, 2), (2, 1), (2, 2)]
     weights = [(1 + [3, 1, 0][item]) ** power for _, item in free]
     rng, trials, seen = np.random.default_rng(0), 3000, {}
@@ -135,7 +137,8 @@ def test_added_pairs_are_drawn_by_popularity(power, plausible):
 @pytest.mark.parametrize("power", [0.0, 1.0, -1.0])
 def test_few_pairs_among_many_cells(power, plausible):
     clean = sp.csr_array(np.arange(30)[:, None] < np.array([12, 3, 0]))
-    weights = np.array([18 * 13.0**power, 27 * 4.0**power, 30])  # free cells × (1 + popularity)^power
+    # Free cells × (1 + popularity)^power.
+    weights = np.array([18 * 13.0**power, 27 * 4.0**power, 30])
     rng, trials, hits = np.random.default_rng(2), 2000, np.zeros(3)
     for _ in range(trials):
         hits[noise.flip_interactions(clean, 1 / 15, popularity=power, seed=rng).added[1]] += 1
@@ -158,11 +161,13 @@ def test_hidden_pairs_are_drawn_by_popularity(power, plausible):
 
 def test_it_scales_with_the_positives():
     rng = np.random.default_rng(0)
-    items = (rng.random(200_000) ** 3 * 30_000).astype(int)  # popular items, and a long tail
+    # Popular items, and a long tail.
+    items = (rng.random(200_000) ** 3 * 30_000).astype(int)
     clean = sp.csr_array((np.ones(200_000), (rng.integers(0, 50_000, 200_000), items)), shape=(50_000, 30_000))
     start = time.perf_counter()
     noisy = noise.flip_interactions(clean, 0.2, 0.2, popularity=1.0)
-    assert time.perf_counter() - start < 10  # about 0.3 s; 1.5 × 10⁹ cells take far longer
+    # About 0.3 s; 1.5 × 10⁹ cells take far longer.
+    assert time.perf_counter() - start < 10
     popularity = np.bincount(clean.nonzero()[1], minlength=30_000)
     even = noise.flip_interactions(clean, 0.2, 0.2)
     assert popularity[noisy.added[1]].mean() > 3 * popularity[even.added[1]].mean()

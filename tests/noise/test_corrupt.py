@@ -58,12 +58,14 @@ def test_exact_counts(classes, rate, seed, n):
 
 
 def test_exact_counts_are_shared_across_small_classes():
-    y = np.repeat(np.arange(10), 4)  # 0.4 flips a class: rounding each class by itself would flip nothing
+    # 0.4 flips a class: rounding each class by itself would flip nothing.
+    y = np.repeat(np.arange(10), 4)
     assert noise.symmetric(10, 0.1).corrupt(y, exact=True).flipped.sum() == 4
     hits = np.zeros(10)
     for seed in range(300):
         hits[y[noise.symmetric(10, 0.1).corrupt(y, seed=seed, exact=True).flipped]] += 1
-    assert hits.min() > 80  # 120 expected: ties are broken at random, not by the lowest class
+    # 120 expected: ties are broken at random, not by the lowest class.
+    assert hits.min() > 80
 
 
 def test_exact_assignment_is_uniform(plausible):
@@ -111,7 +113,8 @@ def test_kind_and_type_are_kept():
     assert result.y.dtype == np.int16
     assert isinstance(t.corrupt([0, 1, 2]).y, torch.Tensor)
     wide = noise.from_mapping({0: 299}, 300, 1.0).corrupt(torch.zeros(2, dtype=torch.uint8))
-    assert wide.y.tolist() == [299, 299]  # 299 does not fit eight bits
+    # 299 does not fit eight bits.
+    assert wide.y.tolist() == [299, 299]
 
 
 def test_generators_advance_and_nothing_global_is_touched():

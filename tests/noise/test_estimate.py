@@ -59,7 +59,8 @@ def test_the_confident_joint_recovers(seed):
     clean, y, noisy = planted(seed, 3)
     assert (clean.argmax(1) == y).mean() == pytest.approx(0.8, abs=0.02)
     joint = noise.confident_joint(clean @ TRUE.matrix.numpy(), noisy)
-    assert error(noise.transition_from_joint(joint, noisy)) > 0.15  # the stated bias
+    # The stated bias.
+    assert error(noise.transition_from_joint(joint, noisy)) > 0.15
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -122,7 +123,8 @@ def test_the_golden_confident_joint():
     p = np.array([0.9, 0.8, 0.3, 0.2, 0.1, 0.6])
     y = np.array([0, 0, 0, 1, 1, 1])
     joint = noise.confident_joint(np.stack([p, 1 - p], 1), y)
-    assert joint.tolist() == [[2, 1], [0, 2]]  # rows are given labels; the last node is in no cell
+    # Rows are given labels; the last node is in no cell.
+    assert joint.tolist() == [[2, 1], [0, 2]]
     estimate = noise.transition_from_joint(joint, y)
     # rows rescaled to 3 and 3: [[2, 1], [0, 3]]; its columns are the true classes
     assert estimate.transition.matrix.tolist() == [[1, 0], [0.25, 0.75]]
@@ -161,7 +163,8 @@ def test_smoothing_fills_empty_classes():
         noise.transition_from_joint(np.diag([1, 1, 0]), smoothing=1),
     ):
         torch.testing.assert_close(estimate.transition.matrix, torch.tensor(smoothed, dtype=torch.float64))
-    dual = noise.dual_transition(soft, [0, 1], smoothing=1, percentile=None)  # nobody is predicted as class 2
+    # Nobody is predicted as class 2.
+    dual = noise.dual_transition(soft, [0, 1], smoothing=1, percentile=None)
     expected = torch.from_numpy(soft[[0, 1, 0]] @ np.array(smoothed))
     torch.testing.assert_close(dual.transition.matrix, expected)
 

@@ -30,7 +30,8 @@ def test_one_cascade_carries_one_label():
     result = noise.cascade(both, np.zeros(200, dtype=int), 0.5, 1.0, seed=3, num_classes=10)
     assert len(set(result.y[result.flipped])) == 1
     where = result.flipped.nonzero()[0]
-    assert (np.diff(where) == 1).all()  # one stretch of the chain
+    # One stretch of the chain.
+    assert (np.diff(where) == 1).all()
     alone = noise.cascade(both, np.zeros(200, dtype=int), 0.5, 0.0, seed=3, num_classes=10)
     assert len(set(alone.y[alone.flipped])) == 9
 
@@ -46,7 +47,8 @@ def test_spreading_follows_the_arcs_direction():
 
 
 def test_a_copied_label_that_is_true_is_skipped():
-    star = np.array([[0] * 6, list(range(1, 7))])  # with two classes the centre's wrong label is the leaves' true one
+    # With two classes the centre's wrong label is the leaves' true one.
+    star = np.array([[0] * 6, list(range(1, 7))])
     y = np.array([0, 1, 1, 1, 1, 1, 1])
     for seed in range(30):
         result = noise.cascade(star, y, 2 / 7, 1.0, seed=seed)
@@ -56,7 +58,8 @@ def test_a_copied_label_that_is_true_is_skipped():
 
 def test_the_probability_is_that_of_one_arc(plausible):
     n = 100_000
-    chain = np.tile(np.stack([np.arange(n - 1), np.arange(1, n)]), (1, 2))  # every arc twice, but tried once
+    # Every arc twice, but tried once.
+    chain = np.tile(np.stack([np.arange(n - 1), np.arange(1, n)]), (1, 2))
     result = noise.cascade(chain, np.zeros(n, dtype=int), 0.01, 0.3, seed=0, num_classes=50)
     copies = result.flipped[1:] & (result.y[1:] == result.y[:-1])
     plausible(copies.sum(), 1000, 0.3)
@@ -88,7 +91,8 @@ def test_propagated_goes_from_local_to_global(share, low, high, sbm):
 
 def test_whole_components_turn_by_one_offset():
     rng = np.random.default_rng(0)
-    y = np.repeat(np.arange(60) % 5, 5)  # 60 paths of 5 nodes, neighbours of unlike class
+    # 60 paths of 5 nodes, neighbours of unlike class.
+    y = np.repeat(np.arange(60) % 5, 5)
     arcs = np.stack([np.arange(299), np.arange(1, 300)])
     result = noise.tree_propagated(arcs, y, 0.5, seed=rng, seed_share=0.0)
     offsets = ((result.y - y) % 5).reshape(60, 5)

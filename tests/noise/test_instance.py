@@ -32,7 +32,8 @@ def test_calibration_meets_the_rate_and_keeps_the_order(weights, rate):
     assert (np.diff(p[np.argsort(weights)]) >= -1e-12).all()
     free = p < 1
     ratio = p[free] / weights[free]
-    assert (np.abs(ratio - ratio[:1]) <= 1e-9 * ratio).all()  # one common scale
+    # One common scale.
+    assert (np.abs(ratio - ratio[:1]) <= 1e-9 * ratio).all()
 
 
 def test_exact_picks_are_weighted_without_replacement(plausible):
@@ -41,7 +42,8 @@ def test_exact_picks_are_weighted_without_replacement(plausible):
         picked = sample_flips(weights, 2 / 3, True, np.random.default_rng(seed))
         assert len(set(picked.tolist())) == 2
         hits[picked] += 1
-    missed = (0.3 * 1 / 7 + 0.1 * 3 / 9, 0.6 * 1 / 4 + 0.1 * 6 / 9, 0.6 * 3 / 4 + 0.3 * 6 / 7)  # the other two win
+    # The other two win.
+    missed = (0.3 * 1 / 7 + 0.1 * 3 / 9, 0.6 * 1 / 4 + 0.1 * 6 / 9, 0.6 * 3 / 4 + 0.3 * 6 / 7)
     for count, miss in zip(hits, missed, strict=True):
         plausible(count, 4000, 1 - miss)
 
@@ -67,7 +69,8 @@ def test_rate_mask_and_kind(name, rate, plausible):
 
 
 def test_features_decide_the_wrong_class():
-    x = 40 * np.repeat(np.random.default_rng(1).normal(size=(6, 5)), 200, axis=0)  # six sorts of node, strong logits
+    # Six sorts of node, strong logits.
+    x = 40 * np.repeat(np.random.default_rng(1).normal(size=(6, 5)), 200, axis=0)
     y = np.arange(1200) % 2
     result = noise.feature_dependent(x, y, 0.6, num_classes=5, seed=0)
     for sort in range(6):
@@ -109,15 +112,19 @@ def test_borders_flip_first_and_to_the_class_beyond():
 
 
 def test_the_weight_is_a_share_of_simple_neighbours(plausible):
-    n = 2000  # centres of two sorts, each with four leaves of its own
+    # Centres of two sorts, each with four leaves of its own.
+    n = 2000
     centres, leaves = np.arange(2 * n), 2 * n + np.arange(8 * n).reshape(2 * n, 4)
     y = np.zeros(10 * n, dtype=int)
-    y[leaves[:n, 0]] = 1  # the first sort has one leaf of another class, and only that one is joined to it
-    y[leaves[n:, :2]] = 1  # the second has two of four
+    # The first sort has one leaf of another class, and only that one is joined to it.
+    y[leaves[:n, 0]] = 1
+    # The second has two of four.
+    y[leaves[n:, :2]] = 1
     joined = [np.stack([centres[:n], leaves[:n, 0]]), np.stack([np.repeat(centres[n:], 4), leaves[n:].ravel()])]
     same = np.stack([centres[n:], leaves[n:, 3]])
     loops = np.stack([centres[:n], centres[:n]])
-    arcs = np.concatenate([*joined, *[same] * 6, loops], axis=1)  # repeats and loops do not count
+    # Repeats and loops do not count.
+    arcs = np.concatenate([*joined, *[same] * 6, loops], axis=1)
     flipped = noise.structure_dependent(arcs, y, 0.3, mask=centres, seed=0, base=1e-9).flipped
     plausible(flipped[:n].sum(), n, 0.4)
     plausible(flipped[n : 2 * n].sum(), n, 0.2)
@@ -132,7 +139,8 @@ def test_structure_targets_are_in_proportion(plausible):
 
 
 def test_nodes_without_others_are_least_likely_and_uniform(plausible):
-    arcs = np.stack([np.arange(0, 2000, 2), np.arange(1, 2000, 2)])  # pairs of unlike classes, then 2 000 alone
+    # Pairs of unlike classes, then 2 000 alone.
+    arcs = np.stack([np.arange(0, 2000, 2), np.arange(1, 2000, 2)])
     y = np.concatenate([np.arange(2000) % 2, np.full(2000, 2)])
     result = noise.structure_dependent(arcs, y, 0.3, seed=0, num_classes=4, base=0.05)
     alone = result.flipped[2000:].sum()

@@ -69,11 +69,13 @@ def test_exact_counts_in_each_split(kind):
 
 def test_splits_have_streams_of_their_own_and_share_the_map():
     data = graph()
-    data.y[:] = torch.arange(N) // 3 % 4  # the same labels in the same order in every split
+    # The same labels in the same order in every split.
+    data.y[:] = torch.arange(N) // 3 % 4
     noisy = LabelNoise("asymmetric", 0.5, seed=4)(data)
     targets = {(int(a), int(b)) for a, b in zip(data.y[noisy.flipped], noisy.y[noisy.flipped], strict=True)}
     assert len(targets) == 4
-    alike = LabelNoise("confidence", 0.5, seed=4, **OPTIONS["confidence"])(data)  # every node weighs the same
+    # Every node weighs the same.
+    alike = LabelNoise("confidence", 0.5, seed=4, **OPTIONS["confidence"])(data)
     flips = [alike.flipped[data[f"{split}_mask"]] for split in ("train", "val")]
     assert (flips[0] == flips[1]).float().mean() < 0.7
 
@@ -146,7 +148,8 @@ def test_the_transition_is_the_one_drawn_from(make, maps, plausible):
     y = torch.arange(20_000) % 4
     transform = make()
     noisy, matrix = transform(Data(y=y)), transform.transition(4).matrix
-    again = transform(noisy)  # a further pass has the same map, and other draws
+    # a further pass has the same map, and other draws.
+    again = transform(noisy)
     for before, after in ((y, noisy.y), (noisy.y, again.y)):
         counts = flips(before, after, 4)
         assert torch.equal(counts > 0, matrix > 0)
@@ -181,7 +184,8 @@ def test_passes_of_instance_noise_differ(kind):
     transform = LabelNoise(kind, 0.3, "all", **OPTIONS.get(kind, {}))
     once = transform(graph())
     twice = transform(once)
-    assert ((once.y != once.y_true) != (twice.y != once.y)).float().mean() > 0.1  # not the same nodes again
+    # Not the same nodes again.
+    assert ((once.y != once.y_true) != (twice.y != once.y)).float().mean() > 0.1
 
 
 def test_noise_after_noise_with_more_classes():

@@ -49,12 +49,14 @@ def test_families_are_stochastic_with_the_rate_off_the_diagonal(classes, rate, s
 
 def test_symmetric_is_exact_in_double_precision():
     assert noise.symmetric(7, 0.3).matrix[0, 1].item() == 0.3 / 6
-    assert noise.symmetric(3, 0.9).matrix[0, 0].item() == pytest.approx(0.1, abs=1e-16)  # worse than chance
+    # Worse than chance.
+    assert noise.symmetric(3, 0.9).matrix[0, 0].item() == pytest.approx(0.1, abs=1e-16)
 
 
 def test_pair_goes_upwards_and_round():
     assert noise.pair(3, 0.25).matrix.tolist() == [[0.75, 0.25, 0], [0, 0.75, 0.25], [0.25, 0, 0.75]]
-    assert torch.linalg.det(noise.pair(5, 1.0).matrix).item() == pytest.approx(1)  # an even permutation of 5
+    # an even permutation of 5.
+    assert torch.linalg.det(noise.pair(5, 1.0).matrix).item() == pytest.approx(1)
 
 
 def test_asymmetric_has_one_target_a_class_and_reaches_all_others():
@@ -78,7 +80,8 @@ def test_one_seed_for_matrix_and_labels_does_not_bias_the_labels(family, plausib
     trials, y, counts = 4000, np.array([1, 0, 0, 0]), np.zeros((4, 4), dtype=int)
     for seed in range(trials):
         counts[np.arange(4), family(4, 0.5, seed=seed).corrupt(y, seed=seed).y] += 1
-    for true, node in zip(y, counts, strict=True):  # over all matrices, the target is uniform
+    # Over all matrices, the target is uniform.
+    for true, node in zip(y, counts, strict=True):
         for target in {0, 1, 2, 3} - {int(true)}:
             plausible(node[target], trials, 0.5 / 3)
 
@@ -101,8 +104,10 @@ def test_counts_mapping_identity():
 
 def test_composition_is_first_self_then_other():
     up, back = noise.pair(3, 1.0), noise.from_mapping({1: 0}, 3, 1.0)
-    assert (up @ back).matrix[0].tolist() == [1, 0, 0]  # 0 -> 1 -> 0
-    assert (back @ up).matrix[0].tolist() == [0, 1, 0]  # 0 -> 0 -> 1
+    # 0 -> 1 -> 0.
+    assert (up @ back).matrix[0].tolist() == [1, 0, 0]
+    # 0 -> 0 -> 1.
+    assert (back @ up).matrix[0].tolist() == [0, 1, 0]
     assert up.compose(back) == up @ back
 
 

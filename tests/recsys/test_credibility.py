@@ -21,7 +21,7 @@ from recsys import (
     simulation,
     splits,
 )
-from recsys.two_groups import grenander, likes, power, ranks
+from recsys.two_groups import fit_two_groups, grenander, power, ranks
 
 
 def world(false_positive=0.2, false_negative=0.2, seed=1, **options):
@@ -199,11 +199,11 @@ def test_rates_agree_with_each_other():
     """q = (1 - fn) p + fp (1 - p), and both shares follow by Bayes."""
     rng = np.random.default_rng(0)
     x, q, fp, fn = rng.beta(0.4, 1, 500), 0.05, 0.01, 0.3
-    _, pi, fn_out, fp_out = likes(x, "density", q, fp, fn)
+    _, pi, fn_out, fp_out = fit_two_groups(x, "density", q, fp, fn)
     p = (q - fp) / (1 - fn - fp)
     assert (fn_out, fp_out) == (fn, fp)
     assert pi == pytest.approx(fp * (1 - p) / q)
-    _, pi, fn_out, fp_out = likes(x, "density", q, None, fn)
+    _, pi, fn_out, fp_out = fit_two_groups(x, "density", q, None, fn)
     p = (1 - pi) * q / (1 - fn)
     assert fp_out * (1 - p) == pytest.approx(pi * q)
 

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from graphnoise.errors import InputError
 from recsys.evaluation import evaluate
 from recsys.kernels.negatives import Known
-from recsys.kernels.pairs import WORTH, Groups, scores
+from recsys.kernels.pairs import MIN_PARALLEL, Groups, scores
 from recsys.models.initialisation import initial_parameters
 from recsys.models.mf import MODES, MatrixFactorization
 from recsys.models.minibatch import Minibatch
@@ -247,7 +247,7 @@ def test_sums_and_scores_of_many_pairs_at_any_number_of_threads(dtype):
     rng = np.random.default_rng(0)
     ids, other = (rng.integers(0, 300, 40_000).astype(np.int32) for _ in range(2))
     table, weight = rng.normal(size=(300, 33)).astype(dtype), rng.normal(size=40_000).astype(dtype)
-    assert ids.size * table.shape[1] >= WORTH
+    assert ids.size * table.shape[1] >= MIN_PARALLEL
     groups = Groups.of(ids, 300)
     one, two = (groups.sums(weight, other, table, threads) for threads in (1, 2))
     assert np.array_equal(one, two)

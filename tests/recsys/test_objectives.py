@@ -278,7 +278,7 @@ def test_names_and_parameters():
         (lambda: NBPO().derivatives(Pairs(np.zeros(1), np.zeros((1, 1)))), "extra: expected logits 'flip'"),
         (lambda: NBPO([0.1]).derivatives(Pairs(np.zeros(1), np.zeros((1, 1)))), "items: expected indices"),
         (lambda: Forward(0.6, 0.4), "false_positive_rate: expected rates that sum to less than 1"),
-        (lambda: RelevanceMF().derivatives(pairs(BPR())), "objective: expected one that knows the items"),
+        (lambda: RelevanceMF().derivatives(pairs(BPR())), "objective: expected a fitted objective"),
         (lambda: BPR().loss(torch.zeros(2), torch.zeros(3, 1)), r"negative: expected shape \[2, k\]"),
         (lambda: TruncatedCE(1.5), "drop_rate: expected a rate"),
     ],

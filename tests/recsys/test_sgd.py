@@ -56,9 +56,9 @@ def test_steps_without_locks_are_those_of_the_reference(rule, width, which):
     assert gap(factors, tables) < 2e-5
 
 
-def test_stretches_of_pairs_get_steps_by_their_size():
+def test_chunks_of_pairs_get_steps_in_proportion_to_their_size():
     factors, tables = both(16)
-    got = lock_free("bpr", factors, RATES, KNOWN, pairs_of(KNOWN), None, 5, each=3, attempts=2, stretches=3)
+    got = lock_free("bpr", factors, RATES, KNOWN, pairs_of(KNOWN), None, 5, each=3, attempts=2, chunks=3)
     want, ends = np.zeros(2, int), np.arange(4) * X.nnz // 3
     for k in range(3):
         pairs, key = pairs_of(KNOWN)[ends[k] : ends[k + 1]], int(words(5, np.array([k], np.uint64))[0])
@@ -98,7 +98,7 @@ def test_more_threads_take_the_same_draws():
         counts.append(
             lock_free(
                 "bpr", factors, RATES, KNOWN, pairs_of(KNOWN), None, 5,
-                each=200, attempts=1, num_threads=threads, stretches=4,
+                each=200, attempts=1, num_threads=threads, chunks=4,
             )
         )  # fmt: skip
     assert counts[0].skipped == counts[1].skipped > 0

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from graphnoise import checks
-from graphnoise.datasets.sampling import distinct, triangle
+from graphnoise.datasets.sampling import draw_distinct, triangle
 from graphnoise.datasets.synthetic import power_law
 
 # Sizes by name, nodes and arcs. Graphs are generated, so that a measurement needs no data.
@@ -245,7 +245,7 @@ def build(case: Case, seed: int) -> Arcs:
         edge_index = power_law(nodes, count, seed=seed).edge_index
     else:
         rng = np.random.default_rng(seed)
-        low, high = triangle(distinct(rng, np.array([nodes * (nodes - 1) // 2]), np.array([count // 2])))
+        low, high = triangle(draw_distinct(rng, np.array([nodes * (nodes - 1) // 2]), np.array([count // 2])))
         edge_index = torch.from_numpy(np.stack([np.concatenate([low, high]), np.concatenate([high, low])]))
     weight = None
     if weighted:

@@ -19,11 +19,9 @@ from graphnoise.bench.speed.gate import GateError
 from graphnoise.bench.speed.measure import Contender, Spread, copier, interleave, quiet, ratio, spread
 from graphnoise.bench.speed.records import place
 from graphnoise.bench.store import cell_key
-from graphnoise.clustering import approximate_pagerank, flow_diffusion
+from graphnoise.clustering import UndirectedGraph, approximate_pagerank, flow_diffusion
 from graphnoise.clustering.batch import diffuse_many
-from graphnoise.clustering.reading import UndirectedGraph
-from graphnoise.kernels.push import push
-from graphnoise.kernels.push.reference import Settings
+from graphnoise.kernels.push import Settings, push
 
 PARTS = ("walks", "batch", "locality")
 CHECKED = 5  # seeds whose error is measured against the exact vector

@@ -152,9 +152,9 @@ class Nodes(Task[NodesGrid]):
             "run": {**used, **environment()},
         }
 
-    sections = staticmethod(node_report.sections)  # type: ignore[assignment]
-    render = staticmethod(node_report.render)  # type: ignore[assignment]
-    figures = staticmethod(node_report.figures)  # type: ignore[assignment]
+    sections = staticmethod(node_report.sections)
+    render = staticmethod(node_report.render)
+    figures = staticmethod(node_report.figures)
 
 
 def _noise_axis(grid: NodesGrid) -> list[Part]:
@@ -216,7 +216,7 @@ def _clean_probabilities(instance: Instance, labels: Tensor) -> Tensor:
     """Return the class probabilities of SGC trained on the true labels: the model of confidence-dependent noise."""
     method, _ = registry.create("node_methods", "sgc")
     with one_thread():
-        scores = method.fit_predict(Trial(instance.problem, labels, 0)).double()
+        scores: Tensor = method.fit_predict(Trial(instance.problem, labels, 0)).double()
     return scores / scores.sum(1, keepdim=True)
 
 

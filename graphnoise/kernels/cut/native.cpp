@@ -4,8 +4,8 @@
 #include <cmath>
 #include <limits>
 
-#include "push/edges_local.h"
-#include "push/python.h"
+#include "local/edges.h"
+#include "local/python.h"
 
 namespace {
 

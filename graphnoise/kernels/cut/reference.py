@@ -1,31 +1,32 @@
-"""Improvement of a set by maximum flows, as in cut_native.cpp, with a dictionary for each array."""
+"""Improvement of a set by maximum flows, with a dictionary in place of each array of the compiled tier."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections import defaultdict, deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from graphnoise.kernels.sweep import Rows
+from graphnoise.kernels.local import NodeLabels
+from graphnoise.kernels.local.reference import LabelledRows
 
 if TYPE_CHECKING:
-    from graphnoise.clustering.reading import UndirectedGraph
+    from graphnoise.kernels.csr.undirected import UndirectedGraph
 
 
 class Network:
     """The part of a graph around a set, with a flow on it.
 
     Attributes:
-        inside: The given set.
+        inside: The set to improve.
         rows: Rows that were read, each {neighbour: weight}; only their nodes have edges here.
-        degree: Degrees of the nodes of these rows; of their neighbours the least that they can be.
+        degree: Degrees of the nodes of these rows; of their neighbours lower bounds.
     """
 
-    def __init__(self, graph: UndirectedGraph, inside: list[int], delta: float, labels: Any, eps: float):
+    def __init__(self, graph: UndirectedGraph, inside: list[int], delta: float, labels: NodeLabels, label_eps: float):
         self.graph, self.inside, self.penalty = graph, dict.fromkeys(inside), delta
-        self.least = 1.0 if labels is None else eps
-        self.source_rows = Rows(graph, labels, eps)
+        self.min_share = 1.0 if labels is None else label_eps
+        self.source_rows = LabelledRows(graph, labels, label_eps)
         self.rows: dict[int, dict[int, float]] = {}
         self.degree: dict[int, float] = {}
         self.source: dict[int, float] = {}
@@ -37,35 +38,35 @@ class Network:
             self.open(v)
 
     def open(self, v: int) -> None:
-        """Read the row of a node; a sink that was too small for its degree grows."""
+        """Read the row of a node; its sink grows from the lower bound of its degree to the degree."""
         row, degree = self.source_rows[v]
         self.rows[v] = defaultdict(float)
         for u, w in row:
             if u != v:
                 self.rows[v][u] += w
                 if u not in self.degree:
-                    self.degree[u] = self.least * float(self.graph.degree[u])
+                    self.degree[u] = self.min_share * float(self.graph.degree[u])
                     self.sink[u] = self.capacity(u)
         if v not in self.inside and math.isfinite(self.penalty):
             self.sink[v] += self.alpha * self.penalty * (degree - self.degree[v])
         self.degree[v] = degree
 
     def capacity(self, u: int) -> float:
-        """Return what the sink takes of a node outside."""
+        """Return the capacity from a node outside to the sink."""
         return self.alpha * self.penalty * self.degree[u] if math.isfinite(self.penalty) else math.inf
 
     def left(self, v: int, u: int) -> float:
-        """Return what an edge still holds, 0 where it is mere rounding."""
+        """Return the residual capacity of an edge, 0 where it is within rounding."""
         full = self.rows[v][u] * self.scale
         left = full - self.sent.get((v, u), 0.0)
         return left if left > self.tiny * full else 0.0
 
     def gives(self, v: int) -> bool:
-        """Whether the source has more for a node."""
+        """Return whether the source can send more to a node."""
         return v in self.inside and self.source[v] > self.tiny * self.alpha * self.degree[v]
 
     def takes(self, u: int) -> bool:
-        """Whether the sink takes more from a node."""
+        """Return whether a node can send more to the sink."""
         if u in self.inside:
             return False
         return math.isinf(self.penalty) or self.sink[u] > self.tiny * self.capacity(u)
@@ -86,24 +87,27 @@ class Network:
                     self.send(path)
 
     def levels(self) -> tuple[dict[int, int], bool]:
-        """Return distances from the source, and whether the sink is reached; what is reached and full is opened."""
+        """Return distances from the source, and whether the sink is reached.
+
+        The rows of reached nodes with a full sink are read.
+        """
         level = {v: 0 for v in self.inside if self.gives(v)}
-        queue, found = deque(level), False
+        queue, sink_reached = deque(level), False
         while queue:
             v = queue.popleft()
             if not self.takes(v) and v not in self.rows:
                 self.open(v)
             if self.takes(v):
-                found = True
+                sink_reached = True
                 continue
             for u in self.rows[v]:
                 if u not in level and self.left(v, u) > 0:
                     level[u] = level[v] + 1
                     queue.append(u)
-        return level, found
+        return level, sink_reached
 
     def path(self, source: int, level: dict[int, int], ahead: dict[int, list[int]]) -> list[int]:
-        """Return a path to a node that the sink takes from, an edge a level, or nothing."""
+        """Return a path to a node that can send to the sink, one edge per level, or nothing."""
         path = [source]
         while path and not self.takes(path[-1]):
             v = path[-1]
@@ -119,7 +123,7 @@ class Network:
         return path
 
     def send(self, path: list[int]) -> None:
-        """Send as much along a path as it holds."""
+        """Send the residual capacity of a path along it."""
         edges = list(itertools.pairwise(path))
         amount = min(self.source[path[0]], self.sink[path[-1]], *(self.left(*edge) for edge in edges))
         self.source[path[0]] -= amount
@@ -131,7 +135,7 @@ class Network:
 
     def measure(self, members: list[int]) -> tuple[float, float, float]:
         """Return cut, volume and gain of nodes whose rows were read."""
-        all_of = set(members)
+        member_set = set(members)
         cut = inside = outside = 0.0
         for v in members:
             row, degree = self.source_rows[v]
@@ -140,25 +144,25 @@ class Network:
             else:
                 outside += degree
             for u, w in row:
-                if u not in all_of:
+                if u not in member_set:
                     cut += w
         return cut, inside + outside, inside - self.penalty * outside if outside else inside
 
 
 def improve(
-    graph: UndirectedGraph, members: list[int], labels: Any, eps: float, delta: float, max_rounds: int
+    graph: UndirectedGraph, members: list[int], labels: NodeLabels, label_eps: float, delta: float, max_rounds: int
 ) -> tuple[list[int], float, float, float, float, float, bool, int, int, int]:
-    """Return what `cut.improve` does."""
-    network = Network(graph, members, delta, labels, eps)
+    """Return what `_native.improve` returns."""
+    network = Network(graph, members, delta, labels, label_eps)
     cut, volume, gain = network.measure(members)
     before = cut, volume
-    whole, everything = graph.weight is None and labels is None and math.isinf(delta), volume
+    integral, initial_volume = graph.weight is None and labels is None and math.isinf(delta), volume
     converged, rounds = cut == 0 or gain == 0, 0
     if not converged:
         network.penalty += volume / (graph.volume - volume)
     while not converged and rounds < max_rounds:
         rounds += 1
-        exact = whole and cut * everything < 9e15
+        exact = integral and cut * initial_volume < 9e15
         reached = sorted(network.flow(gain, cut, True) if exact else network.flow(1.0, cut / gain, False))
         new_cut, new_volume, new_gain = network.measure(reached)
         better = new_gain > 0 and (

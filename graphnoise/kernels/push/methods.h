@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <functional>
 
-#include "push/local.h"
+#include "local/graph.h"
 
 namespace graphnoise::local {
 

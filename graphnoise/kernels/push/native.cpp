@@ -3,7 +3,7 @@
 
 #include "push/dense.h"
 #include "push/methods.h"
-#include "push/python.h"
+#include "local/python.h"
 
 namespace {
 

@@ -3,8 +3,8 @@
 
 #include <limits>
 
-#include "push/edges_local.h"
-#include "push/python.h"
+#include "local/edges.h"
+#include "local/python.h"
 
 namespace {
 

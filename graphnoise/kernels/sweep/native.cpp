@@ -1,7 +1,7 @@
 // Volume and cut of each prefix of an order of nodes. See sweep.py for the meaning. Arrays come as addresses that it has
 // checked.
 
-#include "push/python.h"
+#include "local/python.h"
 
 namespace {
 

@@ -1,4 +1,4 @@
-"""The draws of `negatives.py` in NumPy: the meaning, to the bit."""
+"""NumPy reference of the draws, bit-identical to the native code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Words = NDArray[np.uint64]
 _STEP, _FIRST, _SECOND = (np.uint64(c) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 _LOW = np.uint64(0xFFFFFFFF)
-# Words of a draw: attempts, then the exact draw.
+# Words per draw: attempts, then the exact draw.
 STRIDE = 32
 
 
@@ -31,7 +31,7 @@ def below(w: Words, n: int | Words) -> NDArray[np.int64]:
 def candidates(
     w: Words, items: int, keep: NDArray[np.uint32] | None, other: NDArray[np.int32] | None
 ) -> NDArray[np.int64]:
-    """Return the items that words stand for: uniform, or by an alias table."""
+    """Map words to items: uniformly, or by an alias table."""
     column = below(w, items)
     if keep is None or other is None:
         return column
@@ -58,15 +58,14 @@ def draw(
     user = np.repeat(users.astype(np.int64), each)
     counter = (np.uint64(first) + np.arange(len(user), dtype=np.uint64)) * np.uint64(STRIDE)
     rows = np.repeat(np.arange(len(rowptr) - 1), np.diff(rowptr))
-    # Ascends, since rows are sorted.
+    # Sorted, since rows are.
     known = rows * items + col
 
-    def has(who: NDArray[np.int64], what: NDArray[np.int64]) -> NDArray[np.bool_]:
-        place = np.searchsorted(known, who * items + what)
-        found: NDArray[np.bool_] = (
-            known[np.minimum(place, len(known) - 1)] == who * items + what if len(known) else np.zeros(len(who), bool)
-        )
-        return found
+    def has(users: NDArray[np.int64], chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
+        if not len(known):
+            return np.zeros(len(users), bool)
+        pairs = users * items + chosen
+        return np.asarray(known[np.minimum(np.searchsorted(known, pairs), len(known) - 1)] == pairs)
 
     out = candidates(words(key, counter), items, keep, other)
     if not verify:
@@ -84,12 +83,12 @@ def draw(
     return out.astype(np.int32).reshape(len(users), each)
 
 
-def _exact(word: Words, own: NDArray[np.int32], items: int, weight: NDArray[np.float64] | None) -> Any:
-    """Draw once by the law on what a user does not have; -1 where that is nothing."""
-    free = np.setdiff1d(np.arange(items), own, assume_unique=True)
+def _exact(word: Words, known: NDArray[np.int32], items: int, weight: NDArray[np.float64] | None) -> Any:
+    """Draw once from the distribution on the items a user does not have; -1 if there are none."""
+    free = np.setdiff1d(np.arange(items), known, assume_unique=True)
     if weight is None:
         return free[below(word, len(free))[0]] if len(free) else -1
-    # One after the other, as the native tier adds.
+    # Sequential sums, as in the native code.
     sums = np.cumsum(weight[free])
     if not len(free) or not sums[-1] > 0:
         return -1

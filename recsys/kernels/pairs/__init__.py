@@ -1,6 +1,6 @@
-"""Scores of pairs and sums of rows, each the same at any number of threads: what a step of gradients needs.
+"""Scores of pairs and row sums of a gradient step, bit-identical at any number of threads.
 
-Each sum belongs to one row and is taken in the order of its entries; nothing is atomic.
+Each sum belongs to one row and is computed in the order of its entries, without atomics.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from recsys.kernels import _native
 
-# Products below which one thread is quicker than to wake the others.
-WORTH = 1 << 20
+# Calls with fewer products are faster on one thread.
+MIN_PARALLEL = 1 << 20
 # Float32 or float64, C-contiguous.
 Floats = NDArray[Any]
 Ints = NDArray[np.int32]
@@ -32,9 +32,9 @@ def scores(
     """
     out = np.empty(items.shape, left.dtype)
     call = _native.pair_scores_float64 if left.dtype == np.float64 else _native.pair_scores_float32
-    each, team = items.shape[1], num_threads if items.size * left.shape[1] >= WORTH else 1
+    each, threads = items.shape[1], num_threads if items.size * left.shape[1] >= MIN_PARALLEL else 1
     call(
-        team, left.ctypes.data, right.ctypes.data, left.shape[1], 0 if bias is None else bias.ctypes.data,
+        threads, left.ctypes.data, right.ctypes.data, left.shape[1], 0 if bias is None else bias.ctypes.data,
         users.ctypes.data, items.ctypes.data, len(items), each, out.ctypes.data,
     )  # fmt: skip
     return out
@@ -42,7 +42,7 @@ def scores(
 
 @dataclass(frozen=True)
 class Groups:
-    """Entries by row: those of `rows[g]` are `order[start[g] : start[g + 1]]`, in the order in which they came."""
+    """Entries grouped by row: those of `rows[g]` are `order[start[g] : start[g + 1]]`, in their original order."""
 
     rows: Ints
     start: NDArray[np.int64]
@@ -50,7 +50,7 @@ class Groups:
 
     @classmethod
     def of(cls, ids: Ints, bound: int) -> Groups:
-        """Group entries by their ids, which lie below `bound`.
+        """Group entries by their ids, which are below `bound`.
 
         Example:
             >>> groups = Groups.of(np.array([2, 0, 2], np.int32), 3)
@@ -65,12 +65,12 @@ class Groups:
         return cls(rows[:count], start[: count + 1], order)
 
     def sums(self, weight: Floats, other: Ints, table: Floats, num_threads: int = 1) -> Floats:
-        """Return for each row the sum of weight[e] table[other[e]] over its entries, shape [rows, width]."""
+        """Return the sum of weight[e] table[other[e]] over the entries of each row, shape [rows, width]."""
         out = np.empty((len(self.rows), table.shape[1]), table.dtype)
         call = _native.grouped_sums_float64 if table.dtype == np.float64 else _native.grouped_sums_float32
-        team = num_threads if len(self.order) * table.shape[1] >= WORTH else 1
+        threads = num_threads if len(self.order) * table.shape[1] >= MIN_PARALLEL else 1
         call(
-            team, len(self.rows), self.start.ctypes.data, self.order.ctypes.data, other.ctypes.data,
+            threads, len(self.rows), self.start.ctypes.data, self.order.ctypes.data, other.ctypes.data,
             weight.ctypes.data, table.ctypes.data, table.shape[1], out.ctypes.data,
         )  # fmt: skip
         return out
@@ -79,11 +79,11 @@ class Groups:
         """Return the sum of weight[e] over the entries of each row."""
         if not len(self.rows):
             return np.zeros(0, weight.dtype)
-        found: Floats = np.add.reduceat(weight[self.order], self.start[:-1])
-        return found
+        totals: Floats = np.add.reduceat(weight[self.order], self.start[:-1])
+        return totals
 
     def counts(self, weight: Floats | None = None) -> Any:
-        """Return the number of entries of each row, those of weight 0 left out where weights are given."""
+        """Return the number of entries per row, without those of weight 0 if there are weights."""
         if weight is None:
             return np.diff(self.start)
         return self.totals((weight != 0).astype(weight.dtype))

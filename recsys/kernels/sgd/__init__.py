@@ -1,16 +1,16 @@
-"""Epochs of stochastic gradient steps on factors, one triple (u, i, j) a step.
+"""Epochs of stochastic gradient steps on factors, one triple (u, i, j) per step.
 
-A step draws a pair (u, i) uniformly from the known pairs and a negative j by the law of the sampler (uniform or an
-alias table), refuses a j that u has (up to `attempts` draws, then the step is skipped and counted), and moves the rows
-of u, i and j by the derivatives at their old values, L2 of the touched rows included:
+A step draws a pair (u, i) uniformly from the known pairs and a negative j from the sampler's distribution (uniform or
+an alias table), rejects a j that u has (up to `attempts` draws, then the step is skipped and counted), and updates the
+rows of u, i and j by the derivatives at their old values, with L2 of these rows:
 
     x <- x + step (d objective / d x - decay x)
 
-`lock_free` lets all threads write where they will (Hogwild): the draws are the same at any number of threads, what is
-lost when two threads meet is not, so that only one thread repeats itself. `by_blocks` cuts users and items into
-`BLOCKS` blocks each of nearly equal degree; in each of `BLOCKS` rounds every user block works with another item block,
-and the negatives come from that item block. No two tasks of a round share a row, so the result is the same, to the bit,
-at any number of threads. Items are put into new blocks at each epoch, so that over epochs each meets all others.
+`lock_free` updates from all threads without locks (Hogwild): the draws are the same at any number of threads, but
+conflicting updates may be lost, so results are repeatable on one thread only. `by_blocks` divides users and items into
+`BLOCKS` blocks each of nearly equal degree; in each of `BLOCKS` rounds every user block is paired with another item
+block, which also supplies the negatives. No two tasks of a round share a row, so results are bit-identical at any
+number of threads. Items are assigned to new blocks in each epoch, so that over epochs every pair of items can meet.
 
 Source: Recht et al., Hogwild!, NeurIPS 2011; Gemulla et al., Large-scale matrix factorization with distributed
 stochastic gradient descent, KDD 2011 (blocks).
@@ -31,9 +31,9 @@ from recsys.kernels.negatives import Alias, Known
 Floats = NDArray[np.float32]
 RULES = {"bpr": 0, "bpo": 1, "nbpo": 2, "nbpo-constant": 3}
 BLOCKS = 8
-# Steps below which a stretch is not worth having.
-STRETCH = 1 << 16
-# Floats of a register; rows of factors are padded to a multiple.
+# Minimum number of steps per chunk of pairs.
+MIN_CHUNK = 1 << 16
+# Floats per vector register; rows of factors are padded to a multiple.
 LANES = 16
 
 
@@ -54,7 +54,7 @@ def padded(values: Any) -> Floats:
 
 @dataclass
 class Factors:
-    """What the steps move, float32: rows from `padded`; the bias of items and NBPO's flip factors may be None."""
+    """The parameters, float32: rows from `padded`; the bias of items and NBPO's flip factors may be None."""
 
     user: Floats
     item: Floats
@@ -65,7 +65,7 @@ class Factors:
 
 @dataclass(frozen=True)
 class Rates:
-    """Step size and L2: of a user's row, a positive's, a negative's, biases, flip factors; the constant flip rate."""
+    """Step size; L2 of user, positive and negative rows, of biases and flip factors; the constant flip rate."""
 
     step: float
     user: float
@@ -86,7 +86,7 @@ class Count:
 
 
 def instruction_sets() -> list[str]:
-    """Return the instruction sets of this build that the processor has, the widest first."""
+    """Return the instruction sets of this build that the processor supports, the widest first."""
     return _native.instruction_sets()
 
 
@@ -98,12 +98,12 @@ def _setting(
     key: int,
     attempts: int,
     num_threads: int,
-    which: str | None,
+    instruction_set: str | None,
 ) -> Any:
     setting = _native.Setting()
     choice("rule", rule, RULES)
     available = instruction_sets()
-    setting.set = available[0] if which is None else choice("instruction_set", which, available)
+    setting.set = available[0] if instruction_set is None else choice("instruction_set", instruction_set, available)
     setting.threads, setting.rule, setting.attempts, setting.key = num_threads, RULES[rule], attempts, key
     width = factors.user.shape[1]
     for name in ("user", "item", "flip_user", "flip_item"):
@@ -130,7 +130,7 @@ def _setting(
 
 
 def pairs_of(known: Known, order: NDArray[np.int64] | None = None) -> NDArray[np.int32]:
-    """Return all known pairs (user, item), int32 [pairs, 2], by user or in an order of users."""
+    """Return all known pairs (user, item), int32 [pairs, 2], by user or in the given order of users."""
     users = np.arange(known.num_users) if order is None else order
     counts = np.diff(known.rowptr)[users]
     out = np.empty((len(known.col), 2), np.int32)
@@ -157,12 +157,12 @@ def lock_free(
     attempts: int = 16,
     num_threads: int = 1,
     instruction_set: str | None = None,
-    stretches: int | None = None,
+    chunks: int | None = None,
 ) -> Count:
-    """Take `each` steps a known pair, from `pairs_of(known)`; all threads write without locks.
+    """Take `each` steps per known pair of `pairs_of(known)`; all threads write without locks.
 
-    Pairs are cut into stretches, by default `BLOCKS` where there is work for them, and each gets its share of steps:
-    threads then move rows of different users. On one thread the result repeats itself; on more it does not.
+    Pairs are divided into chunks, by default `BLOCKS` if they are large enough, with proportional numbers of steps:
+    threads then update rows of different users. Results are repeatable on one thread only.
     """
     setting = _setting(rule, factors, rates, known, key, attempts, num_threads, instruction_set)
     drawn = len(pairs) * each
@@ -173,24 +173,24 @@ def lock_free(
         0 if table is None else table.columns.ctypes.data,
         known.num_items,
         each,
-        max(1, min(BLOCKS, drawn // STRETCH)) if stretches is None else stretches,
+        max(1, min(BLOCKS, drawn // MIN_CHUNK)) if chunks is None else chunks,
     )
     return Count(drawn, correct, skipped)
 
 
 class Blocks:
-    """The schedule of `by_blocks`: users in blocks of nearly equal degree, and room for the pairs of an epoch.
+    """The schedule of `by_blocks`: users in blocks of nearly equal degree, and buffers for the pairs of an epoch.
 
     Args:
         known: The known pairs.
         weight: Weights of negatives, float64 [items], or None for uniform ones.
-        rng: Which block a user falls into.
+        rng: Generator of the assignment to blocks.
     """
 
     def __init__(self, known: Known, weight: NDArray[np.float64] | None, rng: np.random.Generator) -> None:
         self.known = known
         self.weight = weight
-        block = dealt(np.diff(known.rowptr), rng)
+        block = balanced_blocks(np.diff(known.rowptr), rng)
         order = np.argsort(block, kind="stable")
         self.pairs = pairs_of(known, order)
         per_block = np.bincount(block, np.diff(known.rowptr), BLOCKS).astype(np.int64)
@@ -213,10 +213,10 @@ def by_blocks(
     num_threads: int = 1,
     instruction_set: str | None = None,
 ) -> Count:
-    """Take `each` steps a known pair; the result is the same at any number of threads."""
+    """Take `each` steps per known pair; the result is bit-identical at any number of threads."""
     known = blocks.known
     setting = _setting(rule, factors, rates, known, key, attempts, num_threads, instruction_set)
-    item_block = dealt(blocks.degree, rng).astype(np.int32)
+    item_block = balanced_blocks(blocks.degree, rng).astype(np.int32)
     item = np.argsort(item_block, kind="stable").astype(np.int32)
     item_start = np.concatenate([[0], np.cumsum(np.bincount(item_block, minlength=BLOCKS))])
     weight = None if blocks.weight is None else np.ascontiguousarray(blocks.weight[item])
@@ -228,19 +228,19 @@ def by_blocks(
     return Count(len(blocks.pairs) * each, correct, skipped)
 
 
-def dealt(degree: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return a block for each row: of each `BLOCKS` rows of like degree, every block gets one, at random."""
+def balanced_blocks(degree: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return a block per row: of every `BLOCKS` rows of similar degree, each block gets one, at random."""
     order = np.argsort(-degree, kind="stable")
     rows = -(-len(order) // BLOCKS)
-    hands = rng.permuted(np.tile(np.arange(BLOCKS), (rows, 1)), axis=1).ravel()[: len(order)]
+    assigned = rng.permuted(np.tile(np.arange(BLOCKS), (rows, 1)), axis=1).ravel()[: len(order)]
     block = np.empty(len(order), np.int64)
-    block[order] = hands
+    block[order] = assigned
     return block
 
 
 def sigmoids(x: Floats, instruction_set: str | None = None) -> Floats:
-    """Return 1 / (1 + e^-x) as the steps have it: within 2e-7."""
+    """Return 1 / (1 + e^-x) as computed in the steps, with an error below 2e-7."""
     out = np.empty_like(x)
-    which = instruction_sets()[0] if instruction_set is None else instruction_set
-    _native.sigmoids(which, x.ctypes.data, x.size, out.ctypes.data)
+    selected = instruction_sets()[0] if instruction_set is None else instruction_set
+    _native.sigmoids(selected, x.ctypes.data, x.size, out.ctypes.data)
     return out

@@ -1,4 +1,4 @@
-"""The steps of `sgd.py` in NumPy, one after the other in float64: the meaning, for the same draws."""
+"""NumPy reference of the steps, sequential in float64, for the same draws."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from scipy.special import expit
 
 from recsys.kernels.negatives import Alias, Known
 from recsys.kernels.negatives.reference import STRIDE, below, candidates, words
-from recsys.kernels.sgd import BLOCKS, Blocks, Rates, dealt
+from recsys.kernels.sgd import BLOCKS, Blocks, Rates, balanced_blocks
 
 
 @dataclass
 class Tables:
-    """What the steps move, float64 and unpadded; see `recsys.kernels.sgd.Factors`."""
+    """The parameters, float64 and unpadded; see `recsys.kernels.sgd.Factors`."""
 
     user: NDArray[np.float64]
     item: NDArray[np.float64]
@@ -49,10 +49,10 @@ def step(rule: str, t: Tables, r: Rates, u: int, i: int, j: int) -> bool:
         pairs.append((t.flip_user, t.flip_item, (r.flip, r.flip, r.flip)))
     by = slopes(rule, R, N, G, H, r.flip_rate)
     for k, (left, right, l2) in enumerate(pairs):
-        own, pos, neg, up, down = left[u].copy(), right[i].copy(), right[j].copy(), by[2 * k], by[2 * k + 1]
-        left[u] += r.step * (up * pos + down * neg - l2[0] * own)
-        right[i] += r.step * (up * own - l2[1] * pos)
-        right[j] += r.step * (down * own - l2[2] * neg)
+        user, pos, neg, up, down = left[u].copy(), right[i].copy(), right[j].copy(), by[2 * k], by[2 * k + 1]
+        left[u] += r.step * (up * pos + down * neg - l2[0] * user)
+        right[i] += r.step * (up * user - l2[1] * pos)
+        right[j] += r.step * (down * user - l2[2] * neg)
     t.bias[i] += r.step * (by[0] - r.bias * t.bias[i])
     t.bias[j] += r.step * (by[1] - r.bias * t.bias[j])
     return bool(R > N)
@@ -90,14 +90,14 @@ def by_blocks(
     rule: str, t: Tables, r: Rates, blocks: Blocks, rng: np.random.Generator, key: int, each: int, tries: int
 ) -> tuple[int, int]:
     """Take the steps of `recsys.kernels.sgd.by_blocks`, cell by cell."""
-    block, found = dealt(blocks.degree, rng), np.zeros(2, int)
+    block, counts = balanced_blocks(blocks.degree, rng), np.zeros(2, int)
     for number in range(BLOCKS * BLOCKS):
-        turn, own = divmod(number, BLOCKS)
-        other = (own + turn) % BLOCKS
-        mine = blocks.pairs[blocks.user_start[own] : blocks.user_start[own + 1]]
-        pairs, items = mine[block[mine[:, 1]] == other], np.flatnonzero(block == other)
+        turn, user_block = divmod(number, BLOCKS)
+        item_block = (user_block + turn) % BLOCKS
+        pairs = blocks.pairs[blocks.user_start[user_block] : blocks.user_start[user_block + 1]]
+        pairs, items = pairs[block[pairs[:, 1]] == item_block], np.flatnonzero(block == item_block)
         if len(pairs) and len(items):
             table = None if blocks.weight is None else Alias.of(blocks.weight[items])
-            cell = int(words(key, np.array([own * BLOCKS + other], np.uint64))[0])
-            found += walk(rule, t, r, blocks.known, pairs, items, table, cell, len(pairs) * each, tries)
-    return int(found[0]), int(found[1])
+            cell = int(words(key, np.array([user_block * BLOCKS + item_block], np.uint64))[0])
+            counts += walk(rule, t, r, blocks.known, pairs, items, table, cell, len(pairs) * each, tries)
+    return int(counts[0]), int(counts[1])

@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "push/local.h"
+#include "local/graph.h"
 
 namespace graphnoise::local {
 

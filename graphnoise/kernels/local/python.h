@@ -17,7 +17,7 @@
 #include "simd/interrupt.h"
 #include "native.h"
 #include "simd/parallel.h"
-#include "push/local.h"
+#include "local/graph.h"
 
 namespace graphnoise::local {
 
