@@ -251,7 +251,7 @@ def _print_erase(records: list[dict[str, Any]]) -> None:
 
 def _overrides(entries: list[str]) -> dict[str, Any]:
     """Read hyper-parameters; one that is unknown or out of its range is refused with the preset."""
-    from graphnoise.bench.erase import given
+    from graphnoise.bench.methods.erase import settings
 
     found: dict[str, Any] = {}
     for entry in entries:
@@ -259,7 +259,7 @@ def _overrides(entries: list[str]) -> dict[str, Any]:
         if not name or not equals:
             bad("--set", "HYPER-PARAMETER=VALUE", repr(entry))
         found[name] = value(text)
-    return given(found)
+    return settings(found)
 
 
 def _pair(nodes: int | None, arcs: int | None) -> tuple[int, int]:

@@ -234,7 +234,7 @@ class Auto:
 
     def candidates(self, trial: Trial) -> Iterator[Candidate]:
         """Yield the cluster of the estimator."""
-        noisy = {"labels": trial.labels, "a1": trial.a1, "a0": trial.a0} if self.labels else {}
+        noisy: dict[str, Any] = {"labels": trial.labels, "a1": trial.a1, "a0": trial.a0} if self.labels else {}
         m = self._model(trial.sink).fit(trial.graph, [trial.seed], **noisy)
         yield Candidate(m.nodes_, float(m.conductance_), float(m.mass_), bool(m.converged_), m.pushes_, m.arcs_)
 

@@ -29,8 +29,10 @@ Accuracies = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What the trials of a data set share: its name, the graph, the class of each node (-1 where it is unknown), their
-    attributes (a CSR matrix where few are non-zero, or None), and a hash of all that.
+    """What the trials of a data set share.
+
+    Its name, the graph, the class of each node (-1 where it is unknown), their attributes (a CSR matrix where few are
+    non-zero, or None), and a hash of all that.
     """
 
     name: str
@@ -63,7 +65,7 @@ def load(name: str, root: str | None = None) -> Problem:
         local = as_undirected(graph)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
-    x = data.x.numpy() if isinstance(data.x, torch.Tensor) else None
+    x: Any = data.x.numpy() if isinstance(data.x, torch.Tensor) else None
     if x is not None and np.count_nonzero(x) < 0.2 * x.size:
         x = scipy.sparse.csr_array(x)
     stored = () if x is None else (x.indptr, x.indices, x.data) if scipy.sparse.issparse(x) else (x,)
