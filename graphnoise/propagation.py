@@ -1,4 +1,4 @@
-"""Propagation of labels over a graph: `propagate`, and a drop-in for torch_geometric's `LabelPropagation`."""
+"""Label propagation: `propagate`, and a replacement for torch_geometric's `LabelPropagation`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MODES = ("restart", "lazy")
 
 @dataclass(frozen=True)
 class Propagation:
-    """What `propagate` returns.
+    """Result of `propagate`.
 
     Attributes:
         y: Propagated values, shape [num_nodes, num_classes] (or [num_nodes]).
         steps: Steps taken: products with S, whatever the solver.
         residual: Largest change of any entry in the last step; infinite if there was none. "cg" and "chebyshev" end
-            with a plain step of "restart", so that it means the same for them.
-        converged: Whether `residual` is at most `tol` (at most 1e-6 where no `tol` was given).
+            with a plain step of "restart", so that it is the same quantity for them.
+        converged: Whether `residual` is at most `tol` (1e-6 if `tol` is None).
         backend: The tier that ran.
     """
 
@@ -52,7 +52,7 @@ def propagate(
     solver: str = "iterate",
     order: str | Tensor | None = None,
 ) -> Propagation:
-    r"""Mix each node's values with its neighbours', again and again.
+    r"""Propagate values over a graph: each step mixes the values of each node with those of its neighbours.
 
     With S the normalised matrix of the graph and Y0 = y (rows outside `mask` set to 0), one step is
 
@@ -65,32 +65,31 @@ def propagate(
     which S does not expand (the maximum norm for "row").
 
     Args:
-        graph: The graph; an arc (j, i) lets i hear j.
+        graph: The graph; an arc (j, i) passes values from j to i.
         y: Values, finite, shape [num_nodes, num_classes] or [num_nodes], of any floating type. Sums of 16-bit types are
             float32, and each step rounds once. Gradients pass to y and to the weights of the graph.
         alpha: Weight of the neighbours, in [0, 1].
-        num_steps: Steps at most, at least 0.
+        num_steps: Maximum number of steps, at least 0.
         mode: "restart" or "lazy".
         normalisation: "sym", "row", "col" or "none" (weights as they are); by default as the graph is
             normalised already, else "sym".
         mask: Nodes whose rows of y are known (Boolean, or positions); all other rows start from 0 and are not read.
-        clamp: Range (low, high) that every entry is kept in after each step.
+        clamp: Range (low, high) that every entry is clamped to after each step.
         tol: Stop as soon as no entry changes by more than this in a step.
-        backend: The tier; None lets the data decide. "native" (CPU; float32, float64, bfloat16), "triton" (CUDA;
+        backend: The tier; None selects it by the data. "native" (CPU; float32, float64, bfloat16), "triton" (CUDA;
             float32, float16, bfloat16), "reference" (torch's own sparse product, anywhere), or "scatter"
             (torch-scatter).
-        solver: "iterate" takes the steps above. The others go to the limit of "restart" in far fewer products where
+        solver: "iterate" takes the steps above. The others converge to the limit of "restart" in far fewer products if
             alpha is near 1: "cg" (conjugate gradients, a step length for each column) and "chebyshev" (fixed weights,
             no inner products). They need an undirected graph with weights of at least 0, normalised; alpha below 1; no
-            clamp; float32 or float64. What they stop at before the limit is not what "iterate" stops at, so set `tol`,
-            to (1 - alpha) times the error allowed, and give `num_steps` room. Gradients of "iterate" and "chebyshev"
-            are those of the steps taken; those of "cg" are the limit's, from a second solution over the transpose, with
-            a tolerance as fine beside the gradient as `tol` is beside y.
-        order: Nodes are renamed on the way in and back on the way out: "degree", "rcm" or "community"
-            (`node_order.order`), or a permutation. Made once and kept with the graph. The result is the same to
-            rounding. It may spare time where wide values exceed the cache and the graph has parts that its own order
-            hides; it costs two copies of y and, the first time, from a part of a second to minutes. So it is off
-            unless asked for: measure it (`benchmarks/speed/reordering.py`).
+            clamp; float32 or float64. Stopped before the limit, they differ from "iterate", so set `tol`, to
+            (1 - alpha) times the error allowed, and a large `num_steps`. Gradients of "iterate" and "chebyshev" are
+            those of the steps taken; those of "cg" are those of the limit, by a second solution over the transpose,
+            with `tol` scaled to the gradient.
+        order: Permute the nodes internally: "degree", "rcm" or "community" (`node_order.order`), or a permutation. The
+            permuted graph is cached. The result is the same to rounding. It may save time if wide values exceed the
+            cache and the graph has clusters that its own order does not show; it costs two copies of y and, the first
+            time, from a fraction of a second to minutes. Measure before use (`benchmarks/speed/reordering.py`).
 
     Raises:
         InputError: An argument out of its range; y of the wrong length or not finite; values that grow beyond their
@@ -113,7 +112,82 @@ def propagate(
     """
     if not isinstance(graph, Graph):
         checks.fail("graph", "a Graph (Graph.from_edge_index makes one)", type(graph).__name__)
-    prepared = _normalised(graph, normalisation)
+    normalisation = _check_normalisation(graph, normalisation)
+    values = _check_values(graph, y)
+    alpha = checks.rate("alpha", alpha)
+    # The kernels count steps in 64 bits.
+    num_steps = min(checks.integer("num_steps", num_steps, 0), 2**62)
+    mode = checks.choice("mode", mode, MODES)
+    clamp = None if clamp is None else _check_range(clamp)
+    tol = None if tol is None else checks.real("tol", tol, 0.0)
+    mask = None if mask is None else checks.mask("mask", mask, graph.num_nodes).to(values.device)
+    tier = choose(backend, values)
+    solver = checks.choice("solver", solver, solvers.SOLVERS)
+    if solver != "iterate":
+        solvers.check(solver, graph, values, alpha, mode, normalisation, clamp)
+    reordered = None if order is None else node_order.reordered(graph, order)
+    if reordered is not None:
+        graph, values = reordered.graph, values.index_select(0, reordered.order)
+        mask = None if mask is None else mask[reordered.order]
+    graph = graph if normalisation is None else graph.normalise(normalisation)
+    result = _propagate(graph, values, mask, alpha, num_steps, mode, clamp, tol, tier, solver)
+    return result if reordered is None else replace(result, y=result.y.index_select(0, reordered.position))
+
+
+def _propagate(
+    graph: Graph,
+    y: Tensor,
+    mask: Tensor | None,
+    alpha: float,
+    num_steps: int,
+    mode: str,
+    clamp: tuple[float, float] | None,
+    tol: float | None,
+    tier: str,
+    solver: str = "iterate",
+) -> Propagation:
+    """Propagate over a normalised graph; arguments are known to be valid, except that y may not be finite."""
+    columns = y.unsqueeze(1) if y.dim() == 1 else y
+    lazy = mode == "lazy"
+    first = columns if mask is None or (solver == "iterate" and not lazy) else _masked(columns, mask)
+    out: Tensor
+    steps: int | Tensor
+    residual: float | Tensor
+    if solver != "iterate":
+        out, steps, residual = solvers.solve(solver, graph, first, alpha=alpha, num_steps=num_steps, tol=tol, tier=tier)
+    else:
+        out, steps, residual = run(
+            graph.arcs(accumulation_dtype(y.dtype)),
+            first if lazy else None,
+            None if lazy else first,
+            mask=None if lazy else mask,
+            alpha=alpha,
+            beta=1 - alpha,
+            num_steps=num_steps,
+            clamp=clamp,
+            tol=tol,
+            tier=tier,
+        )
+    steps, residual = int(steps), float(residual)
+    if math.isnan(residual) or num_steps == 0:
+        checks.finite("y", y.detach() if mask is None else _masked(columns, mask).detach())
+    if math.isnan(residual):
+        checks.fail("y", f"values that stay in the range of {y.dtype}", f"larger ones after {steps} steps")
+    return Propagation(out.view_as(y), steps, residual, residual <= (1e-6 if tol is None else tol), tier)
+
+
+def _check_normalisation(graph: Graph, normalisation: str | None) -> str | None:
+    """Return the normalisation of the matrix, or None for weights as they are."""
+    if normalisation is None:
+        return graph.normalisation or "sym"
+    kind = checks.choice("normalisation", normalisation, (*NORMALISATIONS, "none"))
+    if graph.normalisation not in (None, kind):
+        expected = f"{graph.normalisation!r}, as the graph is normalised"
+        checks.fail("normalisation", expected, repr(kind))
+    return None if kind == "none" else kind
+
+
+def _check_values(graph: Graph, y: Tensor) -> Tensor:
     values = checks.tensor("y", y)
     if not values.is_floating_point():
         checks.fail("y", "floating-point values (one-hot rows for class labels)", f"values of type {values.dtype}")
@@ -121,74 +195,10 @@ def propagate(
         checks.fail("y", f"shape [{graph.num_nodes}] or [{graph.num_nodes}, num_classes]", tuple(values.shape))
     if values.device != graph.device:
         checks.fail("y", f"a tensor on the graph's device ({graph.device})", values.device)
-    weight = checks.rate("alpha", alpha)
-    steps = min(checks.integer("num_steps", num_steps, 0), 2**62)  # more than anyone waits for
-    mode = checks.choice("mode", mode, MODES)
-    bounds = None if clamp is None else _range(clamp)
-    limit = None if tol is None else checks.real("tol", tol, 0.0)
-    keep = None if mask is None else checks.mask("mask", mask, graph.num_nodes).to(values.device)
-    tier = choose(backend, values)
-    solver = checks.choice("solver", solver, solvers.SOLVERS)
-    if order is not None:
-        other = node_order.reordered(graph, order)
-        found = propagate(
-            other.graph,
-            values.index_select(0, other.order),
-            alpha=weight,
-            num_steps=steps,
-            mode=mode,
-            normalisation=normalisation,
-            mask=None if keep is None else keep[other.order],
-            clamp=bounds,
-            tol=limit,
-            backend=tier,
-            solver=solver,
-        )
-        return replace(found, y=found.y.index_select(0, other.position))
-    if solver != "iterate":
-        solvers.check(solver, graph, prepared, values, weight, mode, clamped=bounds is not None)
-
-    columns = values.unsqueeze(1) if values.dim() == 1 else values
-    lazy = mode == "lazy"
-    apart = keep is not None and (lazy or solver != "iterate")
-    start = _masked(columns, keep) if apart and keep is not None else columns
-    taken: int | Tensor
-    change: float | Tensor
-    if solver == "iterate":
-        out, taken, change = run(
-            prepared.arcs(accumulation_dtype(values.dtype)),
-            start if lazy else None,
-            None if lazy else start,
-            mask=None if lazy else keep,
-            alpha=weight,
-            beta=1 - weight,
-            num_steps=steps,
-            clamp=bounds,
-            tol=limit,
-            tier=tier,
-        )
-    else:
-        out, taken, change = solvers.solve(solver, prepared, start, alpha=weight, num_steps=steps, tol=limit, tier=tier)
-    residual = float(change)
-    if math.isnan(residual) or steps == 0:
-        checks.finite("y", values.detach() if keep is None else _masked(columns, keep).detach())
-    if math.isnan(residual):
-        checks.fail("y", f"values that stay in the range of {values.dtype}", f"larger ones after {int(taken)} steps")
-    return Propagation(out.view_as(values), int(taken), residual, residual <= (1e-6 if limit is None else limit), tier)
+    return values
 
 
-def _normalised(graph: Graph, normalisation: str | None) -> Graph:
-    if normalisation is None:
-        return graph if graph.normalisation is not None else graph.normalise("sym")
-    kind = checks.choice("normalisation", normalisation, (*NORMALISATIONS, "none"))
-    if kind != "none":
-        return graph.normalise(kind)
-    if graph.normalisation is not None:
-        checks.fail("normalisation", f"{graph.normalisation!r}, as the graph is normalised", "'none'")
-    return graph
-
-
-def _range(clamp: tuple[float, float]) -> tuple[float, float]:
+def _check_range(clamp: tuple[float, float]) -> tuple[float, float]:
     if not isinstance(clamp, tuple | list) or len(clamp) != 2:
         checks.fail("clamp", "a pair (low, high)", repr(clamp))
     low, high = checks.real("clamp[0]", clamp[0]), checks.real("clamp[1]", clamp[1])
@@ -197,8 +207,8 @@ def _range(clamp: tuple[float, float]) -> tuple[float, float]:
     return low, high
 
 
-def _masked(columns: Tensor, keep: Tensor) -> Tensor:
-    return torch.where(keep.unsqueeze(1), columns, columns.new_zeros(()))
+def _masked(columns: Tensor, mask: Tensor) -> Tensor:
+    return torch.where(mask.unsqueeze(1), columns, columns.new_zeros(()))
 
 
 class LabelPropagation(torch.nn.Module):
@@ -226,7 +236,8 @@ class LabelPropagation(torch.nn.Module):
 
     def __init__(self, num_layers: int, alpha: float) -> None:
         super().__init__()
-        self.num_layers = checks.integer("num_layers", num_layers, 0)
+        # The kernels count steps in 64 bits.
+        self.num_layers = min(checks.integer("num_layers", num_layers, 0), 2**62)
         self.alpha = checks.rate("alpha", alpha)
 
     @torch.no_grad()
@@ -253,10 +264,10 @@ class LabelPropagation(torch.nn.Module):
             Soft labels, shape [num_nodes, num_classes].
 
         Raises:
-            InputError: As `propagate`; or `edge_weight` next to a `Graph`, which holds its own.
+            InputError: As `propagate`; or `edge_weight` next to a `Graph`, which has its own.
         """
         if isinstance(edge_index, Graph) and edge_weight is not None:
-            checks.fail("edge_weight", "none next to a Graph, which holds its own weights", "weights")
+            checks.fail("edge_weight", "none next to a Graph, which has its own weights", "weights")
         values = checks.tensor("y", y)
         if values.dim() not in (1, 2):
             checks.fail("y", "shape [num_nodes] or [num_nodes, num_classes]", f"shape {tuple(values.shape)}")
@@ -268,25 +279,22 @@ class LabelPropagation(torch.nn.Module):
             edge_weight = checks.tensor("edge_weight", edge_weight).detach()
             values = values.to(torch.promote_types(values.dtype, edge_weight.dtype))
         if isinstance(edge_index, Graph):
-            graph, kind = edge_index, None
+            graph = edge_index
         else:
             graph = Graph.from_edge_index(edge_index, values.shape[0], edge_weight)
-            kind = "sym" if edge_weight is None else "none"
+        values = _check_values(graph, values)
+        graph = graph if edge_weight is not None else graph.normalise(graph.normalisation or "sym")
+        mask = None if mask is None else checks.mask("mask", mask, values.shape[0]).to(values.device)
         if post_step is None:
-            result = propagate(
-                graph,
-                values,
-                alpha=self.alpha,
-                num_steps=self.num_layers,
-                normalisation=kind,
-                mask=mask,
-                clamp=(0.0, 1.0),
-            )
-            return result.y
-        start = values if mask is None else _masked(values, checks.mask("mask", mask, values.shape[0]))
-        out = start.clone()  # never the caller's own tensor
+            clamp, tier = (0.0, 1.0), choose(None, values)
+            return _propagate(graph, values, mask, self.alpha, self.num_layers, "restart", clamp, None, tier).y
+        start = values if mask is None else _masked(values, mask)
+        # The result must not be the caller's tensor.
+        out = start.clone()
         for _ in range(self.num_layers):
-            step = propagate(graph, out, alpha=1.0, num_steps=1, normalisation=kind).y
+            # `post_step` may return anything.
+            out = _check_values(graph, out)
+            step = _propagate(graph, out, None, 1.0, 1, "restart", None, None, choose(None, out)).y
             out = post_step(self.alpha * step + (1 - self.alpha) * start)
         return out
 

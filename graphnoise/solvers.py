@@ -7,9 +7,9 @@ that no other matrix than S is ever multiplied by.
 The first and the last product are plain steps Y <- alpha · S X + (1 - alpha) · Y0. Their change Y - X is the residual
 of the equation at X, so `residual` means what it means for plain iteration, and one product gives the same result.
 
-In exact arithmetic the error falls by about 1 - sqrt(2 (1 - alpha)) a product, not by alpha. "cg" does better where few
-eigenvalues matter or the graph has a gap in its spectrum; "chebyshev" does not see them, so that plain iteration beats
-it where S has a gap and y little weight outside. A product of "cg" takes more time than a plain step, for its sums.
+In exact arithmetic the error falls by about 1 - sqrt(2 (1 - alpha)) per product, not by alpha. "cg" converges faster if
+few eigenvalues matter or S has a gap in its spectrum; "chebyshev" does not use the gap, so plain iteration is faster if
+S has one and y has little weight outside. A product of "cg" takes more time than a plain step, for its sums.
 """
 
 from __future__ import annotations
@@ -29,41 +29,49 @@ SOLVERS = ("iterate", "cg", "chebyshev")
 TYPES = (torch.float32, torch.float64)
 
 
-def check(solver: str, graph: Graph, prepared: Graph, values: Tensor, alpha: float, mode: str, clamped: bool) -> None:
-    """Raise `InputError` unless "cg" or "chebyshev" can serve; `prepared` is the graph as it is normalised."""
+def check(
+    solver: str,
+    graph: Graph,
+    values: Tensor,
+    alpha: float,
+    mode: str,
+    normalisation: str | None,
+    clamp: tuple[float, float] | None,
+) -> None:
+    """Raise `InputError` unless "cg" or "chebyshev" can solve the problem; `normalisation` is that of the matrix."""
 
-    def refuse(name: str, wanted: str, why: str, got: object) -> NoReturn:
-        checks.fail(name, f"{wanted} with solver={solver!r} ({why})", got)
+    def fail(name: str, expected: str, reason: str, got: object) -> NoReturn:
+        checks.fail(name, f"{expected} with solver={solver!r} ({reason})", got)
 
     if mode != "restart":
-        refuse("mode", "'restart'", "only it has a limit that an equation gives", repr(mode))
-    if clamped:
-        refuse("clamp", "None", "the equation is linear", "a range")
+        fail("mode", "'restart'", "only it has a limit that an equation gives", repr(mode))
+    if clamp is not None:
+        fail("clamp", "None", "the equation is linear", "a range")
     if alpha == 1:
-        refuse("alpha", "a rate below 1", "at 1 the equation no longer holds y", 1)
+        fail("alpha", "a rate below 1", "at 1 the equation no longer holds y", 1)
     if values.dtype not in TYPES:
-        refuse("y", "float32 or float64 values", "16 bits are too coarse for it", f"values of type {values.dtype}")
-    if prepared.normalisation is None:
-        refuse("normalisation", "'sym', 'row' or 'col'", "weights as they are have unknown eigenvalues", "'none'")
+        fail("y", "float32 or float64 values", "16 bits are too coarse for it", f"values of type {values.dtype}")
+    if normalisation is None:
+        fail("normalisation", "'sym', 'row' or 'col'", "weights as they are have unknown eigenvalues", "'none'")
     if graph.weight is not None and graph.num_arcs and float(graph.weight.detach().min()) < 0:
-        refuse("graph", "weights of at least 0", "eigenvalues may leave [-1, 1]", float(graph.weight.detach().min()))
+        fail("graph", "weights of at least 0", "eigenvalues may leave [-1, 1]", float(graph.weight.detach().min()))
     if not graph.undirected:
-        refuse("graph", "an undirected graph, weights included", "eigenvalues are not real", "a directed one")
+        fail("graph", "an undirected graph, weights included", "eigenvalues are not real", "a directed one")
 
 
 def solve(
     solver: str, graph: Graph, source: Tensor, *, alpha: float, num_steps: int, tol: float | None, tier: str
 ) -> tuple[Tensor, int, float]:
-    """Return X, the products taken and the residual; arguments are known to be valid.
+    """Return X, the number of products and the residual; arguments are known to be valid.
 
     Args:
         solver: "cg" or "chebyshev".
         graph: The normalised graph.
         source: Y0, shape [num_nodes, width].
         alpha: Weight of S X, below 1.
-        num_steps: Products at most.
+        num_steps: Maximum number of products.
         tol: Stop at a residual of at most this.
-        tier: What multiplies.
+        tier: Tier of the products.
     """
     if num_steps == 0 or source.numel() == 0:
         return source.clone(), 0 if num_steps == 0 else 1, math.inf if num_steps == 0 else 0.0
@@ -71,8 +79,8 @@ def solve(
     if solver == "chebyshev":
         return _chebyshev(arcs, source, alpha, num_steps, tol, tier)
     equation = _Equation(arcs._replace(value=None), _metric(graph, source.dtype), alpha, num_steps, tol, tier)
-    found: tuple[Tensor, int, float] = _Solution.apply(arcs.value, source, equation)  # type: ignore[no-untyped-call]
-    return found
+    y, steps, residual = _Solution.apply(arcs.value, source, equation)  # type: ignore[no-untyped-call]
+    return y, steps, residual
 
 
 def _chebyshev(
@@ -81,7 +89,7 @@ def _chebyshev(
     r"""Take the semi-iteration of Chebyshev for eigenvalues in [-alpha, alpha], without inner products.
 
     With G(X) = alpha S X + (1 - alpha) Y0: X_1 = G(X_0), X_k+1 = X_k-1 + w_k+1 (G(X_k) - X_k-1), w_1 = 2 and
-    w_k+1 = 1 / (1 - alpha^2 w_k / 4). All of it is recorded, so that gradients are those of these very steps.
+    w_k+1 = 1 / (1 - alpha^2 w_k / 4). All steps are recorded, so that gradients are those of these steps.
     """
     before, x, weight = source, source, 2.0
     for k in range(1, num_steps + 1):
@@ -98,15 +106,15 @@ def _chebyshev(
 
 
 class _Equation(NamedTuple):
-    """What conjugate gradients solve, but for the values of the arcs and Y0.
+    """The equation of conjugate gradients, without the values of the arcs and Y0.
 
     Attributes:
         arcs: The matrix S without the values of its arcs.
         metric: Diagonal of M, shape [num_nodes, 1], or None for ones.
         alpha: Weight of S X.
-        num_steps: Products at most.
+        num_steps: Maximum number of products.
         tol: Largest entry of the residual to stop at.
-        tier: What multiplies.
+        tier: Tier of the products.
     """
 
     arcs: Arcs
@@ -120,10 +128,11 @@ class _Equation(NamedTuple):
 def _metric(graph: Graph, dtype: torch.dtype) -> Tensor | None:
     if graph.normalisation == "sym":
         return None
-    known = graph.left if graph.normalisation == "row" else graph.right
-    assert known is not None, "normalise sets it"
-    known = known.detach()
-    positive = torch.where(known > 0, known, 1.0)  # nodes without neighbours are equations of their own
+    scale = graph.left if graph.normalisation == "row" else graph.right
+    assert scale is not None, "normalise sets it"
+    scale = scale.detach()
+    # Nodes without neighbours are separate equations.
+    positive = torch.where(scale > 0, scale, 1.0)
     return (1 / positive if graph.normalisation == "row" else positive).to(dtype).unsqueeze(1)
 
 
@@ -136,8 +145,8 @@ class _Solution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor | None, source: Tensor, equation: _Equation) -> tuple[Tensor, int, float]:
-        kept = None if value is None else value.detach()
-        y, steps, residual, unit = _conjugate(equation._replace(arcs=equation.arcs._replace(value=kept)), source)
+        arcs = equation.arcs._replace(value=None if value is None else value.detach())
+        y, steps, residual, unit = _conjugate_gradients(equation._replace(arcs=arcs), source)
         ctx.equation, ctx.unit = equation, unit
         ctx.save_for_backward(value, y)
         return y, steps, residual
@@ -146,15 +155,15 @@ class _Solution(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, Tensor, None]:
         value, y = ctx.saved_tensors
         equation: _Equation = ctx.equation
-        turned = equation.arcs._replace(value=value).transposed()
-        # The tolerance is as fine beside G as it was beside Y0: gradients of a mean are small.
+        transposed = equation.arcs._replace(value=value).transposed()
+        # The tolerance is scaled from Y0 to G: gradients of a mean are small.
         tol = None if equation.tol is None else equation.tol * _unit(grad) / ctx.unit
         other = equation._replace(
-            arcs=turned._replace(value=None),
+            arcs=transposed._replace(value=None),
             metric=None if equation.metric is None else 1 / equation.metric,
             tol=tol,
         )
-        z = _Solution.apply(turned.value, grad, other)[0]  # type: ignore[no-untyped-call]
+        z = _Solution.apply(transposed.value, grad, other)[0]  # type: ignore[no-untyped-call]
         to_value = None
         if ctx.needs_input_grad[0]:
             arcs, scale = equation.arcs, equation.alpha / (1 - equation.alpha)
@@ -171,47 +180,52 @@ def _unit(values: Tensor) -> float:
     return 2.0 ** math.floor(math.log2(largest)) if 0 < largest < math.inf else 1.0
 
 
-def _conjugate(equation: _Equation, source: Tensor) -> tuple[Tensor, int, float, float]:
+def _conjugate_gradients(equation: _Equation, source: Tensor) -> tuple[Tensor, int, float, float]:
     """Return X, products, residual and the unit of Y0.
 
-    The residual that conjugate gradients update drifts away from the true one. So they only propose X: a plain step
-    measures its true residual, and where that is too large they start again from there.
+    The recurrence of the residual drifts away from the true residual. A plain step therefore computes the true residual
+    of X, and if it is too large conjugate gradients start again from there.
     """
     arcs, _, alpha, num_steps, tol, tier = equation
-    unit = _unit(source)  # squares of very large and very small values would leave their type
+    # Squares of very large and very small values would leave their type.
+    unit = _unit(source)
     source = source / unit
-    limit = 0.0 if tol is None else tol / unit
+    tol = 0.0 if tol is None else tol / unit
     x, steps = source, 0
     while True:
         y, _, change = run(arcs, x, source, alpha=alpha, beta=1 - alpha, num_steps=1, tier=tier)
         residual, steps = float(change), steps + 1
-        if steps == num_steps or not residual > limit:  # NaN is not
+        # A residual of NaN ends the iteration.
+        if steps == num_steps or not residual > tol:
             return y * unit, steps, residual * unit, unit
-        x, taken = _descend(equation, x, y - x, num_steps - steps - 1, limit)
-        steps += taken
-        if taken == 0:  # as good as the type allows, or no product to spare
+        x, descent_steps = _descend(equation, x, y - x, num_steps - steps - 1, tol)
+        steps += descent_steps
+        # No more steps: the type allows no better X, or no product is left.
+        if descent_steps == 0:
             x = y
 
 
-def _descend(equation: _Equation, x: Tensor, residual: Tensor, most: int, limit: float) -> tuple[Tensor, int]:
-    """Take at most `most` steps of conjugate gradients; a column stops once its residual is within `limit`."""
+def _descend(equation: _Equation, x: Tensor, residual: Tensor, num_steps: int, tol: float) -> tuple[Tensor, int]:
+    """Take at most `num_steps` steps of conjugate gradients; a column stops once its residual is within `tol`."""
     arcs, metric, alpha, _, _, tier = equation
-    limit = max(limit, torch.finfo(x.dtype).eps)  # below rounding only the true residual tells more
+    # Below rounding only the true residual is informative.
+    tol = max(tol, torch.finfo(x.dtype).eps)
 
     x, r, p, work, steps = x.clone(), residual, residual.clone(), torch.empty_like(x), 0
 
     def dot(a: Tensor, b: Tensor) -> Tensor:
-        both = torch.mul(a, b, out=work)
-        return (both if metric is None else both.mul_(metric)).sum(0)
+        product = torch.mul(a, b, out=work)
+        return (product if metric is None else product.mul_(metric)).sum(0)
 
     square = dot(r, r)
-    while steps < most and bool((going := torch.abs(r, out=work).amax(0) > limit).any()):
+    while steps < num_steps and bool((active := torch.abs(r, out=work).amax(0) > tol).any()):
         product = run(arcs, p, None, alpha=-alpha, beta=1.0, num_steps=1, tier=tier)[0]
         steps += 1
         curvature = dot(p, product)
-        length = torch.where(going & (curvature > 0), square / curvature, 0.0)  # a column that is done stays
+        # Columns that have converged stay.
+        length = torch.where(active & (curvature > 0), square / curvature, 0.0)
         x.addcmul_(p, length)
         r.addcmul_(product, length, value=-1)
         before, square = square, dot(r, r)
-        p.mul_(torch.where(going & (before > 0), square / before, 0.0)).add_(r)
+        p.mul_(torch.where(active & (before > 0), square / before, 0.0)).add_(r)
     return x, steps

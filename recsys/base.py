@@ -21,7 +21,7 @@ from graphnoise.resources import thread_count
 from recsys.files import read_model, write_model
 from recsys.interactions import InteractionsLike, as_csr
 from recsys.topk import Floats, check_finite, top_k
-from recsys.validation import Array, Ints, check_memory, positions
+from recsys.validation import Array, Ints, PositionsLike, check_memory, positions
 
 # Scores that each thread holds at a time.
 BATCH = 1 << 22
@@ -124,13 +124,13 @@ class Recommender(ABC):
 
     def recommend(
         self,
-        userid: Any,
+        userid: PositionsLike,
         user_items: InteractionsLike | None = None,
         N: int = 10,
         filter_already_liked_items: bool = True,
-        filter_items: Any = None,
+        filter_items: PositionsLike | None = None,
         recalculate_user: bool = False,
-        items: Any = None,
+        items: PositionsLike | None = None,
     ) -> Ranking:
         """Return the N best items of one user or of several, best first; ties go to the lower item.
 
@@ -196,7 +196,13 @@ class Recommender(ABC):
 
         return _join(batches(rank_batch, len(users), self.num_items, self.num_threads), width, scalar)
 
-    def similar_items(self, itemid: Any, N: int = 10, filter_items: Any = None, items: Any = None) -> Ranking:
+    def similar_items(
+        self,
+        itemid: PositionsLike,
+        N: int = 10,
+        filter_items: PositionsLike | None = None,
+        items: PositionsLike | None = None,
+    ) -> Ranking:
         """Return the N items most similar to one item or to each of several, itself included, with similarities.
 
         Raises:
@@ -205,7 +211,13 @@ class Recommender(ABC):
         """
         return self._similar("item", self._item_similarity, self.num_items, itemid, N, filter_items, items)
 
-    def similar_users(self, userid: Any, N: int = 10, filter_users: Any = None, users: Any = None) -> Ranking:
+    def similar_users(
+        self,
+        userid: PositionsLike,
+        N: int = 10,
+        filter_users: PositionsLike | None = None,
+        users: PositionsLike | None = None,
+    ) -> Ranking:
         """Return the N users most similar to one user or to each of several, itself included, with similarities.
 
         Raises:

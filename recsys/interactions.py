@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from graphnoise.checks import choice, fail, integer, real
 from recsys.validation import (
     Array,
+    IdsLike,
     Ints,
     check_csr,
     check_memory,
@@ -122,10 +123,10 @@ class Interactions:
     @classmethod
     def from_triples(
         cls,
-        users: Any,
-        items: Any,
-        ratings: Any = None,
-        times: Any = None,
+        users: IdsLike,
+        items: IdsLike,
+        ratings: Sequence[float] | NDArray[Any] | None = None,
+        times: Sequence[float] | NDArray[Any] | None = None,
         *,
         duplicates: str = "error",
         num_users: int | None = None,
@@ -184,7 +185,9 @@ class Interactions:
         return cls(matrix, rating, time, user_ids, item_ids)
 
     @classmethod
-    def from_csr(cls, user_items: Any, users: Any = None, items: Any = None) -> Interactions:
+    def from_csr(
+        cls, user_items: InteractionsLike, users: IdsLike | None = None, items: IdsLike | None = None
+    ) -> Interactions:
         """Return the stored, non-zero entries of a users × items matrix of any SciPy format; values are dropped.
 
         Raises:
@@ -195,7 +198,8 @@ class Interactions:
             >>> Interactions.from_csr(sp.csr_array([[0, 2], [1, 0]])).matrix.toarray().tolist()
             [[0.0, 1.0], [1.0, 0.0]]
         """
-        return cls(as_csr("user_items", user_items), users=users, items=items)
+        ids: dict[str, Any] = {"users": users, "items": items}
+        return cls(as_csr("user_items", user_items), **ids)
 
     @classmethod
     def from_frame(
@@ -222,14 +226,14 @@ class Interactions:
         if not hasattr(frame, "__getitem__") or not isinstance(columns, Iterable) or isinstance(frame, str):
             fail("frame", "a table with named columns", type(frame).__name__)
         known = [str(column) for column in columns]
-        columns_read = []
+        columns_read: list[Any] = []
         for name, column in (("user", user), ("item", item), ("rating", rating), ("time", time)):
             if column is not None:
                 choice(name, column, known)
             columns_read.append(None if column is None else np.asarray(frame[column]))
         return cls.from_triples(*columns_read, **options)
 
-    def subset(self, keep: Any) -> Interactions:
+    def subset(self, keep: NDArray[np.bool_]) -> Interactions:
         """Return the interactions where the Boolean mask `keep` [nnz] is true; users and items stay all.
 
         Raises:
@@ -289,7 +293,7 @@ class Interactions:
         ids = [names[place] for names, place in zip(known, stay, strict=True)]
         return Interactions(few.matrix[stay[0]][:, stay[1]], few.ratings, few.times, *ids)
 
-    def user_positions(self, ids: Any) -> Ints:
+    def user_positions(self, ids: IdsLike) -> Ints:
         """Return the rows of some user ids.
 
         Raises:
@@ -297,7 +301,7 @@ class Interactions:
         """
         return positions("users", ids, self.num_users, self.users)
 
-    def item_positions(self, ids: Any) -> Ints:
+    def item_positions(self, ids: IdsLike) -> Ints:
         """Return the columns of some item ids.
 
         Raises:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,6 +14,9 @@ from graphnoise.resources import available_memory
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
+# Positions (or ids) of users or items: one, or a list.
+PositionsLike: TypeAlias = int | np.integer[Any] | Sequence[int] | NDArray[Any]
+IdsLike: TypeAlias = Sequence[int] | Sequence[str] | NDArray[Any]
 # Bytes below which the available memory is not looked up.
 _MIN_CHECKED = 1 << 24
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)

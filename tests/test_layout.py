@@ -4,6 +4,7 @@ import ast
 import functools
 import re
 import warnings
+from collections import defaultdict
 from pathlib import Path
 
 import networkx
@@ -40,9 +41,25 @@ RANK = {unit: rank for rank, layer in enumerate(LAYERS) for unit in layer}
 
 # What breaks these rules today.
 UPWARD = set()
+UNITS_IN_PROGRESS = {"graphnoise.bench", "recsys.bench", "graphnoise.cli"}
 CIRCLES = {
     frozenset({"graphnoise.kernels.push.reference", "graphnoise.kernels.push.reference_curved"}),
 }
+
+# Functions of one name that are meant to be told apart by their module: why.
+SAME_NAME = {
+    "heat_kernel": "the diffusion and its reference kernel",
+    "improve": "the improvement of a cluster and its kernel",
+    "load": "data sets of graphs and of implicit feedback",
+    "names": "data sets of graphs and of implicit feedback",
+    "operation": "the torch operation of each kernel",
+    "unsupported_reason": "the interface of a kernel's tiers",
+    "labels": "labels of nodes in general and of local clustering",
+    "positions": "positions of nodes and of users or items",
+    "reference": "the reference of each kernel",
+    "smooth": "propagation as an operation and within LightGCN",
+}
+TIERS = ("__init__", "reference", "cpu", "triton", "scatter")
 
 
 def module(path):
@@ -130,6 +147,19 @@ def test_only_commands_of_graphnoise_import_recsys():
             if name.startswith("graphnoise") and imported.startswith("recsys"):
                 assert unit(name) == "graphnoise.cli", f"{name} imports {imported}"
                 assert not at_the_top, f"{name} imports {imported} outside the command that needs it"
+
+
+def test_functions_of_one_name_are_few():
+    owners = defaultdict(set)
+    for name, path in MODULES.items():
+        if unit(name) in UNITS_IN_PROGRESS:
+            continue
+        # The tiers of a kernel implement one function.
+        owner = path.parent if "kernels" in path.parts and path.stem in TIERS else path
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                owners[node.name].add(owner)
+    assert {name for name, places in owners.items() if len(places) > 1} <= set(SAME_NAME)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(TOP)))

@@ -32,7 +32,8 @@ def test_every_cell_runs(tmp_path, monkeypatch, capsys):
             for number, cell in enumerate(CODE, 1):
                 exec(compile("".join(cell["source"]), f"code cell {number}", "exec"), names)
             for figure in map(plt.figure, plt.get_fignums()):
-                figure.canvas.draw()  # a plot is drawn only now, and warnings are errors
+                # A plot is drawn only now, and warnings are errors.
+                figure.canvas.draw()
             figures = len(plt.get_fignums())
         finally:
             plt.close("all")
@@ -54,7 +55,8 @@ def test_every_cell_runs(tmp_path, monkeypatch, capsys):
 def test_outputs_are_those_of_one_whole_run():
     assert [cell["execution_count"] for cell in CODE] == list(range(1, len(CODE) + 1))
     kinds = {output["output_type"] for output in OUTPUTS}
-    assert kinds == {"stream", "display_data"}  # so no error
+    # So no error.
+    assert kinds == {"stream", "display_data"}
     assert {output["name"] for output in OUTPUTS if output["output_type"] == "stream"} == {"stdout"}
     assert all(cell["outputs"] for cell in CODE if "print(" in "".join(cell["source"]))
     assert "nan" not in PRINTED

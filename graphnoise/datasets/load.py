@@ -17,7 +17,7 @@ from graphnoise.datasets.ogb import load_ogb
 from graphnoise.datasets.raw import SPLITS, split_masks, to_data
 from graphnoise.datasets.safe import reading
 from graphnoise.datasets.sources import Location, available
-from graphnoise.datasets.verify import READERS, compare
+from graphnoise.datasets.verify import READERS, compare_counts
 
 # Version of the converted files; files of another version are converted again.
 FORMAT = 1
@@ -100,7 +100,7 @@ def _build(dataset: GraphInfo, location: Location) -> Data:
     raw = READERS[location.variant.reader](location.folder, location.variant)
     with reading(location.folder):
         data = to_data(raw, dataset.name)
-        wrong = next((check for check in compare(dataset, location.variant, raw, data) if not check.ok), None)
+        wrong = next((check for check in compare_counts(dataset, location.variant, raw, data) if not check.ok), None)
         if wrong is not None:
             fail(wrong.what, wrong.expected, wrong.actual)
     return data

@@ -143,14 +143,14 @@ def verify(name: str, root: str | os.PathLike[str] | None = None) -> list[Check]
                 continue
             raw = READERS[label](location.folder, location.variant)
             with reading(location.folder):
-                checks += compare(dataset, location.variant, raw, to_data(raw, name))
+                checks += compare_counts(dataset, location.variant, raw, to_data(raw, name))
         except DataError as error:
             expected = "a graph" if isinstance(dataset, GraphInfo) else "interactions"
             checks.append(Check(f"reading the {label} files", expected, str(error), False))
     return checks
 
 
-def compare(dataset: GraphInfo, variant: SourceFiles, raw: RawGraph, data: Data) -> list[Check]:
+def compare_counts(dataset: GraphInfo, variant: SourceFiles, raw: RawGraph, data: Data) -> list[Check]:
     """Return the counts of a graph, as stored and after cleaning, with the published ones."""
     stored = np.asarray(raw.arcs)
     degree = np.bincount(data.edge_index[0].numpy(), minlength=data.num_nodes)

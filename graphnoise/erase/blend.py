@@ -25,7 +25,7 @@ def plain_probe(inputs: Inputs, labels: Labels, C: float) -> Probe:
     return Probe.fitted(inputs.smoothed[labels.train], labels.given, labels.num_classes, C)
 
 
-def candidates(plain: Tensor, given: Tensor, semantic: Tensor) -> Tensor:
+def candidate_probabilities(plain: Tensor, given: Tensor, semantic: Tensor) -> Tensor:
     """Return the class probabilities of every candidate, shape [candidates, num_nodes, num_classes]."""
     mixed = torch.stack([a * plain + b * given + c * semantic for a, b, c in SHARES])
     return mixed / mixed.sum(2, keepdim=True)
@@ -66,5 +66,5 @@ def blend(state: dict[str, Any], inputs: Inputs, embeddings: Iterable[Tensor], n
         semantic += Probe.restored(member["semantic"], num_classes).predict(z)
     count = len(state["members"])
     weights = state["weights"].to(plain.device).view(-1, 1, 1)
-    blended: Tensor = (weights * candidates(plain, given / count, semantic / count)).sum(0)
+    blended: Tensor = (weights * candidate_probabilities(plain, given / count, semantic / count)).sum(0)
     return blended

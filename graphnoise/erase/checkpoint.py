@@ -15,7 +15,7 @@ from graphnoise.io import atomic_write
 FORMAT = 1
 
 
-def save(path: Path, state: dict[str, Any], mark: str) -> None:
+def write_checkpoint(path: Path, state: dict[str, Any], mark: str) -> None:
     """Write a state to a file in one step; after an error the old file is unchanged.
 
     Raises:
@@ -27,7 +27,7 @@ def save(path: Path, state: dict[str, Any], mark: str) -> None:
         file.write(hashlib.blake2b(buffer.getvalue()).digest() + buffer.getvalue())
 
 
-def load(path: Path, mark: str) -> dict[str, Any]:
+def read_checkpoint(path: Path, mark: str) -> dict[str, Any]:
     """Return the state in a file.
 
     Raises:

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphnoise import checks
-from graphnoise.erase import checkpoint as checkpoints
 from graphnoise.erase.blend import blend
+from graphnoise.erase.checkpoint import read_checkpoint, write_checkpoint
 from graphnoise.erase.encoders import full_graph_inputs
 from graphnoise.erase.inputs import Inputs, Labels, digest, read, read_labels
 from graphnoise.erase.probe import Probe
@@ -184,7 +184,7 @@ class ERASE:
                 if on_epoch is not None:
                     on_epoch(training)
                 if file is not None and (training.finished or training.epochs_done % self.checkpoint_every == 0):
-                    checkpoints.save(file, training.state(), mark)
+                    write_checkpoint(file, training.state(), mark)
                 loss, best = training.history["loss"][-1], training.best_accuracy
                 text = f"loss {loss:.3f}" + (f"  best on validation {best:.1%}" if best >= 0 else "")
                 bar.update(task, completed=training.epochs_done, description=text)
@@ -364,7 +364,7 @@ def _restore(training: Training, file: Path, mark: str) -> None:
         InputError: It was written for other data or settings.
         DataError: It is damaged.
     """
-    state = checkpoints.load(file, mark)
+    state = read_checkpoint(file, mark)
     try:
         training.restore(state)
     except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:

@@ -12,7 +12,7 @@ from torch.profiler import record_function
 
 from graphnoise import checks
 from graphnoise.coding_rates import CodingRateReduction, coding_rates, effective_rank
-from graphnoise.erase.blend import DEFAULT_WEIGHTS, candidates, plain_probe, weigh
+from graphnoise.erase.blend import DEFAULT_WEIGHTS, candidate_probabilities, plain_probe, weigh
 from graphnoise.erase.encoders import build, full_graph_inputs
 from graphnoise.erase.inputs import Inputs, Labels
 from graphnoise.erase.labels import _class_means, _denoise, _fuse, _prototype_labels
@@ -236,7 +236,7 @@ class Training:
         plain = self.fitted["plain"] if self.fitted else plain_probe(self.inputs, labels, s.probe_c).state()
         weights, accuracy = torch.tensor(DEFAULT_WEIGHTS), None
         if s.select == "validation":
-            mixed = candidates(
+            mixed = candidate_probabilities(
                 Probe.restored(plain, classes).predict(self.inputs.smoothed[labels.val]),
                 torch.stack([m["given_val"] for m in members]).mean(0),
                 torch.stack([m["semantic_val"] for m in members]).mean(0),

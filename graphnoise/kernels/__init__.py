@@ -1,1 +1,1 @@
-"""Operations with tiers: `<op>.py` is the door, `<op>_reference.py` the meaning, `<op>_native.cpp` the CPU tier."""
+"""Operations with several tiers: a folder per operation, see README.md."""

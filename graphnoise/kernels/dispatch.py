@@ -1,4 +1,4 @@
-"""Which tier runs: the data decide, and an explicit wish that cannot be met is an error."""
+"""Selection of the tier that runs an operation: by the data, or by name."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ def select(backend: str | None, reasons: Mapping[str, str | None]) -> str:
     """Return the tier that runs an operation.
 
     Args:
-        backend: A tier by name, or None for the first one that can serve.
-        reasons: For each tier, best first, the declared reason why it cannot serve this call, or None if it can.
+        backend: A tier by name, or None for the first one that supports the call.
+        reasons: For each tier, best first, the declared reason why it does not support this call, or None if it does.
 
     Raises:
-        InputError: `backend` is unknown, or named and cannot serve; the message gives the tier's own reason.
+        InputError: `backend` is unknown, or named and does not support the call; the message gives the tier's reason.
 
     Example:
         >>> select(None, {"native": "needs CPU tensors", "reference": None})
         'reference'
     """
     if backend is None:
-        return next(name for name, unsupported_reason in reasons.items() if unsupported_reason is None)
+        return next(name for name, reason in reasons.items() if reason is None)
     name = choice("backend", backend, reasons)
-    if (unsupported_reason := reasons[name]) is not None:
-        fail("backend", f"a tier that can serve this call ({name!r} {unsupported_reason})", repr(backend))
+    if (reason := reasons[name]) is not None:
+        fail("backend", f"a tier that can serve this call ({name!r} {reason})", repr(backend))
     return name

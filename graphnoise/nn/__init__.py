@@ -1,4 +1,4 @@
-"""Layers equal to torch_geometric's: propagation, and for small graphs on the CPU convolution and attention."""
+"""Layers equal to torch_geometric's: propagation, and convolution and attention for small graphs on the CPU."""
 
 from graphnoise.nn.attention import GraphAttention
 from graphnoise.nn.block import Block, receptive_field, sample_neighbors

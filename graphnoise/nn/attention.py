@@ -69,7 +69,7 @@ class GraphAttention(torch.nn.Module):
         block.check(x)
         p = block.pattern
         h = self.linear(x).view(-1, self.heads, self.width)
-        # a · h_j = x_j · (W a): two more columns a head, in place of passes over h and over its gradient.
+        # a · h_j = x_j · (W a): two more columns per head, in place of passes over h and over its gradient.
         weight = self.linear.weight.view(-1, self.heads, self.width)
         score = x @ torch.cat([(weight * ends).sum(-1) for ends in (self.source, self.target)], dim=1)
         source, target = score[:, : self.heads], score[: block.num_targets, self.heads :]

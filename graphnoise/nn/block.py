@@ -1,4 +1,4 @@
-"""One layer's share of a graph, and the receptive field of a set of output nodes."""
+"""Blocks (the arcs that one layer uses), receptive fields and neighbour sampling."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from graphnoise.nn.sparse import Pattern, SparseFeatures, slices
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """The arcs into `num_targets` nodes from the nodes that they hear; the targets are the first of the sources.
+    """The arcs into `num_targets` nodes; the targets are the first of the sources.
 
     Attributes:
-        pattern: A row a target, a column a source.
+        pattern: A row per target, a column per source.
         value: Normalised weight of each arc, float32, shape [num_arcs].
     """
 
@@ -29,7 +29,7 @@ class Block:
     def __post_init__(self) -> None:
         if self.value.shape != self.pattern.col.shape:
             checks.fail(
-                "value", f"shape {tuple(self.pattern.col.shape)}, one an arc", f"shape {tuple(self.value.shape)}"
+                "value", f"shape {tuple(self.pattern.col.shape)}, one per arc", f"shape {tuple(self.value.shape)}"
             )
 
     @cached_property
@@ -55,12 +55,12 @@ class Block:
 
     @property
     def num_targets(self) -> int:
-        """Number of nodes that hear."""
+        """Number of nodes with arcs into them."""
         return self.pattern.shape[0]
 
     @property
     def num_sources(self) -> int:
-        """Number of nodes that are heard."""
+        """Number of nodes with arcs out of them, and targets."""
         return self.pattern.shape[1]
 
     @cached_property
@@ -73,11 +73,11 @@ class Block:
     def check(self, x: Tensor | SparseFeatures) -> None:
         """Raise `InputError` unless x is a matrix with a row for each source."""
         if len(x.shape) != 2 or x.shape[0] != self.num_sources:
-            checks.fail("x", f"{self.num_sources} rows, one a source of the block", f"shape {tuple(x.shape)}")
+            checks.fail("x", f"{self.num_sources} rows, one per source of the block", f"shape {tuple(x.shape)}")
 
 
 def receptive_field(graph: Graph, outputs: Tensor, num_layers: int) -> tuple[Tensor, list[Block]]:
-    """Return what `num_layers` layers need to compute the outputs of a few nodes, and nothing else.
+    """Return the nodes and blocks that `num_layers` layers need to compute the outputs of a few nodes.
 
     A loss on 140 of Cora's 2,708 nodes needs 600 nodes of the hidden layer and 1,700 inputs; training on them is exact.
 
@@ -87,7 +87,7 @@ def receptive_field(graph: Graph, outputs: Tensor, num_layers: int) -> tuple[Ten
         num_layers: Number of layers.
 
     Returns:
-        Positions of the input nodes, and one block a layer, first layer first; the outputs come in the order given.
+        Positions of the input nodes, and one block per layer, first layer first; the outputs come in the order given.
 
     Example:
         >>> path = Graph.from_edge_index(torch.tensor([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])).with_self_loops()
@@ -106,22 +106,22 @@ def receptive_field(graph: Graph, outputs: Tensor, num_layers: int) -> tuple[Ten
 def sample_neighbors(
     graph: Graph, outputs: Tensor, fanouts: Sequence[int], generator: torch.Generator
 ) -> tuple[Tensor, list[Block]]:
-    """Return a sampled receptive field: at each layer a node hears at most so many of its neighbours, and itself.
+    """Return a sampled receptive field: each layer uses at most `fanout` neighbours of a node, and the node itself.
 
-    Neighbours are drawn without replacement, each node's own loop always stays, and the weights of what was drawn are
-    divided by the share that was, so that their sum over neighbours is unbiased.
+    Neighbours are drawn without replacement and self-loops are always included. The weights of drawn arcs are divided
+    by the share that was drawn, so that sums over neighbours are unbiased.
 
     Args:
         graph: The normalised graph, with its self-loops if the layers need them.
         outputs: Positions of the output nodes, distinct, int64, shape [num_outputs].
-        fanouts: Neighbours of a node, a number a layer, first layer first; -1 for all.
+        fanouts: Number of neighbours per node for each layer, first layer first; -1 for all.
         generator: Source of the draws.
 
     Returns:
-        Positions of the input nodes, and one block a layer, first layer first; the outputs come in the order given.
+        Positions of the input nodes, and one block per layer, first layer first; the outputs come in the order given.
 
     Raises:
-        InputError: Outputs that are no distinct nodes, a fanout below -1, or a generator on another device.
+        InputError: Outputs that are not distinct nodes, a fanout below -1, or a generator on another device.
 
     Example:
         >>> star = Graph.from_edge_index(torch.tensor([[1, 2, 3], [0, 0, 0]])).with_self_loops().normalise("row")
@@ -138,8 +138,8 @@ def sample_neighbors(
         target, source = nodes.repeat_interleave(rowptr.diff()), graph.col[arc].long()
         value = _entries(graph, arc, target, source)
         if fanout >= 0:
-            rowptr, kept, factor = _draw(rowptr, source == target, fanout, generator)
-            source, value = source[kept], value[kept] * factor
+            rowptr, drawn, factor = _draw(rowptr, source == target, fanout, generator)
+            source, value = source[drawn], value[drawn] * factor
         nodes, position = _with_sources(nodes, source, graph.num_nodes)
         blocks.append(Block(Pattern.build(rowptr, position, nodes.numel()), value.float()))
     return nodes, blocks[::-1]
@@ -148,38 +148,38 @@ def sample_neighbors(
 def _distinct(graph: Graph, outputs: Tensor) -> Tensor:
     nodes, n = checks.tensor("outputs", outputs), graph.num_nodes
     if nodes.dim() != 1 or nodes.is_floating_point() or nodes.dtype == torch.bool or nodes.device != graph.device:
-        wanted = f"positions of nodes, integers on {graph.device}"
-        checks.fail("outputs", wanted, f"shape {tuple(nodes.shape)} of type {nodes.dtype} on {nodes.device}")
+        expected = f"positions of nodes, integers on {graph.device}"
+        checks.fail("outputs", expected, f"shape {tuple(nodes.shape)} of type {nodes.dtype} on {nodes.device}")
     if nodes.numel() and (int(nodes.min()) < 0 or int(nodes.max()) >= n):
         checks.fail("outputs", f"positions from 0 to {n - 1}", f"values from {int(nodes.min())} to {int(nodes.max())}")
     if int(torch.bincount(nodes.long(), minlength=1).max()) > 1:
-        checks.fail("outputs", "distinct nodes", "one twice")
+        checks.fail("outputs", "distinct nodes", "repeated nodes")
     return nodes.long()
 
 
 def _entries(graph: Graph, arc: Tensor, target: Tensor, source: Tensor) -> Tensor:
-    """Return the entries of S at some arcs, float64, without those of all the others."""
+    """Return the entries of S at some arcs, float64; other entries are not computed."""
     value = torch.ones_like(arc, dtype=torch.float64) if graph.weight is None else graph.weight[arc].double()
     for scale, node in ((graph.left, target), (graph.right, source)):
         value = value if scale is None else value * scale[node]
     return value
 
 
-def _draw(rowptr: Tensor, own: Tensor, fanout: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Return new row bounds, the entries that stay, in order of rows, and the factor on each one's weight."""
+def _draw(rowptr: Tensor, is_loop: Tensor, fanout: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Return new row bounds, the drawn entries in order of rows, and the factor on the weight of each."""
     counts = rowptr.diff()
     row = torch.repeat_interleave(torch.arange(counts.numel(), device=rowptr.device), counts)
     key = torch.rand(row.numel(), generator=generator, dtype=torch.float64, device=rowptr.device)
-    key = torch.where(own, 0.0, key.clamp(1e-12, 1 - 1e-12))
+    key = torch.where(is_loop, 0.0, key.clamp(1e-12, 1 - 1e-12))
     order = torch.argsort(row + key, stable=True)
-    loops = torch.zeros_like(counts).index_add_(0, row, own.long())
+    loops = torch.zeros_like(counts).index_add_(0, row, is_loop.long())
     place = torch.arange(row.numel(), device=rowptr.device) - rowptr[row]
-    kept = order[place < loops[row] + fanout]
+    drawn = order[place < loops[row] + fanout]
     others = (counts - loops).double()
     factor = others / others.clamp(max=fanout).clamp(min=1)
     now = torch.minimum(counts, loops + fanout)
     start = torch.cat([now.new_zeros(1), now.cumsum(0)])
-    return start, kept, torch.where(own[kept], 1.0, factor[row[kept]])
+    return start, drawn, torch.where(is_loop[drawn], 1.0, factor[row[drawn]])
 
 
 def _with_sources(nodes: Tensor, source: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Node features as networks read them: rows that sum to 1, kept sparse where few entries are non-zero, or smoothed."""
+"""Node features as network inputs: normalised rows, sparse storage, smoothing."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from graphnoise.graph import Graph
 from graphnoise.nn.sparse import SparseFeatures
 from graphnoise.propagation import propagate
 
-SPARSE_BELOW = 0.1  # features with a smaller share of non-zeros are kept sparse
+# Features with a smaller share of non-zeros are stored as sparse.
+MAX_SPARSE_DENSITY = 0.1
 
 
 def row_normalised(x: Tensor) -> Tensor:
-    """Return features with rows that sum to 1 where all are at least 0 (bag of words); as they are otherwise.
+    """Return features with rows that sum to 1 if all are at least 0 (bag of words), otherwise as they are.
 
     Example:
         >>> import torch
@@ -24,12 +25,12 @@ def row_normalised(x: Tensor) -> Tensor:
 
 
 def compact(x: Tensor) -> Tensor | SparseFeatures:
-    """Return features as they are, or sparse where less than a tenth of them is not zero."""
-    return SparseFeatures(x) if float((x != 0).float().mean()) < SPARSE_BELOW else x
+    """Return features as they are, or sparse if less than a tenth of them is not zero."""
+    return SparseFeatures(x) if float((x != 0).float().mean()) < MAX_SPARSE_DENSITY else x
 
 
 def smoothed(x: Tensor, looped: Graph, hops: int) -> Tensor:
-    """Return S^hops X, rows of length 1 (zero rows stay): what SGC classifies.
+    """Return S^hops X, rows of length 1 (zero rows stay), as SGC classifies.
 
     Args:
         x: Features, shape [num_nodes, num_features].

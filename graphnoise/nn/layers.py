@@ -1,4 +1,4 @@
-"""Dropout from a given generator, a linear layer that takes sparse features, and graph convolution."""
+"""Dropout with a generator, a linear layer for dense and sparse features, graph convolution."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Linear(torch.nn.Module):
             InputError: x has not as many columns as the layer has inputs.
         """
         if len(x.shape) < 2 or x.shape[-1] != self.weight.shape[0]:
-            checks.fail("x", f"{self.weight.shape[0]} columns, one an input", f"shape {tuple(x.shape)}")
+            checks.fail("x", f"{self.weight.shape[0]} columns, one per input", f"shape {tuple(x.shape)}")
         out = x @ self.weight
         return out if self.bias is None else out + self.bias
 

@@ -1,4 +1,4 @@
-"""Rows of norm 1, with the activations around them in the same pass."""
+"""Row normalisation with the activations before and after it in the same pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sparse products with gradients over a fixed pattern, whose transpose is built once."""
+"""Sparse-dense products with gradients over a fixed sparsity pattern."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Pattern:
         col: Column of each entry, row by row, shape [entries].
         colptr: Where each column begins in the transpose, shape [columns + 1].
         order: The entries column by column, shape [entries].
-        turned: Row of each entry in that order, shape [entries].
+        row_by_column: Row of each entry in that order, shape [entries].
         shape: (rows, columns).
     """
 
@@ -35,7 +35,7 @@ class Pattern:
     col: Tensor
     colptr: Tensor
     order: Tensor
-    turned: Tensor
+    row_by_column: Tensor
     shape: tuple[int, int]
 
     @classmethod
@@ -58,7 +58,7 @@ class Pattern:
 
     def transposed(self, value: Tensor) -> Tensor:
         """Return its transpose as a torch CSR tensor."""
-        return matrix(self.colptr, self.turned, value[self.order], self.shape[::-1])
+        return matrix(self.colptr, self.row_by_column, value[self.order], self.shape[::-1])
 
 
 class _Product(torch.autograd.Function):

@@ -27,7 +27,7 @@ from recsys.objectives import objective as make_objective
 from recsys.samplers import Sampler, Uniform
 from recsys.samplers import sampler as make_sampler
 from recsys.topk import Floats
-from recsys.validation import Ints, check_memory, positions
+from recsys.validation import Ints, PositionsLike, check_memory, positions
 
 MODES = ("minibatch", "deterministic", "lock-free")
 
@@ -235,7 +235,7 @@ class MatrixFactorization(EpochModel):
         if not finite:
             self._diverged(self.learning_rate, epoch)
 
-    def logits(self, name: str, userids: Any) -> Floats:
+    def logits(self, name: str, userids: PositionsLike) -> Floats:
         """Return a further logit for all items, such as NBPO's "flip": float32 [len(userids), num_items].
 
         Raises:

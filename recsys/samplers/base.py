@@ -15,7 +15,7 @@ from graphnoise.checks import choice, fail, generator, integer
 from graphnoise.resources import thread_count
 from recsys.interactions import InteractionsLike, as_csr
 from recsys.kernels.negatives import MAX_ATTEMPTS, Known, draw, streams
-from recsys.validation import check_memory
+from recsys.validation import PositionsLike, check_memory
 
 Ints = NDArray[np.int32]
 # Maps users [B] and items [B, n] to scores [B, n].
@@ -106,7 +106,9 @@ class Sampler(ABC):
         """Users without any negative; all others can be sampled."""
         return self.known.full()
 
-    def sample(self, users: Any, k: int, rng: Any, items: Any = None) -> Ints:
+    def sample(
+        self, users: PositionsLike, k: int, rng: int | np.random.Generator, items: PositionsLike | None = None
+    ) -> Ints:
         """Draw k negatives per user.
 
         Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -36,7 +35,13 @@ class FalseNegatives:
 
 
 def false_negatives(
-    sampler: Sampler, hidden: InteractionsLike, k: int = 1, passes: int = 1, rng: Any = 0, *, epoch: int = 0
+    sampler: Sampler,
+    hidden: InteractionsLike,
+    k: int = 1,
+    passes: int = 1,
+    rng: int | np.random.Generator = 0,
+    *,
+    epoch: int = 0,
 ) -> FalseNegatives:
     """Return how often the negatives drawn for the known positives are hidden likes.
 

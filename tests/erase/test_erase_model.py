@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 
 from graphnoise import ERASE, Graph, InputError, datasets
 from graphnoise.erase import PRESETS, CollapseWarning
-from graphnoise.erase.blend import candidates, weigh
+from graphnoise.erase.blend import candidate_probabilities, weigh
 from graphnoise.erase.train import Training
 
 
@@ -188,7 +188,7 @@ def test_candidates_and_weights_of_a_blend():
     plain, given = torch.eye(3), torch.eye(3)
     # Right at the middle node only.
     semantic = torch.tensor([[0.0, 0.9, 0.1], [0.1, 0.9, 0.0], [0.7, 0.0, 0.3]])
-    actual = candidates(plain, given, semantic)
+    actual = candidate_probabilities(plain, given, semantic)
     assert actual.shape == (5, 3, 3)
     torch.testing.assert_close(actual.sum(2), torch.ones(5, 3))
     torch.testing.assert_close(actual[2, 0], torch.tensor([2 / 3, 0.3, 0.1 / 3]))

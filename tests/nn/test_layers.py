@@ -97,9 +97,9 @@ def test_layers_repeat_with_their_seed():
 def test_layers_name_features_that_do_not_fit(wrap, draw):
     for layer in (GraphConvolution(4, 2, generator=draw), GraphAttention(4, 8, 8, generator=draw)):
         for rows in (3, N + 1):
-            with pytest.raises(InputError, match=f"x: expected {N} rows, one a source of the block, got shape"):
+            with pytest.raises(InputError, match=f"x: expected {N} rows, one per source of the block, got shape"):
                 layer(wrap(torch.ones(rows, 4)), WHOLE)
-        with pytest.raises(InputError, match="x: expected 4 columns, one an input, got shape"):
+        with pytest.raises(InputError, match="x: expected 4 columns, one per input, got shape"):
             layer(wrap(torch.ones(N, 5)), WHOLE)
 
 
@@ -109,5 +109,5 @@ def test_blocks_name_arcs_that_do_not_fit():
         Pattern.build(rowptr, col, 1)
     with pytest.raises(InputError, match="rowptr: expected entries from 0 to 2, the number of arcs, got 1 to 2"):
         Pattern.build(rowptr[1:], col, 2)
-    with pytest.raises(InputError, match=r"value: expected shape \(2,\), one an arc, got shape \(1,\)"):
+    with pytest.raises(InputError, match=r"value: expected shape \(2,\), one per arc, got shape \(1,\)"):
         Block(Pattern.build(rowptr, col, 2), torch.ones(1))

@@ -1,4 +1,4 @@
-"""The contract of every recommender: top-k by rule, filters, files, errors."""
+"""The interface of every recommender: top-k, filters, files, errors."""
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ def test_top_k_of_long_rows(seed, k, size, values):
         assert best[row, : len(left)].tolist() == scores[row, left].tolist()
 
 
-def test_recommend_leaves_out_what_is_asked(model, clicks):
+def test_recommend_excludes_filtered_items(model, clicks):
     scores = model.scores(np.arange(9))
     ids, best = model.recommend(np.arange(9), clicks, N=13)
     for user in range(9):
@@ -88,7 +88,8 @@ def test_recommend_leaves_out_what_is_asked(model, clicks):
     assert few.tolist() == sorted([12, 5, 7], key=lambda i: -scores[3, i])
     unliked, _ = model.recommend(3, clicks[[3]], items=clicks[[3]].indices)
     assert set(unliked.tolist()) == {-1}
-    row = sp.csr_array(clicks)[3]  # one dimension
+    # One dimension.
+    row = sp.csr_array(clicks)[3]
     assert model.recommend(3, row, N=2)[0].tolist() == ids[3, :2].tolist()
     assert model.recommend([], clicks[[]], N=2)[0].shape == (0, 2)
     assert ids.dtype == np.int32
@@ -142,12 +143,12 @@ def test_batches_do_not_depend_on_threads(monkeypatch):
         ({"userid": 0, "user_items": sp.csr_array((1, 12))}, r"user_items: expected 13 items, got 12"),
     ],
 )
-def test_wrong_questions_are_named(model, clicks, arguments, message):
+def test_invalid_arguments_of_recommend(model, clicks, arguments, message):
     with pytest.raises(InputError, match=message):
         model.recommend(**{"user_items": clicks[[0]]} | arguments)
 
 
-def test_models_that_cannot_answer_say_so(clicks):
+def test_unsupported_methods_raise(clicks):
     with pytest.raises(InputError, match=r"Fixed: expected a fitted model"):
         Fixed().recommend(0, clicks[[0]])
     with pytest.raises(InputError, match=r"user_items: expected at least one interaction, got none, 3 users × 4 items"):
@@ -189,7 +190,8 @@ def test_files_that_are_damaged_are_named(model, tmp_path):
         path.write_bytes(whole[:size])
         with pytest.raises(RuntimeError, match=r"m\.npz: "):
             Fixed.load(path)
-    for place in rng.integers(0, len(whole), 40):  # a flipped bit is found, or lies where nothing is read
+    # A flipped bit is found, or lies where nothing is read.
+    for place in rng.integers(0, len(whole), 40):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
         try:
             again = Fixed.load(path)
@@ -233,7 +235,7 @@ def test_a_callback_must_be_a_function(clicks):
         Fixed().fit(clicks, False, 5)
 
 
-def test_more_than_memory_holds_is_refused(model, clicks, monkeypatch):
+def test_results_larger_than_memory_raise(model, clicks, monkeypatch):
     with pytest.raises(InputError, match=r"2 users × 1000000000000 items: expected .* got 14901\.2 GiB"):
         Fixed().fit(sp.coo_array(([1.0], ([0], [5])), shape=(2, 10**12)), False)
     monkeypatch.setattr("recsys.validation.available_memory", lambda: 2**24)

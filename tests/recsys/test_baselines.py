@@ -16,7 +16,8 @@ from recsys.models.baselines import ALS, EASE, ItemKNN, Popularity
 @pytest.fixture
 def clicks():
     dense = np.random.default_rng(8).random((40, 23)) < 0.2
-    dense[3] = dense[:, 5] = False  # a user and an item without interactions
+    # A user and an item without interactions.
+    dense[3] = dense[:, 5] = False
     return sp.csr_array(dense.astype(np.float32))
 
 
@@ -37,13 +38,15 @@ def test_popularity_counts(clicks):
 def test_item_knn_is_the_cosine(clicks, monkeypatch):
     similar = cosine_similarity(clicks.toarray().T)
     np.fill_diagonal(similar, 0)
-    for batch in (1 << 22, 50):  # all at once, and two items at a time
+    # All at once, and two items at a time.
+    for batch in (1 << 22, 50):
         monkeypatch.setattr(baselines, "BATCH", batch)
         model = ItemKNN().fit(clicks)
         np.testing.assert_allclose(model.scores(np.arange(40)), clicks @ similar, rtol=1e-5, atol=1e-6)
         few = ItemKNN(neighbours=4).fit(clicks)
         kept = np.zeros_like(similar)
-        for item in range(23):  # of every item, its own four nearest
+        # Of every item, its own four nearest.
+        for item in range(23):
             best = np.argsort(-similar[item].astype(np.float32), kind="stable")[:4]
             kept[best, item] = similar[item, best]
         np.testing.assert_allclose(few.scores(np.arange(40)), clicks @ kept, rtol=1e-5, atol=1e-6)
@@ -81,7 +84,8 @@ def test_als_is_implicits_and_repeats_at_any_number_of_threads(clicks):
         theirs = implicit.AlternatingLeastSquares(**options, num_threads=1)
         theirs.fit(sp.csr_matrix(clicks), show_progress=False)
     np.testing.assert_array_equal(one.item_factors, theirs.item_factors)
-    doubled = ALS(**options | {"alpha": 1.5}).fit(clicks * 2, show_progress=False)  # values are confidence
+    # Values are confidence.
+    doubled = ALS(**options | {"alpha": 1.5}).fit(clicks * 2, show_progress=False)
     np.testing.assert_allclose(doubled.scores(np.arange(40)), one.scores(np.arange(40)), atol=1e-3)
 
 
@@ -97,7 +101,8 @@ def test_als_solves_new_users_with_the_items_fixed(clicks):
     items = model.item_factors.astype(np.float64)
     rows = clicks.toarray()[[4, 3]]
     for row, found in zip(rows, model.scores_for(clicks[[4, 3]]), strict=True):
-        weights = 1 + (3.0 - 1) * row  # 1 for the rest, alpha for positives
+        # 1 for the rest, alpha for positives.
+        weights = 1 + (3.0 - 1) * row
         vector = np.linalg.solve((items.T * weights) @ items + 0.2 * np.eye(5), items.T @ (3.0 * row))
         np.testing.assert_allclose(found, items @ vector, rtol=1e-3, atol=1e-5)
 
@@ -108,7 +113,8 @@ def test_every_baseline_keeps_the_contract(model, clicks, tmp_path):
     assert (scores.shape, scores.dtype) == ((40, 23), np.float32)
     ids, _ = model.recommend(users, clicks, N=5)
     again, _ = model.recommend(users, clicks, N=5, recalculate_user=True)
-    if not isinstance(model, ALS):  # which solves the users anew
+    # Which solves the users anew.
+    if not isinstance(model, ALS):
         np.testing.assert_array_equal(ids, again)
     assert not clicks.toarray()[users[:, None], ids].any()
     model.save(tmp_path / "model")
@@ -126,7 +132,7 @@ def test_every_baseline_keeps_the_contract(model, clicks, tmp_path):
     assert model.similar_users(9, N=3)[0][0] == 9
 
 
-def test_a_fresh_process_loads_a_model_of_any_class(clicks, tmp_path):
+def test_a_new_process_loads_a_model_of_any_class(clicks, tmp_path):
     ItemKNN().fit(clicks).save(tmp_path / "model")
     code = "import sys, recsys; print(type(recsys.Recommender.load(sys.argv[1])).__name__)"
     command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "model")]
@@ -173,7 +179,8 @@ def test_too_many_items_are_refused_with_the_size():
         InputError, match=r"ALS of 1 users × 10 items, 100000000000 factors: expected .* got 8195\.6 GiB"
     ):
         ALS(factors=10**11).fit(users)
-    ItemKNN().fit(wide)  # one pair of items
+    # One pair of items.
+    ItemKNN().fit(wide)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +199,8 @@ def test_wrong_settings_are_named(make, message):
 
 
 KS = (2, 5, 10, 20, 50, 100)
-GOLD = {  # measured by an independent program: F1, then NDCG, at 2, 5, 10, 20, 50, 100
+# Measured by an independent program: F1, then NDCG, at 2, 5, 10, 20, 50, 100.
+GOLD = {
     (Popularity, "test", "train"): (
         (0.0166, 0.0204, 0.0240, 0.0209, 0.0164, 0.0122),
         (0.0238, 0.0273, 0.0385, 0.0490, 0.0677, 0.0825),

@@ -1,4 +1,4 @@
-"""Credibility against planted truth, its parts against their definitions, and cleaning."""
+"""Credibility against simulated truth, its parts against their definitions, and cleaning."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,8 @@ def world(false_positive=0.2, false_negative=0.2, seed=1, **options):
 CLEAN, NOISY = world()
 UNOBSERVED = np.nonzero(NOISY.interactions.matrix.toarray() == 0)
 HIDDEN = NOISY.hidden.matrix.toarray()[UNOBSERVED] > 0
-RATES = {  # P(r = 1 | r* = 0) and P(r = 0 | r* = 1), as planted
+# P(r = 1 | r* = 0) and P(r = 0 | r* = 1), as simulated.
+RATES = {
     "false_positive_rate": int(NOISY.false_positive.sum()) / (300 * 200 - len(CLEAN)),
     "false_negative_rate": NOISY.false_negative_rate,
 }
@@ -50,7 +51,7 @@ def calibration_error(chance, truth):
 
 @pytest.mark.parametrize("method", ["density", "mixture"])
 @pytest.mark.parametrize("model", [ItemKNN(), mf(), ALS(16, random_state=1)], ids=lambda x: type(x).__name__)
-def test_planted_mistakes_and_hidden_likes_are_found(model, method):
+def test_simulated_mistakes_and_hidden_likes_are_detected(model, method):
     found = credibility(model, NOISY.interactions, pairs=UNOBSERVED, method=method, num_threads=1)
     assert roc_auc_score(~NOISY.false_positive, found.positive) > 0.72
     assert roc_auc_score(HIDDEN, found.hidden) > 0.76
@@ -70,14 +71,14 @@ def test_with_the_true_rates_probabilities_are_calibrated():
     assert found.hidden.mean() == pytest.approx(HIDDEN.mean(), rel=0.1)
 
 
-def test_mistakes_that_follow_popularity_are_harder_to_see_but_seen():
+def test_mistakes_that_follow_popularity_are_harder_to_detect():
     _, noisy = world(popularity=1.0)
     found = credibility(mf(), noisy.interactions, top=0, num_threads=1)
     assert 0.6 < roc_auc_score(~noisy.false_positive, found.positive) < 0.78
     assert not len(found.hidden)
 
 
-def test_a_model_vouches_for_what_it_was_trained_on():
+def test_in_sample_scores_do_not_reveal_mistakes():
     """Why positives are scored by models that did not see them: their own model ranks mistakes higher."""
     model = ItemKNN().fit(NOISY.interactions, False)
     scores = model.scores(np.arange(300))[NOISY.interactions.rows, NOISY.interactions.matrix.indices]
@@ -153,7 +154,8 @@ def test_every_positive_is_held_out_once_and_users_are_spread_over_the_folds():
     np.testing.assert_array_equal(sum(held), full)
     counts = np.array([part.sum(1) for part in held])
     assert (counts.max(0) - counts.min(0)).max() <= 1
-    assert set(found.position.tolist()) == {0.5}  # all that is not trained on scores 0: ties count by half
+    # All that is not trained on scores 0: ties count by half.
+    assert set(found.position.tolist()) == {0.5}
 
 
 def test_users_with_everything_and_with_nothing():
@@ -168,7 +170,7 @@ def test_users_with_everything_and_with_nothing():
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(0, 5))
-def test_positions_count_what_stands_above(reference, score):
+def test_positions_count_higher_scores(reference, score):
     x = ranks(np.sort(np.array(reference, float)), np.array([float(score)]), 1)[0]
     above, equal = sum(r > score for r in reference), sum(r == score for r in reference)
     assert x == pytest.approx((above + 0.5 * equal + 0.5) / (len(reference) + 1))
@@ -176,7 +178,7 @@ def test_positions_count_what_stands_above(reference, score):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 60))
-def test_the_falling_density_is_the_slope_of_the_least_concave_majorant(seed, size):
+def test_the_decreasing_density_is_the_slope_of_the_least_concave_majorant(seed, size):
     x = np.round(np.random.default_rng(seed).beta(0.5, 1, size), 2).clip(0.01, 0.99)
     knots, heights = grenander(x)
     widths = np.diff(knots, prepend=0)
@@ -208,7 +210,7 @@ def test_rates_agree_with_each_other():
     assert fp_out * (1 - p) == pytest.approx(pi * q)
 
 
-def test_cleaning_takes_the_least_credible_away_and_says_what():
+def test_cleaning_removes_the_least_credible_and_reports_them():
     found = credibility(ItemKNN(), NOISY.interactions, top=20, num_threads=1)
     size = len(NOISY.interactions)
     done = clean(NOISY.interactions, found, share=0.1)

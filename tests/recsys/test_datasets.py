@@ -1,4 +1,4 @@
-"""Real sets have their published counts; made-up files of every format are read; damaged ones are named."""
+"""Real data sets have their published counts; files of every format are read; damaged ones raise."""
 
 import json
 

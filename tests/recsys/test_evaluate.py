@@ -1,4 +1,4 @@
-"""Measures by hand and against foreign ones; what is masked; ties; what is refused."""
+"""Metrics by hand and against other libraries; masks; ties; invalid input."""
 
 import warnings
 
@@ -34,7 +34,8 @@ def matrix(*rows, items=6):
 
 TRAIN, TEST = matrix([0], [], [4], [1]), matrix([1, 3], [5], [0, 1, 2, 3], [])
 MODEL = Table(np.tile(np.arange(6, 0, -1), (4, 1)))
-BY_HAND = {  # three users with held-out items: hits 1 0 1, 0 0 0, 1 1 1 of 2, 1, 4
+# Three users with held-out items: hits 1 0 1, 0 0 0, 1 1 1 of 2, 1, 4.
+BY_HAND = {
     "precision@3": [2 / 3, 0, 1],
     "capped_precision@3": [1, 0, 1],
     "recall@3": [1, 0, 3 / 4],
@@ -52,7 +53,8 @@ def test_three_users_by_hand():
     for name, expected in BY_HAND.items():
         np.testing.assert_allclose(result.values[name], expected, rtol=1e-12, err_msg=name)
         assert result[name] == pytest.approx(np.mean(expected))
-    assert result["coverage@3"] == pytest.approx(4 / 6)  # items 1 2 3, 0 1 2, 0 1 2
+    # Items 1 2 3, 0 1 2, 0 1 2.
+    assert result["coverage@3"] == pytest.approx(4 / 6)
     assert result["gini@3"] == pytest.approx(25 / 54)
     assert (result.users.tolist(), result.skipped, result.mask) == ([0, 1, 2], 1, "train")
     assert str(result).endswith("(3 users, masked: train)")
@@ -97,7 +99,7 @@ def test_implicit_agrees_where_its_measures_mean_the_same():
         assert k == 1 or ours[f"precision@{k}"] < theirs["precision"]
 
 
-def test_what_is_masked_is_said():
+def test_masks():
     train, validation, test = matrix([0]), matrix([1]), matrix([3])
     model = Table([[6, 5, 4, 3, 2, 1]])
     ranks = {}

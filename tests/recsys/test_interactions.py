@@ -1,4 +1,4 @@
-"""Interactions: what goes in comes out, whatever the format and order; what is wrong is named."""
+"""Interactions: the same matrix from every format and order; errors name the argument."""
 
 import numpy as np
 import pytest
@@ -83,7 +83,8 @@ def test_core_has_only_users_and_items_with_enough(cells, k):
     left = set(zip(core.users[core.rows].tolist(), core.items[core.matrix.indices].tolist(), strict=True))
     assert left <= cells
     np.testing.assert_array_equal(core.times, 10 * core.users[core.rows] + core.items[core.matrix.indices])
-    rest = set(cells)  # by hand, one pair at a time
+    # By hand, one pair at a time.
+    rest = set(cells)
     while weak := [(u, i) for u, i in rest if sum(a == u for a, _ in rest) < k or sum(b == i for _, b in rest) < k]:
         rest.discard(weak[0])
     assert left == rest
@@ -189,7 +190,7 @@ def test_parts_that_overlap_are_named():
         check_disjoint([("train", train), ("validation", sp.csr_array((2, 4)))])
 
 
-def test_memory_that_is_not_there_is_refused_with_its_size():
+def test_check_memory_names_the_size():
     check_memory("a small thing", 1000)
     with pytest.raises(InputError, match=r"dense scores: expected to need at most .* GiB of memory, got 931322\.6 GiB"):
         check_memory("dense scores", 1e15)

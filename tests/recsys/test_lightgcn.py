@@ -39,7 +39,8 @@ def dense(X, layers):
 @pytest.mark.parametrize("layers", [0, 1, 2, 3, 6])
 def test_propagation_is_the_mean_of_dense_powers(layers):
     X = (np.random.default_rng(1).random((11, 7)) < 0.3).astype(float)
-    X[4], X[:, 2] = 0, 0  # a user and an item without clicks
+    # A user and an item without clicks.
+    X[4], X[:, 2] = 0, 0
     M = dense(X, layers)
     graph = bipartite(sp.csr_array(X)).normalise("sym")
     x = torch.randn(18, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
@@ -107,7 +108,8 @@ OBJECTIVES = [
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
 def test_every_kind_of_objective_learns(objective):
     learned = model(objective, num_negatives=2, iterations=15).fit(TRAIN, False)
-    assert ndcg(learned) > 0.17  # random: .08
+    # Random: .08.
+    assert ndcg(learned) > 0.17
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
@@ -145,7 +147,7 @@ def test_a_file_brings_the_model_back(tmp_path):
     np.testing.assert_array_equal(again.scores_for(TRAIN[:3]), learned.scores_for(TRAIN[:3]))
 
 
-def test_new_users_get_what_their_items_bring():
+def test_new_users_get_the_propagated_vectors_of_their_items():
     """With E_0 of a user at 0, its vector is that of the formula; and it ranks as that of the user who was there."""
     learned = model(iterations=20).fit(TRAIN, False)
     network = LightGCNNetwork(TRAIN, 8, 2, 0.1, 1, {}, np.random.default_rng(0))

@@ -14,7 +14,8 @@ PLAIN = {"dropout": 0.0, "user_power": 0.0, "item_power": 0.0, "low_pass": 0.0, 
 @pytest.fixture
 def clicks():
     dense = np.random.default_rng(8).random((40, 23)) < 0.2
-    dense[3] = dense[:, 5] = False  # a user and an item without interactions
+    # A user and an item without interactions.
+    dense[3] = dense[:, 5] = False
     return sp.csr_array(dense.astype(np.float32))
 
 
@@ -35,7 +36,8 @@ def test_dropout_minimises_the_expected_loss(clicks, dropout):
 
     def loss(B):
         missed = ((X - X @ B) ** 2).sum()
-        spread = dropout / (1 - dropout) * (np.diag(gram)[:, None] * B**2).sum()  # variance of what remains, scaled up
+        # Variance of what remains, scaled up.
+        spread = dropout / (1 - dropout) * (np.diag(gram)[:, None] * B**2).sum()
         return missed + spread + penalty * (B**2).sum()
 
     rng = np.random.default_rng(0)
@@ -69,7 +71,7 @@ def test_the_low_pass_filter_is_that_of_an_svd(clicks, a, b):
     np.testing.assert_allclose(found.scores(np.arange(40)), X @ wanted, atol=1e-4)
 
 
-def test_who_has_clicked_on_nothing_gets_what_is_popular(clicks):
+def test_users_without_clicks_get_popular_items(clicks):
     model = DenoisingLinear(intercept=0.5, item_power=0.0).fit(clicks)
     counts = clicks.toarray().sum(0)
     np.testing.assert_allclose(model.scores(np.array([3]))[0], 0.5 * counts / counts.max(), rtol=1e-6)

@@ -59,7 +59,8 @@ def special(name):
 def test_every_objective_learns(name):
     """Better than the start by far, in minibatches."""
     learned = model(special(name), num_negatives=2, sampler="uniform", iterations=40).fit(TRAIN, False)
-    assert evaluate(learned, TRAIN, HELD, ["ndcg@10"], num_threads=1)["ndcg@10"] > 0.17  # random: .08
+    # Random: .08.
+    assert evaluate(learned, TRAIN, HELD, ["ndcg@10"], num_threads=1)["ndcg@10"] > 0.17
 
 
 @pytest.mark.parametrize("mode", ["deterministic", "lock-free"])
@@ -143,7 +144,8 @@ def test_ctrl_c_keeps_the_last_whole_epoch(mode, monkeypatch):
 
     def broken(first, *rest):
         if hasattr(first, "parameters"):
-            first.parameters.user[:] = np.nan  # what an interrupted epoch leaves
+            # What an interrupted epoch leaves.
+            first.parameters.user[:] = np.nan
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

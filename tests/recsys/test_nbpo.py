@@ -17,7 +17,8 @@ def test_the_released_setting_gives_the_released_result(amazon):
     seen = []
 
     def look(epoch, *rest):
-        if epoch >= 110 and epoch % 10 == 0:  # the maximum is flat
+        # The maximum is flat.
+        if epoch >= 110 and epoch % 10 == 0:
             found = evaluate(model, amazon.train, amazon.validation, ["ndcg@20"], num_threads=1)
             seen.append(found["ndcg@20"])
 

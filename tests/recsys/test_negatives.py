@@ -1,4 +1,4 @@
-"""Draws of negatives: the law, what is refused, the tiers, threads."""
+"""Draws of negatives: distribution, rejection, tiers, threads, invalid input."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,8 @@ from recsys.kernels import negatives
 from recsys.kernels.negatives import Alias, Known, draw
 from recsys.samplers import Popularity, Uniform
 
-ITEMS = 67  # no multiple of 64
+# No multiple of 64.
+ITEMS = 67
 
 
 def matrix(users=40, items=ITEMS, density=0.3, seed=0):
@@ -38,7 +39,7 @@ def test_below_is_the_high_word_of_the_product():
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 0.75, 1.0])
-def test_alias_draws_have_the_law_of_popularity(power):
+def test_alias_draws_follow_popularity(power):
     X = matrix()
     sampler = Popularity(power, verify=False).fit(X)
     got = np.bincount(sampler.sample(np.zeros(250_000, int), 4, rng=1).ravel(), minlength=ITEMS)
@@ -46,7 +47,7 @@ def test_alias_draws_have_the_law_of_popularity(power):
     assert chisquare(got, q / q.sum() * got.sum()).pvalue > 1e-3
 
 
-def test_chi_square_would_see_another_law():
+def test_chi_square_rejects_another_distribution():
     got = np.bincount(Uniform(verify=False).fit(matrix()).sample(np.zeros(250_000, int), 4, rng=1).ravel())
     q = 1 + 0.02 * (np.arange(ITEMS) % 2)
     assert chisquare(got, q / q.sum() * got.sum()).pvalue < 1e-3
@@ -54,7 +55,7 @@ def test_chi_square_would_see_another_law():
 
 @pytest.mark.parametrize("attempts", [1, 2, 16])
 @pytest.mark.parametrize("sampler", [Uniform, Popularity])
-def test_verified_draws_have_the_renormalised_law(sampler, attempts):
+def test_verified_draws_follow_the_renormalised_distribution(sampler, attempts):
     """However many draws come from the exact one that follows the attempts."""
     X = matrix(density=0.5)
     fitted = sampler(attempts=attempts).fit(X)
@@ -65,7 +66,7 @@ def test_verified_draws_have_the_renormalised_law(sampler, attempts):
     assert chisquare(got[q > 0], (q / q.sum() * got.sum())[q > 0]).pvalue > 1e-3
 
 
-def test_skipped_draws_have_the_law_of_the_rest_and_are_told():
+def test_skipped_draws_are_marked_and_the_rest_follows_the_distribution():
     X = matrix()
     fitted = Uniform(on_known="skip").fit(X)
     drawn = fitted.sample(np.full(250_000, 3), 4, rng=2).ravel()
@@ -96,7 +97,7 @@ def test_ten_million_verified_draws_have_no_known_positive(sampler):
     assert not dense[users[~full, None], drawn[~full]].any()
 
 
-def test_unverified_draws_meet_known_positives_at_the_rate_of_the_law():
+def test_unverified_draws_hit_known_positives_at_their_probability():
     X = matrix()
     fitted = Popularity(1.0, verify=False).fit(X)
     drawn = fitted.sample(np.full(10**5, 5), 5, rng=4)

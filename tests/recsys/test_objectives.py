@@ -30,7 +30,7 @@ from recsys.objectives import (
 
 B, K, USERS, ITEMS = 7, 3, 5, 11
 MATRIX = sp.random_array((USERS, ITEMS), density=0.4, format="csr", rng=3)
-LAW = np.random.default_rng(5).dirichlet(np.ones(ITEMS))
+DISTRIBUTION = np.random.default_rng(5).dirichlet(np.ones(ITEMS))
 
 
 def every():
@@ -42,7 +42,7 @@ def every():
     found += [DeCA(0.3, 4.0, 3.0, direction) for direction in ("positives", "negatives", "both")]
     found += [RelevanceMF(), UnbiasedBPR(), NonNegativePU(0.2), NonNegativePU(0.9, gamma=0.5)]
     found += [Forward(0.2, 0.1), Forward(0.3), Backward(0.2, 0.1), SampledSoftmax(0.7), SampledSoftmax(correct=False)]
-    return [kind.fit(MATRIX, LAW) for kind in found]
+    return [kind.fit(MATRIX, DISTRIBUTION) for kind in found]
 
 
 def pairs(kind, dtype=np.float64, scale=3.0, seed=0, **fields):
@@ -135,7 +135,8 @@ def test_nbpo_is_no_gradient():
             g_by_r = (field(R + h, G, side)[1] - field(R - h, G, side)[1]) / (2 * h)
             curls.append(abs(float((r_by_g - g_by_r)[0, 0])))
         assert 0.2 < max(curls) < 0.2501
-    for term in (NBPOo(), NBPOs()):  # and those of the likelihoods have none
+    # And those of the likelihoods have none.
+    for term in (NBPOo(), NBPOs()):
         assert term.is_gradient
 
 
@@ -237,7 +238,7 @@ def test_sampled_softmax_tends_to_the_full_one():
     rng = np.random.default_rng(1)
     scores, k = rng.normal(size=ITEMS), 20_000
     others = np.setdiff1d(np.arange(ITEMS), [4])
-    q = LAW.copy()
+    q = DISTRIBUTION.copy()
     q[4] = 0
     q /= q.sum()
     drawn = rng.choice(ITEMS, k, p=q)[None]
@@ -289,13 +290,14 @@ def test_bad_input_is_one_clear_error(call, words):
 
 
 def test_negatives_that_do_not_count_set_no_scale():
-    """An item that nobody has is e^-690 of the law: with it, all the rest would vanish, and 0 / 0 be left."""
-    law = np.array([0.0, 0.5, 0.5])
-    softmax = SampledSoftmax().fit(sp.csr_array((1, 3)), law)
+    """An item that nobody has is e^-690 of the distribution: with it, all the rest would vanish, and 0 / 0 be left."""
+    distribution = np.array([0.0, 0.5, 0.5])
+    softmax = SampledSoftmax().fit(sp.csr_array((1, 3)), distribution)
     scores = np.array([0.0], np.float32), np.array([[800.0, 4.0]], np.float32)
     items, weight = np.array([[0, 1]]), np.array([[0.0, 1.0]])
     found = softmax.derivatives(Pairs(*scores, negatives=items, weight=weight))
-    share = np.exp(4.0) / (np.exp(4.0) + 1)  # k q is 1
+    # K q is 1.
+    share = np.exp(4.0) / (np.exp(4.0) + 1)
     np.testing.assert_allclose(found.negative, [[0, -share]], rtol=1e-6)
     nothing = softmax.derivatives(Pairs(*scores, negatives=items, weight=weight * 0))
     assert not nothing.negative.any()

@@ -1,4 +1,4 @@
-"""What objectives do about planted noise, hidden likes and clicks by mistake, on low-rank worlds with a known truth."""
+"""Objectives under simulated noise, hidden likes and false clicks, on low-rank data with known truth."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,8 @@ def test_denoising_objectives_lose_less_to_clicks_by_mistake(name, rate, kept):
     """DeCA with its published constants loses nothing at all, from a far lower start: its figure is no advice."""
     made = {"t-ce": TruncatedCE(rate / (1 + rate), ramp=300), "r-ce": ReweightedCE(1.0), "deca": DeCA()}[name]
     plain = kept("bpo", rate) / kept("bpo", 0.0)
-    assert plain < 0.94  # mistakes cost plain cross-entropy something
+    # Mistakes cost plain cross-entropy something.
+    assert plain < 0.94
     assert kept(made, rate) / kept(made, 0.0) > plain + 0.01
 
 

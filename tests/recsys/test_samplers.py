@@ -1,4 +1,4 @@
-"""Laws that look at scores: against brute force, their limits, and how often they draw hidden likes."""
+"""Samplers that use scores: against brute force, limiting cases, and how often they draw hidden likes."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,8 @@ def test_no_known_positive_and_none_for_those_who_have_all(kind):
         assert not (M.toarray()[users[:, None], np.maximum(drawn, 0)] > 0)[drawn >= 0].any()
         assert (drawn[users == 4] == -1).all()
         assert set(np.unique(drawn[users == 5])) <= {13, -1}
-        if kind.name not in ("warp", "in-batch"):  # which may find none
+        # Which may find none.
+        if kind.name not in ("warp", "in-batch"):
             assert (drawn[users != 4] >= 0).all()
 
 
@@ -82,7 +83,7 @@ def test_a_seed_gives_the_draws_at_any_number_of_threads(kind):
     assert repr(sampler(kind.parameters()).parameters()) == repr(kind.parameters())
 
 
-def law(kind, users, items, k=4):
+def frequencies(kind, users, items, k=4):
     """How often each item is drawn."""
     return np.bincount(ready(kind).sample(users, k, rng=3, items=items).ravel(), minlength=ITEMS)
 
@@ -90,7 +91,7 @@ def law(kind, users, items, k=4):
 def test_dns_takes_the_best_of_its_candidates():
     """P(rank r of n) = ((n - r)^N - (n - r - 1)^N) / n^N for draws with replacement."""
     users = np.full(20_000, 2)
-    got = law(DNS(4), users, None)
+    got = frequencies(DNS(4), users, None)
     free = np.flatnonzero(~DENSE[2])
     order, n = free[np.argsort(-R[2, free])], len(free)
     tail = ((n - np.arange(n + 1)) / n) ** 4
@@ -100,8 +101,8 @@ def test_dns_takes_the_best_of_its_candidates():
 def test_dns_m_n_between_dns_and_uniform():
     users = np.full(10_000, 2)
     free = ~DENSE[2]
-    assert chisquare(law(DNSMN(6, 6), users, None)[free]).pvalue > 1e-3
-    assert np.array_equal(law(DNSMN(1, 6), users, None), law(DNS(6), users, None))
+    assert chisquare(frequencies(DNSMN(6, 6), users, None)[free]).pvalue > 1e-3
+    assert np.array_equal(frequencies(DNSMN(1, 6), users, None), frequencies(DNS(6), users, None))
     some = ready(DNSMN(3, 12, "all"))
     drawn = some.sample(users[:50], 3, rng=1)
     found = DNS.fit(DNS(12), X).bind(score)._scored_candidates(users[:50].astype(np.int32), 1, np.random.default_rng(1))
@@ -128,7 +129,7 @@ def test_warp_stops_at_the_first_violation():
 
 
 def test_ranks_of_aobpr_fall_exponentially():
-    """One factor and no known positives: the law is that of ranks."""
+    """One factor and no known positives: the distribution is that of ranks."""
     empty = sp.csr_array(([1.0], ([29], [40])), shape=X.shape)
     kind = AOBPR(scale=5.0).fit(empty).bind(score, lambda: (np.ones((USERS, 1)), V[:, :1]))
     got = np.bincount(kind.sample(np.zeros(50_000, int), 1, rng=0).ravel(), minlength=ITEMS)
@@ -197,7 +198,7 @@ def test_pools_of_adasir_tend_to_the_softmax():
     assert kind.sample(users, 5, rng=0).shape == (1, 5)
 
 
-def test_bns_weighs_harm_against_hardness():
+def test_bns_minimises_the_expected_risk():
     assert BNS.unbias(0.5, 0.1) == pytest.approx(0.9)
     assert BNS.unbias(np.array([1.0]), np.array([0.0])) == pytest.approx(0.5)
     F = np.linspace(0, 1, 11)
@@ -226,8 +227,8 @@ def simulated(seed=0):
     return sp.csr_array((likes & ~hidden).astype(np.float32)), sp.csr_array(hidden.astype(np.float32))
 
 
-def test_false_negatives_on_planted_data():
-    """Hard laws draw more hidden likes than by chance; those that are aware of them fewer than DNS."""
+def test_false_negatives_on_simulated_data():
+    """Hard samplers draw more hidden likes than chance; debiased ones fewer than DNS."""
     known, hidden = simulated()
     model = MatrixFactorization(8, "bpo", iterations=30, batch_size=256, num_threads=1).fit(known, False)
     dense = np.asarray(model.scores(np.arange(120)))
@@ -242,7 +243,8 @@ def test_false_negatives_on_planted_data():
     names = ("uniform", "dns", "dns-mn", "warp", "srns", "adasir", "bns", "ahns")
     found = {**{name: rate(sampler(name)) for name in names}, "aobpr": rate(AOBPR(scale=20.0))}
     share = hidden.sum() / (known.shape[0] * known.shape[1] - known.sum())
-    assert found["uniform"].uniform == pytest.approx(share, rel=0.15)  # users with many positives weigh more
+    # Users with many positives weigh more.
+    assert found["uniform"].uniform == pytest.approx(share, rel=0.15)
     assert found["uniform"].rate == pytest.approx(found["uniform"].uniform, rel=0.1)
     assert all(found[name].lift > 1.5 for name in ("dns", "dns-mn", "warp", "srns", "adasir", "aobpr"))
     assert max(found[name].lift for name in ("bns", "ahns")) < found["dns"].lift / 2
@@ -252,18 +254,18 @@ def test_false_negatives_on_planted_data():
 def test_false_negatives_of_a_later_epoch():
     """Counting goes on where training stopped, so that SRNS has its weight of variation."""
     known, hidden = simulated()
-    law, told = SRNS(), []
-    before, law.epoch = law.epoch, lambda number, rng: (told.append(number), before(number, rng))
-    law.fit(known).bind(lambda users, items: np.zeros(items.shape, np.float32))
-    false_negatives(law, hidden, passes=2)
-    false_negatives(law, hidden, passes=2, epoch=30)
+    srns, told = SRNS(), []
+    before, srns.epoch = srns.epoch, lambda number, rng: (told.append(number), before(number, rng))
+    srns.fit(known).bind(lambda users, items: np.zeros(items.shape, np.float32))
+    false_negatives(srns, hidden, passes=2)
+    false_negatives(srns, hidden, passes=2, epoch=30)
     assert told == [0, 1, 30, 31]
 
 
 @pytest.mark.parametrize(
     "kind", [k for k in ALL if k.name not in ("uniform", "popularity")], ids=lambda kind: kind.name
 )
-def test_models_learn_beside_every_law(kind):
+def test_models_learn_with_every_sampler(kind):
     known, hidden = simulated()
     given = {**kind.parameters(), **({"candidates": 10} if kind.name == "dns-mn" else {})}
     objective = "warp" if kind.name == "warp" else "softmax" if kind.name == "in-batch" else "bpr"
@@ -276,9 +278,9 @@ def test_models_learn_beside_every_law(kind):
     assert auc[0] > 0.62 > 0.55 > auc[1]
 
 
-def test_popularity_meets_fewer_hidden_likes_than_it_would_without_verification():
+def test_popularity_draws_fewer_hidden_likes_with_verification():
     users, _ = positives(50)
-    table = np.array([law(Popularity(a), users, None) for a in (0.0, 1.0)])
+    table = np.array([frequencies(Popularity(a), users, None) for a in (0.0, 1.0)])
     assert chi2_contingency(table).pvalue < 1e-6
 
 
@@ -320,7 +322,7 @@ def test_more_candidates_than_memory_holds_are_refused(greedy):
         ready(greedy).sample(np.zeros(1000, int), 1, 0, items=np.zeros(1000, int))
 
 
-def test_ranks_of_another_matrix_are_forgotten():
+def test_ranks_of_another_matrix_are_discarded():
     fitted = ready(AOBPR())
     fitted.sample([0], 1, 0)
     few = fitted.fit(X[:, :7]).bind(score, lambda: (U, V[:7]))

@@ -49,7 +49,8 @@ def test_added_pairs_are_drawn_evenly_from_those_that_are_left():
         num += new.shape[1]
     free = ~(clean.matrix + other.matrix).toarray().astype(bool)
     assert not drawn[~free].any()
-    share = num / free.sum()  # the number of times a free pair is expected
+    # The number of times a free pair is expected.
+    share = num / free.sum()
     assert abs(drawn[free] - share).max() < 5 * np.sqrt(share)
 
 
@@ -95,7 +96,7 @@ def test_two_sided_rates_are_those_of_a_transition_matrix():
         two_sided(clean, 0.1, 0.5)
 
 
-def test_a_low_rank_world_has_its_density_and_its_law():
+def test_a_low_rank_model_has_its_density_and_distribution():
     world = low_rank(300, 200, rank=4, density=0.08, seed=6)
     assert world.preference.mean() == pytest.approx(0.08, abs=1e-4)
     error = np.sqrt((world.preference * (1 - world.preference)).sum())
@@ -103,7 +104,8 @@ def test_a_low_rank_world_has_its_density_and_its_law():
     logits = np.log(world.preference.astype(np.float64) / (1 - world.preference))
     singular = np.linalg.svd(logits, compute_uv=False)
     assert singular[4] > 1
-    assert singular[5] < 1e-2  # rank 4, and one for the items' popularity and the shift
+    # Rank 4, and one for the items' popularity and the shift.
+    assert singular[5] < 1e-2
     liked = world.interactions.matrix.toarray() > 0
     for low, high in ((0, 0.05), (0.05, 0.2), (0.2, 0.6), (0.6, 1)):
         chosen = (world.preference >= low) & (world.preference < high)
@@ -137,7 +139,7 @@ def test_clicks_are_seen_and_relevant():
     np.testing.assert_allclose(exposure_relevance(constant, rank=5).preference, 1 / (1 + np.exp(1)), rtol=1e-5)
 
 
-def test_wrong_worlds_are_named():
+def test_invalid_simulations_raise():
     clean = clicks()
     for call, message in [
         (lambda: corrupt(clean, 1.5), r"false_positive: expected a rate in \[0, 1\], got 1.5"),
@@ -156,7 +158,7 @@ def test_wrong_worlds_are_named():
         flip_interactions(clean.matrix, 0.1, exclude=sp.csr_array((3, 3)))
 
 
-def test_nothing_to_learn_a_world_from_is_named():
+def test_exposure_relevance_needs_ratings():
     nothing = Interactions.from_triples([], [], [], num_users=30, num_items=30)
     with pytest.raises(InputError, match="ratings: expected Interactions with ratings, got"):
         exposure_relevance(nothing)
@@ -168,5 +170,5 @@ def test_nothing_to_learn_a_world_from_is_named():
         low_rank(3, 3, rank=10**12)
 
 
-def test_what_was_planted_is_said_in_a_line():
+def test_reprs_fit_in_a_line():
     assert len(repr(low_rank(50, 40, seed=0))) < 300

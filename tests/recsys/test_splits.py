@@ -90,7 +90,8 @@ def test_seeds():
     drawn = np.zeros((8, 12))
     for seed in range(400):
         drawn += leave_k_out(clicks, 3, seed=seed).test.matrix.toarray()
-    assert abs(drawn / 400 - 0.25).max() < 0.1  # every item is as likely: 4.6 standard errors
+    # Every item is as likely: 4.6 standard errors.
+    assert abs(drawn / 400 - 0.25).max() < 0.1
 
 
 def test_wrong_splits_are_named():

@@ -91,7 +91,8 @@ def test_a_step_is_the_softmax_over_the_batch(verify):
     ],
 )
 def test_every_kind_learns(hidden, changes):
-    assert ndcg(model(hidden, **changes).fit(TRAIN, False)) > 0.15  # random: .08
+    # Random: .08.
+    assert ndcg(model(hidden, **changes).fit(TRAIN, False)) > 0.15
 
 
 def test_features_rank_items_that_nobody_has_clicked():
@@ -107,7 +108,8 @@ def test_features_rank_items_that_nobody_has_clicked():
         U, V = learned.embed("user", left[100:]), learned.embed("item", right)
         np.testing.assert_allclose(V[:70], learned.item_factors, atol=1e-6)
         top = np.argsort(-(U @ V.T), axis=1)[:, :12]
-        assert np.take_along_axis(X[100:], top, 1).mean() > 0.6  # random: .12
+        # Random: .12.
+        assert np.take_along_axis(X[100:], top, 1).mean() > 0.6
     old = model((32,), iterations=2).fit(sp.csr_array(X[:, :70]), False, item_features=right[:70])
     assert old.embed("item", sp.csr_array(right[70:])).shape == (30, 8)
     with pytest.raises(InputError, match=r"side: expected a model that was fitted with user_features"):
@@ -143,7 +145,7 @@ def test_a_file_brings_the_model_back(tmp_path):
     np.testing.assert_array_equal(again.embed("item", np.eye(70)), learned.embed("item", np.eye(70)))
 
 
-def test_a_batch_of_one_and_users_who_have_everything_teach_nothing_and_do_no_harm():
+def test_a_batch_of_one_and_users_with_every_item_have_no_gradient():
     X = TRAIN.tolil()
     X[5, :] = 1
     for size in (1, 64):

@@ -25,7 +25,7 @@ MAX_POSITIONS = 2**31
 def unsupported_reason(
     rowptr: Tensor, col: Tensor, h: Tensor, source: Tensor, target: Tensor, bias: Tensor | None, factor: Tensor | None
 ) -> str | None:
-    """Return why this tier cannot serve, or None if it can."""
+    """Return why this tier does not support these tensors, or None if it does."""
     values = [t for t in (h, source, target, bias, factor) if t is not None]
     if any(t.dtype != torch.float32 for t in values) or any(t.device.type != "cpu" for t in (rowptr, col, *values)):
         return "needs float32 CPU tensors"

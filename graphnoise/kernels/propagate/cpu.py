@@ -21,7 +21,7 @@ MAX_NARROW_NODES = 2**31
 
 
 def unsupported_reason(values: Tensor) -> str | None:
-    """Return why this tier cannot serve, or None if it can."""
+    """Return why this tier does not support these values, or None if it does."""
     if values.device.type != "cpu":
         return "needs CPU tensors"
     return None if values.dtype in TYPES else "needs float32, float64 or bfloat16"

@@ -1,4 +1,4 @@
-"""Propagation in torch operators: the meaning of `kernels/propagate.py`, and its tier on any device."""
+"""Reference tier of propagation, in torch operators, on any device."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ def run(
     """Return the values after the last step, the steps taken and the largest change in the last of them.
 
     Products and sums of 16-bit values are float32; each step rounds once. The change is NaN as soon as an input or a
-    result is not finite. `multiply` makes the function that multiplies by S.
+    result is not finite. `multiply` returns the function that multiplies by S.
     """
-    own = None if source is None or mask is None else torch.where(mask.unsqueeze(1), source, source.new_zeros(()))
-    own = source if own is None else own
-    first = own if start is None else start
+    if source is not None and mask is not None:
+        source = torch.where(mask.unsqueeze(1), source, source.new_zeros(()))
+    first = source if start is None else start
     assert first is not None, "start or source"
-    wide = accumulation_dtype(first.dtype)
-    product = (multiply or product_by_csr)(arcs, wide)
+    dtype = accumulation_dtype(first.dtype)
+    product = (multiply or product_by_csr)(arcs, dtype)
     y, steps, residual = first, 0, math.inf
-    finite = all(bool(torch.isfinite(t.detach()).all()) for t in (first, own) if t is not None)
+    finite = all(bool(torch.isfinite(t.detach()).all()) for t in (first, source) if t is not None)
     while steps < num_steps and (tol is None or not residual <= tol):
-        new = alpha * product(y.to(wide))
+        new = alpha * product(y.to(dtype))
         if beta != 0:
-            new = new + beta * (y if own is None else own).to(wide)
+            new = new + beta * (y if source is None else source).to(dtype)
         if clamp is not None:
             new = new.clamp(*clamp)
         new = new.to(first.dtype)
-        change = (new.detach().to(wide) - y.detach().to(wide)).abs().max() if y.numel() else torch.zeros(())
+        change = (new.detach().to(dtype) - y.detach().to(dtype)).abs().max() if y.numel() else torch.zeros(())
         residual = float(change) if finite and bool(torch.isfinite(change)) else math.nan
         y, steps = new, steps + 1
         if math.isnan(residual):
@@ -56,7 +56,7 @@ def run(
 
 
 def product_by_csr(arcs: Arcs, dtype: torch.dtype) -> Product:
-    """Multiply by torch's CSR product; by gathering and adding where the values want a gradient."""
+    """Multiply by torch's CSR product, or by gathering and adding if the values require a gradient."""
     value = arcs.value
     if value is not None and value.requires_grad:
         return lambda y: y.new_zeros(y.shape).index_add(0, arcs.row, value.to(y.dtype).unsqueeze(1) * y[arcs.col])

@@ -1,6 +1,6 @@
-"""Propagation through torch-scatter, for those who have it: messages go to memory and are summed by row.
+"""torch-scatter tier of propagation (optional): messages are written to memory and summed by row.
 
-torch-scatter's sums over segments have a first derivative only, so `scatter_add` sums where one is recorded.
+torch-scatter's segment sums have a first derivative only, so `scatter_add` is used if a gradient is recorded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from graphnoise.kernels.propagate.reference import Product
 
 
 def unsupported_reason() -> str | None:
-    """Return why this tier cannot serve, or None if it can."""
+    """Return why this tier is not available, or None if it is."""
     return None if find_spec("torch_scatter") else "needs the torch-scatter package"
 
 
@@ -25,16 +25,16 @@ def multiply(arcs: Arcs, dtype: torch.dtype) -> Product:
 
     value = arcs.value
     if value is None:
-        kept = cached_on(
+        weights = cached_on(
             arcs.col, f"ones {dtype}", lambda: torch.ones(arcs.col.shape, dtype=dtype, device=arcs.col.device)
         )
     else:
-        kept = value.to(dtype)
+        weights = value.to(dtype)
     rowptr = arcs.rowptr.long()
     left, right = (None if scale is None else scale.to(dtype).unsqueeze(1) for scale in (arcs.left, arcs.right))
 
     def product(y: torch.Tensor) -> torch.Tensor:
-        messages = (y if right is None else right * y)[arcs.col] * kept.unsqueeze(1)
+        messages = (y if right is None else right * y)[arcs.col] * weights.unsqueeze(1)
         new: torch.Tensor
         if messages.requires_grad:
             new = scatter_add(messages, arcs.row, dim=0, dim_size=arcs.num_nodes)

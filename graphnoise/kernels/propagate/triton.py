@@ -1,4 +1,4 @@
-"""Propagation on CUDA, in Triton: a step is one pass over the arcs that ends each row in the program that summed it."""
+"""Triton (CUDA) tier of propagation: a step is one pass over the arcs; the program that sums a row completes it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from torch import Tensor
 from graphnoise.kernels.arcs import Arcs
 from graphnoise.kernels.cache import cached_on
 
-LONGEST = 256  # arcs of a row that one program sums alone; longer rows are cut into pieces of this length
+# Arcs of a row that one program sums; longer rows are cut into pieces of this length.
+MAX_ROW_ARCS = 256
 
 
 class Shape(NamedTuple):
-    """How one program's tile lies on its 32 lanes, so that a lane reads 16 bytes at once and lanes seldom exchange.
+    """Layout of a program's tile on its 32 lanes: a lane reads 16 bytes at once, and lanes seldom exchange data.
 
     Attributes:
         stride: Columns of a row of the iterate, padded to a multiple of 16 bytes (or to a power of 2 below that).
@@ -35,7 +36,7 @@ class Shape(NamedTuple):
     copies: int
 
     def constants(self) -> dict[str, int]:
-        """Return these numbers by the names that the programs know."""
+        """Return these numbers by the names of the kernels' parameters."""
         return {"STRIDE": self.stride, "BLOCK": self.block, "ARCS": self.arcs, "COPIES": self.copies}
 
     @classmethod
@@ -49,11 +50,11 @@ class Shape(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """A graph's rows as the programs read them.
+    """The rows of a graph in the form that the kernels read.
 
     Attributes:
         rowptr: Where each row begins, int32 where the number of arcs allows, shape [num_nodes + 1].
-        hub: Rows of more than `LONGEST` arcs, shape [num_hubs].
+        hub: Rows of more than `MAX_ROW_ARCS` arcs, shape [num_hubs].
         piece: First arc of each piece of these rows and the arc after its last, shape [num_pieces, 2].
         first_piece: Where each hub's pieces begin, shape [num_hubs + 1].
     """
@@ -65,7 +66,7 @@ class _Rows(NamedTuple):
 
 
 def unsupported_reason(values: Tensor) -> str | None:
-    """Return the reason why this tier cannot serve, or None if it can."""
+    """Return why this tier does not support these values, or None if it does."""
     if values.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         return "needs float32, float16 or bfloat16"
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
@@ -94,8 +95,8 @@ def run(
 ) -> tuple[Tensor, int, float]:
     r"""Take steps Y <- clamp(alpha · S Y + beta · X), from Y = `start`, or from X where there is no start.
 
-    The iterate is kept as diag(right) · Y, so that a step reads no value per arc. Float16 has too small a range for
-    this: there the scale is read beside each arc.
+    The iterate is stored as diag(right) · Y, so that a step reads no value per arc. The range of float16 is too small
+    for this: the scale is then read at each arc.
 
     Args:
         arcs: The matrix S, with its scales or with a value per arc.
@@ -104,13 +105,13 @@ def run(
         mask: Rows of `source` that count, Boolean, shape [num_nodes]; the others are taken as zeros, unread.
         alpha: Weight of S Y.
         beta: Weight of X; 0 leaves X out.
-        num_steps: Steps at most, at least 0.
-        clamp: Range (low, high) that every entry is kept in after each step.
+        num_steps: Maximum number of steps, at least 0.
+        clamp: Range (low, high) that every entry is clamped to after each step.
         tol: Stop as soon as no entry changes by more than this in a step, or as soon as one is not finite.
 
     Returns:
         Y, the steps taken, and the largest change of any entry in the last of them: infinite if there was none, NaN
-        once any value on the way, the given ones included, was not finite.
+        once any value, the inputs included, was not finite.
     """
     start, source, mask, value = (None if t is None else t.contiguous() for t in (start, source, mask, arcs.value))
     arcs = arcs._replace(value=value)
@@ -144,7 +145,8 @@ def _steps(
     rows: _Rows = cached_on(arcs.col, "pieces", lambda: _rows(arcs), arcs.rowptr)
     col = arcs.col if arcs.col.dtype == torch.int32 else cached_on(arcs.col, "int32", arcs.col.int)
     left, right, value = _single(arcs.left), _single(arcs.right), _single(arcs.value)
-    scale = right if first.dtype != torch.float16 else None  # that the iterate is kept with
+    # Scale of the stored iterate.
+    scale = right if first.dtype != torch.float16 else None
     tiles = -(-shape.stride // shape.block)
     change = torch.zeros(n, tiles, dtype=torch.int32, device=first.device)
     partial = first.new_empty((len(rows.piece), Shape.of(d, 4).stride), dtype=torch.float32)
@@ -159,16 +161,16 @@ def _steps(
         out = first.new_empty((n, shape.stride)) if spare is None else spare
         out_scaled = scale is not None and steps + 1 < num_steps
         x_is_y = source is None or (steps == 0 and begins_as_source)
-        given = None if x_is_y or beta == 0 else source
+        x = None if x_is_y or beta == 0 else source
         seen = None if known is None else flags
-        read = {"col": col, "value": value, "scale": None if scaled else right, "y": y, "known": seen}
+        gather = {"col": col, "value": value, "scale": None if scaled else right, "y": y, "known": seen}
         finish = {
             "left": left,
             "right": right if scaled or out_scaled else None,
             "y": y,
             "known": seen,
-            "x": given,
-            "mask": None if given is None else flags,
+            "x": x,
+            "mask": None if x is None else flags,
             "out": out,
             "change": change,
             "alpha": alpha,
@@ -183,9 +185,9 @@ def _steps(
         }
         tile = shape.constants()
         pieces = {"partial": partial, "WIDTH": partial.shape[1]}
-        launch("step_rows", (n, tiles), rowptr=rows.rowptr, LONGEST=LONGEST, **read | finish | tile)
+        launch("step_rows", (n, tiles), rowptr=rows.rowptr, MAX_ROW_ARCS=MAX_ROW_ARCS, **gather | finish | tile)
         if len(rows.hub):
-            launch("sum_pieces", (len(rows.piece), tiles), piece=rows.piece, **read | pieces | tile)
+            launch("sum_pieces", (len(rows.piece), tiles), piece=rows.piece, **gather | pieces | tile)
             hubs = {"hub": rows.hub, "first_piece": rows.first_piece}
             launch("step_hubs", (len(rows.hub), tiles), **hubs | finish | pieces | tile)
         y, spare = out, None if y is first else y
@@ -194,20 +196,21 @@ def _steps(
             residual = _largest(change)
             if not residual > tol:
                 break
-    del spare, out  # so that their memory may be had again
+    # Free their memory before the copy below.
+    del spare, out
     if scaled or d != shape.stride:
         y = _cut(y, d, scale if scaled else None, clamp)
     return y, steps, _largest(change) if tol is None else residual
 
 
 def launch(kernel: str, grid: tuple[int, int], **arguments: Any) -> None:
-    """Start one warp for each place of the grid."""
+    """Launch a kernel with one warp per program."""
     getattr(_kernels(), kernel)[grid](**arguments, num_warps=1, num_stages=1, enable_fp_fusion=True)
 
 
 @cache
 def _kernels() -> ModuleType:
-    """Import Triton at the first use; it is slow to import, and need not be installed."""
+    """Import Triton at the first use: it is optional and slow to import."""
     return import_module("graphnoise.kernels.propagate.triton_kernels")
 
 
@@ -219,13 +222,13 @@ def _rows(arcs: Arcs) -> _Rows:
     """Cut the long rows into pieces."""
     rowptr = arcs.rowptr
     length = rowptr.diff()
-    hub = (length > LONGEST).nonzero().squeeze(1)
-    count = (length[hub] + (LONGEST - 1)) // LONGEST
+    hub = (length > MAX_ROW_ARCS).nonzero().squeeze(1)
+    count = (length[hub] + (MAX_ROW_ARCS - 1)) // MAX_ROW_ARCS
     first_piece = torch.nn.functional.pad(count.cumsum(0), (1, 0))
     owner = torch.repeat_interleave(torch.arange(len(hub), device=hub.device), count)
-    begin = rowptr[hub[owner]] + LONGEST * (torch.arange(len(owner), device=hub.device) - first_piece[owner])
-    piece = torch.stack([begin, torch.minimum(begin + LONGEST, rowptr[hub[owner] + 1])], 1)
-    offset = torch.int32 if arcs.col.numel() < 2**31 - LONGEST else torch.int64
+    begin = rowptr[hub[owner]] + MAX_ROW_ARCS * (torch.arange(len(owner), device=hub.device) - first_piece[owner])
+    piece = torch.stack([begin, torch.minimum(begin + MAX_ROW_ARCS, rowptr[hub[owner] + 1])], 1)
+    offset = torch.int32 if arcs.col.numel() < 2**31 - MAX_ROW_ARCS else torch.int64
     return _Rows(rowptr.to(offset), hub.int(), piece.to(offset), first_piece.int())
 
 
@@ -236,7 +239,7 @@ def _single(scale: Tensor | None) -> Tensor | None:
 
 
 def _padded(y: Tensor, stride: int, known: Tensor | None, scale: Tensor | None) -> Tensor:
-    """Return diag(scale) · y with rows of `stride` columns, and zeros in the rows that are not known."""
+    """Return diag(scale) · y with rows of `stride` columns, and zeros in the rows outside `known`."""
     out = y.new_zeros((y.shape[0], stride))
     out[:, : y.shape[1]] = y
     if known is not None:
@@ -245,7 +248,7 @@ def _padded(y: Tensor, stride: int, known: Tensor | None, scale: Tensor | None) 
 
 
 def _cut(y: Tensor, columns: int, scale: Tensor | None, clamp: tuple[float, float] | None) -> Tensor:
-    """Return diag(1 / scale) · y without the padding; the division may leave the range by a rounding."""
+    """Return diag(1 / scale) · y without the padding, clamped again because the division rounds."""
     out = y.new_empty((y.shape[0], columns))
     if scale is None:
         return out.copy_(y[:, :columns])

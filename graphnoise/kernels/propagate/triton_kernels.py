@@ -1,9 +1,9 @@
-"""The programs of the Triton tier: one warp each, for one row (or piece of a row) and one tile of columns.
+"""Triton kernels of propagation: one warp per program, for one row (or piece of a row) and one tile of columns.
 
-A pointer that is None takes its term out of the program. All sums are in float32, in a fixed order.
+A pointer that is None removes its term from the program. All sums are in float32, in a fixed order.
 
-A tile's rows of arcs and the copies of a finished row lie on the lanes in the same way, so that nothing has to be moved
-between them through shared memory; `propagate_triton.Shape` sees to it.
+The rows of arcs of a tile and the copies of a finished row have the same layout on the lanes (`triton.Shape`), so that
+no data moves between them through shared memory.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, disallow-untyped-decorators=False
@@ -11,7 +11,8 @@ between them through shared memory; `propagate_triton.Shape` sees to it.
 import triton
 import triton.language as tl
 
-_INFINITY: tl.constexpr = tl.constexpr(0x7F800000)  # as bits; those of a NaN, less its sign, are larger
+# The bits of infinity; those of a NaN without its sign are larger.
+_INFINITY: tl.constexpr = tl.constexpr(0x7F800000)
 _SIGNLESS: tl.constexpr = tl.constexpr(0x7FFFFFFF)
 
 
@@ -42,45 +43,48 @@ def _finish(
     total, row, column, left, right, y, known, x, mask, out, change, alpha, beta, low, high,
     X_IS_Y, CLAMP, Y_SCALED, OUT_SCALED, D, STRIDE, COPIES,
 ):  # fmt: skip
-    """Complete a row's step, and keep the largest change in it as bits, or a NaN as soon as one value is not finite."""
+    """Complete the step of a row, and store its largest change as bits, or NaN if any value is not finite."""
     copy = tl.arange(0, COPIES)[:, None]
     column = column[None, :]
     total = total[None, :]
     width = STRIDE
     if known is not None:
         width = tl.load(known + row).to(tl.int32) * STRIDE
-    own = tl.load(y + row * STRIDE + column + copy * 0, (column < width) & (copy < COPIES), other=0).to(tl.float32)
+    old = tl.load(y + row * STRIDE + column + copy * 0, (column < width) & (copy < COPIES), other=0).to(tl.float32)
     if Y_SCALED:
-        own = own / tl.load(right + row)
+        old = old / tl.load(right + row)
     if left is not None:
         total = total * tl.load(left + row)
     new = alpha * total
-    odd = own - own  # 0, or NaN where `own` is not finite
+    # 0, or NaN if a value is not finite.
+    nan_or_zero = old - old
     if X_IS_Y:
-        new += beta * own
+        new += beta * old
     if x is not None:
         width = D
         if mask is not None:
             width = tl.load(mask + row).to(tl.int32) * D
-        given = tl.load(x + row * D + column + copy * 0, (column < width) & (copy < COPIES), other=0).to(tl.float32)
-        new += beta * given
-        odd += given - given
-    if CLAMP:  # comparisons, unlike minimum and maximum, keep a NaN
+        source = tl.load(x + row * D + column + copy * 0, (column < width) & (copy < COPIES), other=0).to(tl.float32)
+        new += beta * source
+        nan_or_zero += source - source
+    # Comparisons keep a NaN, unlike minimum and maximum.
+    if CLAMP:
         new = tl.where(new < low, low, new)
         new = tl.where(new > high, high, new)
     if OUT_SCALED:
         new = new * tl.load(right + row)
-    kept = new.to(out.dtype.element_ty)
-    tl.store(out + row * STRIDE + column + copy * 0, kept, (column < STRIDE) & (copy == 0))
-    new = kept.to(tl.float32)
+    stored = new.to(out.dtype.element_ty)
+    tl.store(out + row * STRIDE + column + copy * 0, stored, (column < STRIDE) & (copy == 0))
+    new = stored.to(tl.float32)
     if OUT_SCALED:
         new = new / tl.load(right + row)
-    odd += new - new
-    bits = (new - own + odd).to(tl.int32, bitcast=True) & _SIGNLESS  # ordered as the magnitudes are
-    most = tl.max(tl.max(tl.where(column < D, bits, 0), 1), 0)
+    nan_or_zero += new - new
+    # The bits have the order of the magnitudes.
+    bits = (new - old + nan_or_zero).to(tl.int32, bitcast=True) & _SIGNLESS
+    largest = tl.max(tl.max(tl.where(column < D, bits, 0), 1), 0)
     slot = change + row * tl.num_programs(1) + tl.program_id(1)
     before = tl.load(slot)
-    tl.store(slot, tl.where(before > _INFINITY, before, most))
+    tl.store(slot, tl.where(before > _INFINITY, before, largest))
 
 
 @triton.jit
@@ -88,12 +92,12 @@ def step_rows(
     rowptr, col, value, left, right, scale, y, known, x, mask, out, change, alpha, beta, low, high,
     X_IS_Y: tl.constexpr, CLAMP: tl.constexpr, Y_SCALED: tl.constexpr, OUT_SCALED: tl.constexpr,
     D: tl.constexpr, STRIDE: tl.constexpr, COPIES: tl.constexpr,
-    LONGEST: tl.constexpr, ARCS: tl.constexpr, BLOCK: tl.constexpr,
+    MAX_ROW_ARCS: tl.constexpr, ARCS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Take one step in a row of at most LONGEST arcs; leave longer ones alone."""
+    """Take one step in a row of at most MAX_ROW_ARCS arcs; leave longer ones alone."""
     row = tl.program_id(0).to(tl.int64)
     begin, end = tl.load(rowptr + row), tl.load(rowptr + row + 1)
-    if end - begin <= LONGEST:
+    if end - begin <= MAX_ROW_ARCS:
         column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
         total = _gather(begin, end, col, value, scale, y, known, column, STRIDE, ARCS, BLOCK)
         _finish(
