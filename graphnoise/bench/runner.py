@@ -1,4 +1,4 @@
-"""Run a grid of cells into a `Store`: in parallel, resumable after any interruption, shared by commands."""
+"""Running cells into a `Store`: in parallel, resumable after any interruption, shared by several commands."""
 
 from __future__ import annotations
 
@@ -32,11 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a grid is after a cell was finished: counts, seconds so far, that cell and its error, if any.
-
-    >>> Progress(total=10, done=3, skipped=4, elsewhere=0, failed=1, seconds=2, config={}, error="").finished
-    8
-    """
+    """Counts of cells after one was finished, seconds so far, that cell and its error, if any."""
 
     total: int
     done: int
@@ -55,11 +51,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that raised an error: it has no record, and the next run tries it again.
-
-    >>> Failure(key="0" * 32, config={"seed": 1}, message="ValueError: no edges").message
-    'ValueError: no edges'
-    """
+    """A cell that raised an error: it has no record, and the next run tries it again."""
 
     key: str
     config: Config
@@ -68,12 +60,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run of a grid did: cells run here, recorded before, recorded by others meanwhile, and failed.
+    """Counts of cells run here, recorded before, recorded by others meanwhile, and failed.
 
-    `remarks` are lines that the user should read: damaged cells and cells of other versions in the folder.
-
-    >>> Summary(total=5, done=2, skipped=3, elsewhere=0, failed=(), seconds=1.0, remarks=()).complete
-    True
+    `remarks` are lines for the user: damaged cells and cells of other versions in the folder.
     """
 
     total: int
@@ -96,7 +85,7 @@ def _one_line(error: Exception) -> str:
 
 
 class _Uninterrupted:
-    """Holds Ctrl-C back in the main thread, the only one that it interrupts, until the block ends or pauses."""
+    """Delays Ctrl-C in the main thread, the only one that it interrupts, until the block ends or pauses."""
 
     def __init__(self) -> None:
         main = threading.current_thread() is threading.main_thread()
@@ -128,7 +117,7 @@ class _Uninterrupted:
 
 
 def _work(run: Run, store: Store, key: str, config: Config, lease: float) -> Outcome:
-    """Claim a cell just before running it, in whatever process or thread this is; record it; give it back."""
+    """Claim a cell just before running it, in whatever process or thread this is; record it; release the claim."""
     with _Uninterrupted() as uninterrupted:
         claim = store.claim(key, lease)
         if claim is None:
@@ -136,12 +125,14 @@ def _work(run: Run, store: Store, key: str, config: Config, lease: float) -> Out
         with claim:
             try:
                 with uninterrupted.pause():
-                    result = run(copy.deepcopy(config))  # `run` may change its copy; the record may not
+                    # A copy, since `run` may change it.
+                    result = run(copy.deepcopy(config))
             except Exception as error:
                 return "failed", _one_line(error)
             try:
                 store.write(key, config, result)
-            except InputError as error:  # what `run` returned is not a mapping of JSON's types
+            except InputError as error:
+                # The result is not a mapping of JSON's types.
                 return "failed", _one_line(error)
     return "done", ""
 
@@ -159,7 +150,8 @@ class _Spawned(ProcessPoolExecutor):
     """A pool whose workers never see Ctrl-C: they inherit the mask, so not even while they start."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        with _Uninterrupted():  # the mask alone does not do: a thread of torch may receive the signal
+        # The mask alone is not enough: a thread of torch may receive the signal.
+        with _Uninterrupted():
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 return super().submit(fn, *args, **kwargs)
@@ -167,15 +159,16 @@ class _Spawned(ProcessPoolExecutor):
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _enlist(leash: Connection, initializer: Callable[[], object] | None) -> None:
-    """Start a worker: it ends when the leash closes at the other end, on purpose or as its parent died."""
-    threading.Thread(target=_follow, args=(leash,), daemon=True).start()
+def _start_worker(parent: Connection, initializer: Callable[[], object] | None) -> None:
+    """Let this worker end when the parent closes its end of the pipe or dies, and run the initializer."""
+    threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
     if initializer is not None:
         initializer()
 
 
-def _follow(leash: Connection) -> None:
-    leash.poll(None)  # nothing is ever sent, so this returns when the other end is closed
+def _exit_with(parent: Connection) -> None:
+    # Nothing is ever sent, so this returns when the other end is closed.
+    parent.poll(None)
     os._exit(1)
 
 
@@ -185,18 +178,21 @@ def _workers(store: Store, jobs: int, initializer: Callable[[], object] | None) 
     if jobs == 1:
         yield _Here()
         return
-    context = multiprocessing.get_context("spawn")  # a forked torch may hang on locks of its threads
-    with _Uninterrupted():  # half a pool would leak semaphores
+    # A forked torch may hang on locks of its threads.
+    context = multiprocessing.get_context("spawn")
+    # Half a pool would leak semaphores.
+    with _Uninterrupted():
         worker_end, our_end = context.Pipe(duplex=False)
-        pool = _Spawned(jobs, context, _enlist, (worker_end, initializer))
+        pool = _Spawned(jobs, context, _start_worker, (worker_end, initializer))
     with worker_end, our_end:
         try:
             yield pool
         except BaseException:
             our_end.close()
             pool.shutdown(cancel_futures=True)
+            # Workers that end at once leave their claims.
             with contextlib.suppress(DataError):
-                store.sweep()  # workers that end at once leave their claims
+                store.sweep()
             raise
         pool.shutdown()
 
@@ -256,36 +252,36 @@ def run_cells(
 ) -> Summary:
     """Run every cell that has no record yet, and return when the whole grid is recorded (failed cells aside).
 
-    A worker claims the cell that it is about to run, so several of these commands, on one machine or on
-    several that share the folder, fill one grid and run no cell twice. While others still run cells this
-    waits, and takes over what they abandon. Stopped in any way, the same call goes on where it was: what is
-    recorded stays.
+    A worker claims the cell that it is about to run, so several of these commands, on one machine or on several that
+    share the folder, fill one grid and run no cell twice. While others still run cells this waits, and takes over what
+    they abandon. Stopped in any way, the same call continues: what is recorded stays.
 
     Args:
-        cells: configurations, each with everything that determines its outcome; repeated ones count once.
-        run: returns the result of a configuration, a mapping of JSON's types; deterministic. With worker
-            processes it is a function of a module. If it raises, the summary says so, and the grid goes on.
-        store: where the records are.
-        executor: where cells run; by default this thread for one job, otherwise `jobs` spawned processes.
-            Your own is not shut down, and cells that it has begun go on in it after an error or Ctrl-C here.
-        jobs: worker processes; with your own executor, the least number of workers to keep busy.
-        lease: seconds without a sign of life after which a claim may be taken over. A thread renews
-            the claim, so `run` may take longer, but may not hold the interpreter's lock for longer.
-        initializer: called first in each spawned process, for example to set its number of threads.
-        on_done: called in this thread after each finished cell.
+        cells: Configurations, each with everything that determines its outcome; repeated ones count once.
+        run: Returns the result of a configuration, a mapping of JSON's types; deterministic. With worker processes it
+            is a function of a module. If it raises, the summary says so, and the other cells run.
+        store: Where the records are.
+        executor: Where cells run; by default this thread for one job, otherwise `jobs` spawned processes. It is not
+            shut down, and cells that it has begun continue in it after an error or Ctrl-C here.
+        jobs: Worker processes; with an executor, the least number of workers to keep busy.
+        lease: Seconds without renewal after which a claim may be taken over. A thread renews the claim, so `run` may
+            take longer, but may not hold the interpreter's lock for longer.
+        initializer: Called first in each spawned process, for example to set its number of threads.
+        on_done: Called in this thread after each finished cell.
 
     Raises:
-        InputError: a configuration is not JSON, `run` cannot be sent to workers, an argument is wrong.
-        DataError: the folder cannot be read or written, or a worker process was killed.
-        KeyboardInterrupt: passed on at once; claims are given back.
+        InputError: A configuration is not JSON, `run` cannot be sent to workers, an argument is wrong.
+        DataError: The folder cannot be read or written, or a worker process was killed.
+        KeyboardInterrupt: Passed on at once; claims are released.
 
-    >>> import tempfile
-    >>> cells = [{"method": "double", "seed": seed} for seed in range(3)]
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     first = run_cells(cells[:2], lambda config: {"value": 2 * config["seed"]}, Store(folder))
-    ...     again = run_cells(cells, lambda config: {"value": 2 * config["seed"]}, Store(folder))
-    >>> (first.done, first.skipped), (again.done, again.skipped)
-    ((2, 0), (1, 2))
+    Example:
+        >>> import tempfile
+        >>> cells = [{"method": "double", "seed": seed} for seed in range(3)]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     first = run_cells(cells[:2], lambda config: {"value": 2 * config["seed"]}, Store(folder))
+        ...     again = run_cells(cells, lambda config: {"value": 2 * config["seed"]}, Store(folder))
+        >>> (first.done, first.skipped), (again.done, again.skipped)
+        ((2, 0), (1, 2))
     """
     jobs, lease = integer("jobs", jobs, 1), real("lease", lease, 0.1)
     if executor is None and jobs > 1:
@@ -298,7 +294,8 @@ def run_cells(
         store.sweep()
     counts = {"done": 0, "skipped": len(grid) - len(missing), "elsewhere": 0, "failed": 0}
     failures: dict[str, Failure] = {}
-    with contextlib.nullcontext(executor) if executor else _workers(store, jobs, initializer) as pool:
+    workers = _workers(store, max(1, min(jobs, len(missing))), initializer)
+    with contextlib.nullcontext(executor) if executor else workers as pool:
         # Two cells a worker keep it busy; a longer queue gains nothing, as a cell is claimed when it begins.
         window = 1 if isinstance(pool, _Here) else 2 * max(jobs, getattr(pool, "_max_workers", 1))
         with contextlib.closing(_outcomes(missing, run, store, pool, window, lease)) as outcomes:

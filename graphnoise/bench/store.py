@@ -1,4 +1,10 @@
-"""A folder of one JSON file a cell: recorded atomically, verified on reading, run by one process."""
+"""A folder with one JSON file per cell: written atomically, verified on reading, claimed by one process at a time.
+
+Claims are numbered files and not locks of `filelock`: native locks are local to a machine on many network file systems,
+and its leases may overlap by their documentation, and refuse contenders with another duration. The start of a process
+is read in ticks since boot: `psutil.Process.create_time()` moves when the system's clock is set, and a live owner would
+be taken for a dead one.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +27,16 @@ from typing import Any
 from graphnoise.checks import fail, real
 from graphnoise.errors import DataError
 
-FORMAT = 1  # version of the layout; file names carry it, so that versions never overwrite each other
+# Version of the layout; file names carry it, so that versions never overwrite each other.
+FORMAT = 1
 _KEY = re.compile(r"[0-9a-f]{32}")
 _RECORD = re.compile(r"([0-9a-f]{32})\.v([0-9]+)\.json")
 _CLAIM = re.compile(r"([0-9a-f]{32})\.[0-9]+\.claim")
 _SCRATCH = re.compile(r"\.[0-9a-f]{16}\.tmp")
-_SCRATCH_LIFE = 3600.0  # seconds; a write takes milliseconds, so an older temporary file has no writer
-_LAPSED = (0, 0)  # the times of a claim that was given back: older than any lease
+# Seconds: a write takes milliseconds, so an older temporary file has no writer.
+_SCRATCH_LIFE = 3600.0
+# Times of a claim that was given back: older than any lease.
+_LAPSED = (0, 0)
 
 
 def _plain(value: object, name: str, fold: bool) -> Any:
@@ -62,29 +71,27 @@ def _json(value: object, name: str, fold: bool = False) -> str:
 
 
 def cell_key(config: Mapping[str, Any], name: str = "config") -> str:
-    """Name a cell: the blake2b hash, in 32 hexadecimal digits, of the canonical JSON of its configuration.
+    """Return the key of a cell: the blake2b hash, in 32 hexadecimal digits, of the canonical JSON of its configuration.
 
-    Canonical means sorted keys, floats by their shortest repr, tuples as lists, and equal numbers alike: `0`
-    and `0.0` name the same cell (`False` another one).
+    Canonical: sorted keys, floats by their shortest repr, tuples as lists, and equal numbers alike (`0` and `0.0`, but
+    not `False`).
 
     Args:
-        config: everything that determines the outcome of the cell, in JSON's types.
-        name: what messages call the configuration.
+        config: Everything that determines the outcome of the cell, in JSON's types.
+        name: What messages call the configuration.
 
     Raises:
-        InputError: a value that JSON does not have, NaN and infinity among them; the message says where.
+        InputError: A value that JSON does not have, NaN and infinity among them; the message says where.
 
-    >>> cell_key({"rate": 0, "seed": 1}) == cell_key({"seed": 1, "rate": 0.0})
-    True
-    >>> cell_key({"rate": {"class": float("nan")}})
-    Traceback (most recent call last):
-    graphnoise.errors.InputError: config['rate']['class']: expected a finite number or None, got nan
+    Example:
+        >>> cell_key({"rate": 0, "seed": 1}) == cell_key({"seed": 1, "rate": 0.0})
+        True
     """
     return hashlib.blake2b(_json(config, name, fold=True).encode(), digest_size=16).hexdigest()
 
 
 def _encode(key: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> bytes:
-    """Return a record: one JSON object, of which the first entry is the checksum of all bytes after it."""
+    """Return a record: one JSON object with the checksum of all bytes after it as the first entry."""
     entries = f'"config":{_json(config, "config", fold=True)},\n"result":{_json(result, "result")}'
     body = f'"format":{FORMAT},\n"key":"{key}",\n{entries}}}\n'.encode()
     return _head(body) + body
@@ -110,7 +117,7 @@ def _decode(key: str, data: bytes) -> dict[str, Any] | None:
 
 @functools.cache
 def _machine() -> str | None:
-    """Name this boot of this machine and its numbering of processes; None where no /proc tells them."""
+    """Return this boot of this machine and its namespace of process numbers; None where there is no /proc."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{os.uname().nodename} {boot} {os.readlink('/proc/self/ns/pid')}"
@@ -127,8 +134,8 @@ def _started(pid: int) -> str | None:
     return None if fields[0] in (b"Z", b"X") else fields[19].decode()
 
 
-def _surely_dead(owner: Mapping[str, Any]) -> bool:
-    """Tell whether the owner was a process of this machine that has ended; its number may be in use anew."""
+def _has_ended(owner: Mapping[str, Any]) -> bool:
+    """Return whether the owner was a process of this machine that has ended; its number may be in use anew."""
     pid = owner.get("pid")
     if _machine() is None or owner.get("machine") != _machine() or not isinstance(pid, int) or pid < 1:
         return False
@@ -136,13 +143,14 @@ def _surely_dead(owner: Mapping[str, Any]) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # another user's process, which /proc may hide: its lease decides
+    except PermissionError:
+        # Another user's process, which /proc may hide: its lease decides.
         return False
     return _started(pid) != owner.get("started")
 
 
 def _owner(text: bytes) -> dict[str, Any]:
-    """Return what a claim says of its owner; nothing if its maker could not write it in one step, and died."""
+    """Return the owner in a claim; nothing if its maker could not write it in one step, and died."""
     try:
         owner = json.loads(text)
         return {**owner, "lease": float(owner["lease"])}
@@ -165,18 +173,17 @@ def _write_new(path: Path, data: bytes, *, sync: bool = False) -> None:
 class Claim:
     """The right to run one cell; as a context, renewed every quarter of its lease and given back at the end.
 
-    Why no two processes hold a cell: its claims are numbered files KEY.0.claim, KEY.1.claim, …, made with
-    os.link (or O_EXCL), so each number has one maker. The highest number is the current claim, held until it
-    lapses: it was not renewed for its lease, or was given back (its times set to zero), or its process is
-    surely dead. Who saw claim n lapsed may make claim n + 1, which one can do. Nobody removes or renames a
-    claim before the cell has its record, so no number is used twice: a slow process that acts on what it saw
-    long ago finds its number taken, whatever happened since (renaming a stale claim away could catch a fresh
-    one). Once the record exists, claims are removed, highest first; who makes one after that looks for the
-    record before it runs anything, finds it, and backs off.
+    Why no two processes hold a cell: its claims are numbered files KEY.0.claim, KEY.1.claim, …, made with os.link (or
+    O_EXCL), so each number has one maker. The highest number is the current claim, held until it lapses: it was not
+    renewed for its lease, or was given back (its times set to zero), or its process has ended. Who saw claim n lapsed
+    may make claim n + 1, which one can do. Nobody removes or renames a claim before the cell has its record, so no
+    number is used twice: a slow process that acts on what it saw long ago finds its number taken, whatever happened
+    since (renaming a stale claim away could catch a fresh one). Once the record exists, claims are removed, highest
+    first; who makes one after that looks for the record before it runs anything, finds it, and backs off.
 
-    An owner that was stopped for longer than its lease loses its claim; should it awake, it records the same
-    result as its successor, atomically. Ages are differences of times that the file system itself stamped, so
-    the clocks of machines may disagree.
+    An owner that was stopped for longer than its lease loses its claim; should it awake, it records the same result as
+    its successor, atomically. Ages are differences of times that the file system stamped, so the clocks of machines may
+    disagree.
     """
 
     def __init__(self, store: Store, key: str, number: int, lease: float) -> None:
@@ -187,12 +194,14 @@ class Claim:
 
     def _beat(self) -> None:
         while not self._stop.wait(self.lease / 4):
-            with contextlib.suppress(OSError):  # the next beat may succeed; if none does, the lease runs out
+            # The next beat may succeed; if none does, the lease runs out.
+            with contextlib.suppress(OSError):
                 os.utime(self.path)
 
     def release(self) -> None:
         """Give the claim back: remove it if the cell has its record, otherwise let it lapse at once."""
-        with contextlib.suppress(OSError, DataError):  # if this fails, the lease runs out
+        # If this fails, the lease runs out.
+        with contextlib.suppress(OSError, DataError):
             if self.store.read(self.key) is None:
                 os.utime(self.path, _LAPSED)
                 return
@@ -205,7 +214,8 @@ class Claim:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._heart.join()  # a beat after the release would renew what was given back
+        # A beat after the release would renew what was given back.
+        self._heart.join()
         self.release()
 
 
@@ -213,26 +223,27 @@ class Store:
     """A folder of cells, one file each, that any number of processes and machines may fill and read at once.
 
     Args:
-        folder: where the records are; made if it does not exist. Foreign files in it are left alone.
+        folder: Where the records are; created if it does not exist. Foreign files in it are left alone.
 
     Raises:
-        DataError: the folder cannot be made, read or written; the message names it. Any method may raise it.
+        DataError: The folder cannot be created, read or written; the message names it. Any method may raise it.
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     store, config = Store(folder), {"method": "gcn", "seed": 0}
-    ...     store.write(cell_key(config), config, {"accuracy": 0.75})
-    ...     store.read(cell_key(config))["result"], len(store.keys()), store.damaged()
-    ({'accuracy': 0.75}, 1, [])
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     store, config = Store(folder), {"method": "gcn", "seed": 0}
+        ...     store.write(cell_key(config), config, {"accuracy": 0.75})
+        ...     store.read(cell_key(config))["result"], len(store.keys()), store.damaged()
+        ({'accuracy': 0.75}, 1, [])
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder).absolute()
-        with self._door("make the folder"):
+        with self._guard("make the folder"):
             self.folder.mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
-    def _door(self, action: str) -> Iterator[None]:
+    def _guard(self, action: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -240,7 +251,7 @@ class Store:
             raise DataError(f"{self.folder}: cannot {action} ({why}); what was recorded is intact") from error
 
     def path(self, key: str) -> Path:
-        """Return the file of a cell. Raises: InputError if `key` is not one."""
+        """Return the file of a cell; `InputError` if `key` is not a key."""
         if not _KEY.fullmatch(key):
             fail("key", "32 hexadecimal digits from cell_key", repr(key))
         return self.folder / f"{key}.v{FORMAT}.json"
@@ -251,19 +262,19 @@ class Store:
 
     def read(self, key: str) -> dict[str, Any] | None:
         """Return {"key", "config", "result"}; None if the record is missing, damaged or another cell's."""
-        with self._door("read a cell"), contextlib.suppress(FileNotFoundError, IsADirectoryError):
+        with self._guard("read a cell"), contextlib.suppress(FileNotFoundError, IsADirectoryError):
             return _decode(key, self.path(key).read_bytes())
         return None
 
     def write(self, key: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        """Record a cell. Once this returns, the record outlives a power failure; before, the old one stands.
+        """Record a cell. Once this returns, the record outlives a power failure; before, the old one is there.
 
         Raises:
-            DataError: the record cannot be written (disk full, read-only); the old or the new one is there.
+            DataError: The record cannot be written (disk full, read-only); the old or the new one is there.
             InputError: `config` or `result` is not a mapping of JSON's types.
         """
         data, target, scratch = _encode(key, config, result), self.path(key), self._scratch()
-        with self._door("write a cell"):
+        with self._guard("write a cell"):
             try:
                 _write_new(scratch, data, sync=True)
                 os.replace(scratch, target)
@@ -275,7 +286,8 @@ class Store:
             try:
                 os.fsync(folder)
             except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # said where folders cannot be synced
+                # Both are raised where folders cannot be synced.
+                if error.errno not in (errno.EINVAL, errno.ENOTSUP):
                     raise
             finally:
                 os.close(folder)
@@ -284,7 +296,7 @@ class Store:
         return self.folder / f".{secrets.token_hex(8)}.tmp"
 
     def _names(self) -> list[str]:
-        with self._door("list the folder"):
+        with self._guard("list the folder"):
             return sorted(os.listdir(self.folder))
 
     def _recorded(self) -> Iterator[tuple[str, dict[str, Any] | None]]:
@@ -315,8 +327,8 @@ class Store:
         lines = []
         if others := self.other_versions():
             counts = Counter(path.name.split(".")[1] for path in others)
-            found = ", ".join(f"{count} of {version}" for version, count in sorted(counts.items()))
-            lines.append(f"{self.folder}: cells of another version are ignored and kept ({found}; not v{FORMAT})")
+            versions = ", ".join(f"{count} of {version}" for version, count in sorted(counts.items()))
+            lines.append(f"{self.folder}: cells of another version are ignored and kept ({versions}; not v{FORMAT})")
         if damaged := self.damaged():
             lines.append(f"{self.folder}: damaged cells count as missing ({len(damaged)}, {damaged[0].name} first)")
         return lines
@@ -325,11 +337,11 @@ class Store:
         """Claim a cell; None if it has its record or somebody else holds it. See `Claim`.
 
         Args:
-            key: the cell.
-            lease: seconds, at least 0.1, after which others may take over a claim that is not renewed.
+            key: The cell.
+            lease: Seconds, at least 0.1, after which others may take over a claim that is not renewed.
         """
         lease = real("lease", lease, 0.1)
-        with self._door("claim a cell"):
+        with self._guard("claim a cell"):
             number = self._free_number(key, lease)
             claim = None if number is None else Claim(self, key, number, lease)
             if claim is None or not self._make_claim(claim.path, lease):
@@ -350,7 +362,8 @@ class Store:
             except OSError as error:
                 if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
                     raise
-                _write_new(path, scratch.read_bytes())  # no hard links here: if killed now, the lease decides
+                # No hard links here: if the process is killed now, the lease decides.
+                _write_new(path, scratch.read_bytes())
         except FileExistsError:
             return False
         finally:
@@ -358,8 +371,8 @@ class Store:
         return True
 
     def held(self, key: str, lease: float = 60.0) -> bool:
-        """Tell whether somebody holds the cell; `lease` is for a claim that does not tell its own."""
-        with self._door("look at a claim"):
+        """Return whether the cell is claimed; `lease` is for a claim that does not state its own."""
+        with self._guard("look at a claim"):
             return self._free_number(key, lease) is None
 
     def _free_number(self, key: str, lease: float) -> int | None:
@@ -367,14 +380,17 @@ class Store:
         return number if number == 0 or self._lapsed(self.claim_path(key, number - 1), lease) else None
 
     def _lapsed(self, path: Path, lease: float) -> bool:
-        now = self._now()  # before the claim is looked at: a pause in between makes it seem younger, never older
+        # Before the claim is looked at: a pause in between makes it seem younger, never older.
+        now = self._now()
         try:
-            with path.open("rb") as file:  # opening makes a network file system fetch the true time
+            # Opening makes a network file system fetch the true time.
+            with path.open("rb") as file:
                 stamp, text = os.fstat(file.fileno()).st_mtime_ns, file.read()
-        except FileNotFoundError:  # recorded and removed meanwhile
+        except FileNotFoundError:
+            # Recorded and removed meanwhile.
             return False
         owner = _owner(text)
-        return now - stamp > owner.get("lease", lease) * 1e9 or _surely_dead(owner)
+        return now - stamp > owner.get("lease", lease) * 1e9 or _has_ended(owner)
 
     def _now(self) -> int:
         """Return the file system's time in nanoseconds: what it stamps on a new file."""
@@ -387,14 +403,15 @@ class Store:
 
     def sweep(self) -> None:
         """Clear up after killed processes: claims on recorded cells, claims of the dead, old temporary files."""
-        with self._door("clear the folder"):
+        with self._guard("clear the folder"):
             now = self._now()
             for name in self._names():
                 path, claim = self.folder / name, _CLAIM.fullmatch(name)
                 with contextlib.suppress(FileNotFoundError):
                     if claim and self.read(claim[1]) is not None:
                         path.unlink()
-                    elif claim and _surely_dead(_owner(path.read_bytes())):
-                        os.utime(path, _LAPSED)  # so that other machines need not wait for the lease
+                    elif claim and _has_ended(_owner(path.read_bytes())):
+                        # So that other machines need not wait for the lease.
+                        os.utime(path, _LAPSED)
                     elif _SCRATCH.fullmatch(name) and now - path.stat().st_mtime_ns > _SCRATCH_LIFE * 1e9:
                         path.unlink()

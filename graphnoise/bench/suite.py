@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import tomllib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +19,7 @@ from graphnoise import checks
 from graphnoise.bench import registry
 from graphnoise.bench.grid import GridModel, text
 from graphnoise.bench.record import Selected, Source
-from graphnoise.bench.runner import Progress, Store, Summary
+from graphnoise.bench.runner import Store, Summary
 from graphnoise.bench.task import CellIndex, Part, Task
 from graphnoise.checks import DataError, InputError
 
@@ -173,17 +172,10 @@ class Suite:
         if unseen:
             yield f"data sets without a cell yet: {', '.join(unseen)}"
 
-    def run(
-        self,
-        store: Store,
-        *,
-        jobs: int = 1,
-        executor: Executor | None = None,
-        on_done: Callable[[Progress], object] | None = None,
-    ) -> Summary:
+    def run(self, store: Store, **options: Any) -> Summary:
         """Run all cells into a store, see `Task.run`; a cell of several grids runs once."""
         cells = [cell for grid in self.cells.values() for cell in grid]
-        return self.task.run_cells(cells, store, root=self.root, jobs=jobs, executor=executor, on_done=on_done)
+        return self.task.run_cells(cells, store, root=self.root, **options)
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from graphnoise import checks
 from graphnoise.bench.grid import GridModel
-from graphnoise.bench.runner import Progress, Store, Summary, cell_key, run_cells
+from graphnoise.bench.runner import Store, Summary, cell_key, run_cells
 from graphnoise.checks import DataError
 
 if TYPE_CHECKING:
@@ -181,47 +180,24 @@ class Task(ABC, Generic[G]):
             if self.admits(config):
                 yield config
 
-    def run(
-        self,
-        grid: G,
-        store: Store,
-        *,
-        root: str | None = None,
-        jobs: int = 1,
-        executor: Executor | None = None,
-        on_done: Callable[[Progress], object] | None = None,
-    ) -> Summary:
-        """Run a grid into a store, going on where an earlier run of it stopped.
+    def run(self, grid: G, store: Store, *, root: str | None = None, **options: Any) -> Summary:
+        """Run a grid into a store, continuing where an earlier run of it stopped.
 
         Args:
             grid: What to run.
             store: Where the cells are recorded.
             root: Folder of raw data sets; by default the environment variable GRAPHNOISE_DATA.
-            jobs: Processes; each runs its cells on one thread, so results do not depend on this number.
-            executor: Any `concurrent.futures.Executor` to run the cells in, instead of local processes.
-            on_done: Called after each cell.
+            **options: `jobs`, `executor` and `on_done` of `runner.run_cells`.
 
         Raises:
             InputError: The grid is not valid.
             DataError: Data cannot be had, or the store cannot be written.
         """
-        cells = self.cells(grid, root)
-        return self.run_cells(cells, store, root=root, jobs=jobs, executor=executor, on_done=on_done)
+        return self.run_cells(self.cells(grid, root), store, root=root, **options)
 
-    def run_cells(
-        self,
-        cells: Sequence[Part],
-        store: Store,
-        *,
-        root: str | None = None,
-        jobs: int = 1,
-        executor: Executor | None = None,
-        on_done: Callable[[Progress], object] | None = None,
-    ) -> Summary:
-        """Run configurations that `cells` returned into a store, see `run`."""
-        work = functools.partial(self.run_cell, root=root)
-        jobs = min(checks.integer("jobs", jobs, 1), max(len(cells), 1))
-        return run_cells(cells, work, store, jobs=jobs, executor=executor, on_done=on_done)
+    def run_cells(self, cells: Sequence[Part], store: Store, *, root: str | None = None, **options: Any) -> Summary:
+        """Run configurations that `cells` returned into a store, see `run`; each process runs on one thread."""
+        return run_cells(cells, functools.partial(self.run_cell, root=root), store, **options)
 
 
 def _parts(axis: Axis) -> Sequence[Part]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from grids import group_is_gone
 
-from graphnoise.bench import runner as experiment
+from graphnoise.bench import runner
 from graphnoise.bench.runner import Store
 
 # What the commands and the workers of the tests do.
@@ -110,7 +110,7 @@ if __name__ == "__main__":
 def helpers(tmp_path_factory):
     """A module that worker processes can import."""
     folder = tmp_path_factory.mktemp("helpers")
-    package = str(Path(experiment.__file__).parent)
+    package = str(Path(runner.__file__).parents[1])
     (folder / "grid_helpers.py").write_text(HELPERS.replace("PACKAGE", repr(package)))
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
