@@ -42,9 +42,7 @@ RANK = {unit: rank for rank, layer in enumerate(LAYERS) for unit in layer}
 # What breaks these rules today.
 UPWARD = set()
 UNITS_IN_PROGRESS = {"graphnoise.bench", "recsys.bench", "graphnoise.cli"}
-CIRCLES = {
-    frozenset({"graphnoise.kernels.push.reference", "graphnoise.kernels.push.reference_curved"}),
-}
+CIRCLES = set()
 
 # Functions of one name that are meant to be told apart by their module: why.
 SAME_NAME = {
