@@ -25,8 +25,8 @@ format: .venv/dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# The kernels' tests on two builds of the compiled module, by GCC. Leaks are not looked for, since Python keeps some memory
-# to its end; what torch does itself is left out, since it is not instrumented.
+# Tests of the kernels on two GCC builds of the native modules. Leak detection is off, since Python does not free all memory
+# at exit; torch itself is not instrumented.
 sanitize: build/address/_native.so build/thread/_native.so
 	LD_PRELOAD="$(call shared,asan) $(call shared,ubsan) $(call shared,stdc++)" ASAN_OPTIONS=detect_leaks=0 \
 	    UBSAN_OPTIONS=print_stacktrace=1 $(call checked,address) $(NATIVE_TESTS)

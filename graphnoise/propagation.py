@@ -89,7 +89,7 @@ def propagate(
         order: Permute the nodes internally: "degree", "rcm" or "community" (`node_order.order`), or a permutation. The
             permuted graph is cached. The result is the same to rounding. It may save time if wide values exceed the
             cache and the graph has clusters that its own order does not show; it costs two copies of y and, the first
-            time, from a fraction of a second to minutes. Measure before use (`benchmarks/speed/reordering.py`).
+            time, from a fraction of a second to minutes. Measure before use (`graphnoise bench speed node-order`).
 
     Raises:
         InputError: An argument out of its range; y of the wrong length or not finite; values that grow beyond their

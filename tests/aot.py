@@ -53,8 +53,8 @@ def usage(made, folder):
     path.write_bytes(made.asm["cubin"])
     command = [TOOLS / "cuobjdump", "-res-usage", "-sass", path]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = {name: int(number) for name, number in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", text)}
-    return found | {"sass": Counter(re.findall(r"\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", text))}
+    actual = {name: int(number) for name, number in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", text)}
+    return actual | {"sass": Counter(re.findall(r"\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", text))}
 
 
 def spills(made, arch, folder):

@@ -129,7 +129,7 @@ def all_cases() -> dict[str, Case]:
 
 def early_stops() -> dict[str, Case]:
     """Return cases that stop between two residuals, after four of ten steps; one where the last step is the fourth."""
-    found = {}
+    results = {}
     edge_index, n = graphs()["undirected"]
     pairs = ("sym", torch.float32), ("row", torch.float16)
     for d, (kind, dtype), num_steps in itertools.product((3, 40), pairs, (4, 10)):
@@ -137,13 +137,14 @@ def early_stops() -> dict[str, Case]:
         case = Case(arcs_of(edge_index, n, kind), None, y, None, 0.7, 0.3, num_steps, (0.1, 0.9), None)
         residuals = [expected(case._replace(num_steps=k))[2] for k in (3, 4)]
         name = f"stop at 4 of {num_steps}, d={d}, {kind}, {str(dtype)[6:]}"
-        found[name] = case._replace(tol=math.sqrt(residuals[0] * residuals[1]))
-    return found
+        results[name] = case._replace(tol=math.sqrt(residuals[0] * residuals[1]))
+    return results
 
 
 def not_finite() -> dict[str, Case]:
     """Return cases with a NaN residual; in each, what is not finite is soon out of sight, but not out of the count."""
-    path = torch.tensor([[0, 1, 2], [1, 2, 3]])  # nobody hears 3; 0 hears nobody
+    # No arc leaves 3; no arc enters 0.
+    path = torch.tensor([[0, 1, 2], [1, 2, 3]])
     base = Case(arcs_of(path, 4, "row"), torch.ones(4, 5), None, None, 1.0, 0.0, 2, None, None)
 
     def put(value: float, row: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -151,17 +152,17 @@ def not_finite() -> dict[str, Case]:
         y[row, 4] = value
         return y
 
-    found = {f"{bad} that is forgotten": base._replace(start=put(float(bad), 3)) for bad in ("nan", "inf", "-inf")}
-    found["nan before a clamp"] = base._replace(start=put(math.nan, 0), clamp=(0.0, 1.0), num_steps=1)
-    found["inf before a clamp"] = base._replace(start=put(math.inf, 0), clamp=(0.0, 1.0), num_steps=3)
-    found["nan in the source"] = base._replace(source=put(math.nan, 2), beta=0.5)
-    found["inf in the source"] = base._replace(source=put(math.inf, 2), beta=0.5, clamp=(0.0, 1.0))
-    found["nan and a tolerance"] = base._replace(start=put(math.nan, 3), tol=0.1)
-    found["float16 overflows"] = base._replace(start=put(6e4, 0, torch.float16), alpha=2.0, num_steps=3)
+    results = {f"{bad} that is forgotten": base._replace(start=put(float(bad), 3)) for bad in ("nan", "inf", "-inf")}
+    results["nan before a clamp"] = base._replace(start=put(math.nan, 0), clamp=(0.0, 1.0), num_steps=1)
+    results["inf before a clamp"] = base._replace(start=put(math.inf, 0), clamp=(0.0, 1.0), num_steps=3)
+    results["nan in the source"] = base._replace(source=put(math.nan, 2), beta=0.5)
+    results["inf in the source"] = base._replace(source=put(math.inf, 2), beta=0.5, clamp=(0.0, 1.0))
+    results["nan and a tolerance"] = base._replace(start=put(math.nan, 3), tol=0.1)
+    results["float16 overflows"] = base._replace(start=put(6e4, 0, torch.float16), alpha=2.0, num_steps=3)
     arcs = arcs_of(path, 4, "value")
     arcs.value[1] = math.inf
-    found["an arc that is not finite"] = base._replace(arcs=arcs)
-    return found
+    results["an arc that is not finite"] = base._replace(arcs=arcs)
+    return results
 
 
 def drawn(name: str, edge_index: Tensor, n: int, d: int, dtype: torch.dtype | None = None) -> tuple[str, Case]:
@@ -178,7 +179,8 @@ def drawn(name: str, edge_index: Tensor, n: int, d: int, dtype: torch.dtype | No
     values = [torch.rand(n, d, generator=g).sub(0.3).to(dtype) for _ in range(2)]
     mask = torch.rand(n, generator=g) < 0.5 if "mask" in mode else None
     if mask is not None:
-        values[0][~mask] = math.nan  # nobody looks there
+        # These rows are not read.
+        values[0][~mask] = math.nan
     start = values[1] if mode in ("lazy", "start", "masked start", "only S") else None
     source = None if mode in ("lazy", "only S") else values[0]
     alpha = pick(0.8, 0.5, -0.4) / (30.0 if kind == "none" else 1.0)

@@ -13,7 +13,8 @@ from collections import Counter
 import numpy as np
 
 LANES = 32
-GUARD = 1 << 24  # bytes between buffers, so that a stray address hits none
+# Bytes between buffers, so that a stray address hits none.
+GUARD = 1 << 24
 UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 TYPES = {
     "b8": np.uint8, "u8": np.uint8, "s8": np.int8, "b16": np.uint16, "u16": np.uint16, "s16": np.int16,
@@ -51,7 +52,8 @@ def _f32_to_f16(values):
 
 
 def _fma(a, b, c):
-    return (a.astype(np.float64) * b + c).astype(np.float32)  # the product is exact
+    # The product is exact.
+    return (a.astype(np.float64) * b + c).astype(np.float32)
 
 
 class Program:
@@ -230,7 +232,8 @@ class Machine:
             halves = [self._get(o, "b64").view(np.float32).reshape(-1, LANES, 2) for o in operands[1:]]
             result = _fma(*halves) if name == "fma" else FLOATS[name](*halves)
             return self._set(operands[0], np.ascontiguousarray(result).view(np.uint64).reshape(-1, LANES))
-        if kinds[-2:-1] == ["f32"] and kind in ("f16", "bf16"):  # the first operand is widened
+        # The first operand is widened.
+        if kinds[-2:-1] == ["f32"] and kind in ("f16", "bf16"):
             half = self._get(operands[1], "b16")
             wide = _bf16_to_f32(half) if kind == "bf16" else half.view(np.float16).astype(np.float32)
             return self._set(operands[0], FLOATS[name](wide, self._get(operands[2], "f32")))
@@ -271,7 +274,8 @@ class Machine:
             return None
         values = self.memory.bytes[k][spread].view(UNSIGNED[size])
         for i, register in enumerate(registers):
-            held = {"%rs": "u16", "%rd": "u64"}.get(register[:3], "u32")  # wider than a byte that is loaded into it
+            # Wider than a byte that is loaded into it.
+            held = {"%rs": "u16", "%rd": "u64"}.get(register[:3], "u32")
             kept = np.empty(lanes.shape, TYPES[held]) if lanes.all() else self._get(register, held).copy()
             kept[lanes] = values[:, i]
             self._set(register, kept)
@@ -295,7 +299,8 @@ class Machine:
         return self._set(out, self._get(value, kinds[0]).copy())
 
     def _cvt(self, kinds, out, value, low=None):
-        if low is not None:  # two at once
+        # Two values per instruction.
+        if low is not None:
             narrow = _f32_to_bf16 if kinds[1] == "bf16x2" else _f32_to_f16
             upper, lower = (narrow(self._get(v, "f32")).astype(np.uint32) for v in (value, low))
             return self._set(out, upper << np.uint32(16) | lower)

@@ -24,8 +24,10 @@ def test_memory_of_all_batches_is_the_whole_set(soft, draw):
         value = loss(batch, b)
         (grad,) = torch.autograd.grad(value, batch)
     assert_close(value, whole, EXACT)
-    assert_close(grad, expected[-len(batch) :], EXACT)  # to the batch alone
-    assert bool((-coding_rate_reduction(batch, b, C) - whole).abs() > 0.1)  # the batch by itself would say otherwise
+    # The gradient goes to the batch alone.
+    assert_close(grad, expected[-len(batch) :], EXACT)
+    # The loss of the batch alone differs.
+    assert bool((-coding_rate_reduction(batch, b, C) - whole).abs() > 0.1)
     assert loss.grams.shape == (C + 1, z.shape[1], z.shape[1])
     assert not loss.grams.requires_grad
 
@@ -35,7 +37,8 @@ def test_memory_fades_and_rests_in_evaluation(draw):
     first, second, plain = (z[:30], y[:30]), (z[30:], y[30:]), CodingRateReduction(C)
     loss = CodingRateReduction(C, memory=0.25)
     assert_close(loss(*first), plain(*first), EXACT)
-    faded = torch.cat([first[0] / 2, second[0]])  # Grams count a quarter, and so must rows
+    # Grams count a quarter, and so must rows.
+    faded = torch.cat([first[0] / 2, second[0]])
     n, pi = 0.25 * 30 + 31, one_hot(y, C) * torch.where(torch.arange(len(z)) < 30, 0.25, 1.0)[:, None].double()
     shares = oracle(z, pi, 0.05)[1] * len(z) / n
     whole = torch.logdet(torch.eye(12).double() + 12 / (n * 0.05) * faded.t() @ faded) / 2

@@ -12,16 +12,16 @@ from graphnoise.coding_rates import coding_rate, coding_rate_reduction, coding_r
 @pytest.mark.parametrize("name", SHAPES)
 def test_float32_is_close_to_float64(name, draw):
     z, y, C = problem(name, draw, torch.float32)
-    found = {}
+    results = {}
     for dtype in (torch.float32, torch.float64):
         x = z.clone().requires_grad_()
         whole, within = coding_rates(x, y, C, eps=0.2, dtype=dtype)
         assert whole.dtype == within.dtype == dtype
         (whole - within).backward()
         assert x.grad.dtype == torch.float32
-        found[dtype] = (whole.detach(), within.detach(), x.grad)
-    assert_close(found[torch.float64][0], oracle(z.double(), one_hot(y, C), 0.2)[0], EXACT)
-    for rough, fine in zip(*found.values(), strict=True):
+        results[dtype] = (whole.detach(), within.detach(), x.grad)
+    assert_close(results[torch.float64][0], oracle(z.double(), one_hot(y, C), 0.2)[0], EXACT)
+    for rough, fine in zip(*results.values(), strict=True):
         assert float((rough - fine).abs().max()) <= 2e-5 * float(fine.abs().max().clamp(min=1e-2))
 
 
@@ -41,7 +41,8 @@ def test_16_bits_are_computed_in_float32(dtype, draw):
 def test_float64_takes_over_where_float32_would_lose_the_identity(name, soft, draw):
     z, y, C = problem(name, draw, torch.float32)
     classes = memberships(len(z), C, draw).float() if soft else y
-    length = float((z.shape[1] / 0.05 * z.square().sum(1).mean()).sqrt())  # the root of the trace
+    # The root of the trace.
+    length = float((z.shape[1] / 0.05 * z.square().sum(1).mean()).sqrt())
     for trace, same in ((1e3, False), (1e7, True), (1e11, True)):
         grads = []
         for dtype in (None, torch.float64):
@@ -58,7 +59,8 @@ def test_one_class_that_is_too_large_suffices(draw):
     z = torch.randn(2000, 4, generator=draw)
     y = torch.zeros(2000).long()
     z[:3] *= 100
-    y[:3] = 1  # whose own trace exceeds the limit, that of all rows does not
+    # Its own trace exceeds the limit, that of all rows does not.
+    y[:3] = 1
     values = [coding_rates(z, y, eps=1.0, dtype=dtype) for dtype in (None, torch.float64)]
     assert values[0].within == values[1].within.float()
     assert values[0].total == values[1].total.float()
@@ -73,13 +75,15 @@ def test_what_float64_cannot_resolve_is_refused(draw):
                 InputError, match=r"z: expected d / eps · mean \|z_i\|² of at most 4.5e\+13 in all rows"
             ):
                 coding_rate_reduction(huge, labels)
-    large = (z * 1e15).float().requires_grad_()  # beyond float32's range once squared
+    # Beyond float32's range once squared.
+    large = (z * 1e15).float().requires_grad_()
     with pytest.raises(InputError, match="z: expected d / eps"):
         coding_rate(large * 1e10, 0.1)
 
 
 def test_no_matrix_of_rows_by_rows(draw):
-    n = 400_000  # of which it would take 640 GB
+    # A list of this length would take 640 GB.
+    n = 400_000
     z = torch.randn(n, 3, generator=draw, requires_grad=True)
     for labels in (torch.arange(n) % 2, torch.full((n, 2), 0.5)):
         (grad,) = torch.autograd.grad(coding_rate_reduction(z, labels), z)
@@ -88,18 +92,18 @@ def test_no_matrix_of_rows_by_rows(draw):
 
 def test_threads_change_no_more_than_roundings(draw):
     z, y, C = problem("Grams in blocks, rows in pieces", draw, torch.float32)
-    found = []
+    results = []
     try:
         for threads in (1, 1, 2):
             torch.set_num_threads(threads)
             x = z.clone().requires_grad_()
             value = coding_rate_reduction(x, y, C)
-            found.append((value.detach(), torch.autograd.grad(value, x)[0]))
+            results.append((value.detach(), torch.autograd.grad(value, x)[0]))
     finally:
         torch.set_num_threads(1)
-    assert all(torch.equal(a, b) for a, b in zip(found[0], found[1], strict=True))
-    assert_close(found[2][0], found[0][0], 1e-6)
-    assert float((found[2][1] - found[0][1]).abs().max()) <= 2e-5 * float(found[0][1].abs().max())
+    assert all(torch.equal(a, b) for a, b in zip(results[0], results[1], strict=True))
+    assert_close(results[2][0], results[0][0], 1e-6)
+    assert float((results[2][1] - results[0][1]).abs().max()) <= 2e-5 * float(results[0][1].abs().max())
 
 
 def test_autocast_and_strides_change_nothing(draw):

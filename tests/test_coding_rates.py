@@ -35,11 +35,11 @@ from graphnoise.coding_rates import CodingRateReduction, coding_rate, coding_rat
 )
 def test_copies_of_orthonormal_rows(n, p, C, eps, whole, within, draw):
     z, y = orthonormal_classes(n, p, C, draw)
-    found = coding_rates(z, y, C, eps=eps)
-    assert float(found.total) == pytest.approx(C / 2 * math.log1p(p / (C * eps)), abs=EXACT)
-    assert float(found.within) == pytest.approx(0.5 * math.log1p(p / eps), abs=EXACT)
-    assert float(found.total) == pytest.approx(whole, abs=1e-9)
-    assert float(found.within) == pytest.approx(within, abs=1e-9)
+    actual = coding_rates(z, y, C, eps=eps)
+    assert float(actual.total) == pytest.approx(C / 2 * math.log1p(p / (C * eps)), abs=EXACT)
+    assert float(actual.within) == pytest.approx(0.5 * math.log1p(p / eps), abs=EXACT)
+    assert float(actual.total) == pytest.approx(whole, abs=1e-9)
+    assert float(actual.within) == pytest.approx(within, abs=1e-9)
     assert float(coding_rate(z, eps)) == pytest.approx(whole, abs=1e-9)
     assert float(coding_rate_reduction(z, y, C, eps=eps)) == pytest.approx(whole - within, abs=2e-9)
 
@@ -56,15 +56,16 @@ def test_values_and_gradients_are_those_of_membership_matrices(name, gamma1, dra
     z, y, C = problem(name, draw)
     z.requires_grad_()
     expected = oracle(z, one_hot(y, C), 0.3, gamma1)
-    found = coding_rates(z, y, C, eps=0.3, gamma1=gamma1)
-    for ours, theirs in zip(found, expected, strict=True):
+    actual = coding_rates(z, y, C, eps=0.3, gamma1=gamma1)
+    for ours, theirs in zip(actual, expected, strict=True):
         assert_close(ours, theirs, EXACT)
     assert_close(coding_rate(z, 0.3), oracle(z, one_hot(y, C), 0.3)[0], EXACT)
-    scale = 0.0  # that of R's gradient: where Rc's is equal, their difference is rounding
+    # That of R's gradient: where Rc's is equal, their difference is rounding.
+    scale = 0.0
     for upstream in ((1.0, 0.0), (1.0, -1.0), (0.0, 1.0), (2.5, 0.7)):
         ours, theirs = (
             torch.autograd.grad(upstream[0] * whole + upstream[1] * within, z, retain_graph=True)[0]
-            for whole, within in (found, expected)
+            for whole, within in (actual, expected)
         )
         scale = max(scale, float(theirs.abs().max()))
         assert float((ours - theirs).abs().max()) <= EXACT * scale
@@ -77,11 +78,11 @@ def test_memberships_with_every_gradient(name, draw):
     pi[1::3, 0] = 0
     z.requires_grad_()
     pi.requires_grad_()
-    found, expected = coding_rates(z, pi, eps=0.3, gamma1=1.7), oracle(z, pi, 0.3, 1.7)
-    for ours, theirs in zip(found, expected, strict=True):
+    actual, expected = coding_rates(z, pi, eps=0.3, gamma1=1.7), oracle(z, pi, 0.3, 1.7)
+    for ours, theirs in zip(actual, expected, strict=True):
         assert_close(ours, theirs, EXACT)
     pairs = zip(
-        *(torch.autograd.grad(2.5 * whole - 0.7 * within, (z, pi)) for whole, within in (found, expected)), strict=True
+        *(torch.autograd.grad(2.5 * whole - 0.7 * within, (z, pi)) for whole, within in (actual, expected)), strict=True
     )
     for ours, theirs in pairs:
         assert float((ours - theirs).abs().max()) <= EXACT * float(theirs.abs().max())
@@ -117,9 +118,9 @@ def test_the_gradient_has_its_closed_form(draw):
 def test_weights_are_where_the_formula_has_them(draw):
     z, y, C = problem("wide and narrow", draw)
     whole, within = oracle(z, one_hot(y, C), 0.4, gamma1=1.5)
-    found = coding_rate_reduction(z, y, C, eps=0.4, gamma1=1.5, gamma2=2.5)
-    assert float(found) == pytest.approx(float(2.5 * whole - 1.5 * within), abs=EXACT)
-    assert float(CodingRateReduction(C, 0.4, 1.5, 2.5)(z, y)) == pytest.approx(-float(found), abs=EXACT)
+    actual = coding_rate_reduction(z, y, C, eps=0.4, gamma1=1.5, gamma2=2.5)
+    assert float(actual) == pytest.approx(float(2.5 * whole - 1.5 * within), abs=EXACT)
+    assert float(CodingRateReduction(C, 0.4, 1.5, 2.5)(z, y)) == pytest.approx(-float(actual), abs=EXACT)
 
 
 @given(shapes)
@@ -177,9 +178,9 @@ def test_no_reduction_for_one_class_or_equal_covariances(draw):
 def test_zeros_take_nothing_and_have_no_gradient():
     for n in (4, 30):
         z = torch.zeros(n, 8, requires_grad=True)
-        found = coding_rates(z, torch.arange(n) % 3, eps=0.05)
-        assert found == (0, 0)
-        assert not torch.autograd.grad(found.total - found.within, z)[0].any()
+        actual = coding_rates(z, torch.arange(n) % 3, eps=0.05)
+        assert actual == (0, 0)
+        assert not torch.autograd.grad(actual.total - actual.within, z)[0].any()
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -196,7 +197,7 @@ def test_an_empty_class_adds_nothing(name, draw):
 
 def test_rows_of_no_class_count_in_the_whole_only(draw):
     z, y, C = problem("wide and narrow", draw)
-    found, known = coding_rates(z, y, C, eps=0.1), coding_rates(z[y >= 0], y[y >= 0], C, eps=0.1)
+    actual, known = coding_rates(z, y, C, eps=0.1), coding_rates(z[y >= 0], y[y >= 0], C, eps=0.1)
     share = float((y >= 0).double().mean())
-    assert_close(found.within, known.within * share, EXACT)
-    assert_close(found.total, coding_rate(z, 0.1), EXACT)
+    assert_close(actual.within, known.within * share, EXACT)
+    assert_close(actual.total, coding_rate(z, 0.1), EXACT)

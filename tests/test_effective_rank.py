@@ -15,7 +15,8 @@ def test_effective_rank_of_known_matrices(draw):
         assert effective_rank(z) == pytest.approx(3, rel=1e-9)
     line = torch.randn(90, 1, generator=draw) @ torch.randn(1, 40, generator=draw)
     assert effective_rank(line) == pytest.approx(1, abs=1e-9)
-    assert effective_rank(line + 5, centre=True) == pytest.approx(1, abs=1e-4)  # line + 5 is rounded to float32
+    # Line + 5 is rounded to float32.
+    assert effective_rank(line + 5, centre=True) == pytest.approx(1, abs=1e-4)
     assert effective_rank(torch.full((50, 4), 0.1), centre=True) == 0
     assert effective_rank(torch.full((3, 4), 0.1), centre=True) == 0
     two = torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 0.0]])

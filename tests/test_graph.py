@@ -166,7 +166,8 @@ def test_normalisation_passes_gradients_to_weights(kind, draw):
 
     assert torch.autograd.gradcheck(values, (weight.requires_grad_(),))
     graph = Graph.from_edge_index(edge_index, n, weight)
-    with torch.no_grad():  # what is found here must not stand in the way of a gradient
+    # Values computed here must not block a later gradient.
+    with torch.no_grad():
         graph.normalise(kind)
     assert graph.normalise(kind).values(torch.float64).requires_grad
 

@@ -26,14 +26,14 @@ def test_permuted_renames_rows_and_columns(name, kind, draw):
     places = shuffle(n, 1)
     for graph in (Graph.from_edge_index(edge_index, n), Graph.from_edge_index(edge_index, n, weight)):
         graph = graph if kind is None else graph.normalise(kind)
-        found = graph.permuted(places)
-        assert torch.equal(found.to_dense(torch.float64), graph.to_dense(torch.float64)[places][:, places])
-        assert found.normalisation == graph.normalisation
-        back = found.permuted(places.argsort())
+        actual = graph.permuted(places)
+        assert torch.equal(actual.to_dense(torch.float64), graph.to_dense(torch.float64)[places][:, places])
+        assert actual.normalisation == graph.normalisation
+        back = actual.permuted(places.argsort())
         assert torch.equal(back.edge_index, graph.edge_index)
         narrow = Graph(graph.rowptr.int(), graph.col.int(), graph.weight).permuted(places)
         assert narrow.col.dtype == narrow.rowptr.dtype == torch.int32
-        assert torch.equal(narrow.edge_index, found.edge_index)
+        assert torch.equal(narrow.edge_index, actual.edge_index)
 
 
 @given(
@@ -104,7 +104,8 @@ def test_gradients_pass_to_the_weights(draw):
     weight = (torch.rand(edge_index.shape[1], generator=draw).double() + 0.1).requires_grad_()
     graph, y = Graph.from_edge_index(edge_index, n, weight), torch.rand(n, 2, generator=draw).double()
     grads = []
-    with torch.no_grad():  # what is found here must not stand in the way of a gradient
+    # Values computed here must not block a later gradient.
+    with torch.no_grad():
         propagate(graph, y, alpha=0.9, num_steps=3, order="rcm")
     for wish in (None, "rcm", "rcm", shuffle(n, 2)):
         result = propagate(graph, y, alpha=0.9, num_steps=3, order=wish).y
@@ -119,7 +120,8 @@ def test_the_reordered_graph_is_made_once(monkeypatch):
     places = shuffle(23, 0)
     given_once = reordered(graph, places)
     assert reordered(graph, places.clone()).graph is given_once.graph
-    places[[0, 1]] = places[[1, 0]]  # the caller's tensor is the caller's
+    # The cached permutation is a copy.
+    places[[0, 1]] = places[[1, 0]]
     assert reordered(graph, places).graph is not given_once.graph
     assert reordered(graph, places.tolist()).order.tolist() == places.tolist()
     assert torch.equal(first.position[first.order], torch.arange(23))
@@ -150,10 +152,11 @@ def test_degree_puts_hubs_first_and_ties_in_their_order():
 
 def test_rcm_narrows_the_band():
     places = shuffle(200, 3)
-    path = places[torch.stack([torch.arange(199), torch.arange(1, 200)])]  # a directed path, badly numbered
+    # A directed path, badly numbered.
+    path = places[torch.stack([torch.arange(199), torch.arange(1, 200)])]
     graph = Graph.from_edge_index(path, 200)
-    found = graph.permuted(order(graph, "rcm"))
-    assert int((found.row - found.col).abs().max()) == 1
+    actual = graph.permuted(order(graph, "rcm"))
+    assert int((actual.row - actual.col).abs().max()) == 1
     assert int((graph.row - graph.col).abs().max()) > 100
 
 
@@ -161,10 +164,10 @@ def test_communities_come_one_after_another():
     data = gn.datasets.planted_partition([50] * 6, 0.5, 0.002, seed=0)
     places = shuffle(300, 4)
     graph = Graph.from_data(data).permuted(places)
-    found = order(graph, "community")
-    assert sorted(found.tolist()) == list(range(300))
-    assert torch.equal(found, order(graph, "community", seed=0))
-    community = data.y[places][found]
+    actual = order(graph, "community")
+    assert sorted(actual.tolist()) == list(range(300))
+    assert torch.equal(actual, order(graph, "community", seed=0))
+    community = data.y[places][actual]
     assert int((community.diff() != 0).sum()) <= 8
     assert order(Graph.from_edge_index(torch.empty(2, 0), 4), "community").tolist() == [0, 1, 2, 3]
 

@@ -168,7 +168,8 @@ def test_label_propagation_reads_integers_as_torch_geometric_does(shape, masked,
     edge_index, n = GRAPHS["undirected"]
     y = torch.randint(0, 4, (n, 1), generator=draw)
     if shape != "[n, 1]":
-        y = torch.nn.functional.one_hot(y.squeeze(1), 5)  # one class that nobody has
+        # One empty class.
+        y = torch.nn.functional.one_hot(y.squeeze(1), 5)
     y = y.bool() if "Boolean" in shape else y
     mask = torch.rand(n, generator=draw) < 0.5 if masked else None
     theirs = torch_geometric.nn.LabelPropagation(20, 0.9)(y, edge_index, mask, post_step=step)
@@ -206,9 +207,9 @@ def test_no_step_returns_a_copy(draw):
     for values in (y, y[:, 0].contiguous()):
         assert propagate(graph, values, alpha=0.9, num_steps=0).y.data_ptr() != values.data_ptr()
     for step in (None, torch.relu):
-        found = LabelPropagation(0, 0.9)(y, graph, post_step=step)
-        assert torch.equal(found, y)
-        assert found.data_ptr() != y.data_ptr()
+        actual = LabelPropagation(0, 0.9)(y, graph, post_step=step)
+        assert torch.equal(actual, y)
+        assert actual.data_ptr() != y.data_ptr()
 
 
 @pytest.mark.parametrize("tier", ["native", "reference"])
@@ -224,8 +225,8 @@ def test_evaluating_in_inference_mode_does_not_spoil_a_graph_for_training(tier, 
         normal = graph.normalise("row")
     y.requires_grad_()
     for each in (graph, normal):
-        found = propagate(each, y, **settings).y
-        found.sum().backward()
+        actual = propagate(each, y, **settings).y
+        actual.sum().backward()
     assert_close(propagate(graph, y, **settings).y, expected)
 
 
@@ -249,9 +250,10 @@ def test_what_is_not_finite_is_refused_with_and_without_gradients(recorded, draw
     with pytest.raises(InputError, match="y: expected finite numbers"):
         propagate(graph, y.requires_grad_(recorded), alpha=0.5, num_steps=3, mode="lazy", clamp=(0, 1))
     ends = Graph.from_edge_index(torch.tensor([[1, 2], [0, 0]]), 3, torch.ones(2))
-    huge = torch.tensor([[0.0], [3e38], [3e38]], requires_grad=recorded)  # the sum overflows and is clamped back
-    found = propagate(ends, huge, alpha=1.0, num_steps=1, normalisation="none", clamp=(-1.0, 1.0))
-    assert found.y.tolist() == [[1.0], [0.0], [0.0]]
+    # The sum overflows and is clamped back.
+    huge = torch.tensor([[0.0], [3e38], [3e38]], requires_grad=recorded)
+    actual = propagate(ends, huge, alpha=1.0, num_steps=1, normalisation="none", clamp=(-1.0, 1.0))
+    assert actual.y.tolist() == [[1.0], [0.0], [0.0]]
 
 
 @pytest.mark.parametrize("graph", [None, torch.tensor([[0, 1], [1, 0]]), "cora"])

@@ -51,7 +51,8 @@ def test_solvers_reach_the_closed_form(name, kind, solver, weighted, draw):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_residual_is_the_change_of_a_plain_step(solver, kind, draw):
     edge_index, n = graphs()["undirected"]
-    graph = Graph.from_edge_index(edge_index, n).with_self_loops(30.0)  # S is invertible: a step can be undone
+    # S is invertible: a step can be undone.
+    graph = Graph.from_edge_index(edge_index, n).with_self_loops(30.0)
     S, y, alpha = normalised(graph.to_dense(torch.float64), kind), torch.rand(n, 3, generator=draw).double(), 0.9
     for num_steps in (1, 2, 3, 7):
         result = propagate(graph, y, alpha=alpha, num_steps=num_steps, normalisation=kind, solver=solver)
@@ -92,7 +93,8 @@ def test_masks_vectors_widths_and_backends(solver, backend, draw):
 def test_columns_that_are_done_stop_changing(draw):
     """A column that starts at its limit needs nothing; beside one that needs much it comes out the same."""
     graph, A, y = problem("undirected", draw)
-    fixed = normalised(A, "row") @ torch.ones(len(A), 1, dtype=torch.float64)  # 1 where there are neighbours
+    # 1 where there are neighbours.
+    fixed = normalised(A, "row") @ torch.ones(len(A), 1, dtype=torch.float64)
     both = torch.cat([fixed, 1e3 * y[:, :1]], dim=1)
     result = propagate(graph, both, alpha=0.99, num_steps=400, normalisation="row", tol=1e-9, solver="cg")
     assert result.converged
@@ -127,8 +129,8 @@ def products(graph, y, exact, solver, most):
     low, high = 0, most
     while high - low > 1:
         middle = (low + high) // 2
-        found = propagate(graph, y, alpha=0.99, num_steps=middle, solver=solver).y
-        low, high = (low, middle) if float((found - exact).abs().max()) <= 1e-6 else (middle, high)
+        actual = propagate(graph, y, alpha=0.99, num_steps=middle, solver=solver).y
+        low, high = (low, middle) if float((actual - exact).abs().max()) <= 1e-6 else (middle, high)
     return high
 
 
@@ -154,13 +156,16 @@ def test_solvers_need_at_most_half_the_products(make):
     solved = scipy.sparse.linalg.spsolve(scipy.sparse.eye_array(len(y), format="csc") - 0.99 * S, 0.01 * y.numpy())
     exact = torch.from_numpy(np.asarray(solved))
     plain = products(graph, y, exact, "iterate", 2000)
-    assert products(graph, y, exact, "cg", 200) <= plain / 2  # Cora: 73 of 1306, planted: 19 of 60
-    if make is cora:  # on the planted graph eigenvalues lie close together, which fixed weights cannot use: 102 of 60
-        assert products(graph, y, exact, "chebyshev", 200) <= plain / 2  # 99 of 1306
-    told = propagate(graph, y, alpha=0.99, num_steps=2000, tol=1e-8, solver="cg")
-    assert told.converged
-    assert told.steps <= plain / 2
-    assert float((told.y - exact).abs().max()) <= 1e-6
+    # Cora: 73 of 1306, planted: 19 of 60.
+    assert products(graph, y, exact, "cg", 200) <= plain / 2
+    # On the planted graph eigenvalues lie close together, which fixed weights cannot use: 102 of 60.
+    if make is cora:
+        # 99 of 1306.
+        assert products(graph, y, exact, "chebyshev", 200) <= plain / 2
+    output = propagate(graph, y, alpha=0.99, num_steps=2000, tol=1e-8, solver="cg")
+    assert output.converged
+    assert output.steps <= plain / 2
+    assert float((output.y - exact).abs().max()) <= 1e-6
 
 
 def test_personalised_pagerank_is_networkx_own():
@@ -262,10 +267,12 @@ def test_undirected_counts_repeats_and_weights():
     assert Graph.from_edge_index(arcs, 3, torch.tensor([0.5, 0.5, 1.0, 3.0])).undirected
     assert not Graph.from_edge_index(arcs, 3).undirected
     assert Graph.from_edge_index(torch.empty(2, 0), 2).undirected
-    third = torch.tensor([0.1, 0.2, 0.1 + 0.2, 1.0])  # to rounding
+    # To rounding.
+    third = torch.tensor([0.1, 0.2, 0.1 + 0.2, 1.0])
     assert Graph.from_edge_index(arcs, 3, third).undirected
     assert not Graph.from_edge_index(arcs, 3, third * torch.tensor([1.0, 1.0, 1.001, 1.0])).undirected
-    assert Graph.from_edge_index(arcs, 3, third).normalise("row").undirected  # A, not S
+    # The weights A, not S.
+    assert Graph.from_edge_index(arcs, 3, third).normalise("row").undirected
 
 
 def test_the_largest_values_of_a_type_do_not_overflow():

@@ -20,7 +20,8 @@ from graphnoise.erase.inputs import Inputs
 from graphnoise.erase.settings import Settings
 from graphnoise.graph import Graph
 from graphnoise.kernels.arcs import accumulation_dtype
-from graphnoise.nn import Block, GraphAttention, GraphConvolution, Linear, SparseFeatures, dropout, normalise_rows
+from graphnoise.kernels.normalise import normalise
+from graphnoise.nn import Block, GraphAttention, GraphConvolution, Linear, SparseFeatures, dropout
 from graphnoise.nn.sparse import product
 
 _ORDERS = {"l1": 1, "l2": 2}
@@ -299,6 +300,6 @@ def full_graph_inputs(encoder: Encoder, inputs: Inputs) -> tuple[Tensor | Sparse
 def normalised(x: Tensor, norm: str, before: str = "none", after: str = "none") -> Tensor:
     """Return x after an activation, row normalisation (zero rows stay) and a second activation."""
     if norm != "none":
-        return normalise_rows(x, _ORDERS[norm], before, after)
+        return normalise(x, _ORDERS[norm], before, after, None)
     x = F.leaky_relu(x, 0.01) if before == "leaky_relu" else F.relu(x) if before == "relu" else x
     return F.relu(x) if after == "relu" else x

@@ -81,7 +81,7 @@ def denoise(
     return _denoise(
         graph,
         labels,
-        mask.nonzero().view(-1),
+        mask,
         classes,
         alpha=alpha,
         num_steps=num_steps,
@@ -95,7 +95,7 @@ def denoise(
 def _denoise(
     graph: Graph,
     labels: Tensor,
-    train: Tensor,
+    mask: Tensor,
     num_classes: int,
     *,
     alpha: float,
@@ -105,11 +105,11 @@ def _denoise(
     normalisation: str,
     clamp: bool,
 ) -> Tensor:
-    """Propagate the labels of the nodes at the positions `train`."""
+    """Propagate the labels of the nodes in the Boolean mask."""
     start = torch.zeros(graph.num_nodes, num_classes, dtype=torch.float32, device=graph.device)
-    start[train] = F.one_hot(labels, num_classes).float()
+    start[mask] = F.one_hot(labels, num_classes).float()
     if scope == "train":
-        graph = subgraph(graph, torch.zeros_like(graph.rowptr[1:], dtype=torch.bool).index_fill_(0, train, True))
+        graph = subgraph(graph, mask)
     return propagate(
         graph,
         start,

@@ -18,8 +18,9 @@ from graphnoise.erase.inputs import Inputs, Labels
 from graphnoise.erase.labels import _class_means, _denoise, _fuse, _prototype_labels
 from graphnoise.erase.probe import Probe
 from graphnoise.erase.settings import Settings
+from graphnoise.kernels.propagate import choose
 from graphnoise.nn import SparseFeatures, sample_neighbors
-from graphnoise.propagation import propagate
+from graphnoise.propagation import _propagate
 
 # Epochs between two ranks, each an eigenvalue problem as wide as the embedding.
 RANK_EVERY = 10
@@ -60,10 +61,12 @@ class Training:
         ).to(device)
         self.features, self.encoder_graph, self.blocks = full_graph_inputs(self.encoder, inputs)
         self.propagation_graph = inputs.graph.normalise(s.normalisation)
+        self.train_mask = torch.zeros(inputs.graph.num_nodes, dtype=torch.bool, device=device)
+        self.train_mask[labels.train] = True
         self.denoised = _denoise(
             inputs.graph,
             labels.given,
-            labels.train,
+            self.train_mask,
             labels.num_classes,
             alpha=s.alpha,
             num_steps=0 if s.denoise == "none" else s.num_steps,
@@ -109,14 +112,10 @@ class Training:
                 known = torch.zeros_like(known).index_copy_(0, train, known[train])
             fused = _fuse(known.to(z.dtype), similarity, s.beta, softmax=s.softmax)
         with record_function("erase/propagation"):
-            propagated = propagate(
-                self.propagation_graph,
-                fused,
-                alpha=s.alpha,
-                num_steps=s.num_steps,
-                mode=s.propagation,
-                mask=train if s.propagate_from == "train" else None,
-                clamp=(0.0, 1.0) if s.clamp else None,
+            mask = self.train_mask if s.propagate_from == "train" else None
+            clamp, tier = (0.0, 1.0) if s.clamp else None, choose(None, fused)
+            propagated = _propagate(
+                self.propagation_graph, fused, mask, float(s.alpha), s.num_steps, s.propagation, clamp, None, tier
             ).y
         return propagated.masked_fill_(~self.present, -math.inf).argmax(1)
 

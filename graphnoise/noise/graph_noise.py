@@ -9,7 +9,7 @@ import numpy as np
 
 from graphnoise import checks
 from graphnoise.noise.instance import adjacency_matrix
-from graphnoise.noise.noisy_labels import Array, Ints, NoisyLabels, Seed, check_labels, rate_for, round_half_up
+from graphnoise.noise.noisy_labels import Array, Ints, NoisyLabels, Seed, checked_labels, rate_for, round_half_up
 from graphnoise.typing import LabelsLike
 
 
@@ -47,7 +47,7 @@ def cascade(
         >>> cascade(star, torch.zeros(5, dtype=torch.long), 1.0, 1.0, num_classes=9).rate
         1.0
     """
-    checked = check_labels(y, mask, num_classes)
+    checked = checked_labels(y, mask, num_classes)
     rate = rate_for(rate, checked.num_classes)
     probability = checks.rate("probability", probability)
     adjacency = adjacency_matrix(edge_index, checked.clean.size, directed=True)
@@ -122,7 +122,7 @@ def tree_propagated(
     Source:
         Defined by this package.
     """
-    checked = check_labels(y, mask, num_classes)
+    checked = checked_labels(y, mask, num_classes)
     rate = rate_for(rate, checked.num_classes)
     checks.choice("offset", offset, ("next", "random"))
     share = checks.rate("seed_share", seed_share)

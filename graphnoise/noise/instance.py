@@ -23,7 +23,7 @@ from graphnoise.noise.noisy_labels import (
     Ints,
     NoisyLabels,
     Seed,
-    check_labels,
+    checked_labels,
     rate_for,
     sample_columns,
     stream,
@@ -71,7 +71,7 @@ def feature_dependent(
     Source:
         Xia et al. 2020, Part-dependent label noise, appendix; NoisyGL's `instance` (arXiv 2406.04299).
     """
-    checked = check_labels(y, mask, num_classes)
+    checked = checked_labels(y, mask, num_classes)
     rate = rate_for(rate, checked.num_classes)
     features = _features(x, checked.clean.size)
     rng = checks.generator(seed)
@@ -124,7 +124,7 @@ def structure_dependent(
         >>> structure_dependent(path, torch.tensor([0, 0, 0, 1, 1, 1]), 1 / 3, exact=True, base=1e-9).flipped
         tensor([False, False,  True,  True, False, False])
     """
-    checked = check_labels(y, mask, num_classes)
+    checked = checked_labels(y, mask, num_classes)
     rate, size = rate_for(rate, checked.num_classes), checked.clean.size
     base = checks.real("base", base, MIN_WEIGHT**2)
     rng = checks.generator(seed)
@@ -171,7 +171,7 @@ def confidence_dependent(
         array([2, 0])
     """
     p = checks.probabilities("probabilities", probabilities)
-    checked = check_labels(y, mask, p.shape[1])
+    checked = checked_labels(y, mask, p.shape[1])
     if len(p) != checked.clean.size:
         checks.fail("probabilities", f"{checked.clean.size} rows, one per label", len(p))
     rate = rate_for(rate, checked.num_classes)

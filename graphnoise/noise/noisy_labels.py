@@ -65,7 +65,7 @@ class CheckedLabels:
         return dtype if holds else torch.int64
 
 
-def check_labels(y: LabelsLike, mask: LabelsLike | None, num_classes: int | None = None) -> CheckedLabels:
+def checked_labels(y: LabelsLike, mask: LabelsLike | None, num_classes: int | None = None) -> CheckedLabels:
     """Check labels and mask; without `num_classes`, there is one more class than the greatest label."""
     if num_classes is not None:
         num_classes = checks.integer("num_classes", num_classes, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphnoise import checks
-from graphnoise.noise.noisy_labels import NoisyLabels, check_labels, rate_for
+from graphnoise.noise.noisy_labels import NoisyLabels, checked_labels, rate_for
 from graphnoise.noise.transition import Transition, from_mapping, pair, symmetric
 from graphnoise.typing import LabelsLike
 
@@ -44,7 +44,7 @@ def erase_stream(
         ERASE (arXiv 2312.08852), official code; PI-GNN, `corrupte.py`.
     """
     checks.choice("kind", kind, ("asymmetric", "pair", "symmetric"))
-    checked = check_labels(y, mask, num_classes)
+    checked = checked_labels(y, mask, num_classes)
     classes, rate = checked.num_classes, rate_for(rate, checked.num_classes)
     stream = np.random.RandomState(checks.integer("seed", seed, 0, 2**32 - 1))
     if kind == "asymmetric" and classes > 1:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from graphnoise import checks
 from graphnoise.noise.corrupt import draw_exact, draw_independent
-from graphnoise.noise.noisy_labels import Array, CheckedLabels, NoisyLabels, Seed, check_labels, rate_for, stream
+from graphnoise.noise.noisy_labels import Array, CheckedLabels, NoisyLabels, Seed, checked_labels, rate_for, stream
 from graphnoise.typing import LabelsLike
 
 
@@ -84,7 +84,7 @@ class Transition:
             >>> symmetric(3, 0.5).corrupt(torch.tensor([0, 1, 2, 0]), mask=[0, 1], seed=1, exact=True).rate
             0.5
         """
-        return self._corrupt(check_labels(y, mask, self.num_classes), checks.generator(seed), exact)
+        return self._corrupt(checked_labels(y, mask, self.num_classes), checks.generator(seed), exact)
 
     def _corrupt(self, labels: CheckedLabels, rng: np.random.Generator, exact: bool) -> NoisyLabels:
         return (draw_exact if exact else draw_independent)(self._matrix.numpy(), labels, rng)

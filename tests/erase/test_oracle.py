@@ -8,9 +8,8 @@ import torch
 from oracles import assert_close
 from torch_geometric.nn import GATConv, LabelPropagation
 
-from graphnoise.bench.speed import erase_dense, erase_gate
-from graphnoise.bench.speed.erase_dense import Dense, paired
-from graphnoise.bench.speed.erase_gate import ENDLESS, planted, training
+from graphnoise.bench.speed import erase_dense
+from graphnoise.bench.speed.erase_dense import ENDLESS, Dense, paired, planted, trace, training
 from graphnoise.erase import class_means, fuse, prototype_labels
 from graphnoise.erase.probe import Probe
 from graphnoise.erase.settings import settings
@@ -72,7 +71,7 @@ def test_what_departs_from_the_paper_goes_the_same_way(propagate_from):
         "propagate_from": propagate_from,
     }
     ours, dense = pair("faithful-cora", planted(), label_scope="all", prototypes="mixed", norm="l2", width=32, **walk)
-    for actual in erase_gate.trace(ours, dense):
+    for actual in trace(ours, dense):
         assert actual.size < (1e-6 if actual.what == "denoised labels" else EXACT), actual.what
     assert len(dense.labels.unique()) == 3
 
@@ -196,7 +195,7 @@ def test_the_oracle_attends_as_gatconv_and_drops_by_its_own_generator():
 @pytest.mark.parametrize("overrides", [{"encoder": "gcn"}, {"batch_size": 10}])
 def test_what_the_oracle_does_not_cover_is_refused(overrides):
     s = settings("faithful-cora", overrides)
-    assert erase_dense.refusal(s) is not None
+    assert erase_dense.unsupported_reason(s) is not None
     with pytest.raises(InputError, match="settings: expected those of an algorithm that is written out"):
         Dense(planted(), s, torch.nn.Identity())
 

@@ -42,16 +42,16 @@ def test_native_equals_reference_with_every_gradient(name, heads, width, more, d
     graph, values, factor = inputs(name, heads, width, draw)
     options = {"factor": factor, "bias": torch.randn(heads, width, generator=draw).requires_grad_()} if more else {}
     leaves = dict(zip(("h", "source", "target"), values, strict=True)) | ({"bias": options["bias"]} if more else {})
-    found = {}
+    results = {}
     upstream = torch.randn(graph.num_nodes, heads, width, generator=draw)
     for backend in ("native", "reference"):
         out = attend(graph.rowptr, graph.col, *values, **options, backend=backend)
         grads = torch.autograd.grad(out, leaves.values(), upstream)
-        found[backend] = dict(zip(("out", *leaves), (out, *grads), strict=True))
+        results[backend] = dict(zip(("out", *leaves), (out, *grads), strict=True))
         with torch.no_grad():
             assert torch.equal(attend(graph.rowptr, graph.col, *values, **options, backend=backend), out)
-    for key, value in found["native"].items():
-        assert_close(value, found["reference"][key], 5e-6)
+    for key, value in results["native"].items():
+        assert_close(value, results["reference"][key], 5e-6)
 
 
 def test_reference_gradient(draw):
@@ -63,13 +63,13 @@ def test_targets_may_be_fewer_than_sources(draw):
     rowptr, col = torch.tensor([0, 2, 2, 5]), torch.tensor([6, 0, 3, 3, 1])
     shapes = [(7, 8, 8), (7, 8), (3, 8)]
     values = [torch.randn(shape, generator=draw).requires_grad_() for shape in shapes]
-    upstream, found = torch.randn(3, 8, 8, generator=draw), []
+    upstream, results = torch.randn(3, 8, 8, generator=draw), []
     for backend in ("native", "reference"):
         out = attend(rowptr, col, *values, backend=backend)
-        found.append((out, *torch.autograd.grad(out, values, upstream)))
-    for native, reference in zip(*found, strict=True):
+        results.append((out, *torch.autograd.grad(out, values, upstream)))
+    for native, reference in zip(*results, strict=True):
         assert_close(native, reference, 5e-6)
-    assert bool((found[0][0][1] == 0).all()), "a target without arcs"
+    assert bool((results[0][0][1] == 0).all()), "a target without arcs"
 
 
 @pytest.mark.parametrize("shape", [(3, 0, 4), (3, 2, 0), (0, 8, 8)])
@@ -173,7 +173,8 @@ def test_what_native_cannot_serve_goes_to_the_reference(draw):
 
 
 def test_what_is_too_large_for_native_is_refused():
-    h = torch.zeros(()).expand(2**31, 1, 1)  # takes no memory
+    # Views that take no memory.
+    h = torch.zeros(()).expand(2**31, 1, 1)
     arcs = (torch.tensor([0, 1]), torch.tensor([0]))
     with pytest.raises(InputError, match=r"'native' needs fewer than 2\^31 arcs, sources and targets"):
         attend(*arcs, h, h[:, 0], torch.zeros(1, 1), backend="native")
@@ -199,12 +200,12 @@ def test_arrays_that_are_not_contiguous(backend, draw):
     graph, values, factor = inputs("undirected", 3, 5, draw)
     upstream = torch.randn(graph.num_nodes, 3, 5, generator=draw)
     spread = [torch.stack([t, t], dim=-1)[..., 0] for t in (graph.rowptr, graph.col, *values, factor)]
-    found = []
+    results = []
     for rowptr, col, h, source, target, mask in ((graph.rowptr, graph.col, *values, factor), spread):
         out = attend(rowptr, col, h, source, target, factor=mask, backend=backend)
-        found.append((out, *torch.autograd.grad(out, values, upstream)))
+        results.append((out, *torch.autograd.grad(out, values, upstream)))
     assert not any(t.is_contiguous() for t in spread)
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
 @pytest.mark.parametrize("backend", ["native", "reference"])
@@ -213,7 +214,7 @@ def test_another_default_type_changes_nothing(backend, draw):
     expected = attend(graph.rowptr, graph.col, *values, factor=factor, backend=backend)
     torch.set_default_dtype(torch.float64)
     try:
-        found = attend(graph.rowptr, graph.col, *values, factor=factor, backend=backend)
+        actual = attend(graph.rowptr, graph.col, *values, factor=factor, backend=backend)
     finally:
         torch.set_default_dtype(torch.float32)
-    assert torch.equal(found, expected)
+    assert torch.equal(actual, expected)

@@ -30,11 +30,11 @@ def test_every_shape(instruction_set, dropped, draw):
         shapes = ((40, heads, width), (40, heads), (40, heads), (heads, width))
         leaves = [torch.randn(shape, generator=draw).requires_grad_() for shape in shapes]
         factor = torch.rand(arcs[1].numel(), heads, generator=draw) if dropped else None
-        upstream, found = torch.randn(40, heads, width, generator=draw), []
+        upstream, results = torch.randn(40, heads, width, generator=draw), []
         for backend in ("native", "reference"):
             out = attend(*arcs, *leaves[:3], bias=leaves[3], factor=factor, backend=backend)
-            found.append((out, *torch.autograd.grad(out, leaves, upstream)))
-        for native, reference in zip(*found, strict=True):
+            results.append((out, *torch.autograd.grad(out, leaves, upstream)))
+        for native, reference in zip(*results, strict=True):
             assert_close(native, reference, 5e-6)
 
 

@@ -48,11 +48,11 @@ def test_shapes_are_known_without_values():
 @pytest.mark.parametrize("wanted", [[0], [1], [2], [3], [0, 3], [1, 2]])
 def test_gradients_of_some_inputs_only(wanted, draw):
     leaves = [v.detach().requires_grad_(k in wanted) for k, v in enumerate(values(draw))]
-    upstream, found = torch.randn(4, 2, 3, generator=draw), []
+    upstream, results = torch.randn(4, 2, 3, generator=draw), []
     for backend in ("native", "reference"):
         out = attend(ROWPTR, COL, *leaves[:3], bias=leaves[3], backend=backend)
-        found.append(torch.autograd.grad(out, [leaves[k] for k in wanted], upstream))
-    for native, reference in zip(*found, strict=True):
+        results.append(torch.autograd.grad(out, [leaves[k] for k in wanted], upstream))
+    for native, reference in zip(*results, strict=True):
         assert_close(native, reference, 5e-6)
 
 
@@ -64,13 +64,13 @@ def test_compiled_in_one_graph(draw):
         return attend(ROWPTR, COL, torch.cat([first, first[:1]]), source, target).square() + 1
 
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
-    found = []
+    results = []
     for call in (function, compiled):
         out = call(*leaves)
-        found.append((out, *torch.autograd.grad(out.sum(), leaves)))
+        results.append((out, *torch.autograd.grad(out.sum(), leaves)))
         with torch.no_grad():
             assert torch.equal(call(*leaves), out)
-    for eager, traced in zip(*found, strict=True):
+    for eager, traced in zip(*results, strict=True):
         assert_close(traced, eager)
     torch.compiler.reset()
 

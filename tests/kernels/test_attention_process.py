@@ -39,10 +39,10 @@ def test_an_interrupt_ends_a_long_call():
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        told, errors = process.communicate(timeout=300)
+        output, errors = process.communicate(timeout=300)
     finally:
         process.kill()
-    assert (told, errors, process.returncode) == ("interrupted\n", "", 0)
+    assert (output, errors, process.returncode) == ("interrupted\n", "", 0)
 
 
 MEMORY = """
@@ -65,6 +65,6 @@ print(step(10_000, arcs, 2, 128) / (4 * arcs))
 
 
 def test_no_array_has_a_row_of_features_for_each_arc():
-    told = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=300, check=True)
+    output = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=300, check=True)
     # In numbers of 4 bytes an arc: the weights and scores of 2 heads, and positions; the features of an arc are 256.
-    assert float(told.stdout) < 20
+    assert float(output.stdout) < 20

@@ -40,20 +40,20 @@ def work(rowptr, col, values, factor, upstream, **options):
 @pytest.mark.parametrize("dropped", [False, True])
 def test_the_number_of_threads_changes_no_bit(heads, width, dropped, draw):
     given = inputs(heads, width, draw, dropped)
-    found = []
+    results = []
     for count in (1, 2, 3, 5):
         torch.set_num_threads(count)
         try:
-            found.append(work(*given))
+            results.append(work(*given))
         finally:
             torch.set_num_threads(1)
-    for other in found[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
     rowptr, col, values, factor, upstream = given
     exact = work(
         rowptr, col, [v.double() for v in values], None if factor is None else factor.double(), upstream.double()
     )
-    for a, b in zip(found[0], exact, strict=True):
+    for a, b in zip(results[0], exact, strict=True):
         assert_close(a.double(), b, 1e-5)
 
 
@@ -69,18 +69,18 @@ def test_callers_at_the_same_time_get_the_same(count, draw):
     try:
         expected = call(hubs())
         for _ in range(2):
-            arcs, start, found = hubs(), threading.Barrier(4), []
+            arcs, start, results = hubs(), threading.Barrier(4), []
 
-            def caller(arcs=arcs, start=start, found=found):
+            def caller(arcs=arcs, start=start, results=results):
                 start.wait()
-                found.append(call(arcs))
+                results.append(call(arcs))
 
             team = [threading.Thread(target=caller) for _ in range(4)]
             for member in team:
                 member.start()
             for member in team:
                 member.join()
-            assert len(found) == 4
-            assert all(torch.equal(a, b) for one in found for a, b in zip(one, expected, strict=True))
+            assert len(results) == 4
+            assert all(torch.equal(a, b) for one in results for a, b in zip(one, expected, strict=True))
     finally:
         torch.set_num_threads(1)

@@ -97,7 +97,8 @@ def check(tier, graph, S, arguments):
     Y, right_steps, right_residual = expected(S, *arguments)
     limit = LOOSE[given[0].dtype]
     if limit == TOLERANCE[torch.float32] and tier != "native" and graph.num_arcs > 30_000:
-        limit *= 4  # these tiers sum 20,000 terms one by one
+        # These tiers sum 20,000 terms one by one.
+        limit *= 4
     assert y.dtype == given[0].dtype
     assert y.is_contiguous()
     assert_close(y, Y, limit)
@@ -116,7 +117,8 @@ def arguments(n, d, dtype, top=1.0):
     g = torch.Generator().manual_seed(d)
     x, y = (torch.rand(n, d, generator=g, dtype=torch.float64).sub(0.3).to(dtype) for _ in range(2))
     mask = torch.rand(n, generator=g) < 0.5
-    hidden = torch.where(mask.unsqueeze(1), x, math.nan)  # nobody looks there
+    # These rows are not read.
+    hidden = torch.where(mask.unsqueeze(1), x, math.nan)
     a = 0.7 / top
     yield None, x, None, a, 0.3, 3, None, None
     yield y, None, None, a, 0.3, 2, None, None
@@ -172,7 +174,8 @@ def test_a_tolerance_stops_in_either_buffer(tier, kind, num_steps):
     for case, at in itertools.product(cases, (1, 2, 3, 4)):
         case = (*case[:5], num_steps, *case[6:7])
         residuals = [expected(S, *case[:5], k, *case[6:7], None)[2] for k in range(at, at + 2)]
-        if residuals[1] < residuals[0]:  # else no tolerance stops after the second of these steps
+        # Else no tolerance stops after the second of these steps.
+        if residuals[1] < residuals[0]:
             check(tier, graph, S, (*case, math.sqrt(residuals[0] * max(residuals[1], 1e-30))))
     check(tier, graph, S, (*cases[0][:5], num_steps, None, 0.0))
 
@@ -279,17 +282,17 @@ def test_positions_of_64_bits_in_the_kernel(dtype, weighted, monkeypatch, draw):
     arcs[1, :5_000] = 0
     weight = torch.rand(6_000, generator=draw) if weighted else None
     for d in (*range(1, 20), 24, 31, 32, 33, 65, 130):
-        y, found = torch.rand(30, d, generator=draw).to(dtype), []
+        y, results = torch.rand(30, d, generator=draw).to(dtype), []
         for narrow in (2**31, 0):
             monkeypatch.setattr(propagate_cpu, "MAX_NARROW_NODES", narrow)
             learning = weight.to(dtype).requires_grad_() if weighted else None
             graph, leaf = Graph.from_edge_index(arcs, 30, learning), y.clone().requires_grad_()
             out = gn.propagate(graph, leaf, alpha=0.7, num_steps=3, backend="native").y
             leaves = (leaf, learning) if weighted else (leaf,)
-            found.append((out.detach(), *torch.autograd.grad(out.sum(), leaves)))
+            results.append((out.detach(), *torch.autograd.grad(out.sum(), leaves)))
             kind = torch.int32 if narrow else torch.int64
             assert propagate_cpu.padded_rows(graph.arcs())[1].dtype == kind
-        for a, b in zip(*found, strict=True):
+        for a, b in zip(*results, strict=True):
             assert_close(a, b, LOOSE[dtype])
 
 
@@ -327,10 +330,10 @@ def problems(draw):
 @settings(deadline=None, max_examples=150)
 def test_native_equals_reference(problem):
     graph, case = problem
-    found = [call(tier, graph, case) for tier in ("native", "reference")]
-    assert_close(found[0][0], found[1][0], 1e-13)
-    assert found[0][1] == found[1][1]
-    assert found[0][2] == pytest.approx(found[1][2], rel=1e-9, abs=1e-12 * float(found[1][0].abs().max() + 1))
+    results = [call(tier, graph, case) for tier in ("native", "reference")]
+    assert_close(results[0][0], results[1][0], 1e-13)
+    assert results[0][1] == results[1][1]
+    assert results[0][2] == pytest.approx(results[1][2], rel=1e-9, abs=1e-12 * float(results[1][0].abs().max() + 1))
 
 
 @given(problems(), st.floats(-3, 3))
@@ -353,7 +356,8 @@ def test_names_of_nodes_do_not_matter(tier, kind, draw):
     edge_index, n = all_graphs()["directed with repeats and self-loops"]
     y, order = torch.rand(n, 5, generator=draw, dtype=torch.float64), torch.randperm(n, generator=draw)
     arcs = torch.randperm(edge_index.shape[1], generator=draw)
-    place = order.argsort()  # of each node in its new order
+    # Of each node in its new order.
+    place = order.argsort()
     options = {"alpha": 0.7, "num_steps": 4, "normalisation": kind, "clamp": (0.1, 0.8), "backend": tier}
     before = gn.propagate(Graph.from_edge_index(edge_index, n), y, **options).y
     after = gn.propagate(Graph.from_edge_index(place[edge_index[:, arcs]], n), y[order], **options).y

@@ -116,13 +116,13 @@ def test_masked_rows_get_exactly_zero(tier, mode, draw):
 def test_gradients_of_narrow_types_are_near_those_of_float64(dtype, columns, mode, draw):
     y, weight = values(draw, columns)
     upstream = torch.rand(6, columns, generator=draw, dtype=torch.float64)
-    found = []
+    results = []
     for kind in (torch.float64, dtype):
         leaves = [t.to(dtype).to(kind).requires_grad_() for t in (y, weight)]
         out = forward("sym", mode, {}, "native")(*leaves)
         assert out.dtype == kind
-        found.append(torch.autograd.grad(out, leaves, upstream.to(kind)))
-    for exact, near in zip(*found, strict=True):
+        results.append(torch.autograd.grad(out, leaves, upstream.to(kind)))
+    for exact, near in zip(*results, strict=True):
         assert near.dtype == dtype
         assert_close(near, exact, 2e-6 if dtype == torch.float32 else 3e-2)
 
@@ -175,9 +175,9 @@ def test_torch_accepts_the_gradient_of_the_values(transposed, tier, dtype):
     torch.library.opcheck(sddmm, (arcs.rowptr, arcs.col, g, y, 0.6, transposed, tier), **more)
     ends = (arcs.col, arcs.row) if transposed else (arcs.row, arcs.col)
     expected = 0.6 * (g.detach().double()[ends[0]] * y.detach().double()[ends[1]]).sum(1)
-    found = sddmm(arcs.rowptr, arcs.col, g, y, 0.6, transposed, tier)
-    assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-    assert_close(found.detach(), expected)
+    actual = sddmm(arcs.rowptr, arcs.col, g, y, 0.6, transposed, tier)
+    assert actual.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert_close(actual.detach(), expected)
 
 
 def test_the_gradient_of_the_values_on_rows_cut_into_pieces(draw):
@@ -188,15 +188,15 @@ def test_the_gradient_of_the_values_on_rows_cut_into_pieces(draw):
         g, y = (torch.rand(50, d, generator=draw).to(dtype) for _ in range(2))
         row = torch.repeat_interleave(torch.arange(50), rowptr.diff())
         expected = 0.5 * (g.double()[row] * y.double()[col]).sum(1)
-        found = []
+        results = []
         for threads in (1, 3):
             torch.set_num_threads(threads)
             try:
-                found.append(sddmm(rowptr, col, g, y, 0.5, False, "native"))
+                results.append(sddmm(rowptr, col, g, y, 0.5, False, "native"))
             finally:
                 torch.set_num_threads(1)
-        assert torch.equal(*found)
-        assert_close(found[0], expected)
+        assert torch.equal(*results)
+        assert_close(results[0], expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -209,8 +209,8 @@ def test_shapes_and_types_are_known_without_values(dtype):
             out, info = operation(rowptr, col, None, None, None, start, source, None, *settings)
             assert (out.shape, out.dtype, out.is_contiguous()) == ((6, 5), dtype, True)
             assert (info.shape, info.dtype) == ((2,), torch.float64)
-        found = sddmm(rowptr, col, y, y, 0.6, False, "native")
-        assert (found.shape, found.dtype) == ((11,), torch.float64 if dtype == torch.float64 else torch.float32)
+        actual = sddmm(rowptr, col, y, y, 0.6, False, "native")
+        assert (actual.shape, actual.dtype) == ((11,), torch.float64 if dtype == torch.float64 else torch.float32)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -228,11 +228,11 @@ def test_compiled_in_one_graph(weighted):
     value = arcs.value.detach().clone() if weighted else None
     assert torch.equal(compiled(y, y, value), function(y, y, value))
     leaves = [t.clone().requires_grad_() for t in (y, y, value) if t is not None]
-    found = []
+    results = []
     for call in (function, compiled):
         out = call(*leaves, *([] if weighted else [None]))
-        found.append((out, *torch.autograd.grad(out.square().sum(), leaves)))
-    for eager, traced in zip(*found, strict=True):
+        results.append((out, *torch.autograd.grad(out.square().sum(), leaves)))
+    for eager, traced in zip(*results, strict=True):
         assert_close(traced, eager)
     torch.compiler.reset()
 
@@ -265,7 +265,7 @@ def test_a_gradient_buffer_that_is_used_again_is_read_again():
         fresh = buffer.clone()
         again = torch.autograd.grad(first, (value, y), buffer, retain_graph=True)
         expected = torch.autograd.grad(first, (value, y), fresh, retain_graph=True)
-        for found, wanted in zip(again, expected, strict=True):
-            assert_close(found, wanted)
+        for actual, results in zip(again, expected, strict=True):
+            assert_close(actual, results)
         rows.append(again[0])
     assert not torch.equal(rows[0], rows[1])

@@ -30,8 +30,8 @@ def test_every_width(instruction_set, dtype, weighted, draw):
         y = torch.rand(40, width, generator=draw).to(dtype)
         settings = {"alpha": 0.7, "num_steps": 3, "clamp": (0.01, 0.9)}
         expected = propagate(graph, y, **settings, backend="reference")
-        found = propagate(graph, y, **settings, backend="native")
-        assert_close(found.y.double(), expected.y.double(), TOLERANCE[dtype])
+        actual = propagate(graph, y, **settings, backend="native")
+        assert_close(actual.y.double(), expected.y.double(), TOLERANCE[dtype])
 
 
 def test_an_instruction_set_that_is_not_there_is_refused():

@@ -12,9 +12,9 @@ def child(code):
 
 def outcome(code):
     process = child(code)
-    told, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, f"{process.returncode}: {errors}"
-    return told.split()
+    return output.split()
 
 
 LONG = """
@@ -32,8 +32,8 @@ try:
     propagate(graph, y, alpha=0.5, num_steps=100_000)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
-found = []
-other = threading.Thread(target=lambda: found.append(propagate(graph, y, alpha=0.5, num_steps=8).y))
+results = []
+other = threading.Thread(target=lambda: results.append(propagate(graph, y, alpha=0.5, num_steps=8).y))
 try:
     other.start()
     print("ready", flush=True)
@@ -41,7 +41,7 @@ try:
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 other.join()
-assert found, "a signal is the main thread's"
+assert results, "a signal is the main thread's"
 assert torch.equal(propagate(graph, y, alpha=0.5, num_steps=1).y, few)
 """
 
@@ -57,10 +57,10 @@ def test_an_interrupt_ends_a_long_call_and_leaves_all_in_order():
         assert time.monotonic() - before < 5
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
-        told, errors = process.communicate(timeout=300)
+        output, errors = process.communicate(timeout=300)
     finally:
         process.kill()
-    assert (told, errors, process.returncode) == ("interrupted\n", "", 0)
+    assert (output, errors, process.returncode) == ("interrupted\n", "", 0)
 
 
 FORK = """
@@ -78,8 +78,8 @@ def work(_):
 torch.set_num_threads(2)
 before = propagate(graph, y, alpha=0.5, num_steps=3).y
 with multiprocessing.get_context("fork").Pool(2) as pool:
-    for found in pool.map(work, range(3)):
-        assert torch.equal(torch.from_numpy(found), before)
+    for results in pool.map(work, range(3)):
+        assert torch.equal(torch.from_numpy(results), before)
 """
 
 

@@ -35,26 +35,27 @@ def test_the_number_of_threads_changes_no_bit(weighted, kind, dtype, draw):
     graph = hubs(weighted).normalise(kind)
     for d, more in ((5, {}), (40, {"clamp": (0.0, 0.6), "tol": 1e-3}), (150, {"mode": "lazy"})):
         y = torch.rand(2000, d, generator=draw).to(dtype)
-        found = []
+        results = []
         for count in (1, 2, 3, 5):
             with threads(count):
                 result = propagate(graph, y, alpha=0.8, num_steps=4, **more)
-            found.append((result.y.view(torch.uint8), result.steps, result.residual))
-        assert all(torch.equal(f[0], found[0][0]) for f in found)
-        assert len({f[1:] for f in found}) == 1
+            results.append((result.y.view(torch.uint8), result.steps, result.residual))
+        assert all(torch.equal(f[0], results[0][0]) for f in results)
+        assert len({f[1:] for f in results}) == 1
 
 
 def test_gradients_are_the_same_on_any_number_of_threads(draw):
-    y, upstream = (torch.rand(2000, 150, generator=draw) for _ in range(2))  # wide enough to be fetched ahead
-    found = []
+    # Wide enough to be fetched ahead.
+    y, upstream = (torch.rand(2000, 150, generator=draw) for _ in range(2))
+    results = []
     for count in (1, 3):
         graph = hubs(weighted=True)
         weight, leaf = graph.weight.clone().requires_grad_(), y.clone().requires_grad_()
         learning = Graph(graph.rowptr, graph.col, weight)
         with threads(count):
             out = propagate(learning, leaf, alpha=0.8, num_steps=3, normalisation="none", clamp=(0.0, 50.0)).y
-            found.append((out, *torch.autograd.grad(out, (leaf, weight), upstream)))
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+            results.append((out, *torch.autograd.grad(out, (leaf, weight), upstream)))
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
 @pytest.mark.parametrize("count", [1, 2])

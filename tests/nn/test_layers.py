@@ -84,7 +84,8 @@ def test_dropout_keeps_the_mean_and_repeats_with_its_seed():
     once, again = (dropout(x, 0.6, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(once, again)
     assert set(once.unique().tolist()) == {0.0, 2.5}
-    assert abs(float(once.mean()) - 1) < 0.06  # five standard deviations
+    # Five standard deviations.
+    assert abs(float(once.mean()) - 1) < 0.06
     assert dropout(x, 0.6, None) is x
 
 

@@ -28,17 +28,18 @@ def test_equals_torch_with_its_gradient(backend, p, before, after, draw):
     for shape in SHAPES:
         x, upstream = torch.randn(shape, generator=draw).requires_grad_(), torch.randn(shape, generator=draw)
         outs = (normalise_rows(x, p, before, after, backend=backend), oracle(x, p, before, after))
-        found = [(out, *torch.autograd.grad(out, x, upstream)) for out in outs]
-        for ours, theirs in zip(*found, strict=True):
+        results = [(out, *torch.autograd.grad(out, x, upstream)) for out in outs]
+        for ours, theirs in zip(*results, strict=True):
             assert_close(ours, theirs)
         with torch.no_grad():
-            assert torch.equal(normalise_rows(x, p, before, after, backend=backend), found[0][0])
+            assert torch.equal(normalise_rows(x, p, before, after, backend=backend), results[0][0])
 
 
 @pytest.mark.parametrize(("p", "before", "after"), SETTINGS)
 def test_gradient_in_double_precision(p, before, after, draw):
     x = torch.randn(4, 5, generator=draw, dtype=torch.float64)
-    x = (x + 0.1 * x.sign()).requires_grad_()  # no entry lies at a kink
+    # No entry lies at a kink.
+    x = (x + 0.1 * x.sign()).requires_grad_()
     assert torch.autograd.gradcheck(lambda v: normalise_rows(v, p, before, after), x)
 
 
@@ -47,15 +48,17 @@ def test_gradient_in_double_precision(p, before, after, draw):
 def test_zero_and_tiny_rows_have_torchs_gradient(backend, p, before, after, draw):
     """Below 1e-12 a norm is not divided by: the gradient is 1e12 times the upstream one, and finite."""
     x = torch.randn(5, 6, generator=draw) * torch.tensor([[0.0], [1e-14], [1.0], [0.0], [1e-9]])
-    x[2, :3] = 0  # entries at the kinks
-    x[3] = -1.0  # zero after a ReLU
+    # Entries at the kinks.
+    x[2, :3] = 0
+    # Zero after a ReLU.
+    x[3] = -1.0
     x.requires_grad_()
     upstream = torch.randn(5, 6, generator=draw)
     outs = (normalise_rows(x, p, before, after, backend=backend), oracle(x, p, before, after))
-    found = [(out, *torch.autograd.grad(out, x, upstream)) for out in outs]
-    assert bool((found[0][0][0] == 0).all())
-    assert all(bool(t.isfinite().all()) for t in found[0])
-    for ours, theirs in zip(*found, strict=True):
+    results = [(out, *torch.autograd.grad(out, x, upstream)) for out in outs]
+    assert bool((results[0][0][0] == 0).all())
+    assert all(bool(t.isfinite().all()) for t in results[0])
+    for ours, theirs in zip(*results, strict=True):
         for row in range(5):
             scale = float(theirs[row].detach().abs().max().clamp(min=1e-30))
             assert_close(ours[row] / scale, theirs[row] / scale, 2e-6)
@@ -69,21 +72,21 @@ def test_what_is_not_a_number_shows_in_its_row_only(backend, p, before, after):
         x[1, 4] = torch.nan
     out = normalise_rows(x, p, before, after, backend=backend)
     (grad,) = torch.autograd.grad(out.sum(), x)
-    for found in (out, grad):
-        assert found.isnan().any(1).tolist() == [False, True, False]
+    for actual in (out, grad):
+        assert actual.isnan().any(1).tolist() == [False, True, False]
 
 
 def test_the_number_of_threads_changes_no_bit(draw):
     x, upstream = torch.randn(700, 300, generator=draw).requires_grad_(), torch.randn(700, 300, generator=draw)
-    found = []
+    results = []
     for count in (1, 2, 5):
         torch.set_num_threads(count)
         try:
             out = normalise_rows(x, 1, "leaky_relu", "relu")
-            found.append((out, *torch.autograd.grad(out, x, upstream)))
+            results.append((out, *torch.autograd.grad(out, x, upstream)))
         finally:
             torch.set_num_threads(1)
-    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+    assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
 
 
 def test_values_that_are_not_contiguous(draw):
@@ -121,8 +124,8 @@ def test_compiled_in_one_graph(draw):
         return normalise_rows(normalise_rows(values * 2, 1, "leaky_relu") + 1, 1, "none", "relu").square()
 
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
-    found = [(out, *torch.autograd.grad(out.sum(), x)) for out in (function(x), compiled(x))]
-    for eager, traced in zip(*found, strict=True):
+    results = [(out, *torch.autograd.grad(out.sum(), x)) for out in (function(x), compiled(x))]
+    for eager, traced in zip(*results, strict=True):
         assert_close(traced, eager)
     with torch.no_grad():
         assert torch.equal(compiled(x), function(x))

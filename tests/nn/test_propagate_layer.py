@@ -82,7 +82,8 @@ def test_modes_and_normalisations_are_matrix_formulas(mode, kind, draw):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", ["sym", "row", "col", "none"])
 def test_gradients(mode, kind, draw):
-    edge_index, n = GRAPHS["directed with repeats and self-loops"]  # several self-loops at a node as well
+    # Several self-loops at a node as well.
+    edge_index, n = GRAPHS["directed with repeats and self-loops"]
     edge_index = edge_index[:, :30]
     x = torch.randn(n, 2, generator=draw).double().requires_grad_()
     weight = (torch.rand(30, generator=draw).double() + 0.1).requires_grad_()
@@ -91,7 +92,8 @@ def test_gradients(mode, kind, draw):
     assert torch.autograd.gradcheck(lambda x: layer(x, edge_index), (x,))
     assert torch.autograd.gradgradcheck(lambda x, w: layer(x, edge_index, w), (x, weight), fast_mode=True)
     fixed = weight.detach()
-    assert_close(layer(x, edge_index, weight), layer(x, edge_index, fixed))  # two ways to the same matrix
+    # Two ways to the same matrix.
+    assert_close(layer(x, edge_index, weight), layer(x, edge_index, fixed))
 
 
 def test_of_several_self_loops_the_last_one_counts():
@@ -120,7 +122,8 @@ def test_a_normalised_graph_must_be_what_the_layer_says(draw):
     graph, x = Graph.from_edge_index(edge_index, n), torch.randn(n, 2, generator=draw)
     looped = graph.with_self_loops().normalise("row")
     expected = propagate(looped, x, alpha=0.9, num_steps=3).y
-    for loops in (True, False):  # used as it is
+    # Weights are used as they are.
+    for loops in (True, False):
         assert torch.equal(Propagate(3, normalisation="row", add_self_loops=loops)(x, looped), expected)
     with pytest.raises(InputError, match="edge_index: expected a Graph not normalised, or by 'sym', got 'row'"):
         Propagate(3)(x, looped)
@@ -191,7 +194,8 @@ def test_a_module_among_others(draw):
     torch.save(model.state_dict(), file)
     out.sum().backward()
     assert model[0].weight.grad is not None
-    assert bool(layer(torch.full((n, 1), torch.nan), edge_index).isnan().any())  # as other layers do
+    # NaN propagates, as in other layers.
+    assert bool(layer(torch.full((n, 1), torch.nan), edge_index).isnan().any())
 
 
 @pytest.mark.parametrize(
@@ -271,8 +275,8 @@ def test_forward_mode_is_refused_not_zero(name, draw):
 def test_a_constant_in_forward_mode_passes(draw):
     edge_index, _, x = problem("undirected", draw)
     graph, layer = Graph.from_edge_index(edge_index, len(x)), Propagate(3)
-    found = torch.func.jvp(lambda a: a * layer(x, graph) + a * layer(x * 1, graph), (x,), (x,))
-    assert_close(found[0], found[1])
+    results = torch.func.jvp(lambda a: a * layer(x, graph) + a * layer(x * 1, graph), (x,), (x,))
+    assert_close(results[0], results[1])
 
 
 def test_dual_numbers_are_refused_and_others_pass(draw):
@@ -286,7 +290,8 @@ def test_dual_numbers_are_refused_and_others_pass(draw):
             with pytest.raises(NotImplementedError, match="forward-mode"):
                 layer(*arguments)
         assert torch.equal(layer(x, graph), expected)
-        with pytest.raises(NotImplementedError, match="forward-mode"):  # in the gradient alone
+        # In the gradient alone.
+        with pytest.raises(NotImplementedError, match="forward-mode"):
             torch.autograd.grad((layer(leaf, graph) * dual).sum(), leaf)
     assert torch.equal(layer(x, graph), expected)
 
@@ -321,14 +326,15 @@ def test_compile_whole_at_first_use(backend, learns, ready, draw):
     layer = Propagate(3, 0.8)
     torch.compiler.reset()
     compiled = torch.compile(layer, fullgraph=True, backend=backend)
-    for arcs in (edge_index, edge_index.flip(0)):  # the second graph must not meet what the first one left
+    # The second graph must not use cached values of the first.
+    for arcs in (edge_index, edge_index.flip(0)):
         graph = Graph.from_edge_index(arcs, len(x), weight)
         graph = graph.with_self_loops().normalise() if ready else graph
         upstream = torch.randn(x.shape, generator=draw).double()
-        found = compiled(x, graph)
-        grads = torch.autograd.grad(found, inputs, upstream, retain_graph=True)
+        actual = compiled(x, graph)
+        grads = torch.autograd.grad(actual, inputs, upstream, retain_graph=True)
         own = layer(x, graph)
-        assert_close(found, own)
+        assert_close(actual, own)
         for a, b in zip(grads, torch.autograd.grad(own, inputs, upstream, retain_graph=True), strict=True):
             assert_close(a, b)
 

@@ -23,9 +23,9 @@ def test_all_neighbours_are_the_receptive_field(name, fanout, draw):
     graph = looped(name)
     outputs = torch.tensor([3, 0])
     nodes, blocks = receptive_field(graph, outputs, 2)
-    sampled, found = sample_neighbors(graph, outputs, [fanout, fanout], draw)
+    sampled, actual = sample_neighbors(graph, outputs, [fanout, fanout], draw)
     assert torch.equal(nodes, sampled)
-    for ours, exact in zip(found, blocks, strict=True):
+    for ours, exact in zip(actual, blocks, strict=True):
         assert_close(matrix(ours), matrix(exact))
 
 
@@ -34,11 +34,13 @@ def test_a_node_hears_itself_and_so_many_others(draw):
     nodes, (block,) = sample_neighbors(graph, torch.tensor([0, 5]), [4], draw)
     assert nodes[:2].tolist() == [0, 5]
     heard = block.pattern.rowptr.diff().tolist()
-    assert heard == [5, 2]  # the hub: four of its 39 neighbours and itself; node 5: the hub and itself
+    # The hub: four of its 39 neighbours and itself; node 5: the hub and itself.
+    assert heard == [5, 2]
     dense = matrix(block)
     assert (dense[[0, 1], [0, 1]] > 0).all()
     assert len(set(nodes.tolist())) == nodes.numel()
-    assert_close(dense.sum(1), torch.ones(2))  # a row average stays one: what is left out is made up for
+    # A row average stays one: what is left out is made up for.
+    assert_close(dense.sum(1), torch.ones(2))
 
 
 def test_what_is_heard_is_unbiased(draw):

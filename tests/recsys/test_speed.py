@@ -1,88 +1,82 @@
 """`graphnoise bench speed recommend`: what is checked, what is recorded, what is refused. No time is judged."""
 
-import json
-import sys
-
 import numpy as np
 import pytest
+from speeds import call, held, one_error
 
-from graphnoise.cli.main import main
-from recsys.bench.speed import cases, gate, report, run
-from recsys.bench.speed.cases import Case, contenders, from_dict, matrix, to_dict
+from graphnoise.bench.speed import harness
+from graphnoise.bench.speed.harness import VerificationError
+from recsys.bench import speed
+from recsys.bench.speed import BASELINE, RUNS, SAMPLERS, Recommend, RecommendOptions
 from recsys.kernels import sgd
 from recsys.kernels.negatives import Known
+from recsys.samplers import Uniform
 
-SMALL = ["--users", "80", "--items", "60", "--interactions", "700", "--factors", "8", "--rounds", "2", "--seeds", "0"]
+SIZE = {"users": 80, "items": 60, "interactions": 700, "factors": 8}
+SMALL = ["recommend", "--rounds", "2", "--quality-seeds", "0"]
+SMALL += [word for name, value in SIZE.items() for word in (f"--{name}", str(value))]
 
 
-def call(*words):
-    with pytest.raises(SystemExit) as stop:
-        main(["bench", "speed", *words])
-    return stop.value.code
+@pytest.fixture(autouse=True)
+def _brief(monkeypatch):
+    monkeypatch.setattr(harness, "MIN_SAMPLE", 1e-6)
+    speed.verify_steps.cache_clear()
+
+
+def case(**changes):
+    return Recommend().cases(RecommendOptions(**{**SIZE, "threads": (1,), **changes}))[0]
 
 
 def test_matrices_have_their_size_and_shape():
-    M = matrix(Case(300, 200, 5_000))
-    assert M.nnz == 5_000
+    M = speed.draw_matrix(case(users=300, items=200, interactions=5_000))
+    assert (M.nnz, M.shape) == (5_000, (300, 200))
     assert M.has_canonical_format
     count = np.bincount(M.indices, minlength=200)
     assert count[:20].mean() > 3 * count[-20:].mean()
 
 
 def test_everybody_draws_as_many_samples_as_there_are_pairs():
-    case = Case(80, 60, 700, 8)
-    everybody = contenders(case, matrix(case))
-    assert set(everybody) == {cases.PEER, *cases.RUNS, *cases.DRAWS}
-    for name, epoch in everybody.items():
-        seconds, drawn = epoch()
-        assert seconds > 0
-        assert drawn == (8_000_000 if name in cases.DRAWS else 700)
+    here = case()
+    matrix = speed.draw_matrix(here)
+    assert all(speed.library(name, here, matrix)(1) == 700 for name in RUNS)
+    runs = speed.timed_runs(here, matrix)
+    assert list(runs) == [BASELINE, *RUNS, *SAMPLERS]
+    assert [count for _, count in runs.values()] == [700] * (1 + len(RUNS)) + [8_000_000] * 2
+    assert runs[BASELINE][0].run(1) > 0
 
 
-def test_records_and_tables(tmp_path, capsys):
-    record = tmp_path / "speed.json"
-    words = [
-        "recommend",
-        *SMALL,
-        "--threads",
-        "1,2",
-        "--run",
-        "bpr, lock-free; nbpo, deterministic",
-        "--out",
-        str(record),
-    ]
-    assert call(*words) == 0
-    out = capsys.readouterr().out
+def test_records_and_tables(tmp_path, capfd):
+    path = tmp_path / "speed.json"
+    words = [*SMALL, "--threads", "1,2", "--run", "bpr, lock-free; nbpo, deterministic", "--out", path]
+    code, out, err = call(capfd, *words)
+    assert code == 0, err
     assert "80 users × 60 items, 700 pairs, 8 factors, 2 threads" in out
-    held = report.read(record)
-    assert [entry["case"]["threads"] for entry in held] == [1, 2]
-    assert set(held[0]["ratio"]) == {"bpr, lock-free", "nbpo, deterministic"}
-    assert all(len(values) == 2 for values in held[0]["samples"].values())
-    assert call("show", str(record)) == 0
-    assert "over implicit" in capsys.readouterr().out
-    assert from_dict(held[0]["case"]) == from_dict(to_dict(from_dict(held[0]["case"])))
-    assert call(*words) == 0  # measured again on the same code: replaced
-    assert len(report.read(record)) == 2
-
-    damaged = json.loads(record.read_text())
-    damaged["records"][0]["rates"]["implicit"]["median"] = "fast"
-    record.write_text(json.dumps(damaged))
-    capsys.readouterr()
-    assert call("show", str(record)) == 1
-    assert "record 1 is damaged" in capsys.readouterr().err
+    records = held(path)
+    assert [record["case"]["threads"] for record in records] == [1, 2]
+    assert set(records[0]["ratio"]) == {"bpr, lock-free", "nbpo, deterministic"}
+    assert all(len(entry["samples"]) == 2 for entry in records[0]["times"].values())
+    assert records[0]["environment"]["versions"]["implicit"]
+    each = [
+        a / b for a, b in zip(*(records[0]["times"][n]["samples"] for n in (BASELINE, "bpr, lock-free")), strict=True)
+    ]
+    assert records[0]["ratio"]["bpr, lock-free"]["median"] == pytest.approx(np.median(each))
+    code, shown, _ = call(capfd, "show", path)
+    assert (code, "over implicit" in shown) == (0, True)
+    assert "(0 measured, 2 recorded before)" in call(capfd, *words)[1]
 
 
-def test_without_the_peer_the_rest_is_measured(monkeypatch):
-    monkeypatch.setitem(sys.modules, "implicit.cpu.bpr", None)
-    kept = []
-    run.measure([Case(80, 60, 700, 8, runs=("bpr, lock-free",))], run.Protocol(1, 0), lambda text: None, kept.append)
-    assert kept[0]["ratio"] == {}
-    assert cases.PEER not in kept[0]["rates"]
-    assert any("implicit is not installed" in str(part) for part in report.render(kept))
+def test_without_the_baseline_the_rest_is_measured(monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr(speed, "find_spec", lambda name: None)
+    code, out, err = call(capfd, *SMALL, "--threads", "1", "--run", "bpr, lock-free", "--out", tmp_path / "a.json")
+    assert code == 0, err
+    (record,) = held(tmp_path / "a.json")
+    assert (record["ratio"], BASELINE in record["rates"]) == ({}, False)
+    assert "implicit: is not installed" in out
 
 
-def test_the_gate_sees_wrong_steps(monkeypatch, capsys, tmp_path):
-    assert gate.steps() < gate.TOLERANCE
+def test_wrong_steps_are_not_timed(monkeypatch, capfd, tmp_path):
+    assert speed.verify_steps() < speed.TOLERANCE
+    speed.verify_steps.cache_clear()
     right = sgd.lock_free
 
     def wrong(rule, factors, *rest, **how):
@@ -91,42 +85,39 @@ def test_the_gate_sees_wrong_steps(monkeypatch, capsys, tmp_path):
         return count
 
     monkeypatch.setattr(sgd, "lock_free", wrong)
-    with pytest.raises(gate.GateError, match="bpr, lock-free: expected the reference's steps"):
-        gate.steps()
-    assert call("recommend", *SMALL, "--threads", "1", "--out", str(tmp_path / "a.json")) == 1
-    assert "nothing was timed" in capsys.readouterr().err
+    code, out, err = call(capfd, *SMALL, "--threads", "1", "--out", tmp_path / "a.json")
+    assert (code, "million" in out) == (1, False)
+    assert "bpr, lock-free: expected the reference's steps" in err
     assert not (tmp_path / "a.json").exists()
 
 
-def test_the_gate_sees_known_negatives(monkeypatch):
-    known = Known.of(matrix(Case(80, 60, 700)))
-    assert gate.negatives(known, 0) == 2 * 5 * 20 * 80
-    monkeypatch.setattr(
-        gate, "draw", lambda known, users, each, *rest, **how: np.resize(known.col[:1], (len(users), each))
-    )
-    with pytest.raises(gate.GateError, match="negatives: expected none that is known"):
-        gate.negatives(known, 0)
+def test_known_negatives_are_not_timed(monkeypatch):
+    matrix = speed.draw_matrix(case())
+    first = Known.of(matrix).col[0]
+    monkeypatch.setattr(Uniform, "sample", lambda self, users, count, rng: np.full((len(users), count), first))
+    with pytest.raises(VerificationError, match="uniform, verified: expected no negative that is known"):
+        speed.timed_runs(case(), matrix)
 
 
-def test_the_gate_sees_lower_quality():
-    peer = np.array([0.2, 0.201, 0.199])
-    gate._compare("lock-free", peer * 0.995, peer)
-    with pytest.raises(gate.GateError, match="lock-free: expected NDCG@20 of at least"):
-        gate._compare("lock-free", peer * 0.97, peer)
+def test_lower_quality_is_not_timed():
+    baseline = np.array([0.2, 0.201, 0.199])
+    speed.compare_quality("lock-free", baseline * 0.995, baseline)
+    with pytest.raises(VerificationError, match="lock-free: expected NDCG@20 of at least"):
+        speed.compare_quality("lock-free", baseline * 0.97, baseline)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
-        (["--run", "bprs"], "run: expected one of bpr, lock-free; bpr, deterministic; bpo, lock-free;"),
-        (["--users", "0"], "users: expected an integer of at least 1"),
-        (["--interactions", "999999999"], "interactions: expected at most half"),
+        (["--run", "bprs"], "--run: expected one of bpo, lock-free, bpr, deterministic"),
+        (["--users", "0"], "--users: expected an integer from 1"),
+        (["--interactions", "999999999"], "--interactions: expected at most half"),
         (["--threads", "x"], "--threads"),
-        (["--rounds", "0"], "rounds: expected an integer of at least 1"),
+        (["--rounds", "0"], "--rounds: expected an integer from 1"),
     ],
 )
-def test_bad_options_are_one_line(words, said, capsys, tmp_path):
-    assert call("recommend", *words, "--out", str(tmp_path / "a.json")) != 0
-    err = capsys.readouterr().err
-    assert said in err
-    assert len(err.strip().splitlines()) == 1
+def test_bad_options_are_one_line(words, message, capfd, tmp_path):
+    code, out, err = call(capfd, "recommend", *words, "--out", tmp_path / "a.json")
+    assert (code, out) == (1, "")
+    assert one_error(err)
+    assert message in err

@@ -1,7 +1,7 @@
-"""ERASE as its formulas stand: the peer of the speed comparison, and the oracle of its gate and of the tests.
+"""ERASE written out from its formulas: the baseline of `bench speed erase`, and the oracle of the tests.
 
 Dense features go through torch_geometric's `GATConv`, labels are multiplied by a dense adjacency matrix of n x n, and
-the coding rates take memberships as C diagonal matrices of n x n, which every epoch fills anew. Nothing here is taken
+the coding rates take memberships as C diagonal matrices of n x n, which every epoch fills anew. `Dense` takes nothing
 from `graphnoise.erase` but the numbers in `Settings`.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,66 +24,41 @@ from torch_geometric.nn import GATConv
 from torch_geometric.transforms import NormalizeFeatures
 
 from graphnoise import checks
+from graphnoise.bench.speed.harness import VerificationError
+from graphnoise.datasets import planted_partition
+from graphnoise.erase.inputs import Inputs, read, read_labels
 from graphnoise.erase.settings import Settings
+from graphnoise.erase.train import Training
+from graphnoise.nn.features import compact, row_normalised
+from graphnoise.noise import LabelNoise
 
 _ORDERS = {"l1": 1.0, "l2": 2.0}
-SLACK = 1e-8  # nodes more in each class, so that an empty one does not divide by 0
-_KNOWN = {"encoder", "layers", "hidden", "heads", "width", "dropout", "activation", "hidden_norm", "norm"}
-_KNOWN |= {"normalise_features", "denoise", "propagation", "normalisation", "alpha", "num_steps", "clamp", "beta"}
-_KNOWN |= {
-    "softmax",
-    "propagate_from",
-    "gamma1",
-    "gamma2",
-    "eps",
-    "lr",
-    "weight_decay",
-    "amsgrad",
-    "epochs",
-    "patience",
-}
-_KNOWN |= {"select", "probe", "probe_c", "probe_every", "batch_size", "fanouts", "memory", "label_scope", "prototypes"}
+# Added to the number of nodes of each class, so that an empty one does not divide by 0.
+SLACK = 1e-8
+# Epochs of a training without an end.
+ENDLESS = 10**6
+# Hyper-parameters that are not in the paper; the dense form has their defaults.
+_NOT_IN_PAPER = ("components", "probe_from", "blend_temperature")
 
 
-def refusal(s: Settings) -> str | None:
+def unsupported_reason(s: Settings) -> str | None:
     """Return why there is no dense form of these settings, or None."""
     if s.encoder != "gat":
         return f"is written out for the encoder 'gat', not for {s.encoder!r}"
     if s.batch_size is not None:
         return "has no mini-batches"
-    for name in unknown(s):
-        return f"does not know {name}={getattr(s, name)!r}"
-    return None
-
-
-def unknown(s: Settings) -> list[str]:
-    """Return the names of hyper-parameters that the dense form does not know and that are not as in the paper."""
-    names = sorted({entry.name for entry in fields(s)} - _KNOWN)
-    return [name for name in names if getattr(s, name) != getattr(Settings(), name)]
-
-
-def membership_bytes(num_nodes: int, num_classes: int, itemsize: int = 4) -> int:
-    """Return the bytes of the membership matrices of an epoch.
-
-    Example:
-        >>> membership_bytes(2_708, 7)
-        205331392
-    """
-    return num_classes * num_nodes**2 * itemsize
+    unknown = [name for name in _NOT_IN_PAPER if getattr(s, name) != getattr(Settings(), name)]
+    return f"does not know {unknown[0]}={getattr(s, unknown[0])!r}" if unknown else None
 
 
 class Attention(torch.nn.Module):
-    """GATConv layers on dense features, with dropout before, and activation and row normalisation after them.
-
-    Args:
-        num_features: Number of input features.
-        s: Widths, heads, norms and dropout.
-    """
+    """GATConv layers on dense features, with dropout before, and activation and row normalisation after them."""
 
     def __init__(self, num_features: int, s: Settings) -> None:
         super().__init__()
         self.s, widths = s, [num_features, *[s.hidden] * (s.layers - 1)]
-        with torch.random.fork_rng(devices=[]):  # GATConv draws initial weights, which `Dense` replaces
+        # GATConv draws initial weights, which `Dense` replaces.
+        with torch.random.fork_rng(devices=[]):
             hidden = [GATConv(width, s.hidden // s.heads, s.heads) for width in widths[:-1]]
             self.layers = torch.nn.ModuleList([*hidden, GATConv(widths[-1], s.width, 1)])
 
@@ -101,23 +76,18 @@ class Attention(torch.nn.Module):
     def take(self, weights: torch.nn.Module) -> None:
         """Copy the weights of the library's attention encoder."""
         with torch.no_grad():
-            for mine, other in paired(self, weights):
-                mine.copy_(other)
+            for parameter, other in paired(self, weights):
+                parameter.copy_(other)
 
 
 def paired(dense: Attention, encoder: Any, gradients: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield each parameter beside that of the library's attention encoder in the same shape, or their gradients."""
-    mine: list[Any] = list(dense.layers)
-    for layer, own in zip(mine, encoder.convolutions, strict=True):
-        pairs = [
-            (layer.lin.weight, own.linear.weight),
-            (layer.att_src, own.source),
-            (layer.att_dst, own.target),
-            (layer.bias, own.bias),
-        ]
-        for first, second in pairs:
-            left, right = (first.grad, second.grad) if gradients else (first, second)
-            yield left, right.t() if first is layer.lin.weight else right.view_as(left)
+    layers: list[Any] = list(dense.layers)
+    for layer, other in zip(layers, encoder.convolutions, strict=True):
+        first = (layer.lin.weight, layer.att_src, layer.att_dst, layer.bias)
+        for left, right in zip(first, (other.linear.weight, other.source, other.target, other.bias), strict=True):
+            own, library = (left.grad, right.grad) if gradients else (left, right)
+            yield own, library.t() if left is layer.lin.weight else library.view_as(own)
 
 
 def unit(x: Tensor, norm: str) -> Tensor:
@@ -162,20 +132,16 @@ def loss(Z: Tensor, labels: Tensor, num_classes: int, s: Settings) -> Tensor:
 
 @dataclass
 class Dense:
-    """A training run of the dense algorithm.
-
-    Args:
-        data: x, edge_index (undirected and simple), y, train_mask, val_mask.
-        s: Hyper-parameters.
-        weights: The library's encoder, of which the initial weights are copied.
-        seed: Of dropout.
-        dtype: Type of all values.
+    """A training run of the dense algorithm, from the initial weights of the library's encoder.
 
     Attributes:
-        Y0: Denoised labels, shape [num_nodes, num_classes].
-        labels: Labels of all nodes in the last epoch.
+        data: x, edge_index (undirected and simple), y, train_mask, val_mask.
+        s: Hyper-parameters.
+        weights: The library's encoder.
+        seed: Seed of dropout.
+        dtype: Type of all values.
         history: Loss of each epoch.
-        accuracy: Of the last probe on the validation nodes.
+        accuracy: Accuracy of the last probe on the validation nodes.
 
     Raises:
         InputError: The settings have no dense form, or denoising has left a class without labelled nodes.
@@ -191,7 +157,7 @@ class Dense:
 
     def __post_init__(self) -> None:
         data, s = self.data, self.s
-        if (reason := refusal(s)) is not None:
+        if (reason := unsupported_reason(s)) is not None:
             checks.fail("settings", "those of an algorithm that is written out", f"the dense form, which {reason}")
         given = NormalizeFeatures()(Data(x=data.x.to(self.dtype, copy=True))).x
         self.x = given if s.normalise_features and bool((data.x >= 0).all()) else data.x.to(self.dtype)
@@ -253,7 +219,8 @@ class Dense:
     def embed(self, training: bool = False) -> Tensor:
         """Return the embeddings of all nodes."""
         self.encoder.train(training)
-        with torch.random.fork_rng(devices=[]):  # F.dropout draws from torch's own generator
+        # F.dropout draws from torch's own generator.
+        with torch.random.fork_rng(devices=[]):
             torch.random.set_rng_state(self.generator.get_state())
             Z: Tensor = self.encoder(self.x, self.edge_index)
             self.generator.set_state(torch.random.get_rng_state())
@@ -283,3 +250,69 @@ class Dense:
             warnings.simplefilter("ignore", ConvergenceWarning)
             model = LogisticRegression(C=self.s.probe_c, max_iter=1000).fit(Z[self.train.numpy()], target)
         return torch.from_numpy(np.asarray(model.predict(Z))).long()
+
+
+def planted(sparse: bool = True) -> Data:
+    """Return a graph of 84 nodes in three classes with wrong labels, on bags of words or on dense features."""
+    data = planted_partition([30, 28, 26], 0.2, 0.02, num_features=48, split=(8, 12, 12), seed=5)
+    if sparse:
+        data.x = (data.x > 2.2).float()
+    return LabelNoise("symmetric", 0.3, splits=("train",), seed=1)(data)
+
+
+def training(data: Data, s: Settings, seed: int = 0, dtype: torch.dtype = torch.float32) -> Training:
+    """Return the library's training, all of it in one type."""
+    inputs = read(data, s.normalise_features, None)
+    if dtype != torch.float32:
+        x = row_normalised(data.x.to(dtype)) if s.normalise_features else data.x.to(dtype)
+        inputs = Inputs(x, compact(x), inputs.graph)
+    library = Training(inputs, read_labels(data, inputs, None, validated=s.select == "validation"), s, seed)
+    library.encoder.to(dtype)
+    library.denoised = library.denoised.to(dtype)
+    return library
+
+
+class Gap(NamedTuple):
+    """What was compared, and by how much it differs."""
+
+    what: str
+    size: float
+
+
+def gap(values: Tensor, expected: Tensor) -> float:
+    """Return the largest difference over the largest expected entry; infinite for another shape or NaN."""
+    if values.shape != expected.shape:
+        return float("inf")
+    values, expected = values.detach().double(), expected.detach().double()
+    size = float((values - expected).abs().max()) / max(float(expected.abs().max()), 1e-30)
+    return size if size == size else float("inf")
+
+
+def trace(library: Training, dense: Dense, epochs: int = 3, parameters: bool = True) -> Iterator[Gap]:
+    """Yield the gaps of epochs that both train from the same weights, without dropout.
+
+    Args:
+        library: The library's training.
+        dense: The dense form with the same weights, which may be of another type.
+        epochs: Number of epochs.
+        parameters: Whether the weights after each step are compared; Adam's first step is the sign of the gradient, so
+            that roundings of a gradient near 0 show in them.
+
+    Raises:
+        VerificationError: They give some node another label.
+    """
+    # The library's are float32 in any case.
+    yield Gap("denoised labels", gap(library.denoised, dense.Y0.to(torch.float32)))
+    for done in range(1, epochs + 1):
+        at = f"of epoch {done}"
+        with torch.no_grad():
+            yield Gap(f"embeddings {at}", gap(library.embed(), dense.embed()))
+        library.epoch()
+        dense.epoch()
+        if different := int((library.semantic != dense.labels).sum()):
+            raise VerificationError(f"expected the labels of the dense form {at}, got {different} others")
+        values = [torch.tensor(losses[-1:], dtype=torch.float64) for losses in (library.history["loss"], dense.history)]
+        yield Gap(f"loss {at}", gap(*values))
+        for what in ["gradients"] + ["parameters"] * parameters:
+            pairs = paired(dense.encoder, library.encoder, what == "gradients")
+            yield from [Gap(f"{what} {at}", gap(values, expected)) for expected, values in pairs]

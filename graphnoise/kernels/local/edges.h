@@ -1,4 +1,4 @@
-// Edges between nodes whose rows were read and their neighbours, each with a number that a flow keeps in both directions.
+// Edges between nodes whose rows were read and their neighbours, each with a value per direction (flow or residual capacity).
 
 #pragma once
 
@@ -6,7 +6,8 @@
 
 namespace graphnoise::local {
 
-struct Half {  // one direction of an edge; the other one of half e is half e ^ 1
+// One direction of an edge; the reverse of half e is half e ^ 1.
+struct Half {
     Slot to;
     double weight, value;
 };
@@ -14,7 +15,8 @@ struct Half {  // one direction of an edge; the other one of half e is half e ^ 
 class Edges {
   public:
     void begin() { halves_ = listed_ = 0; }
-    void add(Slot s) {  // each slot once, in their order, before a row with it is opened
+    // Adds a slot: each once, in their order, before a row with it is opened.
+    void add(Slot s) {
         spans_.reserve(s + 1);
         spans_[s] = {0, 0, -1, false};
     }
@@ -28,22 +30,28 @@ class Edges {
     Index size() const { return halves_; }
     Slot from(Index e) const { return half_[e ^ 1].to; }
 
-    // Adds the edges of a row whose other end is not open, with `scale` of their weight as values; those of open ones are
-    // there. First in the list come edges that other rows have left, the last one first, then these.
+    // Adds the edges of a row whose other end is not open, with `scale` times their weight as values; the others were
+    // added before. In the list, edges added by other rows come first, the last one first, then these.
     void open(Slot s, const Row &row, double scale) {
         Span &span = spans_[s];
-        span.open = true, span.begin = listed_;
+        span.open = true;
+        span.begin = listed_;
         Index more = 0;
         for (Index e = span.incoming; e >= 0; e = next_[e]) ++more;
         list_.reserve(listed_ + more + row.size);
-        half_.reserve(halves_ + 2 * row.size), next_.reserve(halves_ + 2 * row.size);
+        half_.reserve(halves_ + 2 * row.size);
+        next_.reserve(halves_ + 2 * row.size);
         for (Index e = span.incoming; e >= 0; e = next_[e]) list_[listed_++] = e;
         for (Index k = 0; k < row.size; ++k) {
             const Slot t = row.slot[k];
-            if (spans_[t].open) continue;  // itself, too
+            // The slot itself is open as well.
+            if (spans_[t].open) continue;
             const double weight = row.weight == nullptr ? 1.0 : row.weight[k], value = weight * scale;
-            half_[halves_] = {t, weight, value}, half_[halves_ + 1] = {s, weight, value};
-            next_[halves_] = -1, next_[halves_ + 1] = spans_[t].incoming, spans_[t].incoming = halves_ + 1;
+            half_[halves_] = {t, weight, value};
+            half_[halves_ + 1] = {s, weight, value};
+            next_[halves_] = -1;
+            next_[halves_ + 1] = spans_[t].incoming;
+            spans_[t].incoming = halves_ + 1;
             list_[listed_++] = halves_;
             halves_ += 2;
         }
@@ -53,12 +61,14 @@ class Edges {
 
   private:
     struct Span {
-        Index begin, end, incoming;  // the last half that an earlier row left here, -1: none
+        // `incoming` is the last half added by the row of a neighbour, or -1.
+        Index begin, end, incoming;
         bool open;
     };
     Buffer<Span> spans_;
     Buffer<Half> half_;
-    Buffer<Index> next_;  // the half that came to the same node before
+    // The half that was added to the same node before.
+    Buffer<Index> next_;
     Buffer<Index> list_;
     Index halves_ = 0, listed_ = 0;
 };

@@ -1,12 +1,12 @@
-// How local methods meet Python: arrays by their addresses, labels that a function is asked for, interrupts, and
-// exceptions of any thread.
+// The interface of local methods to Python: arrays by their addresses, lookups of labels, keyboard interrupts, and
+// exceptions of all threads.
 //
-//   Watch watch;
+//   InterruptCheck interrupt;
 //   {
 //       nb::gil_scoped_release release;
-//       watch.team(threads, tasks, [&](int thread, Index task) { ... if (watch.over(thread)) return; ... });
+//       interrupt.run(threads, tasks, [&](int thread, Index task) { ... if (interrupt.stops(thread)) return; ... });
 //   }
-//   watch.finish();  // throws what a task threw, or the user's wish to stop
+//   interrupt.rethrow();
 
 #pragma once
 
@@ -28,7 +28,7 @@ inline Graph graph_at(Address rowptr, Address col, Address weight, Address degre
             reinterpret_cast<const double *>(weight), reinterpret_cast<const double *>(degree)};
 }
 
-// A new array of Python's, filled by the caller.
+// A new NumPy array, filled by the caller.
 template <class T>
 nb::ndarray<nb::numpy, T, nb::ndim<1>> array(Index size, T **data) {
     *data = new T[static_cast<std::size_t>(size)];
@@ -36,36 +36,37 @@ nb::ndarray<nb::numpy, T, nb::ndim<1>> array(Index size, T **data) {
     return nb::ndarray<nb::numpy, T, nb::ndim<1>>(*data, {static_cast<std::size_t>(size)}, owner);
 }
 
-// Labels by the address of an array (0: none), or by a function of an int64 array of nodes that returns an array of
-// uint8 (None: none). The caller keeps it alive.
-inline Labels labels_at(Address of, const nb::object &function, double eps) {
+// Labels from the address of an array (0: none), or from a function that takes an int64 array of nodes and returns an
+// array of uint8 (None: none). The caller keeps both alive.
+inline Labels labels_at(Address of, const std::optional<nb::object> &function, double eps) {
     Labels labels;
-    labels.of = reinterpret_cast<const std::uint8_t *>(of), labels.eps = eps;
-    if (function.is_none()) return labels;
-    labels.ask = [asked = nb::handle(function)](const Node *nodes, Index count, std::uint8_t *out) {
+    labels.of = reinterpret_cast<const std::uint8_t *>(of);
+    labels.eps = eps;
+    if (!function.has_value() || function->is_none()) return labels;
+    labels.lookup = [function = nb::handle(*function)](const Node *nodes, Index count, std::uint8_t *out) {
         nb::gil_scoped_acquire acquire;
         Index *data;
-        auto wanted = array<Index>(count, &data);
+        auto argument = array<Index>(count, &data);
         std::copy_n(nodes, count, data);
-        const nb::object answer = asked(std::move(wanted));
-        const auto got = nb::cast<Array<const std::uint8_t, 1>>(answer);
-        if (static_cast<Index>(got.shape(0)) != count) throw nb::value_error("labels of another number of nodes");
-        std::copy_n(got.data(), count, out);
+        const nb::object result = function(std::move(argument));
+        const auto values = nb::cast<Array<const std::uint8_t, 1>>(result);
+        if (static_cast<Index>(values.shape(0)) != count) throw nb::value_error("as many labels as nodes expected");
+        std::copy_n(values.data(), count, out);
     };
     return labels;
 }
 
-class Watch {
+class InterruptCheck {
   public:
-    // Whether to stop: asked now and then within tasks, by the thread that has the task.
-    bool over(int thread) {
+    // Whether to stop; called from time to time within a task, by its thread.
+    bool stops(int thread) {
         if (!interrupt_.raised()) interrupt_.ask(thread);
         return interrupt_.raised() || failed_.load(std::memory_order_relaxed);
     }
     template <class Body>
-    void team(int threads, Index tasks, Body &&body) {
+    void run(int threads, Index tasks, Body &&body) {
         parallel(threads, tasks, [&](int thread, Index task) {
-            if (over(thread)) return;
+            if (stops(thread)) return;
             try {
                 body(thread, task);
             } catch (...) {
@@ -75,8 +76,8 @@ class Watch {
             }
         });
     }
-    // With the lock of the interpreter held.
-    void finish() {
+    // Throws the first exception of a task, or KeyboardInterrupt; requires the interpreter lock.
+    void rethrow() {
         if (first_) {
             PyErr_Clear();
             std::rethrow_exception(first_);

@@ -1,5 +1,5 @@
-// Both kinds of PageRank on graphs of at most `most` nodes without labels: a record a node, found by its number. What
-// push_linear.cpp finds, to the last bit, in two thirds of its time; the records are had once, and a run resets its own.
+// Both kinds of PageRank on graphs of at most `max_nodes` nodes without labels, with one record per node of the graph.
+// Results equal those of linear.cpp to the last bit, in two thirds of the time; each run resets the records it touched.
 
 #pragma once
 
@@ -9,19 +9,20 @@ namespace graphnoise::local {
 
 class Dense {
   public:
-    static constexpr Index most = Index{1} << 18;
+    static constexpr Index max_nodes = Index{1} << 18;
     static bool serves(const Settings &s, const Labels &labels, Index nodes) {
-        return nodes <= most && !labels.any() && (s.method == Method::pagerank || s.method == Method::l1_pagerank);
+        return nodes <= max_nodes && !labels.any() && (s.method == Method::pagerank || s.method == Method::l1_pagerank);
     }
-    Outcome diffuse(const Graph &graph, Index nodes, const Settings &settings, const Seeds &seeds, const Halt &halt);
+    RunStats diffuse(const Graph &graph, Index nodes, const Settings &settings, const Seeds &seeds,
+                     const StopCheck &stop);
 
-    // As the members of Workspace.
+    // As the members of Workspace of the same names.
     Index arcs() const { return arcs_; }
     Index count() const { return count_; }
     Index in_order(bool values_only);
-    Index found_node(Index i) const { return list_[i]; }
-    double found_value(Index i) const { return records_[list_[i]].value; }
-    double found_mass(Index i) const { return records_[list_[i]].mass.here; }
+    Index result_node(Index i) const { return list_[i]; }
+    double result_value(Index i) const { return records_[list_[i]].value; }
+    double result_mass(Index i) const { return records_[list_[i]].mass.here; }
     void clear() {
         for (Index i = 0; i < count_; ++i) records_[touched_[i]] = {};
         count_ = 0;
@@ -31,19 +32,22 @@ class Dense {
 
   private:
     struct Record {
-        Mass mass{0, 0};  // a limit of 0: not touched
+        // A limit of 0 marks a node that was not touched.
+        Mass mass{0, 0};
         double value = 0, spare = 0;
     };
-    template <class Rule>
-    Outcome run(const Graph &graph, const Settings &settings, const Rule &rule, const Seeds &seeds, const Halt &halt);
-    template <bool Weighted, class Rule>
-    void give(const Graph &graph, const Rule &rule, Index begin, Index end, double given);
-    template <class Rule>
-    void touch(const Graph &graph, const Rule &rule, Node node, Record &record);
+    template <class PushRule>
+    RunStats run(const Graph &graph, const Settings &settings, const PushRule &rule, const Seeds &seeds,
+                 const StopCheck &stop);
+    template <bool Weighted, class PushRule>
+    void give(const Graph &graph, const PushRule &rule, Index begin, Index end, double flow);
+    template <class PushRule>
+    void touch(const Graph &graph, const PushRule &rule, Node node, Record &record);
 
     Buffer<Record> records_;
     Buffer<Node> touched_, list_;
-    Buffer<std::uint64_t> bits_;  // a bit a node, all 0 between calls
+    // One bit per node, all 0 between calls.
+    Buffer<std::uint64_t> bits_;
     Queue queue_;
     Index known_ = 0, count_ = 0, arcs_ = 0;
 };

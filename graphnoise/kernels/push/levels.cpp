@@ -1,4 +1,4 @@
-// Heat-kernel push: level j holds the j-th term of the exponential series, and gives to level j + 1 only.
+// Heat-kernel push: level j holds the j-th term of the exponential series, and passes mass to level j + 1 only.
 
 #include <cmath>
 
@@ -9,8 +9,10 @@ namespace graphnoise::local {
 namespace {
 
 struct Series {
-    std::vector<double> psi;  // psi[j]: what a unit of mass at level j adds to the values in the end, j = 0 … N
-    double beyond;            // share of the mass beyond level N
+    // psi[j]: the amount that a unit of mass at level j adds to the values, j = 0 … N.
+    std::vector<double> psi;
+    // Share of the mass beyond level N.
+    double beyond;
 };
 
 // The shortest series with `scale` times the share beyond it at most `eps` / 2.
@@ -30,21 +32,22 @@ class Levels {
   public:
     Levels(Workspace &w, const Settings &s) : w_(w), s_(s) {}
 
-    Outcome operator()(const Seeds &seeds, const Halt &halt) {
-        Outcome out{Status::converged, 0, 0, 0};
+    RunStats operator()(const Seeds &seeds, const StopCheck &stop) {
+        RunStats stats{Status::converged, 0, 0, 0};
         const double scale = start(seeds);
         const Series of = series(s_.t, s_.eps, scale);
-        out.extra = of.beyond * moving_;
+        stats.extra = of.beyond * moving_;
         const std::size_t levels = of.psi.size() - 1;
         const double share = w_.label_eps();
-        Index next_look = look;
+        Index next_check = arcs_per_check;
         for (std::size_t j = 0; j < levels && size_ > 0; ++j) {
             w_.list.swap(w_.other);
             const Index size = size_;
             w_.scratch.reserve(size);
             for (Index i = 0; i < size; ++i) {
                 Mass &m = w_.mass[w_.other[i]];
-                w_.scratch[i] = m.here, m.here = 0;
+                w_.scratch[i] = m.here;
+                m.here = 0;
             }
             size_ = 0;
             const bool last = j + 1 == levels;
@@ -62,16 +65,22 @@ class Levels {
                     admit();
                     enough = mass >= least * row.degree;
                 }
-                if (enough && out.pushes == s_.max_pushes) out.status = Status::max_pushes, enough = false;
+                if (enough && stats.pushes == s_.max_pushes) {
+                    stats.status = Status::max_pushes;
+                    enough = false;
+                }
                 if (!enough) {
                     left(s) += mass * of.psi[j];
                     continue;
                 }
-                if (w_.arcs() >= next_look) {
-                    if (halt()) return out.status = Status::stopped, out;
-                    next_look = w_.arcs() + look;
+                if (w_.arcs() >= next_check) {
+                    if (stop()) {
+                        stats.status = Status::stopped;
+                        return stats;
+                    }
+                    next_check = w_.arcs() + arcs_per_check;
                 }
-                ++out.pushes;
+                ++stats.pushes;
                 w_.value[s] += mass;
                 give(row, step * mass / row.degree, last);
             }
@@ -79,13 +88,13 @@ class Levels {
         for (Slot s = 0; s < w_.count(); ++s) {
             w_.mass[s].here = w_.mass[s].limit;
             const double degree = w_.read(s) ? w_.known(s).degree : share * w_.degree(s);
-            if (w_.mass[s].here > 0) out.worst = std::max(out.worst, w_.mass[s].here / degree);
+            if (w_.mass[s].here > 0) stats.worst = std::max(stats.worst, w_.mass[s].here / degree);
         }
-        return out;
+        return stats;
     }
 
   private:
-    // Returns the largest mass for each unit of degree.
+    // Returns the largest mass per unit of degree.
     double start(const Seeds &seeds) {
         double scale = 0;
         for (Index i = 0; i < seeds.size; ++i) w_.seed(static_cast<Node>(seeds.node[i]));
@@ -107,21 +116,28 @@ class Levels {
         }
         return scale;
     }
-    double &left(Slot s) { return w_.mass[s].limit; }  // mass that no level pushed
+    // Mass that no level pushed.
+    double &left(Slot s) { return w_.mass[s].limit; }
     void admit() {
         const Slot count = w_.count();
-        w_.mass.reserve(count), w_.value.reserve(count), w_.list.reserve(count), w_.other.reserve(count);
-        for (; admitted_ < count; ++admitted_) w_.mass[admitted_] = {0, 0}, w_.value[admitted_] = 0;
+        w_.mass.reserve(count);
+        w_.value.reserve(count);
+        w_.list.reserve(count);
+        w_.other.reserve(count);
+        for (; admitted_ < count; ++admitted_) {
+            w_.mass[admitted_] = {0, 0};
+            w_.value[admitted_] = 0;
+        }
     }
-    // Mass for the next level.
+    // Adds mass for the next level.
     void reach(Slot s, double mass) {
         double &here = w_.mass[s].here;
         if (here == 0 && mass > 0) w_.list[size_++] = s;
         here += mass;
     }
-    void give(const Row &row, double given, bool last) {
+    void give(const Row &row, double flow, bool last) {
         for (Index k = 0; k < row.size; ++k) {
-            const double mass = row.weight != nullptr ? given * row.weight[k] : given;
+            const double mass = row.weight != nullptr ? flow * row.weight[k] : flow;
             if (last)
                 w_.value[row.slot[k]] += mass;
             else
@@ -132,14 +148,15 @@ class Levels {
     Workspace &w_;
     const Settings &s_;
     Slot admitted_ = 0;
-    Index size_ = 0;  // nodes with mass for the next level, in w_.list
+    // Nodes with mass for the next level, in w_.list.
+    Index size_ = 0;
     double moving_ = 0;
 };
 
 }  // namespace
 
-Outcome heat_kernel(Workspace &w, const Settings &settings, const Seeds &seeds, const Halt &halt) {
-    return Levels(w, settings)(seeds, halt);
+RunStats heat_kernel(Workspace &w, const Settings &settings, const Seeds &seeds, const StopCheck &stop) {
+    return Levels(w, settings)(seeds, stop);
 }
 
 }  // namespace graphnoise::local

@@ -13,33 +13,37 @@ class NormFlow {
   public:
     NormFlow(Workspace &w, const Settings &s) : w_(w), s_(s), power_(1 / (s.p - 1)) {}
 
-    Outcome operator()(const Seeds &seeds, const Halt &halt) {
-        Outcome out{Status::converged, 0, 0, 0};
+    RunStats operator()(const Seeds &seeds, const StopCheck &stop) {
+        RunStats stats{Status::converged, 0, 0, 0};
         for (Index i = 0; i < seeds.size; ++i) {
             const Slot s = w_.seed(static_cast<Node>(seeds.node[i]));
             admit();
-            w_.mass[s].here += seeds.mass[i], total_ += seeds.mass[i];
+            w_.mass[s].here += seeds.mass[i];
+            check_.mass += seeds.mass[i];
         }
         for (Slot s = 0; s < w_.count(); ++s)
             if (over(s)) w_.queue.push(s);
-        Index next_look = look / 64;
+        Index next_check = arcs_per_check / 64;
         while (!w_.queue.empty()) {
-            if (w_.arcs() >= next_look) {
-                if (halt()) return out.status = Status::stopped, out;
-                next_look = w_.arcs() + look / 64;
+            if (w_.arcs() >= next_check) {
+                if (stop()) {
+                    stats.status = Status::stopped;
+                    return stats;
+                }
+                next_check = w_.arcs() + arcs_per_check / 64;
             }
-            if (out.pushes == s_.max_pushes) return out.status = Status::max_pushes, finish(out);
+            if (stats.pushes == s_.max_pushes) return finish(stats, Status::max_pushes);
             const Slot s = w_.queue.pop();
             const bool fresh = !w_.read(s);
             const Row row = w_.row(s);
             admit();
-            ++out.pushes;
-            if (!(row.degree > 0)) return out.status = Status::exhausted, finish(out);
+            ++stats.pushes;
+            if (!(row.degree > 0)) return finish(stats, Status::exhausted);
             push(s, row);
-            if (!(w_.value[s] < 1e300)) return out.status = Status::overflow, finish(out);
-            if (stuck(out.pushes, fresh)) return out.status = Status::exhausted, finish(out);
+            if (!(w_.value[s] < 1e300)) return finish(stats, Status::overflow);
+            if (check_.unsolvable(w_, stats.pushes, fresh)) return finish(stats, Status::exhausted);
         }
-        return finish(out);
+        return finish(stats, Status::converged);
     }
 
   private:
@@ -48,7 +52,7 @@ class NormFlow {
     }
     bool over(Slot s) const { return w_.mass[s].here > w_.mass[s].limit; }
 
-    // What leaves s beyond what leaves it now, if its value is `x`.
+    // The flow out of s at value x, less the flow at its present value.
     double more(const Row &row, double x) const {
         double sum = 0;
         for (Index k = 0; k < row.size; ++k)
@@ -66,10 +70,10 @@ class NormFlow {
         w_.value[s] = raised;
         for (Index k = 0; k < row.size; ++k) {
             const Slot t = row.slot[k];
-            const double given = weight(row, k) * (flow(raised - w_.value[t]) - w_.scratch[k]);
+            const double amount = weight(row, k) * (flow(raised - w_.value[t]) - w_.scratch[k]);
             const bool before = over(t);
-            sum += given;
-            w_.mass[t].here += given;
+            sum += amount;
+            w_.mass[t].here += amount;
             if (!before && over(t)) w_.queue.push(t);
         }
         w_.mass[s].here -= sum;
@@ -77,74 +81,78 @@ class NormFlow {
     }
 
     // The value at which `excess` leaves, from below to a sixteenth of the tolerance; where no number is that close,
-    // the next one above x.
+    // the next number above x.
     double raise(const Row &row, double x, double excess) const {
         double step = std::max({std::pow(excess / row.degree, s_.p - 1), x * 0x1p-52, 1e-300});
         double low = x, high = x + step, at_low = -excess, at_high = more(row, high) - excess;
         while (!(at_high >= 0)) {
-            low = high, at_low = at_high;
-            step *= 4, high = x + step;
+            low = high;
+            at_low = at_high;
+            step *= 4;
+            high = x + step;
             at_high = more(row, high) - excess;
         }
         const double near = s_.tol / 16;
         for (int round = 0; at_low < -near; ++round) {
             double middle = low + (high - low) / 2;
             if (middle <= low || middle >= high) break;
-            if (round % 3 != 2) {  // a chord, and every third time the middle
+            // The chord, and every third time the middle.
+            if (round % 3 != 2) {
                 const double chord = high - (high - low) * (at_high / (at_high - at_low));
                 if (chord > low && chord < high) middle = chord;
             }
             const double at = more(row, middle) - excess;
-            if (at <= 0)
-                low = middle, at_low = at;
-            else
-                high = middle, at_high = at;
+            if (at <= 0) {
+                low = middle;
+                at_low = at;
+            } else {
+                high = middle;
+                at_high = at;
+            }
         }
         return low > x ? low : high;
     }
 
     void admit() {
         const Slot count = w_.count();
-        w_.mass.reserve(count), w_.value.reserve(count), w_.sink.reserve(count), w_.queue.reserve(count);
+        w_.mass.reserve(count);
+        w_.value.reserve(count);
+        w_.sink.reserve(count);
+        w_.queue.reserve(count);
         for (; admitted_ < count; ++admitted_) {
             const double sink = s_.unit ? 1.0 : w_.degree(admitted_);
-            w_.mass[admitted_] = {0, sink + s_.tol}, w_.value[admitted_] = 0, w_.sink[admitted_] = sink;
-            sinks_ += sink;
+            w_.mass[admitted_] = {0, sink + s_.tol};
+            w_.value[admitted_] = 0;
+            w_.sink[admitted_] = sink;
+            check_.sinks += sink;
         }
     }
-    bool stuck(Index pushes, bool fresh) {
-        if (fresh) {
-            wait_ = 2 * Index{w_.rows()} + 64, next_ = pushes + wait_;
-            return w_.rows() == w_.count() && total_ > sinks_ * (1 + 1e-12);
-        }
-        if (pushes < next_) return false;
-        wait_ *= 2, next_ = pushes + wait_;
-        return overfull(w_);
-    }
-    Outcome finish(Outcome out) const {
+    RunStats finish(RunStats stats, Status status) const {
+        stats.status = status;
         double mass = 0, least = 0;
         for (Slot s = 0; s < w_.count(); ++s) {
             const double here = w_.mass[s].here;
-            mass += here, least = std::min(least, here);
-            out.worst = std::max(out.worst, here - w_.sink[s]);
+            mass += here;
+            least = std::min(least, here);
+            stats.worst = std::max(stats.worst, here - w_.sink[s]);
         }
-        // Heights too small or too far apart for float64 let through what no sum accounts for.
-        if (!(std::abs(mass - total_) <= 1e-6 * total_ && least >= -1e-6 * total_)) out.status = Status::overflow;
-        return out;
+        // The sum differs where values are too small or too far apart for float64.
+        const double total = check_.mass;
+        if (!(std::abs(mass - total) <= 1e-6 * total && least >= -1e-6 * total)) stats.status = Status::overflow;
+        return stats;
     }
 
     Workspace &w_;
     const Settings &s_;
     const double power_;
     Slot admitted_ = 0;
-    double total_ = 0, sinks_ = 0;
-    Index wait_ = 0, next_ = 0;
+    SaturationCheck check_;
 };
 
 }  // namespace
 
-Outcome norm_flow(Workspace &w, const Settings &settings, const Seeds &seeds, const Halt &halt) {
-    return NormFlow(w, settings)(seeds, halt);
+RunStats norm_flow(Workspace &w, const Settings &settings, const Seeds &seeds, const StopCheck &stop) {
+    return NormFlow(w, settings)(seeds, stop);
 }
 
 }  // namespace graphnoise::local

@@ -1,5 +1,5 @@
-// The rules of both kinds of PageRank: which mass is too much, and what a push leaves of it, adds to the value, and gives
-// to an arc of weight 1.
+// Push rules of both kinds of PageRank: the limit of mass, and what a push leaves at the node, adds to its value, and
+// sends along an arc of weight 1.
 
 #pragma once
 
@@ -14,11 +14,12 @@ constexpr double infinite = std::numeric_limits<double>::infinity();
 
 struct Pagerank {
     static constexpr bool loops = true, sinks = false;
-    double alpha, eps, least;  // `least`: eps times the share of a degree that labels leave at least
+    // `least`: eps times the lower bound of a degree under labels, as a part of the degree.
+    double alpha, eps, least;
     Pagerank(const Settings &s, double share) : alpha(s.alpha), eps(s.eps), least(s.eps * share) {}
     static bool over(double here, double limit) { return here >= limit; }
     double limit(double degree) const { return eps * degree; }
-    double guess(double degree) const { return std::max(least * degree, std::numeric_limits<double>::min()); }
+    double lower_limit(double degree) const { return std::max(least * degree, std::numeric_limits<double>::min()); }
     double push(Mass &m, double &value, double degree, double) const {
         const double half = (1 - alpha) / 2 * m.here;
         value += alpha * m.here;
@@ -27,15 +28,16 @@ struct Pagerank {
     }
 };
 
-// The residual is that of Pagerank. A push brings it to rho times the degree: there the gradient is that of the norm.
+// The residual is that of Pagerank. A push brings it to rho times the degree, where the gradient is that of the norm.
 struct L1Pagerank {
     static constexpr bool loops = true, sinks = false;
-    double alpha, rho, eps, least;  // eps: (1 + tol) rho
+    // eps: (1 + tol) rho.
+    double alpha, rho, eps, least;
     L1Pagerank(const Settings &s, double share)
         : alpha(s.alpha), rho(s.eps), eps((1 + s.tol) * s.eps), least(eps * share) {}
     static bool over(double here, double limit) { return here > limit; }
     double limit(double degree) const { return eps * degree; }
-    double guess(double degree) const { return std::max(least * degree, std::numeric_limits<double>::min()); }
+    double lower_limit(double degree) const { return std::max(least * degree, std::numeric_limits<double>::min()); }
     double push(Mass &m, double &value, double degree, double) const {
         const double level = rho * degree, excess = m.here - level;
         value += 2 * alpha / (1 + alpha) * excess;

@@ -1,5 +1,4 @@
-// Capacity releasing diffusion. See release.py for the meaning and release_reference.py for the same in a few lines.
-// Arrays come as addresses that release.py has checked.
+// Capacity releasing diffusion. See __init__.py for what it computes; arrays are passed as addresses that it has checked.
 
 #include <limits>
 
@@ -10,30 +9,34 @@ namespace {
 
 using namespace graphnoise::local;
 
-constexpr double tiny = 1e-9;  // part of a degree or a weight that is mere rounding
+// Parts of a degree or a weight below this are rounding.
+constexpr double tiny = 1e-9;
 
-struct Site {
+struct NodeState {
     double mass, degree;
-    Index now;  // where the search for an edge goes on
+    // Where the search for an edge continues.
+    Index position;
     Slot height;
 };
 
-struct Workspace : Local {
-    Buffer<Site> site;
-    Edges edges;  // with what was sent
+struct Workspace : LocalGraph {
+    Buffer<NodeState> site;
+    // Values are the mass that was sent.
+    Edges edges;
     Buffer<double> mass, volume;
     Buffer<Slot> height;
-    std::vector<std::vector<Slot>> waiting;  // by height, from `first` on
+    // By height, from `first` on.
+    std::vector<std::vector<Slot>> waiting;
     std::vector<std::size_t> first;
     Index bytes() const {
-        Index all = Local::bytes() + site.bytes() + edges.bytes() + mass.bytes() + volume.bytes() + height.bytes();
+        Index all = LocalGraph::bytes() + site.bytes() + edges.bytes() + mass.bytes() + volume.bytes() + height.bytes();
         for (const auto &w : waiting) all += static_cast<Index>(w.capacity() * sizeof(Slot));
         return all;
     }
 };
 
 struct Settings {
-    double capacity, growth, kept, half;
+    double capacity, growth, max_left, half;
     Slot height;
     Index iterations, patience, max_pushes;
 };
@@ -42,11 +45,12 @@ enum class Status { converged, max_pushes, max_iterations, half_volume };
 
 class Release {
   public:
-    Release(Workspace &w, const Settings &settings, Watch &watch) : w_(w), edges_(w.edges), set_(settings), watch_(watch) {}
+    Release(Workspace &w, const Settings &settings, InterruptCheck &interrupt) : w_(w), edges_(w.edges), set_(settings), interrupt_(interrupt) {}
 
     Status status = Status::max_iterations;
     Index pushes = 0, relabels = 0, rounds = 0, best_round = 0;
-    Slot known = 0;  // sites of the best round, whose heights and masses are kept
+    // Nodes of the best round, whose heights and masses are saved.
+    Slot known = 0;
     double best = std::numeric_limits<double>::infinity(), stuck = 0;
 
     void run(const Index *nodes, const double *masses, Index count) {
@@ -54,9 +58,12 @@ class Release {
         for (Index k = 0; k < count; ++k) w_.seed(static_cast<Node>(nodes[k]));
         make();
         double spread = 0, total = 0;
-        for (Index k = 0; k < count; ++k) w_.site[k].mass = masses[k], total += masses[k];
+        for (Index k = 0; k < count; ++k) {
+            w_.site[k].mass = masses[k];
+            total += masses[k];
+        }
         spread = total;
-        keep();
+        save();
         while (rounds < set_.iterations) {
             const double factor = std::min(set_.growth, set_.half / total);
             if (!(factor > 1 + tiny)) {
@@ -66,19 +73,24 @@ class Release {
             ++rounds;
             for (Slot s = 0; s < known_; ++s) w_.site[s].mass *= factor;
             spread *= factor;
-            const bool whole = settle();
+            const bool settled = settle();
             if (stopped_) return;
             const double phi = levels();
-            if (phi < best) best = phi, best_round = rounds, keep();
+            if (phi < best) {
+                best = phi;
+                best_round = rounds;
+                save();
+            }
             total = 0;
             for (Slot s = 0; s < known_; ++s) {
-                Site &v = w_.site[s];
-                v.mass = std::min(v.mass, v.degree), total += v.mass;
+                NodeState &v = w_.site[s];
+                v.mass = std::min(v.mass, v.degree);
+                total += v.mass;
             }
             stuck = 1 - total / spread;
             const bool past = stuck > tiny && rounds - best_round >= set_.patience;
-            if (!whole || past || total <= set_.kept * spread) {
-                status = whole ? Status::converged : Status::max_pushes;
+            if (!settled || past || total <= set_.max_left * spread) {
+                status = settled ? Status::converged : Status::max_pushes;
                 break;
             }
         }
@@ -86,16 +98,17 @@ class Release {
 
   private:
     void make() {
-        w_.site.reserve(w_.count()), w_.volume.reserve(w_.count());
+        w_.site.reserve(w_.count());
+        w_.volume.reserve(w_.count());
         for (; known_ < w_.count(); ++known_) {
             w_.site[known_] = {0, w_.degree(known_), 0, 0};
             edges_.add(known_);
         }
     }
 
-    bool active(const Site &v) const { return v.mass - v.degree > tiny * v.degree; }
+    bool active(const NodeState &v) const { return v.mass - v.degree > tiny * v.degree; }
 
-    // Spreads all excess that finds a place below the greatest height; false if the pushes do not suffice.
+    // Moves excess mass until none is below the greatest height; false if max_pushes is reached first.
     bool settle() {
         auto &waiting = w_.waiting;
         auto &first = w_.first;
@@ -104,41 +117,52 @@ class Release {
         for (auto &w : waiting) w.clear();
         for (Index e = 0; e < edges_.size(); ++e) edges_[e].value = 0;
         for (Slot s = 0; s < known_; ++s) {
-            Site &v = w_.site[s];
-            v.height = 0, v.now = edges_.first(s);
+            NodeState &v = w_.site[s];
+            v.height = 0;
+            v.position = edges_.first(s);
             if (active(v)) waiting[0].push_back(s);
         }
         Slot lowest = 0;
         for (Index step = 1;; ++step) {
-            if (step % 1024 == 0 && watch_.over(0)) {
+            if (step % 1024 == 0 && interrupt_.stops(0)) {
                 stopped_ = true;
                 return false;
             }
-            while (lowest < set_.height && first[lowest] == waiting[lowest].size())
-                waiting[lowest].clear(), first[lowest] = 0, ++lowest;
+            while (lowest < set_.height && first[lowest] == waiting[lowest].size()) {
+                waiting[lowest].clear();
+                first[lowest] = 0;
+                ++lowest;
+            }
             if (lowest == set_.height) return true;
             if (pushes + relabels >= set_.max_pushes) return false;
             const Slot s = waiting[lowest][first[lowest]];
             const Index e = edge(s);
             if (e < 0) {
-                ++relabels, ++first[lowest];
-                Site &v = w_.site[s];
-                v.now = edges_.first(s);
+                ++relabels;
+                ++first[lowest];
+                NodeState &v = w_.site[s];
+                v.position = edges_.first(s);
                 if (++v.height < set_.height) waiting[v.height].push_back(s);
                 continue;
             }
             ++pushes;
             Half &half = edges_[e];
-            Site &v = w_.site[s], &u = w_.site[half.to];
+            NodeState &v = w_.site[s], &u = w_.site[half.to];
             const double released = std::min<double>(v.height, set_.capacity) * half.weight - half.value;
             const double amount = std::min({v.mass - v.degree, released, 2 * u.degree - u.mass});
-            v.mass -= amount, u.mass += amount, half.value += amount, edges_[e ^ 1].value -= amount;
+            v.mass -= amount;
+            u.mass += amount;
+            half.value += amount;
+            edges_[e ^ 1].value -= amount;
             if (!active(v)) ++first[lowest];
-            if (active(u)) waiting[u.height].push_back(half.to), lowest = u.height;
+            if (active(u)) {
+                waiting[u.height].push_back(half.to);
+                lowest = u.height;
+            }
         }
     }
 
-    // An edge to a lower node with capacity left, or -1. Lower nodes have no excess, as the lowest comes first.
+    // An edge to a lower node with capacity left, or -1. Lower nodes have no excess, since the lowest is first.
     Index edge(Slot s) {
         if (w_.site[s].height == 0) return -1;
         if (!edges_.is_open(s)) {
@@ -146,11 +170,11 @@ class Release {
             make();
             w_.volume[s] = row.degree;
             edges_.open(s, row, 0.0);
-            w_.site[s].now = edges_.first(s);
+            w_.site[s].position = edges_.first(s);
         }
-        Site &v = w_.site[s];
-        for (const Index end = edges_.last(s); v.now < end; ++v.now) {
-            const Index e = edges_.at(v.now);
+        NodeState &v = w_.site[s];
+        for (const Index end = edges_.last(s); v.position < end; ++v.position) {
+            const Index e = edges_.at(v.position);
             const Half &h = edges_[e];
             const double full = std::min<double>(v.height, set_.capacity) * h.weight;
             if (w_.site[h.to].height < v.height && full - h.value > tiny * h.weight) return e;
@@ -169,39 +193,47 @@ class Release {
             for (Index k = edges_.first(s); k < edges_.last(s); ++k) {
                 const Half &h = edges_[edges_.at(k)];
                 const Slot low = w_.site[h.to].height;
-                if (low < high) cut[high] += h.weight, cut[low] -= h.weight;
+                if (low < high) {
+                    cut[high] += h.weight;
+                    cut[low] -= h.weight;
+                }
             }
         }
         double least = std::numeric_limits<double>::infinity(), inside = 0, outside = 0;
         for (Slot i = set_.height; i > 0; --i) {
-            inside += volume[i], outside += cut[i];
+            inside += volume[i];
+            outside += cut[i];
             if (inside > 0 && inside <= set_.half) least = std::min(least, std::max(outside, 0.0) / inside);
         }
         return least;
     }
 
-    void keep() {
+    void save() {
         known = known_;
-        w_.mass.reserve(known), w_.height.reserve(known);
-        for (Slot s = 0; s < known; ++s) w_.mass[s] = w_.site[s].mass, w_.height[s] = w_.site[s].height;
+        w_.mass.reserve(known);
+        w_.height.reserve(known);
+        for (Slot s = 0; s < known; ++s) {
+            w_.mass[s] = w_.site[s].mass;
+            w_.height[s] = w_.site[s].height;
+        }
     }
 
     Workspace &w_;
     Edges &edges_;
     const Settings set_;
-    Watch &watch_;
+    InterruptCheck &interrupt_;
     bool stopped_ = false;
     Slot known_ = 0;
 };
 
 nb::tuple release(Address rowptr, Address col, Address weight, Address degree, Address labels,
-                  const std::optional<nb::object> &ask, double label_eps, Address nodes, Address masses, Index count,
-                  double capacity, Slot height, double growth, double kept, double half, Index iterations,
+                  const std::optional<nb::object> &lookup, double label_eps, Address nodes, Address masses, Index count,
+                  double capacity, Slot height, double growth, double max_left, double half, Index iterations,
                   Index patience, Index max_pushes) {
     const Graph graph = graph_at(rowptr, col, weight, degree);
-    const Labels given = labels_at(labels, ask.value_or(nb::none()), label_eps);
-    const Settings settings{capacity, growth, kept, half, height, iterations, patience, max_pushes};
-    Watch watch;
+    const Labels node_labels = labels_at(labels, lookup, label_eps);
+    const Settings settings{capacity, growth, max_left, half, height, iterations, patience, max_pushes};
+    InterruptCheck interrupt;
     std::vector<Index> touched;
     std::vector<double> value, mass;
     Index pushes = 0, relabels = 0, rounds = 0, best_round = 0, arcs = 0;
@@ -209,22 +241,28 @@ nb::tuple release(Address rowptr, Address col, Address weight, Address degree, A
     Status status{};
     {
         nb::gil_scoped_release unlocked;
-        watch.team(1, 1, [&](int, Index) {
-            Lease<Workspace> local;
-            local->begin(graph, given, true);
-            Release run(*local, settings, watch);
+        interrupt.run(1, 1, [&](int, Index) {
+            WorkspaceHandle<Workspace> local;
+            local->begin(graph, node_labels, true);
+            Release run(*local, settings, interrupt);
             run.run(reinterpret_cast<const Index *>(nodes), reinterpret_cast<const double *>(masses), count);
-            pushes = run.pushes, relabels = run.relabels, rounds = run.rounds, best_round = run.best_round;
-            best = run.best, stuck = run.stuck, status = run.status;
+            pushes = run.pushes;
+            relabels = run.relabels;
+            rounds = run.rounds;
+            best_round = run.best_round;
+            best = run.best;
+            stuck = run.stuck;
+            status = run.status;
             for (Slot s = 0; s < run.known; ++s) {
-                touched.push_back(local->node(s)), mass.push_back(local->mass[s]);
+                touched.push_back(local->node(s));
+                mass.push_back(local->mass[s]);
                 value.push_back(static_cast<double>(local->height[s]));
             }
             arcs = local->arcs();
-            local.keep();
+            local.give_back();
         });
     }
-    watch.finish();
+    interrupt.rethrow();
     Index *to_nodes;
     double *to_value, *to_mass;
     const auto size = static_cast<Index>(touched.size());

@@ -1,5 +1,5 @@
-// Volume and cut of each prefix of an order of nodes. See sweep.py for the meaning. Arrays come as addresses that it has
-// checked.
+// Volume and cut of each prefix of an order of nodes. See __init__.py for what it computes; arrays are passed as
+// addresses that it has checked.
 
 #include "local/python.h"
 
@@ -8,10 +8,11 @@ namespace {
 using namespace graphnoise::local;
 
 struct Sums {
-    double *degree, *volume, *cut;  // [nodes of the order]
+    // Shape [nodes of the order].
+    double *degree, *volume, *cut;
 };
 
-// The nodes in their order, with their rank.
+// The rank of each node in the order.
 struct Ranks {
     Table table;
     Buffer<Index> node;
@@ -23,21 +24,25 @@ struct Ranks {
     Index bytes() const { return table.bytes() + node.bytes(); }
 };
 
-// Calls add(weight, rank of the neighbour or -1) for each arc of each node in turn, and finish(rank, degree) after it.
+// Running sums: arc() for each arc of a node, with the rank of the neighbour or -1, then finish() for the node.
 class Sweep {
   public:
     explicit Sweep(const Sums &out) : out_(out) {}
-    void arc(double weight, Slot rank, Slot own) {
+    void arc(double weight, Slot rank, Slot node_rank) {
         sum_ += weight;
-        earlier_ += rank >= 0 && rank < own ? weight : 0.0;
-        loop_ += rank == own ? weight : 0.0;
+        earlier_ += rank >= 0 && rank < node_rank ? weight : 0.0;
+        loop_ += rank == node_rank ? weight : 0.0;
     }
-    // The sum of the weights is the degree where none is given.
-    void finish(Slot own, double degree) {
+    // Adds the node; under labels its degree is sum().
+    void finish(Slot node_rank, double degree) {
         inside_ += degree;
         outside_ += degree - loop_ - 2 * earlier_;
-        out_.degree[own] = degree, out_.volume[own] = inside_, out_.cut[own] = outside_;
-        sum_ = earlier_ = loop_ = 0;
+        out_.degree[node_rank] = degree;
+        out_.volume[node_rank] = inside_;
+        out_.cut[node_rank] = outside_;
+        sum_ = 0;
+        earlier_ = 0;
+        loop_ = 0;
     }
     double sum() const { return sum_; }
 
@@ -46,23 +51,23 @@ class Sweep {
     double inside_ = 0, outside_ = 0, sum_ = 0, earlier_ = 0, loop_ = 0;
 };
 
-// Labels are asked for: nodes have slots in their order, so that a slot is a rank.
-void asking(const Graph &graph, const Labels &labels, const Index *order, Index count, Sweep sweep, Watch &watch) {
-    Lease<Local> local;
+// With a lookup of labels: slots are assigned in the order, so that a slot is a rank.
+void with_lookup(const Graph &graph, const Labels &labels, const Index *order, Index count, Sweep sweep, InterruptCheck &interrupt) {
+    WorkspaceHandle<LocalGraph> local;
     local->begin(graph, labels, true);
     local->touch(order, count);
     for (Slot s = 0; s < count; ++s) {
-        if (s % 1024 == 0 && watch.over(0)) break;
+        if (s % 1024 == 0 && interrupt.stops(0)) break;
         const Row row = local->row(s);
         for (Index k = 0; k < row.size; ++k) sweep.arc(row.weight[k], row.slot[k], s);
         sweep.finish(s, row.degree);
     }
-    local.keep();
+    local.give_back();
 }
 
-void reading(const Graph &graph, const Labels &labels, const Index *order, Index count, Sweep sweep, Watch &watch) {
+void with_array(const Graph &graph, const Labels &labels, const Index *order, Index count, Sweep sweep, InterruptCheck &interrupt) {
     constexpr Index ahead = 12;
-    Lease<Ranks> ranks;
+    WorkspaceHandle<Ranks> ranks;
     ranks->table.begin(count);
     ranks->node.reserve(count);
     for (; ranks->count < count; ++ranks->count) {
@@ -71,7 +76,7 @@ void reading(const Graph &graph, const Labels &labels, const Index *order, Index
     }
     const std::uint8_t *label = labels.of;
     for (Slot s = 0; s < count; ++s) {
-        if (s % 1024 == 0 && watch.over(0)) break;
+        if (s % 1024 == 0 && interrupt.stops(0)) break;
         if (s + 2 < count) __builtin_prefetch(graph.col + graph.rowptr[order[s + 2]]);
         const Index v = order[s], begin = graph.rowptr[v], end = graph.rowptr[v + 1];
         for (Index k = begin; k < std::min(begin + ahead, end); ++k) ranks->table.fetch(graph.col[k]);
@@ -84,23 +89,23 @@ void reading(const Graph &graph, const Labels &labels, const Index *order, Index
         }
         sweep.finish(s, label == nullptr ? graph.degree[v] : sweep.sum());
     }
-    ranks.keep();
+    ranks.give_back();
 }
 
 void sweep(Address rowptr, Address col, Address weight, Address node_degree, Address labels,
-           const std::optional<nb::object> &ask, double eps, Address order, Index count, Address degree, Address volume,
+           const std::optional<nb::object> &lookup, double label_eps, Address order, Index count, Address degree, Address volume,
            Address cut) {
     const Graph graph = graph_at(rowptr, col, weight, node_degree);
-    const Labels given = labels_at(labels, ask.value_or(nb::none()), eps);
+    const Labels node_labels = labels_at(labels, lookup, label_eps);
     const Sweep sums({reinterpret_cast<double *>(degree), reinterpret_cast<double *>(volume),
                       reinterpret_cast<double *>(cut)});
     const auto *nodes = reinterpret_cast<const Index *>(order);
-    Watch watch;
+    InterruptCheck interrupt;
     {
         nb::gil_scoped_release release;
-        watch.team(1, 1, [&](int, Index) { (given.ask ? asking : reading)(graph, given, nodes, count, sums, watch); });
+        interrupt.run(1, 1, [&](int, Index) { (node_labels.lookup ? with_lookup : with_array)(graph, node_labels, nodes, count, sums, interrupt); });
     }
-    watch.finish();
+    interrupt.rethrow();
 }
 
 }  // namespace

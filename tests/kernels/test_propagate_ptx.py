@@ -14,7 +14,8 @@ from graphnoise.kernels.propagate import triton as tier
 ARCHITECTURES = (80, 90, 100)
 SWITCHES = ("X_IS_Y", "CLAMP", "Y_SCALED", "OUT_SCALED")
 POINTERS = ("value", "left", "right", "scale", "known", "x", "mask")
-FORBIDDEN = ("LDL", "STL", "LDS", "STS", "LDSM", "BAR", "ATOM", "RED.")  # local and shared memory, barriers, atomics
+# Local and shared memory, barriers, atomics.
+FORBIDDEN = ("LDL", "STL", "LDS", "STS", "LDSM", "BAR", "ATOM", "RED.")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -170,7 +171,8 @@ def test_a_step_asks_for_as_many_bytes_as_the_formula_says(emulated, draw):
     for (name, _), count in middle.items():
         actual[name] = actual.get(name, 0) + count
     assert actual == traffic(arcs, 40)
-    assert sum(first.values()) < sum(middle.values()) + len(arcs.col)  # the scale beside each arc
+    # The scale beside each arc.
+    assert sum(first.values()) < sum(middle.values()) + len(arcs.col)
     assert sum(last.values()) <= sum(middle.values())
 
 
@@ -179,11 +181,11 @@ def test_a_step_asks_for_as_many_bytes_as_the_formula_says(emulated, draw):
 
 def launched(d=40):
     """Return the arguments of a middle step's launches."""
-    found = []
+    results = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tier, "launch", lambda kernel, grid, **arguments: found.append((kernel, grid, arguments)))
+        patch.setattr(tier, "launch", lambda kernel, grid, **arguments: results.append((kernel, grid, arguments)))
         tier.run(*case(d, num_steps=3))
-    return found[3:6]
+    return results[3:6]
 
 
 def run_with(which, **changes):

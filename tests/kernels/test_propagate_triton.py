@@ -14,7 +14,7 @@ import torch
 import graphnoise.kernels.propagate.triton_kernels  # noqa: F401  (compiled, in this process)
 from graphnoise.kernels.propagate import triton as tier
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 CHECK = """
 import json, sys, traceback
 import numpy as np

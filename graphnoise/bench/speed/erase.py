@@ -1,0 +1,318 @@
+"""Speed of an epoch of ERASE: time beside the dense form, stages, peak memory."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import RenderableType
+from rich.text import Text
+from torch.profiler import ProfilerActivity, profile, record_function
+from torch_geometric.data import Data
+
+from graphnoise import checks
+from graphnoise.bench.environment import Meter
+from graphnoise.bench.methods.erase import settings as from_texts
+from graphnoise.bench.options import Spec, parse
+from graphnoise.bench.speed import harness, tables
+from graphnoise.bench.speed.erase_dense import ENDLESS, Dense, planted, trace, training, unsupported_reason
+from graphnoise.bench.speed.harness import Say, TimedRun, VerificationError
+from graphnoise.bench.speed.operation import Case, Operation, Options, Record, option
+from graphnoise.bench.speed.propagate import read_size
+from graphnoise.datasets import degree_corrected, load
+from graphnoise.erase.settings import PRESETS, Settings, settings
+from graphnoise.errors import InputError
+from graphnoise.resources import available_memory, cpu_count, limit_threads
+
+# In the order of an epoch; "rest" is checks and the history. The ranges of the profiler are those in `erase.train`.
+STAGES = {
+    "sampling": "neighbours and features of mini-batches",
+    "encoder": "forward",
+    "prototypes": "class means and cosines",
+    "fusion": "with the given labels",
+    "propagation": "of the fused labels",
+    "coding rate": "forward",
+    "coding rate, gradient": "to the embeddings",
+    "encoder, gradient": "from the embeddings to the weights",
+    "optimiser": "Adam",
+    "probe": "with its embeddings, without dropout",
+    "rank": "of the embeddings, every tenth epoch",
+    "rest": "",
+}
+# Largest difference over the largest expected entry. The dense form adds 1e-8 to the number of nodes of each class, and
+# rounding to float32 grows where gradients cancel, as those along an embedding do behind its normalisation.
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
+# Seconds that the library's epochs of a round take, at least.
+MIN_ROUND = 1.0
+
+
+@dataclass(frozen=True)
+class EraseOptions(Options):
+    """Options of `graphnoise bench speed erase`."""
+
+    dataset: tuple[str, ...] = option(("cora",), "Data sets, or NODES:ARCS of graphs that are drawn.")
+    features: int = option(128, "Features of a graph that is drawn.", low=1, high=1_000_000)
+    classes: int = option(7, "Classes of a graph that is drawn.", low=2, high=10_000)
+    preset: str | None = option(None, "PRESET or PRESET:NAME=VALUE,… (default: faithful-DATASET, or faithful-cora)")
+    threads: int = option(cpu_count(), "Threads of torch and of linear algebra.", low=1, high=cpu_count())
+    dense: bool | None = option(None, "Time the dense form as well. (default: where it can be)", protocol=True)
+    memory: bool = option(True, "Measure peak memory as well.", protocol=True)
+    rounds: int = option(3, "Rounds, each with one epoch of the dense form.", protocol=True, low=1, high=1000)
+
+
+def _drawn(dataset: str) -> bool:
+    return dataset.replace(":", "").isdigit()
+
+
+def settings_of(case: Case) -> Settings:
+    """Return the hyper-parameters of a case, without an end to training."""
+    return settings(case["preset"], {**case["overrides"], "epochs": ENDLESS, "patience": ENDLESS})
+
+
+@functools.lru_cache(maxsize=1)
+def read(dataset: str, features: int, classes: int, seed: int, root: str | None) -> Data:
+    """Return a data set, or a graph with planted classes and so many arcs before repeats are dropped.
+
+    It has power-law degrees (exponent 2.5), 7 edges in 10 within classes, features that are normal around a mean of
+    each class, and 20 labelled nodes per class, or a third of the smallest.
+    """
+    if not _drawn(dataset):
+        return load(dataset, root, seed=seed)
+    nodes, arcs = read_size("--dataset", dataset)
+    sizes = [len(part) for part in np.array_split(np.arange(checks.integer("--dataset: nodes", nodes, 8)), classes)]
+    if sizes[-1] < 4:
+        checks.fail("--classes", "at least 4 nodes per class", classes)
+    edges = np.full((classes, classes), 0.3 * arcs / (classes * (classes - 1)))
+    np.fill_diagonal(edges, 0.35 * arcs / classes)
+    per_class = min(20, max(1, sizes[-1] // 3))
+    left = nodes - per_class * classes
+    split = per_class, min(500, left // 3), min(1000, left // 3)
+    return degree_corrected(sizes, edges, seed=seed, num_features=features, split=split)
+
+
+@functools.cache
+def verify(s: Settings) -> dict[str, float]:
+    """Compare the library with the dense form on a small graph: float64, float32, and one mini-batch of all nodes.
+
+    Returns:
+        The largest gap of each comparison.
+
+    Raises:
+        VerificationError: Something differs by more than the tolerance.
+    """
+    data, gaps = planted(), {}
+    full = replace(s, dropout=0.0, batch_size=None, memory=0.0, select="last")
+    # One mini-batch of all nodes, with all their neighbours, is the full batch.
+    batched = replace(full, batch_size=data.num_nodes, fanouts=(-1,) * full.layers)
+    for name, own, dtype, epochs in (
+        ("float64", full, torch.float64, 3),
+        ("float32", full, torch.float32, 1),
+        ("one mini-batch", batched, torch.float64, 1),
+    ):
+        gaps[name] = 0.0
+        try:
+            library = training(data, own, dtype=dtype)
+            dense = Dense(data, full, library.encoder, dtype=torch.float64)
+            for what, size in trace(library, dense, epochs, parameters=dtype == torch.float64):
+                if not size <= TOLERANCE[dtype]:
+                    wanted = f"expected {what} within {TOLERANCE[dtype]:g} of the dense form"
+                    raise VerificationError(f"{wanted}, got {size:.2g}")
+                gaps[name] = max(gaps[name], size)
+        except VerificationError as error:
+            raise VerificationError(f"library ({name}): {error}") from None
+        except (InputError, RuntimeError, TypeError) as error:
+            text = f"raises {type(error).__name__} ({str(error).splitlines()[0]})"
+            raise VerificationError(f"library ({name}): {text}") from error
+    return gaps
+
+
+def no_dense(case: Case, s: Settings) -> str | None:
+    """Return why the dense form cannot be timed, or None."""
+    if (reason := unsupported_reason(s)) is not None:
+        return f"the dense form {reason}"
+    needed, available = case["classes"] * case["nodes"] ** 2 * 4, available_memory()
+    if needed <= available // 2:
+        return None
+    size = f"{case['classes']} x {case['nodes']:,} x {case['nodes']:,}"
+    return f"the dense form's memberships ({size}) take {needed:,} bytes, more than half of the {available:,} available"
+
+
+def stages(library: Any, epochs: int) -> dict[str, float]:
+    """Return the mean seconds of each stage over some epochs, by the profiler."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiler, record_function("erase/epochs"):
+        for _ in range(epochs):
+            library.epoch()
+    spans: dict[str, list[Any]] = {}
+    events = [event for event in profiler.events() or [] if event.time_range is not None]
+    for event in events:
+        if event.name.startswith("erase/"):
+            spans.setdefault(event.name.removeprefix("erase/"), []).append(event.time_range)
+    # A node of the backward pass has the number of the operator that it is the gradient of.
+    begin, end = np.array([(span.start, span.end) for span in spans["coding rate"]]).T
+    numbers = {event.sequence_nr for event in events if event.sequence_nr >= 0
+               and ((begin <= event.time_range.start) & (event.time_range.end <= end)).any()}  # fmt: skip
+    nodes = [event for event in events if event.name.startswith("autograd::engine") and event.sequence_nr in numbers]
+    spans["coding rate, gradient"] = [event.time_range for event in nodes]
+    seconds = {name: sum(span.elapsed_us() for span in part) / 1e6 / epochs for name, part in spans.items()}
+    seconds["encoder, gradient"] = seconds.pop("gradient") - seconds["coding rate, gradient"]
+    seconds["rest"] = seconds.pop("epochs") - sum(seconds.values())
+    return {name: seconds[name] for name in STAGES if seconds.get(name, 0.0) > 0}
+
+
+def peak_memory(case: Case, dense: bool, root: str | None) -> dict[str, Any]:
+    """Return the peak of training in bytes above what the process had after its imports, in a process of its own.
+
+    Returns:
+        "peak" and "data" (the size of the data, which the peak includes), or "failed" with the reason.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(_peak_memory, case, dense, root).result()
+        except (BrokenProcessPool, MemoryError, RuntimeError) as error:
+            return {"failed": str(error)}
+
+
+def _peak_memory(case: Case, dense: bool, root: str | None) -> dict[str, Any]:
+    s, meter = settings_of(case), Meter()
+    torch.set_num_threads(case["threads"])
+    # What torch imports at the first step is there now; the peak of drawing the graph does not count.
+    training(planted(), s).epoch()
+    meter.start()
+    imports = meter.read()["peak_memory"]
+    data = read(*(case[name] for name in ("dataset", "features", "classes", "seed")), root)
+    meter.start()
+    held = meter.read()["peak_memory"] - imports
+    library = training(data, s, case["seed"])
+    run: Any = Dense(data, s, library.encoder) if dense else library
+    # The second epoch meets all that the first one has left.
+    for _ in range(1 if dense else 2):
+        run.epoch()
+    return {"data": held, "peak": meter.read()["peak_memory"] - imports, "of": meter.read()["peak_memory_of"]}
+
+
+class Erase(Operation):
+    """Epochs of ERASE."""
+
+    name, subject, options = "erase", "ERASE", EraseOptions
+    help = "Time an epoch of ERASE beside the dense form of its formulas: time, stages, peak memory."
+
+    def cases(self, options: EraseOptions) -> list[Case]:
+        """Return a case per data set."""
+        spec = parse("--preset", options.preset) if options.preset is not None else Spec("")
+        overrides = dict(sorted(from_texts(spec.options).items()))
+        for name in {"epochs", "patience"} & set(overrides):
+            checks.fail("--preset", "what decides an epoch", f"{name}, which decides how many there are")
+        cases = []
+        for case in super().cases(options):
+            name = case["dataset"]
+            default = f"faithful-{name}" if f"faithful-{name}" in PRESETS else "faithful-cora"
+            case |= {"preset": checks.choice("--preset", spec.name or default, PRESETS), "overrides": overrides}
+            s, data = settings_of(case), read(name, case["features"], case["classes"], options.seed, options.root)
+            case |= {"features": data.x.shape[1], "classes": int(data.y.max()) + 1, "seed": options.seed}
+            case |= {"nodes": data.num_nodes, "arcs": data.edge_index.shape[1]}
+            if options.dense and (reason := no_dense(case, s)) is not None:
+                checks.fail("--dense", "a case that the dense form can take", reason)
+            cases.append(case)
+        return cases
+
+    def measure(self, case: Case, options: EraseOptions, say: Say) -> Record:
+        """Compare with the dense form on a small graph, then time epochs on the graph of the case."""
+        s, notes = settings_of(case), {}
+        if options.dense is not False and (reason := no_dense(case, s)) is not None:
+            notes["dense"] = reason
+        supported, threads = replace(s, batch_size=None), case["threads"]
+        if (reason := unsupported_reason(supported)) is not None:
+            supported = settings("faithful-cora", {})
+            notes["verification"] = f"with the preset faithful-cora, since the dense form {reason}"
+        with limit_threads(threads):
+            say("verifying")
+            gaps = verify(supported)
+            data = read(case["dataset"], options.features, options.classes, options.seed, options.root)
+            library = training(data, s, options.seed)
+            runs = [TimedRun("library", lambda _: library.epoch(), threads=threads, min_sample=MIN_ROUND)]
+            if options.dense is not False and "dense" not in notes:
+                dense = Dense(data, s, library.encoder, options.seed)
+                runs.append(TimedRun("dense", lambda _: dense.epoch(), threads=threads))
+            times = harness.interleave(runs, options.rounds, options.seed, say)
+            harness.compare(times, [*times][1:], "library")
+            say("stages")
+            shares = stages(library, times["library"]["calls"])
+        say("memory, in processes of their own")
+        names = list(times) if options.memory else []
+        memory = {name: peak_memory(case, name == "dense", options.root) for name in names}
+        shown = {name: getattr(s, name) for name in ("encoder", "hidden", "width", "batch_size")}
+        return {"settings": shown, "gaps": gaps, "times": times, "stages": shares, "memory": memory, "notes": notes}
+
+    def tables(self, records: Sequence[Record]) -> Iterator[RenderableType]:
+        """Yield for each case times, memory and stages; then the cost by size."""
+        for record in records:
+            case, s, times, parts = record["case"], record["settings"], record["times"], record["stages"]
+            name = "drawn" if _drawn(case["dataset"]) else case["dataset"]
+            words = [f"{name}: {case['nodes']:,} nodes, {case['arcs']:,} arcs, {case['features']:,} features"]
+            words += [f"{case['classes']} classes, {case['preset']}, {s['encoder']} {s['hidden']}/{s['width']}"]
+            words += ["full batch" if s["batch_size"] is None else f"mini-batches of {s['batch_size']:,}", "float32"]
+            yield tables.heading(", ".join([*words, tables.plural(case["threads"], "thread")]))
+            rows: list[Any] = []
+            for name, entry in sorted(times.items(), reverse=True):
+                epochs = len(entry["samples"]) * entry["calls"]
+                rows.append(
+                    (name, tables.duration(entry["seconds"]), tables.ratio(record, name), _memory(record, name), epochs)
+                )
+            yield tables.table(["", "per epoch", "over library", "peak memory", "epochs"], rows)
+            yield Text("")
+            total, rows = sum(parts.values()), []
+            for name in (name for name in STAGES if name in parts):
+                mean = tables.duration(dict.fromkeys(("low", "median", "high"), parts[name])).plain.rpartition(" ")[0]
+                rows.append((name, Text(STAGES[name], style="dim"), mean, f"{100 * parts[name] / total:.0f} %"))
+            yield tables.table(["stage", "", "mean", "share"], rows, left=2)
+            for name, entry in record["memory"].items():
+                if "failed" in entry:
+                    yield Text(f"memory of {name} is not known: {entry['failed']}", style="bold")
+            yield from tables.notes([record])
+        yield Text("\npeak memory: of a process of its own, above its imports, with the data", style="dim")
+        yield from _by_size(records)
+
+
+def _memory(record: Record, name: str) -> str:
+    entry = record["memory"].get(name, {})
+    return tables.size(entry["peak"]) if "peak" in entry else "–"
+
+
+def _by_size(records: Sequence[Record]) -> Iterator[RenderableType]:
+    """Yield the cost by size of drawn graphs that differ in size only, measured on one machine and commit."""
+    groups: dict[str, dict[int, Record]] = {}
+    for record in records:
+        case, here = record["case"], record["environment"]
+        if _drawn(case["dataset"]):
+            same = {name: item for name, item in case.items() if name not in ("nodes", "arcs", "dataset")}
+            nodes, arcs = map(int, case["dataset"].split(":"))
+            name = repr((f"{arcs / nodes:.2f}", sorted(same.items()), here["commit"], here["processor"]))
+            groups.setdefault(name, {})[case["nodes"]] = record
+    for group in (sorted(group.items()) for group in groups.values() if len(group) > 1):
+        before, rows = None, list[list[Any]]()
+        for nodes, record in group:
+            times = record["times"]
+            row = [f"{nodes:,}", f"{record['case']['arcs']:,}", tables.duration(times["library"]["seconds"])]
+            row += [f"{1e6 * times['library']['seconds']['median'] / nodes:.3g} µs"]
+            row += [f"{exponent(before, record):.2f}" if before else ""]
+            row += [tables.duration(times["dense"]["seconds"]) if "dense" in times else "–", _memory(record, "library")]
+            rows.append(row)
+            before = record
+        rows.append(["", "", "", "in all", f"{exponent(group[0][1], group[-1][1]):.2f}", "", ""])
+        yield tables.heading("Cost of an epoch as the graph grows, at the same degree: time ~ nodes^exponent")
+        head = ["nodes", "arcs", "library, per epoch", "per node", "exponent", "dense", "peak memory"]
+        yield tables.table(head, rows, left=0)
+
+
+def exponent(small: Record, large: Record) -> float:
+    """Return e of time ~ nodes^e between two records."""
+    times = [record["times"]["library"]["seconds"]["median"] for record in (small, large)]
+    return math.log(times[1] / times[0]) / math.log(large["case"]["nodes"] / small["case"]["nodes"])

@@ -1,0 +1,115 @@
+"""Speed of propagation in several node orders, over that in the graph's own order."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.console import RenderableType
+from rich.text import Text
+from torch import Tensor
+
+import graphnoise as gn
+from graphnoise.bench.speed import harness, tables
+from graphnoise.bench.speed.harness import Say, TimedRun, VerificationError
+from graphnoise.bench.speed.operation import Case, Operation, Options, Record, option
+from graphnoise.bench.speed.propagate import ALPHA, SIZES
+from graphnoise.node_order import KINDS, order
+from graphnoise.resources import cpu_count
+
+GRAPHS = ("power-law", "planted", "cora")
+# Planted communities, and the share of the arcs within them.
+BLOCKS, INSIDE = 500, 0.8
+NOTE = (
+    "time over that in the graph's own order, within each round (below 1: faster); steps: on a graph that is in that\n"
+    "order already; call: propagate(order=) with its copies of y; repaid: calls after which finding the order has paid"
+)
+
+
+@dataclass(frozen=True)
+class NodeOrderOptions(Options):
+    """Options of `graphnoise bench speed node-order`."""
+
+    graph: tuple[str, ...] = option(GRAPHS, "power-law, planted, cora.", choices=GRAPHS)
+    scale: float = option(1.0, "Share of nodes and arcs of the drawn graphs.", low=1e-4, high=10.0)
+    width: tuple[int, ...] = option((40,), "Columns.", low=1, high=65_536)
+    steps: int = option(10, "Steps per call.", low=1, high=100_000)
+    threads: tuple[int, ...] = option((cpu_count(),), "Numbers of threads.", low=1, high=cpu_count())
+    order: tuple[str, ...] = option(KINDS, "Node orders.", protocol=True, choices=KINDS)
+    rounds: int = option(15, "Rounds of samples.", protocol=True, low=1, high=10_000)
+
+
+def draw_graph(name: str, scale: float, seed: int, root: str | None) -> tuple[gn.Graph, dict[str, Tensor]]:
+    """Return a graph, and the orders that are known: of "planted" that of its communities."""
+    if name == "cora":
+        return gn.Graph.from_data(gn.datasets.load("cora", root)), {}
+    nodes, arcs = SIZES["arxiv"]
+    if name == "power-law":
+        data = gn.datasets.power_law(int(nodes * scale), 2 * int(arcs * scale / 2), seed=seed)
+    else:
+        blocks = max(2, int(BLOCKS * scale))
+        size, degree = int(nodes * scale) // blocks, arcs / nodes
+        inside, outside = INSIDE * degree / (size - 1), (1 - INSIDE) * degree / (size * (blocks - 1))
+        data = gn.datasets.planted_partition([size] * blocks, inside, outside, seed=seed)
+    places = torch.randperm(data.num_nodes, generator=torch.Generator().manual_seed(seed))
+    return gn.Graph.from_data(data).permuted(places), {"true": places.argsort()} if name == "planted" else {}
+
+
+class NodeOrder(Operation):
+    """Propagation in several node orders."""
+
+    name, subject, options, packages = "node-order", "node orders", NodeOrderOptions, ("networkx",)
+    help = "Time propagation in several node orders, over that in the graph's own order."
+
+    def measure(self, case: Case, options: NodeOrderOptions, say: Say) -> Record:
+        """Compare the result in every order with that in the graph's own, then time them."""
+        graph, orders = draw_graph(case["graph"], case["scale"], options.seed, options.root)
+        graph, seconds, steps = graph.normalise("sym"), dict[str, float](), case["steps"]
+        y = torch.rand(graph.num_nodes, case["width"], generator=torch.Generator().manual_seed(options.seed))
+        for kind in options.order:
+            say(f"finding the order {kind!r}")
+            began = time.perf_counter()
+            orders[kind] = order(graph, kind)
+            seconds[kind] = time.perf_counter() - began
+
+        def run(graph: gn.Graph, y: Tensor, places: Tensor | None, steps: int) -> Tensor:
+            return gn.propagate(graph, y, alpha=ALPHA, num_steps=steps, order=places).y
+
+        make = functools.partial(TimedRun, max_steps=steps, threads=case["threads"], max_call=2.0)
+        runs, expected = [make("own", functools.partial(run, graph, y, None))], run(graph, y, None, steps)
+        for kind, places in orders.items():
+            # Its own copy of the graph, as what is derived for one permutation is cached on a graph.
+            call = functools.partial(run, graph.permuted(torch.arange(graph.num_nodes)), y, places)
+            inside = functools.partial(run, graph.permuted(places), y[places], None)
+            for values in (call(steps), inside(steps)[places.argsort()]):
+                if not torch.allclose(values, expected, rtol=1e-5, atol=1e-6):
+                    raise VerificationError(f"order {kind!r}: expected the values in the graph's own order, got others")
+            runs += [make(f"{kind} steps", inside), make(f"{kind} call", call)]
+        times = harness.interleave(runs, options.rounds, options.seed, say)
+        harness.compare(times, [*times][1:], "own")
+        record: Record = {"nodes": graph.num_nodes, "arcs": graph.num_arcs, "times": times, "orders": {}}
+        for kind in orders:
+            saved = (times["own"]["seconds"]["median"] - times[f"{kind} call"]["seconds"]["median"]) * steps
+            repaid = seconds[kind] / saved if kind in seconds and saved > 0 else None
+            record["orders"][kind] = {"seconds_to_find": seconds.get(kind), "calls_repaid": repaid}
+        return record
+
+    def tables(self, records: Sequence[Record]) -> Iterator[RenderableType]:
+        """Yield a table of all graphs and orders."""
+        rows: list[Any] = []
+        for record in records:
+            case = record["case"]
+            for kind, entry in sorted(record["orders"].items()):
+                cost, repaid = entry["seconds_to_find"], entry["calls_repaid"]
+                row = [case["graph"], kind, f"{record['nodes']:,}", case["width"], case["threads"]]
+                row += ["known" if cost is None else f"{cost:.2f}"]
+                row += [tables.ratio(record, f"{kind} steps"), tables.ratio(record, f"{kind} call")]
+                rows.append([*row, "" if repaid is None else f"{repaid:.0f}"])
+        head = ["graph", "order", "nodes", "width", "threads", "find, s", "steps over own", "call over own", "repaid"]
+        yield Text(NOTE, style="dim")
+        yield tables.table(head, rows, left=2)
+        yield from tables.notes(records)

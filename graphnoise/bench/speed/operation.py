@@ -1,0 +1,272 @@
+"""Operations that can be timed: options, cases, measurement, and a JSON file of records."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import json
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rich.console import RenderableType
+
+from graphnoise import checks
+from graphnoise.bench import registry
+from graphnoise.bench.environment import environment
+from graphnoise.bench.speed.harness import Say, VerificationError
+from graphnoise.bench.speed.tables import place
+from graphnoise.bench.store import cell_key
+from graphnoise.errors import DataError
+from graphnoise.io import atomic_write
+from graphnoise.kernels import _native
+
+FORMAT = 3
+# A case is the options that decide what is measured, by name.
+Case = dict[str, Any]
+Record = dict[str, Any]
+
+
+class NotMeasurableError(Exception):
+    """A case cannot be measured here; the message and the record say why."""
+
+
+def option(default: Any, help: str, *, protocol: bool = False, **limits: Any) -> Any:
+    """Declare an option.
+
+    Args:
+        default: Its default; a tuple is an option with several values.
+        help: Help of the command line.
+        protocol: Whether it decides how cases are measured, and not which.
+        limits: `choices`, or `low` and `high`, both optional.
+    """
+    return field(default=default, metadata={"help": help, "protocol": protocol, **limits})
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of an operation, for the command line and for Python.
+
+    Raises:
+        InputError: A value is not one of the choices or out of its range; the message names the option.
+    """
+
+    rounds: int = option(9, "Rounds of samples.", protocol=True, low=1, high=10_000)
+    seed: int = option(0, "Seed of graphs, values and the order within rounds.", protocol=True, low=0, high=2**31 - 1)
+    root: str | None = option(None, "Folder of raw data sets.", protocol=True, envvar="GRAPHNOISE_DATA")
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            name, value, limits = f"--{entry.name.replace('_', '-')}", getattr(self, entry.name), entry.metadata
+            for item in value if isinstance(value, tuple) else (value,):
+                if "choices" in limits:
+                    checks.choice(name, item, limits["choices"])
+                elif "low" in limits:
+                    check: Callable[..., Any] = checks.integer if isinstance(limits["low"], int) else checks.real
+                    check(name, item, limits["low"], limits["high"])
+
+    def values(self, protocol: bool) -> dict[str, Any]:
+        """Return the options of the protocol, or those of the cases."""
+        chosen = [entry.name for entry in fields(self) if entry.metadata["protocol"] == protocol]
+        return {name: getattr(self, name) for name in chosen if name != "root"}
+
+
+class Operation(ABC):
+    """What `graphnoise bench speed NAME` times; the entry-point group "graphnoise.speed_operations" lists them.
+
+    Attributes:
+        name: Name of the command and of the kind of file.
+        subject: What the records are about, in messages.
+        help: Help of the command.
+        options: Its options.
+        packages: Packages whose versions the records carry beside graphnoise's own.
+    """
+
+    name: ClassVar[str]
+    subject: ClassVar[str]
+    help: ClassVar[str]
+    options: ClassVar[type[Options]]
+    packages: ClassVar[tuple[str, ...]] = ()
+
+    def cases(self, options: Any) -> list[Case]:
+        """Return all combinations of the options' values."""
+        values = options.values(protocol=False)
+        rows = itertools.product(*(value if isinstance(value, tuple) else (value,) for value in values.values()))
+        return [dict(zip(values, row, strict=True)) for row in rows]
+
+    @abstractmethod
+    def measure(self, case: Case, options: Any, say: Say) -> Record:
+        """Verify the results, then time them.
+
+        Returns:
+            "times" as from `interleave`, and what else the tables need. "notes" maps names to remarks; "failures" lists
+            baselines whose result is wrong.
+
+        Raises:
+            VerificationError: The library's result is wrong.
+            NotMeasurableError: The case cannot be measured here.
+        """
+
+    @abstractmethod
+    def tables(self, records: Sequence[Record]) -> Iterator[RenderableType]:
+        """Yield the tables of records; a damaged record raises some error."""
+
+
+def operations() -> list[str]:
+    """Return the names of all installed operations."""
+    return sorted(registry.names("speed_operations"))
+
+
+def operation(name: str) -> Operation:
+    """Return an installed operation."""
+    cls: type[Operation] = registry.load("speed_operations", name, "operation")
+    return cls()
+
+
+class RecordFile:
+    """Records of one operation in a JSON file, written as a whole after every case; it need not exist yet."""
+
+    def __init__(self, path: Path, operation: Operation | None = None) -> None:
+        self.path = path
+        kind = None if operation is None else operation.name
+        self.operation = operation or globals()["operation"](
+            checks.choice(str(path), self._load(kind)["kind"], operations())
+        )
+
+    def _load(self, kind: str | None) -> dict[str, Any]:
+        try:
+            file = json.loads(self.path.read_bytes())
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be read ({error.strerror})") from error
+        except ValueError:
+            file = None
+        known = isinstance(file, dict) and isinstance(file.get("records"), list) and file.get("format") == FORMAT
+        if not (isinstance(file, dict) and known and kind in (None, file.get("kind"))):
+            raise DataError(f"{self.path}: expected speed records, got another file (choose another with --out)")
+        return file
+
+    def read(self) -> list[Record]:
+        """Return the records, none where there is no file.
+
+        Raises:
+            DataError: It cannot be read, holds something else or a damaged record.
+        """
+        if not self.path.exists():
+            return []
+        records: list[Record] = self._load(self.operation.name)["records"]
+        for number, record in enumerate(records, 1):
+            try:
+                _ = record["key"], record["failures"], place(record)
+                if "skipped" not in record:
+                    list(self.operation.tables([record]))
+            except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+                wrong = f"record {number} is damaged ({type(error).__name__}: {error})"
+                expected = f"whole speed records of {self.operation.subject}"
+                raise DataError(f"{self.path}: expected {expected}, and {wrong}") from error
+        return records
+
+    def add(self, record: Record) -> None:
+        """Write a record, in place of one with the same key.
+
+        Raises:
+            DataError: The file holds something else, or cannot be written.
+        """
+        records = [*(other for other in self.read() if other["key"] != record["key"]), record]
+        lines = ",\n".join(json.dumps(entry, sort_keys=True) for entry in records)
+        with atomic_write(self.path, "; choose another file with --out") as file:
+            head = f'{{"format": {FORMAT}, "kind": "{self.operation.name}", "records": [\n'
+            file.write(f"{head}{lines}\n]}}\n".encode())
+
+
+def _say(say: Say, case: str, what: str) -> None:
+    say(f"{case}: {what}")
+
+
+@functools.cache
+def _code() -> str:
+    """Return a hash of the compiled code and, where files have changed since the commit, of the Python code."""
+    top, commit = Path(__file__).parents[2], environment()["commit"]
+    total, files = hashlib.blake2b(digest_size=16), [Path(_native.__file__ or "")]
+    if commit is None or commit.endswith("+"):
+        files += sorted(path for package in (top, top.with_name("recsys")) for path in package.rglob("*.py"))
+    for file in files:
+        total.update(file.read_bytes())
+    return total.hexdigest()
+
+
+@dataclass
+class Session:
+    """A measurement of the cases that are not recorded yet; the record of each is written as it ends.
+
+    Attributes:
+        operation: The operation.
+        options: Its options.
+        file: The file of the records.
+        again: Whether recorded cases are measured again.
+        records: Records of the cases that have times, in the order of the cases.
+        measured: Number of cases measured now.
+        failures: Results that are wrong, a line each.
+        skipped: Cases that cannot be measured, and why.
+    """
+
+    operation: Operation
+    options: Options
+    file: RecordFile
+    again: bool = False
+    records: list[Record] = field(default_factory=list)
+    measured: int = 0
+    failures: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    def run(self, say: Say = lambda text: None, on_case: Any = lambda done, total, text, seconds, what: None) -> None:
+        """Measure.
+
+        Args:
+            say: Called with what runs now.
+            on_case: Called after each case with the number done, the total, the case, the seconds so far and "cases".
+
+        Raises:
+            InputError: A case cannot be drawn.
+            DataError: The records cannot be read or written.
+        """
+        known, began = {record["key"]: record for record in self.file.read()}, time.perf_counter()
+        cases = self.operation.cases(self.options)
+        for done, case in enumerate(cases, 1):
+            text = ", ".join(f"{name} {value}" for name, value in case.items())
+            record = self._record(case)
+            before = known.get(record["key"], {"skipped": ""})
+            if not self.again and "skipped" not in before and not before["failures"]:
+                self.records.append(before)
+            else:
+                try:
+                    record |= self.operation.measure(case, self.options, functools.partial(_say, say, text))
+                    record["load"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+                    self.measured += 1
+                    self.records.append(record)
+                    self.failures += [f"{text}: {failure}" for failure in record["failures"]]
+                    self.file.add(record)
+                except VerificationError as error:
+                    self.failures.append(f"{text}: {error}")
+                except NotMeasurableError as error:
+                    self.skipped.append(f"{text}: {error}")
+                    self.file.add(record | {"skipped": str(error)})
+            on_case(done, len(cases), text, time.perf_counter() - began, "cases")
+
+    def _record(self, case: Case) -> Record:
+        """Return the beginning of a record; its key is of the case, the protocol, the code and the machine."""
+        here = environment() | {"instruction_set": _native.instruction_set()}
+        here["versions"] = here["versions"] | {
+            name: version(name) for name in self.operation.packages if find_spec(name)
+        }
+        record = {"case": case, "protocol": self.options.values(protocol=True), "environment": here}
+        key = cell_key({"kind": self.operation.name, **record, "code": _code()}, "case")
+        recorded = datetime.now(UTC).isoformat(timespec="seconds")
+        return {"key": key, **record, "recorded": recorded, "notes": {}, "failures": []}

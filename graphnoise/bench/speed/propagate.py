@@ -1,0 +1,538 @@
+"""Speed of `graphnoise.propagate` beside the same steps in torch, SciPy, torch_geometric and torch-scatter."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import torch
+from numpy.typing import NDArray
+from rich.console import RenderableType
+from rich.text import Text
+from torch import Tensor
+
+from graphnoise import checks, propagation
+from graphnoise.bench.speed import harness, tables
+from graphnoise.bench.speed.harness import Say, TimedRun, VerificationError
+from graphnoise.bench.speed.operation import Case, NotMeasurableError, Operation, Options, Record, option
+from graphnoise.datasets.sampling import draw_distinct, triangle
+from graphnoise.datasets.synthetic import power_law
+from graphnoise.errors import InputError
+from graphnoise.graph import Graph
+from graphnoise.kernels import _native
+from graphnoise.kernels.csr import matrix
+from graphnoise.kernels.propagate import cpu as propagate_cpu
+from graphnoise.resources import available_memory, cpu_count
+
+# Nodes and arcs by name; of the smallest graph with an arc ("pair"), a call is nothing but its overhead.
+SIZES = {"pair": (2, 2), "cora": (2_708, 10_556), "1e5": (10_000, 100_000), "arxiv": (169_343, 2_332_486)}
+SIZES["1e7"] = (1_000_000, 10_000_000)
+DEGREES = ("uniform", "power-law")
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+INDEX = {"int64": torch.int64, "int32": torch.int32}
+ALPHA = 0.9
+# Largest difference over the largest expected entry. Ten steps of bfloat16 with a weight of .9 may round ten times.
+TOLERANCE = {"float32": 1e-5, "float64": 1e-12, "bfloat16": 3e-2}
+# Columns that are verified: they do not depend on each other.
+VERIFIED_COLUMNS = 6
+NOTE = (
+    "per step: median and quartiles over rounds; a baseline's column is its time over the library's within each round\n"
+    "(above 1: the library is faster); gather: only fetching the rows; GB/s: bytes of the gather, beside a memcpy"
+)
+Run = Callable[[int], Tensor]
+
+
+@dataclass(frozen=True)
+class PropagateOptions(Options):
+    """Options of `graphnoise bench speed propagate`."""
+
+    size: tuple[str, ...] = option(("cora", "arxiv"), "pair, cora, 1e5, arxiv, 1e7, or NODES:ARCS.")
+    degrees: tuple[str, ...] = option(("power-law",), "Uniform or power-law.", choices=DEGREES)
+    weighted: tuple[bool, ...] = option((False,), "Whether arcs have weights.")
+    dtype: tuple[str, ...] = option(("float32",), "float32, float64, bfloat16.", choices=DTYPES)
+    backward: tuple[bool, ...] = option((False,), "Whether the gradient is computed as well.")
+    busy: tuple[bool, ...] = option((False,), "Whether a parallel torch operator runs before each call.")
+    tier: tuple[str, ...] = option(("auto",), "Tiers; auto: the one that the data choose.")
+    width: tuple[int, ...] = option((7, 40), "Columns.", low=1, high=65_536)
+    threads: tuple[int, ...] = option((min(2, cpu_count()),), "Numbers of threads.", low=1, high=cpu_count())
+    steps: tuple[int, ...] = option((10,), "Steps per call.", low=1, high=100_000)
+    device: str = option("cpu", "cpu or cuda.", choices=("cpu", "cuda"))
+    baselines: tuple[str, ...] = option(("all",), "Baselines, or none.", protocol=True)
+    limit: float = option(10.0, "Seconds that one run may take in a case.", protocol=True, low=0.01, high=1e6)
+
+
+def read_size(name: str, text: str) -> tuple[int, int]:
+    """Return nodes and arcs of a size: one of `SIZES`, or NODES:ARCS."""
+    nodes, colon, arcs = text.partition(":")
+    if not colon:
+        return SIZES[checks.choice(name, text, SIZES)]
+    if not (nodes.isdigit() and arcs.isdigit()):
+        checks.fail(name, "NODES:ARCS", repr(text))
+    count = checks.integer(f"{name}: nodes", int(nodes), 2, 100_000_000)
+    if checks.integer(f"{name}: arcs", int(arcs), 2, min(2_000_000_000, count * (count - 1))) % 2:
+        checks.fail(f"{name}: arcs", "an even number, two per edge", arcs)
+    return count, int(arcs)
+
+
+@functools.lru_cache(maxsize=1)
+def draw_graph(nodes: int, arcs: int, degrees: str, seed: int) -> Tensor:
+    """Return the arcs (source, target) of an undirected graph, exactly so many.
+
+    Raises:
+        InputError: So many arcs cannot be placed with such degrees.
+    """
+    if degrees == "power-law":
+        edge_index: Tensor = power_law(nodes, arcs, seed=seed).edge_index
+        return edge_index
+    pairs, edges = np.array([nodes * (nodes - 1) // 2]), np.array([arcs // 2])
+    low, high = triangle(draw_distinct(np.random.default_rng(seed), pairs, edges))
+    return torch.from_numpy(np.stack([np.concatenate([low, high]), np.concatenate([high, low])]))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Values to propagate over a graph.
+
+    Attributes:
+        edge_index: Arcs (source, target).
+        weight: Weight of each arc, float64, or None.
+        graph: The graph, normalised ("sym").
+        start: Y0, shape [num_nodes, width].
+        gradient: G, or None where no gradient is asked for.
+    """
+
+    edge_index: Tensor
+    weight: Tensor | None
+    graph: Graph
+    start: Tensor
+    gradient: Tensor | None = None
+
+    def run(self, forward: Callable[[Tensor, int], Tensor]) -> Run:
+        """Return what is timed: forward alone, or forward and the gradient of the sum of Y ⊙ G by Y0."""
+        if self.gradient is None:
+            return lambda steps: forward(self.start, steps)
+
+        def both(steps: int) -> Tensor:
+            start = self.start.detach().requires_grad_()
+            return torch.autograd.grad(forward(start, steps), start, self.gradient)[0]
+
+        return both
+
+    def loop(self, step: Callable[[Tensor, Tensor, int], Tensor]) -> Run:
+        """Return the loop over y <- step(y, (1 - alpha) Y0, place), the second made once where there is no gradient."""
+        fixed = (1 - ALPHA) * self.start if self.gradient is None else None
+
+        def forward(start: Tensor, steps: int) -> Tensor:
+            base, y = (1 - ALPHA) * start if fixed is None else fixed, start
+            for place in range(steps):
+                y = step(y, base, place)
+            return y
+
+        return self.run(forward)
+
+    def matrix(self, index: str, factor: float = 1.0, transposed: bool = False) -> Tensor:
+        """Return S or its transpose in torch's CSR format, times a factor."""
+        graph, kind = self.graph.transposed if transposed else self.graph, INDEX[index]
+        values = graph.values(torch.float64).mul(factor).to(self.start.dtype)
+        return matrix(graph.rowptr.to(kind), graph.col.to(kind), values, (graph.num_nodes, graph.num_nodes))
+
+
+def problem(case: Case, seed: int) -> Problem:
+    """Draw the graph and the values of a case: weights in [.5, 1.5), Y0 and G uniform in [0, 1)."""
+    nodes, arcs = read_size("--size", case["size"])
+    edge_index, generator = draw_graph(nodes, arcs, case["degrees"], seed), torch.Generator().manual_seed(seed)
+    weight = 0.5 + torch.rand(arcs, dtype=torch.float64, generator=generator) if case["weighted"] else None
+    dtype = DTYPES[case["dtype"]]
+    start, gradient = (torch.rand(nodes, case["width"], generator=generator).to(case["device"], dtype) for _ in "YG")
+    of_graph = None if weight is None else weight.to(dtype if dtype == torch.float64 else torch.float32)
+    graph = Graph.from_edge_index(edge_index, nodes, of_graph).normalise("sym")
+    graph = graph if case["device"] == "cpu" else graph.to(case["device"])
+    return Problem(edge_index, weight, graph, start, gradient if case["backward"] else None)
+
+
+def library(problem: Problem, tier: str) -> tuple[Run, str]:
+    """Return the library's own call, with its checks, and the tier that runs it.
+
+    Raises:
+        InputError: No tier, or not this one, serves such values.
+    """
+    backend = None if tier == "auto" else tier
+
+    def forward(start: Tensor, steps: int) -> Tensor:
+        return propagation.propagate(problem.graph, start, alpha=ALPHA, num_steps=steps, backend=backend).y
+
+    first = propagation.propagate(problem.graph, problem.start, alpha=ALPHA, num_steps=1, backend=backend)
+    return problem.run(forward), first.backend
+
+
+def _addmm(problem: Problem) -> dict[str, Run]:
+    """Torch's CSR product with alpha and beta, into a fresh tensor or into one of two buffers in turn."""
+    fresh, buffers = (None, None), (torch.empty_like(problem.start), torch.empty_like(problem.start))
+
+    def variant(index: str, outputs: tuple[Tensor | None, ...]) -> Run:
+        S = problem.matrix(index)
+
+        def forward(start: Tensor, steps: int) -> Tensor:
+            y = start
+            for place in range(steps):
+                y = torch.addmm(start, S, y, beta=1 - ALPHA, alpha=ALPHA, out=outputs[place % 2])
+            return y
+
+        return problem.run(forward)
+
+    kinds = {"": fresh} if problem.gradient is not None else {"": fresh, ", out=": buffers}
+    return {f"{index}{kind}": variant(index, outputs) for kind, outputs in kinds.items() for index in INDEX}
+
+
+class _Product(torch.autograd.Function):
+    """(1 - alpha) Y0 + alpha S Y, with S^T kept for the gradient, which torch's own rule transposes at every step."""
+
+    @staticmethod
+    def forward(ctx: Any, start: Tensor, y: Tensor, S: Tensor, transposed: Tensor) -> Tensor:
+        ctx.transposed = transposed
+        return torch.addmm(start, S, y, beta=1 - ALPHA, alpha=ALPHA)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return (1 - ALPHA) * grad, ALPHA * (ctx.transposed @ grad), None, None
+
+
+def _addmm_kept(problem: Problem) -> dict[str, Run]:
+    def variant(index: str) -> Run:
+        matrices = problem.matrix(index), problem.matrix(index, transposed=True)
+
+        def forward(start: Tensor, steps: int) -> Tensor:
+            y = start
+            for _ in range(steps):
+                y = _Product.apply(start, y, *matrices)  # type: ignore[no-untyped-call]
+            return y
+
+        return problem.run(forward)
+
+    return {index: variant(index) for index in INDEX}
+
+
+def _spmm_reduce(problem: Problem) -> dict[str, Run]:
+    """`torch.sparse.mm(…, reduce="sum")`, which torch_geometric takes for CSR tensors, then the sum."""
+
+    def variant(index: str) -> Run:
+        S = problem.matrix(index, ALPHA)
+        return problem.loop(lambda y, base, _: torch.sparse.mm(S, y, "sum").add_(base))
+
+    # With int32, torch 2.13 returns a wrong gradient on large graphs.
+    return {index: variant(index) for index in INDEX if problem.gradient is None or index == "int64"}
+
+
+def _scipy(problem: Problem) -> dict[str, Run]:
+    """SciPy's CSR product, then the sum; on one thread."""
+    S, start = problem.matrix("int32", ALPHA), problem.start.numpy()
+    parts, base = [part.numpy() for part in (S.values(), S.col_indices(), S.crow_indices())], (1 - ALPHA) * start
+    A = scipy.sparse.csr_array(tuple(parts), shape=tuple(S.shape))
+
+    def run(steps: int) -> Tensor:
+        y = start
+        for _ in range(steps):
+            y = A @ y
+            y += base
+        return torch.from_numpy(y)
+
+    return {"one thread": run}
+
+
+def _pyg(problem: Problem) -> dict[str, Run]:
+    """torch_geometric's message passing over arcs, as its APPNP does it with the norm cached."""
+    from torch_geometric.nn import MessagePassing
+
+    class Conv(MessagePassing):  # type: ignore[misc]
+        def forward(self, x: Tensor, arcs: Tensor, edge_weight: Tensor) -> Tensor:
+            return self.propagate(arcs, x=x, edge_weight=edge_weight)  # type: ignore[no-any-return]
+
+        def message(self, x_j: Tensor, edge_weight: Tensor) -> Tensor:
+            return edge_weight.view(-1, 1) * x_j
+
+    arcs, conv, weight = problem.graph.edge_index, Conv(aggr="add"), problem.matrix("int64", ALPHA).values()
+    return {"scatter": problem.loop(lambda y, base, _: conv(y, arcs, weight) + base)}
+
+
+def _scatter(problem: Problem) -> dict[str, Run]:
+    """torch-scatter, over arcs or over rows."""
+    package, graph, n = import_module("torch_scatter"), problem.graph, problem.graph.num_nodes
+    weight, row, col, rowptr = problem.matrix("int64", ALPHA).values()[:, None], graph.row, graph.col, graph.rowptr
+    add, segment = package.scatter_add, package.segment_csr
+    return {
+        "scatter_add": problem.loop(lambda y, base, _: add(y[col] * weight, row, 0, dim_size=n) + base),
+        "segment_csr": problem.loop(lambda y, base, _: segment(y[col] * weight, rowptr, reduce="sum") + base),
+    }
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The same steps in the code of others, as their users would write it best; what can be made once is made once.
+
+    Attributes:
+        make: Returns its variants by name; the fastest is measured.
+        dtypes: Types of values it takes.
+        devices: Where it runs.
+        passes: Whether it is measured without a gradient, and with one.
+        package: What must be installed.
+        copies: Arrays of arcs × width that it makes per step.
+    """
+
+    make: Callable[[Problem], dict[str, Run]]
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    passes: tuple[bool, bool] = (True, True)
+    package: str = "torch"
+    copies: int = 0
+
+    def unsupported_reason(self, case: Case, arcs: int) -> str | None:
+        """Return why it does not take part in a case, or None."""
+        if find_spec(self.package) is None:
+            return f"{self.package.replace('_', '-')} is not installed"
+        if case["dtype"] not in self.dtypes or case["device"] not in self.devices:
+            return f"does not take {case['dtype']} on {case['device']}"
+        kept = case["steps"] if case["backward"] else 1
+        if self.copies * arcs * case["width"] * DTYPES[case["dtype"]].itemsize * kept > free_memory(case["device"]):
+            return "does not fit into memory"
+        return None
+
+
+BASELINES = {
+    "addmm": Baseline(_addmm),
+    "addmm-kept": Baseline(_addmm_kept, passes=(False, True)),
+    "spmm-reduce": Baseline(_spmm_reduce, dtypes=("float32", "float64", "bfloat16"), devices=("cpu",)),
+    "scipy": Baseline(_scipy, devices=("cpu",), passes=(True, False), package="scipy"),
+    "pyg": Baseline(_pyg, package="torch_geometric", copies=2),
+    "scatter": Baseline(_scatter, package="torch_scatter", copies=2),
+}
+
+
+def gather(problem: Problem, threads: int) -> Run | None:
+    """Return a loop that gathers the rows and does nothing else, from the arrays that the library reads; or None.
+
+    Raises:
+        VerificationError: A step without neighbours changes the values.
+    """
+    graph, start = problem.graph, problem.start
+    if start.dtype != torch.float32 or start.device.type != "cpu" or problem.gradient is not None:
+        return None
+    # Padded as far as the kernel reads ahead; values that the library has put into large pages.
+    rowptr, col = propagate_cpu.padded_rows(graph.arcs(torch.float32))
+    y, out = propagation.propagate(graph, start, alpha=0.0, num_steps=1).y, torch.empty(graph.num_nodes)
+    if not torch.equal(y, start):
+        raise VerificationError("library: expected the values themselves with alpha 0, got others")
+
+    def run(steps: int) -> Tensor:
+        for _ in range(steps):
+            arrays = (rowptr.data_ptr(), col.data_ptr(), y.data_ptr(), out.data_ptr())
+            _native.gather_floor(*arrays, graph.num_nodes, y.shape[1], threads)
+        return out
+
+    return run
+
+
+def reference(problem: Problem, steps: int, columns: Sequence[int]) -> NDArray[np.float64]:
+    r"""Return columns of what a run returns, in float64 by SciPy from the arcs alone.
+
+    With p the polynomial of the steps, Y = p(S) Y0, and the gradient of the sum of Y ⊙ G by Y0 is p(S^T) G: the same
+    steps from G over the transposed graph.
+    """
+    first = problem.start if problem.gradient is None else problem.gradient
+    y0 = first[:, columns].double().cpu().numpy()
+    source, target = (ends.numpy() for ends in problem.edge_index)
+    weight = np.ones(len(source)) if problem.weight is None else problem.weight.numpy()
+    A = scipy.sparse.csr_array(scipy.sparse.coo_array((weight, (target, source)), shape=(len(y0), len(y0))))
+    degree = np.asarray(A.sum(axis=1)).ravel()
+    scaling = scipy.sparse.diags_array(np.where(degree > 0, np.maximum(degree, 1e-300) ** -0.5, 0.0))
+    S, y = scaling @ A @ scaling, y0
+    S = scipy.sparse.csr_array(S if problem.gradient is None else S.T)
+    for _ in range(steps):
+        y = ALPHA * (S @ y) + (1 - ALPHA) * y0
+    return y
+
+
+def verify(name: str, problem: Problem, runs: Mapping[str, Run], steps: int, dtype: str) -> float:
+    """Compare variants of a run with the reference after so many steps; return the largest difference.
+
+    Raises:
+        VerificationError: A difference is above the tolerance.
+    """
+    worst, columns = 0.0, sorted(set(np.linspace(0, problem.start.shape[1] - 1, VERIFIED_COLUMNS).astype(int).tolist()))
+    expected, limit = reference(problem, steps, columns), TOLERANCE[dtype]
+    for variant, run in runs.items():
+        y = run(steps)
+        if y.shape != problem.start.shape:
+            raise VerificationError(f"{name} ({variant}): expected shape {problem.start.shape}, got {y.shape}")
+        gap = float(np.abs(y[:, columns].detach().double().cpu().numpy() - expected).max() / np.abs(expected).max())
+        # NaN is no agreement.
+        if not gap <= limit:
+            what = "values" if problem.gradient is None else "gradients"
+            wanted = f"expected {what} within {limit:g} of the float64 reference"
+            raise VerificationError(f"{name} ({variant}): {wanted}, got {gap:.2g}")
+        worst = max(worst, gap)
+    return worst
+
+
+def free_memory(device: str) -> int:
+    """Return the bytes of memory that are free."""
+    return int(torch.cuda.mem_get_info()[0]) if device == "cuda" else available_memory()
+
+
+def traffic(nodes: int, arcs: int, width: int, itemsize: int, weighted: bool) -> int:
+    """Return the bytes of a step: a column and a row of Y per arc; Y0, result and end per node; weights or scales.
+
+    Example:
+        >>> traffic(10, 20, 4, 4, False), traffic(10, 20, 4, 4, True)
+        (880, 880)
+    """
+    row, values = width * itemsize, arcs if weighted else 2 * nodes
+    return arcs * (4 + row) + nodes * (8 + 2 * row) + values * max(4, itemsize)
+
+
+class Propagate(Operation):
+    """Steps of label propagation."""
+
+    name, subject = "propagate", "propagation"
+    help = "Time a step of graphnoise.propagate beside the same step in torch, SciPy and torch_geometric."
+    options = PropagateOptions
+
+    def cases(self, options: PropagateOptions) -> list[Case]:
+        """Return all combinations of the options' values."""
+        for name in options.baselines:
+            checks.choice("--baselines", name, (*BASELINES, "all", "none"))
+        for size in options.size:
+            read_size("--size", size)
+        if options.device == "cuda" and not torch.cuda.is_available():
+            checks.fail("--device", "a device that is there", "'cuda', and torch sees no CUDA device")
+        return super().cases(options)
+
+    def measure(self, case: Case, options: PropagateOptions, say: Say) -> Record:
+        """Verify the library and the baselines, then time them beside a gather and a memcpy."""
+        nodes, arcs = read_size("--size", case["size"])
+        width, steps, threads, device = case["width"], case["steps"], case["threads"], case["device"]
+        itemsize = DTYPES[case["dtype"]].itemsize
+        # A dozen arrays of values, a dozen of arcs.
+        needed = nodes * width * itemsize * (8 + 2 * steps * case["backward"]) + arcs * 12 * 8
+        if needed > min(free_memory("cpu"), free_memory(device)):
+            raise NotMeasurableError(f"needs about {needed / 1e9:.1f} GB of memory, more than is free")
+        torch.set_num_threads(threads)
+        say("verifying")
+        values = problem(case, options.seed)
+        try:
+            run, tier = library(values, case["tier"])
+        except InputError as error:
+            raise NotMeasurableError(str(error).replace("backend:", "--tier:", 1)) from None
+        record: Record = {"nodes": nodes, "arcs": arcs, "tier": tier, "notes": {}, "failures": []}
+        try:
+            record["gaps"] = {"library": verify("library", values, {tier: run}, steps, case["dtype"])}
+        except (InputError, RuntimeError, TypeError) as error:
+            raise VerificationError(f"library: raises {type(error).__name__} ({_line(error)})") from error
+        before = harness.load_generator(device) if case["busy"] else None
+        timed = functools.partial(TimedRun, max_steps=steps, threads=threads, before=before)
+        runs = [timed("library", run, max_call=1.0)]
+        runs += [timed("library, 1 thread", run, max_call=1.0, threads=1)] * (threads > 1)
+        for name, baseline in BASELINES.items():
+            if baseline.passes[case["backward"]] and {name, "all"} & set(options.baselines):
+                say(f"verifying {name}")
+                runs += _baseline(name, baseline, values, case, options, record, timed)
+        floor, (copy, copied) = gather(values, threads), harness.memcpy(device)
+        runs += [timed("gather", floor), copy] if floor is not None else [copy]
+        times = harness.interleave(runs, options.rounds, options.seed, say)
+        harness.compare(times, [name for name in times if name not in ("library", "copy")], "library")
+        if not case["backward"]:
+            moved = traffic(nodes, arcs, width, itemsize, case["weighted"])
+            rate = [moved / seconds for seconds in times["library"]["samples"]]
+            top = [copied / seconds for seconds in times["copy"]["samples"]]
+            record["bandwidth"] = {"library": harness.quartiles(rate), "share": harness.ratio(rate, top)}
+        return record | {"times": times}
+
+    def tables(self, records: Sequence[Record]) -> Iterator[RenderableType]:
+        """Yield steps by graph, then time per arc by size."""
+        yield Text(NOTE, style="dim")
+        groups: dict[str, list[Record]] = {}
+        for record in records:
+            groups.setdefault(_title(record), []).append(record)
+        for title, group in groups.items():
+            yield tables.heading(title)
+            yield _steps(group)
+        yield from _by_size(records)
+        yield from tables.notes(records)
+
+
+def _baseline(
+    name: str, baseline: Baseline, values: Problem, case: Case, options: PropagateOptions, record: Record, timed: Any
+) -> list[TimedRun]:
+    """Return the fastest variant of a baseline if its result is right; write into the record why not."""
+    reason = baseline.unsupported_reason(case, record["arcs"])
+    try:
+        if reason is None:
+            makes = baseline.make(values)
+            # A slow one need not take all steps.
+            record["gaps"][name] = verify(name, values, makes, min(2, case["steps"]), case["dtype"])
+            variants = {variant: timed(name, run) for variant, run in makes.items()}
+            with harness.no_gc():
+                variant = harness.fastest(variants)
+            if variants[variant].seconds * options.rounds <= options.limit:
+                record["notes"][name] = f"the fastest variant is shown, {variant}"
+                return [variants[variant]]
+            reason = f"takes longer than --limit {options.limit:g} allows"
+    except VerificationError as error:
+        record["failures"].append(str(error))
+        reason = "gives another result"
+    except (RuntimeError, MemoryError, TypeError) as error:
+        reason = f"raises {type(error).__name__} ({_line(error)})"
+    record["notes"][name] = f"left out: {reason}"
+    return []
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0][:100]
+
+
+def _title(record: Record) -> str:
+    """Return what the rows of a table have in common."""
+    case = record["case"]
+    words = [f"{case['size']}: {record['nodes']:,} nodes, {record['arcs']:,} arcs", f"{case['degrees']} degrees"]
+    words += ["weighted" if case["weighted"] else "unweighted", case["dtype"], f"tier {record['tier']}"]
+    words += [case["device"]] * (case["device"] != "cpu") + [f"calls of {case['steps']}"] * (case["steps"] != 10)
+    words += ["forward and gradient"] * case["backward"] + ["right after a torch operator"] * case["busy"]
+    return ", ".join(words)
+
+
+def _steps(records: Sequence[Record]) -> RenderableType:
+    names = (*BASELINES, "gather", "library, 1 thread")
+    names = tuple(name for name in names if any(name in record["times"] for record in records))
+    banded, rows = any("bandwidth" in record for record in records), []
+    for record in sorted(records, key=lambda record: (record["case"]["width"], record["case"]["threads"])):
+        row: list[Any] = [record["case"]["width"], record["case"]["threads"]]
+        row += [tables.duration(record["times"]["library"]["seconds"])] + [tables.ratio(record, name) for name in names]
+        if banded:
+            rate, share = (record["bandwidth"][name]["median"] for name in ("library", "share"))
+            row += [f"{rate / 1e9:.1f}", f"{100 * share:.0f} %"]
+        rows.append(row)
+    head = ["width", "threads", "library, per step", *names, *["GB/s", "of copy"] * banded]
+    return tables.table(head, rows, left=0)
+
+
+def _by_size(records: Sequence[Record]) -> Iterator[RenderableType]:
+    """Yield time per arc by size, where there is more than one size of anything."""
+    rows: dict[tuple[Any, ...], dict[int, float]] = {}
+    sizes = {record["arcs"]: record["case"]["size"] for record in sorted(records, key=lambda record: record["arcs"])}
+    for record in records:
+        case = record["case"]
+        if not (case["backward"] or case["busy"]):
+            weights = "weighted" if case["weighted"] else "none"
+            words = (case["degrees"], weights, case["dtype"], record["tier"], case["width"], case["threads"])
+            per_arc = 1e9 * record["times"]["library"]["seconds"]["median"] / record["arcs"]
+            rows.setdefault(words, {})[record["arcs"]] = per_arc
+    shown = [(*words, *(f"{row[size]:.3g}" if size in row else "" for size in sizes))
+             for words, row in sorted(rows.items()) if len(row) > 1]  # fmt: skip
+    if shown:
+        yield tables.heading("ns per arc and step, by size")
+        yield tables.table(["degrees", "weights", "type", "tier", "width", "threads", *sizes.values()], shown, left=4)

@@ -1,1 +1,0 @@
-"""The speed of recommenders beside their peers."""

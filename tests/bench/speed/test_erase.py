@@ -1,0 +1,206 @@
+"""`bench speed erase`: drawn graphs, what must agree before anything is timed, stages, memory, tables."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from speeds import call, held, killed, one_error
+
+from graphnoise import coding_rates as coding
+from graphnoise.bench.speed import erase
+from graphnoise.bench.speed.erase import STAGES, Erase, EraseOptions
+from graphnoise.bench.speed.erase_dense import planted, training
+from graphnoise.datasets import save_npz
+from graphnoise.erase import train
+from graphnoise.erase.settings import PRESETS, settings
+
+PRESET = "faithful-cora:hidden=16,width=12"
+TINY = ["erase", "--dataset", "60:240", "--features", "8", "--classes", "3", "--preset", PRESET]
+TINY += ["--threads", "1", "--rounds", "2", "--no-memory"]
+SMALL = {"hidden": 16, "width": 12}
+PEAK = {"data": 1_000, "peak": 151_000_000, "of": "cell"}
+
+
+@pytest.fixture
+def _verified(monkeypatch):
+    """The verification has tests of its own."""
+    monkeypatch.setattr(erase, "verify", lambda s: {"float64": 1e-9})
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_drawn_graphs(classes):
+    data = erase.read("203:1000", 8, classes, 0, None)
+    assert 600 < data.edge_index.shape[1] <= 1_000
+    assert data.is_undirected()
+    assert not data.has_self_loops()
+    assert data.x.shape == (203, 8)
+    labelled = torch.bincount(data.y[data.train_mask], minlength=classes)
+    assert (labelled == min(20, 203 // classes // 3)).all()
+    assert int((data.train_mask & data.val_mask).sum()) == 0
+    assert int(data.val_mask.sum()) > 10
+    same = (data.y[data.edge_index[0]] == data.y[data.edge_index[1]]).float().mean()
+    assert 0.5 < float(same) < 0.85
+    erase.read.cache_clear()
+    assert torch.equal(erase.read("203:1000", 8, classes, 0, None).x, data.x)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_passes_the_verification(preset):
+    s = settings(preset, SMALL)
+    if erase.unsupported_reason(erase.replace(s, batch_size=None)) is None:
+        assert max(erase.verify(s).values()) < 1e-3
+
+
+def wrong_rates(z, labels, num_classes=None, **options):
+    total, within = coding.coding_rates(z, labels, num_classes, **options)
+    return coding.CodingRates(total * 1.001, within)
+
+
+right_labels = train.Training.pseudo_labels
+
+
+def other_labels(self, z):
+    return (right_labels(self, z) + 1) % 3
+
+
+def crash(*_, **__):
+    raise RuntimeError("no\nmemory")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "wrong", "message"),
+    [
+        (train, "coding_rates", wrong_rates, r"library \(float64\): expected loss of epoch 1 within"),
+        (train.Training, "pseudo_labels", other_labels, r"library \(float64\): expected the labels of the dense form"),
+        (train.Training, "pseudo_labels", crash, r"library \(float64\): raises RuntimeError \(no\)"),
+    ],
+)
+def test_no_time_is_printed_where_the_verification_fails(owner, name, wrong, message, monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr(owner, name, wrong)
+    erase.verify.cache_clear()
+    code, out, err = call(capfd, *TINY, "--out", tmp_path / "e.json")
+    assert (code, "per epoch" in out) == (1, False)
+    assert re.search(f"graphnoise: failed: .+: {message}", err), err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_record_carries_what_a_reader_needs_and_show_prints_it(monkeypatch, tmp_path, capfd):
+    path = tmp_path / "e.json"
+    monkeypatch.setattr(erase, "peak_memory", lambda case, dense, root: dict(PEAK))
+    code, out, err = call(capfd, *TINY, "--memory", "--out", path)
+    assert code == 0, err
+    assert re.search(
+        "drawn: 60 nodes, .+ 8 features, 3 classes, faithful-cora, gat 16/12, full batch, float32, 1 thread", out
+    )
+    assert re.search(r"^dense .+ 151 MB +2$", out, re.M)
+    (record,) = held(path)
+    assert set(record["gaps"]) == {"float64", "float32", "one mini-batch"}
+    times = record["times"]
+    each = [a / b for a, b in zip(times["dense"]["samples"], times["library"]["samples"], strict=True)]
+    assert times["dense"]["ratio"]["median"] == pytest.approx(np.median(each))
+    assert record["memory"]["library"]["peak"] == PEAK["peak"]
+    code, shown, _ = call(capfd, "show", path)
+    assert (code, shown.splitlines()[:-1]) == (0, out.splitlines()[:-1])
+
+
+@pytest.mark.usefixtures("_verified")
+def test_the_dense_form_is_left_out_beyond_half_of_the_memory(monkeypatch, tmp_path, capfd):
+    need = 3 * 60 * 60 * 4
+    words = [*TINY, "--rounds", "1", "--out", tmp_path / "e.json"]
+    monkeypatch.setattr(erase, "available_memory", lambda: 2 * need - 1)
+    code, out, err = call(capfd, *words, "--dense")
+    assert (code, out, one_error(err)) == (1, "", True)
+    assert f"memberships (3 x 60 x 60) take {need:,} bytes, more than half of the {2 * need - 1:,} available" in err
+    assert f"the dense form's memberships (3 x 60 x 60) take {need:,} bytes" in call(capfd, *words)[1]
+    assert "dense" not in held(tmp_path / "e.json")[0]["times"]
+    monkeypatch.setattr(erase, "available_memory", lambda: 2 * need)
+    assert call(capfd, *words, "--dense")[0] == 0
+    assert "dense" in held(tmp_path / "e.json")[1]["times"]
+
+
+@pytest.mark.usefixtures("_verified")
+def test_mini_batches_and_settings_without_a_dense_form(tmp_path, capfd):
+    words = [*TINY, "--rounds", "1", "--preset", f"{PRESET},batch_size=7,components=4,encoder=sgc"]
+    code, out, err = call(capfd, *words, "--out", tmp_path / "e.json")
+    assert code == 0, err
+    assert "mini-batches of 7" in out
+    assert "dense: the dense form is written out for the encoder 'gat', not for 'sgc'" in out
+    assert "verification: with the preset faithful-cora, since the dense form" in out
+    (record,) = held(tmp_path / "e.json")
+    assert {"sampling", "probe", "optimiser", "coding rate, gradient"} <= set(record["stages"])
+
+
+def test_stages_cover_the_epoch():
+    library = training(planted(), settings("faithful-cora", SMALL))
+    stages = erase.stages(library, 10)
+    assert list(stages) == [stage for stage in STAGES if stage != "sampling"]
+    assert sum(stages.values()) >= sum(library.history["seconds"]) / 10 * 0.9
+    assert stages["rest"] < sum(stages.values()) / 2
+
+
+def test_peak_memory_is_that_of_a_process_of_its_own():
+    case = {"dataset": "2000:8000", "features": 500, "classes": 4, "seed": 0, "threads": 1, "preset": "faithful-cora"}
+    peak = erase.peak_memory(case | {"overrides": SMALL}, False, None)
+    assert peak["data"] > 2_000 * 500 * 4 / 2
+    # The features, and those that dropout has left.
+    assert 2 * 2_000 * 500 * 4 < peak["peak"] < 300e6
+
+
+@pytest.mark.usefixtures("_verified")
+def test_a_process_that_is_killed_is_told(monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr(erase, "_peak_memory", killed)
+    code, out, _ = call(capfd, *TINY, "--memory", "--no-dense", "--rounds", "1", "--out", tmp_path / "e.json")
+    assert code == 0
+    assert "memory of library is not known: A process in the process pool was terminated abruptly" in out
+
+
+def test_the_cost_by_size(tmp_path, capfd, monkeypatch):
+    def record(nodes, seconds):
+        case = {"dataset": f"{nodes}:{4 * nodes}", "nodes": nodes, "arcs": 4 * nodes, "threads": 1}
+        quartiles = dict.fromkeys(("low", "median", "high"), seconds)
+        times = {"library": {"seconds": quartiles, "samples": [seconds], "calls": 1}}
+        return {"case": case, "times": times, "environment": {"commit": "a", "processor": "b"}, "memory": {}}
+
+    records = [record(1000, 100.0), record(10, 1.0), record(100, 10.0)]
+    assert erase.exponent(record(10, 1.0), record(100, 100.0)) == pytest.approx(2)
+    _, table = erase._by_size(records)
+    assert list(table.columns[0].cells) == ["10", "100", "1,000", ""]
+    assert list(table.columns[4].cells) == ["", "1.00", "1.00", "1.00"]
+    assert not list(erase._by_size(records[:1]))
+
+
+@pytest.mark.usefixtures("_verified")
+def test_a_data_set_is_measured_with_its_preset(monkeypatch, tmp_path, capfd):
+    path = save_npz(planted(), tmp_path / "x.npz")
+    words = ["--preset", PRESET, "--rounds", "1", "--threads", "1", "--no-memory", "--no-dense"]
+    code, _, err = call(capfd, "erase", "--dataset", path, *words, "--out", tmp_path / "e.json")
+    assert code == 0, err
+    (record,) = held(tmp_path / "e.json")
+    assert (record["case"]["nodes"], record["case"]["features"], record["case"]["preset"]) == (84, 48, "faithful-cora")
+    monkeypatch.setattr(erase, "load", lambda name, root, seed: planted())
+    assert [case["preset"] for case in Erase().cases(EraseOptions(dataset=("pubmed",)))] == ["faithful-pubmed"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--dataset", "croa"], "one of .*cora"),
+        (["--dataset", "50:61"], "--dataset: arcs: expected an even number"),
+        (["--dataset", "7:4"], "--dataset: nodes: expected an integer of at least 8"),
+        (["--dataset", "50:60", "--classes", "13"], "--classes: expected at least 4 nodes per class, got 13"),
+        (["--dataset", "50:60", "--preset", "robst"], "preset: expected one of .*did you mean 'robust'"),
+        (["--dataset", "50:60", "--preset", "robust:widht=3"], "did you mean 'width'"),
+        (["--dataset", "50:60", "--preset", "robust:width"], "--preset: expected robust:KEY=VALUE"),
+        (["--dataset", "50:60", "--preset", "robust:width=x"], "width: expected an integer"),
+        (["--dataset", "50:60", "--preset", "robust:epochs=3"], "what decides an epoch"),
+        (["--dataset", "50:60", "--preset", "faithful-cora:batch_size=9", "--dense"], "--dense: .*has no mini-batches"),
+    ],
+)
+def test_every_error_is_one_line(words, message, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(capfd, "erase", *words)
+    assert (code, out) == (1, "")
+    assert one_error(err)
+    assert re.search(message, err), err
+    assert not list(tmp_path.iterdir())
