@@ -180,6 +180,6 @@ def text(name: str, options: Mapping[str, Any]) -> str:
         >>> text("lfd", {"eps": 0.2, "improve": "mqi", "labels": False})
         'lfd:eps=0.2,improve=mqi,labels=false'
     """
-    words = {True: "true", False: "false", None: "none"}
-    parts = [f"{key}={words[v] if v is None or isinstance(v, bool) else v}" for key, v in options.items()]
+    names = {True: "true", False: "false", None: "none"}
+    parts = [f"{key}={names[v] if v is None or isinstance(v, bool) else v}" for key, v in options.items()]
     return name + (":" + ",".join(parts) if parts else "")

@@ -143,7 +143,7 @@ def legend_lines(names: Collection[str], width: float) -> tuple[int, int]:
 
 def handles(figure_panels: NDArray[Any]) -> Mapping[str, Any]:
     """Return the legend's handles of all panels by label."""
-    found: dict[str, Any] = {}
+    by_label: dict[str, Any] = {}
     for panel in figure_panels.flat:
-        found |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
-    return found
+        by_label |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
+    return by_label

@@ -16,8 +16,10 @@ from graphnoise.bench.store import Store, cell_key
 from graphnoise.bench.task import Task
 from graphnoise.checks import DataError, GraphnoiseError
 
-NAMES = ("grid", "row")  # columns of what a suite selected
-MAX_FIELD = 1 << 26  # characters of a value: values of single users of a large data set
+# Columns of what a suite selected.
+NAMES = ("grid", "row")
+# Characters of a value: values of single users of a large data set.
+MAX_FIELD = 1 << 26
 
 
 class Source(Protocol):
@@ -154,7 +156,8 @@ def mapping(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else checks.fail("value", "an object", text)
 
 
-RUN = (  # columns of all tasks: what the cell cost, and where
+# Columns of all tasks: what a cell cost, and where.
+RUN = (
     Column("seconds", "result.run.seconds", number),
     Column("processor", "result.run.processor", str),
     Column("commit", "result.run.commit", str),

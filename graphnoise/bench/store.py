@@ -35,7 +35,7 @@ _CLAIM = re.compile(r"([0-9a-f]{32})\.[0-9]+\.claim")
 _SCRATCH = re.compile(r"\.[0-9a-f]{16}\.tmp")
 # Seconds: a write takes milliseconds, so an older temporary file has no writer.
 _SCRATCH_LIFE = 3600.0
-# Times of a claim that was given back: older than any lease.
+# Times of a claim that was released: older than any lease.
 _LAPSED = (0, 0)
 
 
@@ -171,11 +171,11 @@ def _write_new(path: Path, data: bytes, *, sync: bool = False) -> None:
 
 
 class Claim:
-    """The right to run one cell; as a context, renewed every quarter of its lease and given back at the end.
+    """The right to run one cell; as a context, renewed every quarter of its lease and released at the end.
 
     Why no two processes hold a cell: its claims are numbered files KEY.0.claim, KEY.1.claim, …, made with os.link (or
     O_EXCL), so each number has one maker. The highest number is the current claim, held until it lapses: it was not
-    renewed for its lease, or was given back (its times set to zero), or its process has ended. Who saw claim n lapsed
+    renewed for its lease, or was released (its times set to zero), or its process has ended. Who saw claim n lapsed
     may make claim n + 1, which one can do. Nobody removes or renames a claim before the cell has its record, so no
     number is used twice: a slow process that acts on what it saw long ago finds its number taken, whatever happened
     since (renaming a stale claim away could catch a fresh one). Once the record exists, claims are removed, highest
@@ -214,7 +214,7 @@ class Claim:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        # A beat after the release would renew what was given back.
+        # A beat after the release would renew what was released.
         self._heart.join()
         self.release()
 

@@ -134,7 +134,8 @@ class Suite:
         """
         selected: dict[tuple[Any, ...], dict[str, Any]] = {}
         recorded: dict[str, set[tuple[Any, ...]]] = {name: set() for name in self.grids}
-        seen: dict[str, set[tuple[Any, ...]]] = defaultdict(set)  # by data set, values of axes that the data determine
+        # By data set, values of axes that the data determine.
+        seen: dict[str, set[tuple[Any, ...]]] = defaultdict(set)
         others = 0
         for record in source.records():
             config, foreign = record["config"], True

@@ -168,8 +168,8 @@ class Task(ABC, Generic[G]):
         cells: list[dict[str, Any]] = []
         for dataset in _parts(axes["dataset"]):
             loaded = self.load(dataset["dataset"], grid, root)
-            given = {**loaded, "dataset": [dataset]}
-            cells += self._product(given[name] if name in given else _parts(axis) for name, axis in axes.items())
+            values = {**loaded, "dataset": [dataset]}
+            cells += self._product(values[name] if name in values else _parts(axis) for name, axis in axes.items())
         return cells
 
     def _product(self, axes: Iterable[Sequence[Part]]) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,7 @@ from graphnoise.errors import InputError
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Leave it to `main`: that the reader of a pipe has seen enough, as `head` does, is no error."""
+        """Let `main` handle it: a reader of a pipe that closes it, as `head` does, is no error."""
         raise BrokenPipeError
 
 
@@ -41,20 +41,20 @@ def wide(piece: RenderableType) -> None:
 
 
 def bad(name: str, expected: str, got: object) -> NoReturn:
-    """Refuse the words of an option."""
+    """Raise `InputError` for the value of an option."""
     raise InputError(f"{name}: expected {expected}, got {got}")
 
 
 def names(name: str, text: str) -> list[str]:
-    """Read names separated by commas."""
-    found = [part.strip() for part in text.split(",")]
-    if not all(found):
+    """Parse names separated by commas."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
         bad(name, "names separated by commas", repr(text))
-    return found
+    return parts
 
 
 def numbers(name: str, text: str) -> list[float]:
-    """Read numbers separated by commas."""
+    """Parse numbers separated by commas."""
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
@@ -62,23 +62,11 @@ def numbers(name: str, text: str) -> list[float]:
 
 
 def integers(name: str, text: str) -> list[int]:
-    """Read integers separated by commas."""
+    """Parse integers separated by commas."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
         bad(name, "integers separated by commas", repr(text))
-
-
-def value(text: str) -> bool | int | float | str:
-    """Read a value as the file of a suite has it: true, false, a number or a word."""
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def program() -> str:
@@ -86,8 +74,8 @@ def program() -> str:
     name = sys.argv[0]
     if Path(name).name != "graphnoise":
         return f"{shlex.quote(sys.executable)} -m graphnoise.cli"
-    found = shutil.which("graphnoise")
-    return "graphnoise" if found and Path(found).samefile(name) else shlex.quote(name)
+    installed = shutil.which("graphnoise")
+    return "graphnoise" if installed and Path(installed).samefile(name) else shlex.quote(name)
 
 
 class Bar:
@@ -113,7 +101,7 @@ class Bar:
             *columns, TimeRemainingColumn(compact=True), console=err, transient=True, disable=not err.is_terminal
         )
         self._task = self._bar.add_task("preparing", total=None)
-        self._said = 0
+        self._tenths = 0
 
     def __enter__(self) -> Bar:
         self._bar.start()
@@ -127,11 +115,12 @@ class Bar:
         self._bar.stop()
 
     def show(self, done: int, total: int, text: str, seconds: float, what: str = "cells") -> None:
-        """Show how far it is: so many of a total, the one that ended last, seconds since the start."""
+        """Show the progress: counts, the cell that ended last, seconds since the start."""
         self._bar.update(self._task, total=total, completed=done, description=text)
         tenth = 10 * done // total
-        if not err.is_terminal and tenth > self._said:  # a log file gets a line for each tenth of the way
-            self._said = tenth
+        # A log file gets a line for each tenth.
+        if not err.is_terminal and tenth > self._tenths:
+            self._tenths = tenth
             err.print(f"{done} of {total} {what}, {seconds:.0f} s")
 
     def say(self, text: str) -> None:

@@ -31,10 +31,11 @@ def data_list(
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("name", "users", "items", "interactions", "files", *["licence"] * licences):
         table.add_column(column, justify="right" if column in ("users", "items", "interactions") else "left")
-    for f, found in datasets.feedback_catalogue(root):
+    for f, status in datasets.feedback_catalogue(root):
         items = "" if f.items is None else f"{f.items:,}"
-        total = sum(size for part, size in f.parts.items() if part != "test_clean")  # a part of test_noisy
-        table.add_row(f.name, f"{f.users:,}", items, f"{total:,}", found, *[f.licence] * licences)
+        # "test_clean" is a part of "test_noisy".
+        total = sum(size for part, size in f.parts.items() if part != "test_clean")
+        table.add_row(f.name, f"{f.users:,}", items, f"{total:,}", status, *[f.licence] * licences)
     out.print()
     out.print(table)
 
@@ -61,7 +62,7 @@ def data_verify(
     from graphnoise import datasets
 
     there = [entry.name for entry in datasets.catalogue(root) if entry.where != "absent"]
-    there += [feedback.name for feedback, found in datasets.feedback_catalogue(root) if found != "absent"]
+    there += [feedback.name for feedback, status in datasets.feedback_catalogue(root) if status != "absent"]
     chosen = names or there
     if not chosen:
         raise DataError("no data set is there to verify; `graphnoise data get NAME` fetches one")

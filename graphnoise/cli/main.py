@@ -31,46 +31,49 @@ app.command()(report)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every error is one line on standard error and a non-zero exit code."""
-    words = _optional_values(list(sys.argv[1:] if arguments is None else arguments))
+    arguments = _optional_values(list(sys.argv[1:] if arguments is None else arguments))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without ± shows ? instead
+            # A terminal without ± shows ? instead.
+            stream.reconfigure(errors="replace")
     try:
-        code = app(words, standalone_mode=False)
+        code = app(arguments, standalone_mode=False)
     except typer.Exit as stop:
         code = stop.exit_code
     except GraphnoiseError as error:
-        code = _complain(error, 1)
+        code = _print_error(error, 1)
     except (typer.Abort, KeyboardInterrupt):
-        code = _complain("interrupted", 130)
-    except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
+        code = _print_error("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of a pipe has closed it, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
-        code = _complain(f"cannot read or write ({error.strerror or error})", 1)
+        code = _print_error(f"cannot read or write ({error.strerror or error})", 1)
     except Exception as error:
-        if hasattr(error, "format_message"):  # click's own, about the words of the command; empty after its help
-            code = _complain(text, 2) if (text := error.format_message()) else 2
+        # An error of click about the command line; its message is empty after the help.
+        if hasattr(error, "format_message"):
+            code = _print_error(text, 2) if (text := error.format_message()) else 2
         elif os.environ.get("GRAPHNOISE_TRACEBACK"):
             raise
         else:
             text = " ".join(str(error).split())
-            code = _complain(f"unexpected {type(error).__name__}: {text} (GRAPHNOISE_TRACEBACK=1 shows where)", 70)
+            code = _print_error(f"unexpected {type(error).__name__}: {text} (GRAPHNOISE_TRACEBACK=1 shows where)", 70)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _complain(error: object, code: int) -> int:
+def _print_error(error: object, code: int) -> int:
     lines = (" ".join(line.split()) for line in str(error).splitlines())
     print(f"graphnoise: error: {'; '.join(line for line in lines if line)}", file=sys.stderr)
     return code
 
 
-def _optional_values(words: list[str]) -> list[str]:
+def _optional_values(arguments: list[str]) -> list[str]:
     """Let `--plot` and `--csv` stand without a value: the empty one, which the command replaces."""
     done: list[str] = []
-    for i, word in enumerate(words):
-        done.append(word)
-        if word in ("--plot", "--csv") and (i + 1 == len(words) or words[i + 1].startswith("--")):
+    for i, argument in enumerate(arguments):
+        done.append(argument)
+        if argument in ("--plot", "--csv") and (i + 1 == len(arguments) or arguments[i + 1].startswith("--")):
             done.append("")
     return done
 

@@ -16,7 +16,7 @@ def report(
         Path, typer.Argument(help="Folder of the results, or a file that --csv wrote.", metavar="FOLDER")
     ] = Path("runs"),
     suite: Annotated[
-        Path | None, typer.Option(help="File of a suite: show its cells only, by its grids and in its words.")
+        Path | None, typer.Option(help="File of a suite: show its cells only, by its grids and row names.")
     ] = None,
     task: Annotated[
         str | None, typer.Option(help="Cells of this benchmark only: nodes, cluster or recommend. (default: all)")

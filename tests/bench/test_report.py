@@ -49,7 +49,7 @@ def test_tables_show_means_intervals_variance_and_tests(store):
     assert sorted(by_draw) == [0, 1, 2]
     mean = 100 * sum(v for values in by_draw.values() for v in values) / 3
     assert f"{mean:.1f}±" in shown
-    for part in ("Test accuracy in %, pair noise", "gcn − lp", "Holm", "noise draw", "Where the wrong labels lead"):
+    for part in ("Test accuracy in %, pair noise", "gcn − lp", "Holm", "noise draw", "Effects of wrong labels"):
         assert part in shown
 
 

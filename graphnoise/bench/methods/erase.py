@@ -21,7 +21,7 @@ from graphnoise.nn.features import compact
 
 
 class Erase:
-    """ERASE; every hyper-parameter that is not given is that of the preset, see `graphnoise.erase.Settings`.
+    """ERASE; hyper-parameters that are not set are those of the preset, see `graphnoise.erase.Settings`.
 
     Where noise has left the training nodes a single class, that class is predicted.
     """

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -91,7 +92,8 @@ class SGC:
         x = trial.problem.smoothed(self.hops).numpy()
         labels = trial.y[trial.problem.train].numpy()
         out = torch.zeros(trial.problem.num_nodes, trial.problem.num_classes)
-        if (labels == labels[0]).all():  # noise left a single class: nothing to fit
+        # Noise may leave a single class: nothing to fit.
+        if (labels == labels[0]).all():
             out[:, int(labels[0])] = 1.0
             return out
         model = LogisticRegression(C=self.C, max_iter=1000).fit(x[trial.problem.train.numpy()], labels)
@@ -99,6 +101,7 @@ class SGC:
         return out
 
 
+@dataclass(frozen=True)
 class _Network(ABC):
     """Full-batch training with Adam, stopped and selected on the trial's validation labels.
 
@@ -115,19 +118,25 @@ class _Network(ABC):
         patience: Epochs without a better validation score before training ends.
     """
 
-    version = "1"
-    stochastic = True
+    version: ClassVar[str] = "1"
+    stochastic: ClassVar[bool] = True
     # Number of graph layers.
-    depth = 2
+    depth: ClassVar[int] = 2
 
-    def __init__(self, hidden: int, dropout: float, lr: float, weight_decay: float, epochs: int, patience: int) -> None:
+    hidden: int = 16
+    dropout: float = 0.5
+    lr: float = 0.02
+    weight_decay: float = 5e-4
+    epochs: int = 200
+    patience: int = 40
+
+    def __post_init__(self) -> None:
         name = type(self).__name__.lower()
-        self.hidden = checks.integer(f"{name}.hidden", hidden, 1, 65_536)
-        self.dropout = checks.real(f"{name}.dropout", dropout, 0.0, 0.99)
-        self.lr = checks.real(f"{name}.lr", lr, 1e-12)
-        self.weight_decay = checks.real(f"{name}.weight_decay", weight_decay, 0.0)
-        self.epochs = checks.integer(f"{name}.epochs", epochs, 1, 1_000_000)
-        self.patience = checks.integer(f"{name}.patience", patience, 1)
+        for key, high in (("hidden", 65_536), ("epochs", 1_000_000), ("patience", None)):
+            checks.integer(f"{name}.{key}", getattr(self, key), 1, high)
+        checks.real(f"{name}.dropout", self.dropout, 0.0, 0.99)
+        checks.real(f"{name}.lr", self.lr, 1e-12)
+        checks.real(f"{name}.weight_decay", self.weight_decay, 0.0)
 
     @abstractmethod
     def build(self, problem: Problem, generator: torch.Generator) -> ModuleList:
@@ -176,12 +185,6 @@ class GCN(_Network):
         Kipf and Welling, "Semi-Supervised Classification with Graph Convolutional Networks", ICLR 2017, section 5.2.
     """
 
-    def __init__(
-        self, hidden: int = 16, dropout: float = 0.5, lr: float = 0.02, weight_decay: float = 5e-4,
-        epochs: int = 200, patience: int = 40,
-    ) -> None:  # fmt: skip
-        super().__init__(hidden, dropout, lr, weight_decay, epochs, patience)
-
     def build(self, problem: Problem, generator: torch.Generator) -> ModuleList:
         """Return the two layers."""
         sizes = ((problem.x.shape[1], self.hidden), (self.hidden, problem.num_classes))
@@ -205,6 +208,7 @@ class MLP(GCN):
         return out
 
 
+@dataclass(frozen=True)
 class GAT(_Network):
     """Graph attention network of two layers, `heads` in the first and one in the second; else as `_Network`.
 
@@ -212,12 +216,13 @@ class GAT(_Network):
         Velickovic et al., "Graph Attention Networks", ICLR 2018, section 3.3.
     """
 
-    def __init__(
-        self, hidden: int = 8, heads: int = 8, dropout: float = 0.6, lr: float = 0.02, weight_decay: float = 5e-4,
-        epochs: int = 200, patience: int = 40,
-    ) -> None:  # fmt: skip
-        super().__init__(hidden, dropout, lr, weight_decay, epochs, patience)
-        self.heads = checks.integer("gat.heads", heads, 1, 1024)
+    hidden: int = 8
+    heads: int = 8
+    dropout: float = 0.6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.integer("gat.heads", self.heads, 1, 1024)
 
     def build(self, problem: Problem, generator: torch.Generator) -> ModuleList:
         """Return the two layers."""

@@ -19,13 +19,13 @@ def share(hits: Tensor) -> float | None:
     return float(hits.double().mean()) if hits.numel() else None
 
 
-def measure(problem: Problem, truth: Tensor, given: Tensor, predicted: Tensor) -> dict[str, Any]:
+def measure(problem: Problem, truth: Tensor, noisy: Tensor, predicted: Tensor) -> dict[str, Any]:
     """Return the accuracies of a prediction, all against the true labels unless said otherwise.
 
     Args:
         problem: The data set.
         truth: True labels, shape [num_nodes].
-        given: Given labels, -1 outside training and validation nodes, shape [num_nodes].
+        noisy: Noisy labels, -1 outside training and validation nodes, shape [num_nodes].
         predicted: Predicted classes, shape [num_nodes].
 
     Returns:
@@ -37,7 +37,7 @@ def measure(problem: Problem, truth: Tensor, given: Tensor, predicted: Tensor) -
     """
     train, test = problem.train_mask, problem.test_mask
     right = predicted == truth
-    wrong_label = train & (given != truth)
+    wrong_label = train & (noisy != truth)
     near = _has_neighbour_in(problem, train)
     near_wrong = _has_neighbour_in(problem, wrong_label)
     return {
@@ -47,8 +47,8 @@ def measure(problem: Problem, truth: Tensor, given: Tensor, predicted: Tensor) -
         "test_far": share(right[test & ~near]),
         "train_right": share(right[train & ~wrong_label]),
         "train_wrong": share(right[wrong_label]),
-        "train_misled": share((predicted == given)[wrong_label]),
-        "val_accuracy": share((predicted == given)[problem.val_mask]),
+        "train_misled": share((predicted == noisy)[wrong_label]),
+        "val_accuracy": share((predicted == noisy)[problem.val_mask]),
         "val_accuracy_clean": share(right[problem.val_mask]),
     }
 
@@ -68,9 +68,9 @@ class Curves:
         rows: By epoch: loss, accuracy on rightly and on wrongly labelled nodes, share that follows the wrong label.
     """
 
-    def __init__(self, problem: Problem, truth: Tensor, given: Tensor) -> None:
-        self._truth, self._given = truth[problem.train], given[problem.train]
-        self._wrong = self._given != self._truth
+    def __init__(self, problem: Problem, truth: Tensor, noisy: Tensor) -> None:
+        self._truth, self._noisy = truth[problem.train], noisy[problem.train]
+        self._wrong = self._noisy != self._truth
         self.rows: dict[str, list[float | None]] = {"loss": [], "right": [], "wrong": [], "misled": []}
 
     def record(self, loss: float, predicted: Tensor) -> None:
@@ -80,7 +80,7 @@ class Curves:
             loss,
             share(hit[~self._wrong]),
             share(hit[self._wrong]),
-            share((predicted == self._given)[self._wrong]),
+            share((predicted == self._noisy)[self._wrong]),
         )
         for row, value in zip(self.rows.values(), values, strict=True):
             row.append(None if value is None else round(value, 4))

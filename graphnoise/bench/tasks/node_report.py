@@ -187,9 +187,9 @@ def _variance(section: Section, kind: str, estimates: Estimates) -> Iterator[Ren
     shares = {method: [e.draw_share if e else None for e in row] for method, row in estimates.items()}
     title = f"Variance of a single run that is the noise draw, in %, {kind} noise"
     if all(share is None for row in shares.values() for share in row):
-        yield headline(title, "cannot be told from the initialisation: that needs --seeds 2 and --inits 2 at least")
+        yield headline(title, "cannot be separated from the initialisation: that needs --seeds 2 and --inits 2 at least")
         return
-    yield headline(title, "the rest is the initialisation; empty where it cannot be told")
+    yield headline(title, "the rest is the initialisation; empty where it cannot be separated")
     table = _by_rate(section.rates(kind))
     for method, row in shares.items():
         table.add_row(method, *("" if share is None else f"{100 * share:.0f}" for share in row))
@@ -201,7 +201,7 @@ def _label_effects(section: Section, kind: str, rate: float) -> Iterator[Rendera
         "accuracy in % on training nodes with right and wrong labels; wrongly labelled ones predicted as that label;\n"
         "accuracy on test nodes with rightly labelled neighbours only, with a wrongly labelled one, with none labelled"
     )
-    yield headline(f"Where the wrong labels lead, {kind} noise at rate {rate:g}", note)
+    yield headline(f"Effects of wrong labels, {kind} noise at rate {rate:g}", note)
     table = columns("method", list(LABEL_EFFECTS))
     for method in section.methods:
         row = [section.estimate(method, kind, rate, measure) for measure in LABEL_EFFECTS.values()]
