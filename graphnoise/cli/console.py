@@ -69,18 +69,6 @@ def integers(name: str, text: str) -> list[int]:
         bad(name, "integers separated by commas", repr(text))
 
 
-def value(text: str) -> bool | int | float | str:
-    """Read a value as the file of a suite has it: true, false, a number or a word."""
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
 def program() -> str:
     """Return how this command was called, in a form that can be typed again."""
     name = sys.argv[0]
