@@ -31,5 +31,7 @@ GraphLike: TypeAlias = (
 LabelsLike: TypeAlias = Tensor | NDArray[Any] | Sequence[int] | Sequence[bool]
 # Labels 0/1 of local clustering: of all nodes, of some (0 elsewhere), or computed for an array of nodes.
 MembershipLike: TypeAlias = LabelsLike | Mapping[Any, Any] | Callable[[Any], Any]
+# Numbers, or one number.
+FloatsLike: TypeAlias = float | Sequence[float] | Tensor | NDArray[Any]
 # Seed nodes by position, name or Boolean mask; with masses where a mapping.
 SeedsLike: TypeAlias = int | np.integer[Any] | Hashable | Iterable[Hashable] | Tensor | NDArray[Any]

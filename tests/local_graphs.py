@@ -31,8 +31,8 @@ def planted(n=5000, size=250, inside=0.08, outside=0.001, seed=0):
     return as_undirected(np.concatenate([ends, ends[::-1]], axis=1)), np.arange(size)
 
 
-def f1(found, truth):
-    return 2 * len(np.intersect1d(found, truth)) / (len(found) + len(truth))
+def f1(result, truth):
+    return 2 * len(np.intersect1d(result, truth)) / (len(result) + len(truth))
 
 
 def labelled(dense, labels, eps, seeds):

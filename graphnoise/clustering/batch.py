@@ -24,7 +24,7 @@ from graphnoise.clustering.rounding import WALKS, sweep_cut_unchecked
 from graphnoise.kernels.csr.undirected import UndirectedGraph
 from graphnoise.kernels.local import NodeLabels
 from graphnoise.kernels.push import Settings, push_sets
-from graphnoise.typing import Floats, GraphLike, Ints, MembershipLike
+from graphnoise.typing import Floats, FloatsLike, GraphLike, Ints, MembershipLike, SeedsLike
 
 MAX_THREADS = 1024
 
@@ -73,9 +73,9 @@ class DiffusionBatch:
 
 def diffuse_many(
     graph: GraphLike,
-    seed_sets: Any,
+    seed_sets: Iterable[SeedsLike],
     method: str = "flow",
-    mass: Any = None,
+    mass: FloatsLike | None = None,
     *,
     labels: MembershipLike | None = None,
     label_eps: float = 0.05,
@@ -255,7 +255,9 @@ def check_num_threads(num_threads: int) -> int:
     return checks.integer("num_threads", num_threads, 0, MAX_THREADS) or torch.get_num_threads()
 
 
-def _check_sets(graph: UndirectedGraph, seed_sets: Any, mass: Any, flow: bool) -> tuple[Ints, Ints, Floats]:
+def _check_sets(
+    graph: UndirectedGraph, seed_sets: Iterable[SeedsLike], mass: FloatsLike | None, flow: bool
+) -> tuple[Ints, Ints, Floats]:
     """Return where each set begins, the positions of all seeds, ascending in each set, and the mass of each."""
     sets = _as_sequence(seed_sets)
     totals = None if mass is None else _check_masses(mass, len(sets))
@@ -309,7 +311,7 @@ def _single_nodes(graph: UndirectedGraph, sets: Any) -> Ints | None:
     return None if outside.any() else sets.astype(np.int64)
 
 
-def _check_masses(mass: Any, count: int) -> Floats:
+def _check_masses(mass: FloatsLike, count: int) -> Floats:
     """Return the mass of each set, above 0."""
     expected = f"a finite number above 0, or {count} of them, one per set"
     if np.ndim(mass) == 0:

@@ -13,10 +13,12 @@ from torch import Tensor
 from graphnoise import checks
 from graphnoise.graph import Graph
 from graphnoise.kernels.csr.undirected import MAX_NODES, UndirectedGraph, undirected, without_zeros
-from graphnoise.typing import GraphLike
+from graphnoise.typing import FloatsLike, GraphLike
 
 
-def as_undirected(graph: GraphLike, symmetrise: bool = False, weight: Any = None) -> UndirectedGraph:
+def as_undirected(
+    graph: GraphLike, symmetrise: bool = False, weight: str | bool | FloatsLike | None = None
+) -> UndirectedGraph:
     """Return a graph as local methods take it: undirected, weights above 0 (arcs of weight 0 are removed).
 
     The result for a `Graph` is cached on it; other graphs are converted at each call, so convert once and reuse.
@@ -65,7 +67,8 @@ def as_undirected(graph: GraphLike, symmetrise: bool = False, weight: Any = None
     arcs = checks.tensor("graph", graph)
     if arcs.numel() and not arcs.is_floating_point() and int(arcs.max()) >= MAX_NODES:
         checks.fail("graph", f"node positions below {MAX_NODES}", int(arcs.max()))
-    return _from_graph(Graph.from_edge_index(arcs, None, None if weight is False else weight), symmetrise)
+    values = None if weight is None or weight is False else checks.tensor("weight", weight)
+    return _from_graph(Graph.from_edge_index(arcs, None, values), symmetrise)
 
 
 def _ignores_weights(weight: Any, reason: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from graphnoise.clustering.result import Diffusion
 from graphnoise.kernels.csr.undirected import UndirectedGraph
 from graphnoise.kernels.local import NodeLabels
 from graphnoise.kernels.push import Settings, push
-from graphnoise.typing import Floats, GraphLike, Ints, MembershipLike, SeedsLike
+from graphnoise.typing import Floats, FloatsLike, GraphLike, Ints, MembershipLike, SeedsLike
 
 MAX_PUSHES = 10_000_000
 SINKS = ("degree", "unit")
@@ -23,7 +22,7 @@ SINKS = ("degree", "unit")
 def flow_diffusion(
     graph: GraphLike,
     seeds: SeedsLike,
-    mass: Any = None,
+    mass: FloatsLike | None = None,
     labels: MembershipLike | None = None,
     label_eps: float = 0.05,
     sink: str = "degree",
@@ -277,7 +276,7 @@ def _check_max_pushes(max_pushes: object) -> int:
 def _diffuse(
     graph: GraphLike,
     seeds: SeedsLike,
-    mass: Any,
+    mass: FloatsLike | None,
     labels: MembershipLike | None,
     label_eps: float,
     settings: Settings,

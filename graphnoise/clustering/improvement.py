@@ -16,7 +16,7 @@ from graphnoise.clustering.rounding import conductances
 from graphnoise.kernels import cut
 from graphnoise.kernels.csr.undirected import UndirectedGraph
 from graphnoise.kernels.local import NodeLabels
-from graphnoise.typing import GraphLike, Ints, MembershipLike
+from graphnoise.typing import GraphLike, Ints, MembershipLike, SeedsLike
 
 METHODS = ("mqi", "simple_local")
 DELTA, MAX_ROUNDS = 0.3, 100
@@ -24,7 +24,7 @@ DELTA, MAX_ROUNDS = 0.3, 100
 
 def mqi(
     graph: GraphLike,
-    nodes: Any,
+    nodes: SeedsLike,
     *,
     labels: MembershipLike | None = None,
     label_eps: float = 0.05,
@@ -65,7 +65,7 @@ def mqi(
 
 def simple_local(
     graph: GraphLike,
-    nodes: Any,
+    nodes: SeedsLike,
     delta: float = DELTA,
     *,
     labels: MembershipLike | None = None,
@@ -107,7 +107,7 @@ def simple_local(
     return _improve(graph, nodes, delta, labels, label_eps, max_rounds, backend)
 
 
-def improve(graph: GraphLike, cluster: Any, method: str = "mqi", **settings: Any) -> Cluster:
+def improve(graph: GraphLike, cluster: Cluster | SeedsLike, method: str = "mqi", **settings: Any) -> Cluster:
     """Improve a cluster, such as that of a sweep, by `mqi` or `simple_local`.
 
     Args:
@@ -129,7 +129,7 @@ def improve(graph: GraphLike, cluster: Any, method: str = "mqi", **settings: Any
     """
     if isinstance(cluster, Diffusion):
         checks.fail("cluster", "a Cluster or nodes (`sweep_cut` rounds a diffusion)", "a Diffusion")
-    nodes = cluster
+    nodes: SeedsLike = cluster
     if isinstance(cluster, Cluster):
         graph = as_undirected(graph)
         nodes = _names_of_cluster(graph, cluster.nodes)
@@ -140,16 +140,16 @@ def improve(graph: GraphLike, cluster: Any, method: str = "mqi", **settings: Any
     return function(graph, nodes, **settings)
 
 
-def _names_of_cluster(graph: UndirectedGraph, nodes: Ints) -> Any:
+def _names_of_cluster(graph: UndirectedGraph, nodes: Ints) -> SeedsLike:
     """Return the nodes of a cluster in the form that functions take: by name where the graph has names."""
     if len(nodes) and int(nodes.max()) >= graph.num_nodes:
         checks.fail("cluster", f"a cluster of this graph of {graph.num_nodes} nodes", f"node {int(nodes.max())}")
-    return nodes if graph.names is None else graph.named(nodes)
+    return nodes if graph.names is None else [graph.names[i] for i in nodes]
 
 
 def _improve(
     graph: GraphLike,
-    nodes: Any,
+    nodes: SeedsLike,
     delta: float,
     labels: MembershipLike | None,
     label_eps: float,

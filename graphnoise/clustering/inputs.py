@@ -12,10 +12,10 @@ from torch import Tensor
 from graphnoise import checks
 from graphnoise.kernels.csr.undirected import UndirectedGraph
 from graphnoise.kernels.local import LabelLookup, NodeLabels
-from graphnoise.typing import Bytes, Floats, Ints, MembershipLike, SeedsLike
+from graphnoise.typing import Bytes, Floats, FloatsLike, Ints, MembershipLike, SeedsLike
 
 
-def check_seeds(graph: UndirectedGraph, seeds: SeedsLike, mass: Any = None) -> tuple[Ints, Floats]:
+def check_seeds(graph: UndirectedGraph, seeds: SeedsLike, mass: FloatsLike | None = None) -> tuple[Ints, Floats]:
     """Return the positions of seeds, ascending, and the mass of each.
 
     Args:
@@ -70,7 +70,7 @@ def check_mass(mass: Any) -> float:
     return number
 
 
-def check_nodes(graph: UndirectedGraph, nodes: Any, name: str = "seeds") -> Ints:
+def check_nodes(graph: UndirectedGraph, nodes: SeedsLike, name: str = "seeds") -> Ints:
     """Return the positions of distinct nodes, in their order: a node, several, or a mask [n] of Booleans.
 
     Raises:
@@ -89,7 +89,7 @@ def check_nodes(graph: UndirectedGraph, nodes: Any, name: str = "seeds") -> Ints
     return positions
 
 
-def check_members(graph: UndirectedGraph, nodes: Any) -> Ints:
+def check_members(graph: UndirectedGraph, nodes: SeedsLike) -> Ints:
     """Return the positions of the nodes of a set, ascending, of which there is at least one."""
     members = np.sort(check_nodes(graph, nodes, "nodes"))
     if len(members) == 0:

@@ -25,7 +25,7 @@ from graphnoise.kernels.csr.undirected import UndirectedGraph
 from graphnoise.nn import Linear, dropout, receptive_field
 from graphnoise.nn.features import compact
 from graphnoise.nn.sparse import product
-from graphnoise.typing import Bytes, Floats, GraphLike, Ints
+from graphnoise.typing import Bytes, Floats, GraphLike, Ints, SeedsLike
 
 MODELS = ("gcn", "logistic")
 # Of the GCN, as in the node benchmark.
@@ -59,9 +59,9 @@ class Membership:
 
 
 def predict_membership(
-    x: Any,
-    inside: Any,
-    outside: Any,
+    x: Tensor | NDArray[Any] | scipy.sparse.sparray | scipy.sparse.spmatrix,
+    inside: SeedsLike,
+    outside: SeedsLike,
     *,
     graph: GraphLike | None = None,
     model: str = "logistic",
@@ -149,7 +149,7 @@ def _features(x: Any) -> Any:
     return features
 
 
-def _samples(graph: UndirectedGraph | None, n: int, inside: Any, outside: Any) -> tuple[Ints, Ints]:
+def _samples(graph: UndirectedGraph | None, n: int, inside: SeedsLike, outside: SeedsLike) -> tuple[Ints, Ints]:
     """Return the positions of all samples, and for each whether it is inside."""
     if graph is None:
         graph = UndirectedGraph(np.zeros(n + 1, dtype=np.int64), np.empty(0, dtype=np.int32), None, np.zeros(n), 0.0)

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from graphnoise import checks
+from graphnoise.typing import SeedsLike
 
 
 class Scores(NamedTuple):
@@ -19,7 +20,7 @@ class Scores(NamedTuple):
     f1: float
 
 
-def precision_recall_f1(nodes: Any, members: Any) -> Scores:
+def precision_recall_f1(nodes: SeedsLike, members: SeedsLike) -> Scores:
     r"""Return precision, recall and F1 of `nodes` against the true `members`.
 
         precision = |nodes ∩ members| / |nodes|,  recall = |nodes ∩ members| / |members|,

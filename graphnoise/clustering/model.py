@@ -35,7 +35,7 @@ from graphnoise.kernels.local import NodeLabels
 from graphnoise.kernels.push import Settings
 from graphnoise.kernels.release import ReleaseSettings
 from graphnoise.kernels.sweep import sweep
-from graphnoise.typing import Floats, GraphLike, Ints, MembershipLike, SeedsLike
+from graphnoise.typing import Floats, FloatsLike, GraphLike, Ints, MembershipLike, SeedsLike
 
 METHODS = ("flow", "pagerank", "l1_pagerank", "heat_kernel", "crd")
 SELECTIONS = ("surprise", "conductance")
@@ -148,7 +148,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         *,
         sink: str = "degree",
         label_eps: float | str = "auto",
-        masses: Any = None,
+        masses: FloatsLike | None = None,
         rounding: str = "sweep",
         selection: str = "surprise",
         improve: str | None = None,
@@ -255,7 +255,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         self._graph = named
         return self
 
-    def predict(self, nodes: Any) -> NDArray[np.bool_]:
+    def predict(self, nodes: SeedsLike) -> NDArray[np.bool_]:
         """Return whether each of some nodes is in the cluster.
 
         Raises:
@@ -270,7 +270,12 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
 
     def _check_labels(
-        self, graph: UndirectedGraph, seeds: Ints, labels: MembershipLike | Membership | None, a1: Any, a0: Any
+        self,
+        graph: UndirectedGraph,
+        seeds: Ints,
+        labels: MembershipLike | Membership | None,
+        a1: float | None,
+        a0: float | None,
     ) -> tuple[NodeLabels, EdgeWeights]:
         """Check labels and their accuracies; return the labels to use, 1 at the seeds, or None, and their weighting."""
         errors = 0.0, 0.0
@@ -293,7 +298,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
             if self.label_eps == 1:
                 return None, EdgeWeights(1.0, False, "label_eps is 1")
             return checked, EdgeWeights(float(self.label_eps), True, "label_eps was given")
-        if a1 is None:
+        if a1 is None or a0 is None:
             reason = f"label_eps is {weights.DEFAULT_LABEL_EPS}, since a1 and a0 were not given"
             return checked, EdgeWeights(weights.DEFAULT_LABEL_EPS, True, reason)
         if (ignored := weights.reason_to_ignore(a1, a0, *errors)) is not None:
@@ -415,7 +420,7 @@ def _values_at(diffusion: Diffusion, nodes: Ints) -> Floats:
     return np.where(diffusion.touched[at] == nodes, diffusion.values[at], 0.0)
 
 
-def _check_masses(masses: Any, method: str) -> Floats:
+def _check_masses(masses: FloatsLike, method: str) -> Floats:
     if method == "crd":
         checks.fail("masses", 'None with method="crd", which chooses the mass', repr(masses))
     values = checks.finite("masses", masses, dims=1).detach().cpu().double().numpy()

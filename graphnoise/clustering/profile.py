@@ -28,7 +28,7 @@ from graphnoise.clustering.rounding import WALKS
 from graphnoise.io import atomic_write
 from graphnoise.kernels.csr.undirected import UndirectedGraph
 from graphnoise.kernels.push import Settings
-from graphnoise.typing import Floats, GraphLike, Ints, MembershipLike
+from graphnoise.typing import Floats, FloatsLike, GraphLike, Ints, MembershipLike, SeedsLike
 
 # The parameter that sets the extent of each diffusion, and its default grid; mass as a part of the volume of the graph.
 SCALES: dict[str, tuple[str, tuple[float, ...]]] = {
@@ -66,10 +66,10 @@ class CommunityProfile:
 
 def community_profile(
     graph: GraphLike,
-    seeds: Any = 100,
+    seeds: SeedsLike = 100,
     *,
     method: str = "pagerank",
-    grid: Any = None,
+    grid: FloatsLike | None = None,
     per_decade: int = 8,
     labels: MembershipLike | None = None,
     label_eps: float = 0.05,
@@ -228,14 +228,14 @@ def _tracked(jobs: list[tuple[float, Settings, Ints]], shown: bool) -> Iterator[
         yield from bar.track(jobs, description="community profile")
 
 
-def _check_grid(grid: Any) -> tuple[float, ...]:
+def _check_grid(grid: FloatsLike) -> tuple[float, ...]:
     values = checks.finite("grid", grid, dims=1).detach().cpu().double().tolist()
     if not values or min(values) <= 0:
         checks.fail("grid", "numbers above 0", values)
     return tuple(values)
 
 
-def _check_seeds(graph: UndirectedGraph, seeds: Any, seed: int | np.random.Generator) -> Ints:
+def _check_seeds(graph: UndirectedGraph, seeds: SeedsLike, seed: int | np.random.Generator) -> Ints:
     """Return the positions of the seeds, drawn if `seeds` is a number."""
     if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
         linked = np.flatnonzero(graph.degree > 0)

@@ -14,7 +14,7 @@ from graphnoise.clustering.result import Cluster, Diffusion
 from graphnoise.kernels.csr.undirected import UndirectedGraph
 from graphnoise.kernels.local import NodeLabels
 from graphnoise.kernels.sweep import sweep
-from graphnoise.typing import Floats, GraphLike, Ints, MembershipLike
+from graphnoise.typing import Floats, FloatsLike, GraphLike, Ints, MembershipLike, SeedsLike
 
 # Diffusions whose values are proportional to degrees far from the seeds; sweeps divide by degrees.
 WALKS = ("pagerank", "l1_pagerank", "heat_kernel")
@@ -22,7 +22,7 @@ WALKS = ("pagerank", "l1_pagerank", "heat_kernel")
 
 def conductance(
     graph: GraphLike,
-    nodes: Any,
+    nodes: SeedsLike,
     *,
     labels: MembershipLike | None = None,
     label_eps: float = 0.05,
@@ -105,7 +105,7 @@ def support_cluster(
 
 def sweep_cut(
     graph: GraphLike,
-    diffusion: Any,
+    diffusion: Diffusion | Mapping[Any, float] | FloatsLike,
     *,
     by: str | None = None,
     labels: MembershipLike | None = None,
@@ -195,7 +195,9 @@ def conductances(graph: UndirectedGraph, volume: Floats, cut: Floats) -> Floats:
     return np.where(some & small, 0.0, phi)
 
 
-def _check_values(graph: UndirectedGraph, diffusion: Any) -> tuple[Ints, Floats, str]:
+def _check_values(
+    graph: UndirectedGraph, diffusion: Diffusion | Mapping[Any, float] | FloatsLike
+) -> tuple[Ints, Floats, str]:
     """Return the nodes with values above 0, ascending, their values and the method of the diffusion."""
     if isinstance(diffusion, Diffusion):
         above = diffusion.values > 0

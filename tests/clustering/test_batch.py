@@ -49,18 +49,18 @@ def test_a_row_is_what_the_method_gives_alone(method, labelled, backend):
     flow = method == "flow"
     if flow:
         sets = [dict.fromkeys(np.atleast_1d(s).tolist(), 4.0) if not isinstance(s, dict) else s for s in sets]
-    found = diffuse_many(graph, sets, method, labels=labels, label_eps=0.3, backend=backend, **METHODS[method])
-    assert found.backend == backend
-    assert len(found) == 4
-    assert found.values.shape == (4, 60)
+    result = diffuse_many(graph, sets, method, labels=labels, label_eps=0.3, backend=backend, **METHODS[method])
+    assert result.backend == backend
+    assert len(result) == 4
+    assert result.values.shape == (4, 60)
     for i, seeds in enumerate(sets):
         weights = {"labels": labels, "label_eps": 0.3}
         alone = FUNCTIONS[method](graph, seeds, **weights, **METHODS[method])
-        assert np.array_equal(found.values[[i]].toarray()[0], alone.dense(60))
-        assert (found.status[i], found.converged[i]) == (alone.status, alone.converged)
-        assert (found.pushes[i], found.arcs[i]) == (alone.pushes, alone.arcs)
-        assert found.num_touched[i] >= len(alone.touched)
-        nodes, values = found.row(i)
+        assert np.array_equal(result.values[[i]].toarray()[0], alone.dense(60))
+        assert (result.status[i], result.converged[i]) == (alone.status, alone.converged)
+        assert (result.pushes[i], result.arcs[i]) == (alone.pushes, alone.arcs)
+        assert result.num_touched[i] >= len(alone.touched)
+        nodes, values = result.row(i)
         assert np.array_equal(nodes, alone.support)
         assert np.array_equal(values, alone.values[alone.values > 0])
 
@@ -78,9 +78,9 @@ def test_the_same_bits_at_any_number_of_threads(seed, count, labelled):
         same(runs[0], runs[2])
 
 
-def test_sets_may_be_said_in_many_ways():
+def test_sets_have_many_forms():
     graph = random_graph(0)
-    wanted = diffuse_many(graph, [[7], [2]], mass=[3.0, 5.0])
+    target = diffuse_many(graph, [[7], [2]], mass=[3.0, 5.0])
     masks = np.zeros((2, 60), dtype=bool)
     masks[[0, 1], [7, 2]] = True
     for sets in (
@@ -91,42 +91,42 @@ def test_sets_may_be_said_in_many_ways():
         np.array([[7], [2]]),
         masks,
     ):
-        same(wanted, diffuse_many(graph, sets, mass=torch.tensor([3.0, 5.0])))
-    same(wanted, diffuse_many(graph, [{7: 3.0}, {2: 5.0}]))
-    same(wanted, diffuse_many(graph, [{7: 3.0}, {2: 5.0}], num_threads=0))
+        same(target, diffuse_many(graph, sets, mass=torch.tensor([3.0, 5.0])))
+    same(target, diffuse_many(graph, [{7: 3.0}, {2: 5.0}]))
+    same(target, diffuse_many(graph, [{7: 3.0}, {2: 5.0}], num_threads=0))
 
 
 def test_names_are_kept():
     import networkx
 
     graph = networkx.relabel_nodes(networkx.path_graph(4), dict(enumerate("abcd")))
-    found = diffuse_many(graph, ["a", ["b", "c"]], mass=2.0, labels={"a": 1})
-    assert found.names == ["a", "b", "c", "d"]
-    assert found.seeds.tolist() == [0, 1, 2]
+    result = diffuse_many(graph, ["a", ["b", "c"]], mass=2.0, labels={"a": 1})
+    assert result.names == ["a", "b", "c", "d"]
+    assert result.seeds.tolist() == [0, 1, 2]
     asked = []
 
     def labels(nodes):
         asked.extend(nodes)
         return [name == "a" for name in nodes]
 
-    same(found, diffuse_many(graph, ["a", ["b", "c"]], mass=2.0, labels=labels))
+    same(result, diffuse_many(graph, ["a", ["b", "c"]], mass=2.0, labels=labels))
     assert set(asked) <= set("abcd")
-    clusters = sweep_many(graph, found, labels=labels)
-    assert [cluster.names for cluster in clusters] == [c.names for c in sweep_many(graph, found, labels={"a": 1})]
+    clusters = sweep_many(graph, result, labels=labels)
+    assert [cluster.names for cluster in clusters] == [c.names for c in sweep_many(graph, result, labels={"a": 1})]
 
 
 def test_no_sets_are_no_rows():
     for none in ([], np.empty(0, dtype=np.int64), [[0]][:0]):
-        found = diffuse_many(random_graph(0), none, mass=1.0)
-        assert found.values.shape == (0, 60)
-        assert sweep_many(random_graph(0), found) == []
+        result = diffuse_many(random_graph(0), none, mass=1.0)
+        assert result.values.shape == (0, 60)
+        assert sweep_many(random_graph(0), result) == []
 
 
-def test_runs_that_end_otherwise_say_so():
+def test_the_status_of_runs_that_do_not_converge():
     pair = [[0, 1, 2, 3, 3, 4], [1, 0, 3, 2, 4, 3]]
-    found = diffuse_many(pair, [0, 3], mass=[3.0, 3.0], num_threads=2)
-    assert found.status.tolist() == ["exhausted", "converged"]
-    assert found.converged.tolist() == [False, True]
+    result = diffuse_many(pair, [0, 3], mass=[3.0, 3.0], num_threads=2)
+    assert result.status.tolist() == ["exhausted", "converged"]
+    assert result.converged.tolist() == [False, True]
     assert diffuse_many(pair, [2], mass=3.9, max_pushes=1).status.tolist() == ["max_pushes"]
 
 
@@ -138,7 +138,7 @@ def test_sweeps_are_those_of_each_diffusion(method, labelled):
     flow = method == "flow"
     sets = [[3], [4, 9], [0]]
     batch = diffuse_many(graph, sets, method, 12.0 if flow else None, labels=labels, **METHODS[method])
-    found = sweep_many(graph, batch, labels=labels)
+    result = sweep_many(graph, batch, labels=labels)
     asked = sweep_many(graph, batch, labels=None if labels is None else lambda nodes: labels[nodes])
     for i, seeds in enumerate(sets):
         alone = FUNCTIONS[method](graph, seeds, **({"mass": 12.0} if flow else {}), labels=labels, **METHODS[method])
@@ -146,11 +146,11 @@ def test_sweeps_are_those_of_each_diffusion(method, labelled):
         if labels is not None:
             forced = labels.copy()
             forced[seeds] = 1
-        wanted = sweep_cut(graph, alone, labels=forced)
-        for cluster in (found[i], asked[i]):
-            assert np.array_equal(cluster.nodes, wanted.nodes)
-            assert np.array_equal(cluster.profile, wanted.profile)
-            assert cluster.conductance == wanted.conductance
+        target = sweep_cut(graph, alone, labels=forced)
+        for cluster in (result[i], asked[i]):
+            assert np.array_equal(cluster.nodes, target.nodes)
+            assert np.array_equal(cluster.profile, target.profile)
+            assert cluster.conductance == target.conductance
     small = sweep_many(graph, batch, labels=labels, max_volume=30.0, by="value")
     assert all(cluster.statistics["volume"] <= 30.0 for cluster in small)
 
@@ -204,7 +204,7 @@ def test_bad_input_is_named(arguments, settings, message):
         diffuse_many(random_graph(0), *arguments, **settings)
 
 
-def test_sweeps_refuse_what_is_no_batch():
+def test_errors_of_sweeps_of_batches():
     graph = random_graph(0)
     with pytest.raises(InputError, match="batch: expected a DiffusionBatch"):
         sweep_many(graph, clustering.flow_diffusion(graph, 0, 2.0))
@@ -245,8 +245,8 @@ def test_an_interrupt_ends_a_long_batch():
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "interrupted\n"
         assert time.monotonic() - before < 5
-        told, errors = process.communicate(timeout=120)
+        known, errors = process.communicate(timeout=120)
     finally:
         process.kill()
         process.communicate()
-    assert (told, errors, process.returncode) == ("", "", 0)
+    assert (known, errors, process.returncode) == ("", "", 0)

@@ -39,23 +39,25 @@ def test_both_tiers_are_equal_to_the_last_bit_and_keep_their_bounds(seed, n, wei
     labels = None if eps is None else rng.integers(0, 2, n)
     options = {"capacity": capacity, "height": height, "growth": growth, "iterations": 8}
     options |= {} if eps is None else {"labels": labels, "label_eps": eps}
-    found, wanted = (capacity_releasing(graph, seeds, **options, backend=backend) for backend in BACKENDS)
-    same(found, wanted)
-    assert found.converged == (found.status == "converged")
-    assert (np.diff(found.touched) > 0).all()
-    assert (found.values >= 0).all()
-    assert (found.values <= height + 0.5).all()
-    assert set(seeds) <= set(found.touched)
-    below = found.values < height  # only at the greatest height is there excess
-    assert (found.residual[below] <= found.degree[below] * (1 + 1e-8)).all()
-    assert found.residual.sum() <= max(graph.volume / 2, graph.degree[seeds].sum()) * (1 + 1e-9)
+    result, target = (capacity_releasing(graph, seeds, **options, backend=backend) for backend in BACKENDS)
+    same(result, target)
+    assert result.converged == (result.status == "converged")
+    assert (np.diff(result.touched) > 0).all()
+    assert (result.values >= 0).all()
+    assert (result.values <= height + 0.5).all()
+    assert set(seeds) <= set(result.touched)
+    # Only at the greatest height is there excess.
+    below = result.values < height
+    assert (result.residual[below] <= result.degree[below] * (1 + 1e-8)).all()
+    assert result.residual.sum() <= max(graph.volume / 2, graph.degree[seeds].sum()) * (1 + 1e-9)
     if eps is not None:
         ask = capacity_releasing(graph, seeds, **options | {"labels": lambda nodes: labels[nodes]})
-        same(found, ask)
-        labels[seeds] = 1  # as they are taken to be
-        same(found, capacity_releasing(graph, seeds, **options | {"labels": labels}))
+        same(result, ask)
+        # As they are taken to be.
+        labels[seeds] = 1
+        same(result, capacity_releasing(graph, seeds, **options | {"labels": labels}))
     if eps == 1:
-        same(found, capacity_releasing(graph, seeds, **{k: v for k, v in options.items() if k[:5] != "label"}))
+        same(result, capacity_releasing(graph, seeds, **{k: v for k, v in options.items() if k[:5] != "label"}))
 
 
 def test_a_round_by_hand():
@@ -76,9 +78,9 @@ def test_a_round_by_hand():
 def test_a_planted_block_is_recovered(seed):
     graph, truth = planted(seed=seed)
     for start in (0, 7, 100):
-        found = capacity_releasing(graph, start)
-        assert found.converged
-        cluster = sweep_cut(graph, found)
+        result = capacity_releasing(graph, start)
+        assert result.converged
+        cluster = sweep_cut(graph, result)
         assert f1(cluster.nodes, truth) == 1
         assert cluster.conductance == pytest.approx(conductance(graph, truth))
         assert cluster.conductance == pytest.approx(0.2091, abs=0.03)
@@ -90,10 +92,10 @@ def test_tight_blocks_end_the_rounds_and_work_does_not_grow_with_the_graph():
         graph, truth = planted(n, 200, 0.15, 1 / n, seed=1)
         work = 0
         for block in range(20):
-            found = capacity_releasing(graph, 200 * block + 5)
-            assert found.status == "converged"
-            assert f1(sweep_cut(graph, found).nodes, truth + 200 * block) == 1
-            work += found.arcs
+            result = capacity_releasing(graph, 200 * block + 5)
+            assert result.status == "converged"
+            assert f1(sweep_cut(graph, result).nodes, truth + 200 * block) == 1
+            work += result.arcs
         arcs.append(work / 20)
     assert arcs[1] <= 1.25 * arcs[0]
     assert arcs[1] < 0.01 * len(graph.col)
@@ -102,47 +104,49 @@ def test_tight_blocks_end_the_rounds_and_work_does_not_grow_with_the_graph():
 def test_never_more_than_half_the_volume():
     for graph in (networkx.karate_club_graph(), networkx.complete_graph(12), networkx.cycle_graph(30)):
         graph = as_undirected(graph, weight=False)
-        found = capacity_releasing(graph, [0], stuck=0.99, patience=50)
-        full = found.values > 1
-        assert graph.degree[found.touched[full]].sum() <= graph.volume / 2
-        assert not found.converged or found.statistics["stuck"] > 0
+        result = capacity_releasing(graph, [0], stuck=0.99, patience=50)
+        full = result.values > 1
+        assert graph.degree[result.touched[full]].sum() <= graph.volume / 2
+        assert not result.converged or result.statistics["stuck"] > 0
     hub = as_undirected(networkx.star_graph(6))
-    found = capacity_releasing(hub, 0)  # which is half of the volume by itself
-    assert (found.status, found.touched.tolist(), found.statistics["rounds"]) == ("half_volume", [0], 0)
+    # Which is half of the volume by itself.
+    result = capacity_releasing(hub, 0)
+    assert (result.status, result.touched.tolist(), result.statistics["rounds"]) == ("half_volume", [0], 0)
     assert capacity_releasing(hub, range(7)).status == "half_volume"
 
 
-def test_a_closed_component_is_found_and_left_alone():
+def test_a_closed_component_is_returned():
     dense = np.zeros((30, 30))
     for i, j in [*itertools.combinations(range(5), 2), *itertools.combinations(range(5, 30), 2)]:
         dense[i, j] = dense[j, i] = 1
     for backend in BACKENDS:
-        found = capacity_releasing(sp.csr_array(dense), 0, backend=backend)
-        assert found.status == "converged"
-        assert sweep_cut(sp.csr_array(dense), found).nodes.tolist() == list(range(5))
-        assert found.touched.tolist() == list(range(5))
+        result = capacity_releasing(sp.csr_array(dense), 0, backend=backend)
+        assert result.status == "converged"
+        assert sweep_cut(sp.csr_array(dense), result).nodes.tolist() == list(range(5))
+        assert result.touched.tolist() == list(range(5))
 
 
-def test_labels_hold_mass_back():
+def test_labels_keep_mass_inside():
     graph, truth = planted(4000, 200, 0.1, 0.005, seed=3)
     rng = np.random.default_rng(0)
     labels = np.where(np.arange(4000) < 200, rng.random(4000) < 0.95, rng.random(4000) < 0.05)
-    start = int(np.flatnonzero(~labels[:200])[0])  # its label is wrong, and is known to be 1
+    # Its label is wrong, and is known to be 1.
+    start = int(np.flatnonzero(~labels[:200])[0])
     with_labels = capacity_releasing(graph, start, labels=labels)
     without = capacity_releasing(graph, start)
-    found = [
+    result = [
         f1(sweep_cut(graph, d, labels=given).nodes, truth) for d, given in ((with_labels, labels), (without, None))
     ]
-    assert found[0] > found[1] + 0.1
-    assert found[0] > 0.85
+    assert result[0] > result[1] + 0.1
+    assert result[0] > 0.85
 
 
-def test_isolated_seeds_stay():
+def test_isolated_seeds_keep_their_mass():
     dense = np.zeros((4, 4))
     dense[0, 1] = dense[1, 0] = dense[1, 2] = dense[2, 1] = 1
     for backend in BACKENDS:
-        found = capacity_releasing(sp.csr_array(dense), 3, backend=backend)
-        assert (found.status, found.converged, found.support.tolist()) == ("exhausted", False, [3])
+        result = capacity_releasing(sp.csr_array(dense), 3, backend=backend)
+        assert (result.status, result.converged, result.support.tolist()) == ("exhausted", False, [3])
         both = capacity_releasing(sp.csr_array(dense), [0, 3], backend=backend)
         assert 3 in both.support
         assert both.status != "exhausted"
@@ -187,7 +191,7 @@ def test_bad_input_has_one_clear_error(options, message):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_label_function_that_raises_is_heard(backend):
+def test_an_error_of_a_label_function_is_raised(backend):
     def ask(nodes):
         raise KeyError("nobody knows")
 

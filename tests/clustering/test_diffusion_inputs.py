@@ -16,8 +16,10 @@ from graphnoise import InputError
 from graphnoise.clustering import approximate_pagerank, as_undirected, flow_diffusion, heat_kernel, l1_pagerank
 
 PATH = [[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]]
-TWO = sp.block_diag([np.ones((3, 3)) - np.eye(3), np.ones((4, 4)) - np.eye(4)], format="csr")  # a triangle and K4
-LONELY = sp.csr_array((4, 4)) + sp.csr_array(([1.0, 1.0], ([1, 2], [2, 1])), shape=(4, 4))  # 0 and 3 have no arcs
+# A triangle and K4.
+TWO = sp.block_diag([np.ones((3, 3)) - np.eye(3), np.ones((4, 4)) - np.eye(4)], format="csr")
+# 0 and 3 have no arcs.
+LONELY = sp.csr_array((4, 4)) + sp.csr_array(([1.0, 1.0], ([1, 2], [2, 1])), shape=(4, 4))
 
 
 @pytest.mark.parametrize(
@@ -61,14 +63,15 @@ def test_bad_input_has_one_clear_error(call, message):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("p", [2.0, 4.0])
 @pytest.mark.parametrize("sink", ["degree", "unit"])
-def test_more_mass_than_a_component_holds_is_said_and_does_not_hang(backend, p, sink):
+def test_more_mass_than_a_component_holds_is_exhausted(backend, p, sink):
     room = 6.0 if sink == "degree" else 3.0
-    found = flow_diffusion(TWO, 0, 1.01 * room, sink=sink, p=p, backend=backend)
-    assert (found.status, found.converged) == ("exhausted", False)
-    assert np.isfinite(found.values).all()
-    assert found.pushes < 1000
+    outcome = flow_diffusion(TWO, 0, 1.01 * room, sink=sink, p=p, backend=backend)
+    assert (outcome.status, outcome.converged) == ("exhausted", False)
+    assert np.isfinite(outcome.values).all()
+    assert outcome.pushes < 1000
     assert flow_diffusion(TWO, 0, 0.99 * room, sink=sink, p=p, backend=backend).status == "converged"
-    two = flow_diffusion(TWO, {0: 1.01 * room, 3: 0.1}, sink=sink, p=p, backend=backend)  # the other one has room
+    # The other one has room.
+    two = flow_diffusion(TWO, {0: 1.01 * room, 3: 0.1}, sink=sink, p=p, backend=backend)
     assert two.status == "exhausted"
 
 
@@ -76,9 +79,10 @@ def test_more_mass_than_a_component_holds_is_said_and_does_not_hang(backend, p, 
 def test_a_closed_class_of_labels_with_eps_0_is_exhausted(backend):
     labels = [1, 1, 0, 0]
     assert flow_diffusion(PATH, 0, 4.0, labels, 0.0, backend=backend).status == "exhausted"
-    found = flow_diffusion(PATH, 0, 4.0, labels, 0.05, backend=backend)
-    assert found.converged
-    alone = flow_diffusion(PATH, 3, 2.0, [1, 1, 1, 0], 0.0, backend=backend)  # the seed's label is known to be 1
+    outcome = flow_diffusion(PATH, 0, 4.0, labels, 0.05, backend=backend)
+    assert outcome.converged
+    # The seed's label is known to be 1.
+    alone = flow_diffusion(PATH, 3, 2.0, [1, 1, 1, 0], 0.0, backend=backend)
     assert alone.converged
 
 
@@ -88,13 +92,14 @@ def test_isolated_seeds(backend):
     assert (walk.touched.tolist(), walk.values.tolist(), walk.residual.tolist()) == ([0], [1.0], [0.0])
     assert l1_pagerank(LONELY, [0, 1], backend=backend).dense(4)[0] == 0.5
     assert heat_kernel(LONELY, 3, backend=backend).dense(4)[3] == 1.0
-    flow = flow_diffusion(LONELY, 0, 1.0, backend=backend)  # it holds nothing, and nothing leads on
+    # It holds nothing, and nothing leads on.
+    flow = flow_diffusion(LONELY, 0, 1.0, backend=backend)
     assert (flow.status, flow.residual.tolist()) == ("exhausted", [1.0])
     assert flow_diffusion(LONELY, 0, 1.0, sink="unit", backend=backend).converged
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_self_loops_hold_walks_and_do_nothing_to_flows(backend):
+def test_self_loops_slow_walks_and_do_not_change_flows(backend):
     plain = sp.csr_array(random_graph(0, 20, 0.3, loops=False))
     looped = plain + sp.diags_array(np.full(20, 2.0)).tocsr()
     one, two = (flow_diffusion(g, 0, 8.0, sink="unit", backend=backend) for g in (plain, looped))
@@ -105,12 +110,12 @@ def test_self_loops_hold_walks_and_do_nothing_to_flows(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("diffuse", [approximate_pagerank, l1_pagerank, heat_kernel, flow_diffusion])
-def test_the_bound_on_pushes_is_kept_and_said(diffuse, backend):
+def test_the_bound_on_pushes_is_kept_and_reported(diffuse, backend):
     graph, _ = planted(500, 50)
     more = {"mass": 2000.0} if diffuse is flow_diffusion else {}
-    found = diffuse(graph, 0, max_pushes=7, backend=backend, **more)
-    assert (found.status, found.converged, found.pushes) == ("max_pushes", False, 7)
-    assert np.isfinite(found.values).all()
+    outcome = diffuse(graph, 0, max_pushes=7, backend=backend, **more)
+    assert (outcome.status, outcome.converged, outcome.pushes) == ("max_pushes", False, 7)
+    assert np.isfinite(outcome.values).all()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -128,13 +133,13 @@ def test_an_error_of_a_label_function_is_raised_and_the_next_call_works(backend)
     assert flow_diffusion(PATH, 0, 5.0, lambda nodes: nodes < 2, backend=backend).converged
 
 
-def test_names_of_nodes_come_back():
+def test_names_of_nodes_are_returned():
     graph = networkx.Graph([("a", "b"), ("b", "c"), ("c", "d")])
-    found = flow_diffusion(graph, "b", 4.0, {"a": 1, "b": 1})
-    assert found.names == [list(graph)[v] for v in found.touched]
+    outcome = flow_diffusion(graph, "b", 4.0, {"a": 1, "b": 1})
+    assert outcome.names == [list(graph)[v] for v in outcome.touched]
     by_name = flow_diffusion(graph, {"b": 4.0}, labels=lambda names: [name in "ab" for name in names])
-    assert by_name.names == found.names
-    np.testing.assert_array_equal(by_name.values, found.values)
+    assert by_name.names == outcome.names
+    np.testing.assert_array_equal(by_name.values, outcome.values)
 
 
 def test_read_only_and_single_precision_graphs():
@@ -170,7 +175,7 @@ def test_ctrl_c_ends_a_run_without_end():
         assert process.returncode == 0
 
 
-def test_many_parts_that_are_full_are_noticed():
+def test_many_saturated_components_are_detected():
     graph = as_undirected(sp.block_diag([np.ones((3, 3)) - np.eye(3)] * 50, format="csr"))
     start = {3 * i: 5.9 for i in range(49)} | {147: 6.1}
     assert flow_diffusion(graph, start).status == "exhausted"
@@ -178,19 +183,19 @@ def test_many_parts_that_are_full_are_noticed():
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("weight", "p"), [(1e50, 16.0), (1e100, 8.0), (1e200, 3.0)])
-def test_heights_that_float64_cannot_hold_are_said(backend, weight, p):
+def test_potentials_beyond_float64_are_reported(backend, weight, p):
     path = as_undirected(np.array(PATH), weight=np.full(6, weight))
-    found = flow_diffusion(path, 0, 2.0, sink="unit", p=p, backend=backend)
-    assert (found.status, found.converged) == ("overflow", False)
+    outcome = flow_diffusion(path, 0, 2.0, sink="unit", p=p, backend=backend)
+    assert (outcome.status, outcome.converged) == ("overflow", False)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_values_that_are_not_finite_are_said(backend):
+def test_values_that_are_not_finite_are_reported(backend):
     pair = as_undirected([[0, 1], [1, 0]], weight=[1e-300] * 2)
     assert heat_kernel(pair, {0: 1e10}, 1.0, 1e-5, backend=backend).status == "overflow"
 
 
-def test_a_graph_that_was_read_does_not_change_with_what_it_was_read_from():
+def test_an_undirected_graph_does_not_share_memory_with_its_source():
     matrix = sp.csr_array(random_graph(0, 30))
     read = as_undirected(matrix)
     before = approximate_pagerank(read, 0)

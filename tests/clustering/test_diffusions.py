@@ -67,46 +67,49 @@ def test_approximate_pagerank_keeps_its_bounds(weighted, eps):
     s = np.zeros(60)
     s[[3, 7]] = 0.5
     more = {} if eps is None else {"labels": labels, "label_eps": eps}
-    found = approximate_pagerank(sp.csr_array(dense), [7, 3], 0.15, 1e-5, **more)
+    result = approximate_pagerank(sp.csr_array(dense), [7, 3], 0.15, 1e-5, **more)
     dense = dense if eps is None else labelled(dense, labels, eps, [3, 7])
     W, d = lazy_walk(dense)
-    p, r = found.dense(60), np.zeros(60)
-    r[found.touched] = found.residual
+    p, r = result.dense(60), np.zeros(60)
+    r[result.touched] = result.residual
     assert abs(p.sum() + r.sum() - 1) <= 1e-14
     assert (r >= 0).all()
-    assert (r < 1e-5 * d).all()  # also with weights, where a push that looks at plain degrees leaves more
+    # Also with weights, where a push that looks at plain degrees leaves more.
+    assert (r < 1e-5 * d).all()
     np.testing.assert_allclose(r, s - (p - (1 - 0.15) * W @ p) / 0.15, atol=1e-12)
     error = pagerank(dense, s, 0.15) - p
     assert (error >= -1e-15).all()
     assert (error <= 1e-5 * d).all()
-    assert found.converged
-    assert found.statistics["residual"] == pytest.approx((r / d).max(), rel=1e-12)
-    assert found.statistics["residual"] < 1e-5
-    assert d[found.support].sum() <= 2 / ((1 - 0.15) * 1e-5)
+    assert result.converged
+    assert result.statistics["residual"] == pytest.approx((r / d).max(), rel=1e-12)
+    assert result.statistics["residual"] < 1e-5
+    assert d[result.support].sum() <= 2 / ((1 - 0.15) * 1e-5)
 
 
 def test_a_warm_run_on_a_large_graph_reads_no_more_arcs_than_it_may():
     graph, _ = planted()
-    found = approximate_pagerank(graph, 10, 0.1, 1e-5)
-    assert found.arcs <= 1 / (0.1 * 1e-5)
-    assert found.degree[found.values > 0].sum() <= 2 / (0.9 * 1e-5)
-    share = found.residual / found.degree / 1e-5  # half of the rest stays at a push
-    assert share[found.values > 0].min() >= 0.45 * (1 - 1e-9)
+    result = approximate_pagerank(graph, 10, 0.1, 1e-5)
+    assert result.arcs <= 1 / (0.1 * 1e-5)
+    assert result.degree[result.values > 0].sum() <= 2 / (0.9 * 1e-5)
+    # Half of the rest stays at a push.
+    share = result.residual / result.degree / 1e-5
+    assert share[result.values > 0].min() >= 0.45 * (1 - 1e-9)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_approximate_pagerank_agrees_with_networkx_and_igraph(weighted):
     dense = random_graph(5, 50, 0.2, weighted, loops=False)
-    dense[0, 1:] = dense[1:, 0] = 1.0  # connected
+    # Connected.
+    dense[0, 1:] = dense[1:, 0] = 1.0
     graph = networkx.from_numpy_array(dense)
     alpha = 0.15
     damping = (1 - alpha) / (1 + alpha)
-    found = approximate_pagerank(graph, 4, alpha, 1e-9).dense(50)
+    result = approximate_pagerank(graph, 4, alpha, 1e-9).dense(50)
     theirs = networkx.pagerank(graph, alpha=damping, personalization={4: 1}, tol=1e-13, max_iter=1000)
-    np.testing.assert_allclose(found, [theirs[v] for v in range(50)], atol=1e-6)
+    np.testing.assert_allclose(result, [theirs[v] for v in range(50)], atol=1e-6)
     other = igraph.Graph.Weighted_Adjacency(dense, mode="undirected")
     ranks = other.personalized_pagerank(damping=damping, reset_vertices=[4], directed=False, weights="weight")
-    np.testing.assert_allclose(found, ranks, atol=1e-6)
+    np.testing.assert_allclose(result, ranks, atol=1e-6)
 
 
 def test_weights_between_one_and_a_twentieth_keep_the_residual_below_its_bound():
@@ -115,8 +118,8 @@ def test_weights_between_one_and_a_twentieth_keep_the_residual_below_its_bound()
     dense = random_graph(3, 400, 0.05, False, loops=False)
     side = rng.integers(0, 2, 400)
     dense *= np.where(side[:, None] == side, 1.0, 0.05)
-    found = approximate_pagerank(sp.csr_array(dense), 0, 0.15, 1e-5)
-    assert (found.residual < 1e-5 * found.degree).all()
+    result = approximate_pagerank(sp.csr_array(dense), 0, 0.15, 1e-5)
+    assert (result.residual < 1e-5 * result.degree).all()
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -126,26 +129,26 @@ def test_l1_pagerank_meets_the_optimality_conditions(weighted, eps):
     labels = np.random.default_rng(2).integers(0, 2, 60)
     more = {} if eps is None else {"labels": labels, "label_eps": eps}
     alpha, rho = 0.15, 1e-3
-    found = l1_pagerank(sp.csr_array(dense), 5, alpha, rho, tol=1e-6, **more)
+    result = l1_pagerank(sp.csr_array(dense), 5, alpha, rho, tol=1e-6, **more)
     dense = dense if eps is None else labelled(dense, labels, eps, [5])
     W, d = lazy_walk(dense)
-    s, p = np.eye(60)[5], found.dense(60)
+    s, p = np.eye(60)[5], result.dense(60)
     r = s - (p - (1 - alpha) * W @ p) / alpha
-    np.testing.assert_allclose(r[found.touched], found.residual, atol=1e-12)
+    np.testing.assert_allclose(r[result.touched], result.residual, atol=1e-12)
     assert (r <= rho * d * (1 + 1e-6) + 1e-12).all()
     assert (r[p > 0] >= rho * d[p > 0] * (1 - 1e-9)).all()
     assert d[p > 0].sum() <= 1 / rho
-    assert found.converged
+    assert result.converged
 
 
 def test_l1_pagerank_has_less_support_and_grows_with_smaller_rho():
     graph, _ = planted()
     last = np.empty(0)
     for rho in (1e-3, 3e-4, 1e-4):
-        found = l1_pagerank(graph, 3, 0.1, rho, tol=1e-4).support
-        assert np.isin(last, found).all()
-        assert len(found) <= len(approximate_pagerank(graph, 3, 0.1, rho).support)
-        last = found
+        result = l1_pagerank(graph, 3, 0.1, rho, tol=1e-4).support
+        assert np.isin(last, result).all()
+        assert len(result) <= len(approximate_pagerank(graph, 3, 0.1, rho).support)
+        last = result
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -155,9 +158,9 @@ def test_the_heat_kernel_is_within_eps_from_below(weighted, eps, t):
     dense = random_graph(21, 60, 0.15, weighted)
     labels = np.random.default_rng(2).integers(0, 2, 60)
     more = {} if eps is None else {"labels": labels, "label_eps": eps}
-    found = heat_kernel(sp.csr_array(dense), 5, t, 1e-4, **more)
+    result = heat_kernel(sp.csr_array(dense), 5, t, 1e-4, **more)
     dense = dense if eps is None else labelled(dense, labels, eps, [5])
-    error = heat(dense, np.eye(60)[5], t) - found.dense(60)
+    error = heat(dense, np.eye(60)[5], t) - result.dense(60)
     assert (error >= -1e-12).all()
     assert (error <= 1e-4 * dense.sum(0) + 1e-12).all()
 
@@ -167,26 +170,27 @@ def test_the_heat_kernel_is_within_eps_from_below(weighted, eps, t):
 def test_flow_diffusion_meets_the_optimality_conditions(seed, n, weighted, eps, unit):
     rng = np.random.default_rng(seed)
     dense = random_graph(seed, n, 0.2, weighted)
-    dense[0, 1:] = dense[1:, 0] = 1.0  # connected
+    # Connected.
+    dense[0, 1:] = dense[1:, 0] = 1.0
     graph, labels = sp.csr_array(dense), rng.integers(0, 2, n)
     sinks = np.ones(n) if unit else dense.sum(0)
     start = {int(rng.integers(n)): 0.6 * sinks.sum()}
     more = {"label_eps": 1.0} if eps is None else {"labels": labels, "label_eps": eps}
-    found = flow_diffusion(graph, start, sink="unit" if unit else "degree", tol=1e-6, **more)
+    result = flow_diffusion(graph, start, sink="unit" if unit else "degree", tol=1e-6, **more)
     plain = dense if eps is None else labelled(dense, labels, eps, list(start))
     L = np.diag(plain.sum(0)) - plain
-    source, x = np.zeros(n), found.dense(n)
+    source, x = np.zeros(n), result.dense(n)
     source[list(start)] = list(start.values())
     m = source - L @ x
     here = np.zeros(n)
-    here[found.touched] = found.residual
-    assert found.converged
+    here[result.touched] = result.residual
+    assert result.converged
     np.testing.assert_allclose(here.sum(), source.sum(), rtol=1e-12)
     np.testing.assert_allclose(m, here, atol=1e-8 * source.sum())
     assert (m <= sinks + 1e-6 + 1e-8).all()
     assert (m[x > 0] >= sinks[x > 0] - 1e-8).all()
     assert sinks[x > 0].sum() <= source.sum() + 1e-9
-    assert found.statistics["excess"] <= 1e-6
+    assert result.statistics["excess"] <= 1e-6
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -199,10 +203,10 @@ def test_flow_diffusion_equals_a_quadratic_program(seed, eps, sink):
     sinks = np.ones(n) if sink == "unit" else dense.sum(0)
     mass = 0.3 * sinks.sum()
     more = {} if eps is None else {"labels": labels, "label_eps": eps}
-    found = flow_diffusion(sp.csr_array(dense), 0, mass, sink=sink, tol=1e-10, **more).dense(n)
+    result = flow_diffusion(sp.csr_array(dense), 0, mass, sink=sink, tol=1e-10, **more).dense(n)
     plain = dense if eps is None else labelled(dense, labels, eps, [0])
     truth = flow_dual(plain, mass * np.eye(n)[0], sinks)
-    np.testing.assert_allclose(found, truth, atol=1e-6 * truth.max())
+    np.testing.assert_allclose(result, truth, atol=1e-6 * truth.max())
 
 
 @pytest.mark.parametrize("p", [3.0, 4.0, 8.0])
@@ -212,12 +216,12 @@ def test_flow_of_other_norms_is_optimal(p):
     labels = np.random.default_rng(1).integers(0, 2, n)
     plain = labelled(dense, labels, 0.2, [0])
     mass = 0.3 * dense.sum()
-    found = flow_diffusion(sp.csr_array(dense), 0, mass, labels, 0.2, tol=1e-8, p=p)
-    x = found.dense(n)
+    result = flow_diffusion(sp.csr_array(dense), 0, mass, labels, 0.2, tol=1e-8, p=p)
+    x = result.dense(n)
     gap = x[:, None] - x
     out = (plain * np.sign(gap) * np.abs(gap) ** (q - 1)).sum(1)
     m = mass * np.eye(n)[0] - out
-    assert found.converged
+    assert result.converged
     assert (m <= dense.sum(0) + 1e-7).all()
     assert (m[x > 0] >= dense.sum(0)[x > 0] - 1e-7).all()
     objective = [
@@ -227,7 +231,7 @@ def test_flow_of_other_norms_is_optimal(p):
     assert objective[0] <= objective[1] + 1e-6 * abs(objective[1])
 
 
-def test_heights_grow_with_the_mass_and_shrink_with_the_weights():
+def test_potentials_grow_with_the_mass_and_shrink_with_the_weights():
     dense = random_graph(4, 60, 0.15)
     graph, last = sp.csr_array(dense), np.zeros(60)
     for mass in (0.1, 0.2, 0.3, 0.4):
@@ -242,7 +246,7 @@ def test_heights_grow_with_the_mass_and_shrink_with_the_weights():
 
 
 @pytest.mark.parametrize("name", DIFFUSE)
-def test_labels_that_say_nothing_change_nothing(name):
+def test_equal_labels_change_nothing(name):
     dense = random_graph(6, 50, 0.15)
     labels = np.random.default_rng(0).integers(0, 2, 50)
     mass = {3: 0.4 * dense.sum()} if "flow" in name else {3: 1.0}
@@ -259,43 +263,45 @@ def test_names_of_labels_do_not_matter_but_the_seed_is_known(name):
     mass = {3: 20.0} if name == "flow, unit sinks" else {3: 0.4 * dense.sum()} if "flow" in name else {3: 1.0}
     graph = as_undirected(sp.csr_array(dense))
     labels[3] = 1
-    found = DIFFUSE[name](graph, mass, labels=labels)
-    assert not np.array_equal(found.values, DIFFUSE[name](graph, mass).values)
+    result = DIFFUSE[name](graph, mass, labels=labels)
+    assert not np.array_equal(result.values, DIFFUSE[name](graph, mass).values)
     wrong = labels.copy()
     wrong[3] = 0
-    same(found, DIFFUSE[name](graph, mass, labels=wrong))  # the seed's label is forced
+    # The seed's label is forced.
+    same(result, DIFFUSE[name](graph, mass, labels=wrong))
     asked = []
 
     def ask(nodes):
         asked.extend(nodes.tolist())
         return labels[nodes]
 
-    same(found, DIFFUSE[name](graph, mass, labels=ask))
-    same(found, DIFFUSE[name](graph, mass, labels={v: int(y) for v, y in enumerate(labels)}))
+    same(result, DIFFUSE[name](graph, mass, labels=ask))
+    same(result, DIFFUSE[name](graph, mass, labels={v: int(y) for v, y in enumerate(labels)}))
     assert len(asked) == len(set(asked))
     assert 3 not in asked
 
 
-def test_both_labels_mean_the_same():
+def test_edges_within_either_label_keep_their_weight():
     """0-0 edges keep their weight as 1-1 edges do, so that swapped labels give the same, seeds aside."""
     dense = random_graph(6, 50, 0.15)
     labels = np.random.default_rng(0).integers(0, 2, 50)
     labels[3] = 1
     weights = labelled(dense, labels, 0.05, [3])
     np.testing.assert_array_equal(weights, np.where((1 - labels)[:, None] == 1 - labels, dense, 0.05 * dense))
-    found = flow_diffusion(sp.csr_array(dense), 3, 0.3 * dense.sum(), labels, tol=1e-9)
-    truth = flow_dual(weights, 0.3 * dense.sum() * np.eye(50)[3], dense.sum(0))  # sinks are degrees without labels
-    np.testing.assert_allclose(found.dense(50), truth, atol=1e-5 * truth.max())
+    result = flow_diffusion(sp.csr_array(dense), 3, 0.3 * dense.sum(), labels, tol=1e-9)
+    # Sinks are degrees without labels.
+    truth = flow_dual(weights, 0.3 * dense.sum() * np.eye(50)[3], dense.sum(0))
+    np.testing.assert_allclose(result.dense(50), truth, atol=1e-5 * truth.max())
 
 
 def test_perfect_labels_and_eps_0_stay_inside():
     graph, truth = planted()
     labels = np.zeros(graph.num_nodes, dtype=np.uint8)
     labels[truth] = 1
-    found = flow_diffusion(graph, 10, graph.degree[truth].sum() * 0.999, labels, 0.0, tol=1e-3)
-    assert found.converged
-    assert np.isin(found.touched, truth).all()
-    assert f1(found.support, truth) > 0.99
+    result = flow_diffusion(graph, 10, graph.degree[truth].sum() * 0.999, labels, 0.0, tol=1e-3)
+    assert result.converged
+    assert np.isin(result.touched, truth).all()
+    assert f1(result.support, truth) > 0.99
 
 
 def test_nodes_renamed_change_values_by_rounding_only():
@@ -309,10 +315,10 @@ def test_nodes_renamed_change_values_by_rounding_only():
 
 def test_the_walks_find_a_planted_block():
     graph, truth = planted()
-    for found in (
+    for result in (
         approximate_pagerank(graph, 10, 0.05, 1e-5),
         heat_kernel(graph, 10, 10.0, 1e-5),
         l1_pagerank(graph, 10, 0.05, 1e-5),
         flow_diffusion(graph, 10, 2.0 * graph.degree[truth].sum()),
     ):
-        assert f1(sweep_cut(graph, found).nodes, truth) > 0.9, found.method
+        assert f1(sweep_cut(graph, result).nodes, truth) > 0.9, result.method

@@ -76,20 +76,20 @@ def test_equals_brute_force_over_all_sets(seed, n, weighted, delta, eps):
     if heavy[members].sum() == 0:
         return
     options = {} if eps is None else {"labels": labels, "label_eps": eps}
-    found = [simple_local(sp.csr_array(dense), members, delta, **options, backend=backend) for backend in BACKENDS]
-    wanted = least_quotient(dense, members, delta, labels, eps)
-    for cluster in found:
-        assert cluster.statistics["quotient"] == pytest.approx(wanted, rel=1e-9, abs=1e-12)
+    result = [simple_local(sp.csr_array(dense), members, delta, **options, backend=backend) for backend in BACKENDS]
+    target = least_quotient(dense, members, delta, labels, eps)
+    for cluster in result:
+        assert cluster.statistics["quotient"] == pytest.approx(target, rel=1e-9, abs=1e-12)
         assert cluster.statistics["converged"] == 1
         assert cluster.conductance <= cluster.statistics["before"] * (1 + 1e-12)
         assert cluster.conductance <= cluster.statistics["quotient"] * (1 + 1e-12)
         assert cluster.conductance == pytest.approx(
             conductance(sp.csr_array(dense), cluster.nodes, **options), rel=1e-11, abs=1e-13
         )
-    assert found[0].nodes.tolist() == found[1].nodes.tolist()
+    assert result[0].nodes.tolist() == result[1].nodes.tolist()
     if delta == math.inf:
-        assert set(found[0].nodes) <= set(members)
-        assert found[0].nodes.tolist() == mqi(sp.csr_array(dense), members, **options).nodes.tolist()
+        assert set(result[0].nodes) <= set(members)
+        assert result[0].nodes.tolist() == mqi(sp.csr_array(dense), members, **options).nodes.tolist()
 
 
 def test_a_large_delta_comes_to_the_same_as_mqi():
@@ -117,8 +117,8 @@ def test_one_flow_is_that_of_networkx():
             for j in np.flatnonzero(inside[i]):
                 network.add_edge(i, int(j), capacity=volume)
         flow = networkx.maximum_flow_value(network, "s", "t")
-        found = mqi(sp.csr_array(dense), members)
-        assert (found.conductance < found.statistics["before"]) == (flow < cut * volume)
+        result = mqi(sp.csr_array(dense), members)
+        assert (result.conductance < result.statistics["before"]) == (flow < cut * volume)
 
 
 def test_conductance_never_increases_from_flow_to_flow():
@@ -138,11 +138,12 @@ def test_a_planted_block_is_recovered(seed):
     exact = conductance(graph, truth)
     assert exact == pytest.approx(0.2, abs=0.02)
     assert f1(simple_local(graph, noisy).nodes, truth) == 1
-    assert f1(simple_local(graph, noisy, 0.0).nodes, truth) == 1  # FlowImprove
+    # FlowImprove.
+    assert f1(simple_local(graph, noisy, 0.0).nodes, truth) == 1
     more = np.union1d(truth, rng.choice(5000, 60, replace=False))
-    found = mqi(graph, more)
-    assert (f1(found.nodes, truth), found.conductance) == (1, pytest.approx(exact))
-    assert improve(graph, found, "simple_local").conductance <= found.conductance
+    result = mqi(graph, more)
+    assert (f1(result.nodes, truth), result.conductance) == (1, pytest.approx(exact))
+    assert improve(graph, result, "simple_local").conductance <= result.conductance
 
 
 def test_simple_local_reads_no_more_than_it_may():
@@ -155,10 +156,10 @@ def test_simple_local_reads_no_more_than_it_may():
             np.concatenate([ends, ends[::-1]], axis=1)[:, np.r_[ends[0] != ends[1], ends[0] != ends[1]]]
         )
         for delta in (0.1, 0.5, 2.0):
-            found = simple_local(graph, np.arange(70), delta)
+            result = simple_local(graph, np.arange(70), delta)
             volume = graph.degree[:70].sum()
-            assert found.statistics["arcs"] <= volume * (1 + 1 / delta)
-    assert found.statistics["arcs"] < 0.02 * len(graph.col)
+            assert result.statistics["arcs"] <= volume * (1 + 1 / delta)
+    assert result.statistics["arcs"] < 0.02 * len(graph.col)
 
 
 def test_labels_are_read_only_where_needed_and_swapping_them_changes_nothing():
@@ -196,12 +197,14 @@ def test_sets_that_cannot_be_better(backend):
     graph = sp.csr_array(dense)
     whole = mqi(graph, [0, 1, 2], backend=backend)
     assert (whole.nodes.tolist(), whole.conductance, whole.statistics["converged"]) == ([0, 1, 2], 0, 1)
-    alone = simple_local(graph, [6], backend=backend)  # isolated
+    # Isolated.
+    alone = simple_local(graph, [6], backend=backend)
     assert (alone.nodes.tolist(), alone.conductance) == ([6], 1)
     nothing = mqi(sp.csr_array((2, 2)), [1], backend=backend)
     assert (nothing.nodes.tolist(), nothing.conductance) == ([1], 1)
-    found = mqi(graph, [0, 1, 6], backend=backend)  # each of 0, 1 alone is worse than both
-    assert (found.nodes.tolist(), found.conductance) == ([0, 1], 0.5)
+    # Each of 0, 1 alone is worse than both.
+    result = mqi(graph, [0, 1, 6], backend=backend)
+    assert (result.nodes.tolist(), result.conductance) == ([0, 1], 0.5)
     assert simple_local(graph, [0, 1], 0.1, backend=backend).nodes.tolist() == [0, 1, 2]
     one = mqi(graph, [0, 1], max_rounds=1, backend=backend)
     assert one.statistics["rounds"] == 1
@@ -212,18 +215,18 @@ def test_long_paths_and_a_hub():
     ends = np.arange(n - 1)
     path = np.stack([np.r_[ends, ends + 1], np.r_[ends + 1, ends]])
     for backend in BACKENDS:
-        found = mqi(path, np.r_[0:200, 400], backend=backend)
-        assert found.nodes.tolist() == list(range(200))
+        result = mqi(path, np.r_[0:200, 400], backend=backend)
+        assert result.nodes.tolist() == list(range(200))
     star = np.stack([np.r_[np.zeros(n, int), 1 : n + 1], np.r_[1 : n + 1, np.zeros(n, int)]])
     assert mqi(star, np.arange(1, 201)).conductance == 1
 
 
 def test_improvement_of_a_sweep():
     graph, truth = planted(6, 50, 0.3, 0.01)
-    found = sweep_cut(graph, {int(v): 60.0 - k for k, v in enumerate(np.r_[truth[:45], 70:75])}, max_volume=800)
+    result = sweep_cut(graph, {int(v): 60.0 - k for k, v in enumerate(np.r_[truth[:45], 70:75])}, max_volume=800)
     for method in ("mqi", "simple_local"):
-        assert improve(graph, found, method).conductance <= found.conductance
-    assert improve(graph, found.nodes.tolist(), "simple_local").nodes.tolist() == truth.tolist()
+        assert improve(graph, result, method).conductance <= result.conductance
+    assert improve(graph, result.nodes.tolist(), "simple_local").nodes.tolist() == truth.tolist()
     named = networkx.relabel_nodes(networkx.path_graph(6), dict(enumerate("abcdef")))
     assert improve(named, improve(named, ["a", "b", "f"])).names == ["a", "b"]
 

@@ -85,7 +85,7 @@ def test_every_kind_of_graph_reads_the_same():
         assert read.weight is None
 
 
-def test_a_graph_is_read_once():
+def test_a_graph_is_converted_once():
     graph = Graph.from_edge_index(torch.tensor(PATH))
     assert as_undirected(graph) is as_undirected(graph)
     assert as_undirected(as_undirected(graph)) is as_undirected(graph)
@@ -96,8 +96,10 @@ def test_a_graph_is_read_once():
 def test_rows_out_of_order_and_repeated_arcs():
     rowptr, col = torch.tensor([0, 3, 6, 7]), torch.tensor([1, 2, 1, 0, 1, 0, 0])
     read = as_undirected(Graph(rowptr, col))
-    assert read.degree.tolist() == [3.0, 3.0, 1.0]  # the self-loop at 1 counts once
-    split = sp.csr_array((np.array([1.0, 2.0, 3.0]), [1, 1, 0], [0, 2, 3]), shape=(2, 2))  # 1 + 2 there, 3 back
+    # The self-loop at 1 counts once.
+    assert read.degree.tolist() == [3.0, 3.0, 1.0]
+    # 1 + 2 there, 3 back.
+    split = sp.csr_array((np.array([1.0, 2.0, 3.0]), [1, 1, 0], [0, 2, 3]), shape=(2, 2))
     assert as_undirected(split).degree.tolist() == [3.0, 3.0]
 
 
@@ -116,7 +118,8 @@ def test_asymmetric_graphs():
     read = as_undirected(graph, symmetrise=True)
     same(read, np.array([[0, 1, 0], [1, 0, 5], [0, 5, 0]]))
     assert as_undirected(graph, symmetrise=True) is read
-    with pytest.raises(InputError):  # the symmetric one that was kept is not handed out for it
+    # The symmetric one that was kept is not handed out for it.
+    with pytest.raises(InputError):
         as_undirected(graph)
     plain = as_undirected(arcs, symmetrise=True)
     same(plain, np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]]))
@@ -125,7 +128,8 @@ def test_asymmetric_graphs():
         as_undirected(networkx.path_graph(3, create_using=networkx.DiGraph))
     assert as_undirected(networkx.path_graph(3, create_using=networkx.DiGraph), symmetrise=True).volume == 4
     rounding = weighted().astype(np.float32)
-    rounding[np.tril_indices(30)] *= 1 + 2e-7  # as sums in another order give
+    # As sums in another order give.
+    rounding[np.tril_indices(30)] *= 1 + 2e-7
     assert as_undirected(sp.csr_array(rounding)).num_nodes == 30
     with pytest.raises(InputError, match="undirected"):
         as_undirected(sp.csr_array(rounding.astype(np.float64)))
@@ -155,12 +159,12 @@ def test_asymmetric_graphs():
         (LikeIgraph(2, [(0, 1)]), {"weight": "w"}, "edge attribute"),
     ],
 )
-def test_graphs_that_are_refused(graph, more, message):
+def test_bad_graphs_are_named(graph, more, message):
     with pytest.raises(InputError, match=message):
         as_undirected(graph, **more)
 
 
-def test_weights_are_never_dropped_in_silence():
+def test_missing_weights_are_an_error():
     graph = networkx.path_graph(3)
     graph.edges[0, 1]["weight"] = 2.0
     with pytest.raises(InputError, match=r"'weight' on every edge.*none on \(1, 2\)"):
@@ -169,10 +173,11 @@ def test_weights_are_never_dropped_in_silence():
     assert as_undirected(graph).degree.tolist() == [2.0, 5.0, 3.0]
 
 
-def test_names_come_back():
+def test_names_are_kept():
     graph = networkx.grid_2d_graph(2, 2)
     read = as_undirected(graph)
-    nodes, mass = check_seeds(read, (1, 0))  # the name of one node, not two nodes
+    # The name of one node, not two nodes.
+    nodes, mass = check_seeds(read, (1, 0))
     assert (read.named(nodes), mass.tolist()) == ([(1, 0)], [1.0])
     assert read.named(check_seeds(read, [(1, 1), (0, 0)])[0]) == [(0, 0), (1, 1)]
     for wrong in (0, "a", [(0, 0), (7, 7)], ([],)):
@@ -221,7 +226,7 @@ def test_seeds():
         (0, "much", "much"),
     ],
 )
-def test_seeds_that_are_refused(given, mass, message):
+def test_bad_seeds_are_named(given, mass, message):
     with pytest.raises(InputError, match=message):
         check_seeds(as_undirected(PATH), given, mass)
 
@@ -235,7 +240,8 @@ def test_labels():
     assert check_labels(read, None) is None
     given = np.array([0, 1, 1], dtype=np.uint8)
     check_labels(read, given)
-    given[0] = 7  # what could be changed is read anew
+    # What could be changed is read anew.
+    given[0] = 7
     with pytest.raises(InputError, match="0 or 1 at every node, got 7 at position 0"):
         check_labels(read, given)
 
@@ -253,12 +259,12 @@ def test_labels():
         (7, "a callable or None, got int"),
     ],
 )
-def test_labels_that_are_refused(given, message):
+def test_bad_labels_are_named(given, message):
     with pytest.raises(InputError, match=message):
         check_labels(as_undirected(PATH), given)
 
 
-def test_a_callable_is_asked_for_some_nodes_and_checked():
+def test_results_of_a_label_function_are_checked():
     read = as_undirected(PATH)
     assert check_labels(read, lambda nodes: nodes > 1)([2, 0]).tolist() == [1, 0]
     with pytest.raises(InputError, match="2 labels"):

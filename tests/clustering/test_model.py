@@ -50,21 +50,22 @@ def f1(model, inside):
 
 @pytest.mark.parametrize(("sink", "rounding"), [("degree", "sweep"), ("unit", "sweep"), ("degree", "support")])
 @pytest.mark.parametrize(("p", "a1", "a0", "least"), [(0.03, 0.9, 0.9, 0.8), (0.05, 0.8, 0.9, 0.8)])
-def test_it_finds_the_size_itself_about_as_well_as_one_who_knows_it(p, a1, a0, least, sink, rounding):
-    known, found = [], []
+def test_f1_is_close_to_that_of_the_best_mass(p, a1, a0, least, sink, rounding):
+    known, result = [], []
     for number in range(6):
         graph, inside, seed, labels = trial(p, a1, a0, number)
-        labels[seed] = 0  # which the seed overrules
+        # Which the seed overrules.
+        labels[seed] = 0
         model = LocalCluster(sink=sink, rounding=rounding).fit(graph, [seed], labels=labels, a1=a1, a0=a0)
-        found.append(f1(model, inside))
+        result.append(f1(model, inside))
         assert model.weighted_
         masses = [
             multiple * (BLOCK if sink == "unit" else graph.degree[inside].sum()) for multiple in (0.8, 1.1, 1.5, 2, 3)
         ]
         runs = [flow_diffusion(graph, seed, mass, labels, 0.05, sink, 1e-2) for mass in masses]
         known.append(max(precision_recall_f1(run.support, inside).f1 for run in runs))
-    assert np.mean(found) > np.mean(known) - 0.05
-    assert np.mean(found) > least
+    assert np.mean(result) > np.mean(known) - 0.05
+    assert np.mean(result) > least
 
 
 @pytest.mark.parametrize("method", ["flow", "pagerank", "l1_pagerank", "heat_kernel", "crd"])
@@ -72,9 +73,10 @@ def test_it_finds_the_size_itself_about_as_well_as_one_who_knows_it(p, a1, a0, l
 def test_every_method_finds_a_clear_cluster(method, rounding):
     graph, labels = caves()
     model = LocalCluster(method, rounding=rounding).fit(graph, 34, labels)
-    found = precision_recall_f1(model.nodes_, range(30, 40))
-    assert found.recall >= 0.9
-    assert found.precision > (0.3 if rounding == "support" else 0.9)  # a support has a margin
+    result = precision_recall_f1(model.nodes_, range(30, 40))
+    assert result.recall >= 0.9
+    # A support has a margin.
+    assert result.precision > (0.3 if rounding == "support" else 0.9)
     assert model.arcs_ == sum(one.arcs for one in model.path_) > 0
     assert model.pushes_ == sum(one.pushes for one in model.path_) > 0
     assert math.isnan(model.mass_) == (method == "crd")
@@ -85,7 +87,7 @@ def test_every_method_finds_a_clear_cluster(method, rounding):
     )
 
 
-def test_the_kept_candidate_has_the_greatest_surprise_or_the_least_conductance():
+def test_the_selected_candidate_has_the_greatest_surprise_or_the_least_conductance():
     graph, _, seed, labels = trial(0.05, 0.8, 0.9, 0)
     for choice in ("surprise", "conductance"):
         model = LocalCluster(selection=choice, masses=[300.0, 3e3, 3e4, 6e4]).fit(graph, seed, labels, 0.8, 0.9)
@@ -97,7 +99,7 @@ def test_the_kept_candidate_has_the_greatest_surprise_or_the_least_conductance()
         assert [one.label_eps for one in model.path_] == sorted((one.label_eps for one in model.path_), reverse=True)
 
 
-def test_surprise_is_the_divergence_that_is_said():
+def test_surprise_equals_its_formula():
     graph, labels = caves()
     model = LocalCluster().fit(graph, 34, labels)
     dense = networkx.to_numpy_array(networkx.connected_caveman_graph(8, 10))
@@ -107,7 +109,7 @@ def test_surprise_is_the_divergence_that_is_said():
     assert model.surprise_ == pytest.approx(dense.sum() / 2 * divergence)
 
 
-def test_no_labels_worthless_labels_and_eps_1_are_the_same_and_say_so():
+def test_no_labels_inaccurate_labels_and_label_eps_1_are_the_same():
     graph, labels = caves()
     plain = LocalCluster().fit(graph, 34)
     for model, reason in (
@@ -124,23 +126,23 @@ def test_no_labels_worthless_labels_and_eps_1_are_the_same_and_say_so():
     unknown = LocalCluster().fit(graph, 34, labels)
     assert (unknown.weighted_, unknown.label_eps_) == (True, 0.05)
     assert "a1 and a0 were not given" in unknown.reason_
-    told = LocalCluster().fit(graph, 34, labels, 0.9, 0.95)
-    assert "neighbours of a member" in told.reason_
+    informed = LocalCluster().fit(graph, 34, labels, 0.9, 0.95)
+    assert "neighbours of a member" in informed.reason_
 
 
 def test_labels_may_come_in_any_form():
     graph, labels = caves()
-    wanted = LocalCluster().fit(graph, 34, labels, 0.9, 0.9)
+    target = LocalCluster().fit(graph, 34, labels, 0.9, 0.9)
     for same in (labels.astype(bool), lambda nodes: labels[nodes], dict(enumerate(labels.tolist()))):
-        assert LocalCluster().fit(graph, 34, same, 0.9, 0.9).path_ == wanted.path_
+        assert LocalCluster().fit(graph, 34, same, 0.9, 0.9).path_ == target.path_
     before = labels.copy()
     labels[34] = 0
-    assert LocalCluster().fit(graph, 34, labels, 0.9, 0.9).path_ == wanted.path_
+    assert LocalCluster().fit(graph, 34, labels, 0.9, 0.9).path_ == target.path_
     assert labels[34] == 0, "the caller's labels stay as they are"
     labels[:] = before
 
 
-def test_predicted_labels_bring_their_accuracies():
+def test_a_membership_has_its_accuracies():
     graph, _ = caves()
     x = np.random.default_rng(0).normal(size=(80, 4)) + 4 * (np.arange(80) // 10 == 3)[:, None]
     labels = predict_membership(x, range(30, 36), range(50, 56))
@@ -151,21 +153,21 @@ def test_predicted_labels_bring_their_accuracies():
     assert not LocalCluster().fit(graph, 34, noise).weighted_
 
 
-def test_names_come_back_and_labels_may_be_said_by_name():
+def test_names_are_returned_and_accepted_for_labels():
     graph = networkx.relabel_nodes(networkx.connected_caveman_graph(8, 10), lambda i: f"n{i:02}")
     given, labels = caves()
-    wanted = LocalCluster().fit(given, [34, 36], labels, 0.9, 0.9)
+    target = LocalCluster().fit(given, [34, 36], labels, 0.9, 0.9)
     named = {f"n{i:02}": int(label) for i, label in enumerate(labels)}
     for said in (named, lambda names: [named[name] for name in names]):
         model = LocalCluster().fit(graph, ["n34", "n36"], said, 0.9, 0.9)
-        assert model.members_ == [f"n{i:02}" for i in wanted.nodes_]
-        assert model.path_ == wanted.path_
+        assert model.members_ == [f"n{i:02}" for i in target.nodes_]
+        assert model.path_ == target.path_
         assert model.predict(["n34", "n00"]).tolist() == [True, False]
-    assert np.array_equal(wanted.members_, wanted.nodes_)
-    assert wanted.predict([34, 0]).tolist() == [True, False]
+    assert np.array_equal(target.members_, target.nodes_)
+    assert target.predict([34, 0]).tolist() == [True, False]
 
 
-def test_seeds_may_share_the_mass_as_they_please():
+def test_seeds_may_have_different_shares_of_the_mass():
     graph, _ = caves()
     equal = LocalCluster().fit(graph, [34, 36])
     assert LocalCluster().fit(graph, {36: 5.0, 34: 5.0}).path_ == equal.path_
@@ -194,13 +196,16 @@ def test_the_grid_ends_before_a_large_graph_does():
 
 
 @pytest.mark.parametrize("method", ["flow", "pagerank", "l1_pagerank", "heat_kernel", "crd"])
-def test_corners_give_a_cluster_and_no_hang(method):
+def test_degenerate_graphs_give_a_cluster(method):
     for graph, seeds in (
-        ([[1, 2], [2, 1]], 0),  # a seed without neighbours
+        # A seed without neighbours.
+        ([[1, 2], [2, 1]], 0),
         ([[1, 2], [2, 1]], 1),
-        ([[0, 1, 2, 3], [1, 0, 3, 2]], 0),  # more mass than the component holds
+        # More mass than the component holds.
+        ([[0, 1, 2, 3], [1, 0, 3, 2]], 0),
         (PATH, [0, 1, 2, 3]),
-        ([[0, 0], [0, 0]], 0),  # loops alone
+        # Loops alone.
+        ([[0, 0], [0, 0]], 0),
         (networkx.star_graph(30), 0),
         (networkx.star_graph(30), 7),
         (networkx.complete_graph(12), 3),
@@ -228,7 +233,7 @@ def test_it_is_a_scikit_learn_estimator():
         other.set_params(method="flo").fit(graph, 34)
 
 
-def test_what_fit_makes_is_not_there_before():
+def test_fitted_attributes_do_not_exist_before_fit():
     model = LocalCluster()
     with pytest.raises(AttributeError, match="'nodes_'; call fit first"):
         model.nodes_  # noqa: B018
@@ -262,7 +267,7 @@ def test_what_fit_makes_is_not_there_before():
         ({"max_pushes": 0}, "max_pushes: expected"),
     ],
 )
-def test_bad_settings_are_named_at_once(settings, message):
+def test_bad_settings_are_named_in_the_constructor(settings, message):
     with pytest.raises(InputError, match=message):
         LocalCluster(**settings)
 

@@ -24,7 +24,8 @@ def slow(weight, said, a1, a0, steps):
     mean = min(max((np.mean(said) - (1 - a0)) / (a1 + a0 - 1), 1 / (n + 1)), n / (n + 1))
     own = [math.log(a1 / (1 - a0)) if y else math.log((1 - a1) / a0) for y in said]
     start = [s(math.log(mean / (1 - mean)) + own[i]) for i in range(n)]
-    sent = {(i, j): start[i] for i in range(n) for j in near[i]}  # i → j
+    # I → j.
+    sent = {(i, j): start[i] for i in range(n) for j in near[i]}
     w = np.array([0.0, 1.0, 0.0, 0.0])
 
     def features(i, without=None):
@@ -57,23 +58,25 @@ def test_beliefs_are_those_of_loops(weighted, steps):
     inside = np.arange(40) < 15
     near = np.triu(rng.random((40, 40)) < np.where(inside[:, None] == inside, 0.3, 0.05), 1)
     weight = np.where(near, rng.uniform(0.5, 3, near.shape) if weighted else 1.0, 0.0)
-    weight = weight + weight.T + np.diag(rng.integers(0, 2, 40))  # self-loops say nothing
+    # Self-loops say nothing.
+    weight = weight + weight.T + np.diag(rng.integers(0, 2, 40))
     weight[7] = weight[:, 7] = 0
     weight[0, 1] = weight[1, 0] = weight[0, 1] or 1.0
     said = (rng.random(40) < np.where(inside, 0.8, 0.1)).astype(int)
-    found = membership_posterior(sp.csr_array(weight), said, 0.8, 0.9, num_steps=steps, tol=0)
-    assert found.steps == steps
-    np.testing.assert_allclose(found.probability, slow(weight, said, 0.8, 0.9, steps), atol=2e-4)
+    result = membership_posterior(sp.csr_array(weight), said, 0.8, 0.9, num_steps=steps, tol=0)
+    assert result.steps == steps
+    np.testing.assert_allclose(result.probability, slow(weight, said, 0.8, 0.9, steps), atol=2e-4)
 
 
-def test_without_edges_labels_alone_speak():
+def test_without_edges_the_posterior_is_that_of_the_labels():
     said = np.arange(1000) < 300
-    found = membership_posterior(sp.csr_array((1000, 1000)), said, 0.9, 0.8)
-    share = (0.3 - 0.2) / 0.7  # where 300 labels 1 come from
-    assert found.prior == pytest.approx(np.full(1000, share), abs=1e-3)
-    assert found.probability[0] == pytest.approx(share * 0.9 / 0.3, abs=2e-3)
-    assert found.probability[-1] == pytest.approx(share * 0.1 / 0.7, abs=2e-3)
-    assert found.converged
+    result = membership_posterior(sp.csr_array((1000, 1000)), said, 0.9, 0.8)
+    # Where 300 labels 1 come from.
+    share = (0.3 - 0.2) / 0.7
+    assert result.prior == pytest.approx(np.full(1000, share), abs=1e-3)
+    assert result.probability[0] == pytest.approx(share * 0.9 / 0.3, abs=2e-3)
+    assert result.probability[-1] == pytest.approx(share * 0.1 / 0.7, abs=2e-3)
+    assert result.converged
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +89,8 @@ def blocks():
 
 def test_labels_and_edges_are_better_than_labels(blocks):
     graph, inside, labels = blocks
-    found = membership_posterior(graph, labels, 0.7, 0.9)
-    alone, both = (precision_recall_f1(nodes, inside).f1 for nodes in (labels.nonzero()[0], found.nodes))
+    result = membership_posterior(graph, labels, 0.7, 0.9)
+    alone, both = (precision_recall_f1(nodes, inside).f1 for nodes in (labels.nonzero()[0], result.nodes))
     assert alone < 0.65
     assert both > 0.9
 
@@ -96,10 +99,10 @@ def test_labels_and_edges_are_better_than_labels(blocks):
 def test_accuracies_need_not_be_known(blocks, a1, a0):
     graph, inside, _ = blocks
     labels = noise.flip_membership(inside, a1=a1, a0=a0, seed=3).y
-    found, told = membership_posterior(graph, labels), membership_posterior(graph, labels, a1, a0)
-    assert (found.a1, found.a0) == pytest.approx((a1, a0), abs=0.1)
-    assert (told.a1, told.a0) == (a1, a0)
-    best, other = (precision_recall_f1(one.nodes, inside).f1 for one in (told, found))
+    result, known = membership_posterior(graph, labels), membership_posterior(graph, labels, a1, a0)
+    assert (result.a1, result.a0) == pytest.approx((a1, a0), abs=0.1)
+    assert (known.a1, known.a0) == (a1, a0)
+    best, other = (precision_recall_f1(one.nodes, inside).f1 for one in (known, result))
     assert other > best - 0.03
 
 
@@ -146,9 +149,9 @@ def test_neighbours_on_the_other_side_count_as_well():
     graph = sp.block_array([[None, across], [across.T, None]], format="csr")
     inside = np.arange(400) < 200
     labels = noise.flip_membership(inside, a1=0.8, a0=0.8, seed=0).y
-    found = membership_posterior(graph, labels, 0.8, 0.8)
-    assert (found.nodes < 200).mean() > 0.95
-    assert found.calibration[1] + found.calibration[2] < 0
+    result = membership_posterior(graph, labels, 0.8, 0.8)
+    assert (result.nodes < 200).mean() > 0.95
+    assert result.calibration[1] + result.calibration[2] < 0
 
 
 def test_order_and_unit_of_weights_do_not_matter(blocks):
@@ -163,11 +166,11 @@ def test_order_and_unit_of_weights_do_not_matter(blocks):
 def test_seeds_names_and_memberships(blocks):
     graph, _, labels = blocks
     outside = int(np.flatnonzero(labels == 0)[-1])
-    found = membership_posterior(graph, labels, 0.7, 0.9, seeds=[outside])
-    assert found.probability[outside] == 1
-    told = Membership(labels, labels.astype(float), 0.7, 0.9, 0.01, 0.01, 5)
+    result = membership_posterior(graph, labels, 0.7, 0.9, seeds=[outside])
+    assert result.probability[outside] == 1
+    known = Membership(labels, labels.astype(float), 0.7, 0.9, 0.01, 0.01, 5)
     assert (
-        membership_posterior(graph, told).probability == membership_posterior(graph, labels, 0.7, 0.9).probability
+        membership_posterior(graph, known).probability == membership_posterior(graph, labels, 0.7, 0.9).probability
     ).all()
     named = nx.relabel_nodes(nx.path_graph(4), dict(enumerate("abcd")))
     assert membership_posterior(named, {"a": 1, "b": 1}, 0.9, 0.9, seeds="c").probability[2] == 1
@@ -175,15 +178,15 @@ def test_seeds_names_and_memberships(blocks):
 
 @pytest.mark.parametrize(("a1", "a0"), [(1.0, 1.0), (1.0, 0.5), (0.5, 1.0)])
 @pytest.mark.parametrize("said", [0, 1, "some"])
-def test_labels_that_never_err_and_labels_of_one_kind(blocks, a1, a0, said):
+def test_labels_without_errors_and_labels_of_one_kind(blocks, a1, a0, said):
     graph, inside, _ = blocks
     labels = inside if said == "some" else np.full(len(inside), said)
-    found = membership_posterior(graph, labels, a1, a0)
-    assert np.isfinite(found.probability).all()
+    result = membership_posterior(graph, labels, a1, a0)
+    assert np.isfinite(result.probability).all()
     if a0 == 1:
-        assert (found.probability[labels == 1] == 1).all()
+        assert (result.probability[labels == 1] == 1).all()
     if a1 == 1:
-        assert (found.probability[labels == 0] == 0).all()
+        assert (result.probability[labels == 0] == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -200,7 +203,7 @@ def test_labels_that_never_err_and_labels_of_one_kind(blocks, a1, a0, said):
         ({"tol": -1.0}, "tol: expected a number of at least 0"),
     ],
 )
-def test_bad_input_is_refused(blocks, change, words):
+def test_bad_input_is_named(blocks, change, words):
     graph, _, labels = blocks
     given = {"labels": labels, "a1": 0.7, "a0": 0.9, **change}
     with pytest.raises(InputError, match=words):

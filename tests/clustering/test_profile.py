@@ -36,7 +36,7 @@ def test_each_bucket_has_the_best_prefix_of_all_sweeps(labelled):
     graph = caves()
     labels = (np.arange(96) < 40).astype(int) if labelled else None
     seeds, grid = [0, 9, 33, 70], [1e-2, 1e-3]
-    found = community_profile(graph, seeds, grid=grid, per_decade=5, labels=labels, label_eps=0.25, alpha=0.1)
+    result = community_profile(graph, seeds, grid=grid, per_decade=5, labels=labels, label_eps=0.25, alpha=0.1)
     best = {}
     for seed, eps in itertools.product(seeds, grid):
         run = approximate_pagerank(graph, seed, 0.1, eps, labels, label_eps=0.25)
@@ -47,12 +47,12 @@ def test_each_bucket_has_the_best_prefix_of_all_sweeps(labelled):
             if volume[size - 1] <= graph.volume / 2:
                 b = bucket(size, 5)
                 best[b] = min(best.get(b, 2.0), sweep.profile[size - 1])
-    assert found.conductances.tolist() == [best[b] for b in sorted(best)]
-    assert [bucket(size, 5) for size in found.sizes.tolist()] == sorted(best)
-    assert found.complete
-    assert found.runs == 8
+    assert result.conductances.tolist() == [best[b] for b in sorted(best)]
+    assert [bucket(size, 5) for size in result.sizes.tolist()] == sorted(best)
+    assert result.complete
+    assert result.runs == 8
     for size, phi, nodes, seed, scale in zip(
-        found.sizes, found.conductances, found.clusters, found.seeds, found.scales, strict=True
+        result.sizes, result.conductances, result.clusters, result.seeds, result.scales, strict=True
     ):
         assert len(nodes) == size
         assert (np.diff(nodes) > 0).all()
@@ -64,12 +64,12 @@ def test_each_bucket_has_the_best_prefix_of_all_sweeps(labelled):
 
 @pytest.mark.parametrize("method", ["pagerank", "l1_pagerank", "heat_kernel", "flow"])
 def test_the_dip_is_where_the_clusters_are(method):
-    found = community_profile(caves(), method=method, per_decade=20)
-    assert found.complete
-    at = int(np.searchsorted(found.sizes, 8))
-    assert found.sizes[at] == 8
-    assert found.conductances[at] == pytest.approx(2 / 56)
-    assert (found.conductances[:at] > 0.1).all()
+    result = community_profile(caves(), method=method, per_decade=20)
+    assert result.complete
+    at = int(np.searchsorted(result.sizes, 8))
+    assert result.sizes[at] == 8
+    assert result.conductances[at] == pytest.approx(2 / 56)
+    assert (result.conductances[:at] > 0.1).all()
 
 
 def test_the_draw_and_the_threads_do_not_matter_but_the_seed_does():
@@ -97,45 +97,45 @@ from graphnoise.clustering import community_profile
 signal.signal(signal.SIGINT, signal.default_int_handler)
 data = datasets.planted_partition([50] * 100, 0.3, 0.001, seed=0)
 print("ready", flush=True)
-found = community_profile(data, 4000, grid=np.geomspace(1e-3, 1e-6, 50), num_threads=1)
-print(found.complete, 0 < found.runs < 200_000, len(found.sizes) > 1, flush=True)
+result = community_profile(data, 4000, grid=np.geomspace(1e-3, 1e-6, 50), num_threads=1)
+print(result.complete, 0 < result.runs < 200_000, len(result.sizes) > 1, flush=True)
 """
 
 
-def test_an_interrupt_returns_what_was_found():
+def test_an_interrupt_returns_an_incomplete_profile():
     process = subprocess.Popen([sys.executable, "-c", LONG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "ready\n"
         time.sleep(1)
         process.send_signal(signal.SIGINT)
-        told, errors = process.communicate(timeout=60)
+        accuracies, errors = process.communicate(timeout=60)
     finally:
         process.kill()
         process.communicate()
-    assert (told, errors, process.returncode) == ("False True True\n", "", 0)
+    assert (accuracies, errors, process.returncode) == ("False True True\n", "", 0)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_a_profile_is_drawn_into_a_file(tmp_path, suffix):
-    found = community_profile(caves(), 5)
-    path = draw_profile(found, tmp_path / f"profile{suffix}")
+    result = community_profile(caves(), 5)
+    path = draw_profile(result, tmp_path / f"profile{suffix}")
     assert path.read_bytes()[:4] == {".png": b"\x89PNG", ".svg": b"<?xm"}[suffix]
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def test_what_cannot_be_drawn_is_said(tmp_path):
-    found = community_profile(caves(), 5)
+def test_errors_of_drawing_are_clear(tmp_path):
+    result = community_profile(caves(), 5)
     with pytest.raises(InputError, match=r"path: expected a name that ends in one of .*\.png"):
-        draw_profile(found, tmp_path / "profile.txt")
+        draw_profile(result, tmp_path / "profile.txt")
     with pytest.raises(InputError, match="profile: expected a CommunityProfile with clusters, got list"):
         draw_profile([1.0], tmp_path / "profile.png")
-    empty = dataclasses.replace(found, sizes=found.sizes[:0])
+    empty = dataclasses.replace(result, sizes=result.sizes[:0])
     with pytest.raises(InputError, match="got one without clusters"):
         draw_profile(empty, tmp_path / "profile.png")
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
-        draw_profile(found, tmp_path / "file" / "profile.png")
-    assert isinstance(found, CommunityProfile)
+        draw_profile(result, tmp_path / "file" / "profile.png")
+    assert isinstance(result, CommunityProfile)
 
 
 @pytest.mark.parametrize(
@@ -167,9 +167,9 @@ def test_a_graph_without_edges_has_no_profile():
         community_profile(networkx.empty_graph(4))
 
 
-def test_a_bar_is_shown_where_it_is_wished(capsys):
+def test_the_progress_bar_is_shown_on_request(capsys):
     community_profile(caves(), 5, progress=True)
-    told = capsys.readouterr()
-    assert told.out == ""
+    accuracies = capsys.readouterr()
+    assert accuracies.out == ""
     community_profile(caves(), 5)
     assert capsys.readouterr().err == "", "no terminal, no bar"

@@ -39,27 +39,29 @@ def diffusion(nodes, values, degree, method=""):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("eps", [None, 0.0, 0.25])  # whose multiples are exact, so that ties are ties
+# Whose multiples are exact, so that ties are ties.
+@pytest.mark.parametrize("eps", [None, 0.0, 0.25])
 @pytest.mark.parametrize("by", ["value", "degree"])
 def test_sweep_equals_brute_force(backend, weighted, eps, by):
     for seed in range(5):
         dense = random_graph(seed, 30, weighted=weighted)
         rng = np.random.default_rng(seed)
-        values = np.where(rng.random(30) < 0.7, rng.integers(1, 6, 30), 0)  # with ties
+        # With ties.
+        values = np.where(rng.random(30) < 0.7, rng.integers(1, 6, 30), 0)
         labels = None if eps is None else rng.integers(0, 2, 30)
-        found = sweep_cut(sp.csr_array(dense), values, by=by, labels=labels, label_eps=eps or 0.0, backend=backend)
+        outcome = sweep_cut(sp.csr_array(dense), values, by=by, labels=labels, label_eps=eps or 0.0, backend=backend)
         heavy = dense if labels is None else np.where(labels[:, None] == labels, dense, eps * dense)
         degree = heavy.sum(1)
         score = values / np.where(degree > 0, degree, np.inf) if by == "degree" else values
         order = sorted(np.flatnonzero(values), key=lambda v: (-score[v], v))
-        assert found.order.tolist() == order
-        wanted = [brute(dense, order[: k + 1], labels, eps) for k in range(len(order))]
-        np.testing.assert_allclose(found.profile, wanted, rtol=1e-12, atol=1e-14)
-        best = int(np.argmin(found.profile))
-        assert found.nodes.tolist() == sorted(order[: best + 1])
-        assert found.conductance == found.profile[best]
-        assert found.statistics["cut"] == pytest.approx(
-            found.conductance * min(found.statistics["volume"], dense.sum() - found.statistics["volume"])
+        assert outcome.order.tolist() == order
+        target = [brute(dense, order[: k + 1], labels, eps) for k in range(len(order))]
+        np.testing.assert_allclose(outcome.profile, target, rtol=1e-12, atol=1e-14)
+        best = int(np.argmin(outcome.profile))
+        assert outcome.nodes.tolist() == sorted(order[: best + 1])
+        assert outcome.conductance == outcome.profile[best]
+        assert outcome.statistics["cut"] == pytest.approx(
+            outcome.conductance * min(outcome.statistics["volume"], dense.sum() - outcome.statistics["volume"])
         )
 
 
@@ -73,23 +75,24 @@ def test_conductance_equals_brute_force_in_both_tiers(seed, n, weighted, eps):
     members = members if len(members) else np.array([0])
     graph = as_undirected(sp.csr_array(dense))
     options = {} if eps is None else {"labels": labels, "label_eps": eps}
-    found = [conductance(graph, members, **options, backend=backend) for backend in BACKENDS]
-    assert found[0] == pytest.approx(found[1], rel=1e-12)
-    assert found[0] == pytest.approx(brute(dense, members, labels, eps), rel=1e-11, abs=1e-13)
-    assert found[0] >= 0
+    outcome = [conductance(graph, members, **options, backend=backend) for backend in BACKENDS]
+    assert outcome[0] == pytest.approx(outcome[1], rel=1e-12)
+    assert outcome[0] == pytest.approx(brute(dense, members, labels, eps), rel=1e-11, abs=1e-13)
+    assert outcome[0] >= 0
     if eps == 1:
-        assert found[0] == conductance(graph, members)
+        assert outcome[0] == conductance(graph, members)
     elif eps is not None:
-        assert found[0] == conductance(graph, members, labels=1 - labels, label_eps=eps)
+        assert outcome[0] == conductance(graph, members, labels=1 - labels, label_eps=eps)
         asked = []
 
         def ask(nodes):
             asked.extend(nodes.tolist())
             return labels[nodes]
 
-        assert found[0] == conductance(graph, members, labels=ask, label_eps=eps)
+        assert outcome[0] == conductance(graph, members, labels=ask, label_eps=eps)
         near = set(members.tolist()) | set(np.flatnonzero(dense[members].sum(0)).tolist())
-        assert sorted(asked) == sorted(near)  # nobody else, and each once
+        # Nobody else, and each once.
+        assert sorted(asked) == sorted(near)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -97,7 +100,8 @@ def test_repeated_arcs_add_up_and_loops_are_no_cut(backend):
     arcs = np.array([[0, 0, 1, 1, 1, 2, 2], [1, 1, 0, 0, 2, 1, 2]])
     assert conductance(arcs, [0], backend=backend) == 1
     assert conductance(arcs, [0, 1], backend=backend) == 1 / 2
-    assert conductance(arcs, [2], backend=backend) == 1 / 2  # volume 2: the loop counts once
+    # Volume 2: the loop counts once.
+    assert conductance(arcs, [2], backend=backend) == 1 / 2
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -110,11 +114,14 @@ def test_a_component_has_conductance_zero_and_the_rest_of_a_graph_one(backend):
     graph = sp.csr_array(dense)
     assert conductance(graph, [0, 1, 2], backend=backend) == 0
     assert conductance(graph, range(7), backend=backend) == 1
-    assert conductance(graph, [6], backend=backend) == 1  # isolated
-    assert conductance(graph, range(6), backend=backend) == 1  # nothing is left
-    found = sweep_cut(graph, np.array([3.0, 2, 1, 0.5, 0.25, 0.1, 0.01]), backend=backend)
-    assert found.nodes.tolist() == [0, 1, 2]
-    assert len(found.order) == len(found.profile) == 6  # not all nodes
+    # Isolated.
+    assert conductance(graph, [6], backend=backend) == 1
+    # Nothing is left.
+    assert conductance(graph, range(6), backend=backend) == 1
+    outcome = sweep_cut(graph, np.array([3.0, 2, 1, 0.5, 0.25, 0.1, 0.01]), backend=backend)
+    assert outcome.nodes.tolist() == [0, 1, 2]
+    # Not all nodes.
+    assert len(outcome.order) == len(outcome.profile) == 6
 
 
 def test_walks_are_divided_by_degrees_and_flows_are_not():
@@ -132,8 +139,8 @@ def test_walks_are_divided_by_degrees_and_flows_are_not():
 def test_isolated_nodes_come_last_where_values_are_divided_by_degrees():
     dense = np.zeros((4, 4))
     dense[0, 1] = dense[1, 0] = dense[1, 2] = dense[2, 1] = 1
-    found = sweep_cut(sp.csr_array(dense), np.array([1.0, 1, 0, 5]), by="degree")
-    assert found.order.tolist() == [0, 1, 3]
+    outcome = sweep_cut(sp.csr_array(dense), np.array([1.0, 1, 0, 5]), by="degree")
+    assert outcome.order.tolist() == [0, 1, 3]
     alone = sweep_cut(sp.csr_array(dense), np.array([0.0, 0, 0, 5]), by="degree")
     assert (alone.nodes.tolist(), alone.conductance) == ([3], 1.0)
 
@@ -146,8 +153,8 @@ def test_largest_volume():
 
 
 def test_support():
-    found = support_cluster(PATH, diffusion([0, 1, 2], [2, 1, 0], np.array([1.0, 2, 2])))
-    assert (found.nodes.tolist(), found.conductance) == ([0, 1], pytest.approx(1 / 3))
+    outcome = support_cluster(PATH, diffusion([0, 1, 2], [2, 1, 0], np.array([1.0, 2, 2])))
+    assert (outcome.nodes.tolist(), outcome.conductance) == ([0, 1], pytest.approx(1 / 3))
     labelled = support_cluster(PATH, diffusion([0, 1], [2, 1], np.array([1.0, 2])), labels={0: 1, 1: 1}, label_eps=0.1)
     assert labelled.conductance == pytest.approx(0.1 / 2.1)
     alone = sp.csr_array(([1.0], ([0], [0])), shape=(1, 1))
@@ -180,7 +187,7 @@ def test_bad_input_has_one_clear_error(call, message):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_label_function_that_raises_is_heard(backend):
+def test_an_error_of_a_label_function_is_raised(backend):
     def ask(nodes):
         raise KeyError("nobody knows")
 
@@ -188,13 +195,13 @@ def test_a_label_function_that_raises_is_heard(backend):
         conductance(PATH, [0], labels=ask, backend=backend)
 
 
-def test_names_come_back():
+def test_names_are_kept():
     graph = networkx.relabel_nodes(networkx.path_graph(4), dict(enumerate("abcd")))
     assert sweep_cut(graph, {"a": 2.0, "b": 1.0}).names == ["a", "b"]
     assert conductance(graph, ["a", "b"]) == pytest.approx(1 / 3)
 
 
-def test_a_sweep_takes_no_longer_in_a_larger_graph():
+def test_the_time_of_a_sweep_does_not_grow_with_the_graph():
     seconds = []
     for n in (10**4, 10**6):
         ends = np.arange(n - 1)
@@ -214,10 +221,10 @@ def test_supports_on_graphs_with_names_are_those_of_positions():
     graph = networkx.Graph()
     graph.add_nodes_from([4, 3, 2, 1, 0, 5])
     graph.add_edges_from([(4, 3), (3, 2), (2, 1), (1, 0), (4, 2), (5, 0), (5, 1)])
-    found = support_cluster(graph, flow_diffusion(graph, 4, 9.0))
-    assert found.conductance == pytest.approx(conductance(graph, found.names))
+    outcome = support_cluster(graph, flow_diffusion(graph, 4, 9.0))
+    assert outcome.conductance == pytest.approx(conductance(graph, outcome.names))
     letters = networkx.relabel_nodes(graph, dict(enumerate("abcdef")))
-    assert support_cluster(letters, flow_diffusion(letters, "e", 9.0)).conductance == pytest.approx(found.conductance)
+    assert support_cluster(letters, flow_diffusion(letters, "e", 9.0)).conductance == pytest.approx(outcome.conductance)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +237,7 @@ def test_supports_on_graphs_with_names_are_those_of_positions():
         ([0.5, 1.0], "nodes as positions"),
     ],
 )
-def test_diffusions_made_by_hand_are_checked(nodes, message):
+def test_diffusions_of_users_are_checked(nodes, message):
     zero = np.zeros(2)
     made = Diffusion(np.array(nodes), np.array([2.0, 1.0]), zero, zero + 1, True, "converged", 1, 1)
     for read_off in (sweep_cut, support_cluster):

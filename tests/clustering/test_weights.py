@@ -34,12 +34,12 @@ def trial(p, a1, a0, number):
 
 def best_f1(graph, inside, seed, labels, eps_of):
     """F1 of the best of some masses, as reference figures are made."""
-    found = []
+    result = []
     for multiple in (1.1, 1.5, 2.0, 3.0):
         mass = multiple * BLOCK
         run = flow_diffusion(graph, seed, mass, labels, eps_of(mass), "unit", 1e-2)
-        found.append(precision_recall_f1(run.support, inside).f1)
-    return max(found)
+        result.append(precision_recall_f1(run.support, inside).f1)
+    return max(result)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_the_chosen_eps_is_no_worse_than_the_usual_one_and_better_where_a_larger
 
 @pytest.mark.parametrize(("p", "inside"), [(0.03, 14.97), (0.05, 24.95)])
 @pytest.mark.parametrize(("a1", "a0"), [(0.9, 0.9), (0.7, 0.95), (0.7, 0.7)])
-def test_the_labels_near_one_seed_tell_how_many_neighbours_are_inside(p, inside, a1, a0):
+def test_labels_near_one_seed_estimate_the_number_of_neighbours_inside(p, inside, a1, a0):
     near = [
         label_statistics(graph, seed, labels, a1, a0)
         for graph, _, seed, labels in (trial(p, a1, a0, i) for i in range(8))
@@ -72,7 +72,7 @@ def test_the_labels_near_one_seed_tell_how_many_neighbours_are_inside(p, inside,
     assert all(one.inside == one.share * one.degree for one in near)
 
 
-def test_with_right_labels_the_share_is_what_is_counted():
+def test_with_right_labels_the_share_is_that_of_the_arcs():
     graph, inside, seed, _ = trial(0.05, 1.0, 1.0, 0)
     near = label_statistics(graph, seed, inside, 1.0, 1.0)
     ends = graph.col[graph.rowptr[seed] : graph.rowptr[seed + 1]]
@@ -94,24 +94,26 @@ def test_the_reach_counts_each_node_of_a_tree_and_little_among_shared_neighbours
 
 def test_labels_may_come_in_any_form_and_the_seeds_label_does_not_matter():
     graph, _, seed, labels = trial(0.05, 0.8, 0.9, 0)
-    wanted = choose_label_eps(graph, seed, labels, 0.8, 0.9, 1000.0).label_eps
+    target = choose_label_eps(graph, seed, labels, 0.8, 0.9, 1000.0).label_eps
     other = labels.copy()
     other[seed] = 1 - other[seed]
     for same in (other, labels.astype(bool).tolist(), lambda nodes: labels[nodes], dict(enumerate(labels.tolist()))):
-        assert choose_label_eps(graph, seed, same, 0.8, 0.9, 1000.0).label_eps == wanted
+        assert choose_label_eps(graph, seed, same, 0.8, 0.9, 1000.0).label_eps == target
 
 
 def test_eps_falls_with_the_mass_within_its_bounds():
     graph, _, seed, labels = trial(0.05, 0.8, 0.9, 0)
-    found = [choose_label_eps(graph, seed, labels, 0.8, 0.9, 10.0**i, sink="unit") for i in range(6)]
-    assert [one.label_eps for one in found] == sorted((one.label_eps for one in found), reverse=True)
-    assert (found[0].label_eps, found[-1].label_eps) == (0.5, 0.02)
-    assert all(one.weighted and "estimated to be inside" in one.reason for one in found)
+    result = [choose_label_eps(graph, seed, labels, 0.8, 0.9, 10.0**i, sink="unit") for i in range(6)]
+    assert [one.label_eps for one in result] == sorted((one.label_eps for one in result), reverse=True)
+    assert (result[0].label_eps, result[-1].label_eps) == (0.5, 0.02)
+    assert all(one.weighted and "estimated to be inside" in one.reason for one in result)
     mean = graph.volume / graph.num_nodes
-    assert choose_label_eps(graph, seed, labels, 0.8, 0.9, 1000.0 * mean).label_eps == pytest.approx(found[3].label_eps)
+    assert choose_label_eps(graph, seed, labels, 0.8, 0.9, 1000.0 * mean).label_eps == pytest.approx(
+        result[3].label_eps
+    )
     assert (
         choose_label_eps(graph, seed, labels, 0.8, 0.9, 1000.0, sink="unit", rounding="sweep").label_eps
-        > found[3].label_eps
+        > result[3].label_eps
     )
 
 
@@ -119,31 +121,33 @@ def test_eps_falls_with_the_mass_within_its_bounds():
     ("a1", "a0", "errors"),
     [(0.5, 0.5, {}), (0.2, 0.7, {}), (0.55, 0.6, {}), (0.6, 0.6, {"a1_error": 0.1, "a0_error": 0.05})],
 )
-def test_worthless_labels_are_left_out_and_the_reason_is_said(a1, a0, errors):
+def test_inaccurate_labels_are_ignored_with_a_reason(a1, a0, errors):
     graph, _, seed, labels = trial(0.05, 0.5, 0.5, 0)
-    found = choose_label_eps(graph, seed, labels, a1, a0, 1000.0, **errors)
-    assert (found.label_eps, found.weighted, found.statistics) == (1.0, False, None)
-    assert "labels say too little: a1 + a0 =" in found.reason
+    result = choose_label_eps(graph, seed, labels, a1, a0, 1000.0, **errors)
+    assert (result.label_eps, result.weighted, result.statistics) == (1.0, False, None)
+    assert "labels say too little: a1 + a0 =" in result.reason
     assert choose_label_eps(graph, seed, labels, a1 + 0.4, a0, 1000.0, **errors).weighted
 
 
 def test_seeds_without_neighbours_give_the_least_eps():
     pair = as_undirected(np.array([[1, 2], [2, 1]]))
-    found = choose_label_eps(pair, 0, [1, 0, 0], 0.9, 0.9, 10.0)
-    assert (found.label_eps, found.statistics.arcs) == (0.02, 0)
-    assert 0.02 <= choose_label_eps(pair, 1, [1, 1, 1], 0.9, 0.9, 10.0).label_eps <= 0.5  # the neighbour has no others
+    result = choose_label_eps(pair, 0, [1, 0, 0], 0.9, 0.9, 10.0)
+    assert (result.label_eps, result.statistics.arcs) == (0.02, 0)
+    # The neighbour has no others.
+    assert 0.02 <= choose_label_eps(pair, 1, [1, 1, 1], 0.9, 0.9, 10.0).label_eps <= 0.5
     assert 0.02 <= choose_label_eps(pair, [1, 2], [1, 1, 1], 1.0, 1.0, 10.0).label_eps <= 0.5
 
 
-def test_accuracies_of_predicted_labels_come_with_their_errors():
+def test_errors_of_estimated_accuracies_count():
     rng = np.random.default_rng(0)
-    found = predict_membership(rng.normal(size=(40, 3)), range(4), range(20, 24))
+    result = predict_membership(rng.normal(size=(40, 3)), range(4), range(20, 24))
     path = np.arange(39)
     graph = as_undirected(np.array([[*path, *(path + 1)], [*(path + 1), *path]]))
     chosen = choose_label_eps(
-        graph, 0, found.labels, found.a1, found.a0, 9.0, a1_error=found.a1_error, a0_error=found.a0_error
+        graph, 0, result.labels, result.a1, result.a0, 9.0, a1_error=result.a1_error, a0_error=result.a0_error
     )
-    assert not chosen.weighted  # noise, and 8 samples
+    # Noise, and 8 samples.
+    assert not chosen.weighted
 
 
 @pytest.mark.parametrize(
