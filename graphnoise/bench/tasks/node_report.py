@@ -187,7 +187,7 @@ def _variance(section: Section, kind: str, estimates: Estimates) -> Iterator[Ren
     shares = {method: [e.draw_share if e else None for e in row] for method, row in estimates.items()}
     title = f"Variance of a single run that is the noise draw, in %, {kind} noise"
     if all(share is None for row in shares.values() for share in row):
-        yield headline(title, "cannot be separated from the initialisation: that needs --seeds 2 and --inits 2 at least")
+        yield headline(title, "cannot be separated from the initialisation: needs --seeds 2 and --inits 2 at least")
         return
     yield headline(title, "the rest is the initialisation; empty where it cannot be separated")
     table = _by_rate(section.rates(kind))
