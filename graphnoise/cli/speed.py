@@ -17,8 +17,6 @@ from graphnoise.cli.console import Bar, bad, err, integers, names, program, wide
 if TYPE_CHECKING:
     from graphnoise.bench.speed.operation import Operation, Record
 
-BOOLEANS = {"no": False, "yes": True}
-
 
 class _Operations(TyperGroup):
     """A command per operation, imported when it is called."""
@@ -31,9 +29,9 @@ class _Operations(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command of an operation."""
-        from graphnoise.bench.speed.operation import operation, operations
+        from graphnoise.bench.speed.operation import load_operation, operations
 
-        return _command(operation(cmd_name)) if cmd_name in operations() else super().get_command(ctx, cmd_name)
+        return _command(load_operation(cmd_name)) if cmd_name in operations() else super().get_command(ctx, cmd_name)
 
 
 speed = typer.Typer(
@@ -49,10 +47,10 @@ def _command(operation: Operation) -> Any:
     for entry in fields(operation.options):
         default: Any = entry.default
         several, help = isinstance(default, tuple), entry.metadata["help"]
-        if "(default:" not in help and default is not None:
-            values = [
+        if default is not None and "(default:" not in help:
+            values = (
                 ("no", "yes")[item] if isinstance(item, bool) else item for item in (default if several else (default,))
-            ]
+            )
             help = f"{help[:-1]}{', separated by commas' * several}. (default: {','.join(map(str, values))})"
         kind = str if several else (get_args(hints[entry.name]) or (hints[entry.name],))[0]
         kinds[entry.name] = Annotated[kind | None, typer.Option(help=help, envvar=entry.metadata.get("envvar"))]
@@ -66,7 +64,6 @@ def _command(operation: Operation) -> Any:
 
     parameters = [Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=kinds[name]) for name in kinds]
     call.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    call.__annotations__ = kinds
     app = typer.Typer(add_completion=False)
     app.command(operation.name, help=operation.help)(call)
     return typer.main.get_command(app)
@@ -74,19 +71,14 @@ def _command(operation: Operation) -> Any:
 
 def _parsed(name: str, word: Any, hint: Any) -> Any:
     """Return the value of an option; several values are separated by commas."""
+    from graphnoise.checks import choice
+
     option = f"--{name.replace('_', '-')}"
     if hint == tuple[int, ...]:
         return tuple(integers(option, word))
-    if hint == tuple[str, ...]:
-        return tuple(names(option, word))
     if hint == tuple[bool, ...]:
-        parts = names(option, word)
-        return (
-            tuple(BOOLEANS[part] for part in parts)
-            if set(parts) <= set(BOOLEANS)
-            else bad(option, "no, yes or no,yes", repr(word))
-        )
-    return word
+        return tuple(choice(option, part, ("no", "yes")) == "yes" for part in names(option, word))
+    return tuple(names(option, word)) if hint == tuple[str, ...] else word
 
 
 def _measure(operation: Operation, values: dict[str, Any], path: Path, again: bool) -> None:
@@ -127,11 +119,7 @@ def show(
     from graphnoise.bench.speed.operation import RecordFile
 
     if not record.is_file():
-        bad(
-            "record",
-            "a file of speed records",
-            f"{str(record)!r}, which is not {'a file' * record.exists() or 'there'}",
-        )
+        bad("record", "a file of speed records", repr(str(record)))
     target = None if plot is None else Path(plot) if plot else record.with_suffix(".png")
     if target is not None:
         check(target)

@@ -103,14 +103,14 @@ def test_names_are_kept():
     result = diffuse_many(graph, ["a", ["b", "c"]], mass=2.0, labels={"a": 1})
     assert result.names == ["a", "b", "c", "d"]
     assert result.seeds.tolist() == [0, 1, 2]
-    asked = []
+    requested = []
 
     def labels(nodes):
-        asked.extend(nodes)
+        requested.extend(nodes)
         return [name == "a" for name in nodes]
 
     same(result, diffuse_many(graph, ["a", ["b", "c"]], mass=2.0, labels=labels))
-    assert set(asked) <= set("abcd")
+    assert set(requested) <= set("abcd")
     clusters = sweep_many(graph, result, labels=labels)
     assert [cluster.names for cluster in clusters] == [c.names for c in sweep_many(graph, result, labels={"a": 1})]
 
@@ -139,7 +139,7 @@ def test_sweeps_are_those_of_each_diffusion(method, labelled):
     sets = [[3], [4, 9], [0]]
     batch = diffuse_many(graph, sets, method, 12.0 if flow else None, labels=labels, **METHODS[method])
     result = sweep_many(graph, batch, labels=labels)
-    asked = sweep_many(graph, batch, labels=None if labels is None else lambda nodes: labels[nodes])
+    requested = sweep_many(graph, batch, labels=None if labels is None else lambda nodes: labels[nodes])
     for i, seeds in enumerate(sets):
         alone = FUNCTIONS[method](graph, seeds, **({"mass": 12.0} if flow else {}), labels=labels, **METHODS[method])
         forced = None
@@ -147,7 +147,7 @@ def test_sweeps_are_those_of_each_diffusion(method, labelled):
             forced = labels.copy()
             forced[seeds] = 1
         target = sweep_cut(graph, alone, labels=forced)
-        for cluster in (result[i], asked[i]):
+        for cluster in (result[i], requested[i]):
             assert np.array_equal(cluster.nodes, target.nodes)
             assert np.array_equal(cluster.profile, target.profile)
             assert cluster.conductance == target.conductance

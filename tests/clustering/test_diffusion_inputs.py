@@ -120,13 +120,13 @@ def test_the_bound_on_pushes_is_kept_and_reported(diffuse, backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_error_of_a_label_function_is_raised_and_the_next_call_works(backend):
-    def asked(nodes):
+    def requested(nodes):
         if 3 in nodes:
             raise KeyError("no label of 3")
         return nodes % 2
 
     with pytest.raises(KeyError, match="no label of 3") as error:
-        flow_diffusion(PATH, 2, 5.0, asked, backend=backend)
+        flow_diffusion(PATH, 2, 5.0, requested, backend=backend)
     assert error.value.__notes__ == ["raised by the callable `labels`, called with 2 nodes"]
     with pytest.raises(InputError, match=r"^labels: expected . labels, one per node"):
         flow_diffusion(PATH, 0, 5.0, lambda nodes: nodes[:0], backend=backend)

@@ -269,16 +269,16 @@ def test_names_of_labels_do_not_matter_but_the_seed_is_known(name):
     wrong[3] = 0
     # The seed's label is forced.
     same(result, DIFFUSE[name](graph, mass, labels=wrong))
-    asked = []
+    requested = []
 
     def ask(nodes):
-        asked.extend(nodes.tolist())
+        requested.extend(nodes.tolist())
         return labels[nodes]
 
     same(result, DIFFUSE[name](graph, mass, labels=ask))
     same(result, DIFFUSE[name](graph, mass, labels={v: int(y) for v, y in enumerate(labels)}))
-    assert len(asked) == len(set(asked))
-    assert 3 not in asked
+    assert len(requested) == len(set(requested))
+    assert 3 not in requested
 
 
 def test_edges_within_either_label_keep_their_weight():

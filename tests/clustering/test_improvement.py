@@ -167,14 +167,14 @@ def test_labels_are_read_only_where_needed_and_swapping_them_changes_nothing():
     rng = np.random.default_rng(0)
     labels = np.r_[rng.random(60) < 0.9, rng.random(420) < 0.1].astype(np.uint8)
     start = np.union1d(truth[:50], np.arange(100, 120))
-    asked = []
+    requested = []
 
     def ask(nodes):
-        asked.extend(nodes.tolist())
+        requested.extend(nodes.tolist())
         return labels[nodes]
 
     for method in (mqi, simple_local):
-        asked.clear()
+        requested.clear()
         for backend in BACKENDS:
             one, two, three = (
                 method(graph, start, labels=given, label_eps=0.2, backend=backend)
@@ -182,7 +182,7 @@ def test_labels_are_read_only_where_needed_and_swapping_them_changes_nothing():
             )
             assert one.nodes.tolist() == two.nodes.tolist() == three.nodes.tolist()
             assert one.conductance == two.conductance == three.conductance
-        assert len(asked) == 2 * len(set(asked))
+        assert len(requested) == 2 * len(set(requested))
         plain = method(graph, start)
         same = method(graph, start, labels=labels, label_eps=1)
         assert same.nodes.tolist() == plain.nodes.tolist()

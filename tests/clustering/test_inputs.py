@@ -104,10 +104,10 @@ def test_rows_out_of_order_and_repeated_arcs():
 
 
 def test_arcs_of_weight_0_are_none():
-    given = sp.csr_array((np.array([0.0, 2.0, 0.0, 2.0]), [1, 2, 0, 0], [0, 2, 3, 4]), shape=(3, 3))
-    read = as_undirected(given)
+    argument = sp.csr_array((np.array([0.0, 2.0, 0.0, 2.0]), [1, 2, 0, 0], [0, 2, 3, 4]), shape=(3, 3))
+    read = as_undirected(argument)
     assert (read.col.tolist(), read.degree.tolist()) == ([2, 0], [2.0, 0.0, 2.0])
-    assert as_undirected(given, weight=False).degree.tolist() == [1.0, 0.0, 1.0]
+    assert as_undirected(argument, weight=False).degree.tolist() == [1.0, 0.0, 1.0]
 
 
 def test_asymmetric_graphs():
@@ -118,7 +118,7 @@ def test_asymmetric_graphs():
     read = as_undirected(graph, symmetrise=True)
     same(read, np.array([[0, 1, 0], [1, 0, 5], [0, 5, 0]]))
     assert as_undirected(graph, symmetrise=True) is read
-    # The symmetric one that was kept is not handed out for it.
+    # The symmetric one that is cached is not returned for it.
     with pytest.raises(InputError):
         as_undirected(graph)
     plain = as_undirected(arcs, symmetrise=True)
@@ -195,15 +195,15 @@ def test_names_are_kept():
 
 def test_seeds():
     read = as_undirected(PATH)
-    for given in (2, np.int32(2), [2], (2,), {2}, np.array([2], dtype=np.uint8), torch.tensor([2]), torch.tensor(2)):
-        assert [part.tolist() for part in check_seeds(read, given)] == [[2], [1.0]]
+    for argument in (2, np.int32(2), [2], (2,), {2}, np.array([2], dtype=np.uint8), torch.tensor([2]), torch.tensor(2)):
+        assert [part.tolist() for part in check_seeds(read, argument)] == [[2], [1.0]]
     assert check_seeds(read, np.array([True, False, True]), 3.0)[1].tolist() == [1.5, 1.5]
     assert [part.tolist() for part in check_seeds(read, [2, 0], [5.0, 1.0])] == [[0, 2], [1.0, 5.0]]
     assert check_seeds(read, range(3))[0].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
-    ("given", "mass", "message"),
+    ("argument", "mass", "message"),
     [
         ([], None, "at least one node, got none"),
         ({}, None, "at least one"),
@@ -226,28 +226,28 @@ def test_seeds():
         (0, "much", "much"),
     ],
 )
-def test_bad_seeds_are_named(given, mass, message):
+def test_bad_seeds_are_named(argument, mass, message):
     with pytest.raises(InputError, match=message):
-        check_seeds(as_undirected(PATH), given, mass)
+        check_seeds(as_undirected(PATH), argument, mass)
 
 
 def test_labels():
     read = as_undirected(PATH)
-    for given in ([0, 1, 1], (False, True, True), np.array([0.0, 1, 1]), torch.tensor([0, 1, 1]), {1: True, 2: 1}):
-        out = check_labels(read, given)
+    for argument in ([0, 1, 1], (False, True, True), np.array([0.0, 1, 1]), torch.tensor([0, 1, 1]), {1: True, 2: 1}):
+        out = check_labels(read, argument)
         assert (out.dtype, out.tolist()) == (np.uint8, [0, 1, 1])
         assert check_labels(read, out) is out
     assert check_labels(read, None) is None
-    given = np.array([0, 1, 1], dtype=np.uint8)
-    check_labels(read, given)
+    argument = np.array([0, 1, 1], dtype=np.uint8)
+    check_labels(read, argument)
     # What could be changed is read anew.
-    given[0] = 7
+    argument[0] = 7
     with pytest.raises(InputError, match="0 or 1 at every node, got 7 at position 0"):
-        check_labels(read, given)
+        check_labels(read, argument)
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("argument", "message"),
     [
         ([0, 1], r"3 labels, one per node, got shape \(2,\)"),
         ([0, 1, 2], "got 2 at position 2"),
@@ -259,9 +259,9 @@ def test_labels():
         (7, "a callable or None, got int"),
     ],
 )
-def test_bad_labels_are_named(given, message):
+def test_bad_labels_are_named(argument, message):
     with pytest.raises(InputError, match=message):
-        check_labels(as_undirected(PATH), given)
+        check_labels(as_undirected(PATH), argument)
 
 
 def test_results_of_a_label_function_are_checked():

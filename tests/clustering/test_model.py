@@ -93,9 +93,9 @@ def test_the_selected_candidate_has_the_greatest_surprise_or_the_least_conductan
         model = LocalCluster(selection=choice, masses=[300.0, 3e3, 3e4, 6e4]).fit(graph, seed, labels, 0.8, 0.9)
         assert [one.mass for one in model.path_] == [300.0, 3e3, 3e4, 6e4]
         scores = [one.surprise if choice == "surprise" else -one.conductance for one in model.path_]
-        kept = model.path_[int(np.argmax(scores))]
-        assert (kept.mass, kept.label_eps, kept.size) == (model.mass_, model.label_eps_, len(model.nodes_))
-        assert (kept.conductance, kept.surprise) == (model.conductance_, model.surprise_)
+        selected = model.path_[int(np.argmax(scores))]
+        assert (selected.mass, selected.label_eps, selected.size) == (model.mass_, model.label_eps_, len(model.nodes_))
+        assert (selected.conductance, selected.surprise) == (model.conductance_, model.surprise_)
         assert [one.label_eps for one in model.path_] == sorted((one.label_eps for one in model.path_), reverse=True)
 
 
@@ -155,11 +155,11 @@ def test_a_membership_has_its_accuracies():
 
 def test_names_are_returned_and_accepted_for_labels():
     graph = networkx.relabel_nodes(networkx.connected_caveman_graph(8, 10), lambda i: f"n{i:02}")
-    given, labels = caves()
-    target = LocalCluster().fit(given, [34, 36], labels, 0.9, 0.9)
+    unnamed, labels = caves()
+    target = LocalCluster().fit(unnamed, [34, 36], labels, 0.9, 0.9)
     named = {f"n{i:02}": int(label) for i, label in enumerate(labels)}
-    for said in (named, lambda names: [named[name] for name in names]):
-        model = LocalCluster().fit(graph, ["n34", "n36"], said, 0.9, 0.9)
+    for observed in (named, lambda names: [named[name] for name in names]):
+        model = LocalCluster().fit(graph, ["n34", "n36"], observed, 0.9, 0.9)
         assert model.members_ == [f"n{i:02}" for i in target.nodes_]
         assert model.path_ == target.path_
         assert model.predict(["n34", "n00"]).tolist() == [True, False]

@@ -17,12 +17,12 @@ def s(x):
     return 1 / (1 + math.exp(-x))
 
 
-def slow(weight, said, a1, a0, steps):
+def slow(weight, observed, a1, a0, steps):
     """The same from the docstring: messages in a dictionary, w by a minimiser that takes differences."""
     n = len(weight)
     near = {i: [j for j in range(n) if weight[i, j] and i != j] for i in range(n)}
-    mean = min(max((np.mean(said) - (1 - a0)) / (a1 + a0 - 1), 1 / (n + 1)), n / (n + 1))
-    own = [math.log(a1 / (1 - a0)) if y else math.log((1 - a1) / a0) for y in said]
+    mean = min(max((np.mean(observed) - (1 - a0)) / (a1 + a0 - 1), 1 / (n + 1)), n / (n + 1))
+    own = [math.log(a1 / (1 - a0)) if y else math.log((1 - a1) / a0) for y in observed]
     start = [s(math.log(mean / (1 - mean)) + own[i]) for i in range(n)]
     # I → j.
     sent = {(i, j): start[i] for i in range(n) for j in near[i]}
@@ -42,7 +42,7 @@ def slow(weight, said, a1, a0, steps):
 
         def loss(w, rows=rows):
             q = [1 - a0 + (a1 + a0 - 1) * s(x) for x in rows @ w]
-            fit = -sum(math.log(p) if y else math.log(1 - p) for y, p in zip(said, q, strict=True))
+            fit = -sum(math.log(p) if y else math.log(1 - p) for y, p in zip(observed, q, strict=True))
             return fit + 5 * ((w[1] - 1) ** 2 + w[2] ** 2 + w[3] ** 2)
 
         w = minimize(loss, w, options={"gtol": 1e-7}).x
@@ -62,15 +62,15 @@ def test_beliefs_are_those_of_loops(weighted, steps):
     weight = weight + weight.T + np.diag(rng.integers(0, 2, 40))
     weight[7] = weight[:, 7] = 0
     weight[0, 1] = weight[1, 0] = weight[0, 1] or 1.0
-    said = (rng.random(40) < np.where(inside, 0.8, 0.1)).astype(int)
-    result = membership_posterior(sp.csr_array(weight), said, 0.8, 0.9, num_steps=steps, tol=0)
+    observed = (rng.random(40) < np.where(inside, 0.8, 0.1)).astype(int)
+    result = membership_posterior(sp.csr_array(weight), observed, 0.8, 0.9, num_steps=steps, tol=0)
     assert result.steps == steps
-    np.testing.assert_allclose(result.probability, slow(weight, said, 0.8, 0.9, steps), atol=2e-4)
+    np.testing.assert_allclose(result.probability, slow(weight, observed, 0.8, 0.9, steps), atol=2e-4)
 
 
 def test_without_edges_the_posterior_is_that_of_the_labels():
-    said = np.arange(1000) < 300
-    result = membership_posterior(sp.csr_array((1000, 1000)), said, 0.9, 0.8)
+    observed = np.arange(1000) < 300
+    result = membership_posterior(sp.csr_array((1000, 1000)), observed, 0.9, 0.8)
     # Where 300 labels 1 come from.
     share = (0.3 - 0.2) / 0.7
     assert result.prior == pytest.approx(np.full(1000, share), abs=1e-3)
@@ -110,7 +110,7 @@ def test_the_slopes_of_the_calibration_are_those_of_its_loss(monkeypatch):
     """Also with a1 and a0 among the unknowns."""
     rng = np.random.default_rng(0)
     x = np.column_stack([np.ones(50), rng.normal(size=(50, 3))])
-    said = (rng.random(50) < 0.4).astype(float)
+    observed = (rng.random(50) < 0.4).astype(float)
     losses = []
 
     def keep(loss, start, **_):
@@ -118,8 +118,8 @@ def test_the_slopes_of_the_calibration_are_those_of_its_loss(monkeypatch):
         return minimize(loss, start, jac=True, method="L-BFGS-B")
 
     monkeypatch.setattr(posterior, "minimize", keep)
-    posterior._calibrate(x, said, posterior.START, 0.8, 0.9, None)
-    posterior._calibrate(x, said, posterior.START, 0.8, 0.9, np.array([-0.4, -1.0]))
+    posterior._calibrate(x, observed, posterior.START, 0.8, 0.9, None)
+    posterior._calibrate(x, observed, posterior.START, 0.8, 0.9, np.array([-0.4, -1.0]))
     assert [len(start) for _, start in losses] == [4, 6]
     for loss, start in losses:
         at = start + 0.3
@@ -127,7 +127,7 @@ def test_the_slopes_of_the_calibration_are_those_of_its_loss(monkeypatch):
 
 
 def test_probabilities_are_shares():
-    """Nodes that are said to be inside with probability p are, for a share of about p."""
+    """Nodes that are inside with probability p are, for a share of about p."""
     p, truth = [], []
     for seed in range(4):
         data = datasets.planted_partition([100] * 6, 0.06, 0.02, seed=seed)
@@ -177,10 +177,10 @@ def test_seeds_names_and_memberships(blocks):
 
 
 @pytest.mark.parametrize(("a1", "a0"), [(1.0, 1.0), (1.0, 0.5), (0.5, 1.0)])
-@pytest.mark.parametrize("said", [0, 1, "some"])
-def test_labels_without_errors_and_labels_of_one_kind(blocks, a1, a0, said):
+@pytest.mark.parametrize("observed", [0, 1, "some"])
+def test_labels_without_errors_and_labels_of_one_kind(blocks, a1, a0, observed):
     graph, inside, _ = blocks
-    labels = inside if said == "some" else np.full(len(inside), said)
+    labels = inside if observed == "some" else np.full(len(inside), observed)
     result = membership_posterior(graph, labels, a1, a0)
     assert np.isfinite(result.probability).all()
     if a0 == 1:
@@ -205,6 +205,6 @@ def test_labels_without_errors_and_labels_of_one_kind(blocks, a1, a0, said):
 )
 def test_bad_input_is_named(blocks, change, words):
     graph, _, labels = blocks
-    given = {"labels": labels, "a1": 0.7, "a0": 0.9, **change}
+    arguments = {"labels": labels, "a1": 0.7, "a0": 0.9, **change}
     with pytest.raises(InputError, match=words):
-        membership_posterior(graph, **given)
+        membership_posterior(graph, **arguments)

@@ -83,16 +83,16 @@ def test_conductance_equals_brute_force_in_both_tiers(seed, n, weighted, eps):
         assert outcome[0] == conductance(graph, members)
     elif eps is not None:
         assert outcome[0] == conductance(graph, members, labels=1 - labels, label_eps=eps)
-        asked = []
+        requested = []
 
         def ask(nodes):
-            asked.extend(nodes.tolist())
+            requested.extend(nodes.tolist())
             return labels[nodes]
 
         assert outcome[0] == conductance(graph, members, labels=ask, label_eps=eps)
         near = set(members.tolist()) | set(np.flatnonzero(dense[members].sum(0)).tolist())
         # Nobody else, and each once.
-        assert sorted(asked) == sorted(near)
+        assert sorted(requested) == sorted(near)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -125,31 +125,34 @@ def operations() -> list[str]:
     return sorted(registry.names("speed_operations"))
 
 
-def operation(name: str) -> Operation:
+def load_operation(name: str) -> Operation:
     """Return an installed operation."""
     cls: type[Operation] = registry.load("speed_operations", name, "operation")
     return cls()
 
 
 class RecordFile:
-    """Records of one operation in a JSON file, written as a whole after every case; it need not exist yet."""
+    """Records of one operation in a JSON file, written as a whole after every case; it need not exist yet.
+
+    Args:
+        path: The file.
+        operation: The operation; by default the one that the file names.
+    """
 
     def __init__(self, path: Path, operation: Operation | None = None) -> None:
         self.path = path
-        kind = None if operation is None else operation.name
-        self.operation = operation or globals()["operation"](
-            checks.choice(str(path), self._load(kind)["kind"], operations())
-        )
+        if operation is None:
+            operation = load_operation(checks.choice(f"{path}: kind", self._load().get("kind"), operations()))
+        self.operation = operation
 
-    def _load(self, kind: str | None) -> dict[str, Any]:
+    def _load(self) -> dict[str, Any]:
         try:
             file = json.loads(self.path.read_bytes())
         except OSError as error:
             raise DataError(f"{self.path}: cannot be read ({error.strerror})") from error
         except ValueError:
             file = None
-        known = isinstance(file, dict) and isinstance(file.get("records"), list) and file.get("format") == FORMAT
-        if not (isinstance(file, dict) and known and kind in (None, file.get("kind"))):
+        if not isinstance(file, dict) or file.get("format") != FORMAT or not isinstance(file.get("records"), list):
             raise DataError(f"{self.path}: expected speed records, got another file (choose another with --out)")
         return file
 
@@ -161,7 +164,10 @@ class RecordFile:
         """
         if not self.path.exists():
             return []
-        records: list[Record] = self._load(self.operation.name)["records"]
+        file, expected = self._load(), f"speed records of {self.operation.subject}"
+        if file.get("kind") != self.operation.name:
+            raise DataError(f"{self.path}: expected {expected}, got others (choose another with --out)")
+        records: list[Record] = file["records"]
         for number, record in enumerate(records, 1):
             try:
                 _ = record["key"], record["failures"], place(record)
@@ -169,8 +175,7 @@ class RecordFile:
                     list(self.operation.tables([record]))
             except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
                 wrong = f"record {number} is damaged ({type(error).__name__}: {error})"
-                expected = f"whole speed records of {self.operation.subject}"
-                raise DataError(f"{self.path}: expected {expected}, and {wrong}") from error
+                raise DataError(f"{self.path}: expected whole {expected}, and {wrong}") from error
         return records
 
     def add(self, record: Record) -> None:
@@ -184,10 +189,6 @@ class RecordFile:
         with atomic_write(self.path, "; choose another file with --out") as file:
             head = f'{{"format": {FORMAT}, "kind": "{self.operation.name}", "records": [\n'
             file.write(f"{head}{lines}\n]}}\n".encode())
-
-
-def _say(say: Say, case: str, what: str) -> None:
-    say(f"{case}: {what}")
 
 
 @functools.cache
@@ -240,25 +241,29 @@ class Session:
         known, began = {record["key"]: record for record in self.file.read()}, time.perf_counter()
         cases = self.operation.cases(self.options)
         for done, case in enumerate(cases, 1):
-            text = ", ".join(f"{name} {value}" for name, value in case.items())
-            record = self._record(case)
+            text, record = ", ".join(f"{name} {value}" for name, value in case.items()), self._record(case)
             before = known.get(record["key"], {"skipped": ""})
-            if not self.again and "skipped" not in before and not before["failures"]:
-                self.records.append(before)
+            if self.again or "skipped" in before or before["failures"]:
+                self._measure(text, record, say)
             else:
-                try:
-                    record |= self.operation.measure(case, self.options, functools.partial(_say, say, text))
-                    record["load"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-                    self.measured += 1
-                    self.records.append(record)
-                    self.failures += [f"{text}: {failure}" for failure in record["failures"]]
-                    self.file.add(record)
-                except VerificationError as error:
-                    self.failures.append(f"{text}: {error}")
-                except NotMeasurableError as error:
-                    self.skipped.append(f"{text}: {error}")
-                    self.file.add(record | {"skipped": str(error)})
+                self.records.append(before)
             on_case(done, len(cases), text, time.perf_counter() - began, "cases")
+
+    def _measure(self, text: str, record: Record, say: Say) -> None:
+        try:
+            record |= self.operation.measure(record["case"], self.options, lambda what: say(f"{text}: {what}"))
+        except VerificationError as error:
+            self.failures.append(f"{text}: {error}")
+            return
+        except NotMeasurableError as error:
+            record["skipped"] = str(error)
+            self.skipped.append(f"{text}: {error}")
+        else:
+            self.measured += 1
+            self.records.append(record)
+            self.failures += [f"{text}: {failure}" for failure in record["failures"]]
+        record["load"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+        self.file.add(record)
 
     def _record(self, case: Case) -> Record:
         """Return the beginning of a record; its key is of the case, the protocol, the code and the machine."""

@@ -97,18 +97,8 @@ def draw_graph(nodes: int, arcs: int, degrees: str, seed: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Problem:
-    """Values to propagate over a graph.
+    """A graph, normalised ("sym"), with Y0 of shape [num_nodes, width], and G or None where no gradient is wanted."""
 
-    Attributes:
-        edge_index: Arcs (source, target).
-        weight: Weight of each arc, float64, or None.
-        graph: The graph, normalised ("sym").
-        start: Y0, shape [num_nodes, width].
-        gradient: G, or None where no gradient is asked for.
-    """
-
-    edge_index: Tensor
-    weight: Tensor | None
     graph: Graph
     start: Tensor
     gradient: Tensor | None = None
@@ -148,12 +138,13 @@ def problem(case: Case, seed: int) -> Problem:
     nodes, arcs = read_size("--size", case["size"])
     edge_index, generator = draw_graph(nodes, arcs, case["degrees"], seed), torch.Generator().manual_seed(seed)
     weight = 0.5 + torch.rand(arcs, dtype=torch.float64, generator=generator) if case["weighted"] else None
-    dtype = DTYPES[case["dtype"]]
-    start, gradient = (torch.rand(nodes, case["width"], generator=generator).to(case["device"], dtype) for _ in "YG")
-    of_graph = None if weight is None else weight.to(dtype if dtype == torch.float64 else torch.float32)
-    graph = Graph.from_edge_index(edge_index, nodes, of_graph).normalise("sym")
-    graph = graph if case["device"] == "cpu" else graph.to(case["device"])
-    return Problem(edge_index, weight, graph, start, gradient if case["backward"] else None)
+    if weight is not None and case["dtype"] != "float64":
+        weight = weight.float()
+    graph = Graph.from_edge_index(edge_index, nodes, weight).normalise("sym")
+    shape, dtype, device = (nodes, case["width"]), DTYPES[case["dtype"]], case["device"]
+    start, gradient = (torch.rand(shape, generator=generator).to(device, dtype) for _ in range(2))
+    graph = graph if device == "cpu" else graph.to(device)
+    return Problem(graph, start, gradient if case["backward"] else None)
 
 
 def library(problem: Problem, tier: str) -> tuple[Run, str]:
@@ -190,30 +181,22 @@ def _addmm(problem: Problem) -> dict[str, Run]:
     return {f"{index}{kind}": variant(index, outputs) for kind, outputs in kinds.items() for index in INDEX}
 
 
-class _Product(torch.autograd.Function):
-    """(1 - alpha) Y0 + alpha S Y, with S^T kept for the gradient, which torch's own rule transposes at every step."""
-
-    @staticmethod
-    def forward(ctx: Any, start: Tensor, y: Tensor, S: Tensor, transposed: Tensor) -> Tensor:
-        ctx.transposed = transposed
-        return torch.addmm(start, S, y, beta=1 - ALPHA, alpha=ALPHA)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return (1 - ALPHA) * grad, ALPHA * (ctx.transposed @ grad), None, None
-
-
 def _addmm_kept(problem: Problem) -> dict[str, Run]:
+    """The same, and the same steps from G over S^T, kept, which torch's own rule makes anew at every step."""
+    start, gradient = problem.start, problem.start if problem.gradient is None else problem.gradient
+
     def variant(index: str) -> Run:
-        matrices = problem.matrix(index), problem.matrix(index, transposed=True)
+        S, transposed = problem.matrix(index), problem.matrix(index, transposed=True)
 
-        def forward(start: Tensor, steps: int) -> Tensor:
-            y = start
+        def run(steps: int) -> Tensor:
+            y, g = start, gradient
             for _ in range(steps):
-                y = _Product.apply(start, y, *matrices)  # type: ignore[no-untyped-call]
-            return y
+                y = torch.addmm(start, S, y, beta=1 - ALPHA, alpha=ALPHA)
+            for _ in range(steps):
+                g = torch.addmm(gradient, transposed, g, beta=1 - ALPHA, alpha=ALPHA)
+            return g
 
-        return problem.run(forward)
+        return run
 
     return {index: variant(index) for index in INDEX}
 
@@ -278,7 +261,7 @@ class Baseline:
     Attributes:
         make: Returns its variants by name; the fastest is measured.
         dtypes: Types of values it takes.
-        devices: Where it runs.
+        devices: Devices it runs on.
         passes: Whether it is measured without a gradient, and with one.
         package: What must be installed.
         copies: Arrays of arcs × width that it makes per step.
@@ -297,10 +280,8 @@ class Baseline:
             return f"{self.package.replace('_', '-')} is not installed"
         if case["dtype"] not in self.dtypes or case["device"] not in self.devices:
             return f"does not take {case['dtype']} on {case['device']}"
-        kept = case["steps"] if case["backward"] else 1
-        if self.copies * arcs * case["width"] * DTYPES[case["dtype"]].itemsize * kept > free_memory(case["device"]):
-            return "does not fit into memory"
-        return None
+        size = arcs * case["width"] * DTYPES[case["dtype"]].itemsize * (case["steps"] if case["backward"] else 1)
+        return "does not fit into memory" if self.copies * size > free_memory(case["device"]) else None
 
 
 BASELINES = {
@@ -338,35 +319,37 @@ def gather(problem: Problem, threads: int) -> Run | None:
 
 
 def reference(problem: Problem, steps: int, columns: Sequence[int]) -> NDArray[np.float64]:
-    r"""Return columns of what a run returns, in float64 by SciPy from the arcs alone.
+    r"""Return columns of what a run returns, in float64 by SciPy's product.
 
     With p the polynomial of the steps, Y = p(S) Y0, and the gradient of the sum of Y ⊙ G by Y0 is p(S^T) G: the same
     steps from G over the transposed graph.
     """
-    first = problem.start if problem.gradient is None else problem.gradient
-    y0 = first[:, columns].double().cpu().numpy()
-    source, target = (ends.numpy() for ends in problem.edge_index)
-    weight = np.ones(len(source)) if problem.weight is None else problem.weight.numpy()
-    A = scipy.sparse.csr_array(scipy.sparse.coo_array((weight, (target, source)), shape=(len(y0), len(y0))))
-    degree = np.asarray(A.sum(axis=1)).ravel()
-    scaling = scipy.sparse.diags_array(np.where(degree > 0, np.maximum(degree, 1e-300) ** -0.5, 0.0))
-    S, y = scaling @ A @ scaling, y0
-    S = scipy.sparse.csr_array(S if problem.gradient is None else S.T)
+    first, graph = problem.start if problem.gradient is None else problem.gradient, problem.graph
+    source, target = graph.edge_index.cpu().numpy()
+    values = (graph.values(torch.float64).cpu().numpy(), (target, source))
+    S = scipy.sparse.coo_array(values, shape=(graph.num_nodes, graph.num_nodes))
+    S = (S if problem.gradient is None else S.T).tocsr()
+    y = y0 = first[:, columns].double().cpu().numpy()
     for _ in range(steps):
         y = ALPHA * (S @ y) + (1 - ALPHA) * y0
-    return y
+    expected: NDArray[np.float64] = y
+    return expected
 
 
 def verify(name: str, problem: Problem, runs: Mapping[str, Run], steps: int, dtype: str) -> float:
     """Compare variants of a run with the reference after so many steps; return the largest difference.
 
     Raises:
-        VerificationError: A difference is above the tolerance.
+        VerificationError: A difference is above the tolerance, or a variant raises an error.
     """
     worst, columns = 0.0, sorted(set(np.linspace(0, problem.start.shape[1] - 1, VERIFIED_COLUMNS).astype(int).tolist()))
     expected, limit = reference(problem, steps, columns), TOLERANCE[dtype]
     for variant, run in runs.items():
-        y = run(steps)
+        try:
+            y = run(steps)
+        except (RuntimeError, MemoryError, TypeError, ValueError) as error:
+            text = f"raises {type(error).__name__} ({str(error).splitlines()[0][:100]})"
+            raise VerificationError(f"{name} ({variant}): {text}") from error
         if y.shape != problem.start.shape:
             raise VerificationError(f"{name} ({variant}): expected shape {problem.start.shape}, got {y.shape}")
         gap = float(np.abs(y[:, columns].detach().double().cpu().numpy() - expected).max() / np.abs(expected).max())
@@ -385,12 +368,7 @@ def free_memory(device: str) -> int:
 
 
 def traffic(nodes: int, arcs: int, width: int, itemsize: int, weighted: bool) -> int:
-    """Return the bytes of a step: a column and a row of Y per arc; Y0, result and end per node; weights or scales.
-
-    Example:
-        >>> traffic(10, 20, 4, 4, False), traffic(10, 20, 4, 4, True)
-        (880, 880)
-    """
+    """Return the bytes of a step: a column and a row of Y per arc; Y0, result and end per node; weights or scales."""
     row, values = width * itemsize, arcs if weighted else 2 * nodes
     return arcs * (4 + row) + nodes * (8 + 2 * row) + values * max(4, itemsize)
 
@@ -428,11 +406,8 @@ class Propagate(Operation):
             run, tier = library(values, case["tier"])
         except InputError as error:
             raise NotMeasurableError(str(error).replace("backend:", "--tier:", 1)) from None
-        record: Record = {"nodes": nodes, "arcs": arcs, "tier": tier, "notes": {}, "failures": []}
-        try:
-            record["gaps"] = {"library": verify("library", values, {tier: run}, steps, case["dtype"])}
-        except (InputError, RuntimeError, TypeError) as error:
-            raise VerificationError(f"library: raises {type(error).__name__} ({_line(error)})") from error
+        record: Record = {"nodes": nodes, "arcs": arcs, "tier": tier, "notes": {}, "failures": [], "gaps": {}}
+        record["gaps"]["library"] = verify("library", values, {tier: run}, steps, case["dtype"])
         before = harness.load_generator(device) if case["busy"] else None
         timed = functools.partial(TimedRun, max_steps=steps, threads=threads, before=before)
         runs = [timed("library", run, max_call=1.0)]
@@ -484,15 +459,9 @@ def _baseline(
             reason = f"takes longer than --limit {options.limit:g} allows"
     except VerificationError as error:
         record["failures"].append(str(error))
-        reason = "gives another result"
-    except (RuntimeError, MemoryError, TypeError) as error:
-        reason = f"raises {type(error).__name__} ({_line(error)})"
+        reason = "gives no right result"
     record["notes"][name] = f"left out: {reason}"
     return []
-
-
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0][:100]
 
 
 def _title(record: Record) -> str:

@@ -48,7 +48,7 @@ class Toy(Operation):
 @pytest.fixture(autouse=True)
 def toy(monkeypatch):
     monkeypatch.setattr(operation, "operations", lambda: ["toy"])
-    monkeypatch.setattr(operation, "operation", lambda name: Toy())
+    monkeypatch.setattr(operation, "load_operation", lambda name: Toy())
     monkeypatch.setattr(Toy, "behaviour", {})
     return Toy.behaviour
 
@@ -148,7 +148,7 @@ def test_show_prints_the_tables_and_draws(tmp_path, capfd):
     assert call(capfd, "show", path, "--plot")[0] == 0
     assert (tmp_path / "s.png").stat().st_size > 5_000
     assert one_error(call(capfd, "show", path, "--plot", "a.xyz")[2])
-    assert "not there" in call(capfd, "show", tmp_path / "t.json")[2]
+    assert "record: expected a file of speed records" in call(capfd, "show", tmp_path / "t.json")[2]
 
 
 def test_a_crowded_machine_is_told(tmp_path, capfd):

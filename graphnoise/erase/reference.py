@@ -1,8 +1,8 @@
-"""ERASE written out from its formulas: the baseline of `bench speed erase`, and the oracle of the tests.
+"""ERASE written out from its formulas: the oracle of the tests, and the baseline of `graphnoise bench speed erase`.
 
 Dense features go through torch_geometric's `GATConv`, labels are multiplied by a dense adjacency matrix of n x n, and
-the coding rates take memberships as C diagonal matrices of n x n, which every epoch fills anew. `Dense` takes nothing
-from `graphnoise.erase` but the numbers in `Settings`.
+the coding rates take memberships as C diagonal matrices of n x n, which every epoch fills anew. Nothing here is taken
+from the other modules of `graphnoise.erase` but the numbers in `Settings`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,19 +24,11 @@ from torch_geometric.nn import GATConv
 from torch_geometric.transforms import NormalizeFeatures
 
 from graphnoise import checks
-from graphnoise.bench.speed.harness import VerificationError
-from graphnoise.datasets import planted_partition
-from graphnoise.erase.inputs import Inputs, read, read_labels
 from graphnoise.erase.settings import Settings
-from graphnoise.erase.train import Training
-from graphnoise.nn.features import compact, row_normalised
-from graphnoise.noise import LabelNoise
 
 _ORDERS = {"l1": 1.0, "l2": 2.0}
 # Added to the number of nodes of each class, so that an empty one does not divide by 0.
 SLACK = 1e-8
-# Epochs of a training without an end.
-ENDLESS = 10**6
 # Hyper-parameters that are not in the paper; the dense form has their defaults.
 _NOT_IN_PAPER = ("components", "probe_from", "blend_temperature")
 
@@ -250,69 +242,3 @@ class Dense:
             warnings.simplefilter("ignore", ConvergenceWarning)
             model = LogisticRegression(C=self.s.probe_c, max_iter=1000).fit(Z[self.train.numpy()], target)
         return torch.from_numpy(np.asarray(model.predict(Z))).long()
-
-
-def planted(sparse: bool = True) -> Data:
-    """Return a graph of 84 nodes in three classes with wrong labels, on bags of words or on dense features."""
-    data = planted_partition([30, 28, 26], 0.2, 0.02, num_features=48, split=(8, 12, 12), seed=5)
-    if sparse:
-        data.x = (data.x > 2.2).float()
-    return LabelNoise("symmetric", 0.3, splits=("train",), seed=1)(data)
-
-
-def training(data: Data, s: Settings, seed: int = 0, dtype: torch.dtype = torch.float32) -> Training:
-    """Return the library's training, all of it in one type."""
-    inputs = read(data, s.normalise_features, None)
-    if dtype != torch.float32:
-        x = row_normalised(data.x.to(dtype)) if s.normalise_features else data.x.to(dtype)
-        inputs = Inputs(x, compact(x), inputs.graph)
-    library = Training(inputs, read_labels(data, inputs, None, validated=s.select == "validation"), s, seed)
-    library.encoder.to(dtype)
-    library.denoised = library.denoised.to(dtype)
-    return library
-
-
-class Gap(NamedTuple):
-    """What was compared, and by how much it differs."""
-
-    what: str
-    size: float
-
-
-def gap(values: Tensor, expected: Tensor) -> float:
-    """Return the largest difference over the largest expected entry; infinite for another shape or NaN."""
-    if values.shape != expected.shape:
-        return float("inf")
-    values, expected = values.detach().double(), expected.detach().double()
-    size = float((values - expected).abs().max()) / max(float(expected.abs().max()), 1e-30)
-    return size if size == size else float("inf")
-
-
-def trace(library: Training, dense: Dense, epochs: int = 3, parameters: bool = True) -> Iterator[Gap]:
-    """Yield the gaps of epochs that both train from the same weights, without dropout.
-
-    Args:
-        library: The library's training.
-        dense: The dense form with the same weights, which may be of another type.
-        epochs: Number of epochs.
-        parameters: Whether the weights after each step are compared; Adam's first step is the sign of the gradient, so
-            that roundings of a gradient near 0 show in them.
-
-    Raises:
-        VerificationError: They give some node another label.
-    """
-    # The library's are float32 in any case.
-    yield Gap("denoised labels", gap(library.denoised, dense.Y0.to(torch.float32)))
-    for done in range(1, epochs + 1):
-        at = f"of epoch {done}"
-        with torch.no_grad():
-            yield Gap(f"embeddings {at}", gap(library.embed(), dense.embed()))
-        library.epoch()
-        dense.epoch()
-        if different := int((library.semantic != dense.labels).sum()):
-            raise VerificationError(f"expected the labels of the dense form {at}, got {different} others")
-        values = [torch.tensor(losses[-1:], dtype=torch.float64) for losses in (library.history["loss"], dense.history)]
-        yield Gap(f"loss {at}", gap(*values))
-        for what in ["gradients"] + ["parameters"] * parameters:
-            pairs = paired(dense.encoder, library.encoder, what == "gradients")
-            yield from [Gap(f"{what} {at}", gap(values, expected)) for expected, values in pairs]
