@@ -48,9 +48,7 @@ def _command(operation: Operation) -> Any:
         default: Any = entry.default
         several, help = isinstance(default, tuple), entry.metadata["help"]
         if default is not None and "(default:" not in help:
-            values = (
-                ("no", "yes")[item] if isinstance(item, bool) else item for item in (default if several else (default,))
-            )
+            values = [{"True": "yes", "False": "no"}.get(str(v), v) for v in (default if several else (default,))]
             help = f"{help[:-1]}{', separated by commas' * several}. (default: {','.join(map(str, values))})"
         kind = str if several else (get_args(hints[entry.name]) or (hints[entry.name],))[0]
         kinds[entry.name] = Annotated[kind | None, typer.Option(help=help, envvar=entry.metadata.get("envvar"))]

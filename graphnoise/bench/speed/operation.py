@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from rich.console import RenderableType
 
 from graphnoise import checks
@@ -28,6 +29,7 @@ from graphnoise.bench.store import cell_key
 from graphnoise.errors import DataError
 from graphnoise.io import atomic_write
 from graphnoise.kernels import _native
+from graphnoise.resources import torch_threads
 
 FORMAT = 3
 # A case is the options that decide what is measured, by name.
@@ -251,7 +253,8 @@ class Session:
 
     def _measure(self, text: str, record: Record, say: Say) -> None:
         try:
-            record |= self.operation.measure(record["case"], self.options, lambda what: say(f"{text}: {what}"))
+            with torch_threads(torch.get_num_threads()):
+                record |= self.operation.measure(record["case"], self.options, lambda what: say(f"{text}: {what}"))
         except VerificationError as error:
             self.failures.append(f"{text}: {error}")
             return

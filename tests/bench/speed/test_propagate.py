@@ -88,8 +88,9 @@ def test_a_record_has_times_ratios_gaps_and_bandwidth(tmp_path, capfd):
 
 def test_what_cannot_take_part_is_left_out_with_a_note(monkeypatch, tmp_path, capfd):
     monkeypatch.setitem(BASELINES, "scatter", Baseline(propagate._scatter, package="no_such_package"))
+    monkeypatch.setitem(BASELINES, "addmm", Baseline(lambda problem: broken(1)))
     monkeypatch.setitem(BASELINES, "pyg", replace(BASELINES["pyg"], copies=10**12))
-    words = [*SMALL, "--limit", "0.01", "--baselines", "scatter,pyg,scipy", "--out", tmp_path / "s.json"]
+    words = [*SMALL, "--limit", "0.01", "--baselines", "scatter,pyg,scipy,addmm", "--out", tmp_path / "s.json"]
     slow = BASELINES["scipy"].make
 
     def sleepy(problem):
@@ -100,6 +101,7 @@ def test_what_cannot_take_part_is_left_out_with_a_note(monkeypatch, tmp_path, ca
     code, out, err = call(capfd, *words)
     assert code == 0, err
     assert "scatter: left out: no-such-package is not installed" in out
+    assert "addmm: left out: raises RuntimeError (no)" in out
     assert "pyg: left out: does not fit into memory" in out
     assert "scipy: left out: takes longer than --limit 0.01 allows" in out
 
@@ -129,7 +131,7 @@ real = propagate.library
         ),
         (lambda run, start: lambda steps: torch.full_like(start, torch.nan), "expected values within .+, got nan"),
         (lambda run, start: lambda steps: run(steps)[:-1], r"expected shape .+\[40, 3\]\), got .+\[39, 3\]"),
-        (lambda run, start: broken, r"library \(native\): raises RuntimeError \(no\)"),
+        (lambda run, start: broken, r"library: raises RuntimeError \(no\)"),
     ],
 )
 def test_a_wrong_result_is_not_timed(wrong, message, monkeypatch, tmp_path, capfd):
