@@ -46,16 +46,11 @@ def _commit() -> str | None:
     top = Path(__file__).parents[2]
     if not (top / ".git").exists():
         return None
-    try:
-        head, state = (
-            subprocess.run(
-                ["git", "-C", str(top), *args], capture_output=True, text=True, check=True, timeout=10
-            ).stdout
-            for args in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return head.strip() + ("+" if state.strip() else "")
+    git = functools.partial(subprocess.check_output, cwd=top, text=True, stderr=subprocess.DEVNULL, timeout=10)
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        head, state = git(["git", "rev-parse", "HEAD"]), git(["git", "status", "--porcelain", "--untracked-files=no"])
+        return str(head).strip() + ("+" if state.strip() else "")
+    return None
 
 
 # Results then do not depend on the number of cores, and cells run side by side instead.
@@ -79,11 +74,8 @@ class Meter:
 
     def read(self) -> dict[str, Any]:
         """Return seconds, peak resident memory in bytes and what it is the peak of."""
-        return {
-            "seconds": time.perf_counter() - self._began,
-            "peak_memory": self._peak(),
-            "peak_memory_of": self._scope,
-        }
+        seconds = time.perf_counter() - self._began
+        return {"seconds": seconds, "peak_memory": self._peak(), "peak_memory_of": self._scope}
 
     def _peak(self) -> int:
         if self._scope == "cell":

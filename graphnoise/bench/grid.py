@@ -75,28 +75,12 @@ Count = Annotated[int, integer(1, MAX_SEEDS)]
 
 
 def option(default: Any, help: str, name: str = "") -> Any:
-    """Return a field with its default, and the help and the name of its command-line option.
-
-    Args:
-        default: The default; lists as tuples of what a user would write.
-        help: What the command line says of it.
-        name: The option; by default the field's name with hyphens, as `--first-seed` of `first_seed`.
-    """
+    """Return a field with its default, and the help and the name of its option (by default `--first-seed`)."""
     return Field(default, description=help, json_schema_extra={"option": name} if name else None)
 
 
 class GridModel(BaseModel):
-    """Fields that the grids of all tasks have. Every list is crossed with every other.
-
-    Attributes:
-        datasets: Names of data sets.
-        methods: `NAME`, `NAME:KEY=VALUE,…`, or {"name": LABEL, "method": NAME:KEY=VALUE,…}; a row of the tables each.
-        seeds: Number of seeds.
-        first_seed: The first seed; the others follow it.
-
-    Raises:
-        InputError: An unknown field, or a value of the wrong type or out of range.
-    """
+    """Fields that the grids of all tasks have; every list is crossed with every other. Raises `InputError`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 

@@ -17,13 +17,7 @@ _NUMBER = re.compile(r"[+-]?[0-9.]+")
 
 @dataclass(frozen=True)
 class Spec:
-    """A name with options.
-
-    Attributes:
-        name: What the text names.
-        options: The values after the colon, by key.
-        label: What tables call it: a name of its own where it has one, otherwise the text.
-    """
+    """A name with options, and what tables call it: a label of its own where it has one, otherwise the text."""
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -54,13 +48,6 @@ def value(text: str) -> Value:
 def split(name: str, text: str) -> list[str]:
     """Split a text at its commas, except those within parentheses and those between the options of one name.
 
-    Args:
-        name: What messages call the text.
-        text: Names separated by commas.
-
-    Raises:
-        InputError: A name is empty.
-
     Example:
         >>> split("--method", "lp,gcn:hidden=64,lr=0.1,sgc")
         ['lp', 'gcn:hidden=64,lr=0.1', 'sgc']
@@ -81,14 +68,9 @@ def split(name: str, text: str) -> list[str]:
 
 
 def parse(name: str, text: object) -> Spec:
-    """Parse `NAME` or `NAME:KEY=VALUE,…`; a value of several numbers keeps its commas (`erase:fanouts=10,5`).
+    """Parse `NAME`, `NAME:KEY=VALUE,…` or {"name": LABEL, "method": such a text}; `name` is for messages.
 
-    Args:
-        name: What messages call the text.
-        text: The text, or a table {"name": label, "method": text} for a label of its own.
-
-    Raises:
-        InputError: It is neither, or a key comes twice.
+    A value of several numbers keeps its commas (`erase:fanouts=10,5`).
 
     Example:
         >>> spec = parse("method", "gcn:hidden=64,lr=0.1")
@@ -117,14 +99,7 @@ def parse_call(
 ) -> dict[str, Any] | None:
     """Parse `planted(KEY=VALUE,…)`; None if the text has no parentheses.
 
-    Args:
-        name: What messages call the text.
-        text: The text.
-        kinds: The type (int or float) of each key that may stand within the parentheses.
-        required: Keys that must stand there.
-
-    Raises:
-        InputError: A key is unknown, absent or comes twice, or a value is not a number of its type.
+    `kinds` has the type (int or float) of each key that may stand within the parentheses; `required` ones must.
 
     Example:
         >>> parse_call("dataset", "planted(n=20,p=0.5)", {"n": int, "p": float, "q": float}, required=("n",))

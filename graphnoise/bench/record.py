@@ -38,13 +38,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Selected:
-    """Cells that were selected from a source; a `Source`.
-
-    Attributes:
-        folder: Where they are.
-        cells: The cells, in order.
-        notes: What a user should know: what is missing, what was left out.
-    """
+    """Cells that were selected from a source, in order, with notes of what is missing or left out; a `Source`."""
 
     folder: Path
     cells: Sequence[dict[str, Any]]
@@ -180,12 +174,6 @@ class Table:
 
     The file's columns say of which task it is. The csv module reads it, not pandas: a line that is cut short has to be
     noticed, and messages have the line of the file even where a value spans several.
-
-    Args:
-        path: The file.
-
-    Raises:
-        DataError: It cannot be read, has other columns, or a line twice; the message names file and line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -250,24 +238,12 @@ class Table:
 
 
 def open_source(path: Path) -> Source:
-    """Return the cells of a folder, or of a table that `graphnoise report --csv` wrote.
-
-    Raises:
-        DataError: The table cannot be read, or is none.
-    """
+    """Return the cells of a folder, or of a table that `graphnoise report --csv` wrote."""
     return Table(path) if path.is_file() else Store(path)
 
 
 def by_task(source: Source, only: str | None = None) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
-    """Return the cells of each task in a source, and what a user should know.
-
-    Args:
-        source: A folder, a table, or what a suite selected.
-        only: The task to take; by default all.
-
-    Raises:
-        DataError: There is no cell of it, or of any.
-    """
+    """Return the cells of each task (or `only` of one) in a source, and what a user should know."""
     names = [name for name in registry.names("tasks") if only in (None, name)]
     cells: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     others = 0

@@ -22,11 +22,7 @@ Group = Literal["tasks", "node_methods", "clusterings", "recommenders", "noise",
 
 @functools.cache
 def names(group: Group) -> dict[str, EntryPoint]:
-    """Return the entry points of `graphnoise.GROUP` by name, in the order of the distributions.
-
-    Raises:
-        InputError: Two distributions use one name.
-    """
+    """Return the entry points of `graphnoise.GROUP` by name; `InputError` if two distributions use one name."""
     points: dict[str, EntryPoint] = {}
     for point in entry_points(group=f"graphnoise.{group}"):
         other = points.setdefault(point.name, point)
@@ -37,16 +33,7 @@ def names(group: Group) -> dict[str, EntryPoint]:
 
 
 def load(group: Group, name: str, what: str = "method") -> Any:
-    """Return what an entry point names.
-
-    Args:
-        group: The group of entry points.
-        name: The name; of an unknown one the nearest is suggested.
-        what: What messages call it.
-
-    Raises:
-        InputError: There is no such entry point, or it cannot be imported.
-    """
+    """Return what an entry point names; `InputError`, in which it is called `what`, if it cannot be had."""
     point = names(group)[checks.choice(what, name, names(group))]
     try:
         return point.load()
@@ -57,14 +44,8 @@ def load(group: Group, name: str, what: str = "method") -> Any:
 def create(group: Group, name: str, options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
     """Return a method and all of its hyper-parameters: options, and defaults but for those that are None.
 
-    Args:
-        group: The group of entry points. Each names a class, or a function that returns an object, with an attribute
-            `version` (a string) and a default for each argument.
-        name: The name.
-        options: Hyper-parameters.
-
-    Raises:
-        InputError: There is no such method or hyper-parameter, or a value is refused.
+    An entry point names a class, or a function that returns an object, with an attribute `version` (a string) and a
+    default for each argument. Raises `InputError` if it does not, or a hyper-parameter is unknown or refused.
 
     Example:
         >>> create("clusterings", "pagerank", {"alpha": 0.1})[1]

@@ -132,7 +132,6 @@ def _work(run: Run, store: Store, key: str, config: Config, lease: float) -> Out
             try:
                 store.write(key, config, result)
             except InputError as error:
-                # The result is not a mapping of JSON's types.
                 return "failed", _one_line(error)
     return "done", ""
 
@@ -161,15 +160,10 @@ class _Spawned(ProcessPoolExecutor):
 
 def _start_worker(parent: Connection, initializer: Callable[[], object] | None) -> None:
     """Let this worker end when the parent closes its end of the pipe or dies, and run the initializer."""
-    threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
+    # Nothing is ever sent, so `poll` returns when the other end is closed.
+    threading.Thread(target=lambda: (parent.poll(None), os._exit(1)), daemon=True).start()
     if initializer is not None:
         initializer()
-
-
-def _exit_with(parent: Connection) -> None:
-    # Nothing is ever sent, so this returns when the other end is closed.
-    parent.poll(None)
-    os._exit(1)
 
 
 @contextlib.contextmanager
@@ -232,13 +226,6 @@ def _outcomes(
             future.cancel()
 
 
-def _need_picklable(name: str, function: object) -> None:
-    try:
-        ForkingPickler.dumps(function)
-    except Exception as error:
-        fail(name, "a function of a module, which worker processes can import", f"{function!r} ({error})")
-
-
 def run_cells(
     cells: Sequence[Config],
     run: Run,
@@ -285,8 +272,11 @@ def run_cells(
     """
     jobs, lease = integer("jobs", jobs, 1), real("lease", lease, 0.1)
     if executor is None and jobs > 1:
-        _need_picklable("run", run)
-        _need_picklable("initializer", initializer)
+        for name, function in (("run", run), ("initializer", initializer)):
+            try:
+                ForkingPickler.dumps(function)
+            except Exception as cause:
+                fail(name, "a function of a module, which worker processes can import", f"{function!r} ({cause})")
     grid = {cell_key(config, f"cells[{place}]"): dict(config) for place, config in enumerate(cells)}
     began, remarks = time.monotonic(), tuple(store.remarks())
     missing = {key: config for key, config in grid.items() if store.read(key) is None}
@@ -313,12 +303,6 @@ def run_cells(
                     f"{store.folder}: a worker process ended early (killed, out of memory, unable to start); "
                     f"{recorded} of {len(grid)} cells are recorded: run the same command again to go on"
                 ) from error
-    return Summary(
-        total=len(grid),
-        done=counts["done"],
-        skipped=counts["skipped"],
-        elsewhere=counts["elsewhere"],
-        failed=tuple(failures[key] for key in grid if key in failures),
-        seconds=time.monotonic() - began,
-        remarks=remarks,
-    )
+    failed = tuple(failures[key] for key in grid if key in failures)
+    del counts["failed"]
+    return Summary(len(grid), **counts, failed=failed, seconds=time.monotonic() - began, remarks=remarks)

@@ -76,12 +76,7 @@ def cell_key(config: Mapping[str, Any], name: str = "config") -> str:
     Canonical: sorted keys, floats by their shortest repr, tuples as lists, and equal numbers alike (`0` and `0.0`, but
     not `False`).
 
-    Args:
-        config: Everything that determines the outcome of the cell, in JSON's types.
-        name: What messages call the configuration.
-
-    Raises:
-        InputError: A value that JSON does not have, NaN and infinity among them; the message says where.
+    Raises `InputError` for a value that JSON does not have, NaN and infinity among them; the message says where.
 
     Example:
         >>> cell_key({"rate": 0, "seed": 1}) == cell_key({"seed": 1, "rate": 0.0})
@@ -222,11 +217,7 @@ class Claim:
 class Store:
     """A folder of cells, one file each, that any number of processes and machines may fill and read at once.
 
-    Args:
-        folder: Where the records are; created if it does not exist. Foreign files in it are left alone.
-
-    Raises:
-        DataError: The folder cannot be created, read or written; the message names it. Any method may raise it.
+    The folder is created if need be; foreign files in it are left alone. Any method may raise `DataError`.
 
     Example:
         >>> import tempfile
@@ -267,11 +258,9 @@ class Store:
         return None
 
     def write(self, key: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        """Record a cell. Once this returns, the record outlives a power failure; before, the old one is there.
+        """Record a cell. Once this returns, the record outlives a power failure; after an error, old or new is there.
 
-        Raises:
-            DataError: The record cannot be written (disk full, read-only); the old or the new one is there.
-            InputError: `config` or `result` is not a mapping of JSON's types.
+        Raises `InputError` unless `config` and `result` are mappings of JSON's types.
         """
         data, target, scratch = _encode(key, config, result), self.path(key), self._scratch()
         with self._guard("write a cell"):
@@ -334,12 +323,7 @@ class Store:
         return lines
 
     def claim(self, key: str, lease: float = 60.0) -> Claim | None:
-        """Claim a cell; None if it has its record or somebody else holds it. See `Claim`.
-
-        Args:
-            key: The cell.
-            lease: Seconds, at least 0.1, after which others may take over a claim that is not renewed.
-        """
+        """Claim a cell for a lease in seconds, see `Claim`; None if it has its record or somebody else holds it."""
         lease = real("lease", lease, 0.1)
         with self._guard("claim a cell"):
             number = self._free_number(key, lease)

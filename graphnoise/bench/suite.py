@@ -7,6 +7,7 @@ settings, so suites and commands that share a folder share their cells.
 from __future__ import annotations
 
 import contextlib
+import string
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from graphnoise.bench.runner import Store, Summary
 from graphnoise.bench.task import CellIndex, Part, Task
 from graphnoise.checks import DataError, InputError
 
-_NAME = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+_NAME = set(string.ascii_letters + string.digits + "-_.")
 
 
 @contextlib.contextmanager
@@ -37,16 +38,7 @@ def prefixed(where: object) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Suite:
-    """Grids of a task under one title.
-
-    Attributes:
-        path: The file.
-        title: What it shows.
-        task: The task of all grids.
-        grids: The grids by name, in the order of the file.
-        indexes: Positions of recorded cells, by name of the grid.
-        root: Folder of raw data sets.
-    """
+    """Grids of a task under one title, by name, in the order of the file; `indexes` find recorded cells in them."""
 
     path: Path
     title: str
@@ -94,22 +86,13 @@ class Suite:
         return cls(path, title, task, grids, indexes, root)
 
     def only(self, names: Sequence[str]) -> Suite:
-        """Return the suite with the named grids only, in the order of the file.
-
-        Raises:
-            InputError: It has no such grid.
-        """
+        """Return the suite with the named grids only, in the order of the file; `InputError` if it lacks one."""
         chosen = {checks.choice("--only", name, list(self.grids)) for name in names}
         return replace(self, grids={name: grid for name, grid in self.grids.items() if name in chosen})
 
     @cached_property
     def cells(self) -> dict[str, list[dict[str, Any]]]:
-        """The configurations by grid; data are loaded and everything is checked. A cell may be of several grids.
-
-        Raises:
-            InputError: A grid cannot run on its data.
-            DataError: A data set cannot be had.
-        """
+        """The configurations by grid; data are loaded and everything is checked. A cell may be of several grids."""
         cells = {}
         for name, grid in self.grids.items():
             with prefixed(f"{self.path}: grid {name!r}"):
@@ -127,10 +110,7 @@ class Suite:
     def select(self, source: Source) -> Selected:
         """Return the cells of a source that are of this suite, in its order, each with its `grid` and `row`.
 
-        No data are needed. A cell that is of two grids comes twice.
-
-        Raises:
-            DataError: There is none.
+        No data are needed. A cell that is of two grids comes twice. Raises `DataError` if there is none.
         """
         selected: dict[tuple[Any, ...], dict[str, Any]] = {}
         recorded: dict[str, set[tuple[Any, ...]]] = {name: set() for name in self.grids}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -149,20 +150,9 @@ class Task(ABC, Generic[G]):
     # What follows is the same for all tasks.
 
     def cells(self, grid: G, root: str | None = None) -> list[dict[str, Any]]:
-        """Return the configurations of a grid; data are loaded, and everything is checked.
-
-        Args:
-            grid: The grid.
-            root: Folder of raw data sets; by default the environment variable GRAPHNOISE_DATA.
-
-        Raises:
-            InputError: The grid is not valid.
-            DataError: A data set cannot be had.
-        """
+        """Return the configurations of a grid; data are loaded (by default from GRAPHNOISE_DATA), all is checked."""
         axes = self.axes(grid)
-        total = 1
-        for axis in axes.values():
-            total *= 1 if isinstance(axis, FromData) else len(axis)
+        total = math.prod(1 if isinstance(axis, FromData) else len(axis) for axis in axes.values())
         if total > MAX_CELLS:
             checks.fail("grid", f"at most {MAX_CELLS:,} cells", f"up to {total:,}")
         cells: list[dict[str, Any]] = []
@@ -181,18 +171,7 @@ class Task(ABC, Generic[G]):
                 yield config
 
     def run(self, grid: G, store: Store, *, root: str | None = None, **options: Any) -> Summary:
-        """Run a grid into a store, continuing where an earlier run of it stopped.
-
-        Args:
-            grid: What to run.
-            store: Where the cells are recorded.
-            root: Folder of raw data sets; by default the environment variable GRAPHNOISE_DATA.
-            **options: `jobs`, `executor` and `on_done` of `runner.run_cells`.
-
-        Raises:
-            InputError: The grid is not valid.
-            DataError: Data cannot be had, or the store cannot be written.
-        """
+        """Run a grid into a store, continuing where an earlier run of it stopped; options are of `runner.run_cells`."""
         return self.run_cells(self.cells(grid, root), store, root=root, **options)
 
     def run_cells(self, cells: Sequence[Part], store: Store, *, root: str | None = None, **options: Any) -> Summary:

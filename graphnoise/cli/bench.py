@@ -105,11 +105,8 @@ def _read(key: str, field: Any, value: Any) -> Any:
 
     if not isinstance(field.default, tuple):
         return value
-    return (
-        numbers(_option(key, field), value)
-        if float in get_args(field.annotation)
-        else split(_option(key, field), value)
-    )
+    parse: Callable[[str, str], Any] = numbers if float in get_args(field.annotation) else split
+    return parse(_option(key, field), value)
 
 
 @bench.command("suite")

@@ -82,24 +82,11 @@ class Bar:
     """A progress bar with the time that remains, on standard error; it goes when it ends."""
 
     def __init__(self) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
+        from rich import progress as p
 
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        self._bar = Progress(
-            *columns, TimeRemainingColumn(compact=True), console=err, transient=True, disable=not err.is_terminal
-        )
+        times = (p.TimeElapsedColumn(), p.TimeRemainingColumn(compact=True))
+        columns = (p.TextColumn("{task.description}", markup=False), p.BarColumn(), p.MofNCompleteColumn(), *times)
+        self._bar = p.Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
         self._task = self._bar.add_task("preparing", total=None)
         self._tenths = 0
 

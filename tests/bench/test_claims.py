@@ -11,16 +11,11 @@ from pathlib import Path
 import pytest
 
 from graphnoise.bench import store as module
-from graphnoise.bench.store import Store, cell_key
+from graphnoise.bench.store import cell_key
 from graphnoise.errors import InputError
 
 CONFIG = {"method": "gcn", "rate": 0.25, "seed": 3}
 KEY = cell_key(CONFIG)
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "cells")
 
 
 def names(store):
@@ -147,10 +142,8 @@ class Stage:
     def __init__(self, patch):
         self.turns = {}
         self.idle = threading.Semaphore(0)
-        for owner, name in [(os, name) for name in ("open", "stat", "utime", "unlink", "replace", "write")] + [
-            (Path, "open"),
-            (Path, "read_bytes"),
-        ]:
+        calls = [(os, name) for name in ("open", "stat", "utime", "unlink", "replace", "write")]
+        for owner, name in [*calls, (Path, "open"), (Path, "read_bytes")]:
             patch.setattr(owner, name, self.stepped(getattr(owner, name)))
 
     def stepped(self, real):

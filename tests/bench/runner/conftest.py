@@ -12,7 +12,6 @@ import pytest
 from grids import group_is_gone
 
 from graphnoise.bench import runner
-from graphnoise.bench.runner import Store
 
 # What the commands and the workers of the tests do.
 HELPERS = """
@@ -149,8 +148,3 @@ def start(helpers):
         if not group_is_gone(process.pid):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "cells")

@@ -109,14 +109,8 @@ def test_damaged_cells_are_computed_again_and_said(helpers, store, tmp_path):
         ({"jobs": 0}, "jobs: expected an integer of at least 1, got 0"),
         ({"lease": 0}, "lease: expected a number of at least 0.1"),
         ({"cells": [{}, {"a": {"b": float("nan")}}]}, r"cells\[1\]\['a'\]\['b'\]: expected a finite number"),
-        (
-            {"jobs": 2},
-            "run: expected a function of a module, which worker processes can import, got <function",
-        ),
-        (
-            {"jobs": 2, "run": len, "initializer": lambda: None},
-            "initializer: expected a function of a module",
-        ),
+        ({"jobs": 2}, "run: expected a function of a module, which worker processes can import, got <function"),
+        ({"jobs": 2, "run": len, "initializer": lambda: None}, "initializer: expected a function of a module"),
     ],
 )
 def test_bad_arguments(store, change, says):
