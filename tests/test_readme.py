@@ -42,7 +42,9 @@ def test_the_example_of_recommenders_runs(capsys):
     assert min(float(accuracy), float(other)) > 0.12
 
 
-PAGES = sorted([TOP / "README.md", TOP / "CONTRIBUTING.md", *(TOP / "docs").glob("*.md"), TOP / "benchmarks" / "README.md"])
+PAGES = sorted(
+    [TOP / "README.md", TOP / "CONTRIBUTING.md", *(TOP / "docs").glob("*.md"), TOP / "benchmarks" / "README.md"]
+)
 
 
 @pytest.mark.parametrize(
