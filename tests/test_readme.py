@@ -49,7 +49,7 @@ PAGES = sorted(
 
 @pytest.mark.parametrize(
     ("page", "target"),
-    [(page, link) for page in PAGES for link in sorted(set(re.findall(r"\]\(([^)#:]+)", page.read_text())))],
+    [(page, link) for page in PAGES for link in sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())))],
     ids=lambda value: value.name if isinstance(value, Path) else value,
 )
 def test_links_lead_to_files(page, target):
