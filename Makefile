@@ -9,8 +9,11 @@ DEMO ?= runs/demo
 
 demo: .venv/run
 	$(BIN)/graphnoise data get cora
-	$(BIN)/graphnoise bench nodes --dataset cora --method lp,sgc,gcn,gat,mlp --noise symmetric,pair,asymmetric \
-	    --rate 0,0.1,0.2,0.3,0.4,0.5 --seeds 10 --inits 1 --out $(DEMO)
+	$(BIN)/graphnoise bench nodes --dataset cora --method lp,sgc,gcn,gat,mlp,erase --noise symmetric,pair,asymmetric \
+	    --rate 0,0.1,0.2,0.3,0.4,0.5 --seeds 10 --out $(DEMO)
+	$(BIN)/graphnoise bench cluster --dataset cora --method flow,label_flow,auto,bp --accuracy 0.9/0.95 --seeds 1 --out $(DEMO)
+	$(BIN)/graphnoise bench recommend --dataset 'planted(users=400,items=200)' --method itemknn,ease,linear --noise false-negative \
+	    --rate 0.2 --seeds 2 --trials 5 --out $(DEMO)
 	$(BIN)/graphnoise report $(DEMO) --plot $(DEMO)/accuracy.png
 
 test: .venv/dev
@@ -61,7 +64,7 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/run: .venv/bin/python pyproject.toml constraints.txt $(NATIVE)
-	$(PIP) --editable '.[plots]'
+	$(PIP) --editable '.[plots,recsys]'
 	touch $@
 
 .venv/dev: .venv/run

@@ -1,4 +1,4 @@
-"""The README keeps its word: its example runs, its links lead somewhere, its commands exist."""
+"""The README and docs/library.md hold: their examples run, links lead to files, commands exist."""
 
 import re
 from pathlib import Path
@@ -7,36 +7,53 @@ import pytest
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text()
-EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+LIBRARY = (TOP / "docs" / "library.md").read_text()
 
 
-def test_the_example_runs(capsys):
-    exec(compile(EXAMPLES[0], "README.md", "exec"), {})
-    first, second, third, fourth, fifth, sixth = capsys.readouterr().out.splitlines()
-    assert re.match(r"\{'train': 0\.\d+, 'val': 0\.\d+\}", first)
-    assert second.startswith("True ")
-    assert re.fullmatch(r"\d+ torch.Size\(\[2708, 1433\]\)", third)
-    accuracy, shape = fourth.split(" ", 1)
+def run(text, number, capsys):
+    exec(compile(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[number], "example", "exec"), {})
+    return capsys.readouterr().out.splitlines()
+
+
+def test_the_example_of_the_readme_runs(capsys):
+    assert float(run(README, 0, capsys)[0]) > 0.7
+
+
+def test_the_example_of_graphs_runs(capsys):
+    rates, label_propagation, layer, erase, cluster, posterior = run(LIBRARY, 0, capsys)
+    assert re.match(r"\{'train': 0\.\d+, 'val': 0\.\d+\}", rates)
+    assert label_propagation.startswith("True ")
+    assert re.fullmatch(r"\d+ torch.Size\(\[2708, 1433\]\)", layer)
+    accuracy, shape = erase.split(" ", 1)
     assert float(accuracy) > 0.7
     assert shape == "torch.Size([2708, 64])"
-    assert float(fifth) > 0.7
-    assert float(sixth) > 0.95
+    assert float(cluster) > 0.7
+    assert float(posterior) > 0.95
 
 
 @pytest.mark.usefixtures("movielens")
-def test_the_example_of_samplers_runs(capsys):
-    exec(compile(EXAMPLES[1], "README.md", "exec"), {})
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+def test_the_example_of_recommenders_runs(capsys):
+    lines = [line.split() for line in run(LIBRARY, 1, capsys)]
     assert [name for name, *_ in lines] == ["uniform", "dns"]
     (_, uniform, accuracy), (_, dns, other) = lines
     assert 0.9 < float(uniform) < 1.1
     assert float(dns) > 3
-    assert min(float(accuracy), float(other)) > 0.12  # popularity alone: 0.104
+    # Popularity alone: 0.104.
+    assert min(float(accuracy), float(other)) > 0.12
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
-def test_links_lead_to_files(target):
-    assert (TOP / target).exists()
+PAGES = sorted(
+    [TOP / "README.md", TOP / "CONTRIBUTING.md", *(TOP / "docs").glob("*.md"), TOP / "benchmarks" / "README.md"]
+)
+
+
+@pytest.mark.parametrize(
+    ("page", "target"),
+    [(page, link) for page in PAGES for link in sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())))],
+    ids=lambda value: value.name if isinstance(value, Path) else value,
+)
+def test_links_lead_to_files(page, target):
+    assert (page.parent / target).exists()
 
 
 @pytest.mark.parametrize("target", re.findall(r"^make (\w+)", README, re.MULTILINE))

@@ -112,7 +112,7 @@ def test_magnitudes_do_not_matter(magnitude, draw):
 
 
 def test_convergence_is_never_claimed_by_the_recursion_alone(draw):
-    """Single precision cannot reach this tolerance: the steps run out, and the residual told is the true one."""
+    """Single precision cannot reach this tolerance: the steps run out, and the reported residual is the true one."""
     ring = torch.stack([torch.arange(2000), (torch.arange(2000) + 1) % 2000])
     graph = Graph.from_edge_index(torch.cat([ring, ring.flip(0)], dim=1)).normalise("sym")
     y = torch.rand(2000, 1, generator=draw)

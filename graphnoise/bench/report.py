@@ -88,6 +88,10 @@ class NoiseSection(Section):
         values = self.values(method, kind, rate, measure)
         return estimate(values) if values else None
 
+    def estimates(self, kind: str, measure: str) -> dict[str, list[Estimate | None]]:
+        """Return the means of a measure at all rates of a kind, by row."""
+        return {m: [self.estimate(m, kind, rate, measure) for rate in self.rates(kind)] for m in self.methods}
+
 
 def by_setting(records: Iterable[Mapping[str, Any]], validation: str) -> list[tuple[str, str, list[Mapping[str, Any]]]]:
     """Return title, grid and records of each grid, data set, split and kind of validation.
@@ -146,14 +150,23 @@ def interval(e: Estimate | None, factor: float = 100.0, digits: int = 1, sign: s
     return f"{factor * e.mean:{sign}.{digits}f}{half}"
 
 
+def decimal(e: Estimate | None, factor: float = 100.0, digits: int = 1) -> str:
+    """Return a mean, with thousands separated; nothing without an estimate."""
+    return "" if e is None else f"{factor * e.mean:,.{digits}f}"
+
+
+def bold(text: str, best: bool) -> Text:
+    """Return a cell, in bold where it is the best of its column."""
+    return Text(text, "bold" if best else "")
+
+
 def best_rows(
     table: Table, rows: Mapping[str, Sequence[Estimate | None]], write: Callable[[Estimate | None], str] = interval
 ) -> None:
     """Add rows of estimates to a table; the best mean of each column is bold."""
     tops = [max((e.mean for e in column if e), default=None) for column in zip(*rows.values(), strict=True)]
     for label, row in rows.items():
-        cells = [Text(write(e), "bold" if e and e.mean == top else "") for e, top in zip(row, tops, strict=True)]
-        table.add_row(label, *cells)
+        table.add_row(label, *(bold(write(e), bool(e and e.mean == top)) for e, top in zip(row, tops, strict=True)))
 
 
 def span(counts: Iterable[int]) -> str:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import RenderableType
-from rich.text import Text
 
-from graphnoise.bench import options, plots, registry
-from graphnoise.bench.report import LEVEL, NoiseSection, best_rows, by_setting, columns, headline, interval, span
+from graphnoise.bench import options, plots, registry, report
+from graphnoise.bench.report import LEVEL, NoiseSection, bold, columns, decimal, headline, interval
 from recsys.bench.data import NOISE, unpack
 from recsys.evaluation import Evaluation
 from recsys.significance import Comparison, compare, correct
@@ -103,7 +102,7 @@ def sections(records: Sequence[Mapping[str, Any]]) -> list[Recommendations]:
         variants[record.get("row") or label(config)].add((config["trials"], config["version"]))
     order = {name: place for place, name in enumerate(registry.names("recommenders"))}
     result = []
-    for title, grid, group in by_setting(records, "validation"):
+    for title, grid, group in report.by_setting(records, "validation"):
         section = Recommendations(title, grid)
         for record in group:
             config, row = record["config"], record.get("row") or label(record["config"])
@@ -127,9 +126,7 @@ def render(section: Recommendations) -> Iterator[RenderableType]:
             note = "mean over seeds ± half a 95 % interval; bold: best of the rate"
             yield headline(f"Test {METRIC}, {kind} noise", note)
             table = columns("rate", [f"{rate:g}" for rate in rates], fold=True)
-            best_rows(
-                table, {m: [section.estimate(m, kind, rate, SCORE) for rate in rates] for m in section.methods}, _text
-            )
+            report.best_rows(table, section.estimates(kind, SCORE), _text)
             yield table
     for point in points:
         yield from _point(section, *point)
@@ -144,7 +141,7 @@ def _point(section: Recommendations, kind: str, rate: float) -> Iterator[Rendera
     records = [r for r in (section.records(m, kind, rate) for m in section.methods) if r]
     results = [record["result"] for of_row in records for record in of_row]
     trials = [len(result["trials"]) for result in results if "trials" in result]
-    note = f"means over {span(map(len, records))} seed(s) ± half a 95 % interval; settings chosen on validation"
+    note = f"means over {report.span(map(len, records))} seed(s) ± half a 95 % interval; settings chosen on validation"
     note += f", at most {max(trials)} trials a method" if trials else ""
     note += f";\nepoch: {RULE};\nbest epoch and its {METRIC}: what is best on the test part itself, of the epochs run"
     yield headline(f"{section.dataset}, {_noise(kind, rate)}", note)
@@ -152,9 +149,8 @@ def _point(section: Recommendations, kind: str, rate: float) -> Iterator[Rendera
     means = {m: e for m in section.methods if (e := section.estimate(m, kind, rate, SCORE))}
     best = max(e.mean for e in means.values())
     for method, score in means.items():
-        others = [(section.estimate(method, kind, rate, path), digits) for path, (_, digits) in COLUMNS.items()]
-        cells = ("" if e is None else f"{e.mean:,.{digits}f}" for e, digits in others)
-        table.add_row(method, Text(_text(score), "bold" if score.mean == best else ""), *cells)
+        others = (decimal(section.estimate(method, kind, rate, p), 1, digits) for p, (_, digits) in COLUMNS.items())
+        table.add_row(method, bold(_text(score), score.mean == best), *others)
     yield table
 
 

@@ -25,13 +25,8 @@ MANY = [
 
 
 def small(**changes):
-    settings = {
-        "datasets": [PLANTED],
-        "methods": ["label_flow", "label_pagerank"],
-        "accuracies": ["0.9/0.8"],
-        "seeds": 3,
-    }
-    return CLUSTER.Grid(**settings | changes)
+    settings = {"datasets": [PLANTED], "methods": ["label_flow", "label_pagerank"], "accuracies": ["0.9/0.8"]}
+    return CLUSTER.Grid(**settings | {"seeds": 3} | changes)
 
 
 def cells(**changes):
@@ -127,8 +122,7 @@ def test_results_do_not_depend_on_jobs_executor_or_interruptions(tmp_path):
     with ThreadPoolExecutor(1) as executor:
         run(stores[2], executor=executor)
     first, second, third = ({r["key"]: without_time(r) for r in store.records()} for store in stores)
-    assert first == second
-    assert first == third
+    assert first == second == third
 
 
 def test_labels_help_where_edges_alone_do_not(tmp_path):
@@ -157,9 +151,7 @@ def test_more_mass_than_the_graph_holds_is_left_out():
     loaded = load(PLANTED)
     trial, _ = next(trials(cell, loaded))
     volume = loaded.graph.degree[loaded.y == 0].sum()
-    assert trial.masses == [
-        multiple * volume for multiple in (1.5, 3.0, 4.0) if multiple * volume < loaded.graph.volume
-    ]
+    assert trial.masses == [m * volume for m in (1.5, 3.0, 4.0) if m * volume < loaded.graph.volume]
     assert 1 <= len(trial.masses) < 4
     trial, _ = next(trials({**cell, "multiples": [60.0, 50.0]}, loaded))
     assert trial.masses == [50.0 * volume]

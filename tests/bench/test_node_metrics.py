@@ -25,9 +25,9 @@ def instance():
 
 
 def test_each_group_of_nodes_is_counted_by_itself(instance):
-    given = torch.tensor([0, 2, 2, 1, -1, -1, -1, -1])
+    noisy = torch.tensor([0, 2, 2, 1, -1, -1, -1, -1])
     predicted = torch.tensor([0, 2, 0, 1, 0, 2, 2, 1])
-    assert measure(instance.problem, instance.truth, given, predicted) == {
+    assert measure(instance.problem, instance.truth, noisy, predicted) == {
         "test_accuracy": 0.5,
         "test_near_right": 1.0,
         "test_near_wrong": 0.0,
@@ -42,9 +42,7 @@ def test_each_group_of_nodes_is_counted_by_itself(instance):
 
 def test_a_share_of_no_nodes_is_none(instance):
     result = measure(instance.problem, instance.truth, torch.tensor([0, 1, 2, 0, -1, -1, -1, -1]), instance.truth)
-    assert result["train_wrong"] is None
-    assert result["train_misled"] is None
-    assert result["test_near_wrong"] is None
+    assert [result[name] for name in ("train_wrong", "train_misled", "test_near_wrong")] == [None] * 3
     assert result["test_near_right"] == 1.0
 
 

@@ -23,8 +23,9 @@ def run(grid, store, **options):
     return NODES.run(grid, store, **options)
 
 
-def without_run(record):
-    return {key: value for key, value in record["result"].items() if key != "run"}
+def results(store):
+    """Return the results by key, without the time of the run."""
+    return {r["key"]: {name: v for name, v in r["result"].items() if name != "run"} for r in store.records()}
 
 
 def test_cells_cross_everything_once(planted):
@@ -64,9 +65,7 @@ def test_results_do_not_depend_on_jobs_executor_or_order(planted, tmp_path):
     run(grid, stores[1], jobs=2)
     with ThreadPoolExecutor(1) as executor:
         run(grid, stores[2], executor=executor)
-    first, second, third = ({r["key"]: without_run(r) for r in store.records()} for store in stores)
-    assert first == second
-    assert first == third
+    assert results(stores[0]) == results(stores[1]) == results(stores[2])
 
 
 def test_initialisations_differ_between_draws_and_methods_share_the_labels(planted, tmp_path):
@@ -109,12 +108,8 @@ def test_other_data_under_the_same_name_are_refused(planted, tmp_path):
 
 
 def test_a_failing_cell_is_reported_and_the_others_are_recorded(planted, tmp_path, monkeypatch):
-    from graphnoise.bench.methods import nodes as methods
-
-    def broken(self, trial):
-        return torch.full((trial.problem.num_nodes, trial.problem.num_classes), torch.nan)
-
-    monkeypatch.setattr(methods.LP, "fit_predict", broken)
+    broken = torch.full((90, 3), torch.nan)
+    monkeypatch.setattr("graphnoise.bench.methods.nodes.LP.fit_predict", lambda self, trial: broken)
     summary = run(small(planted), Store(tmp_path))
     assert (summary.done, len(summary.failed)) == (6, 6)
     assert "scores of lp: expected finite scores of shape (90, 3)" in summary.failed[0].message
@@ -156,16 +151,9 @@ def test_bad_grids_are_refused_before_anything_runs(changes, message, planted):
 
 
 def test_impossible_rates_are_refused_before_anything_runs(tmp_path):
-    n = 12
-    mask = torch.arange(n)
-    data = Data(
-        x=torch.ones(n, 2),
-        edge_index=torch.tensor([[0, 1], [1, 0]]),
-        y=torch.zeros(n, dtype=torch.long),
-        train_mask=mask < 4,
-        val_mask=(mask >= 4) & (mask < 8),
-        test_mask=mask >= 8,
-    )
+    part = torch.arange(12) // 4
+    masks = {f"{name}_mask": part == number for number, name in enumerate(("train", "val", "test"))}
+    data = Data(x=torch.ones(12, 2), edge_index=torch.tensor([[0, 1], [1, 0]]), y=torch.zeros(12).long(), **masks)
     path = tmp_path / "single.npz"
     datasets.save_npz(data, path)
     with pytest.raises(InputError, match="rate"):
@@ -184,10 +172,8 @@ class Meddler:
 
 def install(monkeypatch, act):
     """Make the benchmark find `Meddler` under the name of a built-in method."""
-    from graphnoise.bench.methods import nodes as methods
-
     monkeypatch.setattr(Meddler, "act", staticmethod(act), raising=False)
-    monkeypatch.setattr(methods, "MLP", Meddler)
+    monkeypatch.setattr("graphnoise.bench.methods.nodes.MLP", Meddler)
 
 
 @pytest.mark.parametrize(
@@ -206,9 +192,7 @@ def test_a_method_that_changes_what_is_shared_fails_and_spoils_nothing(act, plan
     summary = run(small(planted, methods=["mlp", "sgc", "lp"]), Store(tmp_path / "together"))
     assert len(summary.failed) == 6
     assert all("got changes in place" in failure.message for failure in summary.failed)
-    alone, together = (
-        {r["key"]: without_run(r) for r in Store(tmp_path / name).records()} for name in ("alone", "together")
-    )
+    alone, together = (results(Store(tmp_path / name)) for name in ("alone", "together"))
     assert alone == together
 
 

@@ -67,10 +67,8 @@ def test_selections_are_separate_sections(planted, tmp_path):
     other = Store(tmp_path)
     for select in ("noisy", "clean"):
         run(other, datasets=[planted], methods=["lp"], noise=["pair"], rates=[0.2], seeds=1, select=select)
-    assert [s.title.split(", ")[1] for s in sections(other)] == [
-        "clean validation labels",
-        "noisy validation labels",
-    ]
+    titles = [section.title.split(", ")[1] for section in sections(other)]
+    assert titles == ["clean validation labels", "noisy validation labels"]
 
 
 def test_cells_of_another_protocol_are_reported_and_left_out(planted, tmp_path):

@@ -49,18 +49,18 @@ def test_paired_tests_equal_scipy_on_the_draws_in_common():
     rng = np.random.default_rng(1)
     a, b, c = ({d: [float(v)] for d, v in enumerate(rng.normal(m, 1, 12))} for m in (0, 1, 1.2))
     del b[3]
-    found = {(x.first, x.second): x for x in compare_draws({"a": a, "b": b, "c": c})}
+    compared = {(x.first, x.second): x for x in compare_draws({"a": a, "b": b, "c": c})}
     raw = []
     for (first, second), (one, two) in {("a", "b"): (a, b), ("a", "c"): (a, c), ("b", "c"): (b, c)}.items():
         common = sorted(set(one) & set(two))
         result = stats.ttest_rel([one[d][0] for d in common], [two[d][0] for d in common])
         raw.append(result.pvalue)
         interval = result.confidence_interval()
-        x = found[first, second]
+        x = compared[first, second]
         assert x.pairs == len(common)
         assert x.difference - x.half_width == pytest.approx(interval.low)
         assert x.difference + x.half_width == pytest.approx(interval.high)
-    np.testing.assert_allclose([x.p for x in found.values()], holm(raw))
+    np.testing.assert_allclose([x.p for x in compared.values()], holm(raw))
 
 
 def test_degenerate_pairs():
@@ -76,10 +76,10 @@ def test_what_does_not_vary_has_no_interval_and_is_in_no_family():
     steady, other = {d: [0.7] for d in range(9)}, {d: [0.6] for d in range(9)}
     noisy = {d: [float(v)] for d, v in enumerate(rng.normal(0.7, 0.05, 9))}
     assert estimate(steady).half_width is None
-    found = {(c.first, c.second): c for c in compare_draws({"s": steady, "o": other, "n": noisy})}
+    compared = {(c.first, c.second): c for c in compare_draws({"s": steady, "o": other, "n": noisy})}
     raw = [stats.ttest_rel([noisy[d][0] for d in noisy], [m[0][0]] * 9).pvalue for m in (steady, other)]
-    np.testing.assert_allclose([found["s", "n"].p, found["o", "n"].p], holm(raw))
-    assert found["s", "o"].p is None
+    np.testing.assert_allclose([compared["s", "n"].p, compared["o", "n"].p], holm(raw))
+    assert compared["s", "o"].p is None
 
 
 def test_one_unfinished_draw_leaves_the_variance_split():

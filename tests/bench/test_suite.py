@@ -334,5 +334,5 @@ def test_the_example_of_the_documentation_is_a_suite(tmp_path):
     suite = Suite.read(path)
     assert {name: index.labels for name, index in suite.indexes.items()} == {
         "plain": ["lp", "sgc", "gcn:hidden=64"],
-        "restart": ["as published", "less of the neighbours"],
+        "restart": ["as published", "less weight of the neighbours"],
     }

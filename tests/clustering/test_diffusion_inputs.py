@@ -64,14 +64,14 @@ def test_bad_input_has_one_clear_error(call, message):
 @pytest.mark.parametrize("p", [2.0, 4.0])
 @pytest.mark.parametrize("sink", ["degree", "unit"])
 def test_more_mass_than_a_component_holds_is_exhausted(backend, p, sink):
-    room = 6.0 if sink == "degree" else 3.0
-    outcome = flow_diffusion(TWO, 0, 1.01 * room, sink=sink, p=p, backend=backend)
+    capacity = 6.0 if sink == "degree" else 3.0
+    outcome = flow_diffusion(TWO, 0, 1.01 * capacity, sink=sink, p=p, backend=backend)
     assert (outcome.status, outcome.converged) == ("exhausted", False)
     assert np.isfinite(outcome.values).all()
     assert outcome.pushes < 1000
-    assert flow_diffusion(TWO, 0, 0.99 * room, sink=sink, p=p, backend=backend).status == "converged"
-    # The other one has room.
-    two = flow_diffusion(TWO, {0: 1.01 * room, 3: 0.1}, sink=sink, p=p, backend=backend)
+    assert flow_diffusion(TWO, 0, 0.99 * capacity, sink=sink, p=p, backend=backend).status == "converged"
+    # The other one has capacity.
+    two = flow_diffusion(TWO, {0: 1.01 * capacity, 3: 0.1}, sink=sink, p=p, backend=backend)
     assert two.status == "exhausted"
 
 

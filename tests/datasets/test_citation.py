@@ -96,7 +96,7 @@ def test_citeseers_nodes_without_a_row_are_empty_and_in_no_split(graph, availabl
     assert not data.y[absent].any()
     assert not any(data[key][absent].any() for key in SPLITS)
     degree = data.edge_index[0].bincount(minlength=3327)
-    # They are cited, whatever is told of them as isolated.
+    # They are cited, whatever the list of isolated nodes says.
     assert degree[absent].tolist() == [1] * 8 + [2] + [1] * 6
     assert int((degree == 0).sum()) == 48
     assert int((raw.arcs[0] == raw.arcs[1]).sum()) == 248

@@ -1,4 +1,4 @@
-"""ERASE as an object that others hold: assigned to, fitted again, called where torch has been told otherwise."""
+"""ERASE as an object that others hold: assigned to, fitted again, called under other settings of torch."""
 
 import pickle
 

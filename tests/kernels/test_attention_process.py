@@ -9,7 +9,7 @@ LONG = """
 import signal, time
 import torch
 from graphnoise.kernels.attention import attend
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have told its children to ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may make its children ignore it
 torch.set_num_threads(2)
 n, arcs = 4000, 400_000
 rowptr, col = torch.arange(n + 1) * (arcs // n), torch.randint(0, n, (arcs,))
@@ -66,5 +66,5 @@ print(step(10_000, arcs, 2, 128) / (4 * arcs))
 
 def test_no_array_has_a_row_of_features_for_each_arc():
     output = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, timeout=300, check=True)
-    # In numbers of 4 bytes an arc: the weights and scores of 2 heads, and positions; the features of an arc are 256.
+    # In numbers of 4 bytes per arc: the weights and scores of 2 heads, and positions; the features of an arc are 256.
     assert float(output.stdout) < 20

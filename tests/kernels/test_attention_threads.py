@@ -59,7 +59,7 @@ def test_the_number_of_threads_changes_no_bit(heads, width, dropped, draw):
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_callers_at_the_same_time_get_the_same(count, draw):
-    """The first use of the arcs: what is remembered of them is made by several threads at once."""
+    """The first use of the arcs: cached arrays are made by several threads at once."""
     _, _, *given = inputs(8, 8, draw, True)
 
     def call(arcs):

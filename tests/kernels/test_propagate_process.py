@@ -21,7 +21,7 @@ LONG = """
 import signal, threading, time
 import torch
 from graphnoise import Graph, propagate
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have told its children to ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may make its children ignore it
 torch.set_num_threads(2)
 n = 200_000
 graph = Graph.from_edge_index(torch.randint(0, n, (2, 2_000_000)), n)

@@ -60,7 +60,7 @@ def test_gradients_are_the_same_on_any_number_of_threads(draw):
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_callers_at_the_same_time_get_the_same(count, draw):
-    """The first use of a graph: what is remembered of it is made by several threads at once."""
+    """The first use of a graph: cached arrays are made by several threads at once."""
     y = torch.rand(2000, 12, generator=draw)
 
     def work(graph):

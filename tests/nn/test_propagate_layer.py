@@ -342,7 +342,7 @@ def test_compile_whole_at_first_use(backend, learns, ready, draw):
 @TRACING
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_compile_in_parts(backend, draw):
-    """Where a `Graph` is built or results are told as numbers, the traced graph breaks, and results stay right."""
+    """Where a `Graph` is built or results are read as numbers, the traced graph breaks, and results stay right."""
     edge_index, weight, x = problem("undirected", draw, weighted=True)
     graph = Graph.from_edge_index(edge_index, len(x), weight)
 

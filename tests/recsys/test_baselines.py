@@ -160,7 +160,7 @@ def test_ctrl_c_keeps_the_last_whole_epoch_of_als(clicks):
     pytest.importorskip("implicit")
     whole, stopped = ALS(5, iterations=3).fit(clicks, False), ALS(5, iterations=9)
 
-    def stop(epoch, *told):
+    def stop(epoch, *arguments):
         if epoch == 2:
             raise KeyboardInterrupt
 

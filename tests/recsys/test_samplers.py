@@ -254,12 +254,12 @@ def test_false_negatives_on_simulated_data():
 def test_false_negatives_of_a_later_epoch():
     """Counting goes on where training stopped, so that SRNS has its weight of variation."""
     known, hidden = simulated()
-    srns, told = SRNS(), []
-    before, srns.epoch = srns.epoch, lambda number, rng: (told.append(number), before(number, rng))
+    srns, epochs = SRNS(), []
+    before, srns.epoch = srns.epoch, lambda number, rng: (epochs.append(number), before(number, rng))
     srns.fit(known).bind(lambda users, items: np.zeros(items.shape, np.float32))
     false_negatives(srns, hidden, passes=2)
     false_negatives(srns, hidden, passes=2, epoch=30)
-    assert told == [0, 1, 30, 31]
+    assert epochs == [0, 1, 30, 31]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import inspect
@@ -34,12 +35,9 @@ class Erase:
 
     def fit_predict(self, trial: Trial) -> Tensor:
         """Train on the trial's labels and return the class probabilities of all nodes."""
-        problem = trial.problem
-        labels = trial.y[problem.train]
-        if bool((labels == labels[0]).all()):
-            out = torch.zeros(problem.num_nodes, problem.num_classes)
-            out[:, int(labels[0])] = 1.0
-            return out
+        if (scores := trial.single_class()) is not None:
+            return scores
+        problem, labels = trial.problem, trial.y[trial.problem.train]
         model = copy.copy(self._model)
         model.seed, s = trial.seed, model.settings
         inputs = inputs_of(problem, s.normalise_features)
@@ -82,22 +80,17 @@ def settings(texts: Mapping[str, Any]) -> dict[str, Any]:
         if value == "none" and type(None) in get_args(kinds.get(name)):
             value = None
         elif name == "fanouts" and not isinstance(value, tuple):
-            parts = str(value).split(",")
-            value = tuple(int(part) for part in parts) if all(_whole(part) for part in parts) else value
+            # Anything else is left for ERASE to refuse.
+            with contextlib.suppress(ValueError):
+                value = tuple(int(part) for part in str(value).split(","))
         values[name] = value
     return values
 
 
-def _whole(text: str) -> bool:
-    return text.strip().removeprefix("-").isdigit()
-
-
-def _signature() -> inspect.Signature:
-    """Return the hyper-parameters that may be set: the preset's name, and all of `Settings`."""
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    names = [field.name for field in dataclasses.fields(Settings)]
-    own = [inspect.Parameter("preset", keyword, default="robust")]
-    return inspect.Signature([*own, *(inspect.Parameter(name, keyword, default=None) for name in names)])
-
-
-Erase.__signature__ = _signature()  # type: ignore[attr-defined]
+# The hyper-parameters that may be set: the preset's name, and all of `Settings`.
+Erase.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default="robust" if name == "preset" else None)
+        for name in ("preset", *(field.name for field in dataclasses.fields(Settings)))
+    ]
+)

@@ -14,19 +14,21 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
-from torch.nn import ModuleList
+from torch.nn import Module, ModuleList
 from torch.nn import functional as F
 
 from graphnoise import checks
 from graphnoise.bench import registry
 from graphnoise.bench.methods.problem import Inputs, Problem, Trial
-from graphnoise.nn import GraphAttention, GraphConvolution, Linear, dropout
+from graphnoise.nn import Block, GraphAttention, GraphConvolution, Linear, dropout
 from graphnoise.propagation import propagate
 
 
@@ -89,14 +91,12 @@ class SGC:
 
     def fit_predict(self, trial: Trial) -> Tensor:
         """Fit on the training nodes."""
-        x = trial.problem.smoothed(self.hops).numpy()
-        labels = trial.y[trial.problem.train].numpy()
-        out = torch.zeros(trial.problem.num_nodes, trial.problem.num_classes)
-        # Noise may leave a single class: nothing to fit.
-        if (labels == labels[0]).all():
-            out[:, int(labels[0])] = 1.0
-            return out
-        model = LogisticRegression(C=self.C, max_iter=1000).fit(x[trial.problem.train.numpy()], labels)
+        if (scores := trial.single_class()) is not None:
+            return scores
+        problem = trial.problem
+        x, train = problem.smoothed(self.hops).numpy(), problem.train.numpy()
+        model = LogisticRegression(C=self.C, max_iter=1000).fit(x[train], trial.y[problem.train].numpy())
+        out = torch.zeros(problem.num_nodes, problem.num_classes)
         out[:, torch.from_numpy(model.classes_)] = torch.from_numpy(model.predict_proba(x)).float()
         return out
 
@@ -122,6 +122,7 @@ class _Network(ABC):
     stochastic: ClassVar[bool] = True
     # Number of graph layers.
     depth: ClassVar[int] = 2
+    activation: ClassVar[Any] = staticmethod(F.relu)
 
     hidden: int = 16
     dropout: float = 0.5
@@ -142,11 +143,15 @@ class _Network(ABC):
     def build(self, problem: Problem, generator: torch.Generator) -> ModuleList:
         """Return the two layers, with initial weights from the generator."""
 
+    def extra(self, block: Block | None, generator: torch.Generator | None) -> tuple[Any, ...]:
+        """Return what a layer takes besides its input."""
+        return (block,)
+
     def logits(self, layers: ModuleList, inputs: Inputs, generator: torch.Generator | None) -> Tensor:
         """Return the logits of the inputs' output nodes; with dropout where a generator is given."""
-        first, second = inputs.blocks
-        hidden = F.relu(layers[0](dropout(inputs.features, self.dropout, generator), first))
-        out: Tensor = layers[1](dropout(hidden, self.dropout, generator), second)
+        first, second = (self.extra(block, generator) for block in inputs.blocks or (None, None))
+        hidden = self.activation(layers[0](dropout(inputs.features, self.dropout, generator), *first))
+        out: Tensor = layers[1](dropout(hidden, self.dropout, generator), *second)
         return out
 
     def fit_predict(self, trial: Trial) -> Tensor:
@@ -185,27 +190,23 @@ class GCN(_Network):
         Kipf and Welling, "Semi-Supervised Classification with Graph Convolutional Networks", ICLR 2017, section 5.2.
     """
 
+    layer: ClassVar[Callable[..., Module]] = GraphConvolution
+
     def build(self, problem: Problem, generator: torch.Generator) -> ModuleList:
         """Return the two layers."""
         sizes = ((problem.x.shape[1], self.hidden), (self.hidden, problem.num_classes))
-        return ModuleList([GraphConvolution(*size, generator=generator) for size in sizes])
+        return ModuleList([self.layer(*size, generator=generator) for size in sizes])
 
 
 class MLP(GCN):
     """Two linear layers on the features alone; the graph is not used. Hyper-parameters as of `_Network`."""
 
     depth = 0
+    layer = partial(Linear, bias=True)
 
-    def build(self, problem: Problem, generator: torch.Generator) -> ModuleList:
-        """Return the two layers."""
-        sizes = ((problem.x.shape[1], self.hidden), (self.hidden, problem.num_classes))
-        return ModuleList([Linear(*size, bias=True, generator=generator) for size in sizes])
-
-    def logits(self, layers: ModuleList, inputs: Inputs, generator: torch.Generator | None) -> Tensor:
-        """Return the logits of the inputs' output nodes; with dropout where a generator is given."""
-        hidden = F.relu(layers[0](dropout(inputs.features, self.dropout, generator)))
-        out: Tensor = layers[1](dropout(hidden, self.dropout, generator))
-        return out
+    def extra(self, block: Block | None, generator: torch.Generator | None) -> tuple[Any, ...]:
+        """Return nothing."""
+        return ()
 
 
 @dataclass(frozen=True)
@@ -220,22 +221,20 @@ class GAT(_Network):
     heads: int = 8
     dropout: float = 0.6
 
+    activation = staticmethod(F.elu)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.integer("gat.heads", self.heads, 1, 1024)
 
     def build(self, problem: Problem, generator: torch.Generator) -> ModuleList:
         """Return the two layers."""
-        sizes = (
-            (problem.x.shape[1], self.hidden, self.heads),
-            (self.hidden * self.heads, problem.num_classes, 1),
+        width = self.hidden * self.heads
+        sizes = ((problem.x.shape[1], self.hidden, self.heads), (width, problem.num_classes, 1))
+        return ModuleList(
+            [GraphAttention(*size, attention_dropout=self.dropout, generator=generator) for size in sizes]
         )
-        settings: dict[str, Any] = {"attention_dropout": self.dropout, "generator": generator}
-        return ModuleList([GraphAttention(*size, **settings) for size in sizes])
 
-    def logits(self, layers: ModuleList, inputs: Inputs, generator: torch.Generator | None) -> Tensor:
-        """Return the logits of the inputs' output nodes; with dropout where a generator is given."""
-        first, second = inputs.blocks
-        hidden = F.elu(layers[0](dropout(inputs.features, self.dropout, generator), first, generator))
-        out: Tensor = layers[1](dropout(hidden, self.dropout, generator), second, generator)
-        return out
+    def extra(self, block: Block | None, generator: torch.Generator | None) -> tuple[Any, ...]:
+        """Return the block, and the generator for dropout of attention weights."""
+        return (block, generator)

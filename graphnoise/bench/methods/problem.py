@@ -41,17 +41,18 @@ class Problem:
         self.graph = Graph.from_edge_index(data.edge_index, n)
         if self.x.shape[1] == 0:
             checks.fail("data.x", "at least one feature", "none")
-        self.train_mask, self.val_mask, self.test_mask = (
-            checks.mask(f"data.{split}_mask", getattr(data, f"{split}_mask"), n) for split in ("train", "val", "test")
-        )
-        for split, mask in (("train", self.train_mask), ("val", self.val_mask), ("test", self.test_mask)):
+        masks = [checks.mask(f"data.{split}_mask", data[f"{split}_mask"], n) for split in ("train", "val", "test")]
+        self.train_mask, self.val_mask, self.test_mask = masks
+        for split, mask in zip(("train", "val", "test"), masks, strict=True):
             if not bool(mask.any()):
                 checks.fail(f"data.{split}_mask", "at least one node", "none")
-        if bool((self.train_mask & self.val_mask | self.test_mask & (self.train_mask | self.val_mask)).any()):
+        if int(torch.stack(masks).sum(0).max()) > 1:
             checks.fail("data", "splits without a node in common", "nodes in two of train_mask, val_mask, test_mask")
         if getattr(data, "edge_weight", None) is not None:
             checks.fail("data.edge_weight", "none (the methods here take unweighted graphs)", "weights")
         self.num_classes = int(_labels(data, self)[self.train_mask | self.val_mask | self.test_mask].max()) + 1
+        self._smoothed: dict[int, Tensor] = {}
+        self._inputs: dict[tuple[int, str], Inputs] = {}
 
     @property
     def num_nodes(self) -> int:
@@ -79,10 +80,6 @@ class Problem:
             self._smoothed[hops] = smoothed(self.normalised, self.looped, hops)
         return self._smoothed[hops]
 
-    @cached_property
-    def _smoothed(self) -> dict[int, Tensor]:
-        return {}
-
     def inputs(self, depth: int, outputs: str) -> Inputs:
         """Return what a network with `depth` graph layers reads to compute some outputs, exactly and no more.
 
@@ -102,10 +99,6 @@ class Problem:
         return self._inputs[key]
 
     @cached_property
-    def _inputs(self) -> dict[tuple[int, str], Inputs]:
-        return {}
-
-    @cached_property
     def train(self) -> Tensor:
         """Positions of the training nodes."""
         return self.train_mask.nonzero().view(-1)
@@ -121,8 +114,8 @@ def _labels(data: Data, problem: Problem) -> Tensor:
     y = checks.tensor("data.y", data.y)
     spare = ~(problem.train_mask | problem.val_mask | problem.test_mask)
     if y.dim() == 1 and y.numel() == problem.num_nodes:
-        known = torch.where(spare & ~(y >= 0), torch.zeros_like(y), y)
-        return torch.where(spare & ~(y >= 0), -1, checks.labels("data.y", known))
+        unknown = spare & ~(y >= 0)
+        return torch.where(unknown, -1, checks.labels("data.y", torch.where(unknown, torch.zeros_like(y), y)))
     return checks.labels("data.y", y, size=problem.num_nodes)
 
 
@@ -159,13 +152,11 @@ class Instance:
         Args:
             contents: Also sum the bytes, which notices changes through NumPy, and takes time.
         """
-        return {
-            id(t): (
-                t._version,
-                zlib.crc32(t.contiguous().numpy().data) if contents and t.layout == torch.strided else 0,
-            )
-            for t in _tensors([self.truth, self.problem])
-        }
+        marks: dict[int, tuple[int, int]] = {}
+        for t in _tensors([self.truth, self.problem]):
+            summed = contents and t.layout == torch.strided
+            marks[id(t)] = t._version, zlib.crc32(t.contiguous().numpy().data) if summed else 0
+        return marks
 
 
 def _tensors(value: object) -> Iterator[Tensor]:
@@ -205,3 +196,10 @@ class Trial:
     y: Tensor
     seed: int
     report: Callable[[float, Tensor], None] = field(default=lambda loss, predicted: None)
+
+    def single_class(self) -> Tensor | None:
+        """Return scores of the one class that noise left to the training nodes; None where there are several to fit."""
+        labels = self.y[self.problem.train]
+        if bool((labels != labels[0]).any()):
+            return None
+        return torch.eye(self.problem.num_classes)[labels[0]].repeat(self.problem.num_nodes, 1)

@@ -113,7 +113,8 @@ def draw(records: Sequence[Entry], path: Path) -> None:
         spans = [[records[row]["times"][name]["ratio"][part] for part in ("low", "median", "high")] for row in rows]
         low, median, high = np.array(spans).T
         panel.errorbar(median, rows, xerr=(median - low, high - median), fmt="o", capsize=2, linewidth=1, label=name)
-    labels = [" ".join(str(value) for value in record["case"].values() if value) for record in records]
+    shown = [key for key in records[0]["case"] if len({str(record["case"].get(key)) for record in records}) > 1]
+    labels = [", ".join(f"{key} {record['case'].get(key)}" for key in shown) for record in records]
     panel.set_yticks(range(len(records)), labels, fontsize=7)
     panel.set(xscale="log", xlabel="time over the reference, within each round")
     panel.axvline(1, color="black", linewidth=0.8)

@@ -103,14 +103,11 @@ class Cluster(Task[ClusterGrid]):
         _per_trial("seed_nodes", _natural, "seed"),
         _per_trial("a1", _share),
         _per_trial("a0", _share),
-        _per_trial("mass", _mass, "picked.mass"),
-        _per_trial("size", _natural, "picked.size"),
-        _per_trial("hits", _natural, "picked.hits"),
-        _per_trial("conductance", _share, "picked.conductance"),
-        _per_trial("oracle_mass", _mass, "oracle.mass"),
-        _per_trial("oracle_size", _natural, "oracle.size"),
-        _per_trial("oracle_hits", _natural, "oracle.hits"),
-        _per_trial("oracle_conductance", _share, "oracle.conductance"),
+        *(
+            _per_trial(prefix + name, read, f"{cluster}.{name}")
+            for cluster, prefix in (("picked", ""), ("oracle", "oracle_"))
+            for name, read in (("mass", _mass), ("size", _natural), ("hits", _natural), ("conductance", _share))
+        ),
         _per_trial("pushes", _natural),
         _per_trial("arcs", _natural),
         _per_trial("trial_seconds", _amount, "seconds"),

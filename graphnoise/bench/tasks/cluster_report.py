@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.text import Text
 from scipy import stats
 
 from graphnoise.bench import options, plots, registry, report
-from graphnoise.bench.report import columns, headline, interval, span
+from graphnoise.bench.report import bold, columns, decimal, headline, interval, span
 from graphnoise.bench.tasks.cluster_trials import format_labels
 from graphnoise.statistics import Estimate
 
@@ -28,8 +27,8 @@ class Section(report.Section):
 
     Attributes:
         name: Data set and source of labels.
-        uses_labels: Of each method, whether it uses the labels.
-        sizes: Number of nodes of each class.
+        uses_labels: Whether a method uses the labels, by method.
+        sizes: Number of nodes, by class.
         trials: By method and class, the measures of each trial by number of the seed.
     """
 
@@ -146,13 +145,10 @@ def render(section: Section) -> Iterator[RenderableType]:
     means = {method: mean for method in section.methods if (mean := section.mean(method)) is not None}
     best = max(mean.mean for mean in means.values())
     for method, mean in means.items():
-        row = [Text(interval(mean), "bold" if mean.mean == best else "")]
-        row.append(Text("" if method == "labels" else interval(section.gain(method), sign="+")))
-        for name, places in digits.items():
-            value = section.mean(method, name)
-            factor = 1 if name in ("phi", "arcs", "ms") else 100
-            row.append(Text("" if value is None else f"{factor * value.mean:,.{places}f}"))
-        table.add_row(method, *row)
+        gain = "" if method == "labels" else interval(section.gain(method), sign="+")
+        factors = {name: 1 if name in ("phi", "arcs", "ms") else 100 for name in digits}
+        others = (decimal(section.mean(method, name), factors[name], places) for name, places in digits.items())
+        table.add_row(method, bold(interval(mean), mean.mean == best), gain, *others)
     yield table
     yield headline(
         "F1 in % by class", "bold: best of the class; last row: classes in which a method beats labels alone"
@@ -163,8 +159,7 @@ def render(section: Section) -> Iterator[RenderableType]:
     for target, size in sorted(section.sizes.items()):
         f1 = [scores[method].get(target) for method in section.methods]
         best = max(value for value in f1 if value is not None)
-        cells = [Text() if v is None else Text(f"{100 * v:.1f}", "bold" if v == best else "") for v in f1]
-        table.add_row(f"{target} ({size:,})", *cells)
+        table.add_row(f"{target} ({size:,})", *("" if v is None else bold(f"{100 * v:.1f}", v == best) for v in f1))
     wins = [sum(target in base and v > base[target] for target, v in scores[m].items()) for m in section.methods]
     shown = ("" if m == "labels" else str(count) for m, count in zip(section.methods, wins, strict=True))
     table.add_row("beats labels", *shown, style="dim")

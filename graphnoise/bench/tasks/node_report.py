@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 from rich.console import RenderableType
 from rich.table import Table
 
-from graphnoise.bench import plots
+from graphnoise.bench import plots, record
 from graphnoise.bench.plots import COLOURS, Style
-from graphnoise.bench.record import Column, count, flag, mapping, number, share
-from graphnoise.bench.report import LEVEL, NoiseSection, best_rows, by_setting, columns, headline, span
+from graphnoise.bench.record import RUN, Column, count, flag, mapping, share
+from graphnoise.bench.report import LEVEL, NoiseSection, best_rows, by_setting, columns, decimal, headline, span
 from graphnoise.noise import LabelNoise
-from graphnoise.statistics import Estimate, compare_draws
+from graphnoise.statistics import DrawComparison, Estimate, compare_draws
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+Estimates = Mapping[str, Sequence[Estimate | None]]
 
 ACCURACY = "test_accuracy"
 LABEL_EFFECTS = {
@@ -56,10 +58,9 @@ COLUMNS = (
     Column("realised_train", "result.realised_rate.train", share),
     Column("realised_val", "result.realised_rate.val", share),
     *(Column(measure, f"result.{measure}", share) for measure in MEASURES),
-    Column("seconds", "result.run.seconds", number),
-    Column("peak_memory", "result.run.peak_memory", number),
-    Column("processor", "result.run.processor", str),
-    Column("commit", "result.run.commit", str),
+    RUN[0],
+    Column("peak_memory", "result.run.peak_memory", record.number),
+    *RUN[1:],
 )
 
 
@@ -83,27 +84,24 @@ def sections(records: Sequence[Mapping[str, Any]]) -> list[Section]:
 def _section(title: str, grid: str, records: Sequence[Mapping[str, Any]]) -> Section:
     section = Section(title, grid)
     variants: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for record in records:
-        variants[_name(record)].append(record["config"])
+    names = [str(cell.get("row", cell["config"]["method"])) for cell in records]
+    for name, cell in zip(names, records, strict=True):
+        variants[name].append(cell["config"])
     # By method, its labels in order.
     labels: dict[str, dict[str, None]] = defaultdict(dict)
-    for record in records:
-        config, noise = record["config"], record["config"]["noise"]
+    for name, cell in zip(names, records, strict=True):
+        config, noise = cell["config"], cell["config"]["noise"]
         marks = [mark for mark in ("exact", "erase_stream") if noise[mark]]
         marks += [f"{key}={value}" for key, value in sorted(noise["options"].items())]
-        label = _label(_name(record), config, variants[_name(record)])
-        section.cells[label, _marked(noise["kind"], marks), float(noise["rate"])].append(record)
+        label = _label(name, config, variants[name])
+        section.cells[label, _marked(noise["kind"], marks), float(noise["rate"])].append(cell)
         labels[config["method"]][label] = None
     section.methods = list(dict.fromkeys(method for method, _, _ in section.cells))
     if grid:
-        section.reference = next((next(iter(own)) for own in labels.values() if len(own) > 1), "")
+        section.reference = next((next(iter(rows)) for rows in labels.values() if len(rows) > 1), "")
     else:
         section.methods.sort()
     return section
-
-
-def _name(record: Mapping[str, Any]) -> str:
-    return str(record.get("row", record["config"]["method"]))
 
 
 def _marked(name: str, marks: Sequence[str]) -> str:
@@ -126,24 +124,20 @@ def _label(name: str, config: Mapping[str, Any], variants: Sequence[Mapping[str,
 def render(section: Section) -> Iterator[RenderableType]:
     """Yield accuracy, paired tests, parts of the variance, and what becomes of the wrong labels."""
     for kind in section.kinds:
-        rates = section.rates(kind)
-        estimates = {
-            method: [section.estimate(method, kind, rate, ACCURACY) for rate in rates] for method in section.methods
-        }
+        estimates = section.estimates(kind, ACCURACY)
         yield from _accuracy(section, kind, estimates)
         yield from _tests(section, kind)
         yield from _variance(section, kind, estimates)
-        yield from _label_effects(section, kind, max(rates))
+        yield from _label_effects(section, kind, max(section.rates(kind)))
 
 
 def _by_rate(rates: Sequence[float]) -> Table:
     return columns("rate", [f"{rate:g}" for rate in rates])
 
 
-Estimates = Mapping[str, Sequence[Estimate | None]]
-
-
-def _accuracy(section: Section, kind: str, estimates: Estimates) -> Iterator[RenderableType]:
+def _accuracy(
+    section: Section, kind: str, estimates: Mapping[str, Sequence[Estimate | None]]
+) -> Iterator[RenderableType]:
     known = [e for row in estimates.values() for e in row if e is not None]
     note = (
         f"mean ± half a 95 % t-interval over {span(e.draws for e in known)} noise draws, "
@@ -153,13 +147,10 @@ def _accuracy(section: Section, kind: str, estimates: Estimates) -> Iterator[Ren
     rates = section.rates(kind)
     table = _by_rate(rates)
     best_rows(table, estimates)
-    table.add_row("wrong labels", *(_realised(section, kind, rate) for rate in rates), style="dim")
+    cells = [[cell["result"] for m in section.methods for cell in section.records(m, kind, rate)] for rate in rates]
+    realised = (span(round(100 * result["realised_rate"]["train"]) for result in results) for results in cells)
+    table.add_row("wrong labels", *realised, style="dim")
     yield table
-
-
-def _realised(section: Section, kind: str, rate: float) -> str:
-    records = [record for method in section.methods for record in section.records(method, kind, rate)]
-    return span(round(100 * record["result"]["realised_rate"]["train"]) for record in records)
 
 
 def _tests(section: Section, kind: str) -> Iterator[RenderableType]:
@@ -175,15 +166,17 @@ def _tests(section: Section, kind: str) -> Iterator[RenderableType]:
         {(c.first, c.second): c for c in compare_draws(methods, section.reference)} for methods in points.values()
     ]
     for pair in dict.fromkeys(pair for at_rate in compared for pair in at_rate):
-        row = []
-        for c in (at_rate.get(pair) for at_rate in compared):
-            mark = "*" if c is not None and c.p is not None and c.p < LEVEL else " "
-            row.append("" if c is None else f"{100 * c.difference:+.1f}{mark}")
-        table.add_row(f"{pair[0]} − {pair[1]}", *row)
+        table.add_row(f"{pair[0]} − {pair[1]}", *(_difference(at_rate.get(pair)) for at_rate in compared))
     yield table
 
 
-def _variance(section: Section, kind: str, estimates: Estimates) -> Iterator[RenderableType]:
+def _difference(c: DrawComparison | None) -> str:
+    return "" if c is None else f"{100 * c.difference:+.1f}{'*' if c.p is not None and c.p < LEVEL else ' '}"
+
+
+def _variance(
+    section: Section, kind: str, estimates: Mapping[str, Sequence[Estimate | None]]
+) -> Iterator[RenderableType]:
     shares = {method: [e.draw_share if e else None for e in row] for method, row in estimates.items()}
     title = f"Variance of a single run that is the noise draw, in %, {kind} noise"
     if all(share is None for row in shares.values() for share in row):
@@ -204,8 +197,8 @@ def _label_effects(section: Section, kind: str, rate: float) -> Iterator[Rendera
     yield headline(f"Effects of wrong labels, {kind} noise at rate {rate:g}", note)
     table = columns("method", list(LABEL_EFFECTS))
     for method in section.methods:
-        row = [section.estimate(method, kind, rate, measure) for measure in LABEL_EFFECTS.values()]
-        table.add_row(method, *("" if e is None else f"{100 * e.mean:.1f}" for e in row))
+        row = (section.estimate(method, kind, rate, measure) for measure in LABEL_EFFECTS.values())
+        table.add_row(method, *map(decimal, row))
     yield table
 
 

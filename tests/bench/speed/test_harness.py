@@ -1,4 +1,4 @@
-"""Rounds, ratios and limits, by a clock that only moves when it is told to."""
+"""Rounds, ratios and limits, by a clock that only the test moves."""
 
 import gc
 

@@ -155,9 +155,9 @@ def test_a_crowded_machine_is_told(tmp_path, capfd):
     file = RecordFile(tmp_path / "s.json", Toy())
     call(capfd, "toy", "--width", "1", "--out", file.path)
     (record,) = file.read()
-    for load, told in ((0.5, False), (record["environment"]["cores"] + 3.0, True)):
+    for load, warned in ((0.5, False), (record["environment"]["cores"] + 3.0, True)):
         file.add({**record, "load": load})
-        assert ("more ran than there are cores in 1 of 1 case" in call(capfd, "show", file.path)[1]) is told
+        assert ("more ran than there are cores in 1 of 1 case" in call(capfd, "show", file.path)[1]) is warned
 
 
 @pytest.mark.parametrize(

@@ -43,12 +43,8 @@ def half(method, seed=0, **config):
 def records():
     rng = np.random.default_rng(0)
     base = rng.random((3, USERS)) * 0.5
-    values = {
-        "popularity": base * 0.2,
-        "ease": base,
-        "bpr": base * 0.9,
-        "linear": base + 0.1 + 0.01 * rng.random(USERS),
-    }
+    linear = base + 0.1 + 0.01 * rng.random(USERS)
+    values = {"popularity": base * 0.2, "ease": base, "bpr": base * 0.9, "linear": linear}
     return [
         record(method, seed, values[method][seed], kind, rate, epochs=method == "bpr")
         for kind, rate in (("none", 0.0), ("false-positive", 0.2))

@@ -93,10 +93,8 @@ def parse(text):
 
 
 def test_names_set_hyper_parameters():
-    assert parse("linear:low_pass=0,core=neighbourhood") == (
-        methods.LINEAR,
-        {"low_pass": 0, "core": "neighbourhood"},
-    )
+    fixed = {"low_pass": 0, "core": "neighbourhood"}
+    assert parse("linear:low_pass=0,core=neighbourhood") == (methods.LINEAR, fixed)
     method, fixed = parse("itemknn:neighbours=none")
     assert fixed == {"neighbours": None}
     assert set(method.searched(fixed)) == {"shrinkage"}
