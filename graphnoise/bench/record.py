@@ -203,15 +203,13 @@ class Table:
 
     def _task(self, head: Sequence[str]) -> Task[Any]:
         """Return the task that has all of these columns, or the nearest one."""
-        missing: dict[str, list[str]] = {}
-        for name in registry.names("tasks"):
-            columns = registry.task(name).columns
-            missing[name] = [c.name for c in columns if c.name not in head and c.default is None]
-        nearest = min(missing, key=lambda name: len(missing[name]))
+        tasks = map(registry.task, registry.names("tasks"))
+        missing = {t: [c.name for c in t.columns if c.name not in head and c.default is None] for t in tasks}
+        nearest = min(missing, key=lambda task: len(missing[task]))
         if missing[nearest] or len(set(head)) < len(head):
             got = f"none named {missing[nearest][0]!r}" if missing[nearest] else "one twice"
             raise DataError(f"{self.folder}: expected the columns that `graphnoise report --csv` writes, got {got}")
-        return registry.task(nearest)
+        return nearest
 
     def _record(self, task: Task[Any], where: str, cells: Mapping[str, str]) -> dict[str, Any]:
         record: dict[str, Any] = {name: cells[name] for name in NAMES if name in cells}

@@ -86,7 +86,7 @@ def cell_key(config: Mapping[str, Any], name: str = "config") -> str:
 
 
 def _encode(key: str, config: Mapping[str, Any], result: Mapping[str, Any]) -> bytes:
-    """Return a record: one JSON object with the checksum of all bytes after it as the first entry."""
+    """Return a record: a JSON object of which the first entry is the checksum of all bytes after it."""
     entries = f'"config":{_json(config, "config", fold=True)},\n"result":{_json(result, "result")}'
     body = f'"format":{FORMAT},\n"key":"{key}",\n{entries}}}\n'.encode()
     return _head(body) + body

@@ -217,13 +217,9 @@ class CellIndex(Generic[G]):
             return None
         position: dict[str, Any] = {}
         for name, names in self._names.items():
-            if any(entry not in config for entry in names):
+            part = {entry: config[entry] for entry in names if entry in config}
+            places = self._positions.get(name)
+            position[name] = tuple(part.values()) if places is None else places.get(cell_key(part))
+            if len(part) < len(names) or position[name] is None:
                 return None
-            if name not in self._positions:
-                position[name] = tuple(config[entry] for entry in names)
-                continue
-            place = self._positions[name].get(cell_key({entry: config[entry] for entry in names}))
-            if place is None:
-                return None
-            position[name] = place
         return position if self._task.admits(config) else None

@@ -145,15 +145,14 @@ def _list(suite: Suite, folder: Path) -> None:
     from graphnoise.bench.runner import Store, cell_key
 
     store = Store(folder) if folder.exists() else None
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("grid", "data sets", "rows"):
-        table.add_column(column, no_wrap=column == "grid")
+    table = Table("grid", "data sets", "rows", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.columns[0].no_wrap = True
     for column in ("seeds", "cells", "recorded"):
         table.add_column(column, justify="right", no_wrap=True)
-    keys, recorded = dict[str, None](), set[str]()
+    keys, recorded = set[str](), set[str]()
     for name, cells in suite.cells.items():
         grid, index = suite.grids[name], suite.indexes[name]
-        own = dict.fromkeys(map(cell_key, cells))
+        own = set(map(cell_key, cells))
         there = {key for key in own if store is not None and store.read(key) is not None}
         counts = (f"{count:,}" for count in (grid.seeds, len(own), len(there)))
         table.add_row(name, "; ".join(grid.datasets), "; ".join(index.labels), *counts)
@@ -165,11 +164,9 @@ def _list(suite: Suite, folder: Path) -> None:
 
 
 def _workers(jobs: int | None) -> int:
-    """Return the number of processes."""
-    from graphnoise.checks import integer
-    from graphnoise.resources import cpu_count
+    from graphnoise import checks, resources
 
-    return cpu_count() if jobs is None else integer("jobs", jobs, 1)
+    return resources.cpu_count() if jobs is None else checks.integer("jobs", jobs, 1)
 
 
 @contextlib.contextmanager
@@ -194,9 +191,9 @@ def _close(summary: Summary, folder: Path, describe: Describe, suite: Path | Non
     for remark in summary.remarks:
         print(f"graphnoise: note: {remark}", file=sys.stderr)
     recorded = summary.total - len(summary.failed)
-    parts = [f"{summary.done} run", f"{summary.skipped} recorded before"]
-    parts += [f"{summary.elsewhere} by other commands"] if summary.elsewhere else []
-    print(f"{recorded} of {summary.total} cells in {folder} ({', '.join(parts)}; {summary.seconds:.0f} s)")
+    elsewhere = f", {summary.elsewhere} by other commands" if summary.elsewhere else ""
+    counts = f"{summary.done} run, {summary.skipped} recorded before{elsewhere}"
+    print(f"{recorded} of {summary.total} cells in {folder} ({counts}; {summary.seconds:.0f} s)")
     if summary.failed:
         kinds = {failure.message: failure for failure in summary.failed}
         for failure in list(kinds.values())[:5]:

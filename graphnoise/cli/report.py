@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from graphnoise.cli.console import bad, err, out, wide
+
+if TYPE_CHECKING:
+    from graphnoise.bench.task import Task
 
 
 def report(
@@ -62,9 +65,7 @@ def report(
             for piece in (piece for section in sections for piece in reports.render(own, section)):
                 wide(piece)
         if plot is not None:
-            drawn += plots.draw(
-                own, sections, _target(folder, plot, name, own.plot_name, first=name == next(iter(parts)))
-            )
+            drawn += plots.draw(own, sections, _target(folder, plot, own, first=name == next(iter(parts))))
         if table:
             with atomic_write(Path(table)) as cells:
                 cells.write(record.to_csv(own, records).encode())
@@ -76,9 +77,8 @@ def report(
         (err if table == "" else out).print(f"wrote {file}", soft_wrap=True)
 
 
-def _target(folder: Path, plot: str, task: str, plot_name: str, *, first: bool) -> Path:
+def _target(folder: Path, plot: str, task: Task[Any], *, first: bool) -> Path:
     """Return where the plot of a task goes."""
     if plot:
-        target = Path(plot)
-        return target if first else target.with_stem(f"{target.stem}-{task}")
-    return folder.with_suffix(".png") if folder.is_file() else folder / plot_name
+        return Path(plot) if first else Path(plot).with_stem(f"{Path(plot).stem}-{task.name}")
+    return folder.with_suffix(".png") if folder.is_file() else folder / task.plot_name
