@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pickle
 import secrets
@@ -21,7 +22,8 @@ def atomic_write(path: Path, hint: str = "") -> Iterator[BinaryIO]:
     """Write a file atomically: a temporary file in the same folder, flush, sync, rename.
 
     A killed process leaves at most a hidden `.tmp` file, which nothing reads; of two processes that write at once,
-    the file of the last one remains, complete.
+    the file of the last one remains, complete. A symbolic link stays, and the file that it names is replaced. A device
+    or a pipe is written to at the end of the block, and never replaced.
 
     Args:
         path: The file; its folder is created if it does not exist.
@@ -38,14 +40,20 @@ def atomic_write(path: Path, hint: str = "") -> Iterator[BinaryIO]:
         ...     (Path(folder) / "a" / "b.bin").read_bytes()
         b'data'
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not target.is_file():
+            buffer = io.BytesIO()
+            yield buffer
+            target.write_bytes(buffer.getvalue())
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error}){hint}") from error
     finally:
