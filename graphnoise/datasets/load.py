@@ -9,9 +9,9 @@ import warnings
 import numpy as np
 from torch_geometric.data import Data
 
-from graphnoise.checks import DataError, fail, integer
+from graphnoise.checks import DataError, choice, fail, integer
 from graphnoise.datasets.files import cache_folder, root_folder
-from graphnoise.datasets.manifest import GraphInfo, SourceFiles, info
+from graphnoise.datasets.manifest import GraphInfo, SourceFiles, info, names
 from graphnoise.datasets.npz import load_npz, read_text, write_npz
 from graphnoise.datasets.ogb import load_ogb
 from graphnoise.datasets.raw import SPLITS, split_masks, to_data
@@ -43,7 +43,7 @@ def load(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = Non
     Args:
         name: A name that `names()` lists; `"ogb:FOLDER"` for a folder in the raw OGB layout; or a path that ends in
             `.npz`.
-        root: A folder that holds one folder per set (`cora/ind.cora.x`); `GRAPHNOISE_DATA` where it is not name.
+        root: A folder that holds one folder per set (`cora/ind.cora.x`); `GRAPHNOISE_DATA` where it is None.
         seed: Seed of the split, for data sets without a public one.
 
     Raises:
@@ -68,7 +68,10 @@ def load(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = Non
         fail("name", "a name, a path or 'ogb:FOLDER'", repr(name))
     if name.startswith("ogb:"):
         return load_ogb(name.removeprefix("ogb:"))
-    data = load_npz(name) if name.endswith(".npz") else _converted(info(name), root)
+    if name.endswith(".npz"):
+        data = load_npz(name)
+    else:
+        data = _converted(info(choice("name", name, (*names(), "FILE.npz", "ogb:FOLDER"))), root)
     missing = [key for key in SPLITS if key not in data]
     if len(missing) == len(SPLITS):
         data.update(split_masks(data.y, seed=seed))

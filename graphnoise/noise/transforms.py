@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from inspect import Parameter, signature
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,20 +18,21 @@ from graphnoise.noise.noisy_labels import CheckedLabels, NoisyLabels, stream
 from graphnoise.noise.published_stream import erase_stream
 from graphnoise.noise.transition import Transition, asymmetric, pair, random, symmetric
 
-_MATRICES: dict[str, Callable[..., Transition]] = {
+NoiseFunction: TypeAlias = Callable[..., Transition | NoisyLabels]
+
+# What is read from the data, and the options of a kind, follow from the signature of its function.
+_KINDS: dict[str, NoiseFunction] = {
     "symmetric": symmetric,
     "pair": pair,
     "asymmetric": asymmetric,
     "random": random,
-}
-# Noise that is not class-conditional; attributes read from the data and options follow from the signature.
-_INSTANCE: dict[str, Callable[..., NoisyLabels]] = {
     "feature": feature_dependent,
     "structure": structure_dependent,
     "confidence": confidence_dependent,
     "cascade": cascade,
     "tree_propagated": tree_propagated,
 }
+Result = TypeVar("Result", Transition, NoisyLabels)
 _READ = ("x", "edge_index")
 _SHARED = (*_READ, "y", "rate", "mask", "seed", "model_seed", "exact")
 
@@ -51,7 +52,11 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
 
     Args:
         kind: "symmetric", "pair", "asymmetric", "random", "feature", "structure", "confidence", "cascade",
-            "tree_propagated", or a `Transition`.
+            "tree_propagated"; a `Transition`; or a function as in `graphnoise.noise`, called by keyword:
+            `f(num_classes, rate, …)` returns a `Transition` (an argument `seed` is a generator that all splits share);
+            `f(y, rate, mask, seed, …)` returns `NoisyLabels`. The latter gets the labels of all nodes, the mask of one
+            split and its generator, and those of `x`, `edge_index` (of the data), `num_classes`, `exact` and
+            `model_seed` (a generator that all splits share) that it has as arguments.
         rate: Flip rate; None with a `Transition`.
         splits: Names of splits; "train" is `data.train_mask`, and so on; "all" is every node. A node in two splits is
             corrupted once, with the first.
@@ -60,11 +65,12 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
             none).
         erase_stream: Whether the random stream is that of ERASE's code (symmetric, asymmetric, pair), one for all
             splits, see `graphnoise.noise.erase_stream`; further passes draw from its matrix as other noise does.
-        **options: Options of the kind: base (structure), probabilities (confidence), probability (cascade),
-            seed_share and offset (tree_propagated); num_classes, for all named kinds but confidence.
+        **options: Further arguments of the function: base (structure), probabilities (confidence), probability
+            (cascade), seed_share and offset (tree_propagated); num_classes, for all named kinds but confidence.
 
     Raises:
-        InputError: An unknown kind, split or option, a missing mask, attribute or rate, or bad labels.
+        InputError: An unknown kind, split or option, a function with other arguments or results, a missing mask,
+            attribute or rate, or bad labels.
 
     Example:
         >>> data = Data(y=torch.tensor([0, 1, 0, 1]), train_mask=torch.tensor([True, True, False, False]))
@@ -73,11 +79,11 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
         ([1, 1, 0, 1], {'train': 0.5})
     """
 
-    kinds: ClassVar[tuple[str, ...]] = (*_MATRICES, *_INSTANCE)
+    kinds: ClassVar[tuple[str, ...]] = tuple(_KINDS)
 
     def __init__(
         self,
-        kind: str | Transition,
+        kind: str | Transition | NoiseFunction,
         rate: float | None = None,
         splits: str | Sequence[str] = ("train", "val"),
         seed: int = 0,
@@ -90,11 +96,16 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
                 checks.fail("rate", "None with a Transition", rate)
             self.kind, self.rate = "transition", kind.expected_rate()
         else:
-            self.kind, self.rate = checks.choice("kind", kind, self.kinds), checks.rate("rate", rate)
-        self._transition = kind if isinstance(kind, Transition) else None
-        if erase_stream and (exact or self.kind not in ("symmetric", "asymmetric", "pair")):
+            if callable(kind):
+                self.kind = getattr(kind, "__name__", type(kind).__name__)
+                _check_function(self.kind, kind)
+            else:
+                self.kind, kind = checks.choice("kind", kind, self.kinds), _KINDS[kind]
+            self.rate = checks.rate("rate", rate)
+        self._noise = kind
+        if erase_stream and (exact or kind not in (symmetric, asymmetric, pair)):
             checks.fail("erase_stream", "symmetric, asymmetric or pair noise that is not exact", self.kind)
-        _check_options(self.kind, exact, options)
+        _check_options(self.kind, kind, exact, options)
         names = (splits,) if isinstance(splits, str) else tuple(splits)
         if not names or ("all" in names and len(names) > 1):
             checks.fail("splits", 'names of splits, or "all" alone', names)
@@ -105,7 +116,7 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
         """Return the data (a shallow copy, made by `__call__`) with noisy labels."""
         if data.get("y") is None:
             checks.fail("data", "labels in data.y", "none")
-        known = self.options.get("num_classes") if self._transition is None else self._transition.num_classes
+        known = self._noise.num_classes if isinstance(self._noise, Transition) else self.options.get("num_classes")
         labels = checks.labels("data.y", data.y, known)
         size, clean = labels.numel(), data.get("y_true", data.y)
         truth = labels if clean is data.y else checks.labels("data.y_true", clean, size=size)
@@ -152,30 +163,28 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
             >>> bool((noise.transition(4).matrix.argmax(1) == noisy.y).all())
             True
         """
-        if self.kind in _INSTANCE:
+        noise = self._noise
+        if _is_instance(noise):
             checks.fail("kind", "class-conditional noise, which has a transition", f"{self.kind!r}")
         classes = checks.integer("num_classes", num_classes, 1)
-        fixed = (
-            self._transition.num_classes if self._transition is not None else self.options.get("num_classes", classes)
-        )
+        fixed = noise.num_classes if isinstance(noise, Transition) else self.options.get("num_classes", classes)
         if classes != fixed:
             checks.fail("num_classes", f"{fixed}, as in this noise", classes)
-        if self._transition is not None:
-            return self._transition
+        if isinstance(noise, Transition):
+            return noise
         if self.erase_stream:
             return erase_stream(self.kind, [], self.rate, seed=self.seed, num_classes=classes)[0]
-        make = _MATRICES[self.kind]
-        seeded = {"seed": stream(self.seed, "shared")} if "seed" in signature(make).parameters else {}
-        return make(classes, self.rate, **seeded)
+        seeded = {"seed": stream(self.seed, "shared")} if "seed" in signature(noise).parameters else {}
+        return self._expect(Transition, noise(**self.options | {"num_classes": classes, "rate": self.rate} | seeded))
 
     def _corrupt(self, data: Data, labels: Tensor, mask: Tensor, purpose: str, num_classes: int) -> NoisyLabels:
         """Draw the noise of one split from its own stream."""
         draws = stream(self.seed, purpose)
-        if self.kind not in _INSTANCE:
+        function = self._noise
+        if isinstance(function, Transition) or not _is_instance(function):
             nodes = mask.cpu().numpy().nonzero()[0]
             checked = CheckedLabels(data.y, labels.cpu().numpy(), nodes, num_classes)
             return self.transition(num_classes)._corrupt(checked, draws, self.exact)
-        function = _INSTANCE[self.kind]
         model = stream(self.seed, "shared")
         shared = {"num_classes": num_classes, "model_seed": model, "exact": self.exact}
         arguments = {name: value for name, value in shared.items() if name in signature(function).parameters}
@@ -184,19 +193,38 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
                 if data.get(name) is None:
                     checks.fail("data", f"data.{name} for {self.kind} noise", "none")
                 arguments[name] = data[name]
-        return function(y=data.y, rate=self.rate, mask=mask, seed=draws, **(arguments | self.options))
+        noisy = function(y=data.y, rate=self.rate, mask=mask, seed=draws, **(arguments | self.options))
+        return self._expect(NoisyLabels, noisy)
+
+    def _expect(self, result: type[Result], value: object) -> Result:
+        """Return what a noise function returned, of the type that its arguments imply."""
+        if not isinstance(value, result):
+            checks.fail("kind", f"a function that returns {result.__name__}", f"{self.kind}, {type(value).__name__}")
+        return value
 
     def __repr__(self) -> str:
         return f"LabelNoise({self.kind!r}, {self.rate:g}, splits={self.splits}, seed={self.seed})"
 
 
-def _check_options(kind: str, exact: bool, options: dict[str, Any]) -> None:
+def _is_instance(noise: Transition | NoiseFunction) -> bool:
+    """Return whether the noise depends on more than the class: whether it is a function of labels."""
+    return not isinstance(noise, Transition) and "y" in signature(noise).parameters
+
+
+def _check_function(kind: str, function: NoiseFunction) -> None:
+    """Refuse functions without the arguments that every kind of noise gets."""
+    arguments = ("y", "rate", "mask", "seed") if _is_instance(function) else ("num_classes", "rate")
+    if not set(arguments) <= set(signature(function).parameters):
+        expected = "a function of y, rate, mask and seed, or of num_classes and rate"
+        checks.fail("kind", expected, f"{kind}{signature(function)}")
+
+
+def _check_options(kind: str, noise: Transition | NoiseFunction, exact: bool, options: dict[str, Any]) -> None:
     """Refuse unknown and missing options of a kind."""
-    function = _INSTANCE.get(kind, symmetric)
-    parameters = signature(function).parameters
-    if exact and kind in _INSTANCE and "exact" not in parameters:
-        checks.fail("exact", f"False with {kind} noise, whose counts are fixed anyway", exact)
-    known = [name for name in parameters if name not in _SHARED and kind != "transition"]
+    parameters = {} if isinstance(noise, Transition) else signature(noise).parameters
+    if exact and _is_instance(noise) and "exact" not in parameters:
+        checks.fail("exact", f"False with {kind} noise, which has no such argument", exact)
+    known = [name for name in parameters if name not in _SHARED]
     for name in options:
         checks.choice("options", name, known)
     for name in known:

@@ -87,6 +87,22 @@ def test_a_transition_as_kind():
     assert set(noisy.noise_rate) == {"all"}
 
 
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"confidence"}))
+def test_a_function_as_kind_is_the_kind_of_its_name(kind):
+    names = {"feature": "feature_dependent", "structure": "structure_dependent"}
+    function, data, options = getattr(noise, names.get(kind, kind)), graph(), OPTIONS.get(kind, {})
+    assert torch.equal(LabelNoise(function, 0.4, **options)(data).y, LabelNoise(kind, 0.4, **options)(data).y)
+
+
+def test_options_of_a_function_as_kind():
+    def towards(num_classes, rate, target):
+        return noise.from_mapping({c: target for c in range(num_classes) if c != target}, num_classes, rate)
+
+    noisy = LabelNoise(towards, 1.0, "all", target=2)(graph())
+    assert (noisy.y == 2).all()
+    assert repr(LabelNoise(towards, 1.0, target=2)).startswith("LabelNoise('towards', 1, ")
+
+
 def test_noise_on_noise_keeps_the_first_truth():
     data = graph()
     chain = transforms.Compose(
@@ -205,6 +221,11 @@ def test_noise_after_noise_with_more_classes():
         (lambda: LabelNoise("pair", 0.1, num_classes=4).transition(3), "num_classes: expected 4, as in this noise"),
         (lambda: LabelNoise(noise.identity(4)).transition(3), "num_classes: expected 4, as in this noise, got 3"),
         (lambda: LabelNoise("pair", 0.1).transition(0), "num_classes: expected an integer of at least 1"),
+        (lambda: LabelNoise(lambda y, rate: y, 0.1), r"kind: expected a function of y, rate, mask and seed, or of"),
+        (lambda: LabelNoise(lambda num_classes, rate, p: 0, 0.1), "options: expected p=… for <lambda> noise"),
+        (lambda: LabelNoise(lambda num_classes, rate: 0, 0.1)(graph()), "kind: expected .* returns Transition, got"),
+        (lambda: LabelNoise(lambda y, rate, mask, seed: y, 0.1)(graph()), "kind: expected .* returns NoisyLabels, got"),
+        (lambda: LabelNoise(noise.identity(2), erase_stream=True), "erase_stream: expected symmetric"),
         (lambda: LabelNoise("symetric", 0.1), "kind: .*did you mean 'symmetric'"),
         (lambda: LabelNoise("pair"), r"rate: expected a rate in \[0, 1\], got None"),
         (lambda: LabelNoise("pair", 1.5), "rate: expected a rate"),

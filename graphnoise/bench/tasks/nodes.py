@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from inspect import signature
 from typing import Annotated, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from graphnoise.bench.tasks.node_metrics import Curves, measure, pack
 from graphnoise.checks import InputError
 from graphnoise.noise import LabelNoise
 
+# Kinds that read labels outside the splits, and options of kinds that have no default.
 USES_ALL_LABELS = ("structure", "cascade", "tree_propagated")
 DEFAULT_OPTIONS: dict[str, dict[str, Any]] = {"cascade": {"probability": 0.5}}
 
@@ -196,10 +198,14 @@ def corrupt(instance: Instance, noise: Mapping[str, Any], select: str, seed: int
     settings = dict(noise["options"])
     if kind == "confidence":
         settings["probabilities"] = _clean_probabilities(instance, labels)
-    if kind in LabelNoise.kinds:
-        transform = LabelNoise(kind, noise["rate"], splits, seed, noise["exact"], noise["erase_stream"], **settings)
+    function = kind if kind in LabelNoise.kinds else registry.load("noise", kind, "noise")
+    if not callable(function) or "splits" not in signature(function).parameters:
+        transform = LabelNoise(function, noise["rate"], splits, seed, noise["exact"], noise["erase_stream"], **settings)
     else:
-        transform = registry.load("noise", kind, "noise")(rate=noise["rate"], splits=splits, seed=seed, **settings)
+        for key in ("exact", "erase_stream"):
+            if noise[key]:
+                checks.fail(key, f"False with {kind} noise, a transform that does not have it", True)
+        transform = function(rate=noise["rate"], splits=splits, seed=seed, **settings)
     data = Data(
         x=problem.x,
         edge_index=problem.graph.edge_index,
