@@ -1,4 +1,4 @@
-"""Grids as pydantic models: one schema for suite files, command lines and Python."""
+"""Grids and options as pydantic models: one schema for suite files, command lines and Python."""
 
 from __future__ import annotations
 
@@ -62,6 +62,21 @@ def integer(low: int, high: int | None = None) -> BeforeValidator:
     return checked(partial(_integer, low, high))
 
 
+def real(low: float, high: float) -> BeforeValidator:
+    """Return a validator of finite numbers within bounds."""
+    return checked(lambda name, value: checks.real(name, value, low, high))
+
+
+def integers(low: int, high: int) -> BeforeValidator:
+    """Return a validator of lists of integers within bounds."""
+    return each(partial(_integer, low, high))
+
+
+def some_of(*choices: str) -> BeforeValidator:
+    """Return a validator of lists of names."""
+    return each(lambda name, value: checks.choice(name, value, choices))
+
+
 def _integer(low: int, high: int | None, name: str, value: object) -> int:
     return checks.integer(name, value, low, high)
 
@@ -74,20 +89,15 @@ Seed = Annotated[int, integer(0)]
 Count = Annotated[int, integer(1, MAX_SEEDS)]
 
 
-def option(default: Any, help: str, name: str = "") -> Any:
+def option(default: Any, help: str, name: str = "", **extra: Any) -> Any:
     """Return a field with its default, and the help and the name of its option (by default `--first-seed`)."""
-    return Field(default, description=help, json_schema_extra={"option": name} if name else None)
+    return Field(default, description=help, json_schema_extra={**({"option": name} if name else {}), **extra})
 
 
-class GridModel(BaseModel):
-    """Fields that the grids of all tasks have; every list is crossed with every other. Raises `InputError`."""
+class Model(BaseModel):
+    """Fields whose validators raise `InputError`, as unknown fields do."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-    datasets: Names = option(("cora",), "Data sets, separated by commas.", "--dataset")
-    methods: Specs = option(("lp",), "Methods, separated by commas; NAME:KEY=VALUE sets an option.", "--method")
-    seeds: Count = option(10, "Number of seeds.")
-    first_seed: Seed = option(0, "The first seed.")
 
     def __init__(self, **values: Any) -> None:
         for key in values:
@@ -100,3 +110,12 @@ class GridModel(BaseModel):
             if isinstance(cause, checks.InputError):
                 raise cause from None
             checks.fail(".".join(map(str, first["loc"])), first["msg"], repr(first["input"]))
+
+
+class GridModel(Model):
+    """Fields that the grids of all tasks have; every list is crossed with every other. Raises `InputError`."""
+
+    datasets: Names = option(("cora",), "Data sets, separated by commas.", "--dataset")
+    methods: Specs = option(("lp",), "Methods, separated by commas; NAME:KEY=VALUE sets an option.", "--method")
+    seeds: Count = option(10, "Number of seeds.")
+    first_seed: Seed = option(0, "The first seed.")

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from rich.table import Table
 from rich.text import Text
@@ -119,21 +119,22 @@ def render(task: Task[Any], section: Section) -> Iterator[RenderableType]:
     yield from task.render(section)
 
 
-def columns(first: str, others: Sequence[str], *, fold: bool = False) -> Table:
-    """Return an empty table: a first column for names, the others for numbers.
+def columns(first: str, others: Sequence[str], *, fold: bool = False, left: int = 1) -> Table:
+    """Return an empty table: columns for names, `left` in number, the others for numbers.
 
     With `fold`, long names take several lines where a table is too wide, so that no number is cut.
     """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(first, no_wrap=not fold, overflow="fold" if fold else "ellipsis")
-    for column in others:
-        table.add_column(column, justify="right", no_wrap=True)
+    for place, column in enumerate((first, *others)):
+        wraps = fold and place == 0
+        justify: Literal["left", "right"] = "left" if place < left else "right"
+        table.add_column(column, justify=justify, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis")
     return table
 
 
-def headline(text: str, note: str) -> Text:
+def headline(text: str, note: str = "") -> Text:
     """Return what stands above a table."""
-    return Text.assemble("\n", (text, "bold"), "\n", (note, "dim"))
+    return Text.assemble("\n", (text, "bold"), (f"\n{note}" if note else "", "dim"))
 
 
 def interval(e: Estimate | None, factor: float = 100.0, digits: int = 1, sign: str = "") -> str:

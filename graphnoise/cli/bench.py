@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
-from graphnoise.cli.console import Bar, Root, names, numbers, out, program
+from graphnoise.cli.command import command, group, resumable
+from graphnoise.cli.console import Bar, Root, names, out, program
 from graphnoise.cli.speed import speed
 
 if TYPE_CHECKING:
@@ -30,28 +29,20 @@ class _TaskCommand(TyperCommand):
     """The command of a task, of which the options are known once the task is loaded, which takes seconds."""
 
     def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
-        with _resumable():
+        with resumable():
             return _command(str(self.name)).make_context(info_name, args, parent, **extra)
-
-
-class _Tasks(TyperGroup):
-    """The commands of all installed tasks, and those that are written here."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [*_tasks(), *super().list_commands(ctx)]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name in _tasks():
-            return _TaskCommand(cmd_name, help=f"Run the benchmark {cmd_name!r} (--help: its options).")
-        return super().get_command(ctx, cmd_name)
 
 
 def _tasks() -> list[str]:
     return list(dict.fromkeys(point.name for point in entry_points(group="graphnoise.tasks")))
 
 
+def _task(name: str) -> TyperCommand:
+    return _TaskCommand(name, help=f"Run the benchmark {name!r} (--help: its options).")
+
+
 bench = typer.Typer(
-    cls=_Tasks, help="Run a benchmark; the same command goes on where it stopped.", no_args_is_help=True
+    cls=group(_tasks, _task), help="Run a benchmark; the same command goes on where it stopped.", no_args_is_help=True
 )
 bench.add_typer(speed, name="speed")
 
@@ -62,11 +53,9 @@ def _command(name: str) -> Any:
     from graphnoise.bench.runner import Store
 
     task = registry.task(name)
-    fields = task.Grid.model_fields
 
-    def command(jobs: int | None, folder: Path, root: str | None, **options: Any) -> None:
-        with _resumable(folder):
-            values = {key: _read(key, fields[key], value) for key, value in options.items() if value is not None}
+    def run(values: dict[str, Any], jobs: int | None, folder: Path, root: str | None) -> None:
+        with resumable(folder):
             grid, count = task.Grid(**values), _workers(jobs)
             with Bar() as bar:
                 # Before the store: a grid that is refused leaves no folder behind.
@@ -75,38 +64,7 @@ def _command(name: str) -> Any:
                 summary = task.run_cells(cells, Store(folder), root=root, jobs=count, on_done=on_done)
         _close(summary, folder, task.describe)
 
-    parameters = [_parameter(key, field) for key, field in fields.items()]
-    for key, kind, default in (("jobs", Jobs, None), ("folder", Folder, Path("runs")), ("root", Root, None)):
-        parameters.append(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind))
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    app = typer.Typer(add_completion=False)
-    app.command(name, help=task.help)(command)
-    return typer.main.get_command(app)
-
-
-def _option(key: str, field: Any) -> str:
-    return str((field.json_schema_extra or {}).get("option", "--" + key.replace("_", "-")))
-
-
-def _parameter(key: str, field: Any) -> inspect.Parameter:
-    """Return a field of a grid as a parameter of the command; lists are texts separated by commas."""
-    kind: Any = field.annotation
-    default = field.default
-    if isinstance(default, tuple):
-        kind = str | None
-        default = ",".join(f"{entry:g}" if isinstance(entry, float) else str(entry) for entry in default) or None
-    annotation: Any = Annotated[kind, typer.Option(_option(key, field), help=field.description)]
-    return inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-def _read(key: str, field: Any, value: Any) -> Any:
-    """Return the value of an option as the grid takes it."""
-    from graphnoise.bench.options import split
-
-    if not isinstance(field.default, tuple):
-        return value
-    parse: Callable[[str, str], Any] = numbers if float in get_args(field.annotation) else split
-    return parse(_option(key, field), value)
+    return command(name, task.help, task.Grid, run, jobs=(Jobs, None), folder=(Folder, Path("runs")), root=(Root, None))
 
 
 @bench.command("suite")
@@ -121,7 +79,7 @@ def bench_suite(
     root: Root = None,
 ) -> None:
     """Run the grids of a file, one after the other."""
-    with _resumable(folder):
+    with resumable(folder):
         from graphnoise.bench.runner import Store
         from graphnoise.bench.suite import Suite
 
@@ -167,18 +125,6 @@ def _workers(jobs: int | None) -> int:
     from graphnoise import checks, resources
 
     return resources.cpu_count() if jobs is None else checks.integer("jobs", jobs, 1)
-
-
-@contextlib.contextmanager
-def _resumable(folder: Path | None = None) -> Iterator[None]:
-    """Print how to go on after Ctrl-C."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        recorded = "" if folder is None else f"; what was recorded stays in {folder}"
-        print(f"graphnoise: interrupted{recorded}; to go on:", file=sys.stderr)
-        print(f"  {program()} {shlex.join(sys.argv[1:])}", file=sys.stderr)
-        raise typer.Exit(130) from None
 
 
 def _show(bar: Bar, describe: Describe) -> Callable[[Progress], None]:

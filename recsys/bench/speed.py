@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,9 +15,11 @@ from rich.console import RenderableType
 from rich.text import Text
 from threadpoolctl import threadpool_limits
 
+from graphnoise.bench.grid import integer, integers, option
+from graphnoise.bench.report import headline
 from graphnoise.bench.speed import harness, tables
 from graphnoise.bench.speed.harness import Say, TimedRun, VerificationError
-from graphnoise.bench.speed.operation import Case, Operation, Options, Record, option
+from graphnoise.bench.speed.operation import Case, Operation, Options, Record
 from graphnoise.checks import choice, fail
 from graphnoise.resources import cpu_count
 from recsys.evaluation import evaluate
@@ -59,17 +60,20 @@ NOTE = (
 )
 
 
-@dataclass(frozen=True)
 class RecommendOptions(Options):
     """Options of `graphnoise bench speed recommend`."""
 
-    users: int = option(6_040, "Rows of the matrix.", low=1, high=10**9)
-    items: int = option(3_706, "Columns.", low=1, high=10**9)
-    interactions: int = option(1_040_000, "Known pairs.", low=1, high=10**10)
-    factors: int = option(64, "Length of the vectors.", low=1, high=65_536)
-    threads: tuple[int, ...] = option(tuple(sorted({1, min(2, cpu_count())})), "Numbers of threads.", low=1, high=1024)
+    users: Annotated[int, integer(1, 10**9)] = option(6_040, "Rows of the matrix.")
+    items: Annotated[int, integer(1, 10**9)] = option(3_706, "Columns.")
+    interactions: Annotated[int, integer(1, 10**10)] = option(1_040_000, "Known pairs.")
+    factors: Annotated[int, integer(1, 65_536)] = option(64, "Length of the vectors.")
+    threads: Annotated[tuple[int, ...], integers(1, 1024)] = option(
+        tuple(sorted({1, min(2, cpu_count())})), "Numbers of threads."
+    )
     run: str | None = option(None, "Runs, separated by semicolons. (default: all)")
-    quality_seeds: int = option(5, "Seeds of the check of quality; 0: none.", protocol=True, low=0, high=1000)
+    quality_seeds: Annotated[int, integer(0, 1000)] = option(
+        5, "Seeds of the check of quality; 0: none.", protocol=True
+    )
 
 
 def draw_matrix(case: Case) -> Any:
@@ -240,9 +244,9 @@ class Recommend(Operation):
         """Return a case per number of threads."""
         pairs, runs = options.users * options.items, [*RUNS]
         if options.run is not None:
-            runs = [choice("--run", name.strip(), RUNS) for name in options.run.split(";")]
+            runs = [choice("run", name.strip(), RUNS) for name in options.run.split(";")]
         if options.interactions > pairs // 2:
-            fail("--interactions", f"at most half of the {pairs:,} pairs", options.interactions)
+            fail("interactions", f"at most half of the {pairs:,} pairs", options.interactions)
         cases = super().cases(options)
         for case in cases:
             del case["run"]
@@ -275,7 +279,7 @@ class Recommend(Operation):
             case = record["case"]
             words = [f"{case['users']:,} users × {case['items']:,} items, {case['interactions']:,} pairs"]
             words += [f"{case['factors']} factors", tables.plural(case["threads"], "thread")]
-            yield tables.heading(", ".join(words))
+            yield headline(", ".join(words))
             names = sorted(record["rates"], key=[BASELINE, *RUNS, *SAMPLERS].index)
             rows = [[name, THREE(record["rates"][name], factor=1e-6),
                      THREE(record["ratio"][name]) if name in record["ratio"] else ""] for name in names]  # fmt: skip

@@ -109,11 +109,11 @@ def test_lower_quality_is_not_timed():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--run", "bprs"], "--run: expected one of bpo, lock-free, bpr, deterministic"),
-        (["--users", "0"], "--users: expected an integer from 1"),
-        (["--interactions", "999999999"], "--interactions: expected at most half"),
+        (["--run", "bprs"], "run: expected one of bpo, lock-free, bpr, deterministic"),
+        (["--users", "0"], "users: expected an integer from 1"),
+        (["--interactions", "999999999"], "interactions: expected at most half"),
         (["--threads", "x"], "--threads"),
-        (["--rounds", "0"], "--rounds: expected an integer from 1"),
+        (["--rounds", "0"], "rounds: expected an integer from 1"),
     ],
 )
 def test_bad_options_are_one_line(words, message, capfd, tmp_path):

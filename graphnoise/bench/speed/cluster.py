@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import scipy.sparse
@@ -17,9 +16,11 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from graphnoise.bench.environment import Meter
+from graphnoise.bench.grid import integer, option, real, some_of
+from graphnoise.bench.report import headline
 from graphnoise.bench.speed import harness, propagate, tables
 from graphnoise.bench.speed.harness import Say, TimedRun, VerificationError
-from graphnoise.bench.speed.operation import Case, Operation, Options, Record, option
+from graphnoise.bench.speed.operation import Case, Operation, Options, Record
 from graphnoise.clustering import Diffusion, UndirectedGraph, approximate_pagerank, as_undirected, flow_diffusion
 from graphnoise.clustering.batch import DiffusionBatch, diffuse_many
 from graphnoise.datasets.synthetic import planted_partition
@@ -36,14 +37,13 @@ NOTE = f"{BASELINE}: its time over the library's at no larger an error, within e
 Vector = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
 class ClusterOptions(Options):
     """Options of `graphnoise bench speed cluster`."""
 
-    part: tuple[str, ...] = option(PARTS, "walks, batch, locality.", choices=PARTS)
-    scale: float = option(1.0, "Multiplies the sizes of the graphs.", low=1e-4, high=10.0)
-    threads: int = option(2, "Threads of the batch.", low=1, high=1024)
-    rounds: int = option(7, "Rounds of samples.", protocol=True, low=1, high=10_000)
+    part: Annotated[tuple[str, ...], some_of(*PARTS)] = option(PARTS, "walks, batch, locality.")
+    scale: Annotated[float, real(1e-4, 10.0)] = option(1.0, "Multiplies the sizes of the graphs.")
+    threads: Annotated[int, integer(1, 1024)] = option(2, "Threads of the batch.")
+    rounds: Annotated[int, integer(1, 10_000)] = option(7, "Rounds of samples.", protocol=True)
 
 
 @functools.lru_cache(maxsize=1)
@@ -174,7 +174,7 @@ class Cluster(Operation):
         """Yield the tables: walks, many seeds at once, work as the graph grows."""
         parts = {part: [record for record in records if record["case"]["part"] == part] for part in PARTS}
         if parts["walks"]:
-            yield tables.heading("Approximate PageRank, one seed after the other, one thread")
+            yield headline("Approximate PageRank, one seed after the other, one thread")
             yield Text(NOTE, style="dim")
             rows: list[Any] = []
             for record in parts["walks"]:
@@ -192,13 +192,13 @@ class Cluster(Operation):
         for record in parts["batch"]:
             case, times = record["case"], record["times"]
             title = f"{case['seeds']:,} seeds in one call, alpha {case['alpha']:g}, eps 1e-4, {case['nodes']:,} nodes"
-            yield tables.heading(title)
+            yield headline(title)
             rows = []
             for name, entry in sorted((name, entry["seconds"]) for name, entry in times.items() if name != "copy"):
                 rows.append([name, tables.duration(entry), f"{record['arcs'] / entry['median'] / 1e6:.0f}"])
             yield tables.table(["threads", "time", "million arcs/s"], rows)
         if parts["locality"]:
-            yield tables.heading("A cluster that stays the same while the graph around it grows, warm")
+            yield headline("A cluster that stays the same while the graph around it grows, warm")
             rows = []
             for record in parts["locality"]:
                 for name, run in record["runs"].items():

@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing import get_context
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -21,11 +21,13 @@ from torch_geometric.data import Data
 
 from graphnoise import checks
 from graphnoise.bench.environment import Meter
+from graphnoise.bench.grid import Flag, Names, integer, option
 from graphnoise.bench.methods.erase import settings as from_texts
 from graphnoise.bench.options import Spec, parse
+from graphnoise.bench.report import headline
 from graphnoise.bench.speed import harness, tables
 from graphnoise.bench.speed.harness import Say, TimedRun, VerificationError
-from graphnoise.bench.speed.operation import Case, Operation, Options, Record, option
+from graphnoise.bench.speed.operation import Case, Operation, Options, Record
 from graphnoise.bench.speed.propagate import read_size
 from graphnoise.datasets import degree_corrected, load, planted_partition
 from graphnoise.erase.inputs import Inputs, read_labels
@@ -62,18 +64,21 @@ ENDLESS = 10**6
 MIN_ROUND = 1.0
 
 
-@dataclass(frozen=True)
 class EraseOptions(Options):
     """Options of `graphnoise bench speed erase`."""
 
-    dataset: tuple[str, ...] = option(("cora",), "Data sets, or NODES:ARCS of graphs that are drawn.")
-    features: int = option(128, "Features of a graph that is drawn.", low=1, high=1_000_000)
-    classes: int = option(7, "Classes of a graph that is drawn.", low=2, high=10_000)
+    dataset: Names = option(("cora",), "Data sets, or NODES:ARCS of graphs that are drawn.")
+    features: Annotated[int, integer(1, 1_000_000)] = option(128, "Features of a graph that is drawn.")
+    classes: Annotated[int, integer(2, 10_000)] = option(7, "Classes of a graph that is drawn.")
     preset: str | None = option(None, "PRESET or PRESET:NAME=VALUE,… (default: faithful-DATASET, or faithful-cora)")
-    threads: int = option(cpu_count(), "Threads of torch and of linear algebra.", low=1, high=cpu_count())
-    dense: bool | None = option(None, "Time the dense form as well. (default: where it can be)", protocol=True)
-    memory: bool = option(True, "Measure peak memory as well.", protocol=True)
-    rounds: int = option(3, "Rounds, each with one epoch of the dense form.", protocol=True, low=1, high=1000)
+    threads: Annotated[int, integer(1, cpu_count())] = option(cpu_count(), "Threads of torch and of linear algebra.")
+    dense: bool | None = option(
+        None, "Time the dense form as well. (default: where it can be)", "--dense/--no-dense", protocol=True
+    )
+    memory: Flag = option(True, "Measure peak memory as well.", "--memory/--no-memory", protocol=True)
+    rounds: Annotated[int, integer(1, 1000)] = option(
+        3, "Rounds, each with one epoch of the dense form.", protocol=True
+    )
 
 
 def _drawn(dataset: str) -> bool:
@@ -94,10 +99,10 @@ def read(dataset: str, features: int, classes: int, seed: int, root: str | None)
     """
     if not _drawn(dataset):
         return load(dataset, root, seed=seed)
-    nodes, arcs = read_size("--dataset", dataset)
-    sizes = [len(part) for part in np.array_split(np.arange(checks.integer("--dataset: nodes", nodes, 8)), classes)]
+    nodes, arcs = read_size("dataset", dataset)
+    sizes = [len(part) for part in np.array_split(np.arange(checks.integer("dataset: nodes", nodes, 8)), classes)]
     if sizes[-1] < 4:
-        checks.fail("--classes", "at least 4 nodes per class", classes)
+        checks.fail("classes", "at least 4 nodes per class", classes)
     edges = np.full((classes, classes), 0.3 * arcs / (classes * (classes - 1)))
     np.fill_diagonal(edges, 0.35 * arcs / classes)
     per_class = min(20, max(1, sizes[-1] // 3))
@@ -248,20 +253,20 @@ class Erase(Operation):
 
     def cases(self, options: EraseOptions) -> list[Case]:
         """Return a case per data set."""
-        spec = parse("--preset", options.preset) if options.preset is not None else Spec("")
+        spec = parse("preset", options.preset) if options.preset is not None else Spec("")
         overrides = dict(sorted(from_texts(spec.options).items()))
         for name in {"epochs", "patience"} & set(overrides):
-            checks.fail("--preset", "what decides an epoch", f"{name}, which decides how many there are")
+            checks.fail("preset", "what decides an epoch", f"{name}, which decides how many there are")
         cases = []
         for case in super().cases(options):
             name = case["dataset"]
             default = f"faithful-{name}" if f"faithful-{name}" in PRESETS else "faithful-cora"
-            case |= {"preset": checks.choice("--preset", spec.name or default, PRESETS), "overrides": overrides}
+            case |= {"preset": checks.choice("preset", spec.name or default, PRESETS), "overrides": overrides}
             s, data = settings_of(case), read(name, case["features"], case["classes"], options.seed, options.root)
             case |= {"features": data.x.shape[1], "classes": int(data.y.max()) + 1, "seed": options.seed}
             case |= {"nodes": data.num_nodes, "arcs": data.edge_index.shape[1]}
             if options.dense and (reason := no_dense(case, s)) is not None:
-                checks.fail("--dense", "a case that the dense form can take", reason)
+                checks.fail("dense", "a case that the dense form can take", reason)
             cases.append(case)
         return cases
 
@@ -301,7 +306,7 @@ class Erase(Operation):
             words = [f"{name}: {case['nodes']:,} nodes, {case['arcs']:,} arcs, {case['features']:,} features"]
             words += [f"{case['classes']} classes, {case['preset']}, {s['encoder']} {s['hidden']}/{s['width']}"]
             words += ["full batch" if s["batch_size"] is None else f"mini-batches of {s['batch_size']:,}", "float32"]
-            yield tables.heading(", ".join([*words, tables.plural(case["threads"], "thread")]))
+            yield headline(", ".join([*words, tables.plural(case["threads"], "thread")]))
             rows: list[Any] = []
             for name, entry in sorted(times.items(), reverse=True):
                 epochs = len(entry["samples"]) * entry["calls"]
@@ -349,7 +354,7 @@ def _by_size(records: Sequence[Record]) -> Iterator[RenderableType]:
             rows.append(row)
             before = record
         rows.append(["", "", "", "in all", f"{exponent(group[0][1], group[-1][1]):.2f}", "", ""])
-        yield tables.heading("Cost of an epoch as the graph grows, at the same degree: time ~ nodes^exponent")
+        yield headline("Cost of an epoch as the graph grows, at the same degree: time ~ nodes^exponent")
         head = ["nodes", "arcs", "library, per epoch", "per node", "exponent", "dense", "peak memory"]
         yield tables.table(head, rows, left=0)
 

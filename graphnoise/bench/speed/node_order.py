@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from rich.console import RenderableType
@@ -14,10 +13,11 @@ from rich.text import Text
 from torch import Tensor
 
 import graphnoise as gn
+from graphnoise.bench.grid import integer, option, real, some_of
 from graphnoise.bench.speed import harness, tables
 from graphnoise.bench.speed.harness import Say, TimedRun, VerificationError
-from graphnoise.bench.speed.operation import Case, Operation, Options, Record, option
-from graphnoise.bench.speed.propagate import ALPHA, SIZES
+from graphnoise.bench.speed.operation import Case, Operation, Options, Record
+from graphnoise.bench.speed.propagate import ALPHA, SIZES, Threads, Widths
 from graphnoise.node_order import KINDS, order
 from graphnoise.resources import cpu_count
 
@@ -30,17 +30,16 @@ NOTE = (
 )
 
 
-@dataclass(frozen=True)
 class NodeOrderOptions(Options):
     """Options of `graphnoise bench speed node-order`."""
 
-    graph: tuple[str, ...] = option(GRAPHS, "power-law, planted, cora.", choices=GRAPHS)
-    scale: float = option(1.0, "Share of nodes and arcs of the drawn graphs.", low=1e-4, high=10.0)
-    width: tuple[int, ...] = option((40,), "Columns.", low=1, high=65_536)
-    steps: int = option(10, "Steps per call.", low=1, high=100_000)
-    threads: tuple[int, ...] = option((cpu_count(),), "Numbers of threads.", low=1, high=cpu_count())
-    order: tuple[str, ...] = option(KINDS, "Node orders.", protocol=True, choices=KINDS)
-    rounds: int = option(15, "Rounds of samples.", protocol=True, low=1, high=10_000)
+    graph: Annotated[tuple[str, ...], some_of(*GRAPHS)] = option(GRAPHS, "power-law, planted, cora.")
+    scale: Annotated[float, real(1e-4, 10.0)] = option(1.0, "Share of nodes and arcs of the drawn graphs.")
+    width: Widths = option((40,), "Columns.")
+    steps: Annotated[int, integer(1, 100_000)] = option(10, "Steps per call.")
+    threads: Threads = option((cpu_count(),), "Numbers of threads.")
+    order: Annotated[tuple[str, ...], some_of(*KINDS)] = option(KINDS, "Node orders.", protocol=True)
+    rounds: Annotated[int, integer(1, 10_000)] = option(15, "Rounds of samples.", protocol=True)
 
 
 def draw_graph(name: str, scale: float, seed: int, root: str | None) -> tuple[gn.Graph, dict[str, Tensor]]:

@@ -9,20 +9,22 @@ import json
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field
 from rich.console import RenderableType
 
 from graphnoise import checks
 from graphnoise.bench import registry
 from graphnoise.bench.environment import environment
+from graphnoise.bench.grid import Model, integer, option
 from graphnoise.bench.speed.harness import Say, VerificationError
 from graphnoise.bench.speed.tables import place
 from graphnoise.bench.store import cell_key
@@ -41,44 +43,20 @@ class NotMeasurableError(Exception):
     """A case cannot be measured here; the message and the record say why."""
 
 
-def option(default: Any, help: str, *, protocol: bool = False, **limits: Any) -> Any:
-    """Declare an option.
+class Options(Model):
+    """Options of an operation, for the command line and for Python; those of the protocol decide how it is measured."""
 
-    Args:
-        default: Its default; a tuple is an option with several values.
-        help: Help of the command line.
-        protocol: Whether it decides how cases are measured, and not which.
-        limits: `choices`, or `low` and `high`, both optional.
-    """
-    return field(default=default, metadata={"help": help, "protocol": protocol, **limits})
-
-
-@dataclass(frozen=True)
-class Options:
-    """Options of an operation, for the command line and for Python.
-
-    Raises:
-        InputError: A value is not one of the choices or out of its range; the message names the option.
-    """
-
-    rounds: int = option(9, "Rounds of samples.", protocol=True, low=1, high=10_000)
-    seed: int = option(0, "Seed of graphs, values and the order within rounds.", protocol=True, low=0, high=2**31 - 1)
-    root: str | None = option(None, "Folder of raw data sets.", protocol=True, envvar="GRAPHNOISE_DATA")
-
-    def __post_init__(self) -> None:
-        for entry in fields(self):
-            name, value, limits = f"--{entry.name.replace('_', '-')}", getattr(self, entry.name), entry.metadata
-            for item in value if isinstance(value, tuple) else (value,):
-                if "choices" in limits:
-                    checks.choice(name, item, limits["choices"])
-                elif "low" in limits:
-                    check: Callable[..., Any] = checks.integer if isinstance(limits["low"], int) else checks.real
-                    check(name, item, limits["low"], limits["high"])
+    rounds: Annotated[int, integer(1, 10_000)] = option(9, "Rounds of samples.", protocol=True)
+    seed: Annotated[int, integer(0, 2**31 - 1)] = option(
+        0, "Seed of graphs, values and the order within rounds.", protocol=True
+    )
+    root: str | None = Field(None, exclude=True)
 
     def values(self, protocol: bool) -> dict[str, Any]:
         """Return the options of the protocol, or those of the cases."""
-        chosen = [entry.name for entry in fields(self) if entry.metadata["protocol"] == protocol]
-        return {name: getattr(self, name) for name in chosen if name != "root"}
+        fields: dict[str, Any] = {name: field for name, field in type(self).model_fields.items() if not field.exclude}
+        chosen = [name for name, field in fields.items() if ("protocol" in field.json_schema_extra) == protocol]
+        return {name: getattr(self, name) for name in chosen}
 
 
 class Operation(ABC):

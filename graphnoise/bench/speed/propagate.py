@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import scipy.sparse
@@ -18,9 +18,11 @@ from rich.text import Text
 from torch import Tensor
 
 from graphnoise import checks, propagation
+from graphnoise.bench.grid import Names, each, flag, integers, one_of, option, real, some_of
+from graphnoise.bench.report import headline
 from graphnoise.bench.speed import harness, tables
 from graphnoise.bench.speed.harness import Say, TimedRun, VerificationError
-from graphnoise.bench.speed.operation import Case, NotMeasurableError, Operation, Options, Record, option
+from graphnoise.bench.speed.operation import Case, NotMeasurableError, Operation, Options, Record
 from graphnoise.datasets.sampling import draw_distinct, triangle
 from graphnoise.datasets.synthetic import power_law
 from graphnoise.errors import InputError
@@ -48,25 +50,27 @@ NOTE = (
 # What runs raise on values that they do not take, or without memory.
 ERRORS = (RuntimeError, MemoryError, TypeError, ValueError)
 Run = Callable[[int], Tensor]
+Flags = Annotated[tuple[bool, ...], each(flag)]
+Widths = Annotated[tuple[int, ...], integers(1, 65_536)]
+Threads = Annotated[tuple[int, ...], integers(1, cpu_count())]
 
 
-@dataclass(frozen=True)
 class PropagateOptions(Options):
     """Options of `graphnoise bench speed propagate`."""
 
-    size: tuple[str, ...] = option(("cora", "arxiv"), "pair, cora, 1e5, arxiv, 1e7, or NODES:ARCS.")
-    degrees: tuple[str, ...] = option(("power-law",), "Uniform or power-law.", choices=DEGREES)
-    weighted: tuple[bool, ...] = option((False,), "Whether arcs have weights.")
-    dtype: tuple[str, ...] = option(("float32",), "float32, float64, bfloat16.", choices=DTYPES)
-    backward: tuple[bool, ...] = option((False,), "Whether the gradient is computed as well.")
-    busy: tuple[bool, ...] = option((False,), "Whether a parallel torch operator runs before each call.")
-    tier: tuple[str, ...] = option(("auto",), "Tiers; auto: the one that the data choose.")
-    width: tuple[int, ...] = option((7, 40), "Columns.", low=1, high=65_536)
-    threads: tuple[int, ...] = option((min(2, cpu_count()),), "Numbers of threads.", low=1, high=cpu_count())
-    steps: tuple[int, ...] = option((10,), "Steps per call.", low=1, high=100_000)
-    device: str = option("cpu", "cpu or cuda.", choices=("cpu", "cuda"))
-    baselines: tuple[str, ...] = option(("all",), "Baselines, or none.", protocol=True)
-    limit: float = option(10.0, "Seconds that one run may take in a case.", protocol=True, low=0.01, high=1e6)
+    size: Names = option(("cora", "arxiv"), "pair, cora, 1e5, arxiv, 1e7, or NODES:ARCS.")
+    degrees: Annotated[tuple[str, ...], some_of(*DEGREES)] = option(("power-law",), "Uniform or power-law.")
+    weighted: Flags = option((False,), "Whether arcs have weights.")
+    dtype: Annotated[tuple[str, ...], some_of(*DTYPES)] = option(("float32",), "float32, float64, bfloat16.")
+    backward: Flags = option((False,), "Whether the gradient is computed as well.")
+    busy: Flags = option((False,), "Whether a parallel torch operator runs before each call.")
+    tier: Names = option(("auto",), "Tiers; auto: the one that the data choose.")
+    width: Widths = option((7, 40), "Columns.")
+    threads: Threads = option((min(2, cpu_count()),), "Numbers of threads.")
+    steps: Annotated[tuple[int, ...], integers(1, 100_000)] = option((10,), "Steps per call.")
+    device: Annotated[str, one_of("cpu", "cuda")] = option("cpu", "cpu or cuda.")
+    baselines: Names = option(("all",), "Baselines, or none.", protocol=True)
+    limit: Annotated[float, real(0.01, 1e6)] = option(10.0, "Seconds that one run may take in a case.", protocol=True)
 
 
 def read_size(name: str, text: str) -> tuple[int, int]:
@@ -137,7 +141,7 @@ class Problem:
 
 def problem(case: Case, seed: int) -> Problem:
     """Draw the graph and the values of a case: weights in [.5, 1.5), Y0 and G uniform in [0, 1)."""
-    nodes, arcs = read_size("--size", case["size"])
+    nodes, arcs = read_size("size", case["size"])
     edge_index, generator = draw_graph(nodes, arcs, case["degrees"], seed), torch.Generator().manual_seed(seed)
     weight = 0.5 + torch.rand(arcs, dtype=torch.float64, generator=generator) if case["weighted"] else None
     if weight is not None and case["dtype"] != "float64":
@@ -380,16 +384,16 @@ class Propagate(Operation):
     def cases(self, options: PropagateOptions) -> list[Case]:
         """Return all combinations of the options' values."""
         for name in options.baselines:
-            checks.choice("--baselines", name, (*BASELINES, "all", "none"))
+            checks.choice("baselines", name, (*BASELINES, "all", "none"))
         for size in options.size:
-            read_size("--size", size)
+            read_size("size", size)
         if options.device == "cuda" and not torch.cuda.is_available():
-            checks.fail("--device", "a device that is there", "'cuda', and torch sees no CUDA device")
+            checks.fail("device", "a device that is there", "'cuda', and torch sees no CUDA device")
         return super().cases(options)
 
     def measure(self, case: Case, options: PropagateOptions, say: Say) -> Record:
         """Verify the library and the baselines, then time them beside a gather and a memcpy."""
-        nodes, arcs = read_size("--size", case["size"])
+        nodes, arcs = read_size("size", case["size"])
         width, steps, threads, device = case["width"], case["steps"], case["threads"], case["device"]
         itemsize = DTYPES[case["dtype"]].itemsize
         # A dozen arrays of values, a dozen of arcs.
@@ -402,7 +406,7 @@ class Propagate(Operation):
         try:
             run, tier = library(values, case["tier"])
         except InputError as error:
-            raise NotMeasurableError(str(error).replace("backend:", "--tier:", 1)) from None
+            raise NotMeasurableError(str(error).replace("backend:", "tier:", 1)) from None
         record: Record = {"nodes": nodes, "arcs": arcs, "tier": tier, "notes": {}, "failures": [], "gaps": {}}
         try:
             record["gaps"]["library"] = verify("library", values, {tier: run}, steps, case["dtype"])
@@ -434,7 +438,7 @@ class Propagate(Operation):
         for record in records:
             groups.setdefault(_title(record), []).append(record)
         for title, group in groups.items():
-            yield tables.heading(title)
+            yield headline(title)
             yield _steps(group)
         yield from _by_size(records)
         yield from tables.notes(records)
@@ -509,5 +513,5 @@ def _by_size(records: Sequence[Record]) -> Iterator[RenderableType]:
     shown = [(*words, *(f"{row[size]:.3g}" if size in row else "" for size in sizes))
              for words, row in sorted(rows.items()) if len(row) > 1]  # fmt: skip
     if shown:
-        yield tables.heading("ns per arc and step, by size")
+        yield headline("ns per arc and step, by size")
         yield tables.table(["degrees", "weights", "type", "tier", "width", "threads", *sizes.values()], shown, left=4)

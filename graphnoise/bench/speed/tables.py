@@ -11,22 +11,16 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from graphnoise.bench.report import columns
 from graphnoise.checks import fail
 from graphnoise.io import atomic_write
 
 Entry = Mapping[str, Any]
 
 
-def heading(text: str) -> Text:
-    """Return a title above a table."""
-    return Text.assemble("\n", (text, "bold"))
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], left: int = 1) -> Table:
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]], left: int = 1) -> Table:
     """Return a table; so many columns are aligned to the left."""
-    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for place, column in enumerate(columns):
-        shown.add_column(column, justify="left" if place < left else "right", no_wrap=True)
+    shown = columns(head[0], head[1:], left=left)
     for row in rows:
         shown.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in row))
     return shown

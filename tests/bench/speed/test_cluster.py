@@ -133,10 +133,10 @@ def test_another_result_in_another_order_is_not_timed(monkeypatch, tmp_path, cap
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["cluster", "--part", "runs"], "--part: expected one of batch, locality, walks, got 'runs'"),
-        (["cluster", "--scale", "0"], "--scale: expected a number in [0.0001, 10], got 0.0"),
-        (["cluster", "--threads", "0"], "--threads: expected an integer from 1 to 1024, got 0"),
-        (["node-order", "--graph", "citeseer"], "--graph: expected one of cora, planted, power-law, got 'citeseer'"),
+        (["cluster", "--part", "runs"], "part: expected one of batch, locality, walks, got 'runs'"),
+        (["cluster", "--scale", "0"], "scale: expected a number in [0.0001, 10], got 0.0"),
+        (["cluster", "--threads", "0"], "threads: expected an integer from 1 to 1024, got 0"),
+        (["node-order", "--graph", "citeseer"], "graph: expected one of cora, planted, power-law, got 'citeseer'"),
         (["node-order", "--order", "rmc"], "did you mean 'rcm'"),
         (["flow"], "No such command 'flow'"),
     ],

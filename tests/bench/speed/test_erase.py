@@ -185,15 +185,15 @@ def test_a_data_set_is_measured_with_its_preset(monkeypatch, tmp_path, capfd):
     ("words", "message"),
     [
         (["--dataset", "croa"], "one of .*cora"),
-        (["--dataset", "50:61"], "--dataset: arcs: expected an even number"),
-        (["--dataset", "7:4"], "--dataset: nodes: expected an integer of at least 8"),
-        (["--dataset", "50:60", "--classes", "13"], "--classes: expected at least 4 nodes per class, got 13"),
+        (["--dataset", "50:61"], "dataset: arcs: expected an even number"),
+        (["--dataset", "7:4"], "dataset: nodes: expected an integer of at least 8"),
+        (["--dataset", "50:60", "--classes", "13"], "classes: expected at least 4 nodes per class, got 13"),
         (["--dataset", "50:60", "--preset", "robst"], "preset: expected one of .*did you mean 'robust'"),
         (["--dataset", "50:60", "--preset", "robust:widht=3"], "did you mean 'width'"),
-        (["--dataset", "50:60", "--preset", "robust:width"], "--preset: expected robust:KEY=VALUE"),
+        (["--dataset", "50:60", "--preset", "robust:width"], "preset: expected robust:KEY=VALUE"),
         (["--dataset", "50:60", "--preset", "robust:width=x"], "width: expected an integer"),
         (["--dataset", "50:60", "--preset", "robust:epochs=3"], "what decides an epoch"),
-        (["--dataset", "50:60", "--preset", "faithful-cora:batch_size=9", "--dense"], "--dense: .*has no mini-batches"),
+        (["--dataset", "50:60", "--preset", "faithful-cora:batch_size=9", "--dense"], "dense: .*has no mini-batches"),
     ],
 )
 def test_every_error_is_one_line(words, message, tmp_path, monkeypatch, capfd):

@@ -6,24 +6,23 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import pytest
 import torch
 from speeds import DAMAGE, call, held, one_error
 
+from graphnoise.bench.grid import integers, option, real
 from graphnoise.bench.speed import harness, operation, tables
-from graphnoise.bench.speed.operation import NotMeasurableError, Operation, Options, RecordFile, Session, option
+from graphnoise.bench.speed.operation import NotMeasurableError, Operation, Options, RecordFile, Session
 from graphnoise.bench.speed.propagate import Propagate
 from graphnoise.errors import DataError, InputError
 
 
-@dataclass(frozen=True)
 class ToyOptions(Options):
-    width: tuple[int, ...] = option((1, 2), "Columns.", low=1, high=99)
+    width: Annotated[tuple[int, ...], integers(1, 99)] = option((1, 2), "Columns.")
     kind: str | None = option(None, "Kind.")
-    scale: float = option(1.0, "Scale.", protocol=True, low=0.5, high=2.0)
+    scale: Annotated[float, real(0.5, 2.0)] = option(1.0, "Scale.", protocol=True)
 
 
 class Toy(Operation):
@@ -192,12 +191,12 @@ def test_damaged_records_are_one_clear_line(change, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--width", "0"], 1, "--width: expected an integer from 1 to 99, got 0"),
+        (["--width", "0"], 1, "width: expected an integer from 1 to 99, got 0"),
         (["--width", "a,b"], 1, "--width: expected integers separated by commas"),
-        (["--rounds", "0"], 1, "--rounds: expected an integer from 1"),
+        (["--rounds", "0"], 1, "rounds: expected an integer from 1"),
         (["--rounds", "x"], 2, "--rounds"),
-        (["--scale", "5"], 1, "--scale: expected a number in [0.5, 2]"),
-        (["--seed", "-1"], 1, "--seed: expected an integer from 0"),
+        (["--scale", "5"], 1, "scale: expected a number in [0.5, 2]"),
+        (["--seed", "-1"], 1, "seed: expected an integer from 0"),
         (["--widht", "1"], 2, "No such option: --widht"),
     ],
 )
@@ -208,7 +207,7 @@ def test_every_error_is_one_line(words, code, message, tmp_path, monkeypatch, ca
     assert one_error(err)
     assert message in err
     assert not list(tmp_path.iterdir())
-    with pytest.raises(InputError, match="--width"):
+    with pytest.raises(InputError, match="width: expected an integer from"):
         ToyOptions(width=(0,))
 
 
@@ -216,7 +215,7 @@ def test_ctrl_c_keeps_the_cases_and_prints_the_command(toy, tmp_path, capfd):
     toy[1] = KeyboardInterrupt()
     code, _, err = call(capfd, "toy", "--out", tmp_path / "s.json")
     assert code == 130
-    assert "interrupted; nothing is recorded yet; again:" in err
+    assert "interrupted; nothing is recorded yet; to go on:" in err
     assert "stays in" not in err
     code, out, err = call(capfd, "toy", "--width", "2,1", "--out", tmp_path / "s.json")
     assert code == 130

@@ -24,7 +24,7 @@ def case(**changes):
 def test_cases_are_all_combinations():
     options = PropagateOptions(size=("pair", "40:120"), degrees=DEGREES, width=(1, 7), backward=(False, True))
     assert len(Propagate().cases(options)) == 16
-    assert [propagate.read_size("--size", text) for text in ("pair", "40:120")] == [(2, 2), (40, 120)]
+    assert [propagate.read_size("size", text) for text in ("pair", "40:120")] == [(2, 2), (40, 120)]
 
 
 @pytest.mark.parametrize("degrees", DEGREES)
@@ -108,7 +108,7 @@ def test_what_cannot_take_part_is_left_out_with_a_note(monkeypatch, tmp_path, ca
 
 def test_a_case_that_is_too_large_or_has_no_tier_is_skipped(monkeypatch, tmp_path, capfd):
     code, _, err = call(capfd, *SMALL, "--tier", "nativ", "--out", tmp_path / "s.json")
-    assert (code, "--tier: expected one of" in err) == (1, True)
+    assert (code, "tier: expected one of" in err) == (1, True)
     monkeypatch.setattr(propagate, "free_memory", lambda device: 1000)
     code, _, err = call(capfd, *SMALL, "--out", tmp_path / "s.json")
     assert (code, "needs about" in err) == (1, True)
@@ -201,15 +201,15 @@ def test_bytes_of_a_step(weighted, itemsize, value):
     ("words", "message"),
     [
         (["--size", "croa"], "did you mean 'cora'"),
-        (["--size", "5:x"], "--size: expected NODES:ARCS, got '5:x'"),
-        (["--size", "5:7"], "--size: arcs: expected an even number"),
-        (["--size", "10:1000"], "--size: arcs: expected an integer from 2 to 90, got 1000"),
-        (["--dtype", "int8"], "--dtype: expected one of"),
-        (["--degrees", "zipf"], "--degrees: expected one of power-law, uniform"),
+        (["--size", "5:x"], "size: expected NODES:ARCS, got '5:x'"),
+        (["--size", "5:7"], "size: arcs: expected an even number"),
+        (["--size", "10:1000"], "size: arcs: expected an integer from 2 to 90, got 1000"),
+        (["--dtype", "int8"], "dtype: expected one of"),
+        (["--degrees", "zipf"], "degrees: expected one of power-law, uniform"),
         (["--weighted", "maybe"], "--weighted: expected one of no, yes, got 'maybe'"),
         (["--baselines", "adm"], "did you mean 'addmm'"),
-        (["--threads", "4096"], "--threads: expected an integer from 1 to"),
-        (["--limit", "-1"], "--limit: expected a number"),
+        (["--threads", "4096"], "threads: expected an integer from 1 to"),
+        (["--limit", "-1"], "limit: expected a number"),
     ],
 )
 def test_every_error_is_one_line(words, message, tmp_path, monkeypatch, capfd):
@@ -225,4 +225,4 @@ def test_every_error_is_one_line(words, message, tmp_path, monkeypatch, capfd):
 def test_no_cuda_is_one_clear_error(capfd):
     code, _, err = call(capfd, "propagate", "--device", "cuda")
     assert (code, one_error(err)) == (1, True)
-    assert "--device: expected a device that is there, got 'cuda', and torch sees no CUDA device" in err
+    assert "device: expected a device that is there, got 'cuda', and torch sees no CUDA device" in err

@@ -1,0 +1,104 @@
+"""Commands whose options are the fields of a pydantic model."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from inspect import Parameter, Signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+from typer.core import TyperGroup
+
+from graphnoise.cli.console import integers, numbers, program
+
+if TYPE_CHECKING:
+    from graphnoise.bench.grid import Model
+
+
+def group(names: Callable[[], list[str]], load: Callable[[str], Any]) -> type[TyperGroup]:
+    """Return a group of commands by name, loaded when they are called, beside those that are written out."""
+
+    class Group(TyperGroup):
+        def list_commands(self, ctx: Any) -> list[str]:
+            return [*names(), *super().list_commands(ctx)]
+
+        def get_command(self, ctx: Any, cmd_name: str) -> Any:
+            return load(cmd_name) if cmd_name in names() else super().get_command(ctx, cmd_name)
+
+    return Group
+
+
+def command(name: str, help: str, model: type[Model], run: Callable[..., None], **extra: tuple[Any, Any]) -> Any:
+    """Return a command with an option for each field of a model.
+
+    Args:
+        name: Its name.
+        help: Its help.
+        model: The model; fields with `exclude` have no option.
+        run: Called with the values of the fields that are set, by name, and the other parameters.
+        extra: Type and default of the other parameters.
+    """
+    fields = {key: field for key, field in model.model_fields.items() if not field.exclude}
+
+    def call(**words: Any) -> None:
+        others = {key: words.pop(key) for key in extra}
+        run({key: _read(key, fields[key], word) for key, word in words.items() if word is not None}, **others)
+
+    kinds = {key: _kind(key, field) for key, field in fields.items()} | extra
+    call.__signature__ = Signature(  # type: ignore[attr-defined]
+        [Parameter(key, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+         for key, (kind, default) in kinds.items()]
+    )  # fmt: skip
+    app = typer.Typer(add_completion=False)
+    app.command(name, help=help)(call)
+    return typer.main.get_command(app)
+
+
+def _option(key: str, field: Any) -> str:
+    return str((field.json_schema_extra or {}).get("option", "--" + key.replace("_", "-")))
+
+
+def _kind(key: str, field: Any) -> tuple[Any, Any]:
+    """Return the type and the default of a field's parameter; lists are texts separated by commas."""
+    kind, default, help = field.annotation, field.default, field.description
+    if isinstance(default, tuple):
+        help = help if "commas" in help else f"{help.rstrip('.')}, separated by commas."
+        kind, default = str | None, ",".join(map(_word, default)) or None
+    return Annotated[kind, typer.Option(_option(key, field), help=help)], default
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _read(key: str, field: Any, value: Any) -> Any:
+    """Return the value of an option as the model takes it."""
+    from graphnoise.bench.options import split
+    from graphnoise.checks import choice
+
+    if not isinstance(field.default, tuple):
+        return value
+    name, kinds = _option(key, field), get_args(field.annotation)
+    if bool in kinds:
+        return [choice(name, part, ("no", "yes")) == "yes" for part in split(name, value)]
+    return (numbers if float in kinds else integers if int in kinds else split)(name, value)
+
+
+@contextlib.contextmanager
+def resumable(path: Path | None = None) -> Iterator[None]:
+    """Print how to go on after Ctrl-C, and whether a file or folder of results is there."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        recorded = ""
+        if path is not None:
+            recorded = f"; what was recorded stays in {path}" if path.exists() else "; nothing is recorded yet"
+        print(f"graphnoise: interrupted{recorded}; to go on:", file=sys.stderr)
+        print(f"  {program()} {shlex.join(sys.argv[1:])}", file=sys.stderr)
+        raise typer.Exit(130) from None
