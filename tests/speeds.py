@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 
@@ -29,6 +30,15 @@ def call(capfd, *words):
 
 def held(path):
     return json.loads(path.read_text())["records"]
+
+
+def refused(capfd, message, *words, code=1, folder=None):
+    """A command that ends with one line of error, prints nothing else, and leaves nothing in a folder."""
+    got, out, err = call(capfd, *words)
+    assert (got, out) == (code, "")
+    assert one_error(err)
+    assert re.search(message, err), err
+    assert folder is None or not list(folder.iterdir())
 
 
 def one_error(text):

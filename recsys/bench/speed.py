@@ -112,11 +112,7 @@ def implicit(factors: int, **how: Any) -> Any:
 
 
 def timed_runs(case: Case, matrix: Any) -> dict[str, tuple[TimedRun, int]]:
-    """Return all that is timed, with the number of samples of a call.
-
-    Raises:
-        VerificationError: A sampler draws a known pair.
-    """
+    """Return all that is timed, with the number of samples of a call."""
     runs: dict[str, tuple[TimedRun, int]] = {}
     threads, seed = case["threads"], case["seed"]
     if find_spec("implicit"):
@@ -158,11 +154,7 @@ def ranking(case: Case) -> tuple[TimedRun, dict[str, int]]:
 
 @functools.cache
 def verify_steps() -> float:
-    """Compare each rule with the steps in NumPy on a small matrix; return the largest gap of a factor.
-
-    Raises:
-        VerificationError: A factor or a count differs.
-    """
+    """Compare each rule with the steps in NumPy on a small matrix; return the largest gap of a factor."""
     rng, worst = np.random.default_rng(0), 0.0
     matrix = sp.csr_array((rng.random((60, 45)) < 0.2).astype(np.float32))
     known, rates = Known.of(matrix), sgd.Rates(0.05, 0.01, 0.02, 0.03, 0.04, 0.05, 0.3)
@@ -191,11 +183,7 @@ def verify_steps() -> float:
 
 @functools.cache
 def verify_quality(seeds: int) -> dict[str, list[float]]:
-    """Train the baseline and this package alike on simulated data; return NDCG@20 on held-out likes by name and seed.
-
-    Raises:
-        VerificationError: A mean is lower than the baseline's by more than 1 % and two standard errors.
-    """
+    """Train the baseline and this package alike on simulated data; return held-out NDCG@20 by name and seed."""
     split = ratio(low_rank(4000, 1500, density=0.04, seed=1).interactions, validation=0.0, test=0.2, seed=0)
     train, test = split.train.matrix, split.test.matrix
     values: dict[str, list[float]] = {name: [] for name in (BASELINE, "lock-free", "deterministic")}

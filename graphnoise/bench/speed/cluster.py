@@ -90,11 +90,7 @@ def exact(matrix: scipy.sparse.csr_array, seed: int, alpha: float) -> Vector:
 
 
 def residual_gap(graph: UndirectedGraph, result: Diffusion, seed: int, alpha: float, eps: float) -> float:
-    """Return the largest residual per unit of degree over eps: below 1 the bound on the error holds.
-
-    Raises:
-        VerificationError: The residual is not that of the values, or above that bound.
-    """
+    """Return the largest residual per unit of degree over eps: below 1 the bound on the error holds."""
     p, r, start = result.dense(graph.num_nodes), np.zeros(graph.num_nodes), np.zeros(graph.num_nodes)
     r[result.touched], start[seed] = result.residual, 1.0
     expected = start - (p - (1 - alpha) / 2 * (p + walk_matrix(graph) @ p)) / alpha
@@ -157,9 +153,8 @@ class Cluster(Operation):
         """Verify and time one part."""
         say("drawing the graph, verifying")
         graph = draw_graph(case["graph"], case["nodes"], options.seed)
-        runs, record = {"walks": _walks, "batch": _batch, "locality": _locality}[case["part"]](
-            graph, case, options.seed
-        )
+        part = {"walks": _walks, "batch": _batch, "locality": _locality}[case["part"]]
+        runs, record = part(graph, case, options.seed)
         copy, copied = harness.memcpy("cpu")
         times = harness.interleave([*runs, copy], options.rounds, options.seed, say)
         if case["part"] == "walks":
@@ -179,10 +174,8 @@ class Cluster(Operation):
             rows: list[Any] = []
             for record in parts["walks"]:
                 case, times = record["case"], record["times"]
-                row: list[Any] = [
-                    f"{case['graph']}, alpha {case['alpha']:g}, eps {case['eps']:g}",
-                    f"{case['nodes']:,}",
-                ]
+                name = f"{case['graph']}, alpha {case['alpha']:g}, eps {case['eps']:g}"
+                row: list[Any] = [name, f"{case['nodes']:,}"]
                 row += [tables.duration(times["library"]["seconds"], 1 / case["seeds"])]
                 row += [f"{record['arcs'] / case['seeds']:,.0f}"]
                 row += [tables.quartiles(record["arcs_per_second"], factor=1e-6, form="{:.0f}".format)]

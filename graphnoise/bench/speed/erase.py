@@ -141,14 +141,7 @@ def gap(values: Tensor, expected: Tensor) -> float:
 
 @functools.cache
 def verify(s: Settings) -> dict[str, float]:
-    """Compare epochs of the library with the dense form in float64 on a small graph.
-
-    Returns:
-        The largest gap of each comparison.
-
-    Raises:
-        VerificationError: A node has another label, or losses or gradients differ by more than the tolerance.
-    """
+    """Compare epochs with the dense form in float64 on a small graph; return the largest gap of each comparison."""
     data, gaps = planted(), dict[str, float]()
     full = replace(s, dropout=0.0, batch_size=None, memory=0.0, select="last", epochs=ENDLESS, patience=ENDLESS)
     # One mini-batch of all nodes, with all their neighbours, is the full batch.
@@ -176,8 +169,7 @@ def verify(s: Settings) -> dict[str, float]:
         except VerificationError as error:
             raise VerificationError(f"library ({name}): {error}") from None
         except (InputError, RuntimeError, TypeError) as error:
-            text = f"raises {type(error).__name__} ({str(error).splitlines()[0]})"
-            raise VerificationError(f"library ({name}): {text}") from error
+            raise VerificationError(f"library ({name}): {harness.raised(error)}") from error
     return gaps
 
 
@@ -215,11 +207,7 @@ def stages(library: Any, epochs: int) -> dict[str, float]:
 
 
 def peak_memory(case: Case, dense: bool, root: str | None) -> dict[str, Any]:
-    """Return the peak of training in bytes above what the process had after its imports, in a process of its own.
-
-    Returns:
-        "peak" and "data" (the size of the data, which the peak includes), or "failed" with the reason.
-    """
+    """Return "peak" of training and "data", which it includes, in bytes above a new process's imports; or "failed"."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
             return pool.submit(_peak_memory, case, dense, root).result()
@@ -310,9 +298,8 @@ class Erase(Operation):
             rows: list[Any] = []
             for name, entry in sorted(times.items(), reverse=True):
                 epochs = len(entry["samples"]) * entry["calls"]
-                rows.append(
-                    (name, tables.duration(entry["seconds"]), tables.ratio(record, name), _memory(record, name), epochs)
-                )
+                row = [name, tables.duration(entry["seconds"]), tables.ratio(record, name)]
+                rows.append([*row, _memory(record, name), epochs])
             yield tables.table(["", "per epoch", "over library", "peak memory", "epochs"], rows)
             yield Text("")
             total, rows = sum(parts.values()), []

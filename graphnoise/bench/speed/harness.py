@@ -28,6 +28,11 @@ class VerificationError(GraphnoiseError):
     """A result differs from the reference, so it is not timed."""
 
 
+def raised(error: Exception) -> str:
+    """Return what a note says of an error."""
+    return f"raises {type(error).__name__} ({str(error).splitlines()[0][:100]})"
+
+
 def quartiles(values: Sequence[float]) -> Quartiles:
     """Return the median and the quartiles.
 

@@ -88,11 +88,7 @@ def read_size(name: str, text: str) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=1)
 def draw_graph(nodes: int, arcs: int, degrees: str, seed: int) -> Tensor:
-    """Return the arcs (source, target) of an undirected graph, exactly so many.
-
-    Raises:
-        InputError: So many arcs cannot be placed with such degrees.
-    """
+    """Return the arcs (source, target) of an undirected graph, exactly so many."""
     if degrees == "power-law":
         edge_index: Tensor = power_law(nodes, arcs, seed=seed).edge_index
         return edge_index
@@ -154,11 +150,7 @@ def problem(case: Case, seed: int) -> Problem:
 
 
 def library(problem: Problem, tier: str) -> tuple[Run, str]:
-    """Return the library's own call, with its checks, and the tier that runs it.
-
-    Raises:
-        InputError: No tier, or not this one, serves such values.
-    """
+    """Return the library's own call, with its checks, and the tier that runs it."""
     backend = None if tier == "auto" else tier
 
     def forward(start: Tensor, steps: int) -> Tensor:
@@ -301,11 +293,7 @@ BASELINES = {
 
 
 def gather(problem: Problem, threads: int) -> Run | None:
-    """Return a loop that gathers the rows and does nothing else, from the arrays that the library reads; or None.
-
-    Raises:
-        VerificationError: A step without neighbours changes the values.
-    """
+    """Return a loop that gathers the rows and does nothing else, from the arrays that the library reads; or None."""
     graph, start = problem.graph, problem.start
     if start.dtype != torch.float32 or start.device.type != "cpu" or problem.gradient is not None:
         return None
@@ -343,11 +331,7 @@ def reference(problem: Problem, steps: int, columns: Sequence[int]) -> NDArray[n
 
 
 def verify(name: str, problem: Problem, runs: Mapping[str, Run], steps: int, dtype: str) -> float:
-    """Compare variants of a run with the reference after so many steps; return the largest difference.
-
-    Raises:
-        VerificationError: A difference is above the tolerance.
-    """
+    """Compare variants of a run with the reference after so many steps; return the largest difference."""
     worst, columns = 0.0, sorted(set(np.linspace(0, problem.start.shape[1] - 1, VERIFIED_COLUMNS).astype(int).tolist()))
     expected, limit = reference(problem, steps, columns), TOLERANCE[dtype]
     for variant, run in runs.items():
@@ -411,7 +395,7 @@ class Propagate(Operation):
         try:
             record["gaps"]["library"] = verify("library", values, {tier: run}, steps, case["dtype"])
         except ERRORS as error:
-            raise VerificationError(f"library: {_raised(error)}") from error
+            raise VerificationError(f"library: {harness.raised(error)}") from error
         before = harness.load_generator(device) if case["busy"] else None
         timed = functools.partial(TimedRun, max_steps=steps, threads=threads, before=before)
         runs = [timed("library", run, max_call=1.0)]
@@ -465,13 +449,9 @@ def _baseline(
         record["failures"].append(str(error))
         reason = "gives another result"
     except ERRORS as error:
-        reason = _raised(error)
+        reason = harness.raised(error)
     record["notes"][name] = f"left out: {reason}"
     return []
-
-
-def _raised(error: Exception) -> str:
-    return f"raises {type(error).__name__} ({str(error).splitlines()[0][:100]})"
 
 
 def _title(record: Record) -> str:

@@ -89,12 +89,7 @@ def place(record: Entry) -> str:
 
 
 def draw(records: Sequence[Entry], path: Path) -> None:
-    """Draw the ratios of all runs with their quartiles, a row per case.
-
-    Raises:
-        InputError: There is no ratio to draw.
-        DataError: The file cannot be written.
-    """
+    """Draw the ratios of all runs with their quartiles, a row per case."""
     from matplotlib.figure import Figure
 
     names = dict.fromkeys(name for record in records for name, entry in record["times"].items() if "ratio" in entry)
