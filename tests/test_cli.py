@@ -222,3 +222,11 @@ def test_two_commands_share_a_grid_and_a_killed_one_loses_nothing(planted, tmp_p
     assert sum(ran) <= 24 - 2  # nothing that the victim recorded, and nothing twice
     subprocess.run(slow_words(planted, tmp_path / "b"), check=True, capture_output=True)
     assert results(tmp_path / "a") == results(tmp_path / "b")
+
+
+def test_an_interrupted_report_says_so(capfd, monkeypatch, tmp_path):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("graphnoise.bench.record.open_source", interrupt)
+    assert call(capfd, "report", str(tmp_path)) == (130, "", "graphnoise: error: interrupted\n")

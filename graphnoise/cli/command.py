@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from graphnoise.bench.grid import Model
 
 
+class Reported(int):
+    """An exit code whose reason is printed already."""
+
+
 def group(names: Callable[[], list[str]], load: Callable[[str], Any]) -> type[TyperGroup]:
     """Return a group of commands by name, loaded when they are called, beside those that are written out."""
 
@@ -101,4 +105,4 @@ def resumable(path: Path | None = None) -> Iterator[None]:
             recorded = f"; what was recorded stays in {path}" if path.exists() else "; nothing is recorded yet"
         print(f"graphnoise: interrupted{recorded}; to go on:", file=sys.stderr)
         print(f"  {program()} {shlex.join(sys.argv[1:])}", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise typer.Exit(Reported(130)) from None

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from graphnoise.cli.bench import bench
+from graphnoise.cli.command import Reported
 from graphnoise.cli.data import data
 from graphnoise.cli.report import report
 from graphnoise.errors import GraphnoiseError
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except GraphnoiseError as error:
         code = _print_error(error, 1)
     except (typer.Abort, KeyboardInterrupt):
-        code = _print_error("interrupted", 130)
+        code = 130
     except BrokenPipeError:
         # The reader of a pipe has closed it, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -59,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             text = " ".join(str(error).split())
             code = _print_error(f"unexpected {type(error).__name__}: {text} (GRAPHNOISE_TRACEBACK=1 shows where)", 70)
+    # Typer turns Ctrl-C in a command into this code.
+    if code == 130 and not isinstance(code, Reported):
+        code = _print_error("interrupted", 130)
     sys.exit(code if isinstance(code, int) else 0)
 
 
