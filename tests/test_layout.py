@@ -56,13 +56,13 @@ SAME_NAME = {
     # A public function and its kernel.
     *("heat_kernel", "improve"),
     # Checks of arguments, and of values in suites, of CSV cells and of a command line.
-    *("check", "check_labels", "flag", "integer", "numbers", "share", "text"),
+    *("check", "check_labels", "flag", "integer", "integers", "numbers", "real", "share", "text"),
     # Public functions of graphs and of recommenders, distinguished by their module.
     *("compare", "names", "parse", "ratio", "smooth", "wide"),
     # Predictions of classes, and accuracies of users, as text.
     *("pack", "unpack"),
-    # Other words of one spelling: a plot and a sample; a hyper-parameter's range and a check; a field and a file.
-    *("draw", "choice", "get", "option", "quartiles", "read", "settings", "unique", "walk_matrix"),
+    # Other words of one spelling: a plot and a sample; a hyper-parameter's range and a check.
+    *("draw", "choice", "get", "quartiles", "read", "settings", "unique", "walk_matrix"),
 }
 TIERS = ("__init__", "reference", "cpu", "triton", "scatter")
 
