@@ -152,8 +152,8 @@ def text(name: str, options: Mapping[str, Any]) -> str:
     """Return what `parse` reads.
 
     Example:
-        >>> text("lfd", {"eps": 0.2, "improve": "mqi", "labels": False})
-        'lfd:eps=0.2,improve=mqi,labels=false'
+        >>> text("label_flow", {"label_eps": 0.2, "improve": "mqi", "labels": False})
+        'label_flow:label_eps=0.2,improve=mqi,labels=false'
     """
     names = {True: "true", False: "false", None: "none"}
     parts = [f"{key}={names[v] if v is None or isinstance(v, bool) else v}" for key, v in options.items()]
