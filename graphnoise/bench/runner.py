@@ -118,21 +118,28 @@ class _Uninterrupted:
 
 def _work(run: Run, store: Store, key: str, config: Config, lease: float) -> Outcome:
     """Claim a cell just before running it, in whatever process or thread this is; record it; release the claim."""
+    # The claim and its thread are freed before Ctrl-C may arrive again: in a destructor Python would ignore it.
     with _Uninterrupted() as uninterrupted:
-        claim = store.claim(key, lease)
-        if claim is None:
-            return "held" if store.read(key) is None else "elsewhere", ""
-        with claim:
-            try:
-                with uninterrupted.pause():
-                    # A copy, since `run` may change it.
-                    result = run(copy.deepcopy(config))
-            except Exception as error:
-                return "failed", _one_line(error)
-            try:
-                store.write(key, config, result)
-            except InputError as error:
-                return "failed", _one_line(error)
+        return _run_claimed(uninterrupted, run, store, key, config, lease)
+
+
+def _run_claimed(
+    uninterrupted: _Uninterrupted, run: Run, store: Store, key: str, config: Config, lease: float
+) -> Outcome:
+    claim = store.claim(key, lease)
+    if claim is None:
+        return "held" if store.read(key) is None else "elsewhere", ""
+    with claim:
+        try:
+            with uninterrupted.pause():
+                # A copy, since `run` may change it.
+                result = run(copy.deepcopy(config))
+        except Exception as error:
+            return "failed", _one_line(error)
+        try:
+            store.write(key, config, result)
+        except InputError as error:
+            return "failed", _one_line(error)
     return "done", ""
 
 
