@@ -106,41 +106,24 @@ def tensor(name: str, value: object, *, compressed: bool = False) -> Tensor:
         fail(name, "a tensor or an array of numbers", type(value).__name__)
 
 
-def labels(name: str, value: object, num_classes: int | None = None, *, size: int | None = None) -> Tensor:
-    """Return class labels: one-dimensional, int64, from 0 to num_classes - 1, none missing."""
-    y = tensor(name, value)
-    if y.dim() != 1:
-        fail(name, "a one-dimensional tensor of class labels", f"shape {tuple(y.shape)}")
-    if size is not None and y.numel() != size:
-        fail(name, f"{size} labels, one per node", y.numel())
-    if y.dtype == torch.bool or y.is_complex():
-        fail(name, "integer class labels", f"values of type {y.dtype}")
-    if y.is_floating_point():
-        if not bool(torch.isfinite(y).all()):
-            fail(name, "a label for every node", f"{int((~torch.isfinite(y)).sum())} missing (NaN or infinite)")
-        if not bool((y == y.round()).all()):
-            fail(name, "integer class labels", f"fractional values of type {y.dtype}")
-    y = y.long()
-    if y.numel() and int(y.min()) < 0:
-        where = int((y < 0).nonzero()[0])
-        fail(name, "labels of at least 0", f"{int(y[where])} at position {where}")
-    if num_classes is not None and y.numel() and int(y.max()) >= num_classes:
-        where = int((y >= num_classes).nonzero()[0])
-        fail(name, f"labels from 0 to {num_classes - 1}", f"{int(y[where])} at position {where}")
-    return y
+def mask(name: str, value: object, size: int, *, split: int | None = None) -> Tensor:
+    """Return a Boolean mask of `size` entries, from a mask (Boolean, or of 0 and 1) or from a list of positions.
 
-
-def mask(name: str, value: object, size: int) -> Tensor:
-    """Return a Boolean mask of `size` entries, from a Boolean mask or from a list of positions."""
+    Of masks of several splits, [size, number of splits], `split` is the column.
+    """
     m = tensor(name, value)
+    if m.dim() == 2 and m.shape[0] == size:
+        if split is None and m.shape[1] > 1:
+            fail(name, f"a mask of {size} entries", f"{m.shape[1]} splits: choose one (split=0 to {m.shape[1] - 1})")
+        m = m[:, integer("split", 0 if split is None else split, 0, m.shape[1] - 1)]
     if m.dim() != 1:
         fail(name, f"a one-dimensional mask of {size} entries", f"shape {tuple(m.shape)}")
     if m.dtype == torch.bool:
         if m.numel() != size:
             fail(name, f"a mask of {size} entries", f"{m.numel()} entries")
         return m
-    # Masks of older versions of torch.
-    if m.dtype == torch.uint8 and m.numel() == size:
+    # Masks of older versions of torch, and of 0 and 1: as positions, more than two would repeat.
+    if m.numel() == size and (m.dtype == torch.uint8 or size > 2) and bool(((m == 0) | (m == 1)).all()):
         return m != 0
     if m.is_floating_point():
         if m.numel() == 0:
@@ -151,7 +134,7 @@ def mask(name: str, value: object, size: int) -> Tensor:
     out = torch.zeros(size, dtype=torch.bool, device=m.device)
     out[m.long()] = True
     if int(out.sum()) != m.numel():
-        fail(name, "a Boolean mask, or distinct positions", "positions that repeat (a mask of 0 and 1?)")
+        fail(name, "a Boolean mask, or distinct positions", "positions that repeat")
     return out
 
 

@@ -13,6 +13,7 @@ from graphnoise import checks, node_order, solvers
 from graphnoise.graph import NORMALISATIONS, Graph
 from graphnoise.kernels.arcs import accumulation_dtype
 from graphnoise.kernels.propagate import choose, run
+from graphnoise.labels import check_entries, class_positions
 
 MODES = ("restart", "lazy")
 
@@ -35,6 +36,37 @@ class Propagation:
     residual: float
     converged: bool
     backend: str
+
+    @property
+    def reached(self) -> Tensor:
+        """Nodes that a value other than 0 has reached, Boolean, shape [num_nodes]."""
+        return (self.y.reshape(len(self.y), -1) != 0).any(1)
+
+    def predict(self, fallback: int = -1) -> Tensor:
+        """Return the class of the largest value of each node, and `fallback` where no value has arrived.
+
+        Returns:
+            Positions of columns, int64, shape [num_nodes].
+
+        Example:
+            >>> graph = Graph.from_edge_index(torch.tensor([[0, 1], [1, 0]]), num_nodes=3)
+            >>> labels = torch.tensor([[0.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
+            >>> propagate(graph, labels, alpha=0.9, num_steps=5).predict().tolist()
+            [1, 1, -1]
+        """
+        return predicted_classes(self.y, fallback)
+
+
+def predicted_classes(y: Tensor, fallback: int = -1) -> Tensor:
+    """Return the column of the largest value of each row, and `fallback` for a row of zeros, int64, shape [n].
+
+    Raises:
+        InputError: y is no matrix with columns, or the fallback is no integer.
+    """
+    if y.dim() != 2 or y.shape[1] == 0:
+        checks.fail("y", "values of shape [num_nodes, num_classes]", f"shape {tuple(y.shape)}")
+    fallback = checks.integer("fallback", fallback)
+    return torch.where((y != 0).any(1), y.argmax(1), fallback)
 
 
 def propagate(
@@ -211,10 +243,24 @@ def _masked(columns: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask.unsqueeze(1), columns, columns.new_zeros(()))
 
 
+def _one_hot(y: Tensor, mask: Tensor | None) -> Tensor:
+    """Return rows of 0 and 1 for class labels, zeros where there is none; outside the mask nothing is read."""
+    known = torch.ones(len(y), dtype=torch.bool, device=y.device) if mask is None else mask
+    nodes = known.nonzero().view(-1)
+    classes = class_positions(y, nodes=nodes, unlabelled=True)
+    count = int(classes.max()) + 1 if len(classes) else 0
+    check_entries("y", len(y), count)
+    rows = torch.zeros(len(y), max(count, 1), device=y.device)
+    labelled = classes >= 0
+    rows[nodes[labelled], classes[labelled]] = 1.0
+    return rows
+
+
 class LabelPropagation(torch.nn.Module):
     r"""Label propagation with torch_geometric's own signature and results.
 
-    `Y <- clamp_[0,1](alpha · D^-1/2 A D^-1/2 Y + (1 - alpha) · Y0)`, `num_layers` times, without self-loops.
+    `Y <- clamp_[0,1](alpha · D^-1/2 A D^-1/2 Y + (1 - alpha) · Y0)`, `num_layers` times, without self-loops. A node
+    that no label reaches has a row of zeros, of which `argmax` would make class 0: `predict` gives -1.
 
     Args:
         num_layers: Number of steps, at least 0.
@@ -252,10 +298,10 @@ class LabelPropagation(torch.nn.Module):
         """Propagate labels.
 
         Args:
-            y: Class labels (integers, shape [num_nodes], or int64, shape [num_nodes, 1]) or soft labels (any real type,
-                shape [num_nodes, num_classes]; integers and Booleans count as 0.0, 1.0, ...).
+            y: Class labels, integers of shape [num_nodes] or [num_nodes, 1], -1 or NaN where there is none; or soft
+                labels (any real type, shape [num_nodes, num_classes]; integers and Booleans count as 0.0, 1.0, ...).
             edge_index: Arcs, shape [2, num_arcs], or a `Graph`.
-            mask: Nodes whose labels are known; all others start from 0.
+            mask: Nodes whose labels are known; all others start from 0, and their labels are not read.
             edge_weight: Weights of the arcs, used as they are (float64 ones give a float64 result); by default the arcs
                 are normalised symmetrically.
             post_step: Applied after each step in place of the clamp to [0, 1].
@@ -271,9 +317,10 @@ class LabelPropagation(torch.nn.Module):
         values = checks.tensor("y", y)
         if values.dim() not in (1, 2):
             checks.fail("y", "shape [num_nodes] or [num_nodes, num_classes]", f"shape {tuple(values.shape)}")
+        mask = None if mask is None else checks.mask("mask", mask, values.shape[0]).to(values.device)
+        if values.dim() == 1 or (values.dtype == torch.int64 and values.shape[1] == 1):
+            values = _one_hot(values, mask)
         if not values.is_floating_point():
-            if values.dim() == 1 or (values.dtype == torch.int64 and values.shape[1] == 1):
-                values = torch.nn.functional.one_hot(checks.labels("y", values.reshape(-1)))
             values = values.to(torch.get_default_dtype())
         if edge_weight is not None:
             edge_weight = checks.tensor("edge_weight", edge_weight).detach()
@@ -284,7 +331,6 @@ class LabelPropagation(torch.nn.Module):
             graph = Graph.from_edge_index(edge_index, values.shape[0], edge_weight)
         values = _check_values(graph, values)
         graph = graph if edge_weight is not None else graph.normalise(graph.normalisation or "sym")
-        mask = None if mask is None else checks.mask("mask", mask, values.shape[0]).to(values.device)
         if post_step is None:
             clamp, tier = (0.0, 1.0), choose(None, values)
             return _propagate(graph, values, mask, self.alpha, self.num_layers, "restart", clamp, None, tier).y
@@ -297,6 +343,33 @@ class LabelPropagation(torch.nn.Module):
             step = _propagate(graph, out, None, 1.0, 1, "restart", None, None, choose(None, out)).y
             out = post_step(self.alpha * step + (1 - self.alpha) * start)
         return out
+
+    def predict(
+        self,
+        y: Tensor,
+        edge_index: Tensor | Graph,
+        mask: Tensor | None = None,
+        edge_weight: Tensor | None = None,
+        fallback: int = -1,
+    ) -> Tensor:
+        """Return the most probable class of each node, and `fallback` where no label arrives, int64, shape [num_nodes].
+
+        Args:
+            y: Labels, as for `forward`.
+            edge_index: Arcs, or a `Graph`.
+            mask: Nodes whose labels are known.
+            edge_weight: Weights of the arcs.
+            fallback: What a node gets that no label reaches within `num_layers` steps.
+
+        Raises:
+            InputError: As `forward`.
+
+        Example:
+            >>> edge_index = torch.tensor([[0, 1], [1, 0]])
+            >>> LabelPropagation(3, 0.9).predict(torch.tensor([1, -1, -1]), edge_index).tolist()
+            [1, 1, -1]
+        """
+        return predicted_classes(self(y, edge_index, mask, edge_weight), fallback)
 
     def __repr__(self) -> str:
         return f"LabelPropagation(num_layers={self.num_layers}, alpha={self.alpha})"

@@ -23,6 +23,7 @@ LAYERS = [
     ("graphnoise", "recsys"),
     ("graphnoise.checks",),
     ("graphnoise.io", "graphnoise.resources", "graphnoise.typing"),
+    ("graphnoise.labels",),
     ("graphnoise.kernels",),
     ("graphnoise.graph",),
     ("graphnoise.node_order", "graphnoise.solvers", "graphnoise.coding_rates"),

@@ -192,7 +192,7 @@ def test_label_propagation_promotes_as_torch_geometric_does(kind, step, draw):
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        (torch.tensor([True, False]), "y: expected integer class labels, got values of type torch.bool"),
+        (torch.tensor([True, False]), "y: expected integers or strings, got values of type torch.bool"),
         (torch.tensor(1), "y: expected shape"),
         (torch.ones(2, 1, 1), "y: expected shape"),
     ],

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
 
 from graphnoise import checks
-from graphnoise.erase.labels import MAX_ENTRIES
 from graphnoise.graph import Graph
+from graphnoise.labels import check_entries, read_labels
 from graphnoise.nn.features import compact, row_normalised, smoothed
 from graphnoise.nn.sparse import SparseFeatures
 
@@ -53,10 +55,10 @@ class Labels:
 
     Attributes:
         train: Positions of the labelled nodes, shape [num_train].
-        given: Their given labels, int64, shape [num_train].
+        given: Their given labels, as positions in `classes`, int64, shape [num_train].
         val: Positions of the validation nodes; empty where selection does not read them.
-        val_labels: Their given labels.
-        num_classes: Number of classes.
+        val_labels: Their given labels, -1 for another class.
+        classes: Names of the classes, integers or strings, shape [num_classes].
         truth: True labels, -1 where unknown, or None: only for the training history.
     """
 
@@ -64,8 +66,13 @@ class Labels:
     given: Tensor
     val: Tensor
     val_labels: Tensor
-    num_classes: int
+    classes: NDArray[Any]
     truth: Tensor | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
 
 
 def read(data: object, normalise_features: bool, device: torch.device | None) -> Inputs:
@@ -113,14 +120,17 @@ def check_scale(x: Tensor) -> None:
         checks.fail("data.x", f"some feature of at least {MIN_FEATURE:g} in size (scale them)", f"{size:g} at most")
 
 
-def read_labels(data: Data, inputs: Inputs, num_classes: int | None, *, validated: bool) -> Labels:
+def read_training_labels(
+    data: Data, inputs: Inputs, num_classes: int | None, *, validated: bool, split: int | None = None
+) -> Labels:
     """Return the labels that training reads: those of `train_mask` and, for selection, of `val_mask`.
 
     Args:
         data: The data set.
         inputs: Its features and graph.
-        num_classes: Number of classes; by default one more than the largest label of `train_mask`.
+        num_classes: Number of classes; by default the number of distinct labels of `train_mask`.
         validated: Whether validation labels select.
+        split: Column of masks of several splits.
 
     Raises:
         InputError: Labels or masks are missing or wrong; no node is labelled, or all are labelled alike.
@@ -128,41 +138,34 @@ def read_labels(data: Data, inputs: Inputs, num_classes: int | None, *, validate
     n, device = inputs.graph.num_nodes, inputs.graph.device
     if getattr(data, "y", None) is None:
         checks.fail("data", "a Data with y", "none")
-    y = checks.tensor("data.y", data.y)
-    if y.dim() == 2 and y.shape[1] == 1:
-        y = y.view(-1)
-    if y.dim() != 1 or y.numel() != n:
-        checks.fail("data.y", f"{n} labels, one per node", f"shape {tuple(y.shape)}")
-    train = _positions(data, "train_mask", n)
+    train = _positions(data, "train_mask", n, split)
     if train.numel() == 0:
         checks.fail("data.train_mask", "at least one labelled node", "none")
-    given = checks.labels("data.y of train_mask", y[train.to(y.device)], num_classes)
+    name = "data.y of train_mask"
+    labels = read_labels(data.y, num_classes, nodes=train, size=n, unlabelled=False, name=name)
+    given, classes = labels.codes, labels.classes
     if bool((given == given[0]).all()):
-        checks.fail("data.y of train_mask", "labels of at least two classes", f"class {int(given[0])} only")
+        checks.fail(name, "labels of at least two classes", f"class {classes[int(given[0])]} only")
+    check_entries(name, n, labels.num_classes)
     val, val_labels = train.new_empty(0), given.new_empty(0)
     if validated:
-        val = _positions(data, "val_mask", n)
+        val = _positions(data, "val_mask", n, split)
         if val.numel() == 0:
             checks.fail("data.val_mask", 'at least one validation node (or select="last")', "none")
         if bool(torch.isin(val, train).any()):
             checks.fail("data.val_mask", "nodes outside data.train_mask", "nodes in both")
-        val_labels = checks.labels("data.y of val_mask", y[val.to(y.device)])
+        val_labels = read_labels(data.y, nodes=val, unlabelled=False, name="data.y of val_mask").codes_among(classes)
     truth = None
     if getattr(data, "y_true", None) is not None:
-        truth = checks.tensor("data.y_true", data.y_true).view(-1)
-        if truth.numel() != n:
-            checks.fail("data.y_true", f"{n} labels, one per node", truth.numel())
-        truth = truth.long().to(device)
-    classes = int(given.max()) + 1 if num_classes is None else num_classes
-    if classes * n > MAX_ENTRIES:
-        checks.fail("data.y of train_mask", f"labels below {MAX_ENTRIES // n} at {n} nodes", classes - 1)
-    return Labels(train.to(device), given.to(device), val.to(device), val_labels.to(device), classes, truth)
+        truth = read_labels(data.y_true, size=n, name="data.y_true").codes_among(classes).to(device)
+    train, given, val, val_labels = (part.to(device) for part in (train, given, val, val_labels))
+    return Labels(train, given, val, val_labels, classes, truth)
 
 
-def _positions(data: Data, name: str, size: int) -> Tensor:
+def _positions(data: Data, name: str, size: int, split: int | None) -> Tensor:
     if getattr(data, name, None) is None:
         checks.fail("data", f"a Data with {name}", "none")
-    return checks.mask(f"data.{name}", data[name], size).nonzero().view(-1)
+    return checks.mask(f"data.{name}", data[name], size, split=split).nonzero().view(-1)
 
 
 def digest(inputs: Inputs, labels: Labels, encoder: torch.nn.Module) -> str:

@@ -8,12 +8,11 @@ from torch.nn import functional as F
 
 from graphnoise import checks
 from graphnoise.graph import Graph
+from graphnoise.labels import MAX_ENTRIES, check_entries, class_positions
 from graphnoise.propagation import propagate
 from graphnoise.typing import LabelsLike
 
 SCOPES = ("train", "full")
-# Entries of a matrix of soft labels: 16 GB in float32.
-MAX_ENTRIES = 2**32
 
 
 def denoise(
@@ -70,13 +69,9 @@ def denoise(
     mask = checks.mask("train", train, n).to(graph.device)
     if not bool(mask.any()):
         checks.fail("train", "at least one node", "none")
-    values = checks.tensor("y", y)
-    if values.dim() != 1 or values.numel() != n:
-        checks.fail("y", f"{n} labels, one per node", f"shape {tuple(values.shape)}")
-    labels = checks.labels("y", values.to(graph.device)[mask], num_classes)
-    classes = int(labels.max()) + 1 if num_classes is None else checks.integer("num_classes", num_classes, 1)
-    if classes * n > MAX_ENTRIES:
-        checks.fail("num_classes", f"at most {MAX_ENTRIES // n} classes at {n} nodes", classes)
+    labels = class_positions(y, num_classes, nodes=mask.nonzero().view(-1), size=n).to(graph.device)
+    classes = int(labels.max()) + 1 if num_classes is None else num_classes
+    check_entries("num_classes", n, classes)
     checks.choice("scope", scope, SCOPES)
     return _denoise(
         graph,
@@ -149,7 +144,7 @@ def class_means(z: Tensor, y: LabelsLike, num_classes: int) -> Tensor:
     """
     z = _matrix("z", z)
     num_classes = checks.integer("num_classes", num_classes, 1, MAX_ENTRIES)
-    labels = checks.labels("y", y, num_classes, size=z.shape[0]).to(z.device)
+    labels = class_positions(y, num_classes, size=z.shape[0]).to(z.device)
     return _finite("z", _class_means(z, labels, num_classes), "embeddings with a finite mean in each class")
 
 

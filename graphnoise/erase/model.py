@@ -21,11 +21,12 @@ from graphnoise import checks
 from graphnoise.erase.blend import blend
 from graphnoise.erase.checkpoint import read_checkpoint, write_checkpoint
 from graphnoise.erase.encoders import full_graph_inputs
-from graphnoise.erase.inputs import Inputs, Labels, digest, read, read_labels
+from graphnoise.erase.inputs import Inputs, Labels, digest, read, read_training_labels
 from graphnoise.erase.probe import Probe
 from graphnoise.erase.settings import Settings, settings
 from graphnoise.erase.train import COLLAPSED_RANK, CollapseWarning, Training
 from graphnoise.errors import DataError, InputError
+from graphnoise.labels import class_names, read_labels
 from graphnoise.typing import LabelsLike
 
 
@@ -45,8 +46,8 @@ class ERASE:
         preset: "robust" (the default), or as ERASE's own code runs: "faithful-cora", "faithful-citeseer",
             "faithful-pubmed", "faithful-corafull", "faithful-arxiv".
         seed: Seed of initial weights, dropout and mini-batches.
-        num_classes: Number of classes; by default one more than the largest given training label. Classes without
-            labels have a share in softmax and so in the fused labels.
+        num_classes: Number of classes, whose labels are then 0 to num_classes - 1; by default the classes are the
+            distinct training labels. Classes without labels have a share in softmax and so in the fused labels.
         device: Where to train, and then to predict; by default where `data.x` is in `fit`.
         progress: Whether to show a progress bar; by default where standard error is a terminal.
         checkpoint: A file that training is saved to; `fit` resumes from it if it exists.
@@ -61,6 +62,7 @@ class ERASE:
         best_epoch_: The selected epoch, counted from 1 (of a blend, the last).
         blend_weights_: The weights of a blend's candidates (from the plain probe alone to the semantic ones alone), or
             None.
+        classes_: Names of the classes, in the order of the columns of `predict_proba`.
         encoder_: The trained encoder.
         labels_: The pseudo-labels of all nodes in the last epoch, shape [num_nodes].
         rank_: Effective rank of the selected embeddings.
@@ -121,7 +123,9 @@ class ERASE:
         """All hyper-parameters: the preset's, and those in their place."""
         return settings(self.preset, self.overrides)
 
-    def fit(self, data: Data, *, on_epoch: Callable[[Training], object] | None = None) -> ERASE:
+    def fit(
+        self, data: Data, *, split: int | None = None, on_epoch: Callable[[Training], object] | None = None
+    ) -> ERASE:
         """Train on `data.y` at `data.train_mask`, selecting by `data.val_mask`.
 
         One labelled node of two classes is enough. A class without any is never predicted. A node without arcs is
@@ -129,7 +133,9 @@ class ERASE:
 
         Args:
             data: A torch_geometric `Data` with x, edge_index, y, train_mask and, unless `select="last"`, val_mask.
-                `y_true`, if it is there, is read for `history` alone.
+                Labels are integers or strings, in any container (see `graphnoise.labels.read_labels`), and read in
+                these masks alone. `y_true`, if it is there, is read for `history` alone.
+            split: Column of masks of shape [num_nodes, number of splits].
             on_epoch: Called after each epoch with the state of training.
 
         Returns:
@@ -146,7 +152,8 @@ class ERASE:
         s = self._check()
         with _default_modes(), torch.enable_grad():
             inputs = read(data, s.normalise_features, _device(self.device))
-            labels = read_labels(data, inputs, self.num_classes, validated=s.select == "validation")
+            selecting = s.select == "validation"
+            labels = read_training_labels(data, inputs, self.num_classes, validated=selecting, split=split)
             return self._fit(s, inputs, labels, on_epoch)
 
     def _fit(
@@ -199,7 +206,7 @@ class ERASE:
         self.rank_ = training.rank()
         self.encoder_, self._settings = encoder.eval(), training.s
         self.num_classes_ = training.labels.num_classes
-        self.classes_ = torch.arange(self.num_classes_)
+        self.classes_ = training.labels.classes
         self.n_features_in_ = training.inputs.x.shape[1]
         self._state = training.fitted
         blended = "members" in self._state
@@ -260,25 +267,30 @@ class ERASE:
                 checks.fail("encoder", "finite embeddings", "some that are NaN or infinite")
             yield z
 
-    def predict(self, data: Data) -> Tensor:
-        """Return the most probable class of each node, int64, shape [num_nodes].
+    def predict(self, data: Data) -> Any:
+        """Return the most probable class of each node, shape [num_nodes].
+
+        Returns:
+            Names of classes: an int64 tensor, or a NumPy array where they are strings.
 
         Raises:
             InputError: As `embed`.
         """
-        return self.predict_proba(data).argmax(1)
+        codes = self.predict_proba(data).argmax(1)
+        return class_names(self.classes_, codes)
 
-    def score(self, data: Data, mask: LabelsLike | None = None) -> float:
+    def score(self, data: Data, mask: LabelsLike | None = None, *, split: int | None = None) -> float:
         """Return the accuracy against `data.y_true`, or against `data.y` where the data have no `y_true`.
 
         Args:
             data: The data set.
             mask: The nodes, a Boolean mask or positions; by default `data.test_mask`.
+            split: Column of a mask of several splits.
 
         Raises:
             InputError: As `embed`; there are no labels, no mask, or no node in it.
         """
-        predicted = self.predict(data).cpu()
+        predicted = self.predict_proba(data).argmax(1).cpu()
         name = "data.y_true" if data.get("y_true") is not None else "data.y"
         labels = data.get(name.removeprefix("data."))
         if labels is None:
@@ -286,13 +298,12 @@ class ERASE:
         mask = data.get("test_mask") if mask is None else mask
         if mask is None:
             checks.fail("mask", "nodes to score, or a data.test_mask", "none")
-        mask = checks.mask("mask", mask, predicted.numel()).cpu()
+        mask = checks.mask("mask", mask, predicted.numel(), split=split).cpu()
         if not bool(mask.any()):
             checks.fail("mask", "at least one node", "none")
-        labels = checks.tensor(name, labels).reshape(-1).cpu()
-        if labels.numel() != predicted.numel():
-            checks.fail(name, f"{predicted.numel()} labels, one per node", labels.numel())
-        return float((predicted[mask] == checks.labels(name, labels[mask])).double().mean())
+        size, nodes = predicted.numel(), mask.nonzero().view(-1)
+        truth = read_labels(labels, nodes=nodes, size=size, unlabelled=False, name=name).codes_among(self.classes_)
+        return float((predicted[nodes] == truth.cpu()).double().mean())
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the arguments that this estimator was made with, as scikit-learn's `clone` reads them."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graphnoise import checks
+from graphnoise.labels import class_positions
 from graphnoise.typing import LabelsLike
 
 
@@ -48,7 +49,7 @@ class Probe:
             checks.fail("z", "at least one node and one column", f"shape {tuple(z.shape)}")
         num_classes = checks.integer("num_classes", num_classes, 1)
         C = checks.real("C", C, 1e-12)
-        self._fit(z, checks.labels("y", y, num_classes, size=z.shape[0]), num_classes, C)
+        self._fit(z, class_positions(y, num_classes, size=z.shape[0]), num_classes, C)
 
     @classmethod
     def fitted(cls, z: Tensor, labels: Tensor, num_classes: int, C: float) -> Probe:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from graphnoise import checks
+from graphnoise.labels import class_positions
 from graphnoise.noise.transition import Transition
 from graphnoise.typing import LabelsLike
 
@@ -135,7 +136,7 @@ def _check(
         worst = int((sums - 1).abs().argmax())
         if abs(float(sums[worst]) - 1) > 1e-3:
             checks.fail("transition", "rows that sum to 1", f"{float(sums[worst]):.6g} in row {worst}")
-    y = checks.labels("noisy", noisy, classes, size=len(scores)).to(scores.device)
+    y = class_positions(noisy, classes, size=len(scores), name="noisy").to(scores.device)
     return scores.log_softmax(1), y, matrix.to(scores.device, torch.float64)
 
 

@@ -16,6 +16,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from graphnoise import checks
+from graphnoise.labels import class_positions
 from graphnoise.noise.noisy_labels import Array, Floats, Ints
 from graphnoise.noise.transition import Transition, from_counts
 from graphnoise.typing import LabelsLike
@@ -143,7 +144,8 @@ def transition_from_joint(joint: Array, noisy: LabelsLike | None = None, smoothi
         checks.fail("joint", "counts of at least 0", float(counts.min()))
     cells = counts.cpu().numpy() + checks.real("smoothing", smoothing, 0.0)
     if noisy is not None:
-        y = checks.labels("noisy", noisy, len(cells)).cpu().numpy()
+        y = class_positions(noisy, len(cells), name="noisy", unlabelled=True).cpu().numpy()
+        y = y[y >= 0]
         sizes, rows = np.bincount(y, minlength=len(cells)), cells.sum(axis=1)
         _each_class("joint", "a count for every given label, or smoothing above 0", rows + (sizes == 0))
         cells = cells * (sizes / np.where(rows > 0, rows, 1.0))[:, None]
@@ -255,8 +257,11 @@ def _rows(probabilities: Array) -> Floats:
 
 
 def _pairs(probabilities: Array, noisy: LabelsLike) -> tuple[Floats, Ints]:
+    """Return the distributions and the labels of the labelled nodes."""
     p = _rows(probabilities)
-    return p, checks.labels("noisy", noisy, p.shape[1], size=len(p)).cpu().numpy()
+    y = class_positions(noisy, p.shape[1], size=len(p), name="noisy", unlabelled=True).cpu().numpy()
+    labelled = y >= 0
+    return (p, y) if labelled.all() else (p[labelled], y[labelled])
 
 
 def _sums(values: Floats, y: Ints, classes: int) -> Floats:

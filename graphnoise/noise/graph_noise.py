@@ -36,7 +36,7 @@ def cascade(
         probability: Probability of a copy along an arc; each arc is tried at most once.
         mask: Boolean [n] or positions; only these entries are changed.
         seed: Seed of the draws.
-        num_classes: Number of classes C; the greatest label plus one if None.
+        num_classes: Number of classes C; the distinct labels are the classes if None.
 
     Raises:
         InputError: An end of an arc is not a node, a bad label, mask, rate or probability, or one class only.
@@ -105,7 +105,7 @@ def tree_propagated(
             tree.
         mask: Boolean [n] or positions; only these entries are changed and counted.
         seed: Seed of the draws.
-        num_classes: Number of classes C; the greatest label plus one if None.
+        num_classes: Number of classes C; the distinct labels are the classes if None.
         seed_share: Share of roots, from 0 (every component of one class is a tree) to 1.
         offset: "random", d uniform from 1 to C - 1 for each tree, or "next", d = 1.
 

@@ -52,7 +52,7 @@ def feature_dependent(
         x: Features [n, d], dense (tensor or array) or sparse (SciPy, torch COO or CSR).
         y: Labels [n].
         rate: Overall flip rate.
-        num_classes: Number of classes C; the greatest label plus one if None.
+        num_classes: Number of classes C; the distinct labels are the classes if None.
         mask: Boolean [n] or positions; only these entries are changed.
         seed: Seed of the weights and draws.
         exact: Whether the number of flips is the nearest integer to rate × n, halves up.
@@ -112,7 +112,7 @@ def structure_dependent(
         rate: Overall flip rate.
         mask: Boolean [n] or positions; only these entries are changed (all labels are read).
         seed: Seed of the draws.
-        num_classes: Number of classes C; the greatest label plus one if None.
+        num_classes: Number of classes C; the distinct labels are the classes if None.
         exact: Whether the number of flips is the nearest integer to rate × n, halves up.
         base: Weight of a node with neighbours of its own class only, above 0.
 
@@ -129,9 +129,9 @@ def structure_dependent(
     base = checks.real("base", base, MIN_WEIGHT**2)
     rng = checks.generator(seed)
     keys = rng.random(size)
-    classes = sp.csr_array(
-        (np.ones(size), checked.clean, np.arange(size + 1)), shape=(size, max(checked.num_classes, 1))
-    )
+    labelled = (checked.clean >= 0).nonzero()[0]
+    entries = (np.ones(labelled.size), (labelled, checked.clean[labelled]))
+    classes = sp.csr_array(entries, shape=(size, max(checked.num_classes, 1)))
     counts = (adjacency_matrix(edge_index, size, directed=False) @ classes)[checked.nodes].toarray()
     true_class = np.arange(checked.nodes.size), checked.clean[checked.nodes]
     degrees = counts.sum(axis=1)

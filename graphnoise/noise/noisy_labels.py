@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from graphnoise import checks
+from graphnoise.labels import ClassLabels, read_labels
 from graphnoise.typing import LabelsLike
 
 Seed: TypeAlias = int | np.random.Generator
@@ -26,9 +27,10 @@ class NoisyLabels:
     """Labels after noise, and which of them were flipped.
 
     Attributes:
-        y: The noisy labels [n], with the container (tensor or array), type and device of the clean labels.
+        y: The noisy labels [n], in the container, type and on the device of the clean labels (a tensor for a list of
+            numbers); names of classes are those of the clean labels, and nodes without a label stay without one.
         flipped: Boolean [n], true where the noisy label differs from the clean one.
-        rate: The realised share of flipped entries among the masked ones; 0.0 where nothing was masked.
+        rate: The realised share of flipped entries among the masked, labelled ones; 0.0 where there was none.
     """
 
     y: Any
@@ -38,43 +40,41 @@ class NoisyLabels:
 
 @dataclass(frozen=True, eq=False)
 class CheckedLabels:
-    """Checked labels on the CPU, the ascending positions that noise may change, and the number of classes."""
+    """Checked labels on the CPU, the ascending positions that noise may change, and the number of classes.
 
-    original: LabelsLike
+    Attributes:
+        labels: The labels as they were read.
+        clean: Position of the class of each node, -1 where it has no label, shape [n].
+        nodes: Positions of the labelled nodes that noise may change.
+        num_classes: Number of classes.
+    """
+
+    labels: ClassLabels
     clean: Ints
     nodes: Ints
     num_classes: int
 
-    def finish(self, changed: Ints, labels: Ints) -> NoisyLabels:
-        """Return the clean labels with `labels` written at the positions `changed`."""
-        noisy = self.clean.copy()
-        noisy[changed] = labels
-        flipped = noisy != self.clean
+    def finish(self, changed: Ints, codes: Ints) -> NoisyLabels:
+        """Return the clean labels with the classes `codes` written at the positions `changed`."""
+        wrong = codes != self.clean[changed]
+        flipped = np.zeros(self.clean.size, dtype=np.bool_)
+        flipped[changed] = wrong
         rate = float(flipped[self.nodes].mean()) if self.nodes.size else 0.0
-        y, where = torch.from_numpy(noisy), torch.from_numpy(flipped)
-        if isinstance(self.original, Tensor):
-            return NoisyLabels(y.to(self.original.device, self._dtype()), where.to(self.original.device), rate)
-        if isinstance(self.original, np.ndarray):
-            return NoisyLabels(y.to(self._dtype()).numpy(), flipped, rate)
-        return NoisyLabels(y, where, rate)
-
-    def _dtype(self) -> torch.dtype:
-        """The type of the original labels, if it can hold every class."""
-        dtype = checks.tensor("y", self.original).dtype
-        holds = dtype.is_floating_point or self.num_classes - 1 <= torch.iinfo(dtype).max
-        return dtype if holds else torch.int64
+        original, where = self.labels.original, torch.from_numpy(flipped)
+        y = self.labels.replaced(changed[wrong], codes[wrong])
+        if isinstance(original, Tensor):
+            return NoisyLabels(y, where.to(original.device), rate)
+        return NoisyLabels(y, where if isinstance(y, Tensor) else flipped, rate)
 
 
 def checked_labels(y: LabelsLike, mask: LabelsLike | None, num_classes: int | None = None) -> CheckedLabels:
-    """Check labels and mask; without `num_classes`, there is one more class than the greatest label."""
-    if num_classes is not None:
-        num_classes = checks.integer("num_classes", num_classes, 1)
-    labels = checks.labels("y", y, num_classes).cpu().numpy()
-    if mask is None:
-        nodes = np.arange(labels.size)
-    else:
-        nodes = checks.mask("mask", mask, labels.size).cpu().numpy().nonzero()[0]
-    return CheckedLabels(y, labels, nodes, num_classes or int(labels.max(initial=-1)) + 1)
+    """Check labels and mask; without `num_classes`, the classes are the distinct labels."""
+    labels = read_labels(y, num_classes)
+    clean = labels.codes.cpu().numpy()
+    changeable = clean >= 0
+    if mask is not None:
+        changeable &= checks.mask("mask", mask, clean.size).cpu().numpy()
+    return CheckedLabels(labels, clean, changeable.nonzero()[0], labels.num_classes)
 
 
 def rate_for(value: object, num_classes: int) -> float:

@@ -30,7 +30,7 @@ def erase_stream(
         rate: Flip probability.
         mask: Boolean [n] or positions; ERASE corrupts the training nodes only.
         seed: Seed of the generator; the published code has 123 (234 on CoraFull).
-        num_classes: Number of classes; the greatest label plus one if None.
+        num_classes: Number of classes; the distinct labels are the classes if None.
 
     Raises:
         InputError: An unknown kind, a bad label, mask, rate or seed.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from inspect import Parameter, signature
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
@@ -12,6 +14,7 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from graphnoise import checks
+from graphnoise.labels import ClassLabels, read_labels, with_common_classes
 from graphnoise.noise.graph_noise import cascade, tree_propagated
 from graphnoise.noise.instance import confidence_dependent, feature_dependent, structure_dependent
 from graphnoise.noise.noisy_labels import CheckedLabels, NoisyLabels, stream
@@ -43,7 +46,8 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
     It sets `data.y` (noisy), `data.y_true` (clean; kept if it is there, so that noise on noise composes),
     `data.flipped` (Boolean [n], y differs from y_true), `data.noise_rate` (a dictionary: the realised share of
     flipped labels in each split named so far) and `data.noise_passes` (the number of passes of noise). The input
-    data and its tensors are not changed.
+    data and its tensors are not changed. Labels may be integers or strings in any container (see
+    `graphnoise.labels.read_labels`), and come back in the same; nodes without a label stay without.
 
     Each split has its own random stream, derived from the seed and its name: the training labels are the same
     whether or not "val" is named too. Class maps (asymmetric, random) and feature maps (feature) come from a
@@ -56,7 +60,8 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
             `f(num_classes, rate, …)` returns a `Transition` (an argument `seed` is a generator that all splits share);
             `f(y, rate, mask, seed, …)` returns `NoisyLabels`. The latter gets the labels of all nodes, the mask of one
             split and its generator, and those of `x`, `edge_index` (of the data), `num_classes`, `exact` and
-            `model_seed` (a generator that all splits share) that it has as arguments.
+            `model_seed` (a generator that all splits share) that it has as arguments. Labels are positions of classes
+            there, from 0, and -1 where there is none.
         rate: Flip rate; None with a `Transition`.
         splits: Names of splits; "train" is `data.train_mask`, and so on; "all" is every node. A node in two splits is
             corrupted once, with the first.
@@ -65,6 +70,7 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
             none).
         erase_stream: Whether the random stream is that of ERASE's code (symmetric, asymmetric, pair), one for all
             splits, see `graphnoise.noise.erase_stream`; further passes draw from its matrix as other noise does.
+        split: Column of masks of shape [n, number of splits].
         **options: Further arguments of the function: base (structure), probabilities (confidence), probability
             (cascade), seed_share and offset (tree_propagated); num_classes, for all named kinds but confidence.
 
@@ -89,6 +95,7 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
         seed: int = 0,
         exact: bool = False,
         erase_stream: bool = False,
+        split: int | None = None,
         **options: Any,
     ) -> None:
         if isinstance(kind, Transition):
@@ -110,6 +117,7 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
         if not names or ("all" in names and len(names) > 1):
             checks.fail("splits", 'names of splits, or "all" alone', names)
         self.splits, self.exact, self.erase_stream, self.options = names, exact, erase_stream, options
+        self.split = None if split is None else checks.integer("split", split, 0)
         self.seed = checks.integer("seed", seed, 0)
 
     def forward(self, data: Data) -> Data:
@@ -117,31 +125,37 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
         if data.get("y") is None:
             checks.fail("data", "labels in data.y", "none")
         known = self._noise.num_classes if isinstance(self._noise, Transition) else self.options.get("num_classes")
-        labels = checks.labels("data.y", data.y, known)
-        size, clean = labels.numel(), data.get("y_true", data.y)
-        truth = labels if clean is data.y else checks.labels("data.y_true", clean, size=size)
-        # Earlier noise may have added classes.
-        greatest = max(int(truth.max()), int(labels.max())) if size else 0
-        num_classes = greatest + 1 if known is None else known
+        labels = truth = read_labels(data.y, known, name="data.y")
+        clean = data.get("y_true", data.y)
+        if clean is not data.y:
+            # Earlier noise may have removed a class, or added one.
+            truth = read_labels(clean, known, size=len(labels.codes), name="data.y_true")
+            labels, truth = with_common_classes(labels, truth)
+        size, codes = len(labels.codes), labels.codes
         passes = int(torch.as_tensor(data.get("noise_passes", 0)).max())
-        masks = {name: _mask(data, name, size) for name in self.splits}
-        noisy = data.y.clone()
+        masks = {name: _mask(data, name, size, self.split) for name in self.splits}
+        noisy = codes.clone()
         if self.erase_stream:
             union = torch.stack(list(masks.values())).any(0)
-            first = erase_stream(self.kind, data.y, self.rate, union, self.seed, num_classes)
+            first = erase_stream(self.kind, codes, self.rate, union, self.seed, labels.num_classes)
             draws = stream(self.seed, f"legacy, pass {passes}")
-            noisy = (first[0].corrupt(data.y, union, draws) if passes else first[1]).y
+            noisy = (first[0].corrupt(codes, union, draws) if passes else first[1]).y
         else:
-            done = torch.zeros(size, dtype=torch.bool)
+            done = codes.cpu() < 0
             for name, mask in masks.items():
                 fresh = (mask & ~done).to(noisy.device)
                 purpose = f"{name}, pass {passes}" if passes else name
-                noisy[fresh] = self._corrupt(data, labels, fresh, purpose, num_classes).y[fresh]
+                noisy[fresh] = self._corrupt(data, labels, fresh, purpose).y[fresh]
                 done |= mask
-        data.y, data.y_true, data.flipped = noisy, clean.clone(), noisy != clean
+        changed = (noisy != codes).nonzero().view(-1)
+        data.y = labels.replaced(changed.cpu().numpy(), noisy[changed].cpu().numpy())
+        data.y_true, data.flipped = copy.copy(clean), (noisy != truth.codes) & (truth.codes >= 0)
+        if isinstance(clean, Tensor):
+            data.y_true = clean.clone()
         data.noise_passes = passes + 1
         earlier = [name for name in data.get("noise_rate", {}) if name == "all" or f"{name}_mask" in data]
-        masks = {name: _mask(data, name, size) for name in (*earlier, *masks)}
+        labelled = codes.cpu() >= 0
+        masks = {name: _mask(data, name, size, self.split) & labelled for name in (*earlier, *masks)}
         wrong = data.flipped.cpu()
         data.noise_rate = {
             name: float(wrong[mask].double().mean()) if mask.any() else 0.0 for name, mask in masks.items()
@@ -152,7 +166,7 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
         """Return the T[i, j] = P(observed j | true i), [C, C], that the labels of every pass are drawn from.
 
         Args:
-            num_classes: C; where the option `num_classes` is not set, the greatest label in the data plus one.
+            num_classes: C; where the option `num_classes` is not set, the number of distinct labels in the data.
 
         Raises:
             InputError: The noise is not class-conditional, or has another number of classes.
@@ -177,23 +191,23 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
         seeded = {"seed": stream(self.seed, "shared")} if "seed" in signature(noise).parameters else {}
         return self._expect(Transition, noise(**self.options | {"num_classes": classes, "rate": self.rate} | seeded))
 
-    def _corrupt(self, data: Data, labels: Tensor, mask: Tensor, purpose: str, num_classes: int) -> NoisyLabels:
-        """Draw the noise of one split from its own stream."""
-        draws = stream(self.seed, purpose)
+    def _corrupt(self, data: Data, labels: ClassLabels, mask: Tensor, purpose: str) -> NoisyLabels:
+        """Draw the noise of one split, in positions of classes, from its own stream."""
+        draws, codes = stream(self.seed, purpose), labels.codes
         function = self._noise
         if isinstance(function, Transition) or not _is_instance(function):
-            nodes = mask.cpu().numpy().nonzero()[0]
-            checked = CheckedLabels(data.y, labels.cpu().numpy(), nodes, num_classes)
-            return self.transition(num_classes)._corrupt(checked, draws, self.exact)
+            nodes, positions = mask.cpu().numpy().nonzero()[0], replace(labels, distinct=None, original=codes)
+            checked = CheckedLabels(positions, codes.cpu().numpy(), nodes, labels.num_classes)
+            return self.transition(labels.num_classes)._corrupt(checked, draws, self.exact)
         model = stream(self.seed, "shared")
-        shared = {"num_classes": num_classes, "model_seed": model, "exact": self.exact}
+        shared = {"num_classes": labels.num_classes, "model_seed": model, "exact": self.exact}
         arguments = {name: value for name, value in shared.items() if name in signature(function).parameters}
         for name in _READ:
             if name in signature(function).parameters:
                 if data.get(name) is None:
                     checks.fail("data", f"data.{name} for {self.kind} noise", "none")
                 arguments[name] = data[name]
-        noisy = function(y=data.y, rate=self.rate, mask=mask, seed=draws, **(arguments | self.options))
+        noisy = function(y=codes, rate=self.rate, mask=mask, seed=draws, **(arguments | self.options))
         return self._expect(NoisyLabels, noisy)
 
     def _expect(self, result: type[Result], value: object) -> Result:
@@ -232,9 +246,9 @@ def _check_options(kind: str, noise: Transition | NoiseFunction, exact: bool, op
             checks.fail("options", f"{name}=… for {kind} noise", "none")
 
 
-def _mask(data: Data, name: str, size: int) -> Tensor:
+def _mask(data: Data, name: str, size: int, split: int | None) -> Tensor:
     """Return the Boolean mask of a split, on the CPU."""
     if name == "all":
         return torch.ones(size, dtype=torch.bool)
     checks.choice("splits", name, ["all", *(key[:-5] for key in data.to_dict() if key.endswith("_mask"))])
-    return checks.mask(f"data.{name}_mask", data[f"{name}_mask"], size).cpu()
+    return checks.mask(f"data.{name}_mask", data[f"{name}_mask"], size, split=split).cpu()

@@ -102,7 +102,7 @@ def test_unknown_names_suggest_the_nearest():
         ({"edge_weight": torch.ones(3)}, "data.edge_weight: expected none"),
         ({"x": torch.full((120, 60), torch.nan)}, "data.x: expected finite numbers"),
         ({"edge_index": torch.tensor([[0], [120]])}, "edge_index: expected node positions from 0 to 119"),
-        ({"y": torch.full((120,), -1)}, "data.y: expected labels of at least 0"),
+        ({"y": torch.full((120,), -1)}, "data.y: expected a label for every node of train_mask"),
         ({"y": torch.zeros(7, dtype=torch.long)}, "data.y: expected 120 labels"),
         ({"val_mask": torch.ones(5, dtype=torch.bool)}, "data.val_mask: expected a mask of 120 entries"),
         (

@@ -140,10 +140,9 @@ def test_empty():
     ("arguments", "message"),
     [
         ({"y": [0, 3]}, "y: expected labels from 0 to 2, got 3 at position 1"),
-        ({"y": [0, -1]}, "y: expected labels of at least 0, got -1"),
-        ({"y": [0.0, float("nan")]}, "y: expected a label for every node, got 1 missing"),
-        ({"y": [0.5]}, "y: expected integer class labels"),
-        ({"y": [[0, 1]]}, "y: expected a one-dimensional"),
+        ({"y": [0, -2]}, "y: expected labels of at least 0, or -1 where there is none, got -2"),
+        ({"y": [0.5]}, "y: expected integers as class labels"),
+        ({"y": [[0, 1]]}, "y: expected class labels of shape"),
         ({"y": [0, 1], "mask": [True]}, "mask: expected a mask of 2 entries, got 1"),
         ({"y": [0, 1], "mask": [2]}, "mask: expected positions from 0 to 1"),
         ({"y": [0, 1], "seed": 1.5}, "seed: expected an integer"),

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, get_args, get_type_hints
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,7 +50,8 @@ class Erase:
         with warnings.catch_warnings():
             # Accuracies show a collapse.
             warnings.simplefilter("ignore", CollapseWarning)
-            model._fit(s, inputs, Labels(problem.train, labels, val, trial.y[val], problem.num_classes), report)
+            given = Labels(problem.train, labels, val, trial.y[val], np.arange(problem.num_classes))
+            model._fit(s, inputs, given, report)
         with torch.no_grad():
             return model._predict_proba(inputs)
 

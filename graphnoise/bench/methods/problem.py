@@ -14,6 +14,7 @@ from torch_geometric.data import Data
 
 from graphnoise import checks
 from graphnoise.graph import Graph
+from graphnoise.labels import class_positions
 from graphnoise.nn import Block, SparseFeatures, receptive_field
 from graphnoise.nn.features import compact, row_normalised, smoothed
 
@@ -111,12 +112,11 @@ class Problem:
 
 def _labels(data: Data, problem: Problem) -> Tensor:
     """Return true labels, -1 where a node in no split has none."""
-    y = checks.tensor("data.y", data.y)
-    spare = ~(problem.train_mask | problem.val_mask | problem.test_mask)
-    if y.dim() == 1 and y.numel() == problem.num_nodes:
-        unknown = spare & ~(y >= 0)
-        return torch.where(unknown, -1, checks.labels("data.y", torch.where(unknown, torch.zeros_like(y), y)))
-    return checks.labels("data.y", y, size=problem.num_nodes)
+    y = class_positions(data.y, size=problem.num_nodes, name="data.y", unlabelled=True)
+    for split in ("train", "val", "test"):
+        if bool((y[getattr(problem, f"{split}_mask")] < 0).any()):
+            checks.fail("data.y", f"a label for every node of {split}_mask", "nodes without one")
+    return y
 
 
 class Instance:

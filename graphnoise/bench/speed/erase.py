@@ -30,7 +30,7 @@ from graphnoise.bench.speed.harness import Say, TimedRun, VerificationError
 from graphnoise.bench.speed.operation import Case, Operation, Options, Record
 from graphnoise.bench.speed.propagate import read_size
 from graphnoise.datasets import degree_corrected, load, planted_partition
-from graphnoise.erase.inputs import Inputs, read_labels
+from graphnoise.erase.inputs import Inputs, read_training_labels
 from graphnoise.erase.inputs import read as read_inputs
 from graphnoise.erase.reference import Dense, paired, unsupported_reason
 from graphnoise.erase.settings import PRESETS, Settings, settings
@@ -125,7 +125,7 @@ def training(data: Data, s: Settings, seed: int = 0, dtype: torch.dtype = torch.
     if dtype != torch.float32:
         x = row_normalised(data.x.to(dtype)) if s.normalise_features else data.x.to(dtype)
         inputs = Inputs(x, compact(x), inputs.graph)
-    library = Training(inputs, read_labels(data, inputs, None, validated=s.select == "validation"), s, seed)
+    library = Training(inputs, read_training_labels(data, inputs, None, validated=s.select == "validation"), s, seed)
     library.encoder.to(dtype)
     library.denoised = library.denoised.to(dtype)
     return library
