@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import NoReturn
 
 import numpy as np
@@ -26,12 +27,15 @@ def fail(name: str, expected: str, got: object) -> NoReturn:
     raise InputError(f"{name}: expected {expected}, got {got}")
 
 
-def choice(name: str, value: object, options: Collection[str]) -> str:
-    """Return `value` if it is one of `options`; the error suggests the nearest one."""
+NO_SYNONYMS: Mapping[str, str] = MappingProxyType({})
+
+
+def choice(name: str, value: object, options: Collection[str], synonyms: Mapping[str, str] = NO_SYNONYMS) -> str:
+    """Return `value` if it is one of `options`; the error suggests the nearest one, or that of a synonym."""
     if isinstance(value, str) and value in options:
         return value
-    known = sorted(options)
-    near = difflib.get_close_matches(str(value).lower(), known, n=1, cutoff=0.5)
+    known, text = sorted(options), str(value).lower()
+    near = [synonyms[text]] if text in synonyms else difflib.get_close_matches(text, known, n=1, cutoff=0.5)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     fail(name, f"one of {', '.join(known)}", f"{value!r}{hint}")
 

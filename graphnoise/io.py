@@ -73,4 +73,4 @@ def reading(path: Path | str) -> Iterator[None]:
         *(EOFError, IndexError, KeyError, MemoryError, NotImplementedError, OverflowError, TypeError, ValueError),
         *(struct.error, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError),
     ) as error:
-        raise DataError(f"{path}: {str(error) or type(error).__name__}") from error
+        raise DataError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from error

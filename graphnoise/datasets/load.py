@@ -5,25 +5,47 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from torch_geometric.data import Data
 
 from graphnoise.checks import DataError, choice, fail, integer
 from graphnoise.datasets.files import cache_folder, root_folder
+from graphnoise.datasets.folders import load_folder, load_pt
 from graphnoise.datasets.manifest import GraphInfo, SourceFiles, info, names
 from graphnoise.datasets.npz import load_npz, read_text, write_npz
 from graphnoise.datasets.ogb import load_ogb
-from graphnoise.datasets.raw import SPLITS, split_masks, to_data
+from graphnoise.datasets.raw import SPLITS, RawGraph, split_masks, to_data
 from graphnoise.datasets.safe import reading
 from graphnoise.datasets.sources import Location, available
+from graphnoise.datasets.tables import Table, is_table, read_edges
 from graphnoise.datasets.verify import READERS, compare_counts
 
+# Names of data sets elsewhere.
+SYNONYMS = {
+    "photo": "amazon-photo",
+    "computers": "amazon-computers",
+    "computer": "amazon-computers",
+    "cs": "coauthor-cs",
+    "physics": "coauthor-physics",
+    "citation-dblp": "dblp",
+}
 # Version of the converted files; files of another version are converted again.
 FORMAT = 1
 
 
-def load(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = None, *, seed: int = 0) -> Data:
+def load(
+    name: str | os.PathLike[str],
+    root: str | os.PathLike[str] | None = None,
+    *,
+    seed: int = 0,
+    split: int | None = None,
+    split_sizes: Sequence[float] | None = None,
+    labels: Table | None = None,
+    features: Table | None = None,
+) -> Data:
     """Return a graph with labels and the masks of a split, as PyG `Data`.
 
     Its fields: `x` [N, F] float32; `edge_index` [2, 2E] int64, undirected and simple (both directions, no self-loop, no
@@ -41,10 +63,16 @@ def load(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = Non
     result is cached as one `.npz` without pickles.
 
     Args:
-        name: A name that `names()` lists; `"ogb:FOLDER"` for a folder in the raw OGB layout; or a path that ends in
-            `.npz`.
+        name: A name that `names()` lists; a folder of raw files (see `load_folder`), or `"ogb:FOLDER"`; or a file:
+            `.npz` (see `load_npz`), `.pt` (see `load_pt`), or a table of edges with `labels` (see `read_edges`; simple
+            and undirected here, without weights).
         root: A folder that holds one folder per set (`cora/ind.cora.x`); `GRAPHNOISE_DATA` where it is None.
         seed: Seed of the split, for data sets without a public one.
+        split: Which of several splits, where the data have several.
+        split_sizes: Three sizes for a new split, in place of one that the data may have: training nodes per class,
+            validation nodes, test nodes; numbers below 1 are shares (see `split_masks`).
+        labels: Table of labels, with a table of edges; it may have splits.
+        features: Table of features, with a table of edges.
 
     Raises:
         InputError: The name is unknown, the root folder does not exist, or no split of those sizes can be drawn.
@@ -65,19 +93,51 @@ def load(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = Non
     """
     name, seed = os.fspath(name) if isinstance(name, os.PathLike) else name, integer("seed", seed, 0)
     if not isinstance(name, str):
-        fail("name", "a name, a path or 'ogb:FOLDER'", repr(name))
-    if name.startswith("ogb:"):
-        return load_ogb(name.removeprefix("ogb:"))
-    if name.endswith(".npz"):
-        data = load_npz(name)
-    else:
-        data = _converted(info(choice("name", name, (*names(), "FILE.npz", "ogb:FOLDER"))), root)
+        fail("name", "a name or a path", repr(name))
+    if split_sizes is not None and (not isinstance(split_sizes, list | tuple) or len(split_sizes) != 3):
+        fail("split_sizes", "three sizes (training nodes per class, validation and test nodes)", repr(split_sizes))
+    data = _read(name, root, labels, features)
     missing = [key for key in SPLITS if key not in data]
-    if len(missing) == len(SPLITS):
-        data.update(split_masks(data.y, seed=seed))
+    if split_sizes is not None or len(missing) == len(SPLITS):
+        names = ("train_per_class", "num_val", "num_test")
+        sizes = {} if split_sizes is None else dict(zip(names, split_sizes, strict=True))
+        data.update(split_masks(data.y, seed=seed, **sizes))
     elif missing:
         raise DataError(f"{name}: {', '.join(missing)}: missing, although the file has another mask")
+    several = data.train_mask.shape[1] if data.train_mask.dim() == 2 else 0
+    if several:
+        chosen = integer("split", 0 if several == 1 and split is None else split, 0, several - 1)
+        data.update({key: data[key][:, chosen].contiguous() for key in SPLITS})
+    elif split not in (None, 0):
+        fail("split", f"none, as {name} has one split", split)
     return data
+
+
+def _read(name: str, root: str | os.PathLike[str] | None, labels: Table | None, features: Table | None) -> Data:
+    """Return the graph of a name or a path, with the masks that it has."""
+    if is_table(name):
+        if labels is None:
+            fail("labels", f"a table of labels for the edges in {name}", "none")
+        table = read_edges(name, labels, features)
+        masks = {key: table[key].numpy() for key in SPLITS if key in table}
+        x = table.x.numpy() if "x" in table else np.zeros((table.num_nodes, 0))
+        data = to_data(RawGraph(table.edge_index.numpy(), x, table.y.numpy(), masks), Path(name).name.split(".")[0])
+        data.names, data.classes = table.names, table.classes
+        return data
+    for key, value in (("labels", labels), ("features", features)):
+        if value is not None:
+            fail(key, f"none with {name}: they go with a table of edges (a file that ends in .csv or the like)", value)
+    path = Path(name).expanduser()
+    if name.startswith("ogb:"):
+        return load_ogb(name.removeprefix("ogb:"))
+    if path.suffix == ".npz":
+        return load_npz(path)
+    if path.suffix == ".pt":
+        return load_pt(path)
+    if name not in names() and (path.is_dir() or "/" in name):
+        return load_folder(path)
+    known = (*names(), "FILE.npz", "FILE.pt", "EDGES.csv", "FOLDER")
+    return _converted(info(choice("name", name, known, SYNONYMS)), root)
 
 
 def _converted(dataset: GraphInfo, root: str | os.PathLike[str] | None) -> Data:

@@ -13,32 +13,42 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
+from torch import Tensor
 from torch_geometric.data import Data
 
+from graphnoise import checks
 from graphnoise.checks import DataError, fail
 from graphnoise.datasets.files import write_data
 from graphnoise.datasets.raw import SPLITS, RawGraph, adjacency_arcs, to_data
 from graphnoise.datasets.safe import csr, read_npz, reading
+from graphnoise.labels import class_names, class_positions, read_labels
 
 _CSR_PARTS = ("data", "indices", "indptr", "shape")
-_LABELS = ("y", "labels", "node_label")
+_LABELS = ("y", "labels", "node_label", "node_labels")
 _ADJACENCY = ("adj_matrix", *(f"adj_{part}" for part in _CSR_PARTS))
-_FEATURES = ("node_attr", "attr_matrix", *(f"attr_{part}" for part in _CSR_PARTS))
-_KEYS = ("edge_index", *_ADJACENCY, "x", *_FEATURES, *_LABELS, *SPLITS, "name")
+_FEATURES = ("node_attr", "attr_matrix", "node_features", *(f"attr_{part}" for part in _CSR_PARTS))
+# Masks of several splits, [number of splits, N], of the heterophilous graphs.
+_MASKS = {"train_mask": "train_masks", "val_mask": "val_masks", "test_mask": "test_masks"}
+_KEYS = (
+    *("edge_index", "edges", "x", "name", *_ADJACENCY, *_FEATURES, *_LABELS, *SPLITS),
+    *_MASKS.values(),
+)
 
 
 def load_npz(path: str | os.PathLike[str]) -> Data:
     """Return the graph in a `.npz` file as a PyG `Data`, with the masks of the file.
 
-    Supported are the plain layout of `save_npz`, the keys of gnn-benchmark (`adj_*`, `attr_*`, `labels`) and those
-    of GraphData (`adj_matrix`, `node_attr`, `node_label`, pickled CSR matrices, of which nothing is executed). The
-    graph becomes undirected and simple; arc weights are not kept, and a stored weight of zero is no arc.
+    Supported are the plain layout of `save_npz`, the keys of gnn-benchmark (`adj_*`, `attr_*`, `labels`), those of
+    GraphData (`adj_matrix`, `node_attr`, `node_label`, pickled CSR matrices, of which nothing is executed) and those of
+    the heterophilous graphs (`edges`, `node_features`, `node_labels`, `train_masks` and so on, of which masks get the
+    shape [N, number of splits]). Without features `x` has no columns. The graph becomes undirected and simple; arc
+    weights are not kept, and a stored weight of zero is no arc.
 
     Args:
         path: The file.
 
     Raises:
-        DataError: The file is absent or damaged, or lacks the arcs, the features or the labels; features are not
+        DataError: The file is absent or damaged, or lacks the arcs or the labels; features are not
             finite; an end of an arc is not a node; a mask has another length, overlaps another one or holds a node
             without a label.
     """
@@ -59,8 +69,12 @@ def _read(path: Path) -> tuple[RawGraph, str]:
         if label is None:
             fail("y", f"labels under one of the keys {', '.join(_LABELS)}", "none")
         y = arrays[label]
-        x = arrays["x"] if "x" in arrays else _matrix(arrays, _FEATURES, "attr", "x", (len(y), None))
-        if "edge_index" in arrays:
+        absent = not {"x", *_FEATURES} & set(arrays)
+        x = np.zeros((len(y), 0)) if absent else arrays.get("x")
+        x = _matrix(arrays, _FEATURES, "attr", "x", (len(y), None)) if x is None else x
+        if "edges" in arrays:
+            arcs = np.asarray(arrays["edges"]).T
+        elif "edge_index" in arrays:
             arcs = arrays["edge_index"]
         else:
             matrix = _matrix(arrays, _ADJACENCY, "adj", "edge_index", (len(y), len(y)))
@@ -68,13 +82,14 @@ def _read(path: Path) -> tuple[RawGraph, str]:
                 fail("adjacency", f"{len(y)} rows, one per label", matrix.shape[0])
             arcs = adjacency_arcs(csr_matrix(matrix))
         masks = {key: arrays[key] for key in SPLITS if key in arrays}
+        masks |= {key: np.asarray(arrays[several]).T for key, several in _MASKS.items() if several in arrays}
         name = str(arrays["name"]) if "name" in arrays else path.stem
         return RawGraph(arcs, x, y, masks), name
 
 
 def _matrix(arrays: dict[str, Any], keys: tuple[str, ...], prefix: str, field: str, shape: Any) -> Any:
     """Return the matrix under one key, or from its CSR parts."""
-    key = next((key for key in keys if key.endswith(("matrix", "node_attr")) and key in arrays), None)
+    key = next((key for key in keys if key.endswith(("matrix", "node_attr", "node_features")) and key in arrays), None)
     if key is not None:
         return arrays[key]
     data, indices, indptr, stored_shape = (arrays.get(f"{prefix}_{part}") for part in _CSR_PARTS)
@@ -90,8 +105,9 @@ def save_npz(data: Data, path: str | os.PathLike[str]) -> Path:
     """Write a graph as one `.npz` file for `load_npz`, atomically and without pickles.
 
     Args:
-        data: `Data` with `x`, `edge_index`, `y` and optionally the three masks and `name`. What is written is the
-            undirected simple graph of `edge_index`; features are written as CSR where that is smaller.
+        data: `Data` with `edge_index`, `y` and optionally `x`, the three masks, `name` and `classes` (names of the
+            classes, of which `y` then are positions). What is written is the undirected simple graph of `edge_index`;
+            features are written as CSR where that is smaller, labels by name.
         path: The file; its name must end in `.npz`.
 
     Returns:
@@ -117,14 +133,22 @@ def write_npz(data: Data, path: Path, **extra: Any) -> Path:
     """Write the file of `save_npz` with further plain arrays."""
     if path.suffix != ".npz":
         fail("path", "a file name that ends in .npz", repr(str(path)))
-    for key in ("x", "edge_index", "y"):
+    for key in ("edge_index", "y"):
         if data.get(key) is None:
             fail(f"data.{key}", "a tensor", "none")
-    fields = {key: data[key].detach().cpu().numpy() for key in ("x", "edge_index", "y", *SPLITS) if key in data}
+    labels = read_labels(data.y, name="data.y")
+    size, y = len(labels.codes), labels.names(labels.codes)
+    if data.get("classes") is not None:
+        known = read_labels(data.classes, name="data.classes")
+        y = class_names(known.classes, class_positions(data.y, len(known.classes), name="data.y", unlabelled=True))
+    y = y.cpu().numpy() if isinstance(y, Tensor) else np.array(["" if label is None else label for label in y], str)
+    tensors = {key: checks.tensor(f"data.{key}", data[key]) for key in ("x", "edge_index", *SPLITS) if key in data}
+    fields: dict[str, Any] = {key: tensor.detach().cpu().numpy() for key, tensor in tensors.items()}
     masks = {key: fields[key] for key in SPLITS if key in fields}
-    clean = to_data(RawGraph(fields["edge_index"], fields["x"], fields["y"], masks), str(data.get("name") or path.stem))
+    raw = RawGraph(fields["edge_index"], fields.get("x", np.zeros((size, 0))), y, masks)
+    clean = to_data(raw, str(data.get("name") or path.stem))
     x = clean.x.numpy()
-    arrays = fields | {"edge_index": _smallest(clean.edge_index.numpy(), len(x)), "y": clean.y.numpy(), "x": x}
+    arrays = fields | {"edge_index": _smallest(clean.edge_index.numpy(), len(x)), "y": y, "x": x}
     sparse = csr_matrix(x)
     if 2 * sparse.nnz < x.size:
         del arrays["x"]

@@ -14,6 +14,8 @@ from torch_geometric.data import Data
 
 from graphnoise.checks import edge_index, fail, integer
 from graphnoise.datasets.safe import MAX_BYTES
+from graphnoise.labels import read_labels
+from graphnoise.typing import LabelsLike
 
 SPLITS = ("train_mask", "val_mask", "test_mask")
 
@@ -79,40 +81,41 @@ def to_data(raw: RawGraph, name: str) -> Data:
     """Return a checked `Data` from the arrays of one graph.
 
     Its fields: `x` (float32), `edge_index` (int64, undirected, simple, sorted), `y` (int64, -1 where no label is
-    known), `num_classes`, `name`, and the masks of `raw`.
+    known), `num_classes`, `classes` (where their names are not 0, 1, …), `name`, and the masks of `raw`.
 
     Raises:
         InputError: An array is missing, has the wrong shape or type, is not finite, or contradicts another one.
     """
-    y = _labels(raw.y)
+    y, classes = _labels(raw.y)
     data = Data(x=_features(raw.x, len(y)), edge_index=simple_arcs(raw.arcs, len(y)), y=torch.from_numpy(y))
-    used = np.zeros(len(y), dtype=bool)
+    used: np.ndarray[Any, Any] | None = None
     for key, value in raw.masks.items():
         mask = np.asarray(value)
-        if mask.dtype != np.bool_ or mask.shape != y.shape:
+        if mask.dtype.kind in "iu" and mask.shape[:1] == y.shape and bool(((mask == 0) | (mask == 1)).all()):
+            mask = mask == 1
+        if mask.dtype != np.bool_ or mask.shape[:1] != y.shape or mask.ndim > 2:
             fail(key, f"a Boolean mask of {len(y)} entries", f"type {mask.dtype}, shape {mask.shape}")
-        if bool((mask & used).any()):
+        if used is not None and mask.shape != used.shape:
+            fail(key, f"shape {used.shape}, as that of the other masks", f"shape {mask.shape}")
+        if used is not None and bool((mask & used).any()):
             fail(key, "splits that share no node", f"{int((mask & used).sum())} nodes of another split")
-        if bool((y[mask] < 0).any()):
-            fail(key, "labelled nodes only", f"{int((y[mask] < 0).sum())} without a label")
-        used |= mask
+        unlabelled = mask.reshape(len(y), -1).any(1) & (y < 0)
+        if bool(unlabelled.any()):
+            fail(key, "labelled nodes only", f"{int(unlabelled.sum())} without a label")
+        used = mask if used is None else mask | used
         data[key] = torch.from_numpy(mask.copy())
-    data.num_classes, data.name = int(y.max()) + 1, name
+    data.num_classes, data.name = len(classes), name
+    if not np.array_equal(classes, np.arange(len(classes))):
+        data.classes = classes.tolist()
     return data
 
 
-def _labels(value: Any) -> np.ndarray[Any, Any]:
-    y = np.asarray(value)
-    if y.ndim != 1 or not len(y):
-        fail("y", "one label per node, of at least one node", f"shape {y.shape}")
-    if y.dtype.kind not in "iu" and not (y.dtype.kind == "f" and bool((np.isfinite(y) & (y == np.round(y))).all())):
-        fail("y", "integer labels, -1 where none is known", f"other values, of type {y.dtype}")
-    y = y.astype(np.int64)
-    if y.min() < -1 or y.max() < 0:
-        fail("y", "labels of at least 0, -1 where none is known", f"values from {y.min()} to {y.max()}")
-    if y.max() >= len(y):
-        fail("y", f"fewer classes than the {len(y)} nodes", f"label {y.max()}")
-    return y
+def _labels(value: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the position of the class of each node, -1 where it has no label, and the names of the classes."""
+    labels = read_labels(np.asarray(value))
+    if not labels.num_classes:
+        fail("y", "one label per node, of at least one node", f"none at {len(labels.codes)} nodes")
+    return labels.codes.numpy(), labels.classes
 
 
 def _features(value: Any, num_nodes: int) -> Tensor:
@@ -145,7 +148,12 @@ def adjacency_arcs(matrix: csr_matrix) -> np.ndarray[Any, Any]:
 
 
 def split_masks(
-    y: Tensor, *, train_per_class: int = 20, num_val: int = 500, num_test: int = 1000, seed: int = 0
+    y: LabelsLike,
+    *,
+    train_per_class: int | float = 20,
+    num_val: int | float = 500,
+    num_test: int | float = 1000,
+    seed: int = 0,
 ) -> dict[str, Tensor]:
     r"""Return `train_mask`, `val_mask`, `test_mask`: k nodes per class, then `num_val` and `num_test` of the others.
 
@@ -153,10 +161,10 @@ def split_masks(
     1000 nodes drawn uniformly from the rest. Nodes without a label (-1) are in no split.
 
     Args:
-        y: Labels [N], -1 where none is known.
-        train_per_class: Number of training nodes per class.
-        num_val: Number of validation nodes.
-        num_test: Number of test nodes.
+        y: Labels [N], in any container, -1 or NaN where none is known.
+        train_per_class: Number of training nodes per class; a number below 1 is the share of each class, rounded up.
+        num_val: Number of validation nodes; a number below 1 is the share of the labelled nodes.
+        num_test: Number of test nodes, or their share.
         seed: Seed of the split.
 
     Raises:
@@ -171,28 +179,39 @@ def split_masks(
         >>> [int(mask.sum()) for mask in masks.values()]
         [2, 2, 2]
     """
-    per_class = integer("train_per_class", train_per_class, 1)
-    num_val, num_test = integer("num_val", num_val, 0), integer("num_test", num_test, 0)
-    labels = y.numpy()
+    labels = read_labels(y).codes.cpu().numpy()
+    total = int((labels >= 0).sum())
+    num_val, num_test = _size("num_val", num_val, total), _size("num_test", num_test, total)
     rng = np.random.default_rng(integer("seed", seed, 0))
     order = rng.permutation(len(labels))
     order = order[labels[order] >= 0]
     drawn = labels[order]
     counts = np.bincount(drawn)
-    if not len(counts) or counts.min() < per_class:
+    if isinstance(train_per_class, float) and 0 < train_per_class < 1:
+        per_class = np.ceil(counts * train_per_class).astype(np.int64)
+    else:
+        per_class = np.full(len(counts), integer("train_per_class", train_per_class, 1))
+    if not len(counts) or (counts < per_class).any():
         got = f"{counts.min()} of class {counts.argmin()}" if len(counts) else "no labelled node"
-        fail("train_per_class", f"at least {per_class} nodes of every class to draw from", got)
+        fail("train_per_class", f"at least {train_per_class} nodes of every class to draw from", got)
     by_class = np.argsort(drawn, kind="stable")
     starts = np.cumsum(counts) - counts
     rank = np.empty(len(drawn), dtype=np.int64)
     rank[by_class] = np.arange(len(drawn)) - np.repeat(starts, counts)
-    train = order[rank < per_class]
+    chosen = rank < per_class[drawn]
+    train = order[chosen]
     # Permuted again: the rest of a small class is late in the order.
-    rest = rng.permutation(order[rank >= per_class])
+    rest = rng.permutation(order[~chosen])
     if len(rest) < num_val + num_test:
-        fail("num_val + num_test", f"at most {len(rest)}, the remaining nodes", num_val + num_test)
+        expected = f"at most {len(rest)}, the nodes that remain (choose sizes of the split)"
+        fail("num_val + num_test", expected, num_val + num_test)
     masks = {}
     for key, nodes in zip(SPLITS, (train, rest[:num_val], rest[num_val : num_val + num_test]), strict=True):
         masks[key] = torch.zeros(len(labels), dtype=torch.bool)
         masks[key][torch.from_numpy(nodes)] = True
     return masks
+
+
+def _size(name: str, value: object, total: int) -> int:
+    """Return a number of nodes, from a number or from a share of all."""
+    return round(value * total) if isinstance(value, float) and 0 <= value < 1 else integer(name, value, 0)

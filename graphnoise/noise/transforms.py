@@ -35,6 +35,13 @@ _KINDS: dict[str, NoiseFunction] = {
     "cascade": cascade,
     "tree_propagated": tree_propagated,
 }
+# Names of kinds elsewhere.
+SYNONYMS = {
+    **dict.fromkeys(("uniform", "sym", "symm", "rand"), "symmetric"),
+    **dict.fromkeys(("pairflip", "pair_flip", "flip"), "pair"),
+    **dict.fromkeys(("asym", "asymm"), "asymmetric"),
+    **dict.fromkeys(("instance", "idn"), "feature"),
+}
 Result = TypeVar("Result", Transition, NoisyLabels)
 _READ = ("x", "edge_index")
 _SHARED = (*_READ, "y", "rate", "mask", "seed", "model_seed", "exact")
@@ -107,7 +114,7 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
                 self.kind = getattr(kind, "__name__", type(kind).__name__)
                 _check_function(self.kind, kind)
             else:
-                self.kind, kind = checks.choice("kind", kind, self.kinds), _KINDS[kind]
+                self.kind, kind = checks.choice("kind", kind, self.kinds, SYNONYMS), _KINDS[kind]
             self.rate = checks.rate("rate", rate)
         self._noise = kind
         if erase_stream and (exact or kind not in (symmetric, asymmetric, pair)):

@@ -203,8 +203,10 @@ def test_unknown_names_get_the_nearest_one():
     for function in (load, get, verify, info):
         with pytest.raises(InputError, match=r"^name: expected one of .*cora.* \(did you mean 'cora'\?\)"):
             function("coraa")
-    with pytest.raises(InputError, match=r"^name: expected one of FILE.npz, .*, ogb:FOLDER, .*did you mean 'pubmed'"):
+    with pytest.raises(InputError, match=r"^name: expected one of EDGES.csv, FILE.npz, .*did you mean 'pubmed'"):
         load("PubMed")
+    with pytest.raises(InputError, match=r"did you mean 'amazon-photo'"):
+        load("Photo")
     with pytest.raises(InputError, match=r"^name: "):
         load(7)
     with pytest.raises(InputError, match=r"^seed: "):

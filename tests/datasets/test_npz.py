@@ -14,6 +14,7 @@ from torch_geometric.data import Data
 from graphnoise import DataError, InputError
 from graphnoise.datasets import load, load_npz, save_npz
 from graphnoise.datasets.raw import to_data
+from graphnoise.labels import read_labels
 
 
 def same(first: Data, second: Data) -> bool:
@@ -53,7 +54,8 @@ def test_what_is_saved_comes_back(tmp_path, arcs, x, y, where):
         data[key] = torch.tensor([split == key for split in where])
     once = load_npz(save_npz(data, tmp_path / "a.npz"))
     assert torch.equal(once.x, data.x)
-    assert torch.equal(once.y, data.y)
+    assert torch.equal(once.y, read_labels(data.y).codes)
+    assert once.get("classes", list(range(once.num_classes))) == sorted(set(y.tolist()))
     assert once.name == "a set"
     assert all(torch.equal(once[key], data[key]) for key in ("train_mask", "val_mask", "test_mask"))
     assert same(load_npz(save_npz(once, tmp_path / "b.npz")), once)
@@ -95,15 +97,13 @@ def test_a_stored_zero_is_no_arc(tmp_path, fields):
     ("change", "message"),
     [
         ({"y": None}, "y: expected labels under one of the keys y, labels, node_label"),
-        ({"x": None}, "x: expected the key x, or CSR parts attr_indptr"),
         ({"edge_index": None}, "edge_index: expected the key edge_index, or CSR parts adj_indptr"),
         ({"x": np.full((5, 2), np.nan)}, "x: expected finite numbers, got 10"),
         ({"x": np.zeros((4, 2))}, "x: expected numbers in 5 rows"),
         ({"edge_index": np.array([[0], [5]])}, "edge_index: expected node positions from 0 to 4"),
         ({"edge_index": np.array([[0, 1], [1, 2], [2, 3]])}, r"edge_index: expected shape \[2, num_arcs\]"),
         ({"y": np.zeros(0, int)}, "y: expected one label per node"),
-        ({"y": np.array([0, 1, np.nan, 1, 1])}, "y: expected integer labels"),
-        ({"y": np.array(["a"] * 5)}, "y: expected integer labels"),
+        ({"y": np.array([0, 1, 0.5, 1, 1])}, "y: expected integers as class labels"),
         ({"train_mask": np.ones(4, bool)}, "train_mask: expected a Boolean mask of 5 entries"),
         ({"train_mask": np.array([0, 1])}, "train_mask: expected a Boolean mask"),
         (
@@ -142,7 +142,7 @@ def test_what_cannot_be_saved_is_named_and_nothing_is_left(tmp_path, small):
     data = to_data(small, "a")
     with pytest.raises(InputError, match=r"^path: expected a file name that ends in \.npz"):
         save_npz(data, tmp_path / "a.npy")
-    for key in ("x", "edge_index", "y"):
+    for key in ("edge_index", "y"):
         part = data.clone()
         del part[key]
         with pytest.raises(InputError, match=rf"^data\.{key}: expected a tensor, got none"):
@@ -163,3 +163,29 @@ def test_load_draws_a_split_only_where_the_file_has_none(tmp_path, small):
     del masks["val_mask"]
     with pytest.raises(DataError, match="val_mask: missing"):
         load(save_npz(to_data(replace(small, masks=masks), "a"), tmp_path / "a.npz"))
+
+
+def test_names_of_classes_missing_labels_and_no_features_are_saved(tmp_path):
+    y = ["spam", None, "ham", "ham"]
+    data = Data(edge_index=torch.tensor([[0, 1], [1, 2]]), y=y, num_nodes=4)
+    once = load_npz(save_npz(data, tmp_path / "a.npz"))
+    twice = load_npz(save_npz(once, tmp_path / "b.npz"))
+    for again in (once, twice):
+        assert (again.y.tolist(), again.classes, again.x.shape) == ([1, -1, 0, 0], ["ham", "spam"], (4, 0))
+
+
+def test_the_layout_of_the_heterophilous_graphs(tmp_path):
+    content = {"node_features": np.eye(4), "node_labels": np.array([0, 1, 0, 1]), "edges": np.array([[0, 1], [2, 3]])}
+    train = np.array([[1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 0, 1]], bool)
+    val, test = np.zeros_like(train), ~train
+    path = write(tmp_path / "het.npz", {**content, "train_masks": train, "val_masks": val, "test_masks": test})
+    data = load_npz(path)
+    assert data.edge_index.tolist() == [[0, 1, 2, 3], [1, 0, 3, 2]]
+    assert data.train_mask.T.tolist() == train.tolist()
+    assert load(path, split=2).train_mask.tolist() == [True, False, False, True]
+    with pytest.raises(InputError, match=r"^split: expected an integer from 0 to 2, got None"):
+        load(path)
+    with pytest.raises(InputError, match=r"^split: expected an integer from 0 to 2, got 3"):
+        load(path, split=3)
+    masks = load(path, split_sizes=(1, 1, 1))
+    assert [int(masks[key].sum()) for key in ("train_mask", "val_mask", "test_mask")] == [2, 1, 1]

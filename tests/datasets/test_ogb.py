@@ -90,7 +90,7 @@ def test_a_missing_or_damaged_file_is_named(folder, name):
         ("raw/node-feat.csv.gz", "nan,1\n2,-3\n0,0\n1,4\n5,6\n", "x: expected finite numbers, got 1"),
         ("raw/node-feat.csv.gz", "1\n", "node-feat.csv.gz: expected 5 rows, got 1"),
         ("raw/node-label.csv.gz", "0,1\n" * 5, "expected one label per node, got 2 columns"),
-        ("raw/node-label.csv.gz", "nan\n" * 5, "y: expected labels"),
+        ("raw/node-label.csv.gz", "nan\n" * 5, "y: expected one label per node"),
         ("raw/node-label.csv.gz", "0\n" * 4, "node-label.csv.gz: expected 5 rows, got 4"),
         ("split/time/test.csv.gz", "3\n", "test_mask: expected labelled nodes only"),
         ("split/time/test.csv.gz", "1\n", "test_mask: expected splits that share no node"),

@@ -1,0 +1,291 @@
+"""Graphs and labels from tables: CSV, TSV, text and Parquet files, or pandas data frames."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas
+import torch
+from torch_geometric.data import Data
+
+from graphnoise.checks import DataError, choice, fail
+from graphnoise.datasets.raw import SPLITS
+from graphnoise.io import reading
+from graphnoise.labels import read_labels
+
+Table: TypeAlias = "str | os.PathLike[str] | pandas.DataFrame"
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".edges", ".parquet")
+# Bytes of a text file, after decompression.
+MAX_TEXT = 1 << 32
+# Names of columns by what they hold, the first that is there; compared in lower case.
+NAMES = {
+    "source": ("source", "src", "from", "u", "node1", "head"),
+    "target": ("target", "dst", "to", "v", "node2", "tail"),
+    "weight": ("weight", "edge_weight"),
+    "node": ("node", "id", "node_id", "name"),
+    "label": ("label", "y", "class"),
+    "y_true": ("y_true", "true_label"),
+    "split": ("split",),
+}
+PARTS = {"train": "train_mask", "val": "val_mask", "valid": "val_mask", "validation": "val_mask", "test": "test_mask"}
+
+
+def is_table(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path ends as tables do: `.csv`, `.tsv`, `.txt`, `.edges` (also with `.gz`) or `.parquet`."""
+    file = Path(path)
+    return (file.suffix == ".gz" and Path(file.stem).suffix in SUFFIXES[:-1]) or file.suffix in SUFFIXES
+
+
+def read_frame(path: str | os.PathLike[str], **options: Any) -> pandas.DataFrame:
+    """Return the table in a file.
+
+    Args:
+        path: Ends in `.csv` (commas), `.tsv` (tabs), `.txt`, `.edges` (white space, lines that begin with # left out),
+            each optionally with `.gz`, or `.parquet` (which needs pyarrow).
+        **options: For `pandas.read_csv` or `pandas.read_parquet`.
+
+    Raises:
+        InputError: Another ending.
+        DataError: The file is absent or damaged, has more than 4 GiB of text, or rows with more fields than its first
+            line names.
+    """
+    if not isinstance(path, str | os.PathLike):
+        fail("path", "a path", type(path).__name__)
+    file = Path(path).expanduser()
+    if not is_table(file):
+        fail("path", f"a file that ends in {', '.join(SUFFIXES[:-1])} or .parquet", str(file))
+    with reading(file):
+        if file.suffix == ".parquet":
+            frame = pandas.read_parquet(file, **options)
+        else:
+            with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+                text = stream.read(MAX_TEXT + 1)
+            if len(text) > MAX_TEXT:
+                raise DataError(f"{file}: expected at most {MAX_TEXT:,} bytes of text, got more")
+            kind = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
+            separators = {".tsv": {"sep": "\t"}, ".txt": {"sep": r"\s+", "comment": "#"}}
+            defaults = separators.get(".txt" if kind == ".edges" else kind, {})
+            with warnings.catch_warnings():
+                # Otherwise pandas uses the first fields of rows that are too long as an index.
+                warnings.filterwarnings("error", "Length of header", pandas.errors.ParserWarning)
+                try:
+                    frame = pandas.read_csv(io.BytesIO(text), **{"index_col": False} | defaults | options)
+                except pandas.errors.ParserWarning as error:
+                    raise DataError(f"{file}: rows have more fields than there are names of columns") from error
+    if not isinstance(frame, pandas.DataFrame):
+        frame.close()
+        fail("options", "such that pandas returns one table", type(frame).__name__)
+    frame.columns = frame.columns.astype(str)
+    return frame
+
+
+def read_edges(
+    edges: Table,
+    labels: Table | None = None,
+    features: Table | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    weight: str | None = None,
+    directed: bool = False,
+    header: bool | None = None,
+) -> Data:
+    r"""Return a graph from a table of edges, with labels and features from tables of nodes.
+
+    Nodes may have any ids, integers or text; they get the positions 0, 1, … in the order of the labels, then of the
+    features, then of the edges. Repeated edges add up, self-loops stay, an edge of weight 0 is none.
+
+    Args:
+        edges: A file (see `read_frame`) or a data frame with a row per edge.
+        labels: A file or data frame with a row per node: its id in the column `node` (or `id`; otherwise the first),
+            its class in `label` (or `y`, `class`; otherwise the second), empty or -1 where it has none; optionally
+            `split` with train, val, test or nothing, and `y_true` with the right class, where it is known.
+        features: A file or data frame with a row per node: its id, and numbers in all other columns; a node without a
+            row has zeros.
+        columns: Names of the two columns of `edges`; by default `source` and `target` (or the like), otherwise the
+            first two.
+        weight: Column of weights, at least 0; by default `weight` where there is one.
+        directed: Whether an edge is the arc from its first to its second node; by default it is both arcs.
+        header: Whether the first line of text files has names of columns; by default if its first two fields are
+            names of columns that this function knows, or are no numbers while those of the next line are.
+
+    Returns:
+        A `Data` with `edge_index`, `num_nodes`, `names` (ids by position) and where given `edge_weight`, `x`, `y`
+        (positions of classes, -1 where there is no label), `classes` (their names), `y_true` and the masks.
+
+    Raises:
+        InputError: A column that is not there, weights or features that are no finite numbers, an unknown split, a
+            node that is there twice.
+        DataError: A file is absent or damaged.
+
+    Example:
+        >>> edges = pandas.DataFrame({"source": ["a", "b"], "target": ["b", "c"]})
+        >>> labels = pandas.DataFrame({"node": ["c", "a"], "label": ["spam", "ham"], "split": ["train", "test"]})
+        >>> data = read_edges(edges, labels)
+        >>> data.names, data.y.tolist(), data.classes, data.edge_index.tolist()
+        (['c', 'a', 'b'], [1, 0, -1], ['ham', 'spam'], [[1, 2, 2, 0], [2, 1, 0, 2]])
+    """
+    table = _frame("edges", edges, header)
+    first, second = _ends(table, columns)
+    tables = {"labels": labels, "features": features}
+    nodes = {name: _frame(name, value, header) for name, value in tables.items() if value is not None}
+    keys = {name: _column(name, frame, "node", 0) for name, frame in nodes.items()}
+    ids = [_ids(name, frame[keys[name]], unique=True) for name, frame in nodes.items()]
+    ends = [_ids("edges", table[name]) for name in (first, second)]
+    everything = pandas.concat([*ids, *ends], ignore_index=True)
+    if not all(part.dtype.kind == "i" for part in (*ids, *ends) if len(part)):
+        everything = pandas.concat([part.astype(str) for part in (*ids, *ends)], ignore_index=True)
+    codes, names = pandas.factorize(everything)
+    sizes = np.cumsum([len(part) for part in (*ids, *ends)])
+    parts = np.split(codes.astype(np.int64), sizes[:-1])
+    positions = dict(zip(nodes, parts, strict=False))
+    data = Data(num_nodes=len(names), names=np.asarray(names).tolist())
+    if data.num_nodes == 0:
+        fail("edges", "at least one edge or node", "none")
+    _put_edges(data, torch.from_numpy(np.stack(parts[-2:])), _weights(table, weight), directed)
+    if "features" in nodes:
+        _put_features(data, nodes["features"].drop(columns=keys["features"]), positions["features"])
+    if "labels" in nodes:
+        _put_labels(data, nodes["labels"], keys["labels"], positions["labels"])
+    return data
+
+
+def _frame(name: str, table: Any, header: bool | None) -> pandas.DataFrame:
+    """Return a table; a text file without a line of names has the columns "0", "1" and so on."""
+    if isinstance(table, pandas.DataFrame):
+        frame = table.copy()
+        frame.columns = frame.columns.astype(str)
+    elif isinstance(table, str | os.PathLike):
+        # Ids such as "NA" and "null" are ids; an empty field is none.
+        text: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
+        if Path(table).suffix == ".parquet":
+            frame = read_frame(table)
+        else:
+            frame = read_frame(table, header=None, nrows=2, dtype=str, **text)
+            named = _has_names(frame) if header is None else header
+            frame = read_frame(table, header=0 if named else None, **text)
+    else:
+        fail(name, "a path or a pandas DataFrame", type(table).__name__)
+    if frame.shape[1] < 2:
+        fail(name, "at least two columns", f"{list(frame.columns)}")
+    return frame
+
+
+def _has_names(lines: pandas.DataFrame) -> bool:
+    known = {name for names in NAMES.values() for name in names}
+    first = [str(value).strip().lower() for value in lines.iloc[0, :2]]
+    if known & set(first):
+        return True
+    numeric = lines.iloc[:, :2].apply(pandas.to_numeric, errors="coerce").notna().all(axis=1).tolist()
+    return len(numeric) > 1 and not numeric[0] and numeric[1]
+
+
+def _column(table: str, frame: pandas.DataFrame, kind: str, place: int | None) -> str:
+    """Return the name of the column that holds something; by default that at a place, if there may be none ""."""
+    lower = {name.lower(): name for name in frame.columns}
+    for name in NAMES[kind]:
+        if name in lower:
+            return str(lower[name])
+    if place is None:
+        return ""
+    if place >= frame.shape[1]:
+        fail(f"{table}: columns", f"a column for the {kind}", list(frame.columns))
+    return str(frame.columns[place])
+
+
+def _ends(frame: pandas.DataFrame, columns: Sequence[str] | None) -> tuple[str, str]:
+    if columns is None:
+        return _column("edges", frame, "source", 0), _column("edges", frame, "target", 1)
+    if isinstance(columns, str) or len(columns) != 2 or columns[0] == columns[1]:
+        fail("columns", "the names of two columns", repr(columns))
+    return choice("columns", columns[0], list(frame.columns)), choice("columns", columns[1], list(frame.columns))
+
+
+def _ids(table: str, column: pandas.Series[Any], unique: bool = False) -> pandas.Series[Any]:
+    """Return ids as integers or text, none missing."""
+    if isinstance(column, pandas.DataFrame):
+        fail(f"{table}: columns", "columns of different names", f"{column.columns[0]!r} twice")
+    missing = column.isna()
+    if missing.any():
+        fail(f"{table}.{column.name}", "an id in every row", f"none in row {int(missing.argmax())}, counted from 0")
+    if column.dtype.kind == "f" and (column == column.round()).all() and (column.abs() < 2**53).all():
+        column = column.astype(np.int64)
+    if column.dtype.kind not in "iu":
+        column = column.astype(str)
+    elif column.dtype.kind == "u":
+        column = column.astype(np.int64) if column.max() < 2**63 else column.astype(str)
+    repeated = column.duplicated()
+    if unique and repeated.any():
+        fail(f"{table}.{column.name}", "every node once", f"{column[repeated].iloc[0]} again")
+    return column
+
+
+def _weights(frame: pandas.DataFrame, weight: str | None) -> torch.Tensor | None:
+    name = _column("edges", frame, "weight", None) if weight is None else choice("weight", weight, list(frame.columns))
+    if not name:
+        return None
+    values = pandas.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    wrong = ~(np.isfinite(values) & (values >= 0))
+    if wrong.any():
+        row = int(wrong.argmax())
+        fail(f"edges.{name}", "finite weights of at least 0", f"{frame[name].iloc[row]} in row {row}, counted from 0")
+    return torch.from_numpy(values.copy())
+
+
+def _put_edges(data: Data, arcs: torch.Tensor, weight: torch.Tensor | None, directed: bool) -> None:
+    if weight is not None:
+        arcs, weight = arcs[:, weight > 0], weight[weight > 0]
+    if not directed:
+        loop = arcs[0] == arcs[1]
+        # Both arcs of an edge are neighbours in the order.
+        both = torch.stack([arcs, arcs.flip(0)], 2).reshape(2, -1)
+        keep = torch.stack([torch.ones_like(loop), ~loop], 1).view(-1)
+        arcs, weight = both[:, keep], None if weight is None else weight.repeat_interleave(2)[keep]
+    data.edge_index = arcs
+    if weight is not None:
+        data.edge_weight = weight
+
+
+def _put_features(data: Data, frame: pandas.DataFrame, positions: np.ndarray[Any, Any]) -> None:
+    values = frame.apply(pandas.to_numeric, errors="coerce").to_numpy(np.float32, copy=True, na_value=np.nan)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row, column = (int(place) for place in np.argwhere(bad)[0])
+        got = f"{frame.iloc[row, column]} in row {row}, counted from 0"
+        fail(f"features.{frame.columns[column]}", "finite numbers", got)
+    data.x = torch.zeros(data.num_nodes, values.shape[1])
+    data.x[torch.from_numpy(positions)] = torch.from_numpy(values)
+
+
+def _put_labels(data: Data, frame: pandas.DataFrame, key: str, positions: np.ndarray[Any, Any]) -> None:
+    rest = frame.drop(columns=key)
+    name = _column("labels", rest, "label", 0)
+    places = torch.from_numpy(positions)
+    given = read_labels(frame[name], name=f"labels.{name}")
+    data.y = torch.full((data.num_nodes,), -1)
+    data.y[places] = given.codes
+    data.classes = given.classes.tolist()
+    truth = _column("labels", rest, "y_true", None)
+    if truth:
+        known = read_labels(frame[truth], name=f"labels.{truth}")
+        unknown = set(known.classes.tolist()) - set(data.classes)
+        if unknown:
+            fail(f"labels.{truth}", f"classes of {name}", f"{sorted(unknown)[0]!r}")
+        data.y_true = torch.full((data.num_nodes,), -1)
+        data.y_true[places] = known.codes_among(given.classes)
+    column = _column("labels", rest, "split", None)
+    if column:
+        values = frame[column].fillna("").astype(str).str.strip().str.lower()
+        for value in values.unique():
+            if value:
+                choice(f"labels.{column}", value, PARTS)
+        for mask in SPLITS:
+            data[mask] = torch.zeros(data.num_nodes, dtype=torch.bool)
+            data[mask][places] = torch.from_numpy((values.map(PARTS) == mask).to_numpy(copy=True))
