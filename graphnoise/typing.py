@@ -12,6 +12,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     import igraph
     import networkx
+    import pandas
     import scipy.sparse
     from torch_geometric.data import Data
 
@@ -27,8 +28,8 @@ GraphLike: TypeAlias = (
     "Graph | UndirectedGraph | Data | scipy.sparse.sparray | scipy.sparse.spmatrix | networkx.Graph | igraph.Graph"
     " | Tensor | NDArray[Any] | Sequence[Sequence[int]]"
 )
-# One label per node.
-LabelsLike: TypeAlias = Tensor | NDArray[Any] | Sequence[int] | Sequence[bool]
+# One label per node, a mask, or positions.
+LabelsLike: TypeAlias = "Tensor | NDArray[Any] | pandas.Series[Any] | pandas.DataFrame | Sequence[Any]"
 # Labels 0/1 of local clustering: of all nodes, of some (0 elsewhere), or computed for an array of nodes.
 MembershipLike: TypeAlias = LabelsLike | Mapping[Any, Any] | Callable[[Any], Any]
 # Numbers, or one number.
