@@ -137,7 +137,8 @@ def render(section: Section) -> Iterator[RenderableType]:
         "± half a 95 % interval over seeds;\n"
         f"labels were right for {a1} of the members and {a0} of the others;\n"
         "of several masses the one of least conductance (phi) counts; best F1 is that of the best one by the truth;\n"
-        "masses are multiples of what the true cluster holds, but for labels and auto; arcs and ms are those of all"
+        "masses are multiples of what the true cluster holds, up to what the graph holds, but for labels and auto;\n"
+        "arcs and ms are those of all masses"
     )
     yield headline("Clusters found", note)
     digits = {"precision": 1, "recall": 1, "best F1": 1, "phi": 3, "arcs": 0, "ms": 1, "converged": 0}

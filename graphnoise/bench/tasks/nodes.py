@@ -17,17 +17,20 @@ from torch_geometric.data import Data
 from graphnoise import checks
 from graphnoise.bench import options, registry
 from graphnoise.bench.environment import Meter, environment, one_thread
-from graphnoise.bench.grid import Count, Flag, GridModel, Rates, Seed, Specs, each, one_of, option
+from graphnoise.bench.grid import Count, Flag, GridModel, Names, Rates, Seed, Specs, each, one_of, option
 from graphnoise.bench.methods.nodes import is_stochastic
 from graphnoise.bench.methods.problem import Instance, Trial
 from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, entries, rows, unique
 from graphnoise.bench.tasks import node_report
+from graphnoise.bench.tasks.graphs import PLANTED, load_graph
 from graphnoise.bench.tasks.node_metrics import Curves, measure, pack
 from graphnoise.checks import InputError
 from graphnoise.noise import LabelNoise
 
 # Kinds that read labels outside the splits, and options of kinds that have no default.
 USES_ALL_LABELS = ("structure", "cascade", "tree_propagated")
+# Of a planted partition.
+NUM_FEATURES = 16
 DEFAULT_OPTIONS: dict[str, dict[str, Any]] = {"cascade": {"probability": 0.5}}
 
 
@@ -43,7 +46,8 @@ class NodesGrid(GridModel):
     """What to run.
 
     Attributes:
-        datasets: Names (`graphnoise data list`), paths as `datasets.load` takes them, or data sets of plug-ins.
+        datasets: Names (`graphnoise data list`), paths as `datasets.load` takes them, data sets of plug-ins, or planted
+            partitions as `graphs.load_graph` takes them.
         methods: Installed methods, as `NAME` or `NAME:KEY=VALUE,…`.
         noise: Kinds of noise, see `graphnoise.noise.LabelNoise`, or of plug-ins; `KIND:KEY=VALUE,…` sets options.
         rates: Flip rates in [0, 1]; at rate 0 all kinds are one and the same.
@@ -56,6 +60,11 @@ class NodesGrid(GridModel):
         split_seed: Seed of the split of data sets without a public one.
     """
 
+    datasets: Names = option(
+        ("cora",),
+        f"Data sets, separated by commas, or {PLANTED}, to which features=16, separation=1 and seed=0 may be added.",
+        "--dataset",
+    )
     methods: Specs = option(
         ("lp", "sgc", "gcn", "gat", "mlp"), "Methods, separated by commas; NAME:KEY=VALUE sets an option.", "--method"
     )
@@ -177,7 +186,7 @@ def _options(kind: options.Spec) -> dict[str, Any]:
 def load(dataset: str, root: str | None, split_seed: int) -> Instance:
     """Return a data set with its true labels, loaded once per process."""
     try:
-        return Instance(registry.graph(dataset, root, split_seed))
+        return Instance(load_graph(dataset, root, split_seed, NUM_FEATURES))
     except InputError as error:
         raise InputError(f"{dataset}: {error}") from error
 
