@@ -118,11 +118,15 @@ def line(panel: Any, x: Sequence[float], mean: Sequence[float], half: Sequence[f
 
 
 def over_rates(
-    sections: Sequence[NoiseSection], measure: str, styles: Mapping[str, Style], axes: tuple[str, str], factor: float = 1
+    sections: Sequence[NoiseSection],
+    measure: str,
+    styles: Mapping[str, Style],
+    axes: tuple[str, str],
+    factor: float = 1,
 ) -> Figure:
-    """Return a figure with a row of panels per section: a measure over the rates of each kind of noise, a line per row.
+    """Return a figure with a row of panels per section, one for each kind of noise: a measure over rates, by method.
 
-    Of a single rate, points stand side by side, with the names of the rows at the axis.
+    Of a single rate, points stand side by side, with the names of the methods at the axis.
 
     Args:
         sections: What to draw.

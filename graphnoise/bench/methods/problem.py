@@ -131,7 +131,7 @@ class Instance:
     """
 
     def __init__(self, data: Data) -> None:
-        self.problem = Problem(data)
+        self.data, self.problem = data, Problem(data)
         self.truth = _labels(data, self.problem)
         counts = torch.bincount(self.truth[self.problem.train_mask], minlength=self.problem.num_classes)
         if (counts == 0).any():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from graphnoise.bench import options, registry
 from graphnoise.bench.environment import Meter, environment, one_thread
 from graphnoise.bench.grid import Count, Flag, GridModel, Names, Rates, Seed, Specs, each, one_of, option
 from graphnoise.bench.methods.nodes import is_stochastic
-from graphnoise.bench.methods.problem import Instance, Trial
+from graphnoise.bench.methods.problem import Instance, Problem, Trial
 from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, entries, rows, unique
 from graphnoise.bench.tasks import node_report
 from graphnoise.bench.tasks.graphs import PLANTED, load_graph
@@ -141,7 +140,7 @@ class Nodes(Task[NodesGrid]):
         method, _ = registry.create("node_methods", name, config["parameters"])
         # Cells share the problem, and a method of another package may change it in place.
         own = type(method).__module__.startswith("graphnoise.")
-        seen = problem if own else copy.deepcopy(problem)
+        seen = problem if own else Problem(instance.data.clone())
         labels, realised = corrupt(instance, config["noise"], config["select"], config["draw"])
         # The seed depends on draw and initialisation only: methods are compared on like terms, and a mean over draws
         # is a mean over initialisations too.
