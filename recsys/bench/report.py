@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import RenderableType
 
 from graphnoise.bench import options, plots, registry, report
-from graphnoise.bench.report import LEVEL, NoiseSection, bold, columns, decimal, headline, interval
+from graphnoise.bench.report import LEVEL, NoiseSection, columns, decimal, headline, interval
 from recsys.bench.data import NOISE, unpack
 from recsys.evaluation import Evaluation
 from recsys.significance import Comparison, compare, correct
@@ -146,11 +146,13 @@ def _point(section: Recommendations, kind: str, rate: float) -> Iterator[Rendera
     note += f";\nepoch: {RULE};\nbest epoch and its {METRIC}: what is best on the test part itself, of the epochs run"
     yield headline(f"{section.dataset}, {_noise(kind, rate)}", note)
     table = columns("method", [METRIC, *(heading for heading, _ in COLUMNS.values())], fold=True)
-    means = {m: e for m in section.methods if (e := section.estimate(m, kind, rate, SCORE))}
-    best = max(e.mean for e in means.values())
-    for method, score in means.items():
-        others = (decimal(section.estimate(method, kind, rate, p), 1, digits) for p, (_, digits) in COLUMNS.items())
-        table.add_row(method, bold(_text(score), score.mean == best), *others)
+    means = {m: [e] for m in section.methods if (e := section.estimate(m, kind, rate, SCORE))}
+
+    def others(method: str) -> Iterator[str]:
+        for path, (_, digits) in COLUMNS.items():
+            yield decimal(section.estimate(method, kind, rate, path), 1, digits)
+
+    report.best_rows(table, means, _text, others)
     yield table
 
 

@@ -98,18 +98,6 @@ def test_labels_alone_are_what_they_are_said_to_be():
             assert trial["a0"] == pytest.approx(1 - wrong[~members].mean(), abs=1e-6)
 
 
-def test_labels_help_where_edges_alone_do_not(tmp_path):
-    store = Store(tmp_path)
-    blocks = "planted(n=600,block=60,p=0.15,q=0.02)"
-    run(store, datasets=[blocks], methods=["flow", "label_flow"], accuracies=["0.9/0.9"], sink="unit")
-    f1 = defaultdict(list)
-    for record in store.records():
-        best = [trial["oracle"] for trial in record["result"]["trials"]]
-        f1[record["config"]["method"]] += [2 * c["hits"] / (c["size"] + 60) for c in best]
-    means = {method: np.mean(values) for method, values in f1.items()}
-    assert means["label_flow"] > max(means["labels"], means["flow"]) + 0.1
-
-
 @pytest.mark.parametrize("source", ["logistic:5", "gcn:5"])
 def test_labels_of_a_classifier(source, planted):
     made = cells(datasets=[planted], accuracies=[source], methods=["label_flow"], seeds=2)
@@ -161,16 +149,10 @@ def test_candidates_are_what_the_library_returns():
     ("changes", "message"),
     [
         ({"methods": ["label_flow:label_epps=0.1"]}, "hyper-parameter of label_flow: .*did you mean 'label_eps'"),
-        ({"methods": ["label_flow:label_eps=much"]}, "^method label_flow: label_eps: expected a rate .*got 'much'"),
-        ({"methods": ["label_flow:label_eps=-1"]}, "^method label_flow: label_eps: expected a rate"),
         ({"methods": ["label_flow:label_eps=2"]}, r"^method label_flow: label_eps: expected a rate in \[0, 1\], got 2"),
         ({"methods": ["flow:rounding=down"]}, "^method flow: rounding: expected one of support, sweep"),
         ({"methods": ["flow:improve=more"]}, "^method flow: improve: expected one of mqi, none, simple_local"),
         ({"methods": ["flow:p=1"]}, r"^method flow: p: expected a number in \[2, 64\], got 1"),
-        ({"methods": ["flow:tol=0"]}, "^method flow: tol: expected a number above 0"),
-        ({"methods": ["flow:max_pushes=0.5"]}, "^method flow: max_pushes: expected an integer"),
-        ({"methods": ["heat_kernel:t=1e9"]}, "^method heat_kernel: t: expected a number above 0 and at most 200"),
-        ({"methods": ["pagerank:alpha=1"]}, "^method pagerank: alpha: expected a number above 0 and below 1"),
         ({"methods": ["pagerank:scale=0"]}, "^method pagerank: scale: expected a number in"),
         ({"methods": ["crd:height=2.5"]}, "^method crd: height: expected an integer .* got 2.5"),
         ({"methods": ["auto:labels=3"]}, "^method auto: labels: expected true or false, got 3"),
@@ -180,11 +162,9 @@ def test_candidates_are_what_the_library_returns():
         ({"methods": ["labels:eps=1"]}, "method labels: expected no hyper-parameter, got 'eps'"),
         ({"accuracies": ["0.9"]}, "accuracy: expected A1/A0 as in 0.9/0.95, .* got '0.9'"),
         ({"accuracies": ["0.9/1.5"]}, r"a0: expected a rate in \[0, 1\], got 1.5"),
-        ({"accuracies": ["nan/0.5"]}, "a1: expected a rate"),
         ({"accuracies": ["logistic:1"]}, "accuracy: samples: expected an integer of at least 2, got 1"),
         ({"accuracies": ["logistic"]}, "accuracy: expected flips .A1/A0., got logistic:25; .* no attributes"),
         ({"sink": "none"}, "sink: expected one of degree, unit"),
-        ({"multiples": [0.0]}, "multiples: expected a number in"),
         ({"multiples": [float("nan")]}, "multiples: expected a number in"),
         (
             {"multiples": [1e5]},

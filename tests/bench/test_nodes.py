@@ -104,17 +104,6 @@ def test_grid_with_confidence_and_cascade_noise(planted, tmp_path):
     assert run(grid, Store(tmp_path)).done == 6
 
 
-def test_a_failing_cell_is_reported_and_the_others_are_recorded(planted, tmp_path, monkeypatch):
-    broken = torch.full((90, 3), torch.nan)
-    monkeypatch.setattr("graphnoise.bench.methods.nodes.LP.fit_predict", lambda self, trial: broken)
-    summary = run(small(planted), Store(tmp_path))
-    assert (summary.done, len(summary.failed)) == (6, 6)
-    assert "scores of lp: expected finite scores of shape (90, 3)" in summary.failed[0].message
-    monkeypatch.undo()
-    again = run(small(planted), Store(tmp_path))
-    assert (again.done, again.skipped, again.failed) == (6, 6, ())
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -200,6 +189,7 @@ def test_a_method_that_ends_the_process_is_a_failed_cell(code, planted, tmp_path
         (lambda trial: None, "expected a tensor, got NoneType"),
         (lambda trial: torch.zeros(3), "got shape (3,)"),
         (lambda trial: torch.full((90, 3), torch.inf), "got 270 NaN or infinite ones"),
+        (lambda trial: torch.full((90, 3), torch.nan), "scores of mlp: expected finite scores of shape (90, 3)"),
     ],
 )
 def test_invalid_scores_are_reported(scores, message, planted, tmp_path, monkeypatch):

@@ -136,7 +136,7 @@ def check_masses(problem: Problem, sink: str, multiples: Sequence[float], *, cho
 
 
 def trials(config: Mapping[str, Any], problem: Problem) -> Iterator[tuple[Trial, Accuracies]]:
-    """Yield the trials of a cell, each with the accuracies of its labels as drawn.
+    """Yield the trials of a cell, each with the realised accuracies of its labels.
 
     Seed nodes and labels depend on data set, labels and class, not on the method.
     """
@@ -146,8 +146,8 @@ def trials(config: Mapping[str, Any], problem: Problem) -> Iterator[tuple[Trial,
     multiples = [value for value in config["multiples"] if value * held < limit]
     masses, volumes = ([multiple * size for multiple in multiples] for size in (held, volume))
     for number in range(config["first_seed"], config["first_seed"] + config["seeds"]):
-        seed, y, (a1, a0), drawn = _draw(problem, config["class"], format_labels(config["labels"]), number)
-        yield Trial(graph, seed, y, a1, a0, masses, volumes, config["sink"]), drawn
+        seed, y, (a1, a0), realised = _draw(problem, config["class"], format_labels(config["labels"]), number)
+        yield Trial(graph, seed, y, a1, a0, masses, volumes, config["sink"]), realised
 
 
 # The methods of a class follow one another and share their draws, which may fit a classifier.
@@ -155,13 +155,13 @@ def trials(config: Mapping[str, Any], problem: Problem) -> Iterator[tuple[Trial,
 def _draw(
     problem: Problem, target: int, labels: str, number: int
 ) -> tuple[int, NDArray[np.uint8], Accuracies, Accuracies]:
-    """Return the seed node, labels 0/1, and their accuracies as methods know them and as drawn."""
+    """Return the seed node, labels 0/1, and their accuracies: those that methods know, and the realised ones."""
     members, source = problem.y == target, parse_labels(labels)
     rng = np.random.default_rng([number, target])
     seed = int(rng.choice((members & (problem.graph.degree > 0)).nonzero()[0]))
     if source["source"] == "flips":
-        known = source["a1"], source["a0"]
-        y = np.asarray(flip_membership(members, a1=known[0], a0=known[1], seed=rng).y).astype(np.uint8)
+        accuracies = source["a1"], source["a0"]
+        y = np.asarray(flip_membership(members, a1=source["a1"], a0=source["a0"], seed=rng).y).astype(np.uint8)
     else:
         count, others = source["samples"], members.copy()
         others[seed] = False
@@ -171,7 +171,7 @@ def _draw(
         membership = predict_membership(
             problem.x, np.sort(inside), np.sort(outside), graph=graph, model=kind, seed=int(rng.integers(2**31))
         )
-        y, known = membership.labels.astype(np.uint8), (membership.a1, membership.a0)
-    drawn = float(y[members].mean()), float(1 - y[~members].mean()) if not members.all() else 1.0
+        y, accuracies = membership.labels.astype(np.uint8), (membership.a1, membership.a0)
+    realised = float(y[members].mean()), float(1 - y[~members].mean()) if not members.all() else 1.0
     y[seed] = 1
-    return seed, y, known, drawn
+    return seed, y, accuracies, realised

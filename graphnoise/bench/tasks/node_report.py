@@ -134,13 +134,11 @@ def _by_rate(rates: Sequence[float]) -> Table:
     return columns("rate", [f"{rate:g}" for rate in rates])
 
 
-def _accuracy(
-    section: Section, kind: str, estimates: Mapping[str, Sequence[Estimate | None]]
-) -> Iterator[RenderableType]:
-    known = [e for row in estimates.values() for e in row if e is not None]
+def _accuracy(section: Section, kind: str, estimates: Estimates) -> Iterator[RenderableType]:
+    means = [e for row in estimates.values() for e in row if e is not None]
     note = (
-        f"mean ± half a 95 % t-interval over {span(e.draws for e in known)} noise draws, "
-        f"{span(e.inits for e in known)} initialisation(s) each;\nlast row: share of wrong training labels, in %"
+        f"mean ± half a 95 % t-interval over {span(e.draws for e in means)} noise draws, "
+        f"{span(e.inits for e in means)} initialisation(s) each;\nlast row: share of wrong training labels, in %"
     )
     yield headline(f"Test accuracy in %, {kind} noise", note)
     rates = section.rates(kind)
@@ -173,9 +171,7 @@ def _difference(c: DrawComparison | None) -> str:
     return "" if c is None else f"{100 * c.difference:+.1f}{'*' if c.p is not None and c.p < LEVEL else ' '}"
 
 
-def _variance(
-    section: Section, kind: str, estimates: Mapping[str, Sequence[Estimate | None]]
-) -> Iterator[RenderableType]:
+def _variance(section: Section, kind: str, estimates: Estimates) -> Iterator[RenderableType]:
     shares = {method: [e.draw_share if e else None for e in row] for method, row in estimates.items()}
     title = f"Variance of a single run that is the noise draw, in %, {kind} noise"
     if all(share is None for row in shares.values() for share in row):

@@ -139,8 +139,8 @@ class Nodes(Task[NodesGrid]):
         problem, name = instance.problem, config["method"]
         method, _ = registry.create("node_methods", name, config["parameters"])
         # Cells share the problem, and a method of another package may change it in place.
-        own = type(method).__module__.startswith("graphnoise.")
-        seen = problem if own else Problem(instance.data.clone())
+        shares = type(method).__module__.startswith("graphnoise.")
+        visible = problem if shares else Problem(instance.data.clone())
         labels, realised = corrupt(instance, config["noise"], config["select"], config["draw"])
         # The seed depends on draw and initialisation only: methods are compared on like terms, and a mean over draws
         # is a mean over initialisations too.
@@ -149,7 +149,7 @@ class Nodes(Task[NodesGrid]):
         with one_thread():
             meter.start()
             try:
-                scores = method.fit_predict(Trial(seen, labels.clone(), seed, curves.record))
+                scores = method.fit_predict(Trial(visible, labels.clone(), seed, curves.record))
             except SystemExit as stop:
                 raise InputError(f"{name}: expected scores, got a call of sys.exit({stop.code})") from stop
             used = meter.read()

@@ -18,40 +18,14 @@ from graphnoise.bench.tasks.cluster import Cluster
 
 CLUSTER = Cluster()
 DATA = "planted(n=120,block=40,p=0.4,q=0.02)"
-SUITE = f"""
-task = "cluster"
-title = "Small planted graphs"
-[defaults]
-datasets = ["{DATA}"]
-seeds = 3
-[[grid]]
-name = "degree"
-methods = ["flow", "label_flow"]
-accuracies = ["0.9/0.8", "0.6/0.8"]
-[[grid]]
-name = "eps"
-methods = ["label_flow", {{ name = "heavier", method = "label_flow:label_eps=0.2" }}]
-accuracies = ["0.9/0.8"]
-[[grid]]
-name = "unit"
-methods = ["label_flow"]
-accuracies = ["0.9/0.8"]
-sink = "unit"
-multiples = [1.0, 2.0]
-"""
 
 
 @pytest.fixture(scope="module")
-def suite(tmp_path_factory):
-    path = tmp_path_factory.mktemp("suite") / "small.toml"
-    path.write_text(SUITE)
-    return Suite.read(path)
-
-
-@pytest.fixture(scope="module")
-def store(suite, tmp_path_factory):
+def store(tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("runs"))
-    assert suite.run(store).complete
+    CLUSTER.run(grid(["flow", "label_flow"], accuracies=["0.9/0.8", "0.6/0.8"]), store)
+    CLUSTER.run(grid(["label_flow:label_eps=0.2"]), store)
+    CLUSTER.run(grid(["label_flow"], sink="unit", multiples=[1.0, 2.0]), store)
     return store
 
 
@@ -71,25 +45,14 @@ def text(source):
     return console.file.getvalue()
 
 
-def test_sections_follow_the_suite(suite, store):
-    selected = suite.select(store)
-    assert selected.remarks() == []
-    first, *others = sections(selected)
-    assert [(s.grid, s.name, s.methods, s.classes) for s in (first, *others)] == [
-        ("degree", (DATA, "0.9/0.8"), ["labels", "flow", "label_flow"], [0, 1, 2]),
-        ("degree", (DATA, "0.6/0.8"), ["labels", "flow", "label_flow"], [0, 1, 2]),
-        ("eps", (DATA, "0.9/0.8"), ["labels", "label_flow", "heavier"], [0, 1, 2]),
-        ("unit", (DATA, "0.9/0.8"), ["labels", "label_flow"], [0, 1, 2]),
-    ]
-    values = [section.values("label_flow", 1) for section in (first, *others)]
-    assert values[0] == values[2]
-    assert values[0] != values[3]
-    assert first.uses_labels == {"labels": True, "flow": False, "label_flow": True}
-
-
-def test_without_a_suite_methods_have_the_order_of_the_registry_and_their_parameters(store):
+def test_sections_are_by_labels_and_sink_and_methods_in_the_order_of_the_registry(store):
+    weak, section, unit = sections(store)
     methods = ["labels", "flow", "label_flow", "label_flow:label_eps=0.2"]
-    assert [s.methods for s in sections(store)] == [methods[:3], methods[:2] + methods[2:], methods[:1] + methods[2:3]]
+    assert [s.methods for s in (weak, section, unit)] == [methods[:3], methods, ["labels", "label_flow"]]
+    assert [s.name for s in (weak, section, unit)] == [(DATA, "0.6/0.8"), (DATA, "0.9/0.8"), (DATA, "0.9/0.8")]
+    assert [s.classes for s in (weak, section, unit)] == [[0, 1, 2]] * 3
+    assert len({str(s.values("label_flow", 1)) for s in (weak, section, unit)}) == 3
+    assert weak.uses_labels == {"labels": True, "flow": False, "label_flow": True}
 
 
 def test_measures_and_means_are_those_of_the_trials(store):
@@ -127,9 +90,9 @@ def test_tables_say_where_labels_alone_are_better(store):
 
 
 def test_data_sets_without_a_cell_are_reported(store, tmp_path):
-    path = tmp_path / "more.toml"
-    path.write_text(SUITE.replace("datasets = [", 'datasets = ["cora", '))
-    assert Suite.read(path).select(store).remarks() == [f"{store.folder}: data sets without a cell yet: cora"]
+    grid = '[[grid]]\nname = "a"\nmethods = ["flow"]\naccuracies = ["0.9/0.8"]\nseeds = 3\n'
+    (path := tmp_path / "more.toml").write_text(f'task = "cluster"\n{grid}datasets = ["cora", "{DATA}"]')
+    assert Suite.read(path).select(store).remarks()[0] == f"{store.folder}: data sets without a cell yet: cora"
 
 
 def test_cells_of_another_version_are_named(store, tmp_path, monkeypatch):
