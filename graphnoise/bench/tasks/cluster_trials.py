@@ -125,11 +125,12 @@ def _capacity(problem: Problem, members: NDArray[np.bool_], sink: str) -> tuple[
 
 
 def check_masses(problem: Problem, sink: str, multiples: Sequence[float], *, chosen: bool) -> None:
-    """Refuse masses of which the graph holds none for some class or, if a user chose them, one for no class."""
+    """Refuse masses if the graph holds none of them for some class, and a mass that a user chose if it fits no class."""
     capacities = {target: _capacity(problem, problem.y == target, sink) for target in problem.classes}
     limits = {target: limit / held for target, (held, limit) in capacities.items()}
-    for choose, multiple in [(min, min(multiples)), (max, max(multiples))][: 1 + chosen]:
-        target = choose(limits, key=lambda target: limits[target])
+    largest_class, smallest_class = min(limits, key=limits.__getitem__), max(limits, key=limits.__getitem__)
+    checked = {largest_class: min(multiples)} | ({smallest_class: max(multiples)} if chosen else {})
+    for target, multiple in checked.items():
         if multiple >= limits[target]:
             got = f"{multiple:g}, more than {problem.name} holds"
             checks.fail("masses", f"a multiple below {limits[target]:.4g} for class {target}", got)

@@ -26,6 +26,14 @@ def load_graph(name: str, root: str | None, split_seed: int | None, num_features
     Raises:
         InputError: The name or an argument of `planted` is not valid.
         DataError: The data cannot be had.
+
+    Example:
+        >>> data = load_graph("planted(n=100,block=50,p=0.2,q=0.01)", None, 0, num_features=4)
+        >>> [int(data[f"{part}_mask"].sum()) for part in ("train", "val", "test")], tuple(data.x.shape)
+        ([40, 20, 40], (100, 4))
+
+    Source:
+        Condon and Karp, Algorithms for Graph Partitioning on the Planted Partition Model (2001).
     """
     if options.call_name(name) != "planted":
         return registry.graph(name, root, split_seed)
