@@ -27,7 +27,7 @@ class Problem:
         data: A torch_geometric `Data` with x, edge_index, y, train_mask, val_mask and test_mask.
 
     Raises:
-        InputError: A field is missing, of the wrong length, out of range or not finite; a class has no training node.
+        InputError: A field is missing, of the wrong length, out of range or not finite.
     """
 
     def __init__(self, data: Data) -> None:
@@ -123,11 +123,10 @@ class Instance:
     """A problem with its true labels, which the benchmark measures against and methods never see.
 
     Args:
-        data: A torch_geometric `Data` with x, edge_index, y, train_mask, val_mask and test_mask; y is -1 where a node
-            in no split has no label.
+        data: As `Problem` takes it; y is -1 where a node in no split has no label.
 
     Raises:
-        InputError: A field is missing, of the wrong length, out of range or not finite; a class has no training node.
+        InputError: As `Problem`; or a class has no training node.
     """
 
     def __init__(self, data: Data) -> None:

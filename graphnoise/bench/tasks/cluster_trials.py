@@ -117,17 +117,16 @@ def check_labels(problem: Problem, members: NDArray[np.bool_], text: str) -> Non
         checks.fail("accuracy: samples", f"at most {limit}", got)
 
 
-def _capacity(problem: Problem, members: NDArray[np.bool_], sink: str) -> tuple[float, float]:
-    """Return the mass that a cluster holds, and the one that the graph does: a larger one cannot settle."""
-    if sink == "unit":
-        return float(members.sum()), float(problem.graph.num_nodes)
-    return float(problem.graph.degree[members].sum()), problem.graph.volume
+def _held(problem: Problem, members: NDArray[np.bool_], sink: str) -> tuple[float, float]:
+    """Return the mass that a cluster holds, and the multiple of it that the graph does: a larger mass cannot settle."""
+    degree = problem.graph.degree if sink == "degree" else np.ones(problem.graph.num_nodes)
+    held = float(degree[members].sum())
+    return held, float(degree.sum()) / held
 
 
 def check_masses(problem: Problem, sink: str, multiples: Sequence[float], *, chosen: bool) -> None:
-    """Refuse masses if the graph holds none of them for some class, and a mass that a user chose if it fits no class."""
-    capacities = {target: _capacity(problem, problem.y == target, sink) for target in problem.classes}
-    limits = {target: limit / held for target, (held, limit) in capacities.items()}
+    """Refuse masses that are all too large for some class, and one that a user chose if it is so for every class."""
+    limits = {target: _held(problem, problem.y == target, sink)[1] for target in problem.classes}
     largest_class, smallest_class = min(limits, key=limits.__getitem__), max(limits, key=limits.__getitem__)
     checked = {largest_class: min(multiples)} | ({smallest_class: max(multiples)} if chosen else {})
     for target, multiple in checked.items():
@@ -143,8 +142,8 @@ def trials(config: Mapping[str, Any], problem: Problem) -> Iterator[tuple[Trial,
     """
     graph, members = problem.graph, problem.y == config["class"]
     volume = float(graph.degree[members].sum())
-    held, limit = _capacity(problem, members, config["sink"])
-    multiples = [value for value in config["multiples"] if value * held < limit]
+    held, limit = _held(problem, members, config["sink"])
+    multiples = [value for value in config["multiples"] if value < limit]
     masses, volumes = ([multiple * size for multiple in multiples] for size in (held, volume))
     for number in range(config["first_seed"], config["first_seed"] + config["seeds"]):
         seed, y, (a1, a0), realised = _draw(problem, config["class"], format_labels(config["labels"]), number)
