@@ -118,32 +118,64 @@ def line(panel: Any, x: Sequence[float], mean: Sequence[float], half: Sequence[f
 
 
 def over_rates(
-    panel: Any,
-    section: NoiseSection,
-    kind: str,
+    sections: Sequence[NoiseSection],
     measure: str,
     styles: Mapping[str, Style],
-    factor: float = 1.0,
-) -> None:
-    """Draw a measure over the rates of a kind of noise, a line per row; of a single rate, points side by side."""
-    rates = section.rates(kind)
-    for place, method in enumerate(section.methods):
-        points = [(rate, e) for rate in rates if (e := section.estimate(method, kind, rate, measure)) is not None]
-        if points:
-            x = [place] if len(rates) == 1 else [rate for rate, _ in points]
-            mean = [factor * e.mean for _, e in points]
-            line(panel, x, mean, [factor * (e.half_width or 0.0) for _, e in points], styles[method])
+    axes: tuple[str, str],
+    factor: float = 1,
+) -> Figure:
+    """Return a figure with a row of panels per section, one for each kind of noise: a measure over rates, by method.
+
+    Of a single rate, points stand side by side, with the names of the methods at the axis.
+
+    Args:
+        sections: What to draw.
+        measure: Path within results.
+        styles: By row, as `styles` returns them.
+        axes: What stands at the axes: the rate, and the measure.
+        factor: What the measure is multiplied by.
+    """
+    across = max(len(section.kinds) for section in sections)
+    single = [section for section in sections for kind in section.kinds if len(section.rates(kind)) == 1]
+    longest = max((len(method) for section in single for method in section.methods), default=0)
+    names = dict.fromkeys(method for section in sections for method in section.methods)
+    width = 1 + 3.6 * across
+    side_by_side, lines = legend_lines(names, width)
+    size = (width, 0.6 + 0.25 * lines + (2.6 + 0.08 * longest) * len(sections))
+    figure, grid = panels(len(sections), across, size, sharey="row")
+    handles: dict[str, Any] = {}
+    for section, row in zip(sections, grid, strict=True):
+        label_row(row, section, axes[1])
+        for kind, panel in zip(section.kinds, row, strict=False):
+            rates = section.rates(kind)
+            for place, method in enumerate(section.methods):
+                points = [(rate, e) for rate in rates if (e := section.estimate(method, kind, rate, measure))]
+                if points:
+                    x = [place] if len(rates) == 1 else [rate for rate, _ in points]
+                    mean = [factor * e.mean for _, e in points]
+                    line(panel, x, mean, [factor * (e.half_width or 0.0) for _, e in points], styles[method])
+            panel.set_title("no noise" if kind == "none" else f"{kind} noise", fontsize=10)
+            panel.set_xlabel(axes[0] if len(rates) > 1 else f"{axes[0]}: {rates[0]:g}")
+            if len(rates) > 1:
+                handles |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
+            else:
+                panel.set_xticks(range(len(section.methods)), section.methods, rotation=90)
+    if shown := [name for name in names if name in handles]:
+        options = {"loc": "outside upper center", "ncols": side_by_side, "frameon": False}
+        figure.legend([handles[name] for name in shown], shown, **options)
+    return figure
+
+
+def label_row(row: NDArray[Any], section: NoiseSection, ylabel: str) -> None:
+    """Label a row of panels, one for each kind of noise; those beyond are empty."""
+    for panel in row[: len(section.kinds)]:
+        panel.grid(alpha=0.25)
+    for panel in row[len(section.kinds) :]:
+        panel.axis("off")
+    row[0].set_ylabel(f"{section.dataset}\n{ylabel}")
 
 
 def legend_lines(names: Collection[str], width: float) -> tuple[int, int]:
     """Return how many entries of a legend stand side by side in so many inches, and how many lines that makes."""
     across = max(1, min(len(names), int(width / (0.75 + 0.08 * max(map(len, names))))))
     return across, -(-len(names) // across)
-
-
-def handles(figure_panels: NDArray[Any]) -> Mapping[str, Any]:
-    """Return the legend's handles of all panels by label."""
-    by_label: dict[str, Any] = {}
-    for panel in figure_panels.flat:
-        by_label |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
-    return by_label

@@ -162,12 +162,16 @@ def bold(text: str, best: bool) -> Text:
 
 
 def best_rows(
-    table: Table, rows: Mapping[str, Sequence[Estimate | None]], write: Callable[[Estimate | None], str] = interval
+    table: Table,
+    rows: Mapping[str, Sequence[Estimate | None]],
+    write: Callable[[Estimate | None], str] = interval,
+    more: Callable[[str], Iterable[str]] = lambda label: (),
 ) -> None:
-    """Add rows of estimates to a table; the best mean of each column is bold."""
+    """Add rows of estimates to a table, the best mean of each column in bold, and `more` cells by the row's label."""
     tops = [max((e.mean for e in column if e), default=None) for column in zip(*rows.values(), strict=True)]
     for label, row in rows.items():
-        table.add_row(label, *(bold(write(e), bool(e and e.mean == top)) for e, top in zip(row, tops, strict=True)))
+        cells = (bold(write(e), bool(e and e.mean == top)) for e, top in zip(row, tops, strict=True))
+        table.add_row(label, *cells, *more(label))
 
 
 def span(counts: Iterable[int]) -> str:

@@ -68,9 +68,9 @@ def _planted(name: str) -> Any:
 
 def _known_users(name: str, split: Split) -> Split:
     """Return the split without users in held-out parts who have no training interaction; no part may be empty."""
-    known = np.diff(split.train.matrix.indptr) > 0
-    if not known.all():
-        split = Split(split.train, *(part.subset(known[part.rows]) for part in (split.validation, split.test)))
+    trained = np.diff(split.train.matrix.indptr) > 0
+    if not trained.all():
+        split = Split(split.train, *(part.subset(trained[part.rows]) for part in (split.validation, split.test)))
     for part in ("train", "validation", "test"):
         if not len(getattr(split, part)):
             raise InputError(f"{name}: expected interactions in every part, got none in the {part} part")
@@ -97,8 +97,8 @@ def corrupt(
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     rates = {"false_positive": noisy.train.false_positive_rate, "false_negative": noisy.train.false_negative_rate}
-    left = _known_users(f"{name} with {noise['kind']} noise at rate {noise['rate']:g}", noisy.split)
-    return left, {key: round(value, 6) for key, value in rates.items()}
+    remaining = _known_users(f"{name} with {noise['kind']} noise at rate {noise['rate']:g}", noisy.split)
+    return remaining, {key: round(value, 6) for key, value in rates.items()}
 
 
 def pack(values: ArrayLike) -> str:

@@ -152,12 +152,12 @@ def parse(spec: Spec) -> tuple[Method, dict[str, Any]]:
         InputError: The method or a hyper-parameter is unknown, or the model refuses a value.
     """
     method: Method = registry.load("recommenders", spec.name)
-    known = [*method.space, *method.defaults]
+    parameters = [*method.space, *method.defaults]
     fixed: dict[str, Any] = {}
     for key, value in spec.options.items():
-        if not known:
+        if not parameters:
             checks.fail(f"method {spec.name}", "no hyper-parameter", repr(key))
-        fixed[checks.choice(f"method {spec.name}", key, known)] = None if value == "none" else value
+        fixed[checks.choice(f"method {spec.name}", key, parameters)] = None if value == "none" else value
     try:
         method.model({key: values(0.5) for key, values in method.searched(fixed).items()} | fixed, 0)
     except InputError as error:

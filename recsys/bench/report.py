@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import RenderableType
 
 from graphnoise.bench import options, plots, registry, report
-from graphnoise.bench.report import LEVEL, NoiseSection, bold, columns, decimal, headline, interval
+from graphnoise.bench.report import LEVEL, NoiseSection, columns, decimal, headline, interval
 from recsys.bench.data import NOISE, unpack
 from recsys.evaluation import Evaluation
 from recsys.significance import Comparison, compare, correct
@@ -146,11 +146,13 @@ def _point(section: Recommendations, kind: str, rate: float) -> Iterator[Rendera
     note += f";\nepoch: {RULE};\nbest epoch and its {METRIC}: what is best on the test part itself, of the epochs run"
     yield headline(f"{section.dataset}, {_noise(kind, rate)}", note)
     table = columns("method", [METRIC, *(heading for heading, _ in COLUMNS.values())], fold=True)
-    means = {m: e for m in section.methods if (e := section.estimate(m, kind, rate, SCORE))}
-    best = max(e.mean for e in means.values())
-    for method, score in means.items():
-        others = (decimal(section.estimate(method, kind, rate, p), 1, digits) for p, (_, digits) in COLUMNS.items())
-        table.add_row(method, bold(_text(score), score.mean == best), *others)
+    means = {m: [e] for m in section.methods if (e := section.estimate(m, kind, rate, SCORE))}
+
+    def others(method: str) -> Iterator[str]:
+        for path, (_, digits) in COLUMNS.items():
+            yield decimal(section.estimate(method, kind, rate, path), 1, digits)
+
+    report.best_rows(table, means, _text, others)
     yield table
 
 
@@ -178,32 +180,5 @@ def _comparisons(section: Recommendations, kind: str, rate: float) -> Iterator[R
 
 
 def figures(sections: Sequence[Recommendations], styles: Mapping[str, plots.Style]) -> dict[str, Figure]:
-    """Return a figure with a panel per data set and kind of noise, over rates or, of a single one, side by side."""
-    shown = [(section, kind) for section in sections for kind in section.kinds]
-    across = min(len(shown), 3)
-    down = -(-len(shown) // across)
-    single = [section for section, kind in shown if len(section.rates(kind)) == 1]
-    longest = max((len(method) for section in single for method in section.methods), default=0)
-    figure, panels = plots.panels(down, across, (1.8 + 3.4 * across, 0.4 + (3.0 + 0.08 * longest) * down))
-    handles: dict[str, Any] = {}
-    for panel in panels.flat[len(shown) :]:
-        panel.axis("off")
-    for panel, (section, kind) in zip(panels.flat, shown, strict=False):
-        rates = section.rates(kind)
-        plots.over_rates(panel, section, kind, SCORE, styles)
-        panel.set_ylabel(f"test {METRIC}", fontsize=8)
-        panel.tick_params(labelsize=8)
-        panel.grid(alpha=0.25)
-        if len(rates) == 1:
-            # Markers repeat where there are many methods, so their names are at the axis.
-            panel.set_xticks(range(len(section.methods)), section.methods)
-            panel.tick_params(axis="x", rotation=90)
-            panel.set_title(f"{section.dataset}\n{_noise(kind, rates[0])}", fontsize=9)
-        else:
-            panel.set_xlabel("rate, as a share of the clicks", fontsize=8)
-            panel.locator_params(axis="x", nbins=5)
-            panel.set_title(f"{section.dataset}\n{kind} noise", fontsize=9)
-            handles |= dict(zip(*panel.get_legend_handles_labels()[::-1], strict=True))
-    if handles:
-        figure.legend(list(handles.values()), list(handles), loc="outside right upper", frameon=False, fontsize=8)
-    return {"": figure}
+    """Return a figure with a row of panels per data set, one for each kind of noise."""
+    return {"": plots.over_rates(sections, SCORE, styles, ("rate, as a share of the clicks", f"test {METRIC}"))}

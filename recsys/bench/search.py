@@ -109,13 +109,11 @@ def search(
             return values.options[trial.suggest_categorical(name, range(len(values.options)))]
         return values(trial.suggest_float(name, 0.0, BELOW_ONE))
 
-    def objective(trial: Any) -> float:
+    states = optuna.trial.TrialState
+    for _ in range(trials):
+        trial = study.ask()
         value = score({name: suggest(trial, name, values) for name, values in space.items()})
-        if value is None:
-            # The sampler takes pruned trials for worse than any number; failed ones it would ignore.
-            raise optuna.TrialPruned
-        return value
-
-    study.optimize(objective, n_trials=trials)
-    complete = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
+        # The sampler takes pruned trials for worse than any number; failed ones it would ignore.
+        study.tell(trial, value, states.PRUNED if value is None else None)
+    complete = study.get_trials(deepcopy=False, states=[states.COMPLETE])
     return max(complete, key=lambda trial: trial.value).number if complete else None

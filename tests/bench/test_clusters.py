@@ -2,12 +2,11 @@
 
 import json
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from graphnoise import DataError, InputError, clustering
+from graphnoise import InputError, clustering
 from graphnoise.bench import registry
 from graphnoise.bench.runner import Store
 from graphnoise.bench.tasks.cluster import Cluster
@@ -35,14 +34,6 @@ def cells(**changes):
 
 def run(store, executor=None, jobs=1, **changes):
     return CLUSTER.run(small(**changes), store, executor=executor, jobs=jobs)
-
-
-def without_time(record):
-    result = json.loads(json.dumps(record["result"]))
-    del result["run"]
-    for trial in result["trials"]:
-        del trial["seconds"]
-    return result
 
 
 def test_cells_cross_everything_once_and_labels_alone_are_always_there():
@@ -107,36 +98,6 @@ def test_labels_alone_are_what_they_are_said_to_be():
             assert trial["a0"] == pytest.approx(1 - wrong[~members].mean(), abs=1e-6)
 
 
-def test_a_later_first_seed_goes_on_with_the_same_draws():
-    first = CLUSTER.run_cell(cells(seeds=4)[1])
-    rest = CLUSTER.run_cell(cells(seeds=2, first_seed=2)[1])
-    assert [{**trial, "seconds": 0} for trial in first["trials"][2:]] == [{**t, "seconds": 0} for t in rest["trials"]]
-
-
-def test_results_do_not_depend_on_jobs_executor_or_interruptions(tmp_path):
-    stores = [Store(tmp_path / name) for name in ("one", "two", "threads")]
-    assert run(stores[0], methods=["label_flow"]).done == 8
-    summary = run(stores[0])
-    assert (summary.total, summary.done, summary.skipped) == (12, 4, 8)
-    run(stores[1], jobs=2)
-    with ThreadPoolExecutor(1) as executor:
-        run(stores[2], executor=executor)
-    first, second, third = ({r["key"]: without_time(r) for r in store.records()} for store in stores)
-    assert first == second == third
-
-
-def test_labels_help_where_edges_alone_do_not(tmp_path):
-    store = Store(tmp_path)
-    blocks = "planted(n=600,block=60,p=0.15,q=0.02)"
-    run(store, datasets=[blocks], methods=["flow", "label_flow"], accuracies=["0.9/0.9"], sink="unit")
-    f1 = defaultdict(list)
-    for record in store.records():
-        best = [trial["oracle"] for trial in record["result"]["trials"]]
-        f1[record["config"]["method"]] += [2 * c["hits"] / (c["size"] + 60) for c in best]
-    means = {method: np.mean(values) for method, values in f1.items()}
-    assert means["label_flow"] > max(means["labels"], means["flow"]) + 0.1
-
-
 @pytest.mark.parametrize("source", ["logistic:5", "gcn:5"])
 def test_labels_of_a_classifier(source, planted):
     made = cells(datasets=[planted], accuracies=[source], methods=["label_flow"], seeds=2)
@@ -146,15 +107,14 @@ def test_labels_of_a_classifier(source, planted):
     assert all(trial["a1"] + trial["a0"] > 1 for trial in result["trials"])
 
 
-def test_more_mass_than_the_graph_holds_is_left_out():
-    cell = cells(multiples=[1.5, 3.0, 4.0, 50.0])[0]
+@pytest.mark.parametrize("sink", ["degree", "unit"])
+def test_more_mass_than_the_graph_holds_is_left_out(sink):
     loaded = load(PLANTED)
-    trial, _ = next(trials(cell, loaded))
-    volume = loaded.graph.degree[loaded.y == 0].sum()
-    assert trial.masses == [m * volume for m in (1.5, 3.0, 4.0) if m * volume < loaded.graph.volume]
-    assert 1 <= len(trial.masses) < 4
-    trial, _ = next(trials({**cell, "multiples": [60.0, 50.0]}, loaded))
-    assert trial.masses == [50.0 * volume]
+    trial, _ = next(trials(cells(sink=sink)[0], loaded))
+    held = np.ones(160) if sink == "unit" else loaded.graph.degree
+    multiples = {"unit": (0.8, 1.1, 1.5, 2.0, 3.0), "degree": (1.5, 2.0, 2.5, 3.0)}[sink]
+    assert trial.masses == [m * held[loaded.y == 0].sum() for m in multiples]
+    assert trial.masses[-1] < held.sum()
 
 
 def test_a_cluster_of_one_node_where_the_seed_holds_all_mass():
@@ -185,28 +145,14 @@ def test_candidates_are_what_the_library_returns():
     assert candidate.conductance == phi
 
 
-def test_other_data_under_the_same_name_are_refused():
-    cell = cells()[0]
-    with pytest.raises(DataError, match="expected data with hash 0000"):
-        CLUSTER.run_cell({**cell, "data": "0000"})
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"methods": ["label_flwo"]}, "method: expected one of .* got 'label_flwo' .did you mean 'label_flow'"),
         ({"methods": ["label_flow:label_epps=0.1"]}, "hyper-parameter of label_flow: .*did you mean 'label_eps'"),
-        ({"methods": ["label_flow:label_eps"]}, "methods: expected label_flow:KEY=VALUE,…, got"),
-        ({"methods": ["label_flow:label_eps=much"]}, "^method label_flow: label_eps: expected a rate .*got 'much'"),
-        ({"methods": ["label_flow:label_eps=-1"]}, "^method label_flow: label_eps: expected a rate"),
         ({"methods": ["label_flow:label_eps=2"]}, r"^method label_flow: label_eps: expected a rate in \[0, 1\], got 2"),
         ({"methods": ["flow:rounding=down"]}, "^method flow: rounding: expected one of support, sweep"),
         ({"methods": ["flow:improve=more"]}, "^method flow: improve: expected one of mqi, none, simple_local"),
         ({"methods": ["flow:p=1"]}, r"^method flow: p: expected a number in \[2, 64\], got 1"),
-        ({"methods": ["flow:tol=0"]}, "^method flow: tol: expected a number above 0"),
-        ({"methods": ["flow:max_pushes=0.5"]}, "^method flow: max_pushes: expected an integer"),
-        ({"methods": ["heat_kernel:t=1e9"]}, "^method heat_kernel: t: expected a number above 0 and at most 200"),
-        ({"methods": ["pagerank:alpha=1"]}, "^method pagerank: alpha: expected a number above 0 and below 1"),
         ({"methods": ["pagerank:scale=0"]}, "^method pagerank: scale: expected a number in"),
         ({"methods": ["crd:height=2.5"]}, "^method crd: height: expected an integer .* got 2.5"),
         ({"methods": ["auto:labels=3"]}, "^method auto: labels: expected true or false, got 3"),
@@ -214,27 +160,24 @@ def test_other_data_under_the_same_name_are_refused():
         ({"methods": ["bp:num_steps=0"]}, "^method bp: num_steps: expected an integer of at least 1"),
         ({"methods": ["bp:known=yes"]}, "^method bp: known: expected true or false, got 'yes'"),
         ({"methods": ["labels:eps=1"]}, "method labels: expected no hyper-parameter, got 'eps'"),
-        ({"methods": []}, "methods: expected a list with at least one entry"),
-        ({"methods": "flow"}, "methods: expected a list"),
         ({"accuracies": ["0.9"]}, "accuracy: expected A1/A0 as in 0.9/0.95, .* got '0.9'"),
         ({"accuracies": ["0.9/1.5"]}, r"a0: expected a rate in \[0, 1\], got 1.5"),
-        ({"accuracies": ["nan/0.5"]}, "a1: expected a rate"),
         ({"accuracies": ["logistic:1"]}, "accuracy: samples: expected an integer of at least 2, got 1"),
         ({"accuracies": ["logistic"]}, "accuracy: expected flips .A1/A0., got logistic:25; .* no attributes"),
-        ({"seeds": 0}, "seeds: expected an integer from 1"),
-        ({"first_seed": -1}, "first_seed: expected an integer of at least 0"),
         ({"sink": "none"}, "sink: expected one of degree, unit"),
-        ({"multiples": [0.0]}, "multiples: expected a number in"),
         ({"multiples": [float("nan")]}, "multiples: expected a number in"),
+        (
+            {"multiples": [1e5]},
+            r"masses: expected a multiple below \d\.\d+ for class \d, got 100000, more than planted",
+        ),
+        ({"multiples": [1.5, 1e5]}, r"masses: expected a multiple below \d\.\d+ for class \d, got 100000, more than"),
+        (
+            {"datasets": ["planted(n=90,block=80,p=0.2,q=0)"]},
+            r"masses: expected a multiple below 1\..* for class 0, got 1.5",
+        ),
         ({"multiples": 3.0}, "multiples: expected a list of numbers, got 3.0"),
-        ({"seeds_per_class": 3}, "key: expected one of .* got 'seeds_per_class'"),
-        ({"datasets": ["croa"]}, "did you mean 'cora'"),
-        ({"datasets": ["planted"]}, r"dataset: expected planted\(n=NODES.*got 'planted'"),
-        ({"datasets": ["planted(n=10)"]}, "without block, p, q"),
-        ({"datasets": ["planted(n=10,block=ten,p=1,q=0)"]}, "planted: block: expected a number .int., got 'ten'"),
         ({"datasets": ["planted(n=10,block=20,p=1,q=0)"]}, "dataset: block: expected an integer from 1 to 10"),
         ({"datasets": ["planted(n=10,block=5,p=2,q=0)"]}, r"planted.*expected a .*in \[0, 1\]"),
-        ({"datasets": ["planted(n=10,block=5,p=1,q=0,r=1)"]}, "planted: expected one of block, n, p, q, seed"),
     ],
 )
 def test_bad_grids_are_refused_before_anything_runs(changes, message):

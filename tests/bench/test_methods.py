@@ -4,7 +4,7 @@ from torch_geometric.data import Data
 
 from graphnoise import InputError
 from graphnoise.bench import registry
-from graphnoise.bench.methods.problem import Instance, Trial, _tensors
+from graphnoise.bench.methods.problem import Instance, Trial
 
 NAMES = ("lp", "sgc", "mlp", "gcn", "gat")
 
@@ -40,14 +40,39 @@ def instance():
     return planted()
 
 
+def tensors(value):
+    """Yield the tensors inside lists, dictionaries and objects of this package."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from tensors(part)
+    elif type(value).__module__.startswith("graphnoise."):
+        yield from tensors(vars(value))
+
+
 def test_the_truth_is_out_of_reach(instance):
     """No tensor that a method can reach holds the true labels: neither by name nor by value."""
     reached = trial(instance)
-    reachable = list(_tensors([reached.problem, reached.y]))
+    reachable = list(tensors([reached.problem, reached.y]))
     assert len(reachable) > 5
     for tensor in reachable:
         assert tensor.shape != instance.truth.shape or not torch.equal(tensor.long(), instance.truth)
     assert not hasattr(reached.problem, "truth")
+
+
+@pytest.mark.parametrize("name", [*NAMES, "erase"])
+def test_methods_change_nothing_that_cells_share(name, instance):
+    method = create(name, {} if name in ("lp", "sgc") else {"epochs": 2})
+    method.fit_predict(trial(instance))
+    before = {id(tensor): (tensor, tensor._version, tensor.clone()) for tensor in tensors(instance)}
+    labels = trial(instance)
+    observed = labels.y.clone()
+    method.fit_predict(labels)
+    assert torch.equal(labels.y, observed)
+    for tensor, version, copy in before.values():
+        assert tensor._version == version
+        assert torch.equal(tensor.to_dense(), copy.to_dense())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,9 +5,9 @@ version are kept but not used), an `__init__` whose keyword arguments are the hy
 
     fit_predict(trial: Trial) -> Tensor      scores of all nodes, shape [num_nodes, num_classes]; the largest wins
 
-What it reads is shared by all cells of a process: it clones what it changes. A class attribute `stochastic = False`
-says that the seed does not matter, so that one initialisation is enough. A distribution adds methods through the
-entry-point group `graphnoise.node_methods`.
+Methods of this package share what they read between the cells of a process, and clone what they change; those of other
+packages get a copy. A class attribute `stochastic = False` says that the seed does not matter, so that one
+initialisation is enough. A distribution adds methods through the entry-point group `graphnoise.node_methods`.
 """
 
 from __future__ import annotations

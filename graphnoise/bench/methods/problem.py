@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -22,13 +21,14 @@ from graphnoise.nn.features import compact, row_normalised, smoothed
 class Problem:
     """What methods share of a data set: features, arcs and splits, with derived structures built once per process.
 
-    The true labels are not in it. All of it is shared by every cell of a process, so methods may not change it.
+    The true labels are not in it. Methods of this package share it between the cells of a process, and do not change
+    it; those of other packages get a copy.
 
     Args:
         data: A torch_geometric `Data` with x, edge_index, y, train_mask, val_mask and test_mask.
 
     Raises:
-        InputError: A field is missing, of the wrong length, out of range or not finite; a class has no training node.
+        InputError: A field is missing, of the wrong length, out of range or not finite.
     """
 
     def __init__(self, data: Data) -> None:
@@ -123,15 +123,14 @@ class Instance:
     """A problem with its true labels, which the benchmark measures against and methods never see.
 
     Args:
-        data: A torch_geometric `Data` with x, edge_index, y, train_mask, val_mask and test_mask; y is -1 where a node
-            in no split has no label.
+        data: As `Problem` takes it; y is -1 where a node in no split has no label.
 
     Raises:
-        InputError: A field is missing, of the wrong length, out of range or not finite; a class has no training node.
+        InputError: As `Problem`; or a class has no training node.
     """
 
     def __init__(self, data: Data) -> None:
-        self.problem = Problem(data)
+        self.data, self.problem = data, Problem(data)
         self.truth = _labels(data, self.problem)
         counts = torch.bincount(self.truth[self.problem.train_mask], minlength=self.problem.num_classes)
         if (counts == 0).any():
@@ -145,31 +144,6 @@ class Instance:
             state.update(f"{value.dtype}{tuple(value.shape)}".encode())
             state.update(value.contiguous().numpy().tobytes())
         return state.hexdigest()
-
-    def state(self, *, contents: bool) -> dict[int, tuple[int, int]]:
-        """Return a mark of every tensor that cells share, which changes when a method changes one in place.
-
-        Args:
-            contents: Also sum the bytes, which notices changes through NumPy, and takes time.
-        """
-        marks: dict[int, tuple[int, int]] = {}
-        for t in _tensors([self.truth, self.problem]):
-            summed = contents and t.layout == torch.strided
-            marks[id(t)] = t._version, zlib.crc32(t.contiguous().numpy().data) if summed else 0
-        return marks
-
-
-def _tensors(value: object) -> Iterator[Tensor]:
-    """Yield the tensors inside lists, dictionaries and objects of this package."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        yield from _tensors(list(value.values()))
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _tensors(part)
-    elif type(value).__module__.startswith("graphnoise."):
-        yield from _tensors(list(vars(value).values()))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from graphnoise.bench.methods.clusterings import Candidate
 from graphnoise.bench.record import RUN, Column, count, mapping
 from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, entries, rows
 from graphnoise.bench.tasks import cluster_report
-from graphnoise.bench.tasks.cluster_trials import check_labels, format_labels, load, parse_labels, trials
+from graphnoise.bench.tasks.cluster_trials import check_labels, check_masses, format_labels, load, parse_labels, trials
+from graphnoise.bench.tasks.graphs import PLANTED
 
 MULTIPLES = {"degree": (1.5, 2.0, 2.5, 3.0, 4.0, 5.0), "unit": (0.8, 1.1, 1.5, 2.0, 3.0)}
 
@@ -32,9 +33,7 @@ def _multiples(name: str, values: Any) -> tuple[float, ...]:
 class ClusterGrid(GridModel):
     """What to run: data sets × labels × classes × methods. The method `labels` is always there, and comes first."""
 
-    datasets: Names = option(
-        ("coauthor-cs",), "Data sets, separated by commas, or planted(n=10000,block=500,p=0.03,q=0.002).", "--dataset"
-    )
+    datasets: Names = option(("coauthor-cs",), f"Data sets, separated by commas, or {PLANTED}.", "--dataset")
     methods: Specs = option(
         ("flow", "label_flow", "pagerank", "label_pagerank"),
         "Methods, separated by commas; NAME:KEY=VALUE sets an option.",
@@ -49,7 +48,10 @@ class ClusterGrid(GridModel):
     first_seed: Seed = option(0, "Number of the first of them.")
     sink: Annotated[str, one_of(*MULTIPLES)] = option("degree", "What a node holds in flow diffusion: degree or unit.")
     multiples: Annotated[tuple[float, ...], checked(_multiples)] = option(
-        (), "Masses, as multiples of what the true cluster holds. (default: as published)", "--masses"
+        (),
+        "Masses, as multiples of what the true cluster holds; those above what the graph holds are left out. "
+        "(default: as published)",
+        "--masses",
     )
 
 
@@ -120,7 +122,7 @@ class Cluster(Task[ClusterGrid]):
             "seeds": grid.seeds,
             "first_seed": grid.first_seed,
             "sink": grid.sink,
-            "multiples": list(grid.multiples or MULTIPLES[grid.sink]),
+            "multiples": list(_masses(grid)),
         }
         methods = [("labels", "labels", {}), *((spec.label, spec.name, spec.options) for spec in grid.methods)]
         return {
@@ -138,6 +140,7 @@ class Cluster(Task[ClusterGrid]):
             checks.fail("dataset", "a graph with nodes that have neighbours", f"{dataset}, without an arc")
         for text, target in itertools.product(grid.accuracies, problem.classes):
             check_labels(problem, problem.y == target, text)
+        check_masses(problem, grid.sink, _masses(grid), chosen=bool(grid.multiples))
         return {"class": [{"data": problem.digest, "class": target} for target in problem.classes]}
 
     def describe(self, config: Part) -> str:
@@ -195,6 +198,10 @@ class Cluster(Task[ClusterGrid]):
     sections = staticmethod(cluster_report.sections)
     render = staticmethod(cluster_report.render)
     figures = staticmethod(cluster_report.figures)
+
+
+def _masses(grid: ClusterGrid) -> tuple[float, ...]:
+    return grid.multiples or MULTIPLES[grid.sink]
 
 
 def _method_part(name: str, options: Mapping[str, Any]) -> Part:

@@ -137,18 +137,19 @@ def render(section: Section) -> Iterator[RenderableType]:
         "± half a 95 % interval over seeds;\n"
         f"labels were right for {a1} of the members and {a0} of the others;\n"
         "of several masses the one of least conductance (phi) counts; best F1 is that of the best one by the truth;\n"
-        "masses are multiples of what the true cluster holds, but for labels and auto; arcs and ms are those of all"
+        "masses are multiples of what the true cluster holds, up to what the graph holds, but for labels and auto;\n"
+        "arcs and ms are those of all masses"
     )
     yield headline("Clusters found", note)
     digits = {"precision": 1, "recall": 1, "best F1": 1, "phi": 3, "arcs": 0, "ms": 1, "converged": 0}
     table = columns("method", ["F1", "− labels", *digits])
-    means = {method: mean for method in section.methods if (mean := section.mean(method)) is not None}
-    best = max(mean.mean for mean in means.values())
-    for method, mean in means.items():
-        gain = "" if method == "labels" else interval(section.gain(method), sign="+")
-        factors = {name: 1 if name in ("phi", "arcs", "ms") else 100 for name in digits}
-        others = (decimal(section.mean(method, name), factors[name], places) for name, places in digits.items())
-        table.add_row(method, bold(interval(mean), mean.mean == best), gain, *others)
+    factors = {name: 1 if name in ("phi", "arcs", "ms") else 100 for name in digits}
+
+    def others(method: str) -> Iterator[str]:
+        yield "" if method == "labels" else interval(section.gain(method), sign="+")
+        yield from (decimal(section.mean(method, name), factors[name], digits[name]) for name in digits)
+
+    report.best_rows(table, {method: [section.mean(method)] for method in section.methods}, more=others)
     yield table
     yield headline(
         "F1 in % by class", "bold: best of the class; last row: classes in which a method beats labels alone"
@@ -161,8 +162,8 @@ def render(section: Section) -> Iterator[RenderableType]:
         best = max(value for value in f1 if value is not None)
         table.add_row(f"{target} ({size:,})", *("" if v is None else bold(f"{100 * v:.1f}", v == best) for v in f1))
     wins = [sum(target in base and v > base[target] for target, v in scores[m].items()) for m in section.methods]
-    shown = ("" if m == "labels" else str(count) for m, count in zip(section.methods, wins, strict=True))
-    table.add_row("beats labels", *shown, style="dim")
+    counts = ("" if m == "labels" else str(count) for m, count in zip(section.methods, wins, strict=True))
+    table.add_row("beats labels", *counts, style="dim")
     yield table
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +12,15 @@ import numpy as np
 import scipy.sparse
 import torch
 from numpy.typing import NDArray
-from torch_geometric.data import Data
 
-from graphnoise import checks, datasets
-from graphnoise.bench import options, registry
+from graphnoise import checks
 from graphnoise.bench.methods.clusterings import Trial
+from graphnoise.bench.tasks.graphs import load_graph
 from graphnoise.clustering import UndirectedGraph, as_undirected, predict_membership
 from graphnoise.errors import InputError
 from graphnoise.graph import Graph
 from graphnoise.noise import flip_membership
 
-PLANTED = {"n": int, "block": int, "p": float, "q": float, "seed": int}
 # Of labels inside the cluster and outside.
 Accuracies = tuple[float, float]
 
@@ -50,14 +48,14 @@ class Problem:
 
 @functools.lru_cache(maxsize=2)
 def load(name: str, root: str | None = None) -> Problem:
-    """Return a data set, or a planted partition `planted(n=10000,block=500,p=0.03,q=0.002,seed=0)`, once per process.
+    """Return a data set as `graphs.load_graph` does, loaded once per process.
 
     Raises:
         InputError: The name or an argument of `planted` is unknown.
         DataError: The data cannot be had.
     """
     try:
-        data = _planted(name) if options.call_name(name) == "planted" else registry.graph(name, root, None)
+        data = load_graph(name, root, None)
         graph = Graph.from_data(data)
         y = checks.tensor("data.y", data.y).long()
         if y.shape != (graph.num_nodes,):
@@ -74,16 +72,6 @@ def load(name: str, root: str | None = None) -> Problem:
         state.update(f"{array.dtype}{array.shape}".encode())
         state.update(np.ascontiguousarray(array).tobytes())
     return Problem(name, local, y.numpy(), x, state.hexdigest())
-
-
-def _planted(name: str) -> Data:
-    values = options.parse_call("dataset", name, PLANTED, required=("n", "block", "p", "q"))
-    if values is None:
-        checks.fail("dataset", "planted(n=NODES,block=SIZE,p=INSIDE,q=OUTSIDE,seed=SEED)", repr(name))
-    n = checks.integer("dataset: n", values["n"], 1, 10_000_000)
-    block = checks.integer("dataset: block", values["block"], 1, n)
-    sizes = [block] * (n // block) + [n % block] * (n % block > 0)
-    return datasets.planted_partition(sizes, values["p"], values["q"], seed=values.get("seed", 0))
 
 
 def parse_labels(text: str) -> dict[str, Any]:
@@ -129,20 +117,37 @@ def check_labels(problem: Problem, members: NDArray[np.bool_], text: str) -> Non
         checks.fail("accuracy: samples", f"at most {limit}", got)
 
 
+def _held(problem: Problem, members: NDArray[np.bool_], sink: str) -> tuple[float, float]:
+    """Return the mass that a cluster holds, and the multiple of it that the graph does: a larger mass cannot settle."""
+    degree = problem.graph.degree if sink == "degree" else np.ones(problem.graph.num_nodes)
+    held = float(degree[members].sum())
+    return held, float(degree.sum()) / held
+
+
+def check_masses(problem: Problem, sink: str, multiples: Sequence[float], *, chosen: bool) -> None:
+    """Refuse masses that are all too large for some class, and one that a user chose if it is so for every class."""
+    limits = {target: _held(problem, problem.y == target, sink)[1] for target in problem.classes}
+    largest_class, smallest_class = min(limits, key=limits.__getitem__), max(limits, key=limits.__getitem__)
+    checked = {largest_class: min(multiples)} | ({smallest_class: max(multiples)} if chosen else {})
+    for target, multiple in checked.items():
+        if multiple >= limits[target]:
+            got = f"{multiple:g}, more than {problem.name} holds"
+            checks.fail("masses", f"a multiple below {limits[target]:.4g} for class {target}", got)
+
+
 def trials(config: Mapping[str, Any], problem: Problem) -> Iterator[tuple[Trial, Accuracies]]:
-    """Yield the trials of a cell, each with the accuracies of its labels as drawn.
+    """Yield the trials of a cell, each with the realised accuracies of its labels.
 
     Seed nodes and labels depend on data set, labels and class, not on the method.
     """
     graph, members = problem.graph, problem.y == config["class"]
     volume = float(graph.degree[members].sum())
-    held, limit = (volume, graph.volume) if config["sink"] == "degree" else (float(members.sum()), graph.num_nodes)
-    # A mass above what the whole graph holds cannot settle: such multiples are left out, but for the smallest.
-    multiples = [value for value in config["multiples"] if value * held < limit] or [min(config["multiples"])]
+    held, limit = _held(problem, members, config["sink"])
+    multiples = [value for value in config["multiples"] if value < limit]
     masses, volumes = ([multiple * size for multiple in multiples] for size in (held, volume))
     for number in range(config["first_seed"], config["first_seed"] + config["seeds"]):
-        seed, y, (a1, a0), drawn = _draw(problem, config["class"], format_labels(config["labels"]), number)
-        yield Trial(graph, seed, y, a1, a0, masses, volumes, config["sink"]), drawn
+        seed, y, (a1, a0), realised = _draw(problem, config["class"], format_labels(config["labels"]), number)
+        yield Trial(graph, seed, y, a1, a0, masses, volumes, config["sink"]), realised
 
 
 # The methods of a class follow one another and share their draws, which may fit a classifier.
@@ -150,13 +155,13 @@ def trials(config: Mapping[str, Any], problem: Problem) -> Iterator[tuple[Trial,
 def _draw(
     problem: Problem, target: int, labels: str, number: int
 ) -> tuple[int, NDArray[np.uint8], Accuracies, Accuracies]:
-    """Return the seed node, labels 0/1, and their accuracies as methods know them and as drawn."""
+    """Return the seed node, labels 0/1, and their accuracies: those that methods know, and the realised ones."""
     members, source = problem.y == target, parse_labels(labels)
     rng = np.random.default_rng([number, target])
     seed = int(rng.choice((members & (problem.graph.degree > 0)).nonzero()[0]))
     if source["source"] == "flips":
-        known = source["a1"], source["a0"]
-        y = np.asarray(flip_membership(members, a1=known[0], a0=known[1], seed=rng).y).astype(np.uint8)
+        accuracies = source["a1"], source["a0"]
+        y = np.asarray(flip_membership(members, a1=source["a1"], a0=source["a0"], seed=rng).y).astype(np.uint8)
     else:
         count, others = source["samples"], members.copy()
         others[seed] = False
@@ -166,7 +171,7 @@ def _draw(
         membership = predict_membership(
             problem.x, np.sort(inside), np.sort(outside), graph=graph, model=kind, seed=int(rng.integers(2**31))
         )
-        y, known = membership.labels.astype(np.uint8), (membership.a1, membership.a0)
-    drawn = float(y[members].mean()), float(1 - y[~members].mean()) if not members.all() else 1.0
+        y, accuracies = membership.labels.astype(np.uint8), (membership.a1, membership.a0)
+    realised = float(y[members].mean()), float(1 - y[~members].mean()) if not members.all() else 1.0
     y[seed] = 1
-    return seed, y, known, drawn
+    return seed, y, accuracies, realised

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -135,13 +134,11 @@ def _by_rate(rates: Sequence[float]) -> Table:
     return columns("rate", [f"{rate:g}" for rate in rates])
 
 
-def _accuracy(
-    section: Section, kind: str, estimates: Mapping[str, Sequence[Estimate | None]]
-) -> Iterator[RenderableType]:
-    known = [e for row in estimates.values() for e in row if e is not None]
+def _accuracy(section: Section, kind: str, estimates: Estimates) -> Iterator[RenderableType]:
+    means = [e for row in estimates.values() for e in row if e is not None]
     note = (
-        f"mean ± half a 95 % t-interval over {span(e.draws for e in known)} noise draws, "
-        f"{span(e.inits for e in known)} initialisation(s) each;\nlast row: share of wrong training labels, in %"
+        f"mean ± half a 95 % t-interval over {span(e.draws for e in means)} noise draws, "
+        f"{span(e.inits for e in means)} initialisation(s) each;\nlast row: share of wrong training labels, in %"
     )
     yield headline(f"Test accuracy in %, {kind} noise", note)
     rates = section.rates(kind)
@@ -174,9 +171,7 @@ def _difference(c: DrawComparison | None) -> str:
     return "" if c is None else f"{100 * c.difference:+.1f}{'*' if c.p is not None and c.p < LEVEL else ' '}"
 
 
-def _variance(
-    section: Section, kind: str, estimates: Mapping[str, Sequence[Estimate | None]]
-) -> Iterator[RenderableType]:
+def _variance(section: Section, kind: str, estimates: Estimates) -> Iterator[RenderableType]:
     shares = {method: [e.draw_share if e else None for e in row] for method, row in estimates.items()}
     title = f"Variance of a single run that is the noise draw, in %, {kind} noise"
     if all(share is None for row in shares.values() for share in row):
@@ -207,65 +202,13 @@ def figures(sections: Sequence[Section], styles: Mapping[str, Style]) -> dict[st
 
     A table of cells has no curves, and so no figure of training.
     """
+    accuracy = plots.over_rates(sections, ACCURACY, styles, ("nominal noise rate", "test accuracy, %"), 100)
+    # Rows of one method lie close together.
+    if not any(section.reference for section in sections):
+        for panel in accuracy.axes:
+            panel.set_ylim(0, 100)
     training = _training(sections)
-    return {"": _curves(sections, styles)} | ({} if training is None else {"-training": training})
-
-
-def _curves(sections: Sequence[Section], styles: Mapping[str, Style]) -> Figure:
-    across = max(len(section.kinds) for section in sections)
-    names = list(dict.fromkeys(method for section in sections for method in section.methods))
-    width = 1 + 3.6 * across
-    side_by_side, lines = plots.legend_lines(names, width)
-    size = (width, 0.6 + 0.25 * lines + 2.6 * len(sections))
-    figure, panels = plots.panels(len(sections), across, size, sharey=True)
-    for section, row in zip(sections, panels, strict=True):
-        for kind, panel in zip(section.kinds, row, strict=False):
-            _curve(panel, section, kind, styles)
-        _frame(row, section, "test accuracy, %")
-    if len({(tuple(s.kinds), *(tuple(s.rates(kind)) for kind in s.kinds)) for s in sections}) == 1:
-        # Rows alike: text at the top and the bottom only.
-        for panel in panels[1:].flat:
-            panel.set_title("")
-        for panel in panels[:-1].flat:
-            panel.set_xlabel("")
-    if any(section.reference for section in sections):
-        # Variants lie close together.
-        panels[0][0].set_ylim(*_limits(sections))
-    handles = plots.handles(panels)
-    shown = [name for name in names if name in handles]
-    options = {"loc": "outside upper center", "ncols": side_by_side, "frameon": False}
-    figure.legend([handles[name] for name in shown], shown, **options)
-    return figure
-
-
-def _frame(row: NDArray[Any], section: Section, ylabel: str) -> None:
-    for panel in row[: len(section.kinds)]:
-        panel.set_ylim(0, 100)
-        panel.grid(alpha=0.25)
-    for panel in row[len(section.kinds) :]:
-        panel.axis("off")
-    row[0].set_ylabel(f"{section.title.partition(',')[0]}\n{ylabel}")
-
-
-def _curve(panel: Any, section: Section, kind: str, styles: Mapping[str, Style]) -> None:
-    rates = section.rates(kind)
-    plots.over_rates(panel, section, kind, ACCURACY, styles, 100)
-    panel.set_title(f"{kind} noise", fontsize=10)
-    panel.set_xlabel("nominal noise rate" if len(rates) > 1 else f"at nominal noise rate {rates[0]:g}")
-    if len(rates) == 1:
-        panel.set_xticks([])
-        panel.set_xlim(-1, len(section.methods))
-
-
-def _limits(sections: Sequence[Section]) -> tuple[float, float]:
-    """Return the tens that hold all means and intervals, in %."""
-    ends: list[float] = []
-    for section in sections:
-        for point in section.cells:
-            if (e := section.estimate(*point, ACCURACY)) is not None:
-                ends += [100 * (e.mean - (e.half_width or 0.0)), 100 * (e.mean + (e.half_width or 0.0))]
-    low, high = 10 * math.floor(min(ends) / 10), 10 * math.ceil(max(ends) / 10)
-    return max(low, 0), min(high, 100)
+    return {"": accuracy} | ({} if training is None else {"-training": training})
 
 
 _TRAINING = {
@@ -291,7 +234,8 @@ def _training(sections: Sequence[Section]) -> Figure | None:
             for key, style in _TRAINING.items():
                 _band(panel, [np.array([np.nan if v is None else v for v in curve[key]]) for curve in curves], *style)
             panel.set_title(f"{method}, {kind} {max(section.rates(kind)):g}", fontsize=10)
-        _frame(row, section, "training nodes, %")
+            panel.set_ylim(0, 100)
+        plots.label_row(row, section, "training nodes, %")
     for panel in panels[-1]:
         panel.set_xlabel("epoch")
     handles, labels = panels[0][0].get_legend_handles_labels()

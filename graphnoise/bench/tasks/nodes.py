@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Annotated, Any
 
@@ -17,17 +16,20 @@ from torch_geometric.data import Data
 from graphnoise import checks
 from graphnoise.bench import options, registry
 from graphnoise.bench.environment import Meter, environment, one_thread
-from graphnoise.bench.grid import Count, Flag, GridModel, Rates, Seed, Specs, each, one_of, option
+from graphnoise.bench.grid import Count, Flag, GridModel, Names, Rates, Seed, Specs, each, one_of, option
 from graphnoise.bench.methods.nodes import is_stochastic
-from graphnoise.bench.methods.problem import Instance, Trial
+from graphnoise.bench.methods.problem import Instance, Problem, Trial
 from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, entries, rows, unique
 from graphnoise.bench.tasks import node_report
+from graphnoise.bench.tasks.graphs import PLANTED, load_graph
 from graphnoise.bench.tasks.node_metrics import Curves, measure, pack
 from graphnoise.checks import InputError
 from graphnoise.noise import LabelNoise
 
 # Kinds that read labels outside the splits, and options of kinds that have no default.
 USES_ALL_LABELS = ("structure", "cascade", "tree_propagated")
+# Of a planted partition.
+NUM_FEATURES = 16
 DEFAULT_OPTIONS: dict[str, dict[str, Any]] = {"cascade": {"probability": 0.5}}
 
 
@@ -43,7 +45,8 @@ class NodesGrid(GridModel):
     """What to run.
 
     Attributes:
-        datasets: Names (`graphnoise data list`), paths as `datasets.load` takes them, or data sets of plug-ins.
+        datasets: Names (`graphnoise data list`), paths as `datasets.load` takes them, data sets of plug-ins, or planted
+            partitions as `graphs.load_graph` takes them.
         methods: Installed methods, as `NAME` or `NAME:KEY=VALUE,…`.
         noise: Kinds of noise, see `graphnoise.noise.LabelNoise`, or of plug-ins; `KIND:KEY=VALUE,…` sets options.
         rates: Flip rates in [0, 1]; at rate 0 all kinds are one and the same.
@@ -56,6 +59,11 @@ class NodesGrid(GridModel):
         split_seed: Seed of the split of data sets without a public one.
     """
 
+    datasets: Names = option(
+        ("cora",),
+        f"Data sets, separated by commas, or {PLANTED}, to which features=16, separation=1 and seed=0 may be added.",
+        "--dataset",
+    )
     methods: Specs = option(
         ("lp", "sgc", "gcn", "gat", "mlp"), "Methods, separated by commas; NAME:KEY=VALUE sets an option.", "--method"
     )
@@ -123,23 +131,25 @@ class Nodes(Task[NodesGrid]):
 
         Raises:
             DataError: The data set is not the one that the cell was made for.
-            InputError: The method returned scores of the wrong shape or that are not finite, changed what cells share,
-                or called for the end of the process.
+            InputError: The method returned scores of the wrong shape or that are not finite, or called for the end of
+                the process.
         """
         instance = load(config["dataset"], root, config["split_seed"])
         check_digest(config, instance.digest)
         problem, name = instance.problem, config["method"]
         method, _ = registry.create("node_methods", name, config["parameters"])
+        # Cells share the problem, and a method of another package may change it in place.
+        shares = type(method).__module__.startswith("graphnoise.")
+        visible = problem if shares else Problem(instance.data.clone())
         labels, realised = corrupt(instance, config["noise"], config["select"], config["draw"])
         # The seed depends on draw and initialisation only: methods are compared on like terms, and a mean over draws
         # is a mean over initialisations too.
         seed = int(np.random.SeedSequence([config["draw"], config["init"]]).generate_state(1)[0])
         curves, meter = Curves(problem, instance.truth, labels), Meter()
-        foreign = not type(method).__module__.startswith("graphnoise.")
-        with one_thread(), _unchanged(instance, name, foreign=foreign):
+        with one_thread():
             meter.start()
             try:
-                scores = method.fit_predict(Trial(problem, labels.clone(), seed, curves.record))
+                scores = method.fit_predict(Trial(visible, labels.clone(), seed, curves.record))
             except SystemExit as stop:
                 raise InputError(f"{name}: expected scores, got a call of sys.exit({stop.code})") from stop
             used = meter.read()
@@ -177,7 +187,7 @@ def _options(kind: options.Spec) -> dict[str, Any]:
 def load(dataset: str, root: str | None, split_seed: int) -> Instance:
     """Return a data set with its true labels, loaded once per process."""
     try:
-        return Instance(registry.graph(dataset, root, split_seed))
+        return Instance(load_graph(dataset, root, split_seed, NUM_FEATURES))
     except InputError as error:
         raise InputError(f"{dataset}: {error}") from error
 
@@ -235,21 +245,3 @@ def _classes(scores: object, method: str, shape: tuple[int, int]) -> Tensor:
     if bad := int((~torch.isfinite(scores)).sum()):
         checks.fail(f"scores of {method}", f"finite scores of shape {shape}", f"{bad} NaN or infinite ones")
     return scores.detach().argmax(1)
-
-
-@contextlib.contextmanager
-def _unchanged(instance: Instance, method: str, *, foreign: bool) -> Iterator[None]:
-    """Refuse a method that changes in place what the cells of a process share; the data are then loaded anew.
-
-    In-place operations of torch are always noticed; those of NumPy on shared memory are for methods of other packages.
-    """
-    before = instance.state(contents=foreign)
-    try:
-        yield
-    finally:
-        after = instance.state(contents=foreign)
-        changed = any(after.get(key) != mark for key, mark in before.items())
-        if changed:
-            load.cache_clear()
-    if changed:
-        raise InputError(f"{method}: expected inputs left as they are (clone what you change), got changes in place")

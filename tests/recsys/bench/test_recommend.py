@@ -55,17 +55,6 @@ def test_a_cell_records_the_search_and_its_choice():
     assert result["epochs"] is None
 
 
-def test_cells_are_repeatable_and_seeds_differ():
-    def without_time(result):
-        trials = [{k: v for k, v in trial.items() if k != "seconds"} for trial in result["trials"]]
-        return {**{k: v for k, v in result.items() if k != "run"}, "trials": trials}
-
-    config = cell("bpr", "false-positive", 0.2, trials=2)
-    first = without_time(TASK.run_cell(config))
-    assert first == without_time(TASK.run_cell(config))
-    assert first["parameters"] != TASK.run_cell({**config, "seed": 1})["parameters"]
-
-
 def test_validation_picks_the_epoch_and_the_best_test_epoch_is_recorded():
     result = TASK.run_cell(cell("bpr", trials=2))
     epochs = result["epochs"]
@@ -130,11 +119,6 @@ def test_a_data_set_without_validation_gets_a_tenth_of_training(monkeypatch):
     assert digest != data.load.__wrapped__("gowalla", None, 1)[1]
 
 
-def test_other_data_are_refused():
-    with pytest.raises(DataError, match="expected data with hash 00"):
-        TASK.run_cell({**cell(), "data": "00"})
-
-
 def test_users_whose_training_clicks_are_all_hidden_have_no_value():
     sparse = "planted(users=150,items=60,density=0.1,seed=2)"
     split, digest = data.load(sparse)
@@ -153,15 +137,10 @@ def test_users_whose_training_clicks_are_all_hidden_have_no_value():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"methods": "ease"}, "methods: expected a list"),
         ({"noise": ["false"]}, "noise: expected one of"),
         ({"rates": [1.5]}, "rates: expected a rate"),
         ({"select": "best"}, "select: expected one of clean, noisy"),
-        ({"datasets": ["planted(users=10)"]}, r"dataset: expected planted\(users=…,items=…\)"),
-        ({"datasets": ["planted(users=ten,items=5)"]}, "dataset: planted: users: expected a number"),
-        ({"datasets": ["planted(users=10,items=5,x=1)"]}, "dataset: planted: expected one of"),
         ({"datasets": ["planted(users=4,items=3,density=0.99)"]}, "expected interactions in every part|free pairs"),
-        ({"datasets": ["planted(users=10,users=20,items=5)"]}, "dataset: expected each option of planted once"),
         ({"datasets": ["planted(users=10,items=5,density=1)"]}, "density: expected a number above 0 and below 1"),
         ({"datasets": ["cora"]}, r"dataset: expected one of .*ml-100k.*planted\(users=400,items=200\), got 'cora'"),
         (

@@ -1,15 +1,12 @@
-"""Recorded cells of recommenders: CSV and back, means, comparisons, what is printed and drawn."""
+"""Recorded cells of recommenders: means, comparisons, what is printed and drawn."""
 
-import csv
 import io
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from graphnoise import DataError
 from graphnoise.bench import plots, report
-from graphnoise.bench.record import Table, to_csv
 from recsys.bench.data import pack
 from recsys.bench.recommend import Recommend
 from recsys.bench.report import METRICS, RULE, SCORE
@@ -62,37 +59,6 @@ def printed(section, width=150):
     console = Console(width=width, record=True, file=io.StringIO())
     console.print(*report.render(TASK, section), sep="\n")
     return console.export_text()
-
-
-def test_a_table_comes_back_as_it_was_written(records, tmp_path):
-    file = tmp_path / "cells.csv"
-    file.write_text(to_csv(TASK, records))
-    again = list(Table(file).records())
-    assert to_csv(TASK, again) == file.read_text()
-    assert again == records
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "line", "message"),
-    [
-        ("users", "AAAA", 4, "line 5: expected a value of users"),
-        ("ndcg@20", "1.5", 4, "line 5: expected a value of ndcg@20"),
-        ("rate", "", 4, "line 5: expected a value of rate"),
-        ("parameters", "[]", 4, "line 5: expected a value of parameters"),
-        ("trials", "", 4, "line 5: expected a value of trials"),
-        ("noise", "pair", 4, "line 5: expected a value of noise"),
-        ("noise", "none", -1, "line 25: rate: expected 0 where there is no noise, and nowhere else"),
-        ("rate", "0.0", -1, "line 25: rate: expected 0 where there is no noise, and nowhere else"),
-        ("epoch_picked", "", 3, "line 4: epochs: expected a value in all of their columns, or in none"),
-    ],
-)
-def test_a_wrong_value_is_named_with_its_line(records, tmp_path, column, value, line, message):
-    rows = list(csv.reader(io.StringIO(to_csv(TASK, records))))
-    rows[line][rows[0].index(column)] = value
-    with (file := tmp_path / "cells.csv").open("w", newline="") as out:
-        csv.writer(out, lineterminator="\n").writerows(rows)
-    with pytest.raises(DataError, match=message):
-        Table(file)
 
 
 def test_means_and_comparisons(records):
