@@ -79,16 +79,21 @@ def task(name: str) -> Task[Any]:
     return instance
 
 
-def graph(name: str, root: str | None = None, split_seed: int | None = 0) -> Data:
+def graph(name: str, root: str | None = None, split_seed: int | None = 0, **options: Any) -> Data:
     """Return a graph by the name of an entry point in `graphnoise.datasets`, or as `datasets.load` does.
 
     An entry point names a function of the root folder that returns a `Data`; without masks it gets the usual split,
-    unless `split_seed` is None.
+    unless `split_seed` is None. The options are those of `datasets.load`.
     """
     from graphnoise import datasets
+    from graphnoise.datasets.load import read_graph
 
     if name not in names("datasets"):
-        return datasets.load(name, root, seed=split_seed or 0)
+        if split_seed is None:
+            return read_graph(name, root, **options)
+        return datasets.load(name, root, seed=split_seed, **options)
+    for key, value in options.items():
+        checks.fail(key, f"none with {name}, a data set of another package", value)
     data = load("datasets", name, "dataset")(root)
     if split_seed is not None and getattr(data, "train_mask", None) is None:
         data.update(datasets.split_masks(data.y, seed=split_seed))

@@ -7,7 +7,7 @@ from graphnoise.datasets.npz import load_npz, save_npz
 from graphnoise.datasets.ogb import load_ogb
 from graphnoise.datasets.raw import split_masks
 from graphnoise.datasets.synthetic import degree_corrected, planted_partition, power_law, stochastic_block_model
-from graphnoise.datasets.tables import read_edges, read_frame
+from graphnoise.datasets.tables import is_table, read_edges, read_frame
 from graphnoise.datasets.verify import CatalogueRow, Check, catalogue, feedback_catalogue, get, verify
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "feedback_names",
     "get",
     "info",
+    "is_table",
     "load",
     "load_folder",
     "load_npz",

@@ -96,7 +96,7 @@ def load(
         fail("name", "a name or a path", repr(name))
     if split_sizes is not None and (not isinstance(split_sizes, list | tuple) or len(split_sizes) != 3):
         fail("split_sizes", "three sizes (training nodes per class, validation and test nodes)", repr(split_sizes))
-    data = _read(name, root, labels, features)
+    data = read_graph(name, root, labels=labels, features=features)
     missing = [key for key in SPLITS if key not in data]
     if split_sizes is not None or len(missing) == len(SPLITS):
         names = ("train_per_class", "num_val", "num_test")
@@ -113,8 +113,14 @@ def load(
     return data
 
 
-def _read(name: str, root: str | os.PathLike[str] | None, labels: Table | None, features: Table | None) -> Data:
-    """Return the graph of a name or a path, with the masks that it has."""
+def read_graph(
+    name: str,
+    root: str | os.PathLike[str] | None = None,
+    *,
+    labels: Table | None = None,
+    features: Table | None = None,
+) -> Data:
+    """Return the graph of a name or a path with the masks that it has, see `load`."""
     if is_table(name):
         if labels is None:
             fail("labels", f"a table of labels for the edges in {name}", "none")

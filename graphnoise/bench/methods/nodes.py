@@ -57,7 +57,8 @@ class LP:
         Zhou et al., "Learning with Local and Global Consistency", NIPS 2003, section 2.
     """
 
-    version = "1"
+    # Nodes that no label reaches have no class since version 2.
+    version = "2"
     stochastic = False
 
     def __init__(self, alpha: float = 0.9, steps: int = 50) -> None:

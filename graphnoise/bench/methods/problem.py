@@ -25,23 +25,23 @@ class Problem:
     it; those of other packages get a copy.
 
     Args:
-        data: A torch_geometric `Data` with x, edge_index, y, train_mask, val_mask and test_mask.
+        data: A torch_geometric `Data` with edge_index, y, train_mask, val_mask, test_mask and, for methods that read
+            features, x.
 
     Raises:
         InputError: A field is missing, of the wrong length, out of range or not finite.
     """
 
     def __init__(self, data: Data) -> None:
-        for name in ("x", "edge_index", "y", "train_mask", "val_mask", "test_mask"):
+        for name in ("edge_index", "y", "train_mask", "val_mask", "test_mask"):
             if getattr(data, name, None) is None:
                 checks.fail("data", f"a Data with {name}", "none")
         n = int(data.num_nodes or 0)
-        self.x = checks.finite("data.x", data.x, dims=2).float()
-        if self.x.shape[0] != n:
-            checks.fail("data.x", f"{n} rows, one per node", self.x.shape[0])
+        x = getattr(data, "x", None)
+        self._x = torch.zeros(n, 0) if x is None else checks.finite("data.x", x, dims=2).float()
+        if self._x.shape[0] != n:
+            checks.fail("data.x", f"{n} rows, one per node", self._x.shape[0])
         self.graph = Graph.from_edge_index(data.edge_index, n)
-        if self.x.shape[1] == 0:
-            checks.fail("data.x", "at least one feature", "none")
         masks = [checks.mask(f"data.{split}_mask", data[f"{split}_mask"], n) for split in ("train", "val", "test")]
         self.train_mask, self.val_mask, self.test_mask = masks
         for split, mask in zip(("train", "val", "test"), masks, strict=True):
@@ -54,6 +54,18 @@ class Problem:
         self.num_classes = int(_labels(data, self)[self.train_mask | self.val_mask | self.test_mask].max()) + 1
         self._smoothed: dict[int, Tensor] = {}
         self._inputs: dict[tuple[int, str], Inputs] = {}
+
+    @property
+    def x(self) -> Tensor:
+        """Features, float32, shape [num_nodes, num_features]; refused where the data have none."""
+        if not self.num_features:
+            checks.fail("data.x", "features, which this method reads", "none")
+        return self._x
+
+    @property
+    def num_features(self) -> int:
+        """Number of features, 0 where the data have none."""
+        return self._x.shape[1]
 
     @property
     def num_nodes(self) -> int:
@@ -140,7 +152,7 @@ class Instance:
     def digest(self) -> str:
         """Hash of features, arcs, labels and splits."""
         p, state = self.problem, hashlib.blake2b(digest_size=16)
-        for value in (p.x, p.graph.edge_index, self.truth, p.train_mask, p.val_mask, p.test_mask):
+        for value in (p._x, p.graph.edge_index, self.truth, p.train_mask, p.val_mask, p.test_mask):
             state.update(f"{value.dtype}{tuple(value.shape)}".encode())
             state.update(value.contiguous().numpy().tobytes())
         return state.hexdigest()

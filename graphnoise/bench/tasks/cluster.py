@@ -13,13 +13,13 @@ from typing import Annotated, Any
 from graphnoise import checks
 from graphnoise.bench import registry
 from graphnoise.bench.environment import Meter, environment, one_thread
-from graphnoise.bench.grid import Count, GridModel, Names, Seed, Specs, checked, each, flag, one_of, option
+from graphnoise.bench.grid import Count, Names, Seed, Specs, checked, each, flag, one_of, option
 from graphnoise.bench.methods.clusterings import Candidate
 from graphnoise.bench.record import RUN, Column, count, mapping
 from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, entries, rows
 from graphnoise.bench.tasks import cluster_report
 from graphnoise.bench.tasks.cluster_trials import check_labels, check_masses, format_labels, load, parse_labels, trials
-from graphnoise.bench.tasks.graphs import PLANTED
+from graphnoise.bench.tasks.graphs import PLANTED, GraphGrid
 
 MULTIPLES = {"degree": (1.5, 2.0, 2.5, 3.0, 4.0, 5.0), "unit": (0.8, 1.1, 1.5, 2.0, 3.0)}
 
@@ -30,7 +30,7 @@ def _multiples(name: str, values: Any) -> tuple[float, ...]:
     return tuple(checks.real(name, value, 1e-3, 1e6) for value in values)
 
 
-class ClusterGrid(GridModel):
+class ClusterGrid(GraphGrid):
     """What to run: data sets × labels × classes × methods. The method `labels` is always there, and comes first."""
 
     datasets: Names = option(("coauthor-cs",), f"Data sets, separated by commas, or {PLANTED}.", "--dataset")
@@ -126,7 +126,7 @@ class Cluster(Task[ClusterGrid]):
         }
         methods = [("labels", "labels", {}), *((spec.label, spec.name, spec.options) for spec in grid.methods)]
         return {
-            "dataset": entries("dataset", grid.datasets),
+            "dataset": entries("dataset", grid.described_datasets()),
             "setting": [setting],
             "labels": entries("labels", map(parse_labels, grid.accuracies)),
             "class": FromData(("data", "class")),

@@ -2,23 +2,87 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 from torch_geometric.data import Data
 
 from graphnoise import checks, datasets
 from graphnoise.bench import options, registry
+from graphnoise.bench.grid import GridModel, checked, option
 
 PLANTED = "planted(n=10000,block=500,p=0.03,q=0.002)"
 _KINDS = {"n": int, "block": int, "p": float, "q": float, "features": int, "separation": float, "seed": int}
 
 
-def load_graph(name: str, root: str | None, split_seed: int | None, num_features: int = 0) -> Data:
-    """Return a data set, or `planted(n=NODES,block=SIZE,p=INSIDE,q=OUTSIDE)`, see `datasets.planted_partition`.
+# Options of a data set, as `datasets.load` takes them.
+_OPTIONS = ("labels", "features", "split", "split_sizes")
 
-    Its further arguments are `features`, `separation` and `seed`. With a `split_seed` it has 20 training nodes of each
+
+def _text(name: str, value: object) -> str:
+    """Return a text without a comma, which would begin another option, or nothing."""
+    if not isinstance(value, str) or "," in value or not value.isprintable():
+        checks.fail(name, "a text of one line without a comma", repr(value))
+    return value
+
+
+Word = Annotated[str, checked(_text)]
+
+
+class GraphGrid(GridModel):
+    """Fields of a grid whose data sets may be files of tables.
+
+    Attributes:
+        labels: Table of labels of the nodes, where a data set is a table of edges.
+        features: Table of features of the nodes, where a data set is a table of edges.
+    """
+
+    labels: Word = option("", "Table of labels, where the data set is a table of edges (--dataset edges.csv).")
+    features: Word = option("", "Table of features, where the data set is a table of edges.")
+
+    def described_datasets(self) -> list[str]:
+        """Return the data sets with their options, as `load_graph` takes them.
+
+        Example:
+            >>> GraphGrid(datasets=["cora", "edges.csv"], labels="labels.csv").described_datasets()
+            ['cora', 'edges.csv:labels=labels.csv']
+        """
+        values = {key: value for key in _OPTIONS if (value := getattr(self, key, "")) != ""}
+        splits = {key: value for key, value in values.items() if key not in ("labels", "features")}
+        described = []
+        for name in self.datasets:
+            if options.call_name(name) == "planted":
+                for key in splits:
+                    checks.fail(key, "none with planted(…), which has a split of its own", values[key])
+                described.append(name)
+            else:
+                described.append(options.text(name, values if datasets.is_table(name) else splits))
+        return described
+
+
+def _options(name: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the options of a data set."""
+    head, colon, rest = name.partition(":")
+    if not colon or "=" not in rest:
+        return name, {}
+    spec = options.parse("dataset", name)
+    for key in spec.options:
+        checks.choice(f"dataset: {head}", key, _OPTIONS)
+    values: dict[str, Any] = dict(spec.options)
+    if "split_sizes" in values:
+        parts = str(values["split_sizes"]).split("/")
+        values["split_sizes"] = [options.value(part) for part in parts]
+    return spec.name, values
+
+
+def load_graph(name: str, root: str | None, split_seed: int | None, num_features: int = 0) -> Data:
+    """Return a data set, NAME or NAME:KEY=VALUE,…, or `planted(n=NODES,block=SIZE,p=INSIDE,q=OUTSIDE)`.
+
+    That is `datasets.planted_partition`; its further arguments are `features`, `separation` and `seed`. With a `split_seed` it has 20 training nodes of each
     class; a third of the other nodes, at most 500, is for validation, and of the rest at most 1000 are for tests.
 
     Args:
-        name: The name, a path, or the call.
+        name: The name, a path, or the call; the options of a name or path are labels, features, split and split_sizes
+            (20/500/1000), see `datasets.load`.
         root: Folder of the data sets.
         split_seed: Seed of the split where there is no public one; None for no split.
         num_features: Number of features of a planted partition for which the call gives none.
@@ -36,7 +100,8 @@ def load_graph(name: str, root: str | None, split_seed: int | None, num_features
         Condon and Karp, Algorithms for Graph Partitioning on the Planted Partition Model (2001).
     """
     if options.call_name(name) != "planted":
-        return registry.graph(name, root, split_seed)
+        name, settings = _options(name)
+        return registry.graph(name, root, split_seed, **settings)
     values = options.parse_call("dataset", name, _KINDS, required=("n", "block", "p", "q"))
     if values is None:
         checks.fail("dataset", "planted(n=NODES,block=SIZE,p=INSIDE,q=OUTSIDE,seed=SEED)", repr(name))

@@ -33,7 +33,8 @@ def measure(problem: Problem, truth: Tensor, noisy: Tensor, predicted: Tensor) -
         labelled rightly, or of which one at least is labelled wrongly; test_far: on those without training neighbours;
         train_right and train_wrong: accuracy on rightly and on wrongly labelled training nodes; train_misled: share of
         the wrongly labelled ones that are predicted as their wrong label; val_accuracy: agreement with the validation
-        labels that were used for selection; val_accuracy_clean. A share of no nodes is None.
+        labels that were used for selection; val_accuracy_clean; test_unreached: share of test nodes without a predicted
+        class, which counts as an error. A share of no nodes is None.
     """
     train, test = problem.train_mask, problem.test_mask
     right = predicted == truth
@@ -50,6 +51,7 @@ def measure(problem: Problem, truth: Tensor, noisy: Tensor, predicted: Tensor) -
         "train_misled": share((predicted == noisy)[wrong_label]),
         "val_accuracy": share((predicted == noisy)[problem.val_mask]),
         "val_accuracy_clean": share(right[problem.val_mask]),
+        "test_unreached": share((predicted < 0)[test]),
     }
 
 
@@ -87,13 +89,13 @@ class Curves:
 
 
 def pack(classes: Tensor) -> dict[str, Any]:
-    """Return class predictions as JSON: zlib-compressed unsigned integers in base64.
+    """Return class predictions, -1 for none, as JSON: zlib-compressed integers in base64.
 
     Example:
         >>> unpack(pack(torch.tensor([3, 1, 2]))).tolist()
         [3, 1, 2]
     """
-    kind = "uint8" if int(classes.max()) < 256 else "uint32"
+    kind = "int32" if int(classes.min()) < 0 else "uint8" if int(classes.max()) < 256 else "uint32"
     data = zlib.compress(classes.numpy().astype(kind).tobytes(), 9)
     return {"dtype": kind, "length": classes.numel(), "zlib_base64": base64.b64encode(data).decode()}
 

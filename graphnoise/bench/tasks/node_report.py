@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from graphnoise.bench import plots, record
 from graphnoise.bench.plots import COLOURS, Style
@@ -57,6 +58,7 @@ COLUMNS = (
     Column("realised_train", "result.realised_rate.train", share),
     Column("realised_val", "result.realised_rate.val", share),
     *(Column(measure, f"result.{measure}", share) for measure in MEASURES),
+    Column("test_unreached", "result.test_unreached", share, default=""),
     RUN[0],
     Column("peak_memory", "result.run.peak_memory", record.number),
     *RUN[1:],
@@ -148,6 +150,12 @@ def _accuracy(section: Section, kind: str, estimates: Estimates) -> Iterator[Ren
     realised = (span(round(100 * result["realised_rate"]["train"]) for result in results) for results in cells)
     table.add_row("wrong labels", *realised, style="dim")
     yield table
+    for method in section.methods:
+        shares = [section.estimate(method, kind, rate, "test_unreached") for rate in rates]
+        if worst := max((value.mean for value in shares if value is not None), default=0.0):
+            yield Text(
+                f"{method}: up to {100 * worst:.1f} % of the test nodes get no class, which is an error", style="dim"
+            )
 
 
 def _tests(section: Section, kind: str) -> Iterator[RenderableType]:

@@ -16,15 +16,16 @@ from torch_geometric.data import Data
 from graphnoise import checks
 from graphnoise.bench import options, registry
 from graphnoise.bench.environment import Meter, environment, one_thread
-from graphnoise.bench.grid import Count, Flag, GridModel, Names, Rates, Seed, Specs, each, one_of, option
+from graphnoise.bench.grid import Count, Flag, Names, Rates, Seed, Specs, each, one_of, option
 from graphnoise.bench.methods.nodes import is_stochastic
 from graphnoise.bench.methods.problem import Instance, Problem, Trial
 from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, entries, rows, unique
 from graphnoise.bench.tasks import node_report
-from graphnoise.bench.tasks.graphs import PLANTED, load_graph
+from graphnoise.bench.tasks.graphs import PLANTED, GraphGrid, Word, load_graph
 from graphnoise.bench.tasks.node_metrics import Curves, measure, pack
 from graphnoise.checks import InputError
 from graphnoise.noise import LabelNoise
+from graphnoise.propagation import predicted_classes
 
 # Kinds that read labels outside the splits, and options of kinds that have no default.
 USES_ALL_LABELS = ("structure", "cascade", "tree_propagated")
@@ -41,7 +42,7 @@ def _noise(name: str, value: object) -> options.Spec:
     return spec
 
 
-class NodesGrid(GridModel):
+class NodesGrid(GraphGrid):
     """What to run.
 
     Attributes:
@@ -57,6 +58,9 @@ class NodesGrid(GridModel):
         exact: Exact counts of flips instead of independent draws.
         erase_stream: The noise stream of ERASE's code (training labels only, so it goes with select="clean").
         split_seed: Seed of the split of data sets without a public one.
+        split_sizes: Sizes of a new split, as in 20/500/1000: training nodes per class, validation and test nodes;
+            numbers below 1 are shares.
+        split: Which split, where the data have several: 0, 1 and so on.
     """
 
     datasets: Names = option(
@@ -80,6 +84,8 @@ class NodesGrid(GridModel):
     exact: Flag = option(False, "Exact counts of flips, not independent draws.")
     erase_stream: Flag = option(False, "The noise stream of ERASE's code (with --select clean).")
     split_seed: Seed = option(0, "Seed of the split where there is no public one.")
+    split_sizes: Word = option("", "Sizes of a new split: TRAIN_PER_CLASS/VAL/TEST, as in 20/500/1000; shares below 1.")
+    split: Word = option("", "Which split, where the data have several: 0, 1 and so on.")
 
 
 class Nodes(Task[NodesGrid]):
@@ -99,7 +105,7 @@ class Nodes(Task[NodesGrid]):
             checks.fail("erase_stream", "select='clean' (that stream corrupts training labels only)", repr(grid.select))
         methods = [(spec, *registry.create("node_methods", spec.name, spec.options)) for spec in grid.methods]
         return {
-            "dataset": entries("dataset", grid.datasets),
+            "dataset": entries("dataset", grid.described_datasets()),
             "data": FromData(("data",)),
             "setting": [{"split_seed": grid.split_seed, "select": grid.select}],
             "draw": entries("draw", range(grid.first_seed, grid.first_seed + grid.seeds)),
@@ -217,10 +223,9 @@ def corrupt(instance: Instance, noise: Mapping[str, Any], select: str, seed: int
                 checks.fail(key, f"False with {kind} noise, a transform that does not have it", True)
         transform = function(rate=noise["rate"], splits=splits, seed=seed, **settings)
     data = Data(
-        x=problem.x,
+        x=problem.x if problem.num_features else None,
         edge_index=problem.graph.edge_index,
-        # Unknown labels are in no split, and so never drawn.
-        y=truth.clamp(min=0),
+        y=truth,
         train_mask=problem.train_mask,
         val_mask=problem.val_mask,
     )
@@ -237,11 +242,11 @@ def _clean_probabilities(instance: Instance, labels: Tensor) -> Tensor:
 
 
 def _classes(scores: object, method: str, shape: tuple[int, int]) -> Tensor:
-    """Check what a method returned, and return the class with the largest score for each node."""
+    """Check what a method returned; return the class with the largest score of each node, -1 for a row of zeros."""
     if not isinstance(scores, Tensor):
         checks.fail(f"scores of {method}", "a tensor", type(scores).__name__)
     if tuple(scores.shape) != shape:
         checks.fail(f"scores of {method}", f"finite scores of shape {shape}", f"shape {tuple(scores.shape)}")
     if bad := int((~torch.isfinite(scores)).sum()):
         checks.fail(f"scores of {method}", f"finite scores of shape {shape}", f"{bad} NaN or infinite ones")
-    return scores.detach().argmax(1)
+    return predicted_classes(scores.detach())
