@@ -127,12 +127,11 @@ def read(path: Path, operation: Operation | None = None) -> tuple[Operation, lis
         file = None
     if not isinstance(file, dict) or file.get("format") != FORMAT or not isinstance(file.get("records"), list):
         raise DataError(f"{path}: expected speed records, got another file (choose another with --out)")
-    kind = checks.choice(f"{path}: kind", file.get("kind"), operations())
-    operation = operation or load_operation(kind)
+    kind = file.get("kind")
+    operation = operation or load_operation(checks.choice(f"{path}: kind", kind, operations()))
     if kind != operation.name:
-        raise DataError(
-            f"{path}: expected speed records of {operation.name!r}, got those of {kind!r} (choose another with --out)"
-        )
+        wanted = f"speed records of {operation.name!r}"
+        raise DataError(f"{path}: expected {wanted}, got those of {kind!r} (choose another with --out)")
     records: list[Record] = file["records"]
     for number, record in enumerate(records, 1):
         try:

@@ -300,10 +300,19 @@ def gather(problem: Problem, threads: int) -> Run | None:
 
 
 def reference(problem: Problem, steps: int, columns: Sequence[int]) -> NDArray[np.float64]:
-    """Return columns of what a run returns, by the kernel's reference in float64."""
-    gradient = None if problem.gradient is None else problem.gradient[:, columns].double().cpu()
-    exact = Problem(problem.graph.to("cpu"), problem.start[:, columns].double().cpu(), gradient)
-    return np.asarray(library(exact, "reference")[0](steps))
+    r"""Return columns of what a run returns, in float64 by SciPy's product.
+
+    With p the polynomial of the steps, Y = p(S) Y0, and the gradient of the sum of Y ⊙ G by Y0 is p(S^T) G: the same
+    steps from G over the transposed graph.
+    """
+    graph, first = problem.graph, problem.start if problem.gradient is None else problem.gradient
+    source, target = graph.edge_index.cpu().numpy()
+    values = (graph.values(torch.float64).cpu().numpy(), (target, source))
+    S = scipy.sparse.csr_array(values, shape=(graph.num_nodes, graph.num_nodes))
+    y = y0 = first[:, columns].double().cpu().numpy()
+    for _ in range(steps):
+        y = ALPHA * ((S if problem.gradient is None else S.T) @ y) + (1 - ALPHA) * y0
+    return np.asarray(y)
 
 
 def verify(name: str, problem: Problem, runs: Mapping[str, Run], steps: int, dtype: str) -> float:
