@@ -1,10 +1,8 @@
 """`graphnoise bench speed recommend`: what is checked, what is recorded, what is refused. No time is judged."""
 
-import re
-
 import numpy as np
 import pytest
-from speeds import call, held, refused
+from speeds import call, held
 
 from graphnoise.bench.speed import harness
 from graphnoise.bench.speed.harness import VerificationError
@@ -104,17 +102,3 @@ def test_lower_quality_is_not_timed():
     speed.compare_quality("lock-free", baseline * 0.995, baseline)
     with pytest.raises(VerificationError, match="lock-free: expected NDCG@20 of at least"):
         speed.compare_quality("lock-free", baseline * 0.97, baseline)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--run", "bprs"], "run: expected one of bpo, lock-free, bpr, deterministic"),
-        (["--users", "0"], "users: expected an integer from 1"),
-        (["--interactions", "999999999"], "interactions: expected at most half"),
-        (["--threads", "x"], "--threads"),
-        (["--rounds", "0"], "rounds: expected an integer from 1"),
-    ],
-)
-def test_bad_options_are_one_line(words, message, capfd, tmp_path):
-    refused(capfd, re.escape(message), "recommend", *words, "--out", tmp_path / "a.json", folder=tmp_path)

@@ -16,7 +16,6 @@ from rich.console import RenderableType
 from rich.text import Text
 from torch import Tensor
 
-from graphnoise.bench.environment import Meter
 from graphnoise.bench.grid import integer, option, real, some_of
 from graphnoise.bench.report import headline
 from graphnoise.bench.speed import harness, propagate, tables
@@ -176,7 +175,6 @@ LOCALITY_TABLE: tables.Cells = {
     "time": lambda row: tables.duration(row[1], row[0]),
     "arcs read": lambda row: f"{row[1]['runs'][row[0]]['arcs']:,}",
     "nodes touched": lambda row: f"{row[1]['runs'][row[0]]['touched']:,}",
-    "extra memory": lambda row: f"{row[1]['runs'][row[0]]['extra_memory'] / 1e6:.1f} MB",
 }
 
 
@@ -228,10 +226,6 @@ def _locality(graph: UndirectedGraph, case: Case, seed: int, record: Record) -> 
     verify(graph, calls["approximate_pagerank"](), 0, 0.05, 1e-5)
     record["runs"] = {}
     for name, call in calls.items():
-        call()
-        meter = Meter()
-        meter.start()
-        before, result = meter.read()["peak_memory"], call()
-        extra = max(meter.read()["peak_memory"] - before, 0)
-        record["runs"][name] = {"arcs": result.arcs, "touched": len(result.touched), "extra_memory": extra}
+        result = call()
+        record["runs"][name] = {"arcs": result.arcs, "touched": len(result.touched)}
     return [TimedRun(name, functools.partial(lambda call, _: call(), call)) for name, call in calls.items()]

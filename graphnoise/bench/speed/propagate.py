@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from typing import Annotated, Any
 
 import numpy as np
-import scipy.sparse
 import torch
 from numpy.typing import NDArray
 from rich.console import RenderableType
@@ -114,14 +113,14 @@ class Problem:
 
         return both
 
-    def loop(self, step: Callable[[Tensor, Tensor, int], Tensor]) -> Run:
-        """Return the loop over y <- step(y, (1 - alpha) Y0, place), the second made once where there is no gradient."""
+    def loop(self, step: Callable[[Tensor, Tensor], Tensor]) -> Run:
+        """Return the loop over y <- step(y, (1 - alpha) Y0), the second made once where there is no gradient."""
         fixed = (1 - ALPHA) * self.start if self.gradient is None else None
 
         def forward(start: Tensor, steps: int) -> Tensor:
             base, y = (1 - ALPHA) * start if fixed is None else fixed, start
-            for place in range(steps):
-                y = step(y, base, place)
+            for _ in range(steps):
+                y = step(y, base)
             return y
 
         return self.run(forward)
@@ -137,13 +136,11 @@ def problem(case: Case, seed: int) -> Problem:
     """Draw the graph and the values of a case: weights in [.5, 1.5), Y0 and G uniform in [0, 1)."""
     nodes, arcs = read_size("size", case["size"])
     edge_index, generator = draw_graph(nodes, arcs, case["degrees"], seed), torch.Generator().manual_seed(seed)
-    weight = 0.5 + torch.rand(arcs, dtype=torch.float64, generator=generator) if case["weighted"] else None
-    if weight is not None and case["dtype"] != "float64":
-        weight = weight.float()
-    graph = Graph.from_edge_index(edge_index, nodes, weight).normalise("sym")
-    shape, dtype, device = (nodes, case["width"]), getattr(torch, case["dtype"]), case["device"]
-    start, gradient = (torch.rand(shape, generator=generator).to(device, dtype) for _ in range(2))
-    graph = graph if device == "cpu" else graph.to(device)
+    dtype, device = getattr(torch, case["dtype"]), case["device"]
+    exact = torch.float64 if dtype == torch.float64 else torch.float32
+    weight = 0.5 + torch.rand(arcs, dtype=exact, generator=generator) if case["weighted"] else None
+    graph = Graph.from_edge_index(edge_index, nodes, weight).normalise("sym").to(device)
+    start, gradient = (torch.rand(nodes, case["width"], generator=generator).to(device, dtype) for _ in range(2))
     return Problem(graph, start, gradient if case["backward"] else None)
 
 
@@ -189,7 +186,7 @@ def _spmm_reduce(problem: Problem) -> dict[str, Run]:
 
     def variant(index: str) -> Run:
         S = problem.matrix(index, ALPHA)
-        return problem.loop(lambda y, base, _: torch.sparse.mm(S, y, "sum").add_(base))
+        return problem.loop(lambda y, base: torch.sparse.mm(S, y, "sum").add_(base))
 
     # With int32, torch 2.13 returns a wrong gradient on large graphs.
     return {index: variant(index) for index in INDEX if problem.gradient is None or index == "int64"}
@@ -197,14 +194,13 @@ def _spmm_reduce(problem: Problem) -> dict[str, Run]:
 
 def _scipy(problem: Problem) -> dict[str, Run]:
     """SciPy's CSR product, then the sum; on one thread."""
-    S, start = problem.matrix("int32", ALPHA), problem.start.numpy()
-    parts, base = [part.numpy() for part in (S.values(), S.col_indices(), S.crow_indices())], (1 - ALPHA) * start
-    A = scipy.sparse.csr_array(tuple(parts), shape=tuple(S.shape))
+    start = problem.start.numpy()
+    S, base = (ALPHA * problem.graph.to_scipy()).astype(start.dtype), (1 - ALPHA) * start
 
     def run(steps: int) -> Tensor:
         y = start
         for _ in range(steps):
-            y = A @ y
+            y = S @ y
             y += base
         return torch.from_numpy(y)
 
@@ -223,7 +219,7 @@ def _pyg(problem: Problem) -> dict[str, Run]:
             return edge_weight.view(-1, 1) * x_j
 
     arcs, conv, weight = problem.graph.edge_index, Conv(aggr="add"), problem.matrix("int64", ALPHA).values()
-    return {"scatter": problem.loop(lambda y, base, _: conv(y, arcs, weight) + base)}
+    return {"scatter": problem.loop(lambda y, base: conv(y, arcs, weight) + base)}
 
 
 def _scatter(problem: Problem) -> dict[str, Run]:
@@ -232,8 +228,8 @@ def _scatter(problem: Problem) -> dict[str, Run]:
     weight, row, col, rowptr = problem.matrix("int64", ALPHA).values()[:, None], graph.row, graph.col, graph.rowptr
     add, segment = package.scatter_add, package.segment_csr
     return {
-        "scatter_add": problem.loop(lambda y, base, _: add(y[col] * weight, row, 0, dim_size=n) + base),
-        "segment_csr": problem.loop(lambda y, base, _: segment(y[col] * weight, rowptr, reduce="sum") + base),
+        "scatter_add": problem.loop(lambda y, base: add(y[col] * weight, row, 0, dim_size=n) + base),
+        "segment_csr": problem.loop(lambda y, base: segment(y[col] * weight, rowptr, reduce="sum") + base),
     }
 
 
@@ -305,10 +301,7 @@ def reference(problem: Problem, steps: int, columns: Sequence[int]) -> NDArray[n
     With p the polynomial of the steps, Y = p(S) Y0, and the gradient of the sum of Y ⊙ G by Y0 is p(S^T) G: the same
     steps from G over the transposed graph.
     """
-    graph, first = problem.graph, problem.start if problem.gradient is None else problem.gradient
-    source, target = graph.edge_index.cpu().numpy()
-    values = (graph.values(torch.float64).cpu().numpy(), (target, source))
-    S = scipy.sparse.csr_array(values, shape=(graph.num_nodes, graph.num_nodes))
+    S, first = problem.graph.to("cpu").to_scipy(), problem.start if problem.gradient is None else problem.gradient
     y = y0 = first[:, columns].double().cpu().numpy()
     for _ in range(steps):
         y = ALPHA * ((S if problem.gradient is None else S.T) @ y) + (1 - ALPHA) * y0

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from speeds import call, held, refused
+from speeds import call, held
 
 import graphnoise as gn
 from graphnoise.bench.speed import cluster, node_order
@@ -123,22 +123,6 @@ def test_another_result_in_another_order_is_not_timed(monkeypatch, tmp_path, cap
     code, _, err = call(capfd, *ORDERS, "--out", tmp_path / "n.json")
     assert code == 1
     assert "order 'true': expected the values in the graph's own order" in err
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["cluster", "--part", "runs"], "part: expected one of batch, locality, walks, got 'runs'"),
-        (["cluster", "--scale", "0"], "scale: expected a number in [0.0001, 10], got 0.0"),
-        (["cluster", "--threads", "0"], "threads: expected an integer from 1 to 1024, got 0"),
-        (["node-order", "--graph", "citeseer"], "graph: expected one of cora, planted, power-law, got 'citeseer'"),
-        (["node-order", "--order", "rmc"], "did you mean 'rcm'"),
-        (["flow"], "No such command 'flow'"),
-    ],
-)
-def test_bad_options_are_one_line(words, message, capfd, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    refused(capfd, re.escape(message), *words, code=2 if words == ["flow"] else 1, folder=tmp_path)
 
 
 @pytest.mark.parametrize(

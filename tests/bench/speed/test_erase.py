@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from speeds import call, held, killed, refused
+from speeds import call, held, killed
 
 from graphnoise import coding_rates as coding
 from graphnoise.bench.speed import erase
@@ -161,22 +161,3 @@ def test_a_data_set_is_measured_with_its_preset(monkeypatch, tmp_path, capfd):
     assert (record["case"]["nodes"], record["case"]["features"], record["case"]["preset"]) == (84, 48, "faithful-cora")
     monkeypatch.setattr(erase, "load", lambda name, root, seed: planted())
     assert [case["preset"] for case in Erase().cases(EraseOptions(dataset=("pubmed",)))] == ["faithful-pubmed"]
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--dataset", "croa"], "one of .*cora"),
-        (["--dataset", "50:61"], "dataset: arcs: expected an even number"),
-        (["--dataset", "7:4"], "dataset: nodes: expected an integer of at least 8"),
-        (["--dataset", "50:60", "--classes", "13"], "classes: expected at least 4 nodes per class, got 13"),
-        (["--dataset", "50:60", "--preset", "robst"], "preset: expected one of .*did you mean 'robust'"),
-        (["--dataset", "50:60", "--preset", "robust:widht=3"], "did you mean 'width'"),
-        (["--dataset", "50:60", "--preset", "robust:width"], "preset: expected robust:KEY=VALUE"),
-        (["--dataset", "50:60", "--preset", "robust:width=x"], "width: expected an integer"),
-        (["--dataset", "50:60", "--preset", "robust:epochs=3"], "what decides an epoch"),
-    ],
-)
-def test_every_error_is_one_line(words, message, tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-    refused(capfd, message, "erase", *words, folder=tmp_path)

@@ -17,7 +17,6 @@ from graphnoise.bench.grid import integers, option, real
 from graphnoise.bench.speed import harness, operation, tables
 from graphnoise.bench.speed.harness import NotMeasurableError, VerificationError
 from graphnoise.bench.speed.operation import Operation, Options, Session, add
-from graphnoise.errors import InputError
 
 
 class ToyOptions(Options):
@@ -159,25 +158,6 @@ def test_damaged_records_are_one_clear_line(change, tmp_path, capfd):
     path.write_text(json.dumps({"format": 3, "kind": "toy", "records": [record]}))
     for words in (["show", path], ["toy", "--out", path]):
         refused(capfd, "expected whole records, and record 1 is damaged", *words)
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "message"),
-    [
-        (["--width", "0"], 1, "width: expected an integer from 1 to 99, got 0"),
-        (["--width", "a,b"], 1, "--width: expected integers separated by commas"),
-        (["--rounds", "0"], 1, "rounds: expected an integer from 1"),
-        (["--rounds", "x"], 2, "--rounds"),
-        (["--scale", "5"], 1, "scale: expected a number in [0.5, 2]"),
-        (["--seed", "-1"], 1, "seed: expected an integer from 0"),
-        (["--widht", "1"], 2, "No such option: --widht"),
-    ],
-)
-def test_every_error_is_one_line(words, code, message, tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-    refused(capfd, re.escape(message), "toy", *words, code=code, folder=tmp_path)
-    with pytest.raises(InputError, match="width: expected an integer from"):
-        ToyOptions(width=(0,))
 
 
 def test_ctrl_c_keeps_the_cases_and_prints_the_command(toy, tmp_path, capfd):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from oracles import assert_close, dense, normalised
-from speeds import call, held, one_error, refused
+from speeds import call, held, one_error
 
 from graphnoise import Graph, propagation
 from graphnoise.bench.speed import propagate
@@ -190,26 +190,6 @@ def test_bytes_of_a_step(weighted, itemsize, value):
     row = 7 * itemsize
     expected = 300 * (4 + row) + 50 * (8 + 2 * row) + value * (300 if weighted else 100)
     assert propagate.traffic(50, 300, 7, itemsize, weighted) == expected
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--size", "croa"], "did you mean 'cora'"),
-        (["--size", "5:x"], "size: expected NODES:ARCS, got '5:x'"),
-        (["--size", "5:7"], "size: arcs: expected an even number"),
-        (["--size", "10:1000"], "size: arcs: expected an integer from 2 to 90, got 1000"),
-        (["--dtype", "int8"], "dtype: expected one of"),
-        (["--degrees", "zipf"], "degrees: expected one of power-law, uniform"),
-        (["--weighted", "maybe"], "--weighted: expected one of no, yes, got 'maybe'"),
-        (["--baselines", "adm"], "did you mean 'addmm'"),
-        (["--threads", "4096"], "threads: expected an integer from 1 to"),
-        (["--limit", "-1"], "limit: expected a number"),
-    ],
-)
-def test_every_error_is_one_line(words, message, tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-    refused(capfd, re.escape(message), "propagate", *words, folder=tmp_path)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
