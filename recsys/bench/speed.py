@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import numpy as np
@@ -26,10 +27,7 @@ from recsys.evaluation import evaluate
 from recsys.kernels import sgd
 from recsys.kernels.negatives import Alias, Known
 from recsys.kernels.sgd import reference
-from recsys.models.initialisation import initial_parameters
 from recsys.models.mf import MatrixFactorization
-from recsys.models.minibatch import Minibatch
-from recsys.models.native_training import NativeTraining
 from recsys.samplers import Popularity, Sampler, Uniform
 from recsys.simulation import low_rank
 from recsys.splits import ratio
@@ -91,19 +89,11 @@ def draw_matrix(case: Case) -> Any:
     return sp.csr_array((np.ones(count, np.float32), ends), shape=shape)
 
 
-def library(name: str, case: Case, matrix: Any) -> Callable[[int], int]:
-    """Return an epoch of this package, as `fit` takes it; it returns the number of samples."""
-    (objective, mode), sampler = name.split(", ")[:2], RUNS[name]
-    how = {"mode": mode, "num_threads": case["threads"], "batch_size": 4096, "extra_regularization": 0.01}
-    model = MatrixFactorization(case["factors"], objective, sampler, **how)
-    rng, numbers, logits = np.random.default_rng(case["seed"]), itertools.count(), model.objective.logits
-    model.sampler.num_threads = case["threads"]
-    model.sampler.fit(matrix)
-    users, items = matrix.shape
-    first = initial_parameters(users, items, case["factors"], logits, model.init, True, "float32", rng)
-    parts = (model.sampler.known, first, model.objective, model.sampler, model.plan(), rng)
-    training = Minibatch(*parts) if mode == "minibatch" else NativeTraining(mode, *parts)
-    return lambda _: training.epoch(next(numbers)).drawn
+def library(name: str, case: Case) -> MatrixFactorization:
+    """Return the model of a run, of one epoch."""
+    objective, mode = name.split(", ")[:2]
+    how = {"iterations": 1, "random_state": case["seed"], "num_threads": case["threads"], "batch_size": 4096}
+    return MatrixFactorization(case["factors"], objective, RUNS[name], mode=mode, extra_regularization=0.01, **how)
 
 
 def implicit(factors: int, **how: Any) -> Any:
@@ -114,22 +104,15 @@ def implicit(factors: int, **how: Any) -> Any:
     return module.BayesianPersonalizedRanking(factors, verify_negative_samples=True, **how)
 
 
-def epochs_of_implicit(case: Case, matrix: Any) -> dict[str, TimedRun]:
-    """Return epochs of `implicit`, by its own seconds, which leave out its set-up."""
-    how = {"learning_rate": 0.05, "regularization": 0.01, "iterations": 1, "num_threads": case["threads"]}
-    model, user_items, seconds = (
-        implicit(case["factors"], random_state=case["seed"], **how),
-        sp.csr_matrix(matrix),
-        [0.0],
-    )
+def epochs(name: str, model: Any, matrix: Any) -> TimedRun:
+    """Return epochs by a model's own seconds, which leave out its set-up."""
+    user_items, seconds = sp.csr_matrix(matrix), list[float]()
 
     def fit(_: int) -> float:
-        model.fit(
-            user_items, show_progress=False, callback=lambda epoch, taken, correct, skipped: seconds.append(taken)
-        )
-        return seconds[-1]
+        model.fit(user_items, show_progress=False, callback=lambda epoch, taken, *counts: seconds.append(taken))
+        return seconds.pop()
 
-    return {"": TimedRun(BASELINE, fit, self_timed=True)}
+    return TimedRun(name, fit, self_timed=True)
 
 
 def sampler_runs(case: Case, matrix: Any) -> list[TimedRun]:
@@ -150,9 +133,9 @@ def ranking(case: Case) -> tuple[TimedRun, dict[str, int]]:
     users, items, factors = min(10_000, 2 * case["users"]), min(50_000, 14 * case["items"]), case["factors"]
     rng, model = np.random.default_rng(case["seed"]), MatrixFactorization(factors, num_threads=case["threads"])
     model.num_users, model.num_items = users, items
-    shapes = ((users, factors), (items, factors), (items,))
-    tables = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
-    model.user_factors, model.item_factors, model.item_biases = tables
+    model.user_factors, model.item_factors, model.item_biases = (
+        rng.normal(size=shape).astype(np.float32) for shape in ((users, factors), (items, factors), (items,))
+    )
     known = sp.random_array((users, items), density=0.002, format="csr", rng=rng, dtype=np.float32)
     run = functools.partial(model.recommend, np.arange(users), known, N=min(100, items))
     return TimedRun("ranking", lambda _: run()), {"users": users, "items": items}
@@ -196,27 +179,18 @@ def verify_quality(seeds: int) -> dict[str, list[float]]:
     values: dict[str, list[float]] = {name: [] for name in (BASELINE, "lock-free", "deterministic")}
     for seed, name in itertools.product(range(seeds), values):
         how: dict[str, Any] = {"random_state": seed, "num_threads": 1, **QUALITY}
+        model: Any
         if name == BASELINE:
-            baseline = implicit(64, **how)
             with threadpool_limits(1, "blas"):
-                baseline.fit(sp.csr_matrix(train), show_progress=False)
-            model: Any = _Scores(baseline)
+                fitted = implicit(64, **how)
+                fitted.fit(sp.csr_matrix(train), show_progress=False)
+            model = SimpleNamespace(scores=lambda users, f=fitted: f.user_factors[users] @ f.item_factors.T)
         else:
             model = MatrixFactorization(64, "bpr", SKIP, mode=name, **how).fit(train, False)
         values[name].append(evaluate(model, train, test, ["ndcg@20"], num_threads=1)["ndcg@20"])
     for name in ("lock-free", "deterministic"):
         compare_quality(name, np.array(values[name]), np.array(values[BASELINE]))
     return values
-
-
-class _Scores:
-    """Scores of `implicit` as `evaluate` takes them."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-
-    def scores(self, userids: Any) -> Any:
-        return np.asarray(self._model.user_factors[userids] @ self._model.item_factors.T)
 
 
 def compare_quality(name: str, values: Any, baseline: Any) -> None:
@@ -253,10 +227,16 @@ class Recommend(Operation):
         record["checks"] = {"steps": verify_steps(), "ndcg@20": verify_quality(quality) if quality else {}}
         matrix, names = draw_matrix(case), case["runs"]
         samplers, (rank, record["ranking"]) = sampler_runs(case, matrix), ranking(case)
+
+        def baseline() -> dict[str, TimedRun]:
+            how = {"learning_rate": 0.05, "regularization": 0.01, "iterations": 1, "num_threads": case["threads"]}
+            model = implicit(case["factors"], random_state=case["seed"], **how)
+            return {"": epochs(BASELINE, model, matrix)}
+
         # `implicit` asks for one thread of BLAS.
         with threadpool_limits(1, "blas"):
-            runs = harness.baseline(BASELINE, lambda: epochs_of_implicit(case, matrix), record)
-            runs += [TimedRun(name, library(name, case, matrix)) for name in names]
+            runs = harness.baseline(BASELINE, baseline, record)
+            runs += [epochs(name, library(name, case), matrix) for name in names]
             times = harness.interleave([*runs, *samplers, rank], options.rounds, options.seed, say)
         record["times"] = times
         counts = {run.name: matrix.nnz for run in runs} | {run.name: DRAWS for run in samplers}

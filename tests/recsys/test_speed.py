@@ -38,8 +38,10 @@ def test_matrices_have_their_size_and_shape():
 def test_everybody_draws_as_many_samples_as_there_are_pairs():
     here = case()
     matrix = speed.draw_matrix(here)
-    assert all(speed.library(name, here, matrix)(1) == 700 for name in RUNS)
-    assert speed.epochs_of_implicit(here, matrix)[""].run(1) > 0
+    for name in RUNS:
+        model = speed.library(name, here)
+        assert speed.epochs(name, model, matrix).run(1) > 0
+        assert [drawn for drawn, _, _ in model.counts] == [700], name
     draws = [run.run(1).size for run in speed.sampler_runs(here, matrix)]
     assert draws == [speed.DRAWS] * len(SAMPLERS)
 
