@@ -240,7 +240,7 @@ class Recommend(Operation):
             times = harness.interleave([*runs, *samplers, rank], options.rounds, options.seed, say)
         record["times"] = times
         counts = {run.name: matrix.nnz for run in runs} | {run.name: DRAWS for run in samplers}
-        record["rates"] = {k: harness.quartiles(harness.rates(times, k, count)) for k, count in counts.items()}
+        record["rates"] = {k: harness.quartiles(harness.per_second(times, k, count)) for k, count in counts.items()}
         faster = names if BASELINE in times else []
         record["ratio"] = {k: harness.ratio(times[BASELINE]["samples"], times[k]["samples"]) for k in faster}
 

@@ -49,7 +49,6 @@ class ClusterOptions(Options):
     part: Annotated[tuple[str, ...], some_of(*PARTS)] = option(PARTS, "walks, batch, locality.")
     scale: Annotated[float, real(1e-4, 10.0)] = option(1.0, "Multiplies the sizes of the graphs.")
     threads: Annotated[int, integer(1, 1024)] = option(2, "Threads of the batch.")
-    rounds: Annotated[int, integer(1, 10_000)] = option(7, "Rounds of samples.", protocol=True)
 
 
 @functools.lru_cache(maxsize=1)
@@ -132,7 +131,7 @@ class Cluster(Operation):
         runs, (copy, copied) = part(graph, case, options.seed, record), harness.memcpy("cpu")
         times = record["times"] = harness.interleave([*runs, copy], options.rounds, options.seed, say)
         if case["part"] == "walks":
-            rate, top = harness.rates(times, "library", record["arcs"]), harness.rates(times, "copy", copied)
+            rate, top = harness.per_second(times, "library", record["arcs"]), harness.per_second(times, "copy", copied)
             record["arcs_per_second"] = harness.quartiles(rate)
             record["of_copy"] = harness.ratio([ARC_BYTES * arcs for arcs in rate], top)
             harness.compare(times, "library", {BASELINE} & set(times))
@@ -146,7 +145,8 @@ class Cluster(Operation):
             yield tables.table(WALKS_TABLE, parts["walks"])
         for record in parts["batch"]:
             case, names = record["case"], sorted(record["times"].keys() - {"copy"})
-            yield headline(f"{case['seeds']:,} seeds in one call, alpha {case['alpha']:g}, {case['nodes']:,} nodes")
+            words = [f"{case['seeds']:,} seeds in one call, alpha {case['alpha']:g}", f"eps {case['eps']:g}"]
+            yield headline(", ".join([*words, f"{case['nodes']:,} nodes"]))
             yield tables.table(BATCH_TABLE, [(record, name) for name in names])
         if parts["locality"]:
             yield headline(f"A cluster of {CLUSTER} nodes while the graph around it grows, warm")

@@ -200,7 +200,7 @@ def compare(times: dict[str, Any], reference: str, names: Iterable[str]) -> None
         times[name]["ratio"] = ratio(times[name]["samples"], times[reference]["samples"])
 
 
-def rates(times: Mapping[str, Any], name: str, amount: float) -> list[float]:
+def per_second(times: Mapping[str, Any], name: str, amount: float) -> list[float]:
     """Return what a run gets through per second in each round, where a step gets through an amount."""
     return [amount / seconds for seconds in times[name]["samples"]]
 

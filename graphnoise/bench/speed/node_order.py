@@ -39,7 +39,6 @@ class NodeOrderOptions(Options):
     steps: Annotated[int, integer(1, 100_000)] = option(10, "Steps per call.")
     threads: Threads = option((cpu_count(),), "Numbers of threads.")
     order: Annotated[tuple[str, ...], some_of(*KINDS)] = option(KINDS, "Node orders.", protocol=True)
-    rounds: Annotated[int, integer(1, 10_000)] = option(15, "Rounds of samples.", protocol=True)
 
 
 def draw_graph(name: str, scale: float, seed: int, root: str | None) -> tuple[gn.Graph, dict[str, Tensor]]:

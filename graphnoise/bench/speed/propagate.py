@@ -414,7 +414,7 @@ class Propagate(Operation):
         harness.compare(times, "library", times)
         if not case["backward"]:
             moved = traffic(nodes, arcs, case["width"], itemsize(case), case["weighted"])
-            rate, top = harness.rates(times, "library", moved), harness.rates(times, "copy", copied)
+            rate, top = harness.per_second(times, "library", moved), harness.per_second(times, "copy", copied)
             record["bandwidth"] = {"library": harness.quartiles(rate), "share": harness.ratio(rate, top)}
 
     def tables(self, records: Sequence[Record]) -> Iterator[RenderableType]:
