@@ -63,7 +63,7 @@ SAME_NAME = {
     # Predictions of classes, and accuracies of users, as text.
     *("pack", "unpack"),
     # Other words of one spelling: a plot and a sample; a hyper-parameter's range and a check.
-    *("draw", "choice", "get", "quartiles", "read", "settings", "unique", "walk_matrix"),
+    *("draw", "choice", "get", "quartiles", "read", "settings", "unique"),
 }
 TIERS = ("__init__", "reference", "cpu", "triton", "scatter")
 

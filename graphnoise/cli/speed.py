@@ -12,7 +12,8 @@ from graphnoise.cli.command import command, group, resumable
 from graphnoise.cli.console import Bar, Root, bad, err, wide
 
 if TYPE_CHECKING:
-    from graphnoise.bench.speed.operation import Operation, Record
+    from graphnoise.bench.speed.harness import Record
+    from graphnoise.bench.speed.operation import Operation
 
 
 def _operations() -> list[str]:
@@ -23,12 +24,12 @@ def _operations() -> list[str]:
 
 def _command(name: str) -> Any:
     """Return the command of an operation."""
-    from graphnoise.bench.speed.operation import RecordFile, Session, load_operation
+    from graphnoise.bench.speed.operation import Session, load_operation
 
     operation = load_operation(name)
 
     def run(values: dict[str, Any], out: Path, again: bool, root: str | None) -> None:
-        session = Session(operation, operation.options(**values, root=root), RecordFile(out, operation), again)
+        session = Session(operation, operation.options(**values, root=root), out, again)
         with resumable(out):
             try:
                 with Bar() as bar:
@@ -59,30 +60,14 @@ speed = typer.Typer(
 
 
 @speed.command("show")
-def show(
-    record: Annotated[Path, typer.Argument(help="File of the records.")],
-    plot: Annotated[
-        str | None, typer.Option(help="Draw the ratios into this file. (without value: beside the records)")
-    ] = None,
-) -> None:
+def show(record: Annotated[Path, typer.Argument(help="File of the records.")]) -> None:
     """Print the tables of a file of records, and measure nothing."""
-    from graphnoise.bench.plots import check
-    from graphnoise.bench.speed import tables
-    from graphnoise.bench.speed.operation import RecordFile
+    from graphnoise.bench.speed.operation import read
+    from graphnoise.bench.speed.tables import place
 
-    if not record.is_file():
-        bad("record", "a file of speed records", repr(str(record)))
-    target = None if plot is None else Path(plot) if plot else record.with_suffix(".png")
-    if target is not None:
-        check(target)
-    file = RecordFile(record)
-    records = file.read()
-    measured = [entry for entry in records if "skipped" not in entry]
-    _print(file.operation, measured)
-    print("\n".join(dict.fromkeys(map(tables.place, records))))
-    if target is not None:
-        tables.draw(measured, target)
-        print(f"wrote {target}")
+    operation, records = read(record)
+    _print(operation, [entry for entry in records if "skipped" not in entry])
+    print("\n".join(dict.fromkeys(map(place, records))))
 
 
 def _print(operation: Operation, records: list[Record]) -> None:

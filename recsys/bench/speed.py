@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,38 +19,36 @@ from threadpoolctl import threadpool_limits
 from graphnoise.bench.grid import integer, integers, option
 from graphnoise.bench.report import headline
 from graphnoise.bench.speed import harness, tables
-from graphnoise.bench.speed.harness import Say, TimedRun, VerificationError
-from graphnoise.bench.speed.operation import Case, Operation, Options, Record
+from graphnoise.bench.speed.harness import NotMeasurableError, Record, Say, TimedRun, VerificationError
+from graphnoise.bench.speed.operation import Case, Operation, Options
 from graphnoise.checks import choice, fail
 from graphnoise.resources import cpu_count
 from recsys.evaluation import evaluate
 from recsys.kernels import sgd
 from recsys.kernels.negatives import Alias, Known
 from recsys.kernels.sgd import reference
-from recsys.models.initialisation import initial_parameters
 from recsys.models.mf import MatrixFactorization
-from recsys.models.minibatch import Minibatch
-from recsys.models.native_training import NativeTraining
 from recsys.samplers import Popularity, Sampler, Uniform
 from recsys.simulation import low_rank
 from recsys.splits import ratio
 
-# Objective, mode and sampler of each run; known pairs are skipped, as `implicit` does.
-RUNS: dict[str, tuple[str, str, Any]] = {
-    f"{objective}, {mode}": (objective, mode, {"name": "popularity", "on_known": "skip"})
-    for objective, mode in (
-        ("bpr", "lock-free"),
-        ("bpr", "deterministic"),
-        ("bpo", "lock-free"),
-        ("nbpo", "lock-free"),
-        ("nbpo", "deterministic"),
-        ("bpr", "minibatch"),
-    )
+# Sampler by objective and mode; known pairs are skipped, as `implicit` does.
+SKIP: dict[str, Any] = {"name": "popularity", "on_known": "skip"}
+RUNS: dict[str, Any] = {
+    "bpr, lock-free": SKIP,
+    "bpr, deterministic": SKIP,
+    "bpo, lock-free": SKIP,
+    "nbpo, lock-free": SKIP,
+    "nbpo, deterministic": SKIP,
+    "bpr, minibatch": SKIP,
+    "bpr, lock-free, uniform": "uniform",
+    "bpr, deterministic, uniform": "uniform",
+    "bpr, minibatch, dns of 10": {"name": "dns", "candidates": 10},
 }
-RUNS |= {f"bpr, {mode}, uniform": ("bpr", mode, "uniform") for mode in ("lock-free", "deterministic")}
-RUNS["bpr, minibatch, dns of 10"] = ("bpr", "minibatch", {"name": "dns", "candidates": 10})
 SAMPLERS: dict[str, type[Sampler]] = {"uniform, verified": Uniform, "popularity, verified": Popularity}
 BASELINE = "implicit"
+# Of a sampler, in a call.
+DRAWS = 8_000_000
 # Of factors after an epoch, against float64; and how much lower NDCG@20 may be, relative, beside the noise of seeds.
 TOLERANCE, MAX_LOSS = 1e-4, 0.01
 QUALITY = {"learning_rate": 0.02, "regularization": 0.01, "iterations": 25}
@@ -90,52 +89,42 @@ def draw_matrix(case: Case) -> Any:
     return sp.csr_array((np.ones(count, np.float32), ends), shape=shape)
 
 
-def library(name: str, case: Case, matrix: Any) -> Callable[[int], int]:
-    """Return an epoch of this package, as `fit` takes it; it returns the number of samples."""
-    objective, mode, sampler = RUNS[name]
-    how = {"mode": mode, "num_threads": case["threads"], "batch_size": 4096, "extra_regularization": 0.01}
-    model = MatrixFactorization(case["factors"], objective, sampler, **how)
-    rng, numbers, logits = np.random.default_rng(case["seed"]), itertools.count(), model.objective.logits
-    model.sampler.num_threads = case["threads"]
-    model.sampler.fit(matrix)
-    users, items = matrix.shape
-    first = initial_parameters(users, items, case["factors"], logits, model.init, True, "float32", rng)
-    parts = (model.sampler.known, first, model.objective, model.sampler, model.plan(), rng)
-    training = Minibatch(*parts) if mode == "minibatch" else NativeTraining(mode, *parts)
-    return lambda _: training.epoch(next(numbers)).drawn
+def library(name: str, case: Case) -> MatrixFactorization:
+    """Return the model of a run, of one epoch."""
+    objective, mode = name.split(", ")[:2]
+    how = {"iterations": 1, "random_state": case["seed"], "num_threads": case["threads"], "batch_size": 4096}
+    return MatrixFactorization(case["factors"], objective, RUNS[name], mode=mode, extra_regularization=0.01, **how)
 
 
 def implicit(factors: int, **how: Any) -> Any:
-    """Return BPR of `implicit`, with verification."""
+    """Return BPR of `implicit`, with verification; raises `NotMeasurableError` if it is not installed."""
+    if not find_spec(BASELINE):
+        raise NotMeasurableError("is not installed")
     module = import_module("implicit.cpu.bpr")
     return module.BayesianPersonalizedRanking(factors, verify_negative_samples=True, **how)
 
 
-def timed_runs(case: Case, matrix: Any) -> dict[str, tuple[TimedRun, int]]:
-    """Return all that is timed, with the number of samples of a call."""
-    runs: dict[str, tuple[TimedRun, int]] = {}
-    threads, seed = case["threads"], case["seed"]
-    if find_spec("implicit"):
-        how = {"learning_rate": 0.05, "regularization": 0.01, "iterations": 1, "num_threads": threads}
-        other, held, seconds = implicit(case["factors"], random_state=seed, **how), sp.csr_matrix(matrix), list[float]()
+def epochs(name: str, model: Any, matrix: Any) -> TimedRun:
+    """Return epochs by a model's own seconds, which leave out its set-up."""
+    user_items, seconds = sp.csr_matrix(matrix), list[float]()
 
-        def fit(_: int) -> float:
-            # Its own seconds per epoch leave out its set-up.
-            other.fit(held, show_progress=False, callback=lambda epoch, taken, correct, skipped: seconds.append(taken))
-            return seconds[-1]
+    def fit(_: int) -> float:
+        model.fit(user_items, show_progress=False, callback=lambda epoch, taken, *counts: seconds.append(taken))
+        return seconds.pop()
 
-        runs[BASELINE] = TimedRun(BASELINE, fit, self_timed=True), matrix.nnz
-    for name in case["runs"]:
-        runs[name] = TimedRun(name, library(name, case, matrix)), matrix.nnz
-    rng, known = np.random.default_rng(seed), Known.of(matrix)
-    users = rng.integers(0, matrix.shape[0], 2_000_000).astype(np.int32)
+    return TimedRun(name, fit, self_timed=True)
+
+
+def sampler_runs(case: Case, matrix: Any) -> list[TimedRun]:
+    """Return samplers alone: four negatives for each of many users, none of them known."""
+    rng, known = np.random.default_rng(case["seed"]), Known.of(matrix)
+    users, runs = rng.integers(0, matrix.shape[0], DRAWS // 4).astype(np.int32), []
     for name, kind in SAMPLERS.items():
-        sampler = kind(num_threads=threads).fit(matrix)
+        sampler = kind(num_threads=case["threads"]).fit(matrix)
         items = sampler.sample(users[:10_000], 4, rng)
         if known.has(users[:10_000], np.maximum(items, 0))[items >= 0].any():
             raise VerificationError(f"{name}: expected no negative that is known, got some")
-        run = functools.partial(lambda sampler, _: sampler.sample(users, 4, rng), sampler)
-        runs[name] = TimedRun(name, run), 4 * len(users)
+        runs.append(TimedRun(name, functools.partial(lambda sampler, _: sampler.sample(users, 4, rng), sampler)))
     return runs
 
 
@@ -144,9 +133,9 @@ def ranking(case: Case) -> tuple[TimedRun, dict[str, int]]:
     users, items, factors = min(10_000, 2 * case["users"]), min(50_000, 14 * case["items"]), case["factors"]
     rng, model = np.random.default_rng(case["seed"]), MatrixFactorization(factors, num_threads=case["threads"])
     model.num_users, model.num_items = users, items
-    shapes = ((users, factors), (items, factors), (items,))
-    tables = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
-    model.user_factors, model.item_factors, model.item_biases = tables
+    model.user_factors, model.item_factors, model.item_biases = (
+        rng.normal(size=shape).astype(np.float32) for shape in ((users, factors), (items, factors), (items,))
+    )
     known = sp.random_array((users, items), density=0.002, format="csr", rng=rng, dtype=np.float32)
     run = functools.partial(model.recommend, np.arange(users), known, N=min(100, items))
     return TimedRun("ranking", lambda _: run()), {"users": users, "items": items}
@@ -160,6 +149,7 @@ def verify_steps() -> float:
     known, rates = Known.of(matrix), sgd.Rates(0.05, 0.01, 0.02, 0.03, 0.04, 0.05, 0.3)
     weight: Any = np.bincount(matrix.indices, minlength=45) + 1.0
     pairs, table = sgd.pairs_of(known), Alias.of(weight)
+    blocks = sgd.Blocks(known, weight, rng)
     for rule, mode in itertools.product(sgd.RULES, ("lock-free", "deterministic")):
         first: list[Any] = [rng.normal(0, 0.3, (rows, 24)).astype(np.float32) for rows in (60, 45, 60, 45)]
         user, item, *flips = map(sgd.padded, first)
@@ -169,14 +159,14 @@ def verify_steps() -> float:
             count = sgd.lock_free(rule, factors, rates, known, pairs, table, 7, attempts=3)
             expected = reference.walk(rule, exact, rates, known, pairs, np.arange(45), table, 7, matrix.nnz, 3)
         else:
-            blocks = sgd.Blocks(known, weight, np.random.default_rng(1))
             count = sgd.by_blocks(rule, factors, rates, blocks, np.random.default_rng(2), 7, attempts=3, num_threads=2)
             expected = reference.by_blocks(rule, exact, rates, blocks, np.random.default_rng(2), 7, 1, 3)
-        counts, names = (count.correct, count.skipped), ("user", "item")
-        gap = max(float(np.abs(getattr(factors, name)[:, :24] - getattr(exact, name)).max()) for name in names)
-        if counts != expected or not gap <= TOLERANCE:
+        gap = max(
+            float(np.abs(getattr(factors, name)[:, :24] - getattr(exact, name)).max()) for name in ("user", "item")
+        )
+        if (count.correct, count.skipped) != expected or not gap <= TOLERANCE:
             wanted = f"expected the reference's steps within {TOLERANCE:g} and {expected}"
-            raise VerificationError(f"{rule}, {mode}: {wanted}, got {gap:.2g} and {counts}")
+            raise VerificationError(f"{rule}, {mode}: {wanted}, got {gap:.2g} and {count.correct, count.skipped}")
         worst = max(worst, gap)
     return worst
 
@@ -187,30 +177,20 @@ def verify_quality(seeds: int) -> dict[str, list[float]]:
     split = ratio(low_rank(4000, 1500, density=0.04, seed=1).interactions, validation=0.0, test=0.2, seed=0)
     train, test = split.train.matrix, split.test.matrix
     values: dict[str, list[float]] = {name: [] for name in (BASELINE, "lock-free", "deterministic")}
-    if not find_spec("implicit"):
-        return {}
     for seed, name in itertools.product(range(seeds), values):
         how: dict[str, Any] = {"random_state": seed, "num_threads": 1, **QUALITY}
+        model: Any
         if name == BASELINE:
-            other = implicit(64, **how)
             with threadpool_limits(1, "blas"):
-                other.fit(sp.csr_matrix(train), show_progress=False)
-            model: Any = _Scores(other)
+                fitted = implicit(64, **how)
+                fitted.fit(sp.csr_matrix(train), show_progress=False)
+            model = SimpleNamespace(scores=lambda users, f=fitted: f.user_factors[users] @ f.item_factors.T)
         else:
-            sampler = {"name": "popularity", "on_known": "skip"}
-            model = MatrixFactorization(64, "bpr", sampler, mode=name, **how).fit(train, False)
+            model = MatrixFactorization(64, "bpr", SKIP, mode=name, **how).fit(train, False)
         values[name].append(evaluate(model, train, test, ["ndcg@20"], num_threads=1)["ndcg@20"])
     for name in ("lock-free", "deterministic"):
         compare_quality(name, np.array(values[name]), np.array(values[BASELINE]))
     return values
-
-
-class _Scores:
-    def __init__(self, model: Any) -> None:
-        self._model = model
-
-    def scores(self, userids: Any) -> Any:
-        return np.asarray(self._model.user_factors[userids] @ self._model.item_factors.T)
 
 
 def compare_quality(name: str, values: Any, baseline: Any) -> None:
@@ -225,7 +205,7 @@ def compare_quality(name: str, values: Any, baseline: Any) -> None:
 class Recommend(Operation):
     """Matrix factorisation, samplers and ranking."""
 
-    name, subject, options, packages = "recommend", "recommenders", RecommendOptions, (BASELINE,)
+    name, options, packages = "recommend", RecommendOptions, (BASELINE,)
     help = "Time matrix factorisation beside implicit: samples per second at equal work; samplers alone; ranking."
 
     def cases(self, options: RecommendOptions) -> list[Case]:
@@ -240,26 +220,29 @@ class Recommend(Operation):
             del case["run"]
         return [case | {"runs": runs, "seed": options.seed} for case in cases]
 
-    def measure(self, case: Case, options: RecommendOptions, say: Say) -> Record:
+    def measure(self, case: Case, options: RecommendOptions, record: Record, say: Say) -> None:
         """Verify steps, negatives and quality, then time a round of epochs of all."""
         say("verifying")
-        checks: Record = {"steps": verify_steps()}
-        checks["ndcg@20"] = verify_quality(options.quality_seeds) if options.quality_seeds else {}
-        matrix = draw_matrix(case)
-        runs, (rank, sizes) = timed_runs(case, matrix), ranking(case)
+        quality = options.quality_seeds if find_spec(BASELINE) else 0
+        record["checks"] = {"steps": verify_steps(), "ndcg@20": verify_quality(quality) if quality else {}}
+        matrix, names = draw_matrix(case), case["runs"]
+        samplers, (rank, record["ranking"]) = sampler_runs(case, matrix), ranking(case)
+
+        def baseline() -> dict[str, TimedRun]:
+            how = {"learning_rate": 0.05, "regularization": 0.01, "iterations": 1, "num_threads": case["threads"]}
+            model = implicit(case["factors"], random_state=case["seed"], **how)
+            return {"": epochs(BASELINE, model, matrix)}
+
         # `implicit` asks for one thread of BLAS.
         with threadpool_limits(1, "blas"):
-            times = harness.interleave([*(run for run, _ in runs.values()), rank], options.rounds, options.seed, say)
-        samples = {name: times[name]["samples"] for name in runs}
-        others = [name for name in case["runs"] if BASELINE in runs]
-        return {
-            "checks": checks,
-            "times": times,
-            "rates": {name: harness.quartiles([runs[name][1] / s for s in samples[name]]) for name in runs},
-            "ratio": {name: harness.ratio(samples[BASELINE], samples[name]) for name in others},
-            "ranking": sizes,
-            "notes": {} if BASELINE in runs else {BASELINE: "is not installed"},
-        }
+            runs = harness.baseline(BASELINE, baseline, record)
+            runs += [epochs(name, library(name, case), matrix) for name in names]
+            times = harness.interleave([*runs, *samplers, rank], options.rounds, options.seed, say)
+        record["times"] = times
+        counts = {run.name: matrix.nnz for run in runs} | {run.name: DRAWS for run in samplers}
+        record["rates"] = {k: harness.quartiles(harness.per_second(times, k, count)) for k, count in counts.items()}
+        faster = names if BASELINE in times else []
+        record["ratio"] = {k: harness.ratio(times[BASELINE]["samples"], times[k]["samples"]) for k in faster}
 
     def tables(self, records: Sequence[Record]) -> Iterator[RenderableType]:
         """Yield a table per record: samples per second, beside the baseline; then what was checked."""
@@ -269,15 +252,19 @@ class Recommend(Operation):
             words += [f"{case['factors']} factors", tables.plural(case["threads"], "thread")]
             yield headline(", ".join(words))
             names = sorted(record["rates"], key=[BASELINE, *RUNS, *SAMPLERS].index)
-            rows = [[name, THREE(record["rates"][name], factor=1e-6),
-                     THREE(record["ratio"][name]) if name in record["ratio"] else ""] for name in names]  # fmt: skip
-            yield tables.table(["", "million/s", "over implicit"], rows)
+            yield tables.table(TABLE, [(record, name) for name in names])
             size, seconds = record["ranking"], record["times"]["ranking"]["seconds"]
             text = f"{size['users']:,} users × {size['items']:,} items ranked, the best 100: "
             yield Text(text) + THREE(seconds) + " s"
-            quality = {name: float(np.mean(values)) for name, values in record["checks"]["ndcg@20"].items()}
-            if BASELINE in quality:
-                parts = [f"{name} {value:.4f}" for name, value in quality.items()]
-                yield Text(f"NDCG@20 at equal epochs on simulated data: {', '.join(parts)}", style="dim")
+            quality = [f"{name} {np.mean(values):.4f}" for name, values in record["checks"]["ndcg@20"].items()]
+            if quality:
+                yield Text(f"NDCG@20 at equal epochs on simulated data: {', '.join(quality)}", style="dim")
             yield from tables.notes([record])
         yield Text(NOTE, style="dim")
+
+
+TABLE: tables.Cells = {
+    "": lambda row: row[1],
+    "million/s": lambda row: THREE(row[0]["rates"][row[1]], factor=1e-6),
+    "over implicit": lambda row: THREE(row[0]["ratio"][row[1]]) if row[1] in row[0]["ratio"] else "",
+}

@@ -26,8 +26,8 @@ from graphnoise.bench.methods.erase import settings as from_texts
 from graphnoise.bench.options import Spec, parse
 from graphnoise.bench.report import headline
 from graphnoise.bench.speed import harness, tables
-from graphnoise.bench.speed.harness import Say, TimedRun, VerificationError
-from graphnoise.bench.speed.operation import Case, Operation, Options, Record
+from graphnoise.bench.speed.harness import NotMeasurableError, Record, Say, TimedRun, VerificationError
+from graphnoise.bench.speed.operation import Case, Operation, Options
 from graphnoise.bench.speed.propagate import read_size
 from graphnoise.datasets import degree_corrected, load, planted_partition
 from graphnoise.erase.inputs import Inputs, read_training_labels
@@ -35,26 +35,16 @@ from graphnoise.erase.inputs import read as read_inputs
 from graphnoise.erase.reference import Dense, paired, unsupported_reason
 from graphnoise.erase.settings import PRESETS, Settings, settings
 from graphnoise.erase.train import Training
-from graphnoise.errors import InputError
 from graphnoise.nn.features import compact, row_normalised
 from graphnoise.noise import LabelNoise
 from graphnoise.resources import available_memory, cpu_count, limit_threads
 
-# In the order of an epoch; "rest" is checks and the history. The ranges of the profiler are those in `erase.train`.
-STAGES = {
-    "sampling": "neighbours and features of mini-batches",
-    "encoder": "forward",
-    "prototypes": "class means and cosines",
-    "fusion": "with the given labels",
-    "propagation": "of the fused labels",
-    "coding rate": "forward",
-    "coding rate, gradient": "to the embeddings",
-    "encoder, gradient": "from the embeddings to the weights",
-    "optimiser": "Adam",
-    "probe": "with its embeddings, without dropout",
-    "rank": "of the embeddings, every tenth epoch",
-    "rest": "",
-}
+# In the order of an epoch: the ranges of the profiler in `erase.train`, and two kinds of gradient; "rest" is checks and
+# the history.
+STAGES = (
+    *("sampling", "encoder", "prototypes", "fusion", "propagation", "coding rate", "coding rate, gradient"),
+    *("encoder, gradient", "optimiser", "probe", "rank", "rest"),
+)
 # Largest difference over the largest expected entry. The dense form adds 1e-8 to the number of nodes of each class, and
 # rounding to float32 grows where gradients cancel, as those along an embedding do behind its normalisation.
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
@@ -72,9 +62,7 @@ class EraseOptions(Options):
     classes: Annotated[int, integer(2, 10_000)] = option(7, "Classes of a graph that is drawn.")
     preset: str | None = option(None, "PRESET or PRESET:NAME=VALUE,… (default: faithful-DATASET, or faithful-cora)")
     threads: Annotated[int, integer(1, cpu_count())] = option(cpu_count(), "Threads of torch and of linear algebra.")
-    dense: bool | None = option(
-        None, "Time the dense form as well. (default: where it can be)", "--dense/--no-dense", protocol=True
-    )
+    dense: Flag = option(True, "Time the dense form as well, where it can be.", "--dense/--no-dense", protocol=True)
     memory: Flag = option(True, "Measure peak memory as well.", "--memory/--no-memory", protocol=True)
     rounds: Annotated[int, integer(1, 1000)] = option(
         3, "Rounds, each with one epoch of the dense form.", protocol=True
@@ -142,46 +130,53 @@ def gap(values: Tensor, expected: Tensor) -> float:
 @functools.cache
 def verify(s: Settings) -> dict[str, float]:
     """Compare epochs with the dense form in float64 on a small graph; return the largest gap of each comparison."""
-    data, gaps = planted(), dict[str, float]()
+    data = planted()
     full = replace(s, dropout=0.0, batch_size=None, memory=0.0, select="last", epochs=ENDLESS, patience=ENDLESS)
     # One mini-batch of all nodes, with all their neighbours, is the full batch.
     batched = replace(full, batch_size=data.num_nodes, fanouts=(-1,) * full.layers)
-    for name, own, dtype, epochs in (
+    gaps = {}
+    for name, library_settings, dtype, epochs in (
         ("float64", full, torch.float64, 3),
         ("float32", full, torch.float32, 1),
         ("one mini-batch", batched, torch.float64, 1),
     ):
         try:
-            library = training(data, own, dtype=dtype)
+            library = training(data, library_settings, dtype=dtype)
             dense = Dense(data, full, library.encoder, dtype=torch.float64)
-            for epoch in range(1, epochs + 1):
-                library.epoch()
-                dense.epoch()
-                if not torch.equal(library.semantic, dense.labels):
-                    raise VerificationError(f"expected the labels of the dense form in epoch {epoch}, got others")
-                losses = [torch.tensor(values[-1]) for values in (library.history["loss"], dense.history)]
-                gradients = paired(dense.encoder, library.encoder, gradients=True)
-                for what, pair in [("loss", losses), *(("gradients", pair[::-1]) for pair in gradients)]:
-                    gaps[name] = max(gaps.get(name, 0.0), size := gap(*pair))
-                    if not size <= TOLERANCE[dtype]:
-                        wanted = f"expected {what} within {TOLERANCE[dtype]:g} of the dense form in epoch {epoch}"
-                        raise VerificationError(f"{wanted}, got {size:.2g}")
+            gaps[name] = max(_compare_epoch(library, dense, epoch, TOLERANCE[dtype]) for epoch in range(1, epochs + 1))
         except VerificationError as error:
             raise VerificationError(f"library ({name}): {error}") from None
-        except (InputError, RuntimeError, TypeError) as error:
+        except harness.ERRORS as error:
             raise VerificationError(f"library ({name}): {harness.raised(error)}") from error
     return gaps
 
 
-def no_dense(case: Case, s: Settings) -> str | None:
-    """Return why the dense form cannot be timed, or None."""
+def _compare_epoch(library: Training, dense: Dense, epoch: int, limit: float) -> float:
+    """Run an epoch of both; return the largest gap of loss and gradients."""
+    library.epoch()
+    dense.epoch()
+    if not torch.equal(library.semantic, dense.labels):
+        raise VerificationError(f"expected the labels of the dense form in epoch {epoch}, got others")
+    gaps = {"loss": gap(*(torch.tensor(losses[-1]) for losses in (library.history["loss"], dense.history)))}
+    gaps["gradients"] = max(gap(*pair[::-1]) for pair in paired(dense.encoder, library.encoder, gradients=True))
+    for name, size in gaps.items():
+        if not size <= limit:
+            wanted = f"expected {name} within {limit:g} of the dense form in epoch {epoch}"
+            raise VerificationError(f"{wanted}, got {size:.2g}")
+    return max(gaps.values())
+
+
+def check_dense(case: Case, s: Settings, wanted: bool = True) -> None:
+    """Raise `NotMeasurableError` where the dense form cannot be timed."""
+    if not wanted:
+        raise NotMeasurableError("not asked for")
     if (reason := unsupported_reason(s)) is not None:
-        return f"the dense form {reason}"
+        raise NotMeasurableError(f"the dense form {reason}")
     needed, available = case["classes"] * case["nodes"] ** 2 * 4, available_memory()
-    if needed <= available // 2:
-        return None
-    size = f"{case['classes']} x {case['nodes']:,} x {case['nodes']:,}"
-    return f"the dense form's memberships ({size}) take {needed:,} bytes, more than half of the {available:,} available"
+    if needed > available // 2:
+        size = f"{case['classes']} x {case['nodes']:,} x {case['nodes']:,}"
+        limit = f"more than half of the {available:,} available"
+        raise NotMeasurableError(f"the dense form's memberships ({size}) take {needed:,} bytes, {limit}")
 
 
 def stages(library: Any, epochs: int) -> dict[str, float]:
@@ -207,15 +202,15 @@ def stages(library: Any, epochs: int) -> dict[str, float]:
 
 
 def peak_memory(case: Case, dense: bool, root: str | None) -> dict[str, Any]:
-    """Return "peak" of training and "data", which it includes, in bytes above a new process's imports; or "failed"."""
+    """Return "peak" of training with its data, in bytes above a new process's imports; or "failed"."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
-            return pool.submit(_peak_memory, case, dense, root).result()
+            return {"peak": pool.submit(_peak_memory, case, dense, root).result()}
         except (BrokenProcessPool, MemoryError, RuntimeError) as error:
             return {"failed": str(error)}
 
 
-def _peak_memory(case: Case, dense: bool, root: str | None) -> dict[str, Any]:
+def _peak_memory(case: Case, dense: bool, root: str | None) -> int:
     s, meter = settings_of(case), Meter()
     torch.set_num_threads(case["threads"])
     # What torch imports at the first step is there now; the peak of drawing the graph does not count.
@@ -224,19 +219,18 @@ def _peak_memory(case: Case, dense: bool, root: str | None) -> dict[str, Any]:
     imports = meter.read()["peak_memory"]
     data = read(*(case[name] for name in ("dataset", "features", "classes", "seed")), root)
     meter.start()
-    held = meter.read()["peak_memory"] - imports
     library = training(data, s, case["seed"])
     run: Any = Dense(data, s, library.encoder) if dense else library
     # The second epoch meets all that the first one has left.
     for _ in range(1 if dense else 2):
         run.epoch()
-    return {"data": held, "peak": meter.read()["peak_memory"] - imports, "of": meter.read()["peak_memory_of"]}
+    return int(meter.read()["peak_memory"] - imports)
 
 
 class Erase(Operation):
     """Epochs of ERASE."""
 
-    name, subject, options = "erase", "ERASE", EraseOptions
+    name, options = "erase", EraseOptions
     help = "Time an epoch of ERASE beside the dense form of its formulas: time, stages, peak memory."
 
     def cases(self, options: EraseOptions) -> list[Case]:
@@ -245,108 +239,77 @@ class Erase(Operation):
         overrides = dict(sorted(from_texts(spec.options).items()))
         for name in {"epochs", "patience"} & set(overrides):
             checks.fail("preset", "what decides an epoch", f"{name}, which decides how many there are")
-        cases = []
-        for case in super().cases(options):
+        cases = super().cases(options)
+        for case in cases:
             name = case["dataset"]
             default = f"faithful-{name}" if f"faithful-{name}" in PRESETS else "faithful-cora"
             case |= {"preset": checks.choice("preset", spec.name or default, PRESETS), "overrides": overrides}
-            s, data = settings_of(case), read(name, case["features"], case["classes"], options.seed, options.root)
+            settings_of(case)
+            data = read(name, case["features"], case["classes"], options.seed, options.root)
             case |= {"features": data.x.shape[1], "classes": int(data.y.max()) + 1, "seed": options.seed}
             case |= {"nodes": data.num_nodes, "arcs": data.edge_index.shape[1]}
-            if options.dense and (reason := no_dense(case, s)) is not None:
-                checks.fail("dense", "a case that the dense form can take", reason)
-            cases.append(case)
         return cases
 
-    def measure(self, case: Case, options: EraseOptions, say: Say) -> Record:
+    def measure(self, case: Case, options: EraseOptions, record: Record, say: Say) -> None:
         """Compare with the dense form on a small graph, then time epochs on the graph of the case."""
-        s, notes = settings_of(case), {}
-        if options.dense is not False and (reason := no_dense(case, s)) is not None:
-            notes["dense"] = reason
-        supported, threads = replace(s, batch_size=None), case["threads"]
-        if (reason := unsupported_reason(supported)) is not None:
-            supported = settings("faithful-cora", {})
-            notes["verification"] = f"with the preset faithful-cora, since the dense form {reason}"
+        s, threads = settings_of(case), case["threads"]
+        record["settings"] = {name: getattr(s, name) for name in ("encoder", "hidden", "width", "batch_size")}
+        verified = replace(s, batch_size=None)
+        if (reason := unsupported_reason(verified)) is not None:
+            verified = settings("faithful-cora", {})
+            record["notes"]["verification"] = f"with the preset faithful-cora, since the dense form {reason}"
         with limit_threads(threads):
             say("verifying")
-            gaps = verify(supported)
+            record["gaps"] = verify(verified)
             data = read(case["dataset"], options.features, options.classes, options.seed, options.root)
             library = training(data, s, options.seed)
             runs = [TimedRun("library", lambda _: library.epoch(), threads=threads, min_sample=MIN_ROUND)]
-            if options.dense is not False and "dense" not in notes:
+
+            def dense_form() -> dict[str, TimedRun]:
+                check_dense(case, s, options.dense)
                 dense = Dense(data, s, library.encoder, options.seed)
-                runs.append(TimedRun("dense", lambda _: dense.epoch(), threads=threads))
-            times = harness.interleave(runs, options.rounds, options.seed, say)
-            harness.compare(times, [*times][1:], "library")
+                return {"": TimedRun("dense", lambda _: dense.epoch(), threads=threads)}
+
+            runs += harness.baseline("dense", dense_form, record)
+            times = record["times"] = harness.interleave(runs, options.rounds, options.seed, say)
+            harness.compare(times, "library", times)
             say("stages")
-            shares = stages(library, times["library"]["calls"])
+            record["stages"] = stages(library, times["library"]["calls"])
         say("memory, in processes of their own")
         names = list(times) if options.memory else []
-        memory = {name: peak_memory(case, name == "dense", options.root) for name in names}
-        shown = {name: getattr(s, name) for name in ("encoder", "hidden", "width", "batch_size")}
-        return {"settings": shown, "gaps": gaps, "times": times, "stages": shares, "memory": memory, "notes": notes}
+        record["memory"] = {name: peak_memory(case, name == "dense", options.root) for name in names}
 
     def tables(self, records: Sequence[Record]) -> Iterator[RenderableType]:
-        """Yield for each case times, memory and stages; then the cost by size."""
+        """Yield for each case times, memory and stages."""
         for record in records:
-            case, s, times, parts = record["case"], record["settings"], record["times"], record["stages"]
+            case, s, spans = record["case"], record["settings"], record["stages"]
             name = "drawn" if _drawn(case["dataset"]) else case["dataset"]
             words = [f"{name}: {case['nodes']:,} nodes, {case['arcs']:,} arcs, {case['features']:,} features"]
             words += [f"{case['classes']} classes, {case['preset']}, {s['encoder']} {s['hidden']}/{s['width']}"]
             words += ["full batch" if s["batch_size"] is None else f"mini-batches of {s['batch_size']:,}", "float32"]
             yield headline(", ".join([*words, tables.plural(case["threads"], "thread")]))
-            rows: list[Any] = []
-            for name, entry in sorted(times.items(), reverse=True):
-                epochs = len(entry["samples"]) * entry["calls"]
-                row = [name, tables.duration(entry["seconds"]), tables.ratio(record, name)]
-                rows.append([*row, _memory(record, name), epochs])
-            yield tables.table(["", "per epoch", "over library", "peak memory", "epochs"], rows)
+            names = sorted(record["times"], reverse=True)
+            yield tables.table(TIMES_TABLE, [(record, name) for name in names])
             yield Text("")
-            total, rows = sum(parts.values()), []
-            for name in (name for name in STAGES if name in parts):
-                mean = tables.duration(dict.fromkeys(("low", "median", "high"), parts[name])).plain.rpartition(" ")[0]
-                rows.append((name, Text(STAGES[name], style="dim"), mean, f"{100 * parts[name] / total:.0f} %"))
-            yield tables.table(["stage", "", "mean", "share"], rows, left=2)
+            shares = [(name, spans[name], spans[name] / sum(spans.values())) for name in STAGES if name in spans]
+            yield tables.table(STAGES_TABLE, shares)
             for name, entry in record["memory"].items():
                 if "failed" in entry:
                     yield Text(f"memory of {name} is not known: {entry['failed']}", style="bold")
             yield from tables.notes([record])
         yield Text("\npeak memory: of a process of its own, above its imports, with the data", style="dim")
-        yield from _by_size(records)
 
 
-def _memory(record: Record, name: str) -> str:
-    entry = record["memory"].get(name, {})
-    return tables.size(entry["peak"]) if "peak" in entry else "–"
-
-
-def _by_size(records: Sequence[Record]) -> Iterator[RenderableType]:
-    """Yield the cost by size of drawn graphs that differ in size only, measured on one machine and commit."""
-    groups: dict[str, dict[int, Record]] = {}
-    for record in records:
-        case, here = record["case"], record["environment"]
-        if _drawn(case["dataset"]):
-            same = {name: item for name, item in case.items() if name not in ("nodes", "arcs", "dataset")}
-            nodes, arcs = map(int, case["dataset"].split(":"))
-            name = repr((f"{arcs / nodes:.2f}", sorted(same.items()), here["commit"], here["processor"]))
-            groups.setdefault(name, {})[case["nodes"]] = record
-    for group in (sorted(group.items()) for group in groups.values() if len(group) > 1):
-        before, rows = None, list[list[Any]]()
-        for nodes, record in group:
-            times = record["times"]
-            row = [f"{nodes:,}", f"{record['case']['arcs']:,}", tables.duration(times["library"]["seconds"])]
-            row += [f"{1e6 * times['library']['seconds']['median'] / nodes:.3g} µs"]
-            row += [f"{exponent(before, record):.2f}" if before else ""]
-            row += [tables.duration(times["dense"]["seconds"]) if "dense" in times else "–", _memory(record, "library")]
-            rows.append(row)
-            before = record
-        rows.append(["", "", "", "in all", f"{exponent(group[0][1], group[-1][1]):.2f}", "", ""])
-        yield headline("Cost of an epoch as the graph grows, at the same degree: time ~ nodes^exponent")
-        head = ["nodes", "arcs", "library, per epoch", "per node", "exponent", "dense", "peak memory"]
-        yield tables.table(head, rows, left=0)
-
-
-def exponent(small: Record, large: Record) -> float:
-    """Return e of time ~ nodes^e between two records."""
-    times = [record["times"]["library"]["seconds"]["median"] for record in (small, large)]
-    return math.log(times[1] / times[0]) / math.log(large["case"]["nodes"] / small["case"]["nodes"])
+TIMES_TABLE: tables.Cells = {
+    "": lambda row: row[1],
+    "per epoch": lambda row: tables.duration(*row),
+    "over library": lambda row: tables.ratio(*row),
+    "per node": lambda row: tables.time(row[0]["times"][row[1]]["seconds"]["median"] / row[0]["case"]["nodes"]),
+    "peak memory": lambda row: tables.size(row[0]["memory"].get(row[1], {}).get("peak")),
+    "epochs": lambda row: len(row[0]["times"][row[1]]["samples"]) * row[0]["times"][row[1]]["calls"],
+}
+STAGES_TABLE: tables.Cells = {
+    "stage": lambda row: row[0],
+    "mean": lambda row: tables.time(row[1]),
+    "share": lambda row: f"{100 * row[2]:.0f} %",
+}

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.benchmark import timer
 
 from graphnoise.errors import GraphnoiseError
 
 # Seconds of a sample at least, and of a call beyond which a run takes fewer steps per call.
-MIN_SAMPLE, MAX_CALL = 0.02, 0.2
+MIN_SAMPLE, MAX_CALL = 0.02, 1.0
 # Larger than any cache.
 COPY_BYTES = {"cpu": 128 << 20, "cuda": 512 << 20}
+# What implementations raise on values that they do not take, or without memory.
+ERRORS = (RuntimeError, MemoryError, TypeError, ValueError)
 Quartiles = dict[str, float]
+Record = dict[str, Any]
 Say = Callable[[str], None]
 
 
 class VerificationError(GraphnoiseError):
     """A result differs from the reference, so it is not timed."""
+
+
+class NotMeasurableError(Exception):
+    """A case or a baseline cannot be measured here; the message and the record say why."""
 
 
 def raised(error: Exception) -> str:
@@ -62,9 +68,7 @@ class TimedRun:
         run: Takes a number of steps; with `self_timed` it returns the seconds it took.
         max_steps: Steps per call; 1 for what has no steps.
         threads: Threads of torch while it runs.
-        max_call: Seconds of a call beyond which it takes fewer steps per call.
         min_sample: Seconds of a sample, at least.
-        before: Runs before every call, not timed; the calls are then timed one by one.
         self_timed: Whether `run` measures its own time.
         steps: Steps per call, set by `warm`.
         calls: Calls per sample, set by `warm`.
@@ -75,9 +79,7 @@ class TimedRun:
     run: Callable[[int], Any]
     max_steps: int = 1
     threads: int = 1
-    max_call: float = MAX_CALL
-    min_sample: float | None = None
-    before: Callable[[], object] | None = None
+    min_sample: float = field(default_factory=lambda: MIN_SAMPLE)
     self_timed: bool = False
     steps: int = 1
     calls: int = 1
@@ -85,32 +87,24 @@ class TimedRun:
 
     def sample(self) -> float:
         """Return the seconds per step of one sample."""
-        if self.self_timed:
-            return float(sum(self.run(self.steps) for _ in range(self.calls)) / (self.calls * self.steps))
-        total, separate = 0.0, self.before is not None
-        for _ in range(self.calls if separate else 1):
-            if self.before is not None:
-                self.before()
-            began = timer()
-            for _ in range(1 if separate else self.calls):
-                self.run(self.steps)
-            total += timer() - began
-        return total / (self.calls * self.steps)
+        began = timer()
+        own = [self.run(self.steps) for _ in range(self.calls)]
+        total = sum(own) if self.self_timed else timer() - began
+        return float(total / (self.calls * self.steps))
 
     def warm(self) -> None:
         """Run until warm; choose the steps per call and the calls per sample."""
-        min_sample = MIN_SAMPLE if self.min_sample is None else self.min_sample
         set_threads(self.threads)
         self.steps = self.calls = 1
         self.run(1)
         self.seconds = self.sample()
-        self.steps = max(1, min(self.max_steps, int(self.max_call / max(self.seconds, 1e-9))))
-        if self.seconds >= max(self.max_call, min_sample):
+        self.steps = max(1, min(self.max_steps, int(MAX_CALL / max(self.seconds, 1e-9))))
+        if self.seconds >= max(MAX_CALL, self.min_sample):
             return
-        while (taken := self.sample() * self.calls * self.steps) < min_sample / 2 and self.calls < 1 << 20:
+        while (taken := self.sample() * self.calls * self.steps) < self.min_sample / 2 and self.calls < 1 << 20:
             self.calls *= 2
         self.seconds = taken / self.calls
-        self.calls = max(1, math.ceil(min_sample / max(self.seconds, 1e-9)))
+        self.calls = max(1, math.ceil(self.min_sample / max(self.seconds, 1e-9)))
 
 
 def set_threads(count: int) -> None:
@@ -129,6 +123,37 @@ def fastest(variants: Mapping[str, TimedRun]) -> str:
         if variants[name].seconds < MAX_CALL:
             best[name] = min(best[name], variants[name].sample())
     return min(best, key=lambda name: best[name])
+
+
+def baseline(
+    name: str, make: Callable[[], Mapping[str, TimedRun]], record: Record, limit: float = math.inf
+) -> list[TimedRun]:
+    """Return the fastest variant of a baseline, or nothing where it is left out.
+
+    Args:
+        name: Its name.
+        make: Returns its variants once they are verified; raises `NotMeasurableError` or `VerificationError`.
+        record: Its "notes" get which variant it is, or why there is none; its "failures" get a wrong result.
+        limit: Seconds of a call beyond which it is left out.
+    """
+    try:
+        variants = make()
+        with no_gc():
+            variant = fastest(variants)
+        if variants[variant].seconds <= limit:
+            if len(variants) > 1:
+                record["notes"][name] = f"the fastest variant is shown, {variant}"
+            return [variants[variant]]
+        reason = "takes longer than the limit allows"
+    except NotMeasurableError as error:
+        reason = str(error)
+    except VerificationError as error:
+        record["failures"].append(str(error))
+        reason = "gives another result"
+    except ERRORS as error:
+        reason = raised(error)
+    record["notes"][name] = f"left out: {reason}"
+    return []
 
 
 @contextmanager
@@ -154,8 +179,8 @@ def interleave(runs: Sequence[TimedRun], rounds: int, seed: int, say: Say = lamb
     rng, samples = np.random.default_rng(seed), {run.name: list[float]() for run in runs}
     with no_gc():
         for run in runs:
-            # The variant of a baseline is warm already, but not behind a load generator.
-            if math.isnan(run.seconds) or run.before is not None:
+            # The variant of a baseline is warm already.
+            if math.isnan(run.seconds):
                 run.warm()
         for done in range(1, rounds + 1):
             say(f"round {done} of {rounds}")
@@ -169,19 +194,18 @@ def interleave(runs: Sequence[TimedRun], rounds: int, seed: int, say: Say = lamb
     }
 
 
-def compare(times: dict[str, Any], names: Sequence[str], reference: str) -> None:
-    """Add to runs by name the ratio of their time to that of the reference."""
-    for name in names:
+def compare(times: dict[str, Any], reference: str, names: Iterable[str]) -> None:
+    """Add to runs by name, except the reference and "copy", the ratio of their time to that of the reference."""
+    for name in set(names) - {reference, "copy"}:
         times[name]["ratio"] = ratio(times[name]["samples"], times[reference]["samples"])
+
+
+def per_second(times: Mapping[str, Any], name: str, amount: float) -> list[float]:
+    """Return what a run gets through per second in each round, where a step gets through an amount."""
+    return [amount / seconds for seconds in times[name]["samples"]]
 
 
 def memcpy(device: str) -> tuple[TimedRun, int]:
     """Return a copy of an array larger than any cache, and the bytes that it reads and writes."""
     source, target = (torch.ones(COPY_BYTES[device] // 4, device=device) for _ in range(2))
     return TimedRun("copy", lambda _: target.copy_(source), threads=torch.get_num_threads()), 8 * source.numel()
-
-
-def load_generator(device: str) -> Callable[[], Tensor]:
-    """Return a parallel torch operator, such as precedes a call in real use."""
-    x, y = (torch.ones(1 << 18, device=device) for _ in range(2))
-    return lambda: torch.mul(x, x, out=y)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from rich.console import RenderableType
@@ -15,8 +15,8 @@ from torch import Tensor
 import graphnoise as gn
 from graphnoise.bench.grid import integer, option, real, some_of
 from graphnoise.bench.speed import harness, tables
-from graphnoise.bench.speed.harness import Say, TimedRun, VerificationError
-from graphnoise.bench.speed.operation import Case, Operation, Options, Record
+from graphnoise.bench.speed.harness import Record, Say, TimedRun, VerificationError
+from graphnoise.bench.speed.operation import Case, Operation, Options
 from graphnoise.bench.speed.propagate import ALPHA, SIZES, Threads, Widths
 from graphnoise.node_order import KINDS, order
 from graphnoise.resources import cpu_count
@@ -39,7 +39,6 @@ class NodeOrderOptions(Options):
     steps: Annotated[int, integer(1, 100_000)] = option(10, "Steps per call.")
     threads: Threads = option((cpu_count(),), "Numbers of threads.")
     order: Annotated[tuple[str, ...], some_of(*KINDS)] = option(KINDS, "Node orders.", protocol=True)
-    rounds: Annotated[int, integer(1, 10_000)] = option(15, "Rounds of samples.", protocol=True)
 
 
 def draw_graph(name: str, scale: float, seed: int, root: str | None) -> tuple[gn.Graph, dict[str, Tensor]]:
@@ -61,10 +60,10 @@ def draw_graph(name: str, scale: float, seed: int, root: str | None) -> tuple[gn
 class NodeOrder(Operation):
     """Propagation in several node orders."""
 
-    name, subject, options, packages = "node-order", "node orders", NodeOrderOptions, ("networkx",)
+    name, options, packages = "node-order", NodeOrderOptions, ("networkx",)
     help = "Time propagation in several node orders, over that in the graph's own order."
 
-    def measure(self, case: Case, options: NodeOrderOptions, say: Say) -> Record:
+    def measure(self, case: Case, options: NodeOrderOptions, record: Record, say: Say) -> None:
         """Compare the result in every order with that in the graph's own, then time them."""
         graph, orders = draw_graph(case["graph"], case["scale"], options.seed, options.root)
         graph, seconds, steps = graph.normalise("sym"), dict[str, float](), case["steps"]
@@ -78,7 +77,7 @@ class NodeOrder(Operation):
         def run(graph: gn.Graph, y: Tensor, places: Tensor | None, steps: int) -> Tensor:
             return gn.propagate(graph, y, alpha=ALPHA, num_steps=steps, order=places).y
 
-        make = functools.partial(TimedRun, max_steps=steps, threads=case["threads"], max_call=2.0)
+        make = functools.partial(TimedRun, max_steps=steps, threads=case["threads"])
         runs, expected = [make("own", functools.partial(run, graph, y, None))], run(graph, y, None, steps)
         for kind, places in orders.items():
             # Its own copy of the graph, as what is derived for one permutation is cached on a graph.
@@ -88,27 +87,31 @@ class NodeOrder(Operation):
                 if not torch.allclose(values, expected, rtol=1e-5, atol=1e-6):
                     raise VerificationError(f"order {kind!r}: expected the values in the graph's own order, got others")
             runs += [make(f"{kind} steps", inside), make(f"{kind} call", call)]
-        times = harness.interleave(runs, options.rounds, options.seed, say)
-        harness.compare(times, [*times][1:], "own")
-        record: Record = {"nodes": graph.num_nodes, "arcs": graph.num_arcs, "times": times, "orders": {}}
+        times = record["times"] = harness.interleave(runs, options.rounds, options.seed, say)
+        harness.compare(times, "own", times)
+        record |= {"nodes": graph.num_nodes, "arcs": graph.num_arcs, "orders": {}}
         for kind in orders:
             saved = (times["own"]["seconds"]["median"] - times[f"{kind} call"]["seconds"]["median"]) * steps
             repaid = seconds[kind] / saved if kind in seconds and saved > 0 else None
             record["orders"][kind] = {"seconds_to_find": seconds.get(kind), "calls_repaid": repaid}
-        return record
 
     def tables(self, records: Sequence[Record]) -> Iterator[RenderableType]:
         """Yield a table of all graphs and orders."""
-        rows: list[Any] = []
-        for record in records:
-            case = record["case"]
-            for kind, entry in sorted(record["orders"].items()):
-                cost, repaid = entry["seconds_to_find"], entry["calls_repaid"]
-                row = [case["graph"], kind, f"{record['nodes']:,}", case["width"], case["threads"]]
-                row += ["known" if cost is None else f"{cost:.2f}"]
-                row += [tables.ratio(record, f"{kind} steps"), tables.ratio(record, f"{kind} call")]
-                rows.append([*row, "" if repaid is None else f"{repaid:.0f}"])
-        head = ["graph", "order", "nodes", "width", "threads", "find, s", "steps over own", "call over own", "repaid"]
         yield Text(NOTE, style="dim")
-        yield tables.table(head, rows, left=2)
+        rows = [(record, *item) for record in records for item in sorted(record["orders"].items())]
+        yield tables.table(TABLE, rows, left=2)
         yield from tables.notes(records)
+
+
+# A row is a record, the name of an order, and what it costs.
+TABLE: tables.Cells = {
+    "graph": lambda row: row[0]["case"]["graph"],
+    "order": lambda row: row[1],
+    "nodes": lambda row: f"{row[0]['nodes']:,}",
+    "width": lambda row: row[0]["case"]["width"],
+    "threads": lambda row: row[0]["case"]["threads"],
+    "find, s": lambda row: "known" if row[2]["seconds_to_find"] is None else f"{row[2]['seconds_to_find']:.2f}",
+    "steps over own": lambda row: tables.ratio(row[0], f"{row[1]} steps"),
+    "call over own": lambda row: tables.ratio(row[0], f"{row[1]} call"),
+    "repaid": lambda row: "" if row[2]["calls_repaid"] is None else f"{row[2]['calls_repaid']:.0f}",
+}

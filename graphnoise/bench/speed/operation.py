@@ -25,7 +25,7 @@ from graphnoise import checks
 from graphnoise.bench import registry
 from graphnoise.bench.environment import environment
 from graphnoise.bench.grid import Model, integer, option
-from graphnoise.bench.speed.harness import Say, VerificationError
+from graphnoise.bench.speed.harness import NotMeasurableError, Record, Say, VerificationError
 from graphnoise.bench.speed.tables import place
 from graphnoise.bench.store import cell_key
 from graphnoise.errors import DataError
@@ -36,11 +36,6 @@ from graphnoise.resources import torch_threads
 FORMAT = 3
 # A case is the options that decide what is measured, by name.
 Case = dict[str, Any]
-Record = dict[str, Any]
-
-
-class NotMeasurableError(Exception):
-    """A case cannot be measured here; the message and the record say why."""
 
 
 class Options(Model):
@@ -64,14 +59,12 @@ class Operation(ABC):
 
     Attributes:
         name: Name of the command and of the kind of file.
-        subject: What the records are about, in messages.
         help: Help of the command.
         options: Its options.
         packages: Packages whose versions the records carry beside graphnoise's own.
     """
 
     name: ClassVar[str]
-    subject: ClassVar[str]
     help: ClassVar[str]
     options: ClassVar[type[Options]]
     packages: ClassVar[tuple[str, ...]] = ()
@@ -83,12 +76,15 @@ class Operation(ABC):
         return [dict(zip(values, row, strict=True)) for row in rows]
 
     @abstractmethod
-    def measure(self, case: Case, options: Any, say: Say) -> Record:
+    def measure(self, case: Case, options: Any, record: Record, say: Say) -> None:
         """Verify the results, then time them.
 
-        Returns:
-            "times" as from `interleave`, and what else the tables need. "notes" maps names to remarks; "failures" lists
-            baselines whose result is wrong.
+        Args:
+            case: The case.
+            options: Options, for those of the protocol.
+            record: Gets "times" as from `interleave`, and what else the tables need. Its "notes" map names to remarks;
+                its "failures" list baselines whose result is wrong.
+            say: Called with what runs now.
 
         Raises:
             VerificationError: The library's result is wrong.
@@ -111,74 +107,59 @@ def load_operation(name: str) -> Operation:
     return cls()
 
 
-class RecordFile:
-    """Records of one operation in a JSON file, written as a whole after every case; it need not exist yet.
+def read(path: Path, operation: Operation | None = None) -> tuple[Operation, list[Record]]:
+    """Return the operation and the records of a file.
 
     Args:
-        path: The file.
+        path: The file; where an operation is named it need not exist, and has no records then.
         operation: The operation; by default the one that the file names.
+
+    Raises:
+        DataError: The file cannot be read, holds something else or a damaged record.
     """
-
-    def __init__(self, path: Path, operation: Operation | None = None) -> None:
-        self.path = path
-        if operation is None:
-            operation = load_operation(checks.choice(f"{path}: kind", self._load().get("kind"), operations()))
-        self.operation = operation
-
-    def _load(self) -> dict[str, Any]:
+    if operation is not None and not path.exists():
+        return operation, []
+    try:
+        file = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError:
+        file = None
+    if not isinstance(file, dict) or file.get("format") != FORMAT or not isinstance(file.get("records"), list):
+        raise DataError(f"{path}: expected speed records, got another file (choose another with --out)")
+    kind = file.get("kind")
+    operation = operation or load_operation(checks.choice(f"{path}: kind", kind, operations()))
+    if kind != operation.name:
+        wanted = f"speed records of {operation.name!r}"
+        raise DataError(f"{path}: expected {wanted}, got those of {kind!r} (choose another with --out)")
+    records: list[Record] = file["records"]
+    for number, record in enumerate(records, 1):
         try:
-            file = json.loads(self.path.read_bytes())
-        except OSError as error:
-            raise DataError(f"{self.path}: cannot be read ({error.strerror})") from error
-        except ValueError:
-            file = None
-        if not isinstance(file, dict) or file.get("format") != FORMAT or not isinstance(file.get("records"), list):
-            raise DataError(f"{self.path}: expected speed records, got another file (choose another with --out)")
-        return file
+            _ = record["key"], record["failures"], place(record)
+            if "skipped" not in record:
+                list(operation.tables([record]))
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise DataError(
+                f"{path}: expected whole records, and record {number} is damaged ({type(error).__name__}: {error})"
+            ) from error
+    return operation, records
 
-    def read(self) -> list[Record]:
-        """Return the records, none where there is no file.
 
-        Raises:
-            DataError: It cannot be read, holds something else or a damaged record.
-        """
-        if not self.path.exists():
-            return []
-        file, expected = self._load(), f"speed records of {self.operation.subject}"
-        if file.get("kind") != self.operation.name:
-            raise DataError(f"{self.path}: expected {expected}, got others (choose another with --out)")
-        records: list[Record] = file["records"]
-        for number, record in enumerate(records, 1):
-            try:
-                _ = record["key"], record["failures"], place(record)
-                if "skipped" not in record:
-                    list(self.operation.tables([record]))
-            except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-                wrong = f"record {number} is damaged ({type(error).__name__}: {error})"
-                raise DataError(f"{self.path}: expected whole {expected}, and {wrong}") from error
-        return records
-
-    def add(self, record: Record) -> None:
-        """Write a record, in place of one with the same key.
-
-        Raises:
-            DataError: The file holds something else, or cannot be written.
-        """
-        records = [*(other for other in self.read() if other["key"] != record["key"]), record]
-        lines = ",\n".join(json.dumps(entry, sort_keys=True) for entry in records)
-        with atomic_write(self.path, "; choose another file with --out") as file:
-            head = f'{{"format": {FORMAT}, "kind": "{self.operation.name}", "records": [\n'
-            file.write(f"{head}{lines}\n]}}\n".encode())
+def add(path: Path, operation: Operation, record: Record) -> None:
+    """Write the file as a whole with one more record, in place of one with the same key; `DataError` as in `read`."""
+    records = [*(other for other in read(path, operation)[1] if other["key"] != record["key"]), record]
+    lines = ",\n".join(json.dumps(entry, sort_keys=True) for entry in records)
+    with atomic_write(path, "; choose another file with --out") as file:
+        file.write(f'{{"format": {FORMAT}, "kind": "{operation.name}", "records": [\n{lines}\n]}}\n'.encode())
 
 
 @functools.cache
-def _code() -> str:
-    """Return a hash of the compiled code and, where files have changed since the commit, of the Python code."""
-    top, commit = Path(__file__).parents[2], environment()["commit"]
-    total, files = hashlib.blake2b(digest_size=16), [Path(_native.__file__ or "")]
-    if commit is None or commit.endswith("+"):
-        files += sorted(path for package in (top, top.with_name("recsys")) for path in package.rglob("*.py"))
-    for file in files:
+def code_hash() -> str:
+    """Return a hash of the compiled code and of the Python code of both packages."""
+    top = Path(__file__).parents[2]
+    python = (path for package in (top, top.with_name("recsys")) for path in package.rglob("*.py"))
+    total = hashlib.blake2b(digest_size=16)
+    for file in (Path(_native.__file__ or ""), *sorted(python)):
         total.update(file.read_bytes())
     return total.hexdigest()
 
@@ -190,7 +171,7 @@ class Session:
     Attributes:
         operation: The operation.
         options: Its options.
-        file: The file of the records.
+        path: File of the records.
         again: Whether recorded cases are measured again.
         records: Records of the cases that have times, in the order of the cases.
         measured: Number of cases measured now.
@@ -200,7 +181,7 @@ class Session:
 
     operation: Operation
     options: Options
-    file: RecordFile
+    path: Path
     again: bool = False
     records: list[Record] = field(default_factory=list)
     measured: int = 0
@@ -218,11 +199,11 @@ class Session:
             InputError: A case cannot be drawn.
             DataError: The records cannot be read or written.
         """
-        known, began = {record["key"]: record for record in self.file.read()}, time.perf_counter()
-        cases = self.operation.cases(self.options)
+        recorded = {record["key"]: record for record in read(self.path, self.operation)[1]}
+        cases, began = self.operation.cases(self.options), time.perf_counter()
         for done, case in enumerate(cases, 1):
-            text, record = ", ".join(f"{name} {value}" for name, value in case.items()), self._record(case)
-            before = known.get(record["key"], {"skipped": ""})
+            text, record = ", ".join(f"{name} {value}" for name, value in case.items()), self.new_record(case)
+            before = recorded.get(record["key"], {"skipped": ""})
             if self.again or "skipped" in before or before["failures"]:
                 self._measure(text, record, say)
             else:
@@ -232,27 +213,25 @@ class Session:
     def _measure(self, text: str, record: Record, say: Say) -> None:
         try:
             with torch_threads(torch.get_num_threads()):
-                record |= self.operation.measure(record["case"], self.options, lambda what: say(f"{text}: {what}"))
+                self.operation.measure(record["case"], self.options, record, lambda what: say(f"{text}: {what}"))
+            self.measured += 1
+            self.records.append(record)
+            self.failures += [f"{text}: {failure}" for failure in record["failures"]]
         except VerificationError as error:
             self.failures.append(f"{text}: {error}")
             return
         except NotMeasurableError as error:
             record["skipped"] = str(error)
             self.skipped.append(f"{text}: {error}")
-        else:
-            self.measured += 1
-            self.records.append(record)
-            self.failures += [f"{text}: {failure}" for failure in record["failures"]]
         record["load"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-        self.file.add(record)
+        add(self.path, self.operation, record)
 
-    def _record(self, case: Case) -> Record:
+    def new_record(self, case: Case) -> Record:
         """Return the beginning of a record; its key is of the case, the protocol, the code and the machine."""
         here = environment() | {"instruction_set": _native.instruction_set()}
-        here["versions"] = here["versions"] | {
-            name: version(name) for name in self.operation.packages if find_spec(name)
-        }
+        others = {name: version(name) for name in self.operation.packages if find_spec(name)}
+        here["versions"] = here["versions"] | others
         record = {"case": case, "protocol": self.options.values(protocol=True), "environment": here}
-        key = cell_key({"kind": self.operation.name, **record, "code": _code()}, "case")
+        key = cell_key({"kind": self.operation.name, **record, "code": code_hash()}, "case")
         recorded = datetime.now(UTC).isoformat(timespec="seconds")
         return {"key": key, **record, "recorded": recorded, "notes": {}, "failures": []}

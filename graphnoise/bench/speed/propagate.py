@@ -10,19 +10,19 @@ from importlib.util import find_spec
 from typing import Annotated, Any
 
 import numpy as np
-import scipy.sparse
 import torch
 from numpy.typing import NDArray
 from rich.console import RenderableType
 from rich.text import Text
 from torch import Tensor
+from torch.utils.benchmark import timer
 
 from graphnoise import checks, propagation
 from graphnoise.bench.grid import Names, each, flag, integers, one_of, option, real, some_of
 from graphnoise.bench.report import headline
 from graphnoise.bench.speed import harness, tables
-from graphnoise.bench.speed.harness import Say, TimedRun, VerificationError
-from graphnoise.bench.speed.operation import Case, NotMeasurableError, Operation, Options, Record
+from graphnoise.bench.speed.harness import NotMeasurableError, Record, Say, TimedRun, VerificationError
+from graphnoise.bench.speed.operation import Case, Operation, Options
 from graphnoise.datasets.sampling import draw_distinct, triangle
 from graphnoise.datasets.synthetic import power_law
 from graphnoise.errors import InputError
@@ -36,8 +36,7 @@ from graphnoise.resources import available_memory, cpu_count
 SIZES = {"pair": (2, 2), "cora": (2_708, 10_556), "1e5": (10_000, 100_000), "arxiv": (169_343, 2_332_486)}
 SIZES["1e7"] = (1_000_000, 10_000_000)
 DEGREES = ("uniform", "power-law")
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
-INDEX = {"int64": torch.int64, "int32": torch.int32}
+INDEX = ("int64", "int32")
 ALPHA = 0.9
 # Largest difference over the largest expected entry. Ten steps of bfloat16 with a weight of .9 may round ten times.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12, "bfloat16": 3e-2}
@@ -47,8 +46,6 @@ NOTE = (
     "per step: median and quartiles over rounds; a baseline's column is its time over the library's within each round\n"
     "(above 1: the library is faster); gather: only fetching the rows; GB/s: bytes of the gather, beside a memcpy"
 )
-# What runs raise on values that they do not take, or without memory.
-ERRORS = (RuntimeError, MemoryError, TypeError, ValueError)
 Run = Callable[[int], Tensor]
 Flags = Annotated[tuple[bool, ...], each(flag)]
 Widths = Annotated[tuple[int, ...], integers(1, 65_536)]
@@ -61,7 +58,7 @@ class PropagateOptions(Options):
     size: Names = option(("cora", "arxiv"), "pair, cora, 1e5, arxiv, 1e7, or NODES:ARCS.")
     degrees: Annotated[tuple[str, ...], some_of(*DEGREES)] = option(("power-law",), "Uniform or power-law.")
     weighted: Flags = option((False,), "Whether arcs have weights.")
-    dtype: Annotated[tuple[str, ...], some_of(*DTYPES)] = option(("float32",), "float32, float64, bfloat16.")
+    dtype: Annotated[tuple[str, ...], some_of(*TOLERANCE)] = option(("float32",), "float32, float64, bfloat16.")
     backward: Flags = option((False,), "Whether the gradient is computed as well.")
     busy: Flags = option((False,), "Whether a parallel torch operator runs before each call.")
     tier: Names = option(("auto",), "Tiers; auto: the one that the data choose.")
@@ -116,21 +113,21 @@ class Problem:
 
         return both
 
-    def loop(self, step: Callable[[Tensor, Tensor, int], Tensor]) -> Run:
-        """Return the loop over y <- step(y, (1 - alpha) Y0, place), the second made once where there is no gradient."""
+    def loop(self, step: Callable[[Tensor, Tensor], Tensor]) -> Run:
+        """Return the loop over y <- step(y, (1 - alpha) Y0), the second made once where there is no gradient."""
         fixed = (1 - ALPHA) * self.start if self.gradient is None else None
 
         def forward(start: Tensor, steps: int) -> Tensor:
             base, y = (1 - ALPHA) * start if fixed is None else fixed, start
-            for place in range(steps):
-                y = step(y, base, place)
+            for _ in range(steps):
+                y = step(y, base)
             return y
 
         return self.run(forward)
 
     def matrix(self, index: str, factor: float = 1.0, transposed: bool = False) -> Tensor:
         """Return S or its transpose in torch's CSR format, times a factor."""
-        graph, kind = self.graph.transposed if transposed else self.graph, INDEX[index]
+        graph, kind = self.graph.transposed if transposed else self.graph, getattr(torch, index)
         values = graph.values(torch.float64).mul(factor).to(self.start.dtype)
         return matrix(graph.rowptr.to(kind), graph.col.to(kind), values, (graph.num_nodes, graph.num_nodes))
 
@@ -139,13 +136,11 @@ def problem(case: Case, seed: int) -> Problem:
     """Draw the graph and the values of a case: weights in [.5, 1.5), Y0 and G uniform in [0, 1)."""
     nodes, arcs = read_size("size", case["size"])
     edge_index, generator = draw_graph(nodes, arcs, case["degrees"], seed), torch.Generator().manual_seed(seed)
-    weight = 0.5 + torch.rand(arcs, dtype=torch.float64, generator=generator) if case["weighted"] else None
-    if weight is not None and case["dtype"] != "float64":
-        weight = weight.float()
-    graph = Graph.from_edge_index(edge_index, nodes, weight).normalise("sym")
-    shape, dtype, device = (nodes, case["width"]), DTYPES[case["dtype"]], case["device"]
-    start, gradient = (torch.rand(shape, generator=generator).to(device, dtype) for _ in range(2))
-    graph = graph if device == "cpu" else graph.to(device)
+    dtype, device = getattr(torch, case["dtype"]), case["device"]
+    exact = torch.float64 if dtype == torch.float64 else torch.float32
+    weight = 0.5 + torch.rand(arcs, dtype=exact, generator=generator) if case["weighted"] else None
+    graph = Graph.from_edge_index(edge_index, nodes, weight).normalise("sym").to(device)
+    start, gradient = (torch.rand(nodes, case["width"], generator=generator).to(device, dtype) for _ in range(2))
     return Problem(graph, start, gradient if case["backward"] else None)
 
 
@@ -161,42 +156,29 @@ def library(problem: Problem, tier: str) -> tuple[Run, str]:
 
 
 def _addmm(problem: Problem) -> dict[str, Run]:
-    """Torch's CSR product with alpha and beta, into a fresh tensor or into one of two buffers in turn."""
+    """Torch's CSR product with alpha and beta, into a fresh tensor or into one of two buffers in turn.
+
+    With a gradient: by torch's own rule, which transposes S at every step, or by the same steps from G over S^T, kept.
+    """
     fresh, buffers = (None, None), (torch.empty_like(problem.start), torch.empty_like(problem.start))
 
-    def variant(index: str, outputs: tuple[Tensor | None, ...]) -> Run:
-        S = problem.matrix(index)
+    def forward(S: Tensor, outputs: tuple[Tensor | None, ...], start: Tensor, steps: int) -> Tensor:
+        y = start
+        for place in range(steps):
+            y = torch.addmm(start, S, y, beta=1 - ALPHA, alpha=ALPHA, out=outputs[place % 2])
+        return y
 
-        def forward(start: Tensor, steps: int) -> Tensor:
-            y = start
-            for place in range(steps):
-                y = torch.addmm(start, S, y, beta=1 - ALPHA, alpha=ALPHA, out=outputs[place % 2])
-            return y
-
-        return problem.run(forward)
-
-    kinds = {"": fresh} if problem.gradient is not None else {"": fresh, ", out=": buffers}
-    return {f"{index}{kind}": variant(index, outputs) for kind, outputs in kinds.items() for index in INDEX}
-
-
-def _addmm_kept(problem: Problem) -> dict[str, Run]:
-    """The same, and the same steps from G over S^T, kept, which torch's own rule makes anew at every step."""
-    start, gradient = problem.start, problem.start if problem.gradient is None else problem.gradient
-
-    def variant(index: str) -> Run:
-        S, transposed = problem.matrix(index), problem.matrix(index, transposed=True)
-
-        def run(steps: int) -> Tensor:
-            y, g = start, gradient
-            for _ in range(steps):
-                y = torch.addmm(start, S, y, beta=1 - ALPHA, alpha=ALPHA)
-            for _ in range(steps):
-                g = torch.addmm(gradient, transposed, g, beta=1 - ALPHA, alpha=ALPHA)
-            return g
-
-        return run
-
-    return {index: variant(index) for index in INDEX}
+    variants: dict[str, Run] = {}
+    for index in INDEX:
+        on_fresh = functools.partial(forward, problem.matrix(index), fresh)
+        variants[index] = problem.run(on_fresh)
+        if problem.gradient is None:
+            variants[f"{index}, out="] = problem.run(functools.partial(forward, problem.matrix(index), buffers))
+        else:
+            back = functools.partial(forward, problem.matrix(index, transposed=True), fresh, problem.gradient)
+            both = functools.partial(lambda forth, back, steps: (forth(problem.start, steps), back(steps))[1], on_fresh)
+            variants[f"{index}, transpose kept"] = functools.partial(both, back)
+    return variants
 
 
 def _spmm_reduce(problem: Problem) -> dict[str, Run]:
@@ -204,7 +186,7 @@ def _spmm_reduce(problem: Problem) -> dict[str, Run]:
 
     def variant(index: str) -> Run:
         S = problem.matrix(index, ALPHA)
-        return problem.loop(lambda y, base, _: torch.sparse.mm(S, y, "sum").add_(base))
+        return problem.loop(lambda y, base: torch.sparse.mm(S, y, "sum").add_(base))
 
     # With int32, torch 2.13 returns a wrong gradient on large graphs.
     return {index: variant(index) for index in INDEX if problem.gradient is None or index == "int64"}
@@ -212,14 +194,13 @@ def _spmm_reduce(problem: Problem) -> dict[str, Run]:
 
 def _scipy(problem: Problem) -> dict[str, Run]:
     """SciPy's CSR product, then the sum; on one thread."""
-    S, start = problem.matrix("int32", ALPHA), problem.start.numpy()
-    parts, base = [part.numpy() for part in (S.values(), S.col_indices(), S.crow_indices())], (1 - ALPHA) * start
-    A = scipy.sparse.csr_array(tuple(parts), shape=tuple(S.shape))
+    start = problem.start.numpy()
+    S, base = (ALPHA * problem.graph.to_scipy()).astype(start.dtype), (1 - ALPHA) * start
 
     def run(steps: int) -> Tensor:
         y = start
         for _ in range(steps):
-            y = A @ y
+            y = S @ y
             y += base
         return torch.from_numpy(y)
 
@@ -238,7 +219,7 @@ def _pyg(problem: Problem) -> dict[str, Run]:
             return edge_weight.view(-1, 1) * x_j
 
     arcs, conv, weight = problem.graph.edge_index, Conv(aggr="add"), problem.matrix("int64", ALPHA).values()
-    return {"scatter": problem.loop(lambda y, base, _: conv(y, arcs, weight) + base)}
+    return {"scatter": problem.loop(lambda y, base: conv(y, arcs, weight) + base)}
 
 
 def _scatter(problem: Problem) -> dict[str, Run]:
@@ -247,8 +228,8 @@ def _scatter(problem: Problem) -> dict[str, Run]:
     weight, row, col, rowptr = problem.matrix("int64", ALPHA).values()[:, None], graph.row, graph.col, graph.rowptr
     add, segment = package.scatter_add, package.segment_csr
     return {
-        "scatter_add": problem.loop(lambda y, base, _: add(y[col] * weight, row, 0, dim_size=n) + base),
-        "segment_csr": problem.loop(lambda y, base, _: segment(y[col] * weight, rowptr, reduce="sum") + base),
+        "scatter_add": problem.loop(lambda y, base: add(y[col] * weight, row, 0, dim_size=n) + base),
+        "segment_csr": problem.loop(lambda y, base: segment(y[col] * weight, rowptr, reduce="sum") + base),
     }
 
 
@@ -260,7 +241,7 @@ class Baseline:
         make: Returns its variants by name; the fastest is measured.
         dtypes: Types of values it takes.
         devices: Devices it runs on.
-        passes: Whether it is measured without a gradient, and with one.
+        gradient: Whether it has a gradient.
         package: What must be installed.
         copies: Arrays of arcs × width that it makes per step.
     """
@@ -268,25 +249,27 @@ class Baseline:
     make: Callable[[Problem], dict[str, Run]]
     dtypes: tuple[str, ...] = ("float32", "float64")
     devices: tuple[str, ...] = ("cpu", "cuda")
-    passes: tuple[bool, bool] = (True, True)
+    gradient: bool = True
     package: str = "torch"
     copies: int = 0
 
-    def unsupported_reason(self, case: Case, arcs: int) -> str | None:
-        """Return why it does not take part in a case, or None."""
+    def check(self, case: Case, arcs: int) -> None:
+        """Raise `NotMeasurableError` where it cannot take part in a case."""
         if find_spec(self.package) is None:
-            return f"{self.package.replace('_', '-')} is not installed"
+            raise NotMeasurableError(f"{self.package.replace('_', '-')} is not installed")
         if case["dtype"] not in self.dtypes or case["device"] not in self.devices:
-            return f"does not take {case['dtype']} on {case['device']}"
-        size = arcs * case["width"] * DTYPES[case["dtype"]].itemsize * (case["steps"] if case["backward"] else 1)
-        return "does not fit into memory" if self.copies * size > free_memory(case["device"]) else None
+            raise NotMeasurableError(f"does not take {case['dtype']} on {case['device']}")
+        if case["backward"] and not self.gradient:
+            raise NotMeasurableError("has no gradient")
+        size = arcs * case["width"] * itemsize(case) * (case["steps"] if case["backward"] else 1)
+        if self.copies * size > free_memory(case["device"]):
+            raise NotMeasurableError("does not fit into memory")
 
 
 BASELINES = {
     "addmm": Baseline(_addmm),
-    "addmm-kept": Baseline(_addmm_kept, passes=(False, True)),
     "spmm-reduce": Baseline(_spmm_reduce, dtypes=("float32", "float64", "bfloat16"), devices=("cpu",)),
-    "scipy": Baseline(_scipy, devices=("cpu",), passes=(True, False), package="scipy"),
+    "scipy": Baseline(_scipy, devices=("cpu",), gradient=False, package="scipy"),
     "pyg": Baseline(_pyg, package="torch_geometric", copies=2),
     "scatter": Baseline(_scatter, package="torch_scatter", copies=2),
 }
@@ -318,16 +301,11 @@ def reference(problem: Problem, steps: int, columns: Sequence[int]) -> NDArray[n
     With p the polynomial of the steps, Y = p(S) Y0, and the gradient of the sum of Y ⊙ G by Y0 is p(S^T) G: the same
     steps from G over the transposed graph.
     """
-    first, graph = problem.start if problem.gradient is None else problem.gradient, problem.graph
-    source, target = graph.edge_index.cpu().numpy()
-    values = (graph.values(torch.float64).cpu().numpy(), (target, source))
-    S = scipy.sparse.coo_array(values, shape=(graph.num_nodes, graph.num_nodes))
-    S = (S if problem.gradient is None else S.T).tocsr()
+    S, first = problem.graph.to("cpu").to_scipy(), problem.start if problem.gradient is None else problem.gradient
     y = y0 = first[:, columns].double().cpu().numpy()
     for _ in range(steps):
-        y = ALPHA * (S @ y) + (1 - ALPHA) * y0
-    expected: NDArray[np.float64] = y
-    return expected
+        y = ALPHA * ((S if problem.gradient is None else S.T) @ y) + (1 - ALPHA) * y0
+    return np.asarray(y)
 
 
 def verify(name: str, problem: Problem, runs: Mapping[str, Run], steps: int, dtype: str) -> float:
@@ -348,6 +326,12 @@ def verify(name: str, problem: Problem, runs: Mapping[str, Run], steps: int, dty
     return worst
 
 
+def itemsize(case: Case) -> int:
+    """Return the bytes of a value."""
+    dtype: torch.dtype = getattr(torch, case["dtype"])
+    return dtype.itemsize
+
+
 def free_memory(device: str) -> int:
     """Return the bytes of memory that are free."""
     return int(torch.cuda.mem_get_info()[0]) if device == "cuda" else available_memory()
@@ -359,10 +343,23 @@ def traffic(nodes: int, arcs: int, width: int, itemsize: int, weighted: bool) ->
     return arcs * (4 + row) + nodes * (8 + 2 * row) + values * max(4, itemsize)
 
 
+def after_torch(run: Run, device: str) -> Callable[[int], float]:
+    """Return what gives the seconds of a run right after a parallel torch operator, as such precede it in real use."""
+    x, y = (torch.ones(1 << 18, device=device) for _ in range(2))
+
+    def timed(steps: int) -> float:
+        torch.mul(x, x, out=y)
+        began = timer()
+        run(steps)
+        return timer() - began
+
+    return timed
+
+
 class Propagate(Operation):
     """Steps of label propagation."""
 
-    name, subject, options = "propagate", "propagation", PropagateOptions
+    name, options = "propagate", PropagateOptions
     help = "Time a step of graphnoise.propagate beside the same step in torch, SciPy and torch_geometric."
 
     def cases(self, options: PropagateOptions) -> list[Case]:
@@ -375,13 +372,12 @@ class Propagate(Operation):
             checks.fail("device", "a device that is there", "'cuda', and torch sees no CUDA device")
         return super().cases(options)
 
-    def measure(self, case: Case, options: PropagateOptions, say: Say) -> Record:
+    def measure(self, case: Case, options: PropagateOptions, record: Record, say: Say) -> None:
         """Verify the library and the baselines, then time them beside a gather and a memcpy."""
         nodes, arcs = read_size("size", case["size"])
-        width, steps, threads, device = case["width"], case["steps"], case["threads"], case["device"]
-        itemsize = DTYPES[case["dtype"]].itemsize
+        steps, threads, device = case["steps"], case["threads"], case["device"]
         # A dozen arrays of values, a dozen of arcs.
-        needed = nodes * width * itemsize * (8 + 2 * steps * case["backward"]) + arcs * 12 * 8
+        needed = nodes * case["width"] * itemsize(case) * (8 + 2 * steps * case["backward"]) + arcs * 12 * 8
         if needed > min(free_memory("cpu"), free_memory(device)):
             raise NotMeasurableError(f"needs about {needed / 1e9:.1f} GB of memory, more than is free")
         torch.set_num_threads(threads)
@@ -391,67 +387,46 @@ class Propagate(Operation):
             run, tier = library(values, case["tier"])
         except InputError as error:
             raise NotMeasurableError(str(error).replace("backend:", "tier:", 1)) from None
-        record: Record = {"nodes": nodes, "arcs": arcs, "tier": tier, "notes": {}, "failures": [], "gaps": {}}
+        record |= {"nodes": nodes, "arcs": arcs, "tier": tier, "gaps": {}}
         try:
             record["gaps"]["library"] = verify("library", values, {tier: run}, steps, case["dtype"])
-        except ERRORS as error:
+        except harness.ERRORS as error:
             raise VerificationError(f"library: {harness.raised(error)}") from error
-        before = harness.load_generator(device) if case["busy"] else None
-        timed = functools.partial(TimedRun, max_steps=steps, threads=threads, before=before)
-        runs = [timed("library", run, max_call=1.0)]
-        runs += [timed("library, 1 thread", run, max_call=1.0, threads=1)] * (threads > 1)
-        for name, baseline in BASELINES.items():
-            if baseline.passes[case["backward"]] and {name, "all"} & set(options.baselines):
-                say(f"verifying {name}")
-                runs += _baseline(name, baseline, values, case, options, record, timed)
+
+        def timed(name: str, run: Run, threads: int = threads) -> TimedRun:
+            call: Callable[[int], Any] = after_torch(run, device) if case["busy"] else run
+            return TimedRun(name, call, max_steps=steps, threads=threads, self_timed=case["busy"])
+
+        def variants(name: str) -> dict[str, TimedRun]:
+            BASELINES[name].check(case, arcs)
+            made = BASELINES[name].make(values)
+            # A slow one need not take all steps.
+            record["gaps"][name] = verify(name, values, made, min(2, steps), case["dtype"])
+            return {variant: timed(name, run) for variant, run in made.items()}
+
+        runs = [timed("library", run)] + [timed("library, 1 thread", run, threads=1)] * (threads > 1)
+        for name in (name for name in BASELINES if {name, "all"} & set(options.baselines)):
+            say(f"verifying {name}")
+            runs += harness.baseline(name, functools.partial(variants, name), record, options.limit / options.rounds)
         floor, (copy, copied) = gather(values, threads), harness.memcpy(device)
         runs += [timed("gather", floor), copy] if floor is not None else [copy]
-        times = harness.interleave(runs, options.rounds, options.seed, say)
-        harness.compare(times, [name for name in times if name not in ("library", "copy")], "library")
+        times = record["times"] = harness.interleave(runs, options.rounds, options.seed, say)
+        harness.compare(times, "library", times)
         if not case["backward"]:
-            moved = traffic(nodes, arcs, width, itemsize, case["weighted"])
-            rate = [moved / seconds for seconds in times["library"]["samples"]]
-            top = [copied / seconds for seconds in times["copy"]["samples"]]
+            moved = traffic(nodes, arcs, case["width"], itemsize(case), case["weighted"])
+            rate, top = harness.per_second(times, "library", moved), harness.per_second(times, "copy", copied)
             record["bandwidth"] = {"library": harness.quartiles(rate), "share": harness.ratio(rate, top)}
-        return record | {"times": times}
 
     def tables(self, records: Sequence[Record]) -> Iterator[RenderableType]:
-        """Yield steps by graph, then time per arc by size."""
+        """Yield a table per graph and setting."""
         yield Text(NOTE, style="dim")
         groups: dict[str, list[Record]] = {}
-        for record in records:
+        for record in sorted(records, key=lambda r: (r["case"]["width"], r["case"]["threads"])):
             groups.setdefault(_title(record), []).append(record)
-        for title, group in groups.items():
+        for title in dict.fromkeys(map(_title, records)):
             yield headline(title)
-            yield _steps(group)
-        yield from _by_size(records)
+            yield _steps(groups[title])
         yield from tables.notes(records)
-
-
-def _baseline(
-    name: str, baseline: Baseline, values: Problem, case: Case, options: PropagateOptions, record: Record, timed: Any
-) -> list[TimedRun]:
-    """Return the fastest variant of a baseline if its result is right; write into the record why not."""
-    reason = baseline.unsupported_reason(case, record["arcs"])
-    try:
-        if reason is None:
-            makes = baseline.make(values)
-            # A slow one need not take all steps.
-            record["gaps"][name] = verify(name, values, makes, min(2, case["steps"]), case["dtype"])
-            variants = {variant: timed(name, run) for variant, run in makes.items()}
-            with harness.no_gc():
-                variant = harness.fastest(variants)
-            if variants[variant].seconds * options.rounds <= options.limit:
-                record["notes"][name] = f"the fastest variant is shown, {variant}"
-                return [variants[variant]]
-            reason = f"takes longer than --limit {options.limit:g} allows"
-    except VerificationError as error:
-        record["failures"].append(str(error))
-        reason = "gives another result"
-    except ERRORS as error:
-        reason = harness.raised(error)
-    record["notes"][name] = f"left out: {reason}"
-    return []
 
 
 def _title(record: Record) -> str:
@@ -465,33 +440,15 @@ def _title(record: Record) -> str:
 
 
 def _steps(records: Sequence[Record]) -> RenderableType:
-    names = (*BASELINES, "gather", "library, 1 thread")
-    names = tuple(name for name in names if any(name in record["times"] for record in records))
-    banded, rows = any("bandwidth" in record for record in records), []
-    for record in sorted(records, key=lambda record: (record["case"]["width"], record["case"]["threads"])):
-        row: list[Any] = [record["case"]["width"], record["case"]["threads"]]
-        row += [tables.duration(record["times"]["library"]["seconds"])] + [tables.ratio(record, name) for name in names]
-        if banded:
-            rate, share = (record["bandwidth"][name]["median"] for name in ("library", "share"))
-            row += [f"{rate / 1e9:.1f}", f"{100 * share:.0f} %"]
-        rows.append(row)
-    head = ["width", "threads", "library, per step", *names, *["GB/s", "of copy"] * banded]
-    return tables.table(head, rows, left=0)
-
-
-def _by_size(records: Sequence[Record]) -> Iterator[RenderableType]:
-    """Yield time per arc by size, where there is more than one size of anything."""
-    rows: dict[tuple[Any, ...], dict[int, float]] = {}
-    sizes = {record["arcs"]: record["case"]["size"] for record in sorted(records, key=lambda record: record["arcs"])}
-    for record in records:
-        case = record["case"]
-        if not (case["backward"] or case["busy"]):
-            weights = "weighted" if case["weighted"] else "none"
-            words = (case["degrees"], weights, case["dtype"], record["tier"], case["width"], case["threads"])
-            per_arc = 1e9 * record["times"]["library"]["seconds"]["median"] / record["arcs"]
-            rows.setdefault(words, {})[record["arcs"]] = per_arc
-    shown = [(*words, *(f"{row[size]:.3g}" if size in row else "" for size in sizes))
-             for words, row in sorted(rows.items()) if len(row) > 1]  # fmt: skip
-    if shown:
-        yield headline("ns per arc and step, by size")
-        yield tables.table(["degrees", "weights", "type", "tier", "width", "threads", *sizes.values()], shown, left=4)
+    cells: dict[str, Any] = {
+        "width": lambda r: r["case"]["width"],
+        "threads": lambda r: r["case"]["threads"],
+        "library, per step": lambda r: tables.duration(r, "library"),
+        "ns per arc": lambda r: f"{1e9 * r['times']['library']['seconds']['median'] / r['arcs']:.3g}",
+    }
+    for name in sorted({name for record in records for name, entry in record["times"].items() if "ratio" in entry}):
+        cells[name] = functools.partial(tables.ratio, name=name)
+    if "bandwidth" in records[0]:
+        cells["GB/s"] = lambda r: f"{r['bandwidth']['library']['median'] / 1e9:.1f}"
+        cells["of copy"] = lambda r: f"{100 * r['bandwidth']['share']['median']:.0f} %"
+    return tables.table(cells, records, left=0)

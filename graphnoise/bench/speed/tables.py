@@ -1,28 +1,28 @@
-"""Parts of the tables of all operations, and a picture of the ratios."""
+"""Parts of the tables of all operations."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from graphnoise.bench.report import columns
-from graphnoise.checks import fail
-from graphnoise.io import atomic_write
 
 Entry = Mapping[str, Any]
+# What a cell of each column is, given its row.
+Cells = Mapping[str, Callable[[Any], Any]]
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]], left: int = 1) -> Table:
+def table(cells: Cells, rows: Sequence[Any], left: int = 1) -> Table:
     """Return a table; so many columns are aligned to the left."""
-    shown = columns(head[0], head[1:], left=left)
+    first, *others = cells
+    shown = columns(first, others, left=left)
     for row in rows:
-        shown.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in row))
+        values = [cell(row) for cell in cells.values()]
+        shown.add_row(*(value if isinstance(value, Text) else str(value) for value in values))
     return shown
 
 
@@ -46,20 +46,33 @@ def ratio(record: Entry, name: str) -> Text:
     return quartiles(record["times"].get(name, {}).get("ratio"))
 
 
-def duration(seconds: Entry, factor: float = 1.0) -> Text:
-    """Return median and quartiles in a unit that fits."""
-    scales = (("s", 1), ("ms", 1e3), ("µs", 1e6))
-    unit, scale = next(pair for pair in scales if seconds["median"] * factor * pair[1] >= 1 or pair[0] == "µs")
+def time_unit(seconds: float) -> tuple[str, float]:
+    """Return the unit that fits a time, and how many there are in a second."""
+    return ("s", 1.0) if seconds >= 1 else ("ms", 1e3) if seconds >= 1e-3 else ("µs", 1e6)
+
+
+def time(seconds: float) -> str:
+    """Return a time in a unit that fits."""
+    unit, factor = time_unit(seconds)
+    return f"{short(seconds * factor)} {unit}"
+
+
+def duration(record: Entry, name: str, factor: float = 1.0) -> Text:
+    """Return the time of a run, median and quartiles, in a unit that fits."""
+    seconds = record["times"][name]["seconds"]
+    unit, scale = time_unit(seconds["median"] * factor)
     return quartiles(seconds, unit, factor * scale)
 
 
-def size(count: float) -> str:
-    """Return bytes in a unit that fits.
+def size(count: float | None) -> str:
+    """Return bytes in a unit that fits, or a dash.
 
     Example:
         >>> size(86_237_184), size(3.2e9)
         ('86 MB', '3.20 GB')
     """
+    if count is None:
+        return "–"
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
@@ -86,28 +99,3 @@ def place(record: Entry) -> str:
     machine = f"{here['processor']}, {plural(here['cores'], 'core')}, {here.get('instruction_set') or 'unknown'} code"
     versions = ", ".join(f"{name} {here['versions'][name]}" for name in ("torch", "scipy"))
     return f"{machine}, {versions}, commit {str(here['commit'])[:12]}"
-
-
-def draw(records: Sequence[Entry], path: Path) -> None:
-    """Draw the ratios of all runs with their quartiles, a row per case."""
-    from matplotlib.figure import Figure
-
-    names = dict.fromkeys(name for record in records for name, entry in record["times"].items() if "ratio" in entry)
-    if not names:
-        fail("--plot", "a measured case with a ratio to draw", "none")
-    figure = Figure(figsize=(9, 1.5 + 0.4 * len(records)), layout="constrained")
-    panel = figure.subplots()
-    for name in names:
-        rows = [row for row, record in enumerate(records) if "ratio" in record["times"].get(name, {})]
-        spans = [[records[row]["times"][name]["ratio"][part] for part in ("low", "median", "high")] for row in rows]
-        low, median, high = np.array(spans).T
-        panel.errorbar(median, rows, xerr=(median - low, high - median), fmt="o", capsize=2, linewidth=1, label=name)
-    shown = [key for key in records[0]["case"] if len({str(record["case"].get(key)) for record in records}) > 1]
-    labels = [", ".join(f"{key} {record['case'].get(key)}" for key in shown) for record in records]
-    panel.set_yticks(range(len(records)), labels, fontsize=7)
-    panel.set(xscale="log", xlabel="time over the reference, within each round")
-    panel.axvline(1, color="black", linewidth=0.8)
-    panel.grid(alpha=0.25)
-    figure.legend(loc="outside upper center", ncols=5, frameon=False)
-    with atomic_write(path) as file:
-        figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from speeds import call, held, refused
+import torch
+from speeds import call, held
 
 import graphnoise as gn
-from graphnoise.bench.speed import cluster, node_order, tables
+from graphnoise.bench.speed import cluster, node_order
 from graphnoise.bench.speed.cluster import Cluster, ClusterOptions
-from graphnoise.bench.speed.operation import RecordFile, operations
 
 FEW = ["cluster", "--scale", "0.002", "--rounds", "2"]
 ORDERS = ["node-order", "--graph", "planted", "--scale", "0.01"]
@@ -30,7 +30,7 @@ def test_every_part_is_measured_written_and_shown(tmp_path, capfd):
     assert code == 0, err
     records = held(tmp_path / "c.json")
     assert [record["case"]["part"] for record in records] == ["walks"] * 6 + ["batch"] + ["locality"] * 3
-    assert all(words in out for words in ("million arcs/s", "seeds in one call", "stays the same"))
+    assert all(words in out for words in ("million arcs/s", "seeds in one call", "A cluster of 200 nodes"))
     assert all(cluster.BASELINE in {**record["notes"], **record["times"]} for record in records[:6])
     case, here = graph("walks")
     nodes = cluster.draw_seeds(here, case["seeds"], 0)
@@ -41,37 +41,42 @@ def test_every_part_is_measured_written_and_shown(tmp_path, capfd):
     assert all(record["gap"] < 1 for record in records[:6])
 
 
-def test_a_baseline_is_timed_at_no_larger_an_error(monkeypatch):
+@pytest.mark.parametrize(("factor", "timed"), [(0.9, True), (2, False)])
+def test_a_baseline_with_a_larger_residual_is_not_timed(factor, timed, monkeypatch):
     case, here = graph("walks", eps=1e-4, seeds=5)
 
-    def coarse(graph):
-        return lambda seeds, alpha, eps: [
-            (v, run.touched, run.values)
-            for v in seeds
-            for run in [cluster.approximate_pagerank(graph, v, alpha, eps / 8)]
-        ]
+    def push(seeds, alpha, eps):
+        results = [cluster.approximate_pagerank(here, v, alpha, factor * eps) for v in seeds]
+        nodes = torch.from_numpy(np.concatenate([result.touched for result in results]))
+        values = torch.from_numpy(np.concatenate([result.values for result in results]))
+        return torch.stack([nodes, nodes]), values
 
     monkeypatch.setattr(cluster, "find_spec", lambda name: True)
-    monkeypatch.setattr(cluster, "get_ppr", coarse)
-    runs, record = cluster._walks(here, case, 0)
-    assert [run.name for run in runs] == ["library", cluster.BASELINE, cluster.AT_ITS_ERROR]
-    assert record["errors"]["library"] <= record["errors"][cluster.BASELINE]
-    assert record["errors"]["eps"] < case["eps"]
+    monkeypatch.setattr(cluster, "get_ppr", lambda graph: push)
+    record = {"notes": {}, "failures": []}
+    runs = cluster._walks(here, case, 0, record)
+    assert [run.name for run in runs] == ["library", *[cluster.BASELINE] * timed]
+    assert ["eps per unit of degree" in text for text in record["failures"]] == [True] * (not timed)
 
 
 def test_work_in_a_cluster_does_not_grow_with_the_graph():
-    runs = [cluster._locality(cluster.draw_graph("cluster", n, 0), {}, 0)[1]["runs"] for n in (20_000, 80_000)]
-    for name, small in runs[0].items():
-        assert runs[1][name]["arcs"] <= 1.25 * small["arcs"], name
-        assert runs[1][name]["touched"] <= 1.25 * small["touched"], name
+    small, large = {}, {}
+    for nodes, record in ((20_000, small), (80_000, large)):
+        cluster._locality(cluster.draw_graph("cluster", nodes, 0), {}, 0, record)
+    for name, run in small["runs"].items():
+        assert large["runs"][name]["arcs"] <= 1.25 * run["arcs"], name
+        assert large["runs"][name]["touched"] <= 1.25 * run["touched"], name
 
 
-def test_power_iteration_is_exact():
-    _, here = graph("batch")
-    matrix = cluster.walk_matrix(here)
-    dense = np.eye(here.num_nodes) - 0.85 * (np.eye(here.num_nodes) + matrix.toarray()) / 2
-    truth = 0.15 * np.linalg.solve(dense, np.eye(here.num_nodes)[3])
-    np.testing.assert_allclose(cluster.exact(matrix, 3, 0.15), truth, atol=1e-12)
+def test_the_residual_of_the_exact_vector_is_0():
+    _, here = graph("walks")
+    n = here.num_nodes
+    start, A = np.eye(n)[3], np.zeros((n, n))
+    A[np.repeat(np.arange(n), np.diff(here.rowptr)), here.col] = 1
+    p = 0.15 * np.linalg.solve(np.eye(n) - 0.85 * (np.eye(n) + A / np.maximum(here.degree, 1)) / 2, start)
+    np.testing.assert_allclose(cluster.residual(here, p, 3, 0.15), 0, atol=1e-12)
+    # Of no mass at all the residual is all that is to be spread.
+    np.testing.assert_allclose(cluster.residual(here, 0 * p, 3, 0.15), start / here.degree[3])
 
 
 def scaled(run):
@@ -121,39 +126,17 @@ def test_another_result_in_another_order_is_not_timed(monkeypatch, tmp_path, cap
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("name", "figures"),
     [
-        (["cluster", "--part", "runs"], "part: expected one of batch, locality, walks, got 'runs'"),
-        (["cluster", "--scale", "0"], "scale: expected a number in [0.0001, 10], got 0.0"),
-        (["cluster", "--threads", "0"], "threads: expected an integer from 1 to 1024, got 0"),
-        (["node-order", "--graph", "citeseer"], "graph: expected one of cora, planted, power-law, got 'citeseer'"),
-        (["node-order", "--order", "rmc"], "did you mean 'rcm'"),
-        (["flow"], "No such command 'flow'"),
+        ("propagate", "40 2 17.6 ms 16.5–18.2 7.53 3.63 3.40–4.17 0.66 0.59–0.68 2.01 1.88–2.16 21.9 19.6–22.5"),
+        ("erase-speed", "dense 1.25 s 1.23–1.33 14.0 12.8–14.3 461 µs 490 MB 3"),
+        ("cluster-speed", "412 µs 404–416 31,464 76 76–78 5 % 7.50 6.97–7.89"),
+        ("node-order", "planted rcm 50,700 40 2 0.05 0.84 0.84–0.99 0.90 0.87–0.93 11"),
+        ("recommend-speed", "nbpo, lock-free 18.1 18–18.2 7.08 6.56–7.36"),
     ],
 )
-def test_bad_options_are_one_line(words, message, capfd, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    refused(capfd, re.escape(message), *words, code=2 if words == ["flow"] else 1, folder=tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "figures"),
-    [
-        (
-            "propagate",
-            "propagate",
-            "40 2 17.6 ms 16.5–18.2 3.63 3.40–4.17 3.41 3.29–4.09 6.90 6.01–7.45 21.9 19.6–22.5",
-        ),
-        ("erase-speed", "erase", "dense 1.25 s 1.23–1.33 14.0 12.8–14.3 490 MB 3"),
-        ("cluster-speed", "cluster", "412 µs 404–416 31,464 76 76–78 5 % 7.50 6.97–7.89"),
-        ("node-order", "node-order", "planted rcm 50,700 40 2 0.05 0.84 0.84–0.99 0.90 0.87–0.93 11"),
-        ("recommend-speed", "recommend", "nbpo, lock-free 18.1 18–18.2 7.08 6.56–7.36"),
-    ],
-)
-def test_the_committed_records_print_their_figures(name, kind, figures, capfd):
-    assert kind in operations()
+def test_the_committed_records_print_their_figures(name, figures, capfd):
     code, out, err = call(capfd, "show", RESULTS / f"{name}.json")
     assert (code, err) == (0, "")
     assert figures in " ".join(out.split())
-    records = RecordFile(RESULTS / f"{name}.json").read()
-    assert out.splitlines()[-1] in {tables.place(record) for record in records}
+    assert re.search("AMD EPYC, 2 cores, .+, commit [0-9a-f]{12}$", out.splitlines()[-1])

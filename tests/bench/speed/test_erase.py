@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from speeds import call, held, killed, one_error, refused
+from speeds import call, held, killed
 
 from graphnoise import coding_rates as coding
 from graphnoise.bench.speed import erase
@@ -18,7 +18,7 @@ PRESET = "faithful-cora:hidden=16,width=12"
 TINY = ["erase", "--dataset", "60:240", "--features", "8", "--classes", "3", "--preset", PRESET]
 TINY += ["--threads", "1", "--rounds", "2", "--no-memory"]
 SMALL = {"hidden": 16, "width": 12}
-PEAK = {"data": 1_000, "peak": 151_000_000, "of": "cell"}
+PEAK = {"peak": 151_000_000}
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_record_carries_what_a_reader_needs_and_show_prints_it(monkeypatch, tm
     assert re.search(
         "drawn: 60 nodes, .+ 8 features, 3 classes, faithful-cora, gat 16/12, full batch, float32, 1 thread", out
     )
-    assert re.search(r"^dense .+ 151 MB +2$", out, re.M)
+    assert re.search(r"^dense .+ [mµ]?s +151 MB +2$", out, re.M)
     (record,) = held(path)
     assert set(record["gaps"]) == {"float64", "float32", "one mini-batch"}
     times = record["times"]
@@ -108,14 +108,12 @@ def test_the_dense_form_is_left_out_beyond_half_of_the_memory(monkeypatch, tmp_p
     need = 3 * 60 * 60 * 4
     words = [*TINY, "--rounds", "1", "--out", tmp_path / "e.json"]
     monkeypatch.setattr(erase, "available_memory", lambda: 2 * need - 1)
-    code, out, err = call(capfd, *words, "--dense")
-    assert (code, out, one_error(err)) == (1, "", True)
-    assert f"memberships (3 x 60 x 60) take {need:,} bytes, more than half of the {2 * need - 1:,} available" in err
-    assert f"the dense form's memberships (3 x 60 x 60) take {need:,} bytes" in call(capfd, *words)[1]
-    assert "dense" not in held(tmp_path / "e.json")[0]["times"]
+    out = call(capfd, *words)[1]
+    assert f"memberships (3 x 60 x 60) take {need:,} bytes, more than half of the {2 * need - 1:,} available" in out
     monkeypatch.setattr(erase, "available_memory", lambda: 2 * need)
-    assert call(capfd, *words, "--dense")[0] == 0
-    assert "dense" in held(tmp_path / "e.json")[1]["times"]
+    assert call(capfd, *words, "--again")[0] == 0
+    (record,) = held(tmp_path / "e.json")
+    assert "dense" in record["times"]
 
 
 @pytest.mark.usefixtures("_verified")
@@ -124,7 +122,7 @@ def test_mini_batches_and_settings_without_a_dense_form(tmp_path, capfd):
     code, out, err = call(capfd, *words, "--out", tmp_path / "e.json")
     assert code == 0, err
     assert "mini-batches of 7" in out
-    assert "dense: the dense form is written out for the encoder 'gat', not for 'sgc'" in out
+    assert "dense: left out: the dense form is written out for the encoder 'gat', not for 'sgc'" in out
     assert "verification: with the preset faithful-cora, since the dense form" in out
     (record,) = held(tmp_path / "e.json")
     assert {"sampling", "probe", "optimiser", "coding rate, gradient"} <= set(record["stages"])
@@ -141,7 +139,6 @@ def test_stages_cover_the_epoch():
 def test_peak_memory_is_that_of_a_process_of_its_own():
     case = {"dataset": "2000:8000", "features": 500, "classes": 4, "seed": 0, "threads": 1, "preset": "faithful-cora"}
     peak = erase.peak_memory(case | {"overrides": SMALL}, False, None)
-    assert peak["data"] > 2_000 * 500 * 4 / 2
     # The features, and those that dropout has left.
     assert 2 * 2_000 * 500 * 4 < peak["peak"] < 300e6
 
@@ -154,21 +151,6 @@ def test_a_process_that_is_killed_is_told(monkeypatch, tmp_path, capfd):
     assert "memory of library is not known: A process in the process pool was terminated abruptly" in out
 
 
-def test_the_cost_by_size(tmp_path, capfd, monkeypatch):
-    def record(nodes, seconds):
-        case = {"dataset": f"{nodes}:{4 * nodes}", "nodes": nodes, "arcs": 4 * nodes, "threads": 1}
-        quartiles = dict.fromkeys(("low", "median", "high"), seconds)
-        times = {"library": {"seconds": quartiles, "samples": [seconds], "calls": 1}}
-        return {"case": case, "times": times, "environment": {"commit": "a", "processor": "b"}, "memory": {}}
-
-    records = [record(1000, 100.0), record(10, 1.0), record(100, 10.0)]
-    assert erase.exponent(record(10, 1.0), record(100, 100.0)) == pytest.approx(2)
-    _, table = erase._by_size(records)
-    assert list(table.columns[0].cells) == ["10", "100", "1,000", ""]
-    assert list(table.columns[4].cells) == ["", "1.00", "1.00", "1.00"]
-    assert not list(erase._by_size(records[:1]))
-
-
 @pytest.mark.usefixtures("_verified")
 def test_a_data_set_is_measured_with_its_preset(monkeypatch, tmp_path, capfd):
     path = save_npz(planted(), tmp_path / "x.npz")
@@ -179,23 +161,3 @@ def test_a_data_set_is_measured_with_its_preset(monkeypatch, tmp_path, capfd):
     assert (record["case"]["nodes"], record["case"]["features"], record["case"]["preset"]) == (84, 48, "faithful-cora")
     monkeypatch.setattr(erase, "load", lambda name, root, seed: planted())
     assert [case["preset"] for case in Erase().cases(EraseOptions(dataset=("pubmed",)))] == ["faithful-pubmed"]
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--dataset", "croa"], "one of .*cora"),
-        (["--dataset", "50:61"], "dataset: arcs: expected an even number"),
-        (["--dataset", "7:4"], "dataset: nodes: expected an integer of at least 8"),
-        (["--dataset", "50:60", "--classes", "13"], "classes: expected at least 4 nodes per class, got 13"),
-        (["--dataset", "50:60", "--preset", "robst"], "preset: expected one of .*did you mean 'robust'"),
-        (["--dataset", "50:60", "--preset", "robust:widht=3"], "did you mean 'width'"),
-        (["--dataset", "50:60", "--preset", "robust:width"], "preset: expected robust:KEY=VALUE"),
-        (["--dataset", "50:60", "--preset", "robust:width=x"], "width: expected an integer"),
-        (["--dataset", "50:60", "--preset", "robust:epochs=3"], "what decides an epoch"),
-        (["--dataset", "50:60", "--preset", "faithful-cora:batch_size=9", "--dense"], "dense: .*has no mini-batches"),
-    ],
-)
-def test_every_error_is_one_line(words, message, tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-    refused(capfd, message, "erase", *words, folder=tmp_path)

@@ -25,13 +25,13 @@ def task(monkeypatch):
 
 
 def test_rounds_and_ratios(task):
-    fast, slow = TimedRun("fast", task(1e-3), 10, min_sample=0.02), TimedRun("slow", task(0.5), 10, min_sample=0.02)
+    fast, slow = TimedRun("fast", task(1e-3), 10, min_sample=0.02), TimedRun("slow", task(2.0), 10, min_sample=0.02)
     times = harness.interleave([fast, slow], 5, 0)
     assert (fast.steps, fast.calls) == (10, 2)
     assert (slow.steps, slow.calls) == (1, 1)
     assert times["fast"]["samples"] == pytest.approx([1e-3] * 5)
-    harness.compare(times, ["slow"], "fast")
-    assert times["slow"]["ratio"]["median"] == pytest.approx(500)
+    harness.compare(times, "fast", times)
+    assert times["slow"]["ratio"]["median"] == pytest.approx(2000)
     assert "ratio" not in times["fast"]
 
 
@@ -41,24 +41,39 @@ def test_an_epoch_that_is_long_for_a_call_fills_a_sample(task):
     assert (epochs.steps, epochs.calls, epochs.sample()) == (1, 4, pytest.approx(0.25))
 
 
-def test_what_runs_before_a_call_is_not_measured(task):
-    before, run = task(7), TimedRun("x", task(1e-3), before=lambda: before(1), min_sample=0.01)
-    run.warm()
-    assert run.calls == 10
-    assert run.sample() == pytest.approx(1e-3)
-
-
 def test_a_run_may_measure_its_own_time(task):
-    own = task(7)
-    assert TimedRun("x", lambda steps: (own(steps), 0.25)[1], self_timed=True).sample() == 0.25
+    whole = task(7)
+    assert TimedRun("x", lambda steps: (whole(steps), 0.25)[1], calls=3, self_timed=True).sample() == 0.25
 
 
 def test_the_fastest_variant_is_found(task):
-    tasks = {name: TimedRun(name, task(t), 5) for name, t in (("a", 3e-3), ("b", 2e-3), ("c", 0.4))}
+    tasks = {name: TimedRun(name, task(t), 5) for name, t in (("a", 3e-3), ("b", 2e-3), ("c", 1.4))}
     assert harness.fastest(tasks) == "b"
     assert harness.fastest({"c": tasks["c"]}) == "c"
     # It is warm, so that a limit can hold for it.
-    assert tasks["c"].seconds == pytest.approx(0.4)
+    assert tasks["c"].seconds == pytest.approx(1.4)
+
+
+def test_a_baseline_is_its_fastest_variant_and_the_record_says_why_there_is_none(task):
+    record = {"notes": {}, "failures": []}
+
+    def reason(error):
+        def make():
+            raise error
+
+        assert harness.baseline("x", make, record) == []
+        return record["notes"]["x"]
+
+    variants = {name: TimedRun("x", task(seconds)) for name, seconds in (("a", 3e-3), ("b", 2e-3))}
+    assert harness.baseline("x", lambda: variants, record) == [variants["b"]]
+    assert record["notes"]["x"] == "the fastest variant is shown, b"
+    assert harness.baseline("x", lambda: variants, record, 1e-3) == []
+    assert record["notes"]["x"] == "left out: takes longer than the limit allows"
+    assert reason(harness.NotMeasurableError("is not installed")) == "left out: is not installed"
+    assert reason(RuntimeError("no\nmemory")) == "left out: raises RuntimeError (no)"
+    assert record["failures"] == []
+    assert reason(harness.VerificationError("x: expected 1, got 2")) == "left out: gives another result"
+    assert record["failures"] == ["x: expected 1, got 2"]
 
 
 def test_every_round_has_every_run_in_changing_order():
