@@ -31,8 +31,10 @@ def choice(name: str, value: object, options: Collection[str]) -> str:
     if isinstance(value, str) and value in options:
         return value
     known = sorted(options)
-    near = difflib.get_close_matches(str(value).lower(), known, n=1, cutoff=0.5)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    text = str(value).lower()
+    near = difflib.get_close_matches(text, known, n=max(len(known), 1), cutoff=0.5)
+    # Letters that changed places are nearer than another letter.
+    hint = f" (did you mean {min(near, key=lambda name: sorted(name) != sorted(text))!r}?)" if near else ""
     fail(name, f"one of {', '.join(known)}", f"{value!r}{hint}")
 
 

@@ -282,10 +282,10 @@ ROWS = '[[grid]]\nname = "a"\nmethods = [%s]\n'
         (A + "exact=1", "grid 'a': exact: expected true or false, got 1"),
         (A + "select='all'", "grid 'a': select: expected one of clean, noisy"),
         (A + "erase_stream=true", "grid 'a': erase_stream: expected select='clean'"),
-        (ROWS % "'lpp'", "grid 'a': method: expected one of .* got 'lpp'"),
+        (ROWS % "'lpp'", "grid 'a': methods: expected one of .* got 'lpp'"),
         (ROWS % "3", "grid 'a': methods: expected NAME, NAME:KEY=VALUE or .* got 3"),
-        (ROWS % "'lp:alpa=0.3'", "grid 'a': .*hyper-parameter of lp: .*did you mean 'alpha'"),
-        (ROWS % "'lp:alpha=2.0'", r"grid 'a': .*lp.alpha: expected a rate in \[0, 1\], got 2.0"),
+        (ROWS % "'lp:alpa=0.3'", "grid 'a': methods lp: .*did you mean 'alpha'"),
+        (ROWS % "'lp:alpha=2.0'", r"grid 'a': methods lp: lp.alpha: expected a rate in \[0, 1\], got 2.0"),
         (ROWS % "'lp:alpha=inf'", r"grid 'a': .*lp.alpha: expected a rate in \[0, 1\], got 'inf'"),
         (ROWS % "'lp:alpha'", "grid 'a': methods: expected lp:KEY=VALUE,…, got 'lp:alpha'"),
         (ROWS % "{name='x'}", "grid 'a': methods: expected NAME, .* got None"),
@@ -307,6 +307,9 @@ def test_what_is_wrong_with_a_file_is_said_with_file_grid_and_key(text, message,
 
 
 def test_what_only_the_data_show_is_reported_the_same_way(planted, tmp_path):
+    unknown = Suite.read(write(tmp_path, A + "datasets = ['kora']", planted))
+    with pytest.raises(InputError, match=r"plain.toml: grid 'a': datasets: expected one of .*did you mean 'cora'"):
+        _ = unknown.cells
     absent = Suite.read(write(tmp_path, A + "datasets = ['nowhere.npz']", planted))
     with pytest.raises(DataError, match=r"plain.toml: grid 'a': .*nowhere.npz"):
         _ = absent.cells
