@@ -116,7 +116,7 @@ def test_tables_fit_eighty_columns_or_are_not_cut(planted, tmp_path, capfd):
         (["bench", "nodes", "--erase-stream"], 1, "--erase-stream: expected select='clean'"),
         (["bench", "nodes", "--method", "gcn:3"], 1, "--method: expected gcn:KEY=VALUE,…, got 'gcn:3'"),
         (["bench", "nodes", "--method", "gcn:hidden=many"], 1, "--method gcn: gcn.hidden: expected an integer"),
-        (["bench", "nodes", "--method", "gcn:hiden=3"], 1, "--method gcn: expected one of .*did you mean 'hidden'"),
+        (["bench", "nodes", "--method", "gcn:hiden=3"], 1, "--method: hyper-parameter of gcn: expected .*'hidden'"),
         (["bench", "nodes", "--draws", "3"], 2, "--draws"),
         (["bench", "nodse"], 2, "nodse"),
         (["bench", "nodes", "--root", "/no/such/folder"], 1, "--root: expected an existing folder"),

@@ -120,14 +120,15 @@ class Model(BaseModel):
             cause, field = first.get("ctx", {}).get("error"), str(first["loc"][0])
             if not isinstance(cause, checks.InputError):
                 checks.fail(".".join(map(str, first["loc"])), first["msg"], repr(first["input"]))
-            message = renamed(str(cause), self.field_names())
-            raise checks.InputError(message if re.match(rf"{field}\b", message) else f"{field}: {message}") from None
+            named = re.match(rf"{field}\b", renamed(str(cause), self.field_names()))
+            raise checks.InputError(str(cause) if named else f"{field}: {cause}") from None
 
     @classmethod
     def option_names(cls) -> dict[str, str]:
         """Return the option of each field; fields with `exclude` have none."""
-        extras = {key: field.json_schema_extra or {} for key, field in cls.model_fields.items() if not field.exclude}
-        return {key: str(extra.get("option", "--" + key.replace("_", "-"))) for key, extra in extras.items()}
+        fields: dict[str, Any] = {key: field for key, field in cls.model_fields.items() if not field.exclude}
+        names = {key: field.json_schema_extra.get("option", key) for key, field in fields.items()}
+        return {key: "--" + name.removeprefix("--").replace("_", "-") for key, name in names.items()}
 
     @classmethod
     def field_names(cls) -> dict[str, str]:

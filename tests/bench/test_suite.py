@@ -284,7 +284,7 @@ ROWS = '[[grid]]\nname = "a"\nmethods = [%s]\n'
         (A + "erase_stream=true", "grid 'a': erase_stream: expected select='clean'"),
         (ROWS % "'lpp'", "grid 'a': methods: expected one of .* got 'lpp'"),
         (ROWS % "3", "grid 'a': methods: expected NAME, NAME:KEY=VALUE or .* got 3"),
-        (ROWS % "'lp:alpa=0.3'", "grid 'a': methods lp: .*did you mean 'alpha'"),
+        (ROWS % "'lp:alpa=0.3'", "grid 'a': methods: hyper-parameter of lp: .*did you mean 'alpha'"),
         (ROWS % "'lp:alpha=2.0'", r"grid 'a': methods lp: lp.alpha: expected a rate in \[0, 1\], got 2.0"),
         (ROWS % "'lp:alpha=inf'", r"grid 'a': .*lp.alpha: expected a rate in \[0, 1\], got 'inf'"),
         (ROWS % "'lp:alpha'", "grid 'a': methods: expected lp:KEY=VALUE,…, got 'lp:alpha'"),

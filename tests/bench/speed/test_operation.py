@@ -186,7 +186,7 @@ def test_damaged_records_are_one_clear_line(change, tmp_path, capfd):
     ("words", "code", "message"),
     [
         (["--width", "0"], 1, "width: expected an integer from 1 to 99, got 0"),
-        (["--width", "a,b"], 1, "--width: expected integers separated by commas"),
+        (["--width", "a,b"], 1, "--width: expected an integer from 1 to 99, got 'a'"),
         (["--rounds", "0"], 1, "rounds: expected an integer from 1"),
         (["--rounds", "x"], 2, "--rounds"),
         (["--scale", "5"], 1, "scale: expected a number in [0.5, 2]"),
