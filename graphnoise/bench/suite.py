@@ -19,7 +19,7 @@ from typing import Any
 from graphnoise import checks
 from graphnoise.bench import registry
 from graphnoise.bench.grid import GridModel, renamed, text
-from graphnoise.bench.record import Selected, Source
+from graphnoise.bench.record import Cells, Source
 from graphnoise.bench.runner import Store, Summary
 from graphnoise.bench.task import CellIndex, Part, Task
 from graphnoise.checks import DataError, InputError
@@ -112,7 +112,7 @@ class Suite:
                 return f"{name}: {self.indexes[name].labels[position['row']]}, {self.task.describe(config)}"
         return self.task.describe(config)
 
-    def select(self, source: Source) -> Selected:
+    def select(self, source: Source) -> Cells:
         """Return the cells of a source that are of this suite, in its order, each with its `grid` and `row`.
 
         No data are needed. A cell that is of two grids comes twice. Raises `DataError` if there is none.
@@ -141,7 +141,7 @@ class Suite:
         notes = [*source.remarks(), *(f"{source.folder}: {gap}" for gap in self._gaps(recorded, seen))]
         if others:
             notes.append(f"{source.folder}: {others:,} cells that are not of the suite are left out")
-        return Selected(source.folder, [selected[order] for order in sorted(selected)], notes)
+        return Cells(source.folder, [selected[order] for order in sorted(selected)], notes)
 
     def _gaps(self, recorded: Mapping[str, set[Any]], seen: Mapping[str, set[Any]]) -> Iterator[str]:
         """Yield what is missing, as far as that is known without data."""
@@ -166,12 +166,9 @@ class Suite:
 def _parse(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        checks.fail(str(path), "a suite in TOML, which is UTF-8", f"{error.reason} at position {error.start}")
-    except (ValueError, RecursionError) as error:
-        checks.fail(str(path), "a suite in TOML", f"a mistake: {error}")
-    except OSError as error:
-        checks.fail(str(path), "a suite in TOML", f"no file that can be read ({error.strerror or error})")
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        checks.fail(str(path), "a suite in TOML", f"a file that cannot be read ({reason})")
 
 
 def _name(where: str, table: Mapping[str, Any], taken: Mapping[str, Any]) -> str:

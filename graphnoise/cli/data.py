@@ -62,13 +62,13 @@ def data_verify(
     """Compare files and what they hold with the published checksums and counts."""
     from graphnoise import datasets
 
-    there = [entry.name for entry in datasets.catalogue(root) if entry.where != "absent"]
-    there += [feedback.name for feedback, status in datasets.feedback_catalogue(root) if status != "absent"]
-    chosen = names or there
-    if not chosen:
+    if not names:
+        names = [entry.name for entry in datasets.catalogue(root) if entry.where != "absent"]
+        names += [feedback.name for feedback, status in datasets.feedback_catalogue(root) if status != "absent"]
+    if not names:
         raise DataError("no data set is there to verify; `graphnoise data get NAME` fetches one")
     failed = 0
-    for name in chosen:
+    for name in names:
         checks = datasets.verify(name, root)
         wrong = [check for check in checks if not check.ok]
         for check in checks if verbose else wrong:

@@ -243,8 +243,8 @@ def test_two_takers_preempted_at_any_two_steps(store, quick, works, lapsed):
     with pytest.MonkeyPatch.context() as patch:
         stage, entries = Stage(patch), set()
         alone = Cell(store, "alone", lapsed)
-        (most,) = stage.play([alone.actor(True, stage)], bursts([0]))
-        for number, (i, j) in enumerate(itertools.product(range(most + 1), range(0, most + 1, 2))):
+        (steps,) = stage.play([alone.actor(True, stage)], bursts([0]))
+        for number, (i, j) in enumerate(itertools.product(range(steps + 1), range(0, steps + 1, 2))):
             cell = Cell(store, number, lapsed)
             stage.play([cell.actor(work, stage) for work in works], bursts([i, j]))
             entries.add(cell.entries)

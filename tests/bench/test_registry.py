@@ -45,9 +45,9 @@ def install(monkeypatch):
 
     def add(group, *points):
         real = registry.entry_points
-        own = [EntryPoint(name, value, f"graphnoise.{group}") for name, value in points]
+        added = [EntryPoint(name, value, f"graphnoise.{group}") for name, value in points]
         monkeypatch.setattr(
-            registry, "entry_points", lambda group: [*real(group=group), *(p for p in own if p.group == group)]
+            registry, "entry_points", lambda group: [*real(group=group), *(p for p in added if p.group == group)]
         )
         registry.names.cache_clear()
 
