@@ -1,4 +1,3 @@
-import os
 import re
 import signal
 import subprocess
@@ -146,13 +145,6 @@ def test_every_error_is_one_line_and_no_traceback(words, code, message, tmp_path
     assert re.search(message, err), err
 
 
-def test_folder_of_results_that_is_a_file(planted, tmp_path, capfd):
-    (tmp_path / "runs").touch()
-    code, _, err = call(capfd, *nodes(planted, tmp_path / "runs"))
-    assert (code, err.count("\n")) == (1, 1)
-    assert "cannot make the folder" in err
-
-
 def test_unexpected_errors_are_one_line_too(monkeypatch, capfd):
     def broken(*_, **__):
         raise ZeroDivisionError("division\nby zero")
@@ -180,8 +172,9 @@ def test_a_task_has_an_option_for_each_field_of_its_grid(capfd):
 
     for name in registry.names("tasks"):
         _, out, _ = call(capfd, "bench", name, "--help")
-        for key, field in registry.task(name).Grid.model_fields.items():
-            option = (field.json_schema_extra or {}).get("option", "--" + key.replace("_", "-"))
+        options = registry.task(name).Grid.option_names()
+        assert options.keys() == registry.task(name).Grid.model_fields.keys()
+        for option in options.values():
             assert re.search(rf"{option}\s", out), (name, option)
 
 
@@ -189,18 +182,14 @@ def results(folder):
     return {r["key"]: {k: v for k, v in r["result"].items() if k != "run"} for r in Store(folder).records()}
 
 
-def slow_words(planted, folder):
+def test_two_commands_finish_an_interrupted_one_and_nothing_is_lost_or_run_twice(planted, tmp_path):
     more = ("--method", "gcn:epochs=60,mlp:epochs=60", "--rate", "0,0.2,0.4", "--seeds", "4")
-    return [*COMMAND, *nodes(planted, folder, *more)]
-
-
-def test_ctrl_c_keeps_what_is_recorded_and_prints_the_command_that_resumes(planted, tmp_path):
-    words = slow_words(planted, tmp_path / "a")
+    words, alone = ([*COMMAND, *nodes(planted, tmp_path / folder, *more)] for folder in "ab")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
-    heed = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **heed)
+    process = subprocess.Popen(words, **pipes, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     # Past the imports of the first cells: within one of their callbacks Python itself drops an interrupt.
-    while len(list((tmp_path / "a").glob("*.json")) if (tmp_path / "a").exists() else []) < 8:
+    while len(list((tmp_path / "a").glob("*.json"))) < 8:
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -211,32 +200,19 @@ def test_ctrl_c_keeps_what_is_recorded_and_prints_the_command_that_resumes(plant
     assert f"--out {tmp_path / 'a'}" in err
     before = results(tmp_path / "a")
     assert 8 <= len(before) < 24
-    subprocess.run(words, check=True, capture_output=True)
-    subprocess.run(slow_words(planted, tmp_path / "b"), check=True, capture_output=True)
+    two = [subprocess.Popen(words, **pipes) for _ in range(2)]
+    outs = [process.communicate(timeout=120)[0] for process in two]
+    assert [process.returncode for process in two] == [0, 0]
+    counts = [
+        [int(match[1]) if (match := re.search(rf"(\d+) {what}", out)) else 0 for out in outs]
+        for what in ("run", "recorded before", "by other")
+    ]
+    assert [sum(of_command) for of_command in zip(*counts, strict=True)] == [24, 24], outs
+    assert sum(counts[0]) == 24 - len(before), "nothing that was recorded, and nothing twice"
+    subprocess.run(alone, check=True, capture_output=True)
     assert results(tmp_path / "a") == results(tmp_path / "b")
     assert before.items() <= results(tmp_path / "a").items()
     assert not list((tmp_path / "a").glob("*.claim"))
-
-
-def test_two_commands_share_a_grid_and_a_killed_one_loses_nothing(planted, tmp_path):
-    words = slow_words(planted, tmp_path / "a")
-    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    victim = subprocess.Popen(words, **quiet)
-    while len(list((tmp_path / "a").glob("*.json")) if (tmp_path / "a").exists() else []) < 2:
-        assert victim.poll() is None
-        time.sleep(0.005)
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.communicate()
-    two = [subprocess.Popen(words, **quiet) for _ in range(2)]
-    outs = [process.communicate(timeout=120)[0] for process in two]
-    assert [process.returncode for process in two] == [0, 0]
-    ran = [int(re.search(r"\((\d+) run", out)[1]) for out in outs]
-    kept = [int(re.search(r"(\d+) recorded before", out)[1]) for out in outs]
-    elsewhere = [int(m[1]) if (m := re.search(r"(\d+) by other", out)) else 0 for out in outs]
-    assert [sum(counts) for counts in zip(ran, kept, elsewhere, strict=True)] == [24, 24], outs
-    assert sum(ran) <= 24 - 2  # nothing that the victim recorded, and nothing twice
-    subprocess.run(slow_words(planted, tmp_path / "b"), check=True, capture_output=True)
-    assert results(tmp_path / "a") == results(tmp_path / "b")
 
 
 def test_an_interrupted_report_says_so(capfd, monkeypatch, tmp_path):
