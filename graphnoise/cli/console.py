@@ -71,10 +71,6 @@ class Bar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Leave the bar as it is."""
         self._bar.stop()
 
     def show(self, done: int, total: int, text: str, seconds: float, what: str = "cells") -> None:

@@ -221,7 +221,7 @@ def test_tables_that_are_not_whole_are_refused(change, message, suite, store, tm
 def test_what_is_wrong_with_a_file_is_said_with_file_grid_and_key(tmp_path):
     path = tmp_path / "bad.toml"
     path.write_text('task = "cluster"\n[[grid]]\nname = "a"\naccuracies = ["0.9"]\n')
-    with pytest.raises(InputError, match=f"^{re.escape(str(path))}: grid 'a': accuracy: expected A1/A0"):
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))}: grid 'a': accuracies: expected A1/A0"):
         Suite.read(path)
 
 
