@@ -120,16 +120,8 @@ def test_tables_fit_eighty_columns_or_are_not_cut(planted, tmp_path, capfd):
         (["bench", "nodse"], 2, "nodse"),
         (["bench", "nodes", "--root", "/no/such/folder"], 1, "--root: expected an existing folder"),
         (["bench", "suite"], 2, "file"),
-        (
-            ["bench", "suite", "absent.toml"],
-            1,
-            "absent.toml: expected a suite in TOML, got .*No such file",
-        ),
-        (
-            ["report", "--suite", "absent.toml", "."],
-            1,
-            "absent.toml: expected a suite in TOML, got .*No such file",
-        ),
+        (["bench", "suite", "absent.toml"], 1, "absent.toml: expected a suite in TOML, got .*No such file"),
+        (["report", "--suite", "absent.toml", "."], 1, "absent.toml: expected a suite in TOML, got .*No such file"),
         (["report", "no-such-folder"], 1, "folder: expected a folder of results"),
         (["data", "verify", "croa"], 1, "did you mean 'cora'"),
         (["data", "get", "croa"], 1, "did you mean 'cora'"),
