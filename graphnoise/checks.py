@@ -35,7 +35,9 @@ def choice(name: str, value: object, options: Collection[str], synonyms: Mapping
     if isinstance(value, str) and value in options:
         return value
     known, text = sorted(options), str(value).lower()
-    near = [synonyms[text]] if text in synonyms else difflib.get_close_matches(text, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(text, known, n=max(len(known), 1), cutoff=0.5)
+    # Letters that changed places are nearer than another letter.
+    near = [synonyms[text]] if text in synonyms else sorted(near, key=lambda name: sorted(name) != sorted(text))
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     fail(name, f"one of {', '.join(known)}", f"{value!r}{hint}")
 

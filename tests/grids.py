@@ -1,9 +1,15 @@
 """What tests of grids of cells share: the records that must be there, and waiting for commands."""
 
+import io
 import os
 import time
 
+from rich.console import Console
+
+from graphnoise.bench.record import by_task
+from graphnoise.bench.report import render
 from graphnoise.bench.runner import Store, cell_key
+from graphnoise.bench.tasks.nodes import Nodes
 
 
 def group_is_gone(group):
@@ -42,3 +48,17 @@ def wait_for(condition, seconds=30.0):
 
 def logged(log):
     return sorted(int(line.split()[0]) for line in log.read_text().splitlines())
+
+
+def node_sections(source):
+    """The sections of the cells of `nodes` in a source."""
+    return Nodes().sections(by_task(source)[0]["nodes"])
+
+
+def node_tables(source):
+    """What the report of `nodes` prints for a source."""
+    console = Console(width=120, file=io.StringIO())
+    for section in node_sections(source):
+        for part in render(Nodes(), section):
+            console.print(part)
+    return console.file.getvalue()

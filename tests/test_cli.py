@@ -1,4 +1,3 @@
-import os
 import re
 import signal
 import subprocess
@@ -95,27 +94,34 @@ def test_tables_fit_eighty_columns_or_are_not_cut(planted, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["bench", "nodes", "--method", "gncn"], 1, "method: expected one of .*did you mean 'gcn'"),
-        (["bench", "nodes", "--noise", "piar"], 1, "did you mean 'pair'"),
-        (["bench", "nodes", "--rate", "0,1.5"], 1, r"rates: expected a rate in \[0, 1\], got 1.5"),
-        (["bench", "nodes", "--rate", "0;1"], 1, "--rate: expected numbers separated by commas"),
-        (["bench", "nodes", "--rate", "nan"], 1, "rates: expected a rate"),
-        (["bench", "nodes", "--method", "lp,,gcn"], 1, "--method: expected names separated by commas"),
-        (["bench", "nodes", "--dataset", "croa"], 1, "did you mean 'cora'"),
+        # Letters that changed places are nearer than another letter, as in 'sgc'.
+        (["bench", "nodes", "--method", "gnc"], 1, "--method: expected one of .*did you mean 'gcn'"),
+        (["bench", "nodes", "--noise", "piar"], 1, "--noise: expected one of .*did you mean 'pair'"),
+        (["bench", "nodes", "--rate", "0,1.5"], 1, r"--rate: expected a rate in \[0, 1\], got 1.5"),
+        (["bench", "nodes", "--rate", "0;1"], 1, r"--rate: expected a rate in \[0, 1\], got '0;1'"),
+        (["bench", "nodes", "--method", "lp,,gcn"], 1, "--method: expected values separated by commas"),
+        (["bench", "nodes", "--dataset", "kora"], 1, "error: --dataset: expected one of .*did you mean 'cora'"),
+        (["bench", "cluster", "--dataset", "kora"], 1, "error: --dataset: expected one of .*did you mean 'cora'"),
         (["bench", "nodes", "--dataset", "nowhere.npz"], 1, "nowhere.npz"),
-        (["bench", "nodes", "--seeds", "0"], 1, "seeds: expected an integer from 1 to 10000, got 0"),
+        (["bench", "cluster", "--masses", "nan"], 1, r"--masses: expected a number in \[0.001, 1e\+06\], got 'nan'"),
+        (["bench", "cluster", "--accuracy", "1.5/2"], 1, r"--accuracy: a1: expected a rate in \[0, 1\], got 1.5"),
+        (["bench", "cluster", "--accuracy", "gcn:1"], 1, "--accuracy: samples: expected an integer of at least 2"),
+        (["bench", "speed", "propagate", "--width", "0"], 1, "--width: expected an integer from 1 to 65536, got 0"),
+        (["bench", "speed", "propagate", "--width", "x"], 1, "--width: expected an integer from 1 to 65536, got 'x'"),
+        (["bench", "nodes", "--seeds", "0"], 1, "--seeds: expected an integer from 1 to 10000, got 0"),
         (["bench", "nodes", "--seeds", "many"], 2, "--seeds"),
-        (["bench", "nodes", "--jobs", "0"], 1, "jobs: expected an integer of at least 1"),
-        (["bench", "nodes", "--select", "best"], 1, "select: expected one of clean, noisy"),
-        (["bench", "nodes", "--method", "gcn:3"], 1, "methods: expected gcn:KEY=VALUE,…, got 'gcn:3'"),
-        (["bench", "nodes", "--method", "gcn:hidden=many"], 1, "gcn.hidden: expected an integer"),
+        (["bench", "nodes", "--jobs", "0"], 1, "--jobs: expected an integer of at least 1"),
+        (["bench", "nodes", "--select", "best"], 1, "--select: expected one of clean, noisy"),
+        (["bench", "nodes", "--erase-stream"], 1, "--erase-stream: expected select='clean'"),
+        (["bench", "nodes", "--method", "gcn:3"], 1, "--method: expected gcn:KEY=VALUE,…, got 'gcn:3'"),
+        (["bench", "nodes", "--method", "gcn:hidden=many"], 1, "--method gcn: gcn.hidden: expected an integer"),
+        (["bench", "nodes", "--method", "gcn:hiden=3"], 1, "--method: hyper-parameter of gcn: expected .*'hidden'"),
         (["bench", "nodes", "--draws", "3"], 2, "--draws"),
         (["bench", "nodse"], 2, "nodse"),
-        (["bench", "nodes", "--root", "/no/such/folder"], 1, "root: expected an existing folder"),
-        (["bench", "nodes", "--method", "gcn:hidden=true"], 1, "gcn.hidden: expected an integer .*got True"),
+        (["bench", "nodes", "--root", "/no/such/folder"], 1, "--root: expected an existing folder"),
         (["bench", "suite"], 2, "file"),
-        (["bench", "suite", "absent.toml"], 1, "absent.toml: expected a suite in TOML, got no file"),
-        (["report", "--suite", "absent.toml", "."], 1, "absent.toml: expected a suite in TOML, got no file"),
+        (["bench", "suite", "absent.toml"], 1, "absent.toml: expected a suite in TOML, got .*No such file"),
+        (["report", "--suite", "absent.toml", "."], 1, "absent.toml: expected a suite in TOML, got .*No such file"),
         (["report", "no-such-folder"], 1, "folder: expected a folder of results"),
         (["data", "verify", "croa"], 1, "did you mean 'cora'"),
         (["data", "get", "croa"], 1, "did you mean 'cora'"),
@@ -124,18 +130,11 @@ def test_tables_fit_eighty_columns_or_are_not_cut(planted, tmp_path, capfd):
 )
 def test_every_error_is_one_line_and_no_traceback(words, code, message, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    found, out, err = call(capfd, *words)
-    assert found == code
+    exit_code, out, err = call(capfd, *words)
+    assert exit_code == code
     assert out == ""
     assert re.fullmatch(r"graphnoise: error: .+\n", err), err
     assert re.search(message, err), err
-
-
-def test_folder_of_results_that_is_a_file(planted, tmp_path, capfd):
-    (tmp_path / "runs").touch()
-    code, _, err = call(capfd, *nodes(planted, tmp_path / "runs"))
-    assert (code, err.count("\n")) == (1, 1)
-    assert "cannot make the folder" in err
 
 
 def test_unexpected_errors_are_one_line_too(monkeypatch, capfd):
@@ -165,8 +164,9 @@ def test_a_task_has_an_option_for_each_field_of_its_grid(capfd):
 
     for name in registry.names("tasks"):
         _, out, _ = call(capfd, "bench", name, "--help")
-        for key, field in registry.task(name).Grid.model_fields.items():
-            option = (field.json_schema_extra or {}).get("option", "--" + key.replace("_", "-"))
+        options = registry.task(name).Grid.option_names()
+        assert options.keys() == registry.task(name).Grid.model_fields.keys()
+        for option in options.values():
             assert re.search(rf"{option}\s", out), (name, option)
 
 
@@ -174,18 +174,14 @@ def results(folder):
     return {r["key"]: {k: v for k, v in r["result"].items() if k != "run"} for r in Store(folder).records()}
 
 
-def slow_words(planted, folder):
+def test_two_commands_finish_an_interrupted_one_and_nothing_is_lost_or_run_twice(planted, tmp_path):
     more = ("--method", "gcn:epochs=60,mlp:epochs=60", "--rate", "0,0.2,0.4", "--seeds", "4")
-    return [*COMMAND, *nodes(planted, folder, *more)]
-
-
-def test_ctrl_c_keeps_what_is_recorded_and_prints_the_command_that_resumes(planted, tmp_path):
-    words = slow_words(planted, tmp_path / "a")
+    words, alone = ([*COMMAND, *nodes(planted, tmp_path / folder, *more)] for folder in "ab")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
-    heed = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **heed)
+    process = subprocess.Popen(words, **pipes, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     # Past the imports of the first cells: within one of their callbacks Python itself drops an interrupt.
-    while len(list((tmp_path / "a").glob("*.json")) if (tmp_path / "a").exists() else []) < 8:
+    while len(list((tmp_path / "a").glob("*.json"))) < 8:
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -196,32 +192,19 @@ def test_ctrl_c_keeps_what_is_recorded_and_prints_the_command_that_resumes(plant
     assert f"--out {tmp_path / 'a'}" in err
     before = results(tmp_path / "a")
     assert 8 <= len(before) < 24
-    subprocess.run(words, check=True, capture_output=True)
-    subprocess.run(slow_words(planted, tmp_path / "b"), check=True, capture_output=True)
+    two = [subprocess.Popen(words, **pipes) for _ in range(2)]
+    outs = [process.communicate(timeout=120)[0] for process in two]
+    assert [process.returncode for process in two] == [0, 0]
+    counts = [
+        [int(match[1]) if (match := re.search(rf"(\d+) {what}", out)) else 0 for out in outs]
+        for what in ("run", "recorded before", "by other")
+    ]
+    assert [sum(of_command) for of_command in zip(*counts, strict=True)] == [24, 24], outs
+    assert sum(counts[0]) == 24 - len(before), "nothing that was recorded, and nothing twice"
+    subprocess.run(alone, check=True, capture_output=True)
     assert results(tmp_path / "a") == results(tmp_path / "b")
     assert before.items() <= results(tmp_path / "a").items()
     assert not list((tmp_path / "a").glob("*.claim"))
-
-
-def test_two_commands_share_a_grid_and_a_killed_one_loses_nothing(planted, tmp_path):
-    words = slow_words(planted, tmp_path / "a")
-    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    victim = subprocess.Popen(words, **quiet)
-    while len(list((tmp_path / "a").glob("*.json")) if (tmp_path / "a").exists() else []) < 2:
-        assert victim.poll() is None
-        time.sleep(0.005)
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.communicate()
-    two = [subprocess.Popen(words, **quiet) for _ in range(2)]
-    outs = [process.communicate(timeout=120)[0] for process in two]
-    assert [process.returncode for process in two] == [0, 0]
-    ran = [int(re.search(r"\((\d+) run", out)[1]) for out in outs]
-    kept = [int(re.search(r"(\d+) recorded before", out)[1]) for out in outs]
-    elsewhere = [int(m[1]) if (m := re.search(r"(\d+) by other", out)) else 0 for out in outs]
-    assert [sum(counts) for counts in zip(ran, kept, elsewhere, strict=True)] == [24, 24], outs
-    assert sum(ran) <= 24 - 2  # nothing that the victim recorded, and nothing twice
-    subprocess.run(slow_words(planted, tmp_path / "b"), check=True, capture_output=True)
-    assert results(tmp_path / "a") == results(tmp_path / "b")
 
 
 def test_an_interrupted_report_says_so(capfd, monkeypatch, tmp_path):

@@ -57,7 +57,7 @@ SAME_NAME = {
     # A public function and its kernel.
     *("heat_kernel", "improve"),
     # Checks of arguments, and of values in suites, of CSV cells and of a command line.
-    *("check", "check_labels", "flag", "integer", "integers", "numbers", "real", "share", "text"),
+    *("check", "check_labels", "flag", "integer", "real", "share", "text"),
     # Public functions of graphs and of recommenders, distinguished by their module.
     *("compare", "names", "parse", "ratio", "smooth", "wide"),
     # Predictions of classes, and accuracies of users, as text.

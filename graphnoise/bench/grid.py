@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -94,6 +95,16 @@ def option(default: Any, help: str, name: str = "", **extra: Any) -> Any:
     return Field(default, description=help, json_schema_extra={**({"option": name} if name else {}), **extra})
 
 
+def renamed(message: str, names: Mapping[str, str]) -> str:
+    """Return a message with another name for the argument that it begins with.
+
+    Example:
+        >>> renamed("method gcn: hidden: expected …", {"method": "--method"})
+        '--method gcn: hidden: expected …'
+    """
+    return re.sub(r"^\w+", lambda name: names.get(name[0], name[0]), message)
+
+
 class Model(BaseModel):
     """Fields whose validators raise `InputError`, as unknown fields do."""
 
@@ -106,10 +117,23 @@ class Model(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             first = error.errors()[0]
-            cause = first.get("ctx", {}).get("error")
-            if isinstance(cause, checks.InputError):
-                raise cause from None
-            checks.fail(".".join(map(str, first["loc"])), first["msg"], repr(first["input"]))
+            cause, field = first.get("ctx", {}).get("error"), str(first["loc"][0])
+            if not isinstance(cause, checks.InputError):
+                checks.fail(".".join(map(str, first["loc"])), first["msg"], repr(first["input"]))
+            named = re.match(rf"{field}\b", renamed(str(cause), self.field_names()))
+            raise checks.InputError(str(cause) if named else f"{field}: {cause}") from None
+
+    @classmethod
+    def option_names(cls) -> dict[str, str]:
+        """Return the option of each field; fields with `exclude` have none."""
+        fields: dict[str, Any] = {key: field for key, field in cls.model_fields.items() if not field.exclude}
+        names = {key: field.json_schema_extra.get("option", key) for key, field in fields.items()}
+        return {key: "--" + name.removeprefix("--").replace("_", "-") for key, name in names.items()}
+
+    @classmethod
+    def field_names(cls) -> dict[str, str]:
+        """Return the fields by the words of their options, by which messages of checks may name them."""
+        return {option.strip("-").replace("-", "_"): key for key, option in cls.option_names().items()}
 
 
 class GridModel(Model):

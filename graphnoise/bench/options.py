@@ -57,7 +57,7 @@ def split(name: str, text: str) -> list[str]:
     names: list[str] = []
     for part in (part.strip() for part in text.split(",")):
         if not part:
-            checks.fail(name, "names separated by commas", repr(text))
+            checks.fail(name, "values separated by commas", repr(text))
         before = names[-1] if names else ""
         continues = ":" in before and ":" not in part and ("=" in part or _NUMBER.fullmatch(part) is not None)
         if continues or before.count("(") > before.count(")"):

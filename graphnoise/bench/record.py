@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from graphnoise import checks
 from graphnoise.bench import registry
@@ -22,35 +22,24 @@ NAMES = ("grid", "row")
 MAX_FIELD = 1 << 26
 
 
-class Source(Protocol):
-    """Where cells come from: a `Store`, a `Table`, or `Selected` cells."""
-
-    @property
-    def folder(self) -> Path:
-        """The folder or file, for messages."""
-
-    def records(self) -> Iterator[dict[str, Any]]:
-        """Yield {"config", "result"}; what a suite selected has its "grid" and "row" as well."""
-
-    def remarks(self) -> list[str]:
-        """Return what a user should know."""
-
-
-@dataclass(frozen=True)
-class Selected:
-    """Cells that were selected from a source, in order, with notes of what is missing or left out; a `Source`."""
+@dataclass
+class Cells:
+    """Cells in order, and notes of what is missing or left out."""
 
     folder: Path
     cells: Sequence[dict[str, Any]]
     notes: Sequence[str] = ()
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Yield the cells."""
+        """Yield {"config", "result"}; what a suite selected has its "grid" and "row" as well."""
         return iter(self.cells)
 
     def remarks(self) -> list[str]:
         """Return what a user should know."""
         return list(self.notes)
+
+
+Source = Store | Cells
 
 
 @dataclass(frozen=True)
@@ -169,46 +158,45 @@ def to_csv(task: Task[Any], records: Sequence[Mapping[str, Any]]) -> str:
     return out.getvalue()
 
 
-class Table:
-    """The cells of a CSV file that `to_csv` wrote; a `Source`.
+class Table(Cells):
+    """The cells of a CSV file that `to_csv` wrote.
 
     The file's columns say of which task it is. The csv module reads it, not pandas: a line that is cut short has to be
     noticed, and messages have the line of the file even where a value spans several.
     """
 
     def __init__(self, path: Path) -> None:
-        self.folder, self._records = path, list[dict[str, Any]]()
         before = csv.field_size_limit(MAX_FIELD)
         try:
             with path.open(newline="", encoding="utf-8") as file:
-                self._read(csv.reader(file, strict=True))
+                super().__init__(path, list(self._read(path, csv.reader(file, strict=True))))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"{path}: expected a table of cells, which can be read ({error})") from error
         finally:
             csv.field_size_limit(before)
 
-    def _read(self, lines: Any) -> None:
+    def _read(self, path: Path, lines: Any) -> Iterator[dict[str, Any]]:
         head: list[str] = next(lines, [])
-        task = self._task(head)
+        task = self._task(path, head)
         seen: dict[tuple[str, str], int] = {}
         for line in lines:
-            where = f"{self.folder}, line {lines.line_num}"
+            where = f"{path}, line {lines.line_num}"
             if len(line) != len(head):
                 raise DataError(f"{where}: expected {len(head)} values, got {len(line)}")
             record = self._record(task, where, dict(zip(head, line, strict=True)))
             key = (record.get("grid", ""), cell_key(record["config"]))
             if (first := seen.setdefault(key, lines.line_num)) != lines.line_num:
                 raise DataError(f"{where}: expected every cell once, got that of line {first} again")
-            self._records.append(record)
+            yield record
 
-    def _task(self, head: Sequence[str]) -> Task[Any]:
+    def _task(self, path: Path, head: Sequence[str]) -> Task[Any]:
         """Return the task that has all of these columns, or the nearest one."""
         tasks = map(registry.task, registry.names("tasks"))
         missing = {t: [c.name for c in t.columns if c.name not in head and c.default is None] for t in tasks}
         nearest = min(missing, key=lambda task: len(missing[task]))
         if missing[nearest] or len(set(head)) < len(head):
             got = f"none named {missing[nearest][0]!r}" if missing[nearest] else "one twice"
-            raise DataError(f"{self.folder}: expected the columns that `graphnoise report --csv` writes, got {got}")
+            raise DataError(f"{path}: expected the columns that `graphnoise report --csv` writes, got {got}")
         return nearest
 
     def _record(self, task: Task[Any], where: str, cells: Mapping[str, str]) -> dict[str, Any]:
@@ -225,14 +213,6 @@ class Table:
         except GraphnoiseError as error:
             raise DataError(f"{where}: {error}") from error
         return record
-
-    def records(self) -> Iterator[dict[str, Any]]:
-        """Yield the cells, in the order of the lines."""
-        return iter(self._records)
-
-    def remarks(self) -> list[str]:
-        """Return nothing: a table that can be read is whole."""
-        return []
 
 
 def open_source(path: Path) -> Source:

@@ -61,7 +61,7 @@ def create(group: Group, name: str, options: Mapping[str, Any] | None = None) ->
     for key in options or {}:
         if not accepted:
             checks.fail(f"method {name}", "no hyper-parameter", repr(key))
-        checks.choice(f"hyper-parameter of {name}", key, accepted)
+        checks.choice(f"method: hyper-parameter of {name}", key, accepted)
     # None is the method's own choice, which its version stands for.
     defaults = {key: parameter.default for key, parameter in accepted.items() if parameter.default is not None}
     parameters = dict(sorted({**defaults, **(options or {})}.items()))

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from graphnoise.bench.store import Store, cell_key
 from graphnoise.checks import fail, integer, real
 from graphnoise.errors import DataError, GraphnoiseError, InputError
 
-__all__ = ["Failure", "Progress", "Store", "Summary", "cell_key", "run_cells"]
+__all__ = ["Failure", "Store", "Summary", "cell_key", "run_cells"]
 
 Config = Mapping[str, Any]
 Run = Callable[[Config], Mapping[str, Any]]
@@ -31,29 +31,9 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Counts of cells after one was finished, seconds so far, that cell and its error, if any."""
-
-    total: int
-    done: int
-    skipped: int
-    elsewhere: int
-    failed: int
-    seconds: float
-    config: Config
-    error: str
-
-    @property
-    def finished(self) -> int:
-        """Cells that need no more work in this run, failed ones included."""
-        return self.done + self.skipped + self.elsewhere + self.failed
-
-
-@dataclass(frozen=True)
 class Failure:
     """A cell that raised an error: it has no record, and the next run tries it again."""
 
-    key: str
     config: Config
     message: str
 
@@ -165,16 +145,14 @@ class _Spawned(ProcessPoolExecutor):
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_worker(parent: Connection, initializer: Callable[[], object] | None) -> None:
-    """Let this worker end when the parent closes its end of the pipe or dies, and run the initializer."""
+def _start_worker(parent: Connection) -> None:
+    """Let this worker end when the parent closes its end of the pipe or dies."""
     # Nothing is ever sent, so `poll` returns when the other end is closed.
     threading.Thread(target=lambda: (parent.poll(None), os._exit(1)), daemon=True).start()
-    if initializer is not None:
-        initializer()
 
 
 @contextlib.contextmanager
-def _workers(store: Store, jobs: int, initializer: Callable[[], object] | None) -> Iterator[Executor]:
+def _workers(store: Store, jobs: int) -> Iterator[Executor]:
     """Open the default executor; if an error ends the block, workers end at once."""
     if jobs == 1:
         yield _Here()
@@ -184,7 +162,7 @@ def _workers(store: Store, jobs: int, initializer: Callable[[], object] | None) 
     # Half a pool would leak semaphores.
     with _Uninterrupted():
         worker_end, our_end = context.Pipe(duplex=False)
-        pool = _Spawned(jobs, context, _start_worker, (worker_end, initializer))
+        pool = _Spawned(jobs, context, _start_worker, (worker_end,))
     with worker_end, our_end:
         try:
             yield pool
@@ -241,8 +219,7 @@ def run_cells(
     executor: Executor | None = None,
     jobs: int = 1,
     lease: float = 60.0,
-    initializer: Callable[[], object] | None = None,
-    on_done: Callable[[Progress], object] | None = None,
+    on_done: Callable[[Config, int, int], object] | None = None,
 ) -> Summary:
     """Run every cell that has no record yet, and return when the whole grid is recorded (failed cells aside).
 
@@ -260,8 +237,8 @@ def run_cells(
         jobs: Worker processes; with an executor, the least number of workers to keep busy.
         lease: Seconds without renewal after which a claim may be taken over. A thread renews the claim, so `run` may
             take longer, but may not hold the interpreter's lock for longer.
-        initializer: Called first in each spawned process, for example to set its number of threads.
-        on_done: Called in this thread after each finished cell.
+        on_done: Called in this thread after each finished cell, with its configuration, the number of cells that need
+            no more work in this run, failed ones included, and the number of all cells.
 
     Raises:
         InputError: A configuration is not JSON, `run` cannot be sent to workers, an argument is wrong.
@@ -279,19 +256,18 @@ def run_cells(
     """
     jobs, lease = integer("jobs", jobs, 1), real("lease", lease, 0.1)
     if executor is None and jobs > 1:
-        for name, function in (("run", run), ("initializer", initializer)):
-            try:
-                ForkingPickler.dumps(function)
-            except Exception as cause:
-                fail(name, "a function of a module, which worker processes can import", f"{function!r} ({cause})")
+        try:
+            ForkingPickler.dumps(run)
+        except Exception as cause:
+            fail("run", "a function of a module, which worker processes can import", f"{run!r} ({cause})")
     grid = {cell_key(config, f"cells[{place}]"): dict(config) for place, config in enumerate(cells)}
     began, remarks = time.monotonic(), tuple(store.remarks())
     missing = {key: config for key, config in grid.items() if store.read(key) is None}
     if missing:
         store.sweep()
-    counts = {"done": 0, "skipped": len(grid) - len(missing), "elsewhere": 0, "failed": 0}
+    counts = Counter(skipped=len(grid) - len(missing))
     failures: dict[str, Failure] = {}
-    workers = _workers(store, max(1, min(jobs, len(missing))), initializer)
+    workers = _workers(store, max(1, min(jobs, len(missing))))
     with contextlib.nullcontext(executor) if executor else workers as pool:
         # Two cells a worker keep it busy; a longer queue gains nothing, as a cell is claimed when it begins.
         window = 1 if isinstance(pool, _Here) else 2 * max(jobs, getattr(pool, "_max_workers", 1))
@@ -300,10 +276,9 @@ def run_cells(
                 for key, (outcome, error) in outcomes:
                     counts[outcome] += 1
                     if outcome == "failed":
-                        failures[key] = Failure(key, grid[key], error)
+                        failures[key] = Failure(grid[key], error)
                     if on_done is not None:
-                        seconds = time.monotonic() - began
-                        on_done(Progress(len(grid), **counts, seconds=seconds, config=grid[key], error=error))
+                        on_done(grid[key], counts.total(), len(grid))
             except BrokenExecutor as error:
                 recorded = sum(store.read(key) is not None for key in grid)
                 raise DataError(
@@ -311,5 +286,5 @@ def run_cells(
                     f"{recorded} of {len(grid)} cells are recorded: run the same command again to go on"
                 ) from error
     failed = tuple(failures[key] for key in grid if key in failures)
-    del counts["failed"]
-    return Summary(len(grid), **counts, failed=failed, seconds=time.monotonic() - began, remarks=remarks)
+    done, skipped, elsewhere = counts["done"], counts["skipped"], counts["elsewhere"]
+    return Summary(len(grid), done, skipped, elsewhere, failed, time.monotonic() - began, remarks)

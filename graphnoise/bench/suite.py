@@ -18,8 +18,8 @@ from typing import Any
 
 from graphnoise import checks
 from graphnoise.bench import registry
-from graphnoise.bench.grid import GridModel, text
-from graphnoise.bench.record import Selected, Source
+from graphnoise.bench.grid import GridModel, renamed, text
+from graphnoise.bench.record import Cells, Source
 from graphnoise.bench.runner import Store, Summary
 from graphnoise.bench.task import CellIndex, Part, Task
 from graphnoise.checks import DataError, InputError
@@ -28,12 +28,13 @@ _NAME = set(string.ascii_letters + string.digits + "-_.")
 
 
 @contextlib.contextmanager
-def prefixed(where: object) -> Iterator[None]:
-    """Begin the message of an error with where it was raised."""
+def prefixed(where: object, task: Task[Any] | None = None) -> Iterator[None]:
+    """Begin the message of an error with where it was raised, and name fields of the task's grid as the file does."""
     try:
         yield
     except (InputError, DataError) as error:
-        raise type(error)(f"{where}: {error}") from error
+        message = renamed(str(error), task.Grid.field_names() if task else {})
+        raise type(error)(f"{where}: {message}") from error
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ class Suite:
             indexes: dict[str, CellIndex[Any]] = {}
             for place, table in enumerate(tables, 1):
                 name = _name(f"grid {place}", table, grids)
-                with prefixed(f"grid {name!r}"):
-                    own = {key: value for key, value in table.items() if key != "name"}
-                    grids[name] = task.Grid(**{**defaults, **own})
+                with prefixed(f"grid {name!r}", task):
+                    settings = {key: value for key, value in table.items() if key != "name"}
+                    grids[name] = task.Grid(**{**defaults, **settings})
                     indexes[name] = CellIndex(task, grids[name])
         return cls(path, title, task, grids, indexes, root)
 
@@ -95,9 +96,13 @@ class Suite:
         """The configurations by grid; data are loaded and everything is checked. A cell may be of several grids."""
         cells = {}
         for name, grid in self.grids.items():
-            with prefixed(f"{self.path}: grid {name!r}"):
+            with prefixed(f"{self.path}: grid {name!r}", self.task):
                 cells[name] = self.task.cells(grid, self.root)
         return cells
+
+    def all_cells(self) -> list[dict[str, Any]]:
+        """Return the configurations of all grids, one after the other."""
+        return [cell for cells in self.cells.values() for cell in cells]
 
     def describe(self, config: Part) -> str:
         """Return a cell in a line: grid, row, and what the task says of it."""
@@ -107,7 +112,7 @@ class Suite:
                 return f"{name}: {self.indexes[name].labels[position['row']]}, {self.task.describe(config)}"
         return self.task.describe(config)
 
-    def select(self, source: Source) -> Selected:
+    def select(self, source: Source) -> Cells:
         """Return the cells of a source that are of this suite, in its order, each with its `grid` and `row`.
 
         No data are needed. A cell that is of two grids comes twice. Raises `DataError` if there is none.
@@ -136,7 +141,7 @@ class Suite:
         notes = [*source.remarks(), *(f"{source.folder}: {gap}" for gap in self._gaps(recorded, seen))]
         if others:
             notes.append(f"{source.folder}: {others:,} cells that are not of the suite are left out")
-        return Selected(source.folder, [selected[order] for order in sorted(selected)], notes)
+        return Cells(source.folder, [selected[order] for order in sorted(selected)], notes)
 
     def _gaps(self, recorded: Mapping[str, set[Any]], seen: Mapping[str, set[Any]]) -> Iterator[str]:
         """Yield what is missing, as far as that is known without data."""
@@ -155,19 +160,15 @@ class Suite:
 
     def run(self, store: Store, **options: Any) -> Summary:
         """Run all cells into a store, see `Task.run`; a cell of several grids runs once."""
-        cells = [cell for grid in self.cells.values() for cell in grid]
-        return self.task.run_cells(cells, store, root=self.root, **options)
+        return self.task.run_cells(self.all_cells(), store, root=self.root, **options)
 
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        checks.fail(str(path), "a suite in TOML, which is UTF-8", f"{error.reason} at position {error.start}")
-    except (ValueError, RecursionError) as error:
-        checks.fail(str(path), "a suite in TOML", f"a mistake: {error}")
-    except OSError as error:
-        checks.fail(str(path), "a suite in TOML", f"no file that can be read ({error.strerror or error})")
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        checks.fail(str(path), "a suite in TOML", f"a file that cannot be read ({reason})")
 
 
 def _name(where: str, table: Mapping[str, Any], taken: Mapping[str, Any]) -> str:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from graphnoise import checks
-from graphnoise.bench.grid import GridModel
+from graphnoise.bench.grid import GridModel, renamed
 from graphnoise.bench.runner import Store, Summary, cell_key, run_cells
-from graphnoise.checks import DataError
+from graphnoise.checks import DataError, InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -157,10 +157,18 @@ class Task(ABC, Generic[G]):
             checks.fail("grid", f"at most {MAX_CELLS:,} cells", f"up to {total:,}")
         cells: list[dict[str, Any]] = []
         for dataset in _parts(axes["dataset"]):
-            loaded = self.load(dataset["dataset"], grid, root)
-            values = {**loaded, "dataset": [dataset]}
+            values = {**self._load(dataset["dataset"], grid, root), "dataset": [dataset]}
             cells += self._product(values[name] if name in values else _parts(axis) for name, axis in axes.items())
         return cells
+
+    def _load(self, name: str, grid: G, root: str | None) -> Mapping[str, Sequence[Part]]:
+        try:
+            return self.load(name, grid, root)
+        except InputError as error:
+            message = str(error).removeprefix(f"{name}: ")
+            if message.partition(":")[0] not in ("name", "dataset", "root"):
+                raise
+            raise InputError(renamed(message, {"name": "dataset"})) from error
 
     def _product(self, axes: Iterable[Sequence[Part]]) -> Iterator[dict[str, Any]]:
         for parts in itertools.product(*axes):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -12,15 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from graphnoise.cli.command import command, group, resumable
-from graphnoise.cli.console import Bar, Root, names, out, program
+from graphnoise.cli.command import Command, command, group, resumable
+from graphnoise.cli.console import Bar, Root, out, program
 from graphnoise.cli.speed import speed
 
 if TYPE_CHECKING:
-    from graphnoise.bench.runner import Progress, Summary
     from graphnoise.bench.suite import Suite
+    from graphnoise.bench.task import Task
 
-Describe = Callable[[Mapping[str, Any]], str]
 Jobs = Annotated[int | None, typer.Option(help="Processes, one thread each. (default: number of cores)")]
 Folder = Annotated[Path, typer.Option("--out", help="Folder of the results.")]
 
@@ -50,24 +50,18 @@ bench.add_typer(speed, name="speed")
 def _command(name: str) -> Any:
     """Return the command of a task, with an option for each field of its grid."""
     from graphnoise.bench import registry
-    from graphnoise.bench.runner import Store
 
     task = registry.task(name)
 
     def run(values: dict[str, Any], jobs: int | None, folder: Path, root: str | None) -> None:
         with resumable(folder):
-            grid, count = task.Grid(**values), _workers(jobs)
-            with Bar() as bar:
-                # Before the store: a grid that is refused leaves no folder behind.
-                cells = task.cells(grid, root)
-                on_done = _show(bar, task.describe)
-                summary = task.run_cells(cells, Store(folder), root=root, jobs=count, on_done=on_done)
-        _close(summary, folder, task.describe)
+            grid = task.Grid(**values)
+            _run(task, lambda: task.cells(grid, root), task.describe, folder, jobs, root)
 
     return command(name, task.help, task.Grid, run, jobs=(Jobs, None), folder=(Folder, Path("runs")), root=(Root, None))
 
 
-@bench.command("suite")
+@bench.command("suite", cls=Command)
 def bench_suite(
     file: Annotated[Path, typer.Argument(help="TOML file with the grids.")],
     folder: Folder = Path("runs"),
@@ -80,21 +74,16 @@ def bench_suite(
 ) -> None:
     """Run the grids of a file, one after the other."""
     with resumable(folder):
-        from graphnoise.bench.runner import Store
+        from graphnoise.bench.options import split
         from graphnoise.bench.suite import Suite
 
         suite = Suite.read(file, root)
         if only is not None:
-            suite = suite.only(names("--only", only))
+            suite = suite.only(split("--only", only))
         if list_only:
             _list(suite, folder)
-            return
-        count = _workers(jobs)
-        with Bar() as bar:
-            # Before the store: a suite that is refused leaves no folder behind.
-            _ = suite.cells
-            summary = suite.run(Store(folder), jobs=count, on_done=_show(bar, suite.describe))
-    _close(summary, folder, suite.describe, file)
+        else:
+            _run(suite.task, suite.all_cells, suite.describe, folder, jobs, root, file)
 
 
 def _list(suite: Suite, folder: Path) -> None:
@@ -110,30 +99,40 @@ def _list(suite: Suite, folder: Path) -> None:
     keys, recorded = set[str](), set[str]()
     for name, cells in suite.cells.items():
         grid, index = suite.grids[name], suite.indexes[name]
-        own = set(map(cell_key, cells))
-        there = {key for key in own if store is not None and store.read(key) is not None}
-        counts = (f"{count:,}" for count in (grid.seeds, len(own), len(there)))
+        grid_keys = set(map(cell_key, cells))
+        grid_recorded = {key for key in grid_keys if store is not None and store.read(key) is not None}
+        counts = (f"{count:,}" for count in (grid.seeds, len(grid_keys), len(grid_recorded)))
         table.add_row(name, "; ".join(grid.datasets), "; ".join(index.labels), *counts)
-        keys |= own
-        recorded |= there
+        keys |= grid_keys
+        recorded |= grid_recorded
     out.print(suite.title, style="bold")
     out.print(table)
     print(f"{len(recorded):,} of {len(keys):,} cells in {folder} (a cell of several grids counts once)")
 
 
-def _workers(jobs: int | None) -> int:
+def _run(
+    task: Task[Any],
+    make_cells: Callable[[], list[dict[str, Any]]],
+    describe: Callable[[Mapping[str, Any]], str],
+    folder: Path,
+    jobs: int | None,
+    root: str | None,
+    suite: Path | None = None,
+) -> None:
+    """Run cells, and print what was run, what failed and how to read it; exit with 1 if cells failed."""
     from graphnoise import checks, resources
+    from graphnoise.bench.runner import Store
 
-    return resources.cpu_count() if jobs is None else checks.integer("jobs", jobs, 1)
+    count = resources.cpu_count() if jobs is None else checks.integer("jobs", jobs, 1)
+    began = time.monotonic()
+    with Bar() as bar:
+        # Before the store: a grid that is refused leaves no folder behind.
+        cells = make_cells()
 
+        def show(config: Mapping[str, Any], finished: int, total: int) -> None:
+            bar.show(finished, total, describe(config), time.monotonic() - began)
 
-def _show(bar: Bar, describe: Describe) -> Callable[[Progress], None]:
-    """Return what moves the bar after each cell."""
-    return lambda done: bar.show(done.finished, done.total, describe(done.config), done.seconds)
-
-
-def _close(summary: Summary, folder: Path, describe: Describe, suite: Path | None = None) -> None:
-    """Print what was run, what failed and how to read it; exit with 1 if cells failed."""
+        summary = task.run_cells(cells, Store(folder), root=root, jobs=count, on_done=show)
     for remark in summary.remarks:
         print(f"graphnoise: note: {remark}", file=sys.stderr)
     recorded = summary.total - len(summary.failed)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from graphnoise.cli.console import integers, numbers, program
+from graphnoise.cli.console import program
+from graphnoise.errors import InputError
 
 if TYPE_CHECKING:
     from graphnoise.bench.grid import Model
@@ -21,6 +22,23 @@ if TYPE_CHECKING:
 
 class Reported(int):
     """An exit code whose reason is printed already."""
+
+
+class Command(TyperCommand):
+    """A command whose errors name an option as it is typed, where they name its parameter or its word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            from graphnoise.bench.grid import renamed
+
+            options: dict[str, str] = {}
+            for parameter in self.params:
+                option = parameter.opts[0]
+                options |= dict.fromkeys((str(parameter.name), option.strip("-").replace("-", "_")), option)
+            raise InputError(renamed(str(error), options)) from error
 
 
 def group(names: Callable[[], list[str]], load: Callable[[str], Any]) -> type[TyperGroup]:
@@ -46,33 +64,31 @@ def command(name: str, help: str, model: type[Model], run: Callable[..., None], 
         run: Called with the values of the fields that are set, by name, and the other parameters.
         extra: Type and default of the other parameters.
     """
-    fields = {key: field for key, field in model.model_fields.items() if not field.exclude}
+    options = model.option_names()
+    fields = {key: model.model_fields[key] for key in options}
 
     def call(**words: Any) -> None:
         others = {key: words.pop(key) for key in extra}
-        run({key: _read(key, fields[key], word) for key, word in words.items() if word is not None}, **others)
+        values = {key: word for key, word in words.items() if word is not None}
+        run({key: _read(options[key], fields[key], value) for key, value in values.items()}, **others)
 
-    kinds = {key: _kind(key, field) for key, field in fields.items()} | extra
+    kinds = {key: _kind(options[key], field) for key, field in fields.items()} | extra
     call.__signature__ = Signature(  # type: ignore[attr-defined]
         [Parameter(key, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
          for key, (kind, default) in kinds.items()]
     )  # fmt: skip
     app = typer.Typer(add_completion=False)
-    app.command(name, help=help)(call)
+    app.command(name, cls=Command, help=help)(call)
     return typer.main.get_command(app)
 
 
-def _option(key: str, field: Any) -> str:
-    return str((field.json_schema_extra or {}).get("option", "--" + key.replace("_", "-")))
-
-
-def _kind(key: str, field: Any) -> tuple[Any, Any]:
+def _kind(option: str, field: Any) -> tuple[Any, Any]:
     """Return the type and the default of a field's parameter; lists are texts separated by commas."""
     kind, default, help = field.annotation, field.default, field.description
     if isinstance(default, tuple):
         help = help if "commas" in help else f"{help.rstrip('.')}, separated by commas."
         kind, default = str | None, ",".join(map(_word, default)) or None
-    return Annotated[kind, typer.Option(_option(key, field), help=help)], default
+    return Annotated[kind, typer.Option(option, help=help)], default
 
 
 def _word(value: Any) -> str:
@@ -81,17 +97,16 @@ def _word(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _read(key: str, field: Any, value: Any) -> Any:
+def _read(option: str, field: Any, value: Any) -> Any:
     """Return the value of an option as the model takes it."""
-    from graphnoise.bench.options import split
-    from graphnoise.checks import choice
+    from graphnoise.bench import options
 
     if not isinstance(field.default, tuple):
         return value
-    name, kinds = _option(key, field), get_args(field.annotation)
-    if bool in kinds:
-        return [choice(name, part, ("no", "yes")) == "yes" for part in split(name, value)]
-    return (numbers if float in kinds else integers if int in kinds else split)(name, value)
+    parts = options.split(option, value)
+    if not {bool, int, float} & set(get_args(field.annotation)):
+        return parts
+    return [{"yes": True, "no": False}.get(part, options.value(part)) for part in parts]
 
 
 @contextlib.contextmanager

@@ -45,30 +45,6 @@ def bad(name: str, expected: str, got: object) -> NoReturn:
     raise InputError(f"{name}: expected {expected}, got {got}")
 
 
-def names(name: str, text: str) -> list[str]:
-    """Parse names separated by commas."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(parts):
-        bad(name, "names separated by commas", repr(text))
-    return parts
-
-
-def numbers(name: str, text: str) -> list[float]:
-    """Parse numbers separated by commas."""
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        bad(name, "numbers separated by commas", repr(text))
-
-
-def integers(name: str, text: str) -> list[int]:
-    """Parse integers separated by commas."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        bad(name, "integers separated by commas", repr(text))
-
-
 def program() -> str:
     """Return how this command was called, in a form that can be typed again."""
     name = sys.argv[0]
@@ -95,10 +71,6 @@ class Bar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Leave the bar as it is."""
         self._bar.stop()
 
     def show(self, done: int, total: int, text: str, seconds: float, what: str = "cells") -> None:

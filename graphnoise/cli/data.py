@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from graphnoise.cli.command import Command
 from graphnoise.cli.console import Root, err, out
 from graphnoise.errors import DataError
 
 data = typer.Typer(help="List, fetch and verify data sets.", no_args_is_help=True)
 
 
-@data.command("list")
+@data.command("list", cls=Command)
 def data_list(
     root: Root = None, licences: Annotated[bool, typer.Option("--licences", help="Show licences and terms.")] = False
 ) -> None:
@@ -40,7 +41,7 @@ def data_list(
     out.print(table)
 
 
-@data.command("get")
+@data.command("get", cls=Command)
 def data_get(names: Annotated[list[str], typer.Argument(help="Names (see `data list`).")], root: Root = None) -> None:
     """Make data sets available: look in the root folder and the cache, else fetch from their sources."""
     from graphnoise import datasets
@@ -50,7 +51,7 @@ def data_get(names: Annotated[list[str], typer.Argument(help="Names (see `data l
         print(f"{name}: {folder}")
 
 
-@data.command("verify")
+@data.command("verify", cls=Command)
 def data_verify(
     names: Annotated[list[str] | None, typer.Argument(help="Names; by default all whose files are there.")] = None,
     root: Root = None,
@@ -61,13 +62,13 @@ def data_verify(
     """Compare files and what they hold with the published checksums and counts."""
     from graphnoise import datasets
 
-    there = [entry.name for entry in datasets.catalogue(root) if entry.where != "absent"]
-    there += [feedback.name for feedback, status in datasets.feedback_catalogue(root) if status != "absent"]
-    chosen = names or there
-    if not chosen:
+    if not names:
+        names = [entry.name for entry in datasets.catalogue(root) if entry.where != "absent"]
+        names += [feedback.name for feedback, status in datasets.feedback_catalogue(root) if status != "absent"]
+    if not names:
         raise DataError("no data set is there to verify; `graphnoise data get NAME` fetches one")
     failed = 0
-    for name in chosen:
+    for name in names:
         checks = datasets.verify(name, root)
         wrong = [check for check in checks if not check.ok]
         for check in checks if verbose else wrong:

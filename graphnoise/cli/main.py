@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from graphnoise.cli.bench import bench
-from graphnoise.cli.command import Reported
+from graphnoise.cli.command import Command, Reported
 from graphnoise.cli.data import data
 from graphnoise.cli.report import report
 from graphnoise.errors import GraphnoiseError
@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
-app.command()(report)
+app.command(cls=Command)(report)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

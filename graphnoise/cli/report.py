@@ -56,19 +56,20 @@ def report(
         out.print(chosen.title, style="bold")
     drawn: list[Path] = []
     for name, records in parts.items():
-        own = registry.task(name)
-        sections = own.sections(records)
+        benchmark = registry.task(name)
+        sections = benchmark.sections(records)
         if table == "":
             # Standard output is for the cells then.
-            print(record.to_csv(own, records), end="")
+            print(record.to_csv(benchmark, records), end="")
         else:
-            for piece in (piece for section in sections for piece in reports.render(own, section)):
+            for piece in (piece for section in sections for piece in reports.render(benchmark, section)):
                 wide(piece)
         if plot is not None:
-            drawn += plots.draw(own, sections, _target(folder, plot, own, first=name == next(iter(parts))))
+            target = _target(folder, plot, benchmark, first=name == next(iter(parts)))
+            drawn += plots.draw(benchmark, sections, target)
         if table:
             with atomic_write(Path(table)) as cells:
-                cells.write(record.to_csv(own, records).encode())
+                cells.write(record.to_csv(benchmark, records).encode())
     for remark in remarks:
         print(f"graphnoise: note: {remark}", file=sys.stderr)
     if table:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphnoise.cli.command import command, group, resumable
+from graphnoise.cli.command import Command, command, group, resumable
 from graphnoise.cli.console import Bar, Root, bad, err, wide
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ speed = typer.Typer(
 )
 
 
-@speed.command("show")
+@speed.command("show", cls=Command)
 def show(record: Annotated[Path, typer.Argument(help="File of the records.")]) -> None:
     """Print the tables of a file of records, and measure nothing."""
     from graphnoise.bench.speed.operation import read

@@ -47,8 +47,12 @@ def test_a_claim_excludes_until_it_is_given_back(store):
     assert names(store) == [store.path(KEY).name], "claims of a recorded cell are removed"
 
 
-def test_a_lease_runs_out_only_without_renewal(store):
+def test_a_lease_runs_out_only_without_renewal_whatever_the_clocks_of_machines(store, monkeypatch):
     claim = store.claim(KEY, lease=5)
+    for offset in (-1e6, 1e6):
+        monkeypatch.setattr(time, "time", lambda offset=offset: 1.8e9 + offset)
+        monkeypatch.setattr(time, "time_ns", lambda offset=offset: int((1.8e9 + offset) * 1e9))
+        assert store.held(KEY)
     age(claim, 4.9)
     assert store.claim(KEY, lease=0.1) is None, "the owner's lease counts, not the taker's"
     age(claim, 0.2)
@@ -65,16 +69,6 @@ def test_a_context_renews_its_claim(store):
         while time.monotonic() < end:
             assert store.claim(KEY) is None
             time.sleep(0.01)
-
-
-def test_clocks_of_machines_do_not_matter(store, monkeypatch):
-    claim = store.claim(KEY, lease=5)
-    for offset in (-1e6, 1e6):
-        monkeypatch.setattr(time, "time", lambda offset=offset: 1.8e9 + offset)
-        monkeypatch.setattr(time, "time_ns", lambda offset=offset: int((1.8e9 + offset) * 1e9))
-        assert store.held(KEY)
-    age(claim, 6)
-    assert not store.held(KEY)
 
 
 def test_a_dead_owner_of_this_machine_loses_its_claim_at_once(store):
@@ -98,17 +92,6 @@ def test_a_dead_owner_of_this_machine_loses_its_claim_at_once(store):
     assert not store.held(KEY), "the number is in use anew"
 
 
-def test_an_owner_of_another_user_keeps_its_lease(store, monkeypatch):
-    claim = store.claim(KEY)
-    disown(claim, started="1")
-
-    def kill(*_):
-        raise PermissionError
-
-    monkeypatch.setattr(os, "kill", kill)
-    assert store.held(KEY)
-
-
 @pytest.mark.parametrize("text", ["", "{", "[1]", "{}", '{"lease": null}', '{"lease": "x", "pid": 1}'])
 def test_a_claim_that_its_maker_did_not_finish_has_the_takers_lease(store, text):
     claim = store.claim(KEY)
@@ -118,9 +101,16 @@ def test_a_claim_that_its_maker_did_not_finish_has_the_takers_lease(store, text)
     assert store.claim(KEY, lease=2).number == 1
 
 
-def test_without_proc_only_the_lease_counts(store, monkeypatch):
-    monkeypatch.setattr(module, "_machine", lambda: None)
+def test_of_other_users_and_without_proc_only_the_lease_counts(store, monkeypatch):
+    def kill(*_):
+        raise PermissionError
+
     claim = store.claim(KEY, lease=5)
+    disown(claim, started="1")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "kill", kill)
+        assert store.held(KEY)
+    monkeypatch.setattr(module, "_machine", lambda: None)
     disown(claim, pid=2**22 + 1)
     assert store.held(KEY)
     age(claim, 6)
@@ -243,8 +233,8 @@ def test_two_takers_preempted_at_any_two_steps(store, quick, works, lapsed):
     with pytest.MonkeyPatch.context() as patch:
         stage, entries = Stage(patch), set()
         alone = Cell(store, "alone", lapsed)
-        (most,) = stage.play([alone.actor(True, stage)], bursts([0]))
-        for number, (i, j) in enumerate(itertools.product(range(most + 1), range(0, most + 1, 2))):
+        (steps,) = stage.play([alone.actor(True, stage)], bursts([0]))
+        for number, (i, j) in enumerate(itertools.product(range(steps + 1), range(0, steps + 1, 2))):
             cell = Cell(store, number, lapsed)
             stage.play([cell.actor(work, stage) for work in works], bursts([i, j]))
             entries.add(cell.entries)

@@ -7,7 +7,6 @@ import torch
 
 from graphnoise import InputError, datasets
 from graphnoise.bench import registry
-from graphnoise.bench.runner import Store
 from graphnoise.bench.tasks.nodes import Nodes
 from graphnoise.noise import NoisyLabels
 
@@ -45,9 +44,9 @@ def install(monkeypatch):
 
     def add(group, *points):
         real = registry.entry_points
-        own = [EntryPoint(name, value, f"graphnoise.{group}") for name, value in points]
+        added = [EntryPoint(name, value, f"graphnoise.{group}") for name, value in points]
         monkeypatch.setattr(
-            registry, "entry_points", lambda group: [*real(group=group), *(p for p in own if p.group == group)]
+            registry, "entry_points", lambda group: [*real(group=group), *(p for p in added if p.group == group)]
         )
         registry.names.cache_clear()
 
@@ -56,44 +55,38 @@ def install(monkeypatch):
     registry.names.cache_clear()
 
 
-def test_noise_and_data_of_other_packages_run_like_our_own(install, tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "flip_all", flip_all, raising=False)
-    monkeypatch.setattr(datasets, "two_blocks", two_blocks, raising=False)
-    install("noise", ("flip-all", "graphnoise.datasets:flip_all"))
+def test_noise_and_data_of_other_packages_run_like_our_own(install, store, monkeypatch):
+    """Transforms of data, and functions, which get the streams and options of our own kinds."""
+    for function in (flip_all, hubs, two_blocks):
+        monkeypatch.setattr(datasets, function.__name__, function, raising=False)
+    install("noise", ("flip-all", "graphnoise.datasets:flip_all"), ("hubs", "graphnoise.datasets:hubs"))
     install("datasets", ("two-blocks", "graphnoise.datasets:two_blocks"))
     task = Nodes()
-    settings = {"datasets": ["two-blocks"], "methods": ["lp"], "rates": [1.0], "seeds": 1}
-    store = Store(tmp_path)
-    assert task.run(task.Grid(noise=["flip-all", "flip-all:shift=2"], **settings), store).complete
-    rights = {str(r["config"]["noise"]["options"]): r["result"]["val_accuracy_clean"] for r in store.records()}
+
+    def run(*noise, rate=1.0, **settings):
+        grid = task.Grid(datasets=["two-blocks"], methods=["lp"], noise=noise, rates=[rate], **settings)
+        assert task.run(grid, store).complete
+        return [record for record in store.records() if record["config"]["noise"]["rate"] == rate]
+
+    records = run("flip-all", "flip-all:shift=2", seeds=1)
+    rights = {str(r["config"]["noise"]["options"]): r["result"]["val_accuracy_clean"] for r in records}
     assert rights["{}"] < 0.5 < rights["{'shift': 2}"]
-    with pytest.raises(InputError, match="exact: expected False with flip-all noise"):
-        task.run(task.Grid(noise=["flip-all"], exact=True, **settings), store)
-    with pytest.raises(InputError, match=r"noise: expected one of .*flip-all.* got 'flip-al' .did you mean 'flip-all'"):
-        task.Grid(noise=["flip-al"], **settings)
+    records = run("hubs", "hubs:power=4", rate=0.25, seeds=2, exact=True)
+    assert {tuple(r["result"]["realised_rate"].values()) for r in records} == {(0.25, 0.25)}
+    assert len({str(r["result"]["predictions"]) for r in records}) == 4
+    for noise, exact, message in (
+        ("flip-all", True, "exact: expected False with flip-all noise"),
+        ("flip-al", False, "noise: expected one of .*flip-all.* got 'flip-al' .did you mean 'flip-all'"),
+        ("hubs:powr=2", False, "options: expected one of power, got 'powr' .did you mean 'power'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run(noise, exact=exact)
 
 
-def test_noise_functions_of_other_packages_get_the_streams_and_options_of_our_own(install, tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "hubs", hubs, raising=False)
-    monkeypatch.setattr(datasets, "two_blocks", two_blocks, raising=False)
-    install("noise", ("hubs", "graphnoise.datasets:hubs"))
-    install("datasets", ("two-blocks", "graphnoise.datasets:two_blocks"))
-    task, store = Nodes(), Store(tmp_path)
-    settings = {"datasets": ["two-blocks"], "methods": ["lp"], "rates": [0.25], "seeds": 2}
-    assert task.run(task.Grid(noise=["hubs", "hubs:power=4"], exact=True, **settings), store).complete
-    assert {tuple(r["result"]["realised_rate"].values()) for r in store.records()} == {(0.25, 0.25)}
-    assert len({str(r["result"]["predictions"]) for r in store.records()}) == 4
-    with pytest.raises(InputError, match=r"options: expected one of power, got 'powr' .did you mean 'power'"):
-        task.run(task.Grid(noise=["hubs:powr=2"], **settings), store)
-
-
-def test_two_distributions_with_one_name_are_refused(install):
-    install("node_methods", ("lp", "elsewhere:LP"))
-    with pytest.raises(InputError, match=r"graphnoise.node_methods: expected one entry point named 'lp', got those of"):
-        registry.names("node_methods")
-
-
-def test_an_entry_point_that_cannot_be_loaded_is_named(install):
+def test_entry_points_that_cannot_be_used_are_refused(install):
     install("node_methods", ("broken", "no_such_module:Method"))
     with pytest.raises(InputError, match="method broken: cannot be loaded from no_such_module:Method"):
         registry.load("node_methods", "broken")
+    install("node_methods", ("lp", "elsewhere:LP"))
+    with pytest.raises(InputError, match=r"graphnoise.node_methods: expected one entry point named 'lp', got those of"):
+        registry.names("node_methods")

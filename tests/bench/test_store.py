@@ -56,12 +56,9 @@ def test_keys_are_equal_exactly_when_configurations_are(a, b):
     assert cell_key(reordered(a)) == cell_key(a)
 
 
-def test_all_pairs_of_tricky_scalars():
+def test_keys_of_tricky_scalars_and_the_key_that_never_changes():
     for a, b in itertools.product(SCALARS, SCALARS):
         assert (cell_key({"x": a}) == cell_key({"x": b})) == same(a, b), (a, b)
-
-
-def test_the_key_of_a_configuration_never_changes():
     text = b'{"method":"gcn","rate":0.25,"seed":3}'
     assert cell_key(CONFIG) == hashlib.blake2b(text, digest_size=16).hexdigest() == "1f6db9388a9b6c057c84c3c85e4054a8"
 
@@ -140,23 +137,16 @@ def test_every_truncation_and_every_flipped_bit_is_noticed(store):
     assert store.damaged() == []
 
 
-def test_a_record_under_another_cells_name_counts_as_damaged(store):
-    store.write(KEY, CONFIG, {"x": 1})
-    other = cell_key({"seed": 4})
-    os.rename(store.path(KEY), store.path(other))
-    assert store.read(other) is None
-    assert store.damaged() == [store.path(other)]
-
-
-def test_a_well_formed_record_of_another_format_is_not_read(store, monkeypatch):
+def test_a_well_formed_record_of_another_cell_or_format_counts_as_damaged(store, monkeypatch):
+    other_cell = module._encode(cell_key({"seed": 4}), {"seed": 4}, {"x": 1})
     monkeypatch.setattr(module, "FORMAT", 2)
-    data = module._encode(KEY, CONFIG, {"x": 1})
+    other_format = module._encode(KEY, CONFIG, {"x": 1})
     monkeypatch.undo()
-    store.path(KEY).write_bytes(data)
-    assert store.read(KEY) is None
-    body = b'"format":1,"other":2}'
-    store.path(KEY).write_bytes(module._head(body) + body)
-    assert store.read(KEY) is None
+    other_entries = b'"format":1,"other":2}'
+    for data in (other_cell, other_format, module._head(other_entries) + other_entries):
+        store.path(KEY).write_bytes(data)
+        assert store.read(KEY) is None
+        assert store.damaged() == [store.path(KEY)]
 
 
 def test_cells_of_other_versions_are_reported_and_kept(store, monkeypatch):
@@ -296,14 +286,11 @@ def test_an_interrupted_write_leaves_nothing(store, monkeypatch):
     assert names(store) == []
 
 
-def test_a_folder_that_cannot_be_one(tmp_path):
+def test_a_folder_that_cannot_be_one_or_went_away(store, tmp_path):
     (tmp_path / "file").write_text("")
     for bad in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(DataError, match=f"{bad}: cannot make the folder"):
             Store(bad)
-
-
-def test_a_folder_that_went_away(store):
     store.folder.rmdir()
     assert store.read(KEY) is None
     for action in (store.keys, store.sweep, lambda: store.claim(KEY), lambda: store.write(KEY, CONFIG, {})):

@@ -77,8 +77,9 @@ def _options(name: str) -> tuple[str, dict[str, Any]]:
 def load_graph(name: str, root: str | None, split_seed: int | None, num_features: int = 0) -> Data:
     """Return a data set, NAME or NAME:KEY=VALUE,…, or `planted(n=NODES,block=SIZE,p=INSIDE,q=OUTSIDE)`.
 
-    That is `datasets.planted_partition`; its further arguments are `features`, `separation` and `seed`. With a `split_seed` it has 20 training nodes of each
-    class; a third of the other nodes, at most 500, is for validation, and of the rest at most 1000 are for tests.
+    That is `datasets.planted_partition`; its further arguments are `features`, `separation` and `seed`. With a
+    `split_seed` it has 20 training nodes of each class; a third of the other nodes, at most 500, is for validation, and
+    of the rest at most 1000 are for tests.
 
     Args:
         name: The name, a path, or the call; the options of a name or path are labels, features, split and split_sizes

@@ -42,11 +42,7 @@ def note(log, text):
 def work(config, log=os.devnull):
     note(log, config["seed"])
     time.sleep(config["seconds"] * (1 + config["seed"] % 3))
-    return {"value": config["seed"] ** 2 / 7, "threads": os.environ.get("GRID_THREADS")}
-
-
-def set_threads():
-    os.environ["GRID_THREADS"] = "2"
+    return {"value": config["seed"] ** 2 / 7}
 
 
 def command(folder, jobs, count, seconds, log=os.devnull, lease=60.0):
@@ -72,7 +68,7 @@ def worker_dies(folder, flag):
 
 
 def caller_errs(folder):
-    def stop(_):
+    def stop(*_):
         raise ArithmeticError
 
     try:
