@@ -121,8 +121,7 @@ def test_unknown_names_suggest_the_nearest():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": None}, "data: expected a Data with x"),
-        ({"x": torch.ones(120, 0)}, "data.x: expected at least one feature"),
+        ({"x": torch.ones(119, 2)}, "data.x: expected 120 rows"),
         ({"val_mask": torch.ones(120, dtype=torch.bool)}, "data: expected splits without a node in common"),
         ({"edge_weight": torch.ones(3)}, "data.edge_weight: expected none"),
         ({"x": torch.full((120, 60), torch.nan)}, "data.x: expected finite numbers"),

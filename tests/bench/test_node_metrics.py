@@ -26,7 +26,7 @@ def instance():
 
 def test_each_group_of_nodes_is_counted_by_itself(instance):
     noisy = torch.tensor([0, 2, 2, 1, -1, -1, -1, -1])
-    predicted = torch.tensor([0, 2, 0, 1, 0, 2, 2, 1])
+    predicted = torch.tensor([0, 2, 0, 1, 0, 2, -1, 1])
     assert measure(instance.problem, instance.truth, noisy, predicted) == {
         "test_accuracy": 0.5,
         "test_near_right": 1.0,
@@ -37,6 +37,7 @@ def test_each_group_of_nodes_is_counted_by_itself(instance):
         "train_misled": 1.0,
         "val_accuracy": 1.0,
         "val_accuracy_clean": 0.0,
+        "test_unreached": 0.25,
     }
 
 
@@ -53,7 +54,7 @@ def test_curves_follow_right_and_wrong_labels(instance):
     assert curves.rows == {"loss": [1.5, 0.5], "right": [0.5, 1.0], "wrong": [1.0, 0.0], "misled": [0.0, 1.0]}
 
 
-@pytest.mark.parametrize("classes", [torch.arange(7), torch.tensor([0, 70_000])])
+@pytest.mark.parametrize("classes", [torch.arange(7), torch.tensor([0, 70_000]), torch.tensor([3, -1])])
 def test_predictions_survive_packing(classes):
     assert torch.equal(unpack(pack(classes)), classes)
 

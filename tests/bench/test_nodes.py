@@ -120,7 +120,13 @@ def test_grid_with_confidence_and_cascade_noise(planted, tmp_path):
             {"datasets": ["planted(n=300,block=290,p=0.1,q=0)"]},
             "at least 20 nodes of every class .* got 10 of class 1",
         ),
-        ({"datasets": ["planted(n=300,block=100,p=0.1,q=0,features=0)"]}, "data: expected a Data with x, got none"),
+        (
+            {"datasets": ["planted(n=300,block=100,p=0.1,q=0)"], "split_sizes": "1/2/3"},
+            r"split_sizes: expected none with planted",
+        ),
+        ({"datasets": ["cora"], "split_sizes": "1/2"}, "split_sizes: expected three sizes"),
+        ({"datasets": ["edges.csv"]}, "labels: expected a table of labels for the edges in edges.csv, got none"),
+        ({"noise": ["uniform"]}, r"noise: .*did you mean 'symmetric'"),
         ({"noise": ["pair:num_classes=9"]}, "pair.num_classes: expected none"),
         ({"seeds": 10**4, "inits": 10**4}, "grid: expected at most 1,000,000 cells, got up to 600,000,000"),
     ],
@@ -221,3 +227,23 @@ def test_nodes_without_a_label_outside_the_splits_are_no_obstacle(planted, tmp_p
     assert run(small(path, methods=["lp", "sgc"]), Store(tmp_path / "runs")).done == 12
     with pytest.raises(InputError, match="noise: expected a kind that does not read the labels of all nodes"):
         NODES.cells(small(path, noise=["structure"]))
+
+
+def test_tables_of_ones_own_and_nodes_that_no_label_reaches(tmp_path):
+    # A path of ten nodes and a far pair, of which one is a test node.
+    edges = "".join(f"n{k},n{k + 1}\n" for k in range(9)) + "far,away\n"
+    split = {0: "train", 9: "train", 1: "val", 8: "val", 2: "test", 7: "test", 4: ""}
+    rows = [f"n{k},{'left' if k < 5 else 'right'},{split.get(k, '')}\n" for k in range(10)]
+    (tmp_path / "edges.csv").write_text("source,target\n" + edges)
+    (tmp_path / "labels.csv").write_text("node,label,split\n" + "".join(rows) + "far,left,test\n")
+    dataset = f"{tmp_path}/edges.csv"
+    grid = {"datasets": [dataset], "labels": f"{tmp_path}/labels.csv", "rates": [0.0], "seeds": 1}
+    (cell,) = NODES.cells(NodesGrid(methods=["lp"], **grid))
+    assert cell["dataset"] == f"{dataset}:labels={tmp_path}/labels.csv"
+    result = NODES.run_cell(cell)
+    assert (result["test_accuracy"], result["test_unreached"]) == pytest.approx((2 / 3, 1 / 3))
+    predicted = unpack(result["predictions"]).tolist()
+    assert predicted == [0] * 5 + [1] * 5 + [-1, -1]
+    (cell,) = NODES.cells(NodesGrid(methods=["sgc"], **grid))
+    with pytest.raises(InputError, match=r"^data\.x: expected features, which this method reads, got none"):
+        NODES.run_cell(cell)

@@ -25,6 +25,7 @@ from graphnoise.bench.tasks.graphs import PLANTED, GraphGrid, Word, load_graph
 from graphnoise.bench.tasks.node_metrics import Curves, measure, pack
 from graphnoise.checks import InputError
 from graphnoise.noise import LabelNoise
+from graphnoise.noise.transforms import SYNONYMS
 from graphnoise.propagation import predicted_classes
 
 # Kinds that read labels outside the splits, and options of kinds that have no default.
@@ -36,7 +37,7 @@ DEFAULT_OPTIONS: dict[str, dict[str, Any]] = {"cascade": {"probability": 0.5}}
 
 def _noise(name: str, value: object) -> options.Spec:
     spec = options.parse(name, value)
-    checks.choice(name, spec.name, (*LabelNoise.kinds, *registry.names("noise")))
+    checks.choice(name, spec.name, (*LabelNoise.kinds, *registry.names("noise")), SYNONYMS)
     if "num_classes" in spec.options:
         checks.fail(f"{name}: {spec.name}.num_classes", "none: the data say how many", spec.options["num_classes"])
     return spec
