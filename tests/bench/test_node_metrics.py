@@ -26,7 +26,7 @@ def instance():
 
 def test_each_group_of_nodes_is_counted_by_itself(instance):
     noisy = torch.tensor([0, 2, 2, 1, -1, -1, -1, -1])
-    predicted = torch.tensor([0, 2, 0, 1, 0, 2, -1, 1])
+    predicted = torch.tensor([0, 2, 0, 1, 0, 2, 2, -1])
     assert measure(instance.problem, instance.truth, noisy, predicted) == {
         "test_accuracy": 0.5,
         "test_near_right": 1.0,
