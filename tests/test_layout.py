@@ -42,12 +42,6 @@ LAYERS = [
 ]
 RANK = {unit: rank for rank, layer in enumerate(LAYERS) for unit in layer}
 
-# Units with comments behind code.
-TRAILING = {
-    *("graphnoise.bench", "graphnoise.cli", "graphnoise.kernels", "recsys.bench", "recsys.cleaning", "recsys.kernels"),
-    *("recsys.models", "recsys.objectives", "recsys.samplers", "recsys.two_groups"),
-}
-
 # Functions of one name, for different purposes or as an interface.
 SAME_NAME = {
     # The interface of a task, of its report and of a timed operation.
@@ -169,11 +163,9 @@ def test_functions_of_one_name_are_listed():
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(TOP)))
 def test_comments_and_examples(path):
     """Comments stand on lines of their own, and examples under `Example:`."""
-    if unit(module(path)) in TRAILING:
-        return
     text = path.read_text()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT and not token.string.startswith(("# type: ignore", "# noqa")):
+        if token.type == tokenize.COMMENT and not token.string.startswith(("# type: ignore", "# noqa", "# fmt: skip", "# pragma")):
             assert not token.line[: token.start[1]].strip(), f"line {token.start[0]}: {token.string}"
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):

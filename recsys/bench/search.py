@@ -24,8 +24,9 @@ class Range:
     Numbers have four digits or are whole, and are even by value or by logarithm; the first share `zero` of [0, 1) is 0,
     the last share `none` is None.
 
-    >>> real(1, 3)(0.5), log_real(1, 100, zero=0.2)(0.1), integer(1, 100)(0.5), choice("a", "b")(0.7)
-    (2.0, 0.0, 10, 'b')
+    Example:
+        >>> real(1, 3)(0.5), log_real(1, 100, zero=0.2)(0.1), integer(1, 100)(0.5), choice("a", "b")(0.7)
+        (2.0, 0.0, 10, 'b')
     """
 
     low: float = 0.0
