@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import igraph
     import networkx
     import scipy.sparse
-    from torch_geometric.data import Data
+    from torch_geometric.data import Data, HeteroData
 
     from graphnoise.graph import Graph
     from graphnoise.kernels.csr.undirected import UndirectedGraph
@@ -22,10 +22,10 @@ Ints: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
 Bytes: TypeAlias = NDArray[np.uint8]
 
-# A graph as any of its containers, or arcs [2, num_arcs].
+# A graph as any of its containers, or arcs [2, num_arcs]; torch's and torch_sparse's sparse matrices are among them.
 GraphLike: TypeAlias = (
-    "Graph | UndirectedGraph | Data | scipy.sparse.sparray | scipy.sparse.spmatrix | networkx.Graph | igraph.Graph"
-    " | Tensor | NDArray[Any] | Sequence[Sequence[int]]"
+    "Graph | UndirectedGraph | Data | HeteroData | scipy.sparse.sparray | scipy.sparse.spmatrix | networkx.Graph"
+    " | igraph.Graph | Tensor | NDArray[Any] | Sequence[Sequence[int]]"
 )
 # One label per node.
 LabelsLike: TypeAlias = Tensor | NDArray[Any] | Sequence[int] | Sequence[bool]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ class DiffusionBatch:
     worst: Floats
     begin: Ints
     seeds: Ints
-    names: list[Any] | None
+    names: Sequence[Any] | None
     backend: str
     method: str
 

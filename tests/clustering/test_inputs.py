@@ -141,7 +141,7 @@ def test_asymmetric_graphs():
         (sp.csr_array((0, 0)), {}, "empty graph"),
         (sp.csr_array((2, 3)), {}, "square"),
         (sp.csr_array(np.array([[0, -1.0], [-1.0, 0]])), {}, "at least 0, got -1.0"),
-        (sp.csr_array(np.array([[0, np.nan], [np.nan, 0]])), {}, "finite.*nan"),
+        (sp.csr_array(np.array([[0, np.nan], [np.nan, 0]])), {}, "finite.*NaN"),
         (sp.csr_array(np.array([[0, 1j], [1j, 0]])), {}, "real"),
         (sp.csr_array(np.array([[0, 1e308], [1e308, 1e308]])), {}, "sum beyond float64"),
         (PATH, {"weight": [1e308, 1e308, 1e300, 1e300]}, "sum beyond float64"),
