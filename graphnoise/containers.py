@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,24 +76,25 @@ def as_graph(
     return Graph.unchecked(graph.rowptr, graph.col, names=graph.names)
 
 
-def graph_of_rows(graph: GraphLike, num_rows: int, edge_weight: FloatsLike | None = None) -> Graph:
+def graph_of_rows(graph: GraphLike, num_rows: int, edge_weight: Any = None) -> Graph:
     """Return the graph of values with `num_rows` rows: arcs [2, num_arcs], which may have weights, get as many nodes.
 
     Raises:
         InputError: Weights next to a container that has its own, or as `as_graph`.
     """
+    arcs: Any = graph
     if isinstance(graph, np.ndarray | list | tuple) or (isinstance(graph, Tensor) and graph.layout == torch.strided):
-        return Graph.from_edge_index(graph, num_rows, edge_weight)
+        return Graph.from_edge_index(arcs, num_rows, edge_weight)
     if edge_weight is not None:
         checks.fail("edge_weight", f"none next to a {type(graph).__name__}, which has its own weights", "weights")
     return as_graph(graph)
 
 
-def warn_of_names(graph: Graph) -> None:
+def warn_of_names(names: Sequence[Hashable] | None) -> None:
     """Warn where rows of values may be in the order of integer names instead of that of the nodes."""
-    if graph.names is not None and readers.are_positions_in_another_order(graph.names):
+    if names is not None and readers.are_positions_in_another_order(names):
         text = (
-            f"node names are integers in another order than 0 … n - 1 (the first is {graph.names[0]!r}): rows of "
-            "values are taken in the order of the nodes in the graph"
+            f"node names are integers in another order than 0 … n - 1 (the first is {names[0]!r}): rows of values are "
+            "taken in the order of the nodes in the graph"
         )
         warnings.warn(text, UserWarning, stacklevel=2)

@@ -199,7 +199,7 @@ def _check_normalisation(graph: Graph, normalisation: str | None) -> str | None:
 
 def _check_values(graph: Graph, y: Tensor) -> Tensor:
     if graph.names is not None:
-        graph.cached("warned of names", lambda: warn_of_names(graph), uses_weights=False)
+        graph.cached("warned of names", lambda: warn_of_names(graph.names), uses_weights=False)
     values = checks.tensor("y", y)
     if not values.is_floating_point():
         checks.fail("y", "floating-point values (one-hot rows for class labels)", f"values of type {values.dtype}")

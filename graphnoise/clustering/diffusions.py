@@ -9,9 +9,9 @@ import numpy as np
 from graphnoise import checks
 from graphnoise.clustering import inputs
 from graphnoise.clustering.containers import as_undirected
+from graphnoise.clustering.inputs import CheckedLabels, PartialLabels
 from graphnoise.clustering.result import Diffusion
 from graphnoise.kernels.csr.undirected import UndirectedGraph
-from graphnoise.kernels.local import NodeLabels
 from graphnoise.kernels.push import Settings, push
 from graphnoise.typing import Floats, FloatsLike, GraphLike, Ints, MembershipLike, SeedsLike
 
@@ -292,12 +292,14 @@ def diffuse_unchecked(
     graph: UndirectedGraph,
     seeds: Ints,
     masses: Floats,
-    labels: NodeLabels,
+    labels: CheckedLabels,
     label_eps: float,
     settings: Settings,
     backend: str | None = None,
 ) -> Diffusion:
     """Run a diffusion by pushes; arguments are known to be valid."""
+    if isinstance(labels, PartialLabels):
+        graph, labels = inputs.for_kernels(graph, inputs.with_seed_labels(labels, seeds), label_eps)
     run = push(graph, labels, label_eps, seeds, masses, settings, backend)
     finite = bool(np.isfinite(run.values).all() and np.isfinite(run.residual).all() and np.isfinite(run.worst))
     status = run.status if finite else "overflow"

@@ -156,7 +156,7 @@ class Propagate(torch.nn.Module):
 
 def _read(graph: GraphLike, num_nodes: int, edge_weight: Tensor | None) -> Graph:
     read = graph_of_rows(graph, num_nodes, edge_weight)
-    warn_of_names(read)
+    warn_of_names(read.names)
     return read
 
 
