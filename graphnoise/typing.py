@@ -29,7 +29,7 @@ GraphLike: TypeAlias = (
 )
 # One label per node.
 LabelsLike: TypeAlias = Tensor | NDArray[Any] | Sequence[int] | Sequence[bool]
-# Labels 0/1 of local clustering: of all nodes, of some (0 elsewhere), or computed for an array of nodes.
+# Labels 0/1 of local clustering: of all nodes, of some (with -1, NaN or None, or by node), or computed for an array.
 MembershipLike: TypeAlias = LabelsLike | Mapping[Any, Any] | Callable[[Any], Any]
 # Numbers, or one number.
 FloatsLike: TypeAlias = float | Sequence[float] | Tensor | NDArray[Any]

@@ -45,8 +45,9 @@ def flow_diffusion(
         seeds: A node, several nodes, a mask [n] of Booleans, or {node: mass}.
         mass: Mass of all seeds together, in equal parts, or of each; None with {node: mass}. In units of the sinks: a
             few times the volume (unit sinks: the size) of the expected cluster.
-        labels: Noisy labels 0/1: array, {node: label}, callable of an array of nodes that is called for touched nodes
-            only, or None. Seeds have label 1 whatever `labels` says.
+        labels: Noisy labels 0/1: array (-1, NaN or None where there is no label), {node: label} or a pandas Series of
+            some nodes, callable of an array of nodes that is called for touched nodes only, or None. Seeds have label
+            1. Arcs with an unlabelled end keep their weight; where some are unlabelled, all arcs are read.
         label_eps: Factor of the weight of an edge between different labels, from 0 to 1; 1 is plain flow diffusion.
         sink: Capacity of a node: its "degree" (without labels), or "unit" for 1.
         tol: Excess of mass that a node may keep above its sink, above 0.

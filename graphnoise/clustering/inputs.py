@@ -304,19 +304,25 @@ def _some_bits(values: Any, size: int) -> Bytes | PartialLabels:
     """Return labels as bytes; -1, NaN, None and masked entries are no labels."""
     if isinstance(values, np.ma.MaskedArray):
         values = np.ma.filled(values.astype(np.float64), np.nan)
-    array = np.asarray(values)
-    if array.dtype == object and array.ndim == 1:
-        # pandas has a missing value of its own.
-        missing = np.array([v is None or v != v or type(v).__name__ == "NAType" for v in array], dtype=bool)
-        array = np.asarray(np.where(missing, 0, array).tolist())
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        checks.fail("labels", f"{size} labels, one per node", "lists of different lengths")
+    if array.shape != (size,):
+        checks.fail("labels", f"{size} labels, one per node", f"shape {array.shape}")
+    if array.dtype == object:
+        # pandas has a missing value of its own, which equals nothing and differs from nothing.
+        missing = np.array([v is None or type(v).__name__ == "NAType" or v != v for v in array], dtype=bool)
+        array = np.asarray([0 if none else v for v, none in zip(array, missing, strict=True)])
     elif array.dtype.kind in "if":
         missing = np.isnan(array) | (array == -1)
     else:
-        missing = np.zeros(1, dtype=bool)
-    if not missing.any() or array.shape != (size,):
-        return _bits(array if array.dtype != object else values, size)
-    out = _bits(np.where(missing, 0, array), size)
-    return PartialLabels(np.where(missing, np.uint8(UNLABELLED), out))
+        return _bits(array, size)
+    if not missing.any():
+        return _bits(array, size)
+    if array.dtype.kind in "if":
+        array = np.where(missing, 0, array)
+    return PartialLabels(np.where(missing, np.uint8(UNLABELLED), _bits(array, size)))
 
 
 def _bits(values: Any, size: int) -> Bytes:
