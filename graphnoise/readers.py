@@ -271,16 +271,17 @@ def _edge_weight(data: Any, weight: Any) -> tuple[str, Any]:
     name = _attribute(weight, False)
     if name is not None and getattr(data, name, None) is None:
         checks.fail("weight", "the name of weights in the Data", repr(name))
-    for key in () if weight is False else (name,) if name is not None else ("edge_weight", "edge_attr"):
-        values = getattr(data, key, None)
-        if values is None or (key == "edge_attr" and name is None and len(getattr(values, "shape", ())) not in (1, 2)):
-            continue
-        values = checks.tensor(key, values)
-        if values.dim() == 2 and values.shape[1] == 1:
-            values = values[:, 0]
-        if values.dim() == 1 or key != "edge_attr" or name is not None:
-            return key, values
-    return "edge_weight", None
+    if weight is False:
+        return "edge_weight", None
+    values = getattr(data, name or "edge_weight", None)
+    if values is None:
+        name, values = "edge_attr", getattr(data, "edge_attr", None)
+        shape = np.shape(values) if isinstance(values, list | tuple) else tuple(getattr(values, "shape", ()))
+        if len(shape) not in (1, 2) or shape[1:] not in ((), (1,)):
+            return "edge_weight", None
+    name = name or "edge_weight"
+    values = checks.tensor(name, values)
+    return name, values[:, 0] if values.dim() == 2 and values.shape[1] == 1 else values
 
 
 def _num_nodes(data: Any, arcs: Tensor) -> int:

@@ -93,6 +93,7 @@ def weighted_containers():
     yield "EdgeIndex, sorted", EdgeIndex(ARCS[:, by_row], sort_order="row"), {"weight": WEIGHT[by_row]}
     yield "Data", Data(edge_index=ARCS, edge_weight=WEIGHT, num_nodes=4), {}
     yield "edge_attr", Data(edge_index=ARCS, edge_attr=WEIGHT, num_nodes=4), {}
+    yield "edge_attr list", Data(edge_index=ARCS, edge_attr=WEIGHT.tolist(), num_nodes=4), {}
     yield "edge_attr column", Data(edge_index=ARCS, edge_attr=WEIGHT[:, None], x=torch.ones(4, 1)), {}
     yield "named weights", Data(edge_index=ARCS, length=WEIGHT, num_nodes=4), {"weight": "length"}
     yield "EdgeIndex in Data", Data(edge_index=EdgeIndex(ARCS, sparse_size=(4, 4)), edge_weight=WEIGHT), {}
@@ -131,6 +132,7 @@ def plain_containers():
     yield "EdgeIndex", EdgeIndex(EDGES, is_undirected=True)
     yield "Data", Data(edge_index=EDGES, num_nodes=4)
     yield "edge features", Data(edge_index=EDGES, edge_attr=torch.rand(8, 3), num_nodes=4)
+    yield "edge features of three axes", Data(edge_index=EDGES, edge_attr=torch.rand(8, 3, 2), num_nodes=4)
     yield "adj_t", T.ToSparseTensor()(Data(edge_index=EDGES, num_nodes=4))
     yield "torch COO of integers", PLAIN.long().to_sparse()
     yield "torch COO of Booleans", PLAIN.bool().to_sparse()
@@ -211,6 +213,8 @@ def unreadable():
         (Data(num_nodes=3), {}, "edge_index or adj_t"),
         (Data(edge_index=EDGES, edge_attr=-torch.ones(8), num_nodes=4), {}, "edge_attr: .*weight=False ignores them"),
         (Data(edge_index=EDGES, num_nodes=4), {"weight": "length"}, "'length'"),
+        (Data(edge_index=EDGES, edge_weight=torch.ones(8, 2), num_nodes=4), {}, "edge_weight: expected 1 dimensions"),
+        (Data(edge_index=EDGES, edge_attr=["a"] * 8, num_nodes=4), {}, "edge_attr: expected numbers"),
         (Data(edge_index=EDGES, num_nodes=4), {"num_nodes": 3}, "from 0 to 2"),
         (sp.eye_array(3), {"num_nodes": 4}, "num_nodes: expected 3"),
         (EDGES, {"weight": torch.ones(3)}, "weight: expected 8 weights"),

@@ -137,7 +137,7 @@ def check_members(graph: UndirectedGraph, nodes: SeedsLike) -> Ints:
 
 def _is_series(values: Any) -> TypeGuard[Any]:
     """Return whether values are a pandas Series, which is aligned by its index."""
-    return hasattr(values, "to_numpy") and hasattr(values, "index")
+    return hasattr(values, "to_numpy") and hasattr(values, "index") and hasattr(values, "dtype")
 
 
 def _positions_of_names(graph: UndirectedGraph, position: dict[Any, int], nodes: Any, name: str) -> Ints:

@@ -203,6 +203,8 @@ def test_seeds_that_repeat():
     np.testing.assert_array_equal(apart.dense(60), flow_diffusion(graph, {3: 14.0, 8: 6.0}).dense(60))
     assert conductance(graph, [3, 8, 3]) == conductance(graph, [3, 8])
     assert diffuse_many(graph, [[3, 3], 8], "pagerank").seeds.tolist() == [3, 8]
+    with pytest.raises(InputError, match="seeds: expected positions of nodes"):
+        flow_diffusion(graph, pandas.DataFrame({"node": [3, 8]}), 20.0)
     model = LocalCluster().fit(graph, [3, 3])
     assert model.predict([3, 3, 3]).tolist() == [True] * 3
 
