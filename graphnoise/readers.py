@@ -284,8 +284,8 @@ def _edge_weight(data: Any, weight: Any) -> tuple[str, Any]:
     return name, values[:, 0] if values.dim() == 2 and values.shape[1] == 1 else values
 
 
-def _num_nodes(data: Any, arcs: Tensor) -> int:
-    """Return the number of nodes of a `Data`; where nothing else tells it, as many as labels."""
+def _num_nodes(data: Any, arcs: Tensor) -> int | None:
+    """Return the number of nodes of a `Data`; where nothing else tells it, as many as labels, or None."""
     with warnings.catch_warnings(record=True) as guessed:
         warnings.simplefilter("always")
         size = data.num_nodes
@@ -293,7 +293,7 @@ def _num_nodes(data: Any, arcs: Tensor) -> int:
         return int(size)
     ends, y = int(arcs.max()) + 1 if arcs.numel() else 0, getattr(data, "y", None)
     if y is None or not hasattr(y, "__len__") or np.ndim(y) == 0:
-        return ends
+        return None
     if len(y) < ends:
         got = f"{len(y)} labels, and {ends - 1} as the largest id in edge_index"
         checks.fail("data.y", "a label for every node, or a Data with num_nodes", got)

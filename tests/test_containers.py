@@ -263,6 +263,8 @@ def test_ids_that_are_hashes(far):
     for read in (as_graph, Graph.from_edge_index, as_undirected):
         with pytest.raises(InputError, match=rf"renumber the nodes .*read_edges.*n would be {far + 1}.* GB"):
             read(torch.tensor([[0, far], [far, 0]]))
+    with pytest.raises(InputError, match="renumber the nodes"):
+        as_graph(Data(edge_index=torch.tensor([[0, far], [far, 0]])))
     with pytest.raises(InputError, match=r"num_nodes: .*renumber"):
         Graph.from_edge_index(EDGES, 10**12)
     with pytest.raises(InputError, match=r"integers below 2\^63"):
