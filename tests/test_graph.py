@@ -10,9 +10,6 @@ from torch_geometric.utils import add_remaining_self_loops
 
 from graphnoise import Graph, InputError
 
-# Some directed graphs are normalised by "sym" here, of which a warning tells.
-pytestmark = pytest.mark.filterwarnings("ignore:normalise..sym.. of a directed graph")
-
 GRAPHS = graphs()
 
 

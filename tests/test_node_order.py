@@ -11,9 +11,6 @@ import graphnoise as gn
 from graphnoise import Graph, InputError, propagate
 from graphnoise.node_order import KINDS, order, reordered
 
-# Some directed graphs are normalised by "sym" here, of which a warning tells.
-pytestmark = pytest.mark.filterwarnings("ignore:normalise..sym.. of a directed graph")
-
 GRAPHS = graphs()
 
 

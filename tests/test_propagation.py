@@ -7,9 +7,6 @@ from oracles import assert_close, dense, graphs, normalised
 
 from graphnoise import Graph, InputError, LabelPropagation, propagate
 
-# Some directed graphs are normalised by "sym" here, of which a warning tells.
-pytestmark = pytest.mark.filterwarnings("ignore:normalise..sym.. of a directed graph")
-
 GRAPHS = graphs()
 
 

@@ -14,9 +14,6 @@ from graphnoise import Graph, InputError, propagate
 from graphnoise.nn import Propagate
 from graphnoise.nn.propagate import smooth
 
-# Some directed graphs are normalised by "sym" here, of which a warning tells.
-pytestmark = pytest.mark.filterwarnings("ignore:normalise..sym.. of a directed graph")
-
 GRAPHS = graphs()
 MODES = ("restart", "lazy", "power")
 # Torch's tracing looks at all that tensors have, and warns of what it sees.
