@@ -9,6 +9,7 @@ from graphnoise.errors import DataError, GraphnoiseError, InputError
 if TYPE_CHECKING:
     from graphnoise import clustering, datasets, erase, nn, noise
     from graphnoise.coding_rates import CodingRateReduction, coding_rate, coding_rate_reduction, effective_rank
+    from graphnoise.containers import as_graph
     from graphnoise.erase import ERASE
     from graphnoise.graph import Graph
     from graphnoise.propagation import LabelPropagation, Propagation, propagate
@@ -22,6 +23,7 @@ _MODULE_OF = {
     "Graph": "graph",
     "LabelPropagation": "propagation",
     "Propagation": "propagation",
+    "as_graph": "containers",
     "coding_rate": "coding_rates",
     "coding_rate_reduction": "coding_rates",
     "effective_rank": "coding_rates",
@@ -38,6 +40,7 @@ __all__ = [
     "InputError",
     "LabelPropagation",
     "Propagation",
+    "as_graph",
     "clustering",
     "coding_rate",
     "coding_rate_reduction",

@@ -98,11 +98,17 @@ def tensor(name: str, value: object, *, compressed: bool = False) -> Tensor:
         if not dense or value.device.type == "meta" or str(value.dtype).removeprefix("torch.").startswith(_UNSUPPORTED):
             kind = f"{str(value.layout)[6:]} values of type {value.dtype} on {value.device}"
             fail(name, "a dense tensor of a usual type that holds data", kind)
-        return value
+        # torch_geometric's EdgeIndex, whose operations do not return plain tensors.
+        return value.as_tensor() if hasattr(value, "as_tensor") else value
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "biuf":
             fail(name, "numbers", f"values of type {array.dtype}")
+        if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+            # torch has few operations on these.
+            if array.size and int(array.max()) >= 2**63:
+                fail(name, "integers below 2^63", int(array.max()))
+            array = array.astype(np.int64)
         # torch supports no other layout and byte order.
         array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
         return torch.as_tensor(array if array.flags.writeable else array.copy())
@@ -174,8 +180,8 @@ def probabilities(name: str, value: object, num_classes: int | None = None) -> T
     return p
 
 
-def edge_index(name: str, value: object, num_nodes: int) -> Tensor:
-    """Return arcs as an int64 tensor of shape [2, num_arcs] with ends from 0 to num_nodes - 1."""
+def edge_index(name: str, value: object, num_nodes: int | None = None) -> Tensor:
+    """Return arcs as an int64 tensor of shape [2, num_arcs] with ends from 0 to num_nodes - 1 (or from 0 on)."""
     e = tensor(name, value)
     if e.dim() != 2 or e.shape[0] != 2:
         fail(name, "shape [2, num_arcs]", f"shape {tuple(e.shape)}")
@@ -184,6 +190,9 @@ def edge_index(name: str, value: object, num_nodes: int) -> Tensor:
             fail(name, "integer node positions", f"values of type {e.dtype}")
         return e.long()
     e = e.long()
-    if e.numel() and (int(e.min()) < 0 or int(e.max()) >= num_nodes):
-        fail(name, f"node positions from 0 to {num_nodes - 1}", f"values from {int(e.min())} to {int(e.max())}")
+    if e.numel():
+        low, high = (int(end) for end in torch.aminmax(e))
+        if low < 0 or (num_nodes is not None and high >= num_nodes):
+            expected = "of at least 0" if num_nodes is None else f"from 0 to {num_nodes - 1}"
+            fail(name, f"node positions {expected}", f"values from {low} to {high}")
     return e

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import warnings
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import numpy as np
 import scipy.sparse
 import torch
 from torch import Tensor
 
-from graphnoise import checks
+from graphnoise import checks, readers
 from graphnoise.kernels.arcs import Arcs
-from graphnoise.kernels.cache import outside_inference_mode
+from graphnoise.kernels.cache import outside_inference_mode, version
 from graphnoise.kernels.csr import (
     check_range,
     check_rows,
@@ -38,7 +38,8 @@ class Graph:
 
     An arc from j to i (`edge_index[:, k] = (j, i)`, as in torch_geometric) is the entry A[i, j]: row i lists the
     sources of the arcs into i, so that `A @ y` passes values along the arcs. An undirected edge is two arcs. Repeated
-    arcs add up. Derived values are cached, so the arrays must not be changed in place. The matrix of the graph is
+    arcs add up. Derived values are cached, so the arrays must not be changed in place: a change by torch is an error at
+    the next use of the cache; one through NumPy memory that a tensor shares is not noticed. The matrix of the graph is
 
         S = diag(left) · A · diag(right)
 
@@ -51,9 +52,10 @@ class Graph:
         left: Scale of each row, float64, shape [num_nodes], or None.
         right: Scale of each column, float64, shape [num_nodes], or None.
         normalisation: "sym", "row", "col" or None.
+        names: The caller's names of the nodes, distinct, or None where these are 0 … n - 1. Results have them.
 
     Raises:
-        InputError: The arrays are not those of compressed rows, or a shape or type does not fit.
+        InputError: The arrays are not those of compressed rows, a shape or type does not fit, or names repeat.
     """
 
     rowptr: Tensor
@@ -62,7 +64,10 @@ class Graph:
     left: Tensor | None = None
     right: Tensor | None = None
     normalisation: str | None = None
+    names: Sequence[Hashable] | None = None
     _cache: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    # Of rowptr, col and weight when the graph was made.
+    _versions: tuple[int, int, int] = field(default=(0, 0, 0), repr=False)
 
     def __post_init__(self) -> None:
         check_rows(self.rowptr, self.col, narrow=True)
@@ -82,6 +87,8 @@ class Graph:
             checks.finite(name, value.detach())
         if self.normalisation is not None:
             checks.choice("normalisation", self.normalisation, NORMALISATIONS)
+        object.__setattr__(self, "names", readers.check_names(self.names, self.num_nodes))
+        object.__setattr__(self, "_versions", _versions(self.rowptr, self.col, self.weight))
 
     @classmethod
     def unchecked(
@@ -92,86 +99,82 @@ class Graph:
         left: Tensor | None = None,
         right: Tensor | None = None,
         normalisation: str | None = None,
+        names: Sequence[Hashable] | None = None,
     ) -> Graph:
         """Build a graph from fields that are known to be valid."""
         graph = object.__new__(cls)
-        fields: tuple[Any, ...] = (rowptr, col, weight, left, right, normalisation, {})
+        versions = _versions(rowptr, col, weight)
+        fields: tuple[Any, ...] = (rowptr, col, weight, left, right, normalisation, names, {}, versions)
         for name, value in zip(cls.__dataclass_fields__, fields, strict=True):
             object.__setattr__(graph, name, value)
         return graph
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies are of other tensors, whose versions begin anew.
+        fields = (self.rowptr, self.col, self.weight, self.left, self.right, self.normalisation, self.names)
+        return Graph.unchecked, fields
+
     @classmethod
     def from_edge_index(
-        cls, edge_index: Tensor, num_nodes: int | None = None, edge_weight: Tensor | None = None
+        cls,
+        edge_index: Tensor,
+        num_nodes: int | None = None,
+        edge_weight: Tensor | None = None,
+        names: Sequence[Hashable] | None = None,
     ) -> Graph:
-        """Build a graph from arcs in torch_geometric's form.
+        """Build a graph from arcs in torch_geometric's form; `gn.as_graph` reads other containers.
+
+        Repeated arcs add up. An arc of weight 0 stays an arc: it passes nothing on, but a gradient reaches its weight,
+        and what reads arcs without weights (`GraphAttention`, `sample_neighbors`, node orders) counts it.
 
         Args:
             edge_index: Arcs (source, target), integers, shape [2, num_arcs].
             num_nodes: Number of nodes; by default one more than the largest end.
             edge_weight: Weight of each arc, finite, at least 0, shape [num_arcs]; gradients pass to it.
+            names: The caller's names of the nodes, distinct, num_nodes of them.
 
         Raises:
-            InputError: An end out of range, a graph without nodes, a weight that is negative, NaN or missing.
+            InputError: An end out of range, a graph without nodes, more nodes than memory holds, or many more than
+                arcs where `num_nodes` is not given (such as hashes); a weight that is negative, NaN or missing.
 
         Example:
             >>> graph = Graph.from_edge_index(torch.tensor([[0, 1, 1], [1, 0, 2]]))
             >>> graph.num_nodes, graph.num_arcs, graph.to_dense().tolist()
             (3, 3, [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
         """
-        edges = checks.tensor("edge_index", edge_index)
-        if num_nodes is None:
-            num_nodes = int(edges.max()) + 1 if edges.numel() else 0
-        n = checks.integer("num_nodes", num_nodes, 0)
-        if n == 0:
-            checks.fail("num_nodes", "a graph with at least one node", "an empty graph")
-        edges = checks.edge_index("edge_index", edges, n)
-        weight = None
-        if edge_weight is not None:
-            weight = checks.finite("edge_weight", edge_weight, dims=1)
-            if weight.numel() != edges.shape[1]:
-                checks.fail("edge_weight", f"{edges.shape[1]} weights, one per arc", weight.numel())
-            if weight.device != edges.device:
-                checks.fail("edge_weight", f"a tensor on the device of the arcs ({edges.device})", weight.device)
-            if weight.numel() and float(weight.detach().min()) < 0:
-                checks.fail("edge_weight", "weights of at least 0", float(weight.detach().min()))
-        return cls._from_arcs(edges, n, weight)
+        return cls.from_edges(readers.EdgeList(edge_index, num_nodes, edge_weight, names))
 
     @classmethod
-    def _from_arcs(cls, edges: Tensor, num_nodes: int, weight: Tensor | None) -> Graph:
+    def from_edges(cls, edges: readers.EdgeList) -> Graph:
+        """Build a graph from arcs that a reader returned; they are checked here."""
+        return cls._from_arcs(*readers.check_edges(edges))
+
+    @classmethod
+    def _from_arcs(
+        cls, edges: Tensor, num_nodes: int, weight: Tensor | None, names: Sequence[Hashable] | None = None
+    ) -> Graph:
         rowptr, order = compress_unchecked(edges[1], num_nodes)
-        return cls.unchecked(rowptr, edges[0][order], None if weight is None else weight[order])
+        return cls.unchecked(rowptr, edges[0][order], None if weight is None else weight[order], names=names)
 
     @classmethod
     def from_data(cls, data: Data) -> Graph:
-        """Build a graph from a torch_geometric `Data`: its edge_index, num_nodes and one-dimensional edge_weight.
+        """Build a graph from a torch_geometric `Data`, as `gn.as_graph` does.
 
         Raises:
-            InputError: `data` has no edge_index, or arcs or weights are not valid.
+            InputError: `data` has neither edge_index nor adj_t, or arcs or weights are not valid.
         """
-        if getattr(data, "edge_index", None) is None:
-            checks.fail("data", "a Data with edge_index", "none")
-        return cls.from_edge_index(data.edge_index, data.num_nodes, getattr(data, "edge_weight", None))
+        return cls.from_edges(readers.read_data(data))
 
     @classmethod
     def from_scipy(cls, matrix: scipy.sparse.sparray | scipy.sparse.spmatrix) -> Graph:
         """Build a graph from a square SciPy sparse matrix A with A[i, j] the weight of the arc from j to i.
 
-        A matrix of ones gives an unweighted graph.
+        A matrix of ones gives an unweighted graph; stored zeros are no arcs.
 
         Raises:
             InputError: `matrix` is not sparse or not square, or a weight is not valid.
         """
-        if not scipy.sparse.issparse(matrix) or matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-            got = f"shape {matrix.shape}" if hasattr(matrix, "shape") else type(matrix).__name__
-            checks.fail("matrix", "a square SciPy sparse matrix", got)
-        coo = matrix.tocoo()
-        if coo.dtype.kind not in "biuf":
-            checks.fail("matrix", "real numbers", f"values of type {coo.dtype}")
-        arcs = torch.from_numpy(np.stack([coo.col, coo.row]).astype(np.int64))
-        plain = bool((coo.data == 1).all())
-        weight = None if plain else torch.from_numpy(np.asarray(coo.data, dtype=np.float64))
-        return cls.from_edge_index(arcs, matrix.shape[0], weight)
+        return cls.from_edges(readers.read_scipy(matrix))
 
     @classmethod
     def from_networkx(cls, graph: networkx.Graph, weight: str | None = None) -> Graph:
@@ -184,21 +187,7 @@ class Graph:
         Raises:
             InputError: An edge lacks the attribute `weight`, or the graph is empty.
         """
-        position = {node: i for i, node in enumerate(graph)}
-        arcs: list[tuple[int, int]] = []
-        weights: list[float] = []
-        for u, v, attributes in graph.edges(data=True):
-            if weight is not None and weight not in attributes:
-                checks.fail("weight", f"an edge attribute {weight!r} on every edge", f"none on ({u!r}, {v!r})")
-            both = not graph.is_directed() and u != v
-            arcs += [(position[u], position[v])] + [(position[v], position[u])] * both
-            weights += [float(attributes[weight]) if weight is not None else 1.0] * (1 + both)
-        edge_index = torch.tensor(arcs, dtype=torch.int64).reshape(-1, 2).t()
-        return cls.from_edge_index(
-            edge_index,
-            len(position),
-            torch.tensor(weights, dtype=torch.float64) if weight is not None else None,
-        )
+        return cls.from_edges(readers.read_networkx(graph, False if weight is None else weight))
 
     @property
     def num_nodes(self) -> int:
@@ -226,6 +215,14 @@ class Graph:
         return torch.stack([self.col.long(), self.row])
 
     @property
+    def position(self) -> dict[Hashable, int] | None:
+        """Position of each name, or None where the graph has no names."""
+        names = self.names
+        if names is None:
+            return None
+        return self.cached("position", lambda: {name: i for i, name in enumerate(names)}, uses_weights=False)
+
+    @property
     def requires_grad(self) -> bool:
         """Whether gradients pass to the weights or scales."""
         return any(t is not None and t.requires_grad for t in (self.weight, self.left, self.right))
@@ -247,6 +244,9 @@ class Graph:
             uses_weights: Whether the value depends on weights or scales. If it does and they require gradients, it is
                 computed at every call, so that gradients reach them.
 
+        Raises:
+            InputError: The arcs, or weights without gradients, were changed in place since the graph was made.
+
         Example:
             >>> graph = Graph.from_edge_index(torch.tensor([[0], [1]]))
             >>> graph.cached("arcs by hand", lambda: graph.num_arcs), graph.cached("arcs by hand", lambda: 7)
@@ -254,10 +254,21 @@ class Graph:
         """
         if uses_weights and self.requires_grad:
             return make()
+        self._check_unchanged()
         if key not in self._cache or not (valid is None or valid(self._cache[key])):
             with outside_inference_mode():
                 self._cache[key] = make()
         return cast(_Value, self._cache[key])
+
+    def _check_unchanged(self) -> None:
+        now = _versions(self.rowptr, self.col, self.weight)
+        if now == self._versions:
+            return
+        names = ("rowptr", "col", "weight")
+        changed = [name for name, before, after in zip(names, self._versions, now, strict=True) if before != after]
+        # What depends on weights that are learnt is not cached.
+        if changed != ["weight"] or not self.requires_grad:
+            checks.fail("graph", "arrays as they were when it was made (make a new graph)", f"a changed {changed[0]}")
 
     def _sum(self, ends: Tensor) -> Tensor:
         weight = torch.ones_like(self.col, dtype=torch.float64) if self.weight is None else self.weight.double()
@@ -282,6 +293,7 @@ class Graph:
         With D the diagonal of `degree` (row sums): "sym" is D^-1/2 A D^-1/2 (torch_geometric's `gcn_norm`), "row" is
         D^-1 A (rows sum to 1: each node averages its neighbours). "col" is A diag(out_degree)^-1 (columns sum to 1:
         a random walk; this is what ERASE's lazy propagation uses). 1/0 counts as 0: rows of isolated nodes are 0.
+        "sym" of a directed graph (as many arcs lead into each node of an undirected one as out of it) is warned of.
 
         Raises:
             InputError: `kind` is unknown, or the graph is normalised already in another way.
@@ -301,15 +313,27 @@ class Graph:
     def _normalise(self, kind: str) -> Graph:
         left = right = None
         if kind == "sym":
+            self.cached("warned of directed arcs", self._warn_if_directed, uses_weights=False)
             left = right = power_or_zero(self.degree, -0.5)
         elif kind == "row":
             left = power_or_zero(self.degree, -1.0)
         else:
             right = power_or_zero(self.out_degree, -1.0)
-        return Graph.unchecked(self.rowptr, self.col, self.weight, left, right, kind)
+        return Graph.unchecked(self.rowptr, self.col, self.weight, left, right, kind, self.names)
+
+    def _warn_if_directed(self) -> None:
+        if not torch.equal(self.rowptr.diff().long(), torch.bincount(self.col, minlength=self.num_nodes)):
+            text = (
+                'normalise("sym") of a directed graph: both ends of an arc are divided by the degree of the arcs into '
+                'them ("row" and "col" are for directed graphs; or add the reversed arcs)'
+            )
+            warnings.warn(text, UserWarning, stacklevel=2)
 
     def with_self_loops(self, weight: float = 1.0) -> Graph:
-        """Return the graph with one more arc (i, i) of this weight at every node, before any normalisation.
+        """Return the graph with an arc (i, i) of this weight at every node that has none, before any normalisation.
+
+        A node that has a self-loop keeps it; of several the last one counts. This is torch_geometric's
+        `add_remaining_self_loops`, which its `gcn_norm` uses.
 
         Raises:
             InputError: The graph is normalised already, or `weight` is negative.
@@ -321,13 +345,17 @@ class Graph:
         loop = checks.real("weight", weight, 0.0)
         if self.normalisation is not None:
             checks.fail("graph", "a graph not yet normalised", f"normalisation {self.normalisation!r}")
-        nodes = torch.arange(self.num_nodes, device=self.device)
-        arcs = torch.cat([self.edge_index, nodes.expand(2, -1)], dim=1)
+        nodes, row = torch.arange(self.num_nodes, device=self.device), self.row
+        position, is_loop = torch.arange(self.num_arcs, device=self.device), row == self.col
+        last = torch.full_like(nodes, -1).scatter_reduce(0, row, torch.where(is_loop, position, -1), "amax")
+        arcs = torch.cat([self.edge_index[:, ~is_loop], nodes.expand(2, -1)], dim=1)
         weights = None
         if self.weight is not None or loop != 1.0:
             weights = self.weight if self.weight is not None else torch.ones(self.num_arcs, device=self.device)
-            weights = torch.cat([weights, weights.new_full((self.num_nodes,), loop)])
-        return Graph._from_arcs(arcs, self.num_nodes, weights)
+            # The last entry is that of nodes without a self-loop.
+            loops = torch.cat([weights, weights.new_full((1,), loop)])[last]
+            weights = torch.cat([weights[~is_loop], loops])
+        return Graph._from_arcs(arcs, self.num_nodes, weights, self.names)
 
     @property
     def transposed(self) -> Graph:
@@ -338,7 +366,7 @@ class Graph:
         rowptr, col, order = transpose_csr(self.rowptr, self.col)
         weight = None if self.weight is None else self.weight[order]
         kind = {None: None, "sym": "sym", "row": "col", "col": "row"}[self.normalisation]
-        return Graph.unchecked(rowptr, col, weight, self.right, self.left, kind)
+        return Graph.unchecked(rowptr, col, weight, self.right, self.left, kind, self.names)
 
     @property
     def undirected(self) -> bool:
@@ -367,10 +395,17 @@ class Graph:
         rowptr, col, arc = permute_csr(self.rowptr, self.col, order)
         weight = None if self.weight is None else self.weight[arc]
         left, right = (None if scale is None else scale[order] for scale in (self.left, self.right))
-        return Graph.unchecked(rowptr, col, weight, left, right, self.normalisation)
+        names = None if self.names is None else [self.names[i] for i in order.tolist()]
+        return Graph.unchecked(rowptr, col, weight, left, right, self.normalisation, names)
 
     def values(self, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Return the entry of S at each arc, computed in float64 and rounded once, shape [num_arcs]."""
+        """Return the entry of S at each arc, computed in float64 and rounded once, shape [num_arcs].
+
+        Raises:
+            InputError: `dtype` is not a floating type.
+        """
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            checks.fail("dtype", "a floating type of torch", dtype)
         value = torch.ones_like(self.col, dtype=torch.float64) if self.weight is None else self.weight.double()
         if self.left is not None:
             value = value * self.left[self.row]
@@ -412,15 +447,29 @@ class Graph:
         return dense.index_put_((self.row, self.col), self.values(dtype), accumulate=True)
 
     def to(self, device: torch.device | str) -> Graph:
-        """Return the graph on another device."""
-        weight, left, right = (None if t is None else t.to(device) for t in (self.weight, self.left, self.right))
-        return Graph.unchecked(self.rowptr.to(device), self.col.to(device), weight, left, right, self.normalisation)
+        """Return the graph on another device.
+
+        Raises:
+            InputError: The device is unknown or not there.
+        """
+        fields = (self.rowptr, self.col, self.weight, self.left, self.right)
+        try:
+            rowptr, col, weight, left, right = (None if t is None else t.to(torch.device(device)) for t in fields)
+        except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+            checks.fail("device", "a device of this machine", f"{device!r} ({str(error).splitlines()[0]})")
+        assert rowptr is not None
+        assert col is not None
+        return Graph.unchecked(rowptr, col, weight, left, right, self.normalisation, self.names)
 
     def __repr__(self) -> str:
         parts = [f"num_nodes={self.num_nodes}", f"num_arcs={self.num_arcs}"]
         parts += ["weighted"] * (self.weight is not None)
         parts += [f"normalisation={self.normalisation!r}"] * (self.normalisation is not None)
         return f"Graph({', '.join(parts)})"
+
+
+def _versions(rowptr: Tensor, col: Tensor, weight: Tensor | None) -> tuple[int, int, int]:
+    return version(rowptr), version(col), 0 if weight is None else version(weight)
 
 
 def power_or_zero(degree: Tensor, exponent: float) -> Tensor:

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from graphnoise import checks
+from graphnoise.containers import as_graph
 from graphnoise.graph import Graph
 from graphnoise.kernels.csr.permute import check_permutation, invert_permutation
+from graphnoise.typing import GraphLike
 
 if TYPE_CHECKING:
     import networkx
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 KINDS = ("degree", "rcm", "community")
 
 
-def order(graph: Graph, kind: str, *, seed: int = 0) -> Tensor:
+def order(graph: GraphLike, kind: str, *, seed: int = 0) -> Tensor:
     r"""Return an order of the nodes that may reduce memory traffic: `order[i]` is the node at position i.
 
     "degree" puts the nodes with most arcs first. "rcm" is reverse Cuthill-McKee on the pattern of A + A^T: neighbours
@@ -27,7 +29,7 @@ def order(graph: Graph, kind: str, *, seed: int = 0) -> Tensor:
     two million arcs it takes a minute and a gigabyte. Weights are not used, and nodes that tie keep their order.
 
     Args:
-        graph: The graph.
+        graph: Anything `gn.as_graph` takes.
         kind: "degree", "rcm" or "community".
         seed: Random seed of "community", which visits nodes in random order; the others draw nothing.
 
@@ -47,7 +49,7 @@ def order(graph: Graph, kind: str, *, seed: int = 0) -> Tensor:
         Cuthill and McKee, "Reducing the bandwidth of sparse symmetric matrices", ACM 1969; Traag and Šubelj, "Large
         network community detection by fast label propagation", Scientific Reports 2023.
     """
-    return _order(graph, checks.choice("kind", kind, KINDS), checks.integer("seed", seed, 0))
+    return _order(as_graph(graph), checks.choice("kind", kind, KINDS), checks.integer("seed", seed, 0))
 
 
 def _order(graph: Graph, kind: str, seed: int = 0) -> Tensor:

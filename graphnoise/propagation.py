@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from graphnoise import checks, node_order, solvers
+from graphnoise.containers import graph_of_rows, warn_of_names
 from graphnoise.graph import NORMALISATIONS, Graph
 from graphnoise.kernels.arcs import accumulation_dtype
 from graphnoise.kernels.propagate import choose, run
 from graphnoise.labels import check_entries, class_positions
+from graphnoise.typing import GraphLike
 
 MODES = ("restart", "lazy")
 
@@ -29,6 +32,7 @@ class Propagation:
             with a plain step of "restart", so that it is the same quantity for them.
         converged: Whether `residual` is at most `tol` (1e-6 if `tol` is None).
         backend: The tier that ran.
+        names: The caller's names of the nodes, one per row of y, or None where the graph has no names.
     """
 
     y: Tensor
@@ -36,6 +40,7 @@ class Propagation:
     residual: float
     converged: bool
     backend: str
+    names: Sequence[Hashable] | None = None
 
     @property
     def reached(self) -> Tensor:
@@ -70,7 +75,7 @@ def predicted_classes(y: Tensor, fallback: int = -1) -> Tensor:
 
 
 def propagate(
-    graph: Graph,
+    graph: GraphLike,
     y: Tensor,
     *,
     alpha: float,
@@ -97,8 +102,10 @@ def propagate(
     which S does not expand (the maximum norm for "row").
 
     Args:
-        graph: The graph; an arc (j, i) passes values from j to i.
-        y: Values, finite, shape [num_nodes, num_classes] or [num_nodes], of any floating type. Sums of 16-bit types are
+        graph: Anything `gn.as_graph` takes; an arc (j, i) passes values from j to i. Convert once to a `Graph` for
+            several calls.
+        y: Values, finite, shape [num_nodes, num_classes] or [num_nodes], of any floating type; row i is that of node i
+            in the order of the graph (NetworkX: of `list(graph)`), whatever its name. Sums of 16-bit types are
             float32, and each step rounds once. Gradients pass to y and to the weights of the graph.
         alpha: Weight of the neighbours, in [0, 1].
         num_steps: Maximum number of steps, at least 0.
@@ -143,7 +150,8 @@ def propagate(
         and Varga, "Chebyshev semi-iterative methods", 1961, part I.
     """
     if not isinstance(graph, Graph):
-        checks.fail("graph", "a Graph (Graph.from_edge_index makes one)", type(graph).__name__)
+        graph = graph_of_rows(graph, checks.tensor("y", y).shape[0] if np.ndim(y) else 1)
+    names = graph.names
     normalisation = _check_normalisation(graph, normalisation)
     values = _check_values(graph, y)
     alpha = checks.rate("alpha", alpha)
@@ -163,7 +171,9 @@ def propagate(
         mask = None if mask is None else mask[reordered.order]
     graph = graph if normalisation is None else graph.normalise(normalisation)
     result = _propagate(graph, values, mask, alpha, num_steps, mode, clamp, tol, tier, solver)
-    return result if reordered is None else replace(result, y=result.y.index_select(0, reordered.position))
+    if reordered is not None:
+        result = replace(result, y=result.y.index_select(0, reordered.position), names=names)
+    return result
 
 
 def _propagate(
@@ -205,7 +215,7 @@ def _propagate(
         checks.finite("y", y.detach() if mask is None else _masked(columns, mask).detach())
     if math.isnan(residual):
         checks.fail("y", f"values that stay in the range of {y.dtype}", f"larger ones after {steps} steps")
-    return Propagation(out.view_as(y), steps, residual, residual <= (1e-6 if tol is None else tol), tier)
+    return Propagation(out.view_as(y), steps, residual, residual <= (1e-6 if tol is None else tol), tier, graph.names)
 
 
 def _check_normalisation(graph: Graph, normalisation: str | None) -> str | None:
@@ -220,6 +230,8 @@ def _check_normalisation(graph: Graph, normalisation: str | None) -> str | None:
 
 
 def _check_values(graph: Graph, y: Tensor) -> Tensor:
+    if graph.names is not None:
+        graph.cached("warned of names", lambda: warn_of_names(graph.names), uses_weights=False)
     values = checks.tensor("y", y)
     if not values.is_floating_point():
         checks.fail("y", "floating-point values (one-hot rows for class labels)", f"values of type {values.dtype}")
@@ -290,7 +302,7 @@ class LabelPropagation(torch.nn.Module):
     def forward(
         self,
         y: Tensor,
-        edge_index: Tensor | Graph,
+        edge_index: GraphLike,
         mask: Tensor | None = None,
         edge_weight: Tensor | None = None,
         post_step: Callable[[Tensor], Tensor] | None = None,
@@ -300,7 +312,7 @@ class LabelPropagation(torch.nn.Module):
         Args:
             y: Class labels, integers of shape [num_nodes] or [num_nodes, 1], -1 or NaN where there is none; or soft
                 labels (any real type, shape [num_nodes, num_classes]; integers and Booleans count as 0.0, 1.0, ...).
-            edge_index: Arcs, shape [2, num_arcs], or a `Graph`.
+            edge_index: Arcs, shape [2, num_arcs], or anything `gn.as_graph` takes, normalised symmetrically.
             mask: Nodes whose labels are known; all others start from 0, and their labels are not read.
             edge_weight: Weights of the arcs, used as they are (float64 ones give a float64 result); by default the arcs
                 are normalised symmetrically.
@@ -310,10 +322,8 @@ class LabelPropagation(torch.nn.Module):
             Soft labels, shape [num_nodes, num_classes].
 
         Raises:
-            InputError: As `propagate`; or `edge_weight` next to a `Graph`, which has its own.
+            InputError: As `propagate`; or `edge_weight` next to a graph that has its own.
         """
-        if isinstance(edge_index, Graph) and edge_weight is not None:
-            checks.fail("edge_weight", "none next to a Graph, which has its own weights", "weights")
         values = checks.tensor("y", y)
         if values.dim() not in (1, 2):
             checks.fail("y", "shape [num_nodes] or [num_nodes, num_classes]", f"shape {tuple(values.shape)}")
@@ -325,10 +335,7 @@ class LabelPropagation(torch.nn.Module):
         if edge_weight is not None:
             edge_weight = checks.tensor("edge_weight", edge_weight).detach()
             values = values.to(torch.promote_types(values.dtype, edge_weight.dtype))
-        if isinstance(edge_index, Graph):
-            graph = edge_index
-        else:
-            graph = Graph.from_edge_index(edge_index, values.shape[0], edge_weight)
+        graph = graph_of_rows(edge_index, values.shape[0], edge_weight)
         values = _check_values(graph, values)
         graph = graph if edge_weight is not None else graph.normalise(graph.normalisation or "sym")
         if post_step is None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import networkx
     import pandas
     import scipy.sparse
-    from torch_geometric.data import Data
+    from torch_geometric.data import Data, HeteroData
 
     from graphnoise.graph import Graph
     from graphnoise.kernels.csr.undirected import UndirectedGraph
@@ -23,14 +23,14 @@ Ints: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
 Bytes: TypeAlias = NDArray[np.uint8]
 
-# A graph as any of its containers, or arcs [2, num_arcs].
+# A graph as any of its containers, or arcs [2, num_arcs]; torch's and torch_sparse's sparse matrices are among them.
 GraphLike: TypeAlias = (
-    "Graph | UndirectedGraph | Data | scipy.sparse.sparray | scipy.sparse.spmatrix | networkx.Graph | igraph.Graph"
-    " | Tensor | NDArray[Any] | Sequence[Sequence[int]]"
+    "Graph | UndirectedGraph | Data | HeteroData | scipy.sparse.sparray | scipy.sparse.spmatrix | networkx.Graph"
+    " | igraph.Graph | Tensor | NDArray[Any] | Sequence[Sequence[int]]"
 )
 # One label per node, a mask, or positions.
 LabelsLike: TypeAlias = "Tensor | NDArray[Any] | pandas.Series[Any] | pandas.DataFrame | Sequence[Any]"
-# Labels 0/1 of local clustering: of all nodes, of some (0 elsewhere), or computed for an array of nodes.
+# Labels 0/1 of local clustering: of all nodes, of some (with -1, NaN or None, or by node), or computed for an array.
 MembershipLike: TypeAlias = "LabelsLike | Mapping[Any, Any] | Callable[[Any], Any]"
 # Numbers, or one number.
 FloatsLike: TypeAlias = float | Sequence[float] | Tensor | NDArray[Any]

@@ -6,6 +6,7 @@ import torch
 from oracles import assert_close, dense, graphs, normalised
 from torch_geometric.data import Data
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
+from torch_geometric.utils import add_remaining_self_loops
 
 from graphnoise import Graph, InputError
 
@@ -58,11 +59,21 @@ def test_from_other_packages():
     np.testing.assert_array_equal(Graph.from_networkx(multi).to_dense(), networkx.to_numpy_array(multi).T)
 
 
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("loop", [1.0, 0.5])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_self_loops_are_those_of_torch_geometric(name, loop, weighted, draw):
+    edge_index, n = GRAPHS[name]
+    weight = torch.rand(edge_index.shape[1], generator=draw) if weighted else None
+    looped = Graph.from_edge_index(edge_index, n, weight).with_self_loops(loop)
+    ones = torch.ones(edge_index.shape[1]) if weight is None else weight
+    arcs, values = add_remaining_self_loops(edge_index, ones, loop, n)
+    assert torch.equal(looped.to_dense(), Graph.from_edge_index(arcs, n, values).to_dense())
+    assert (looped.weight is None) == (weight is None and loop == 1)
+
+
 def test_self_loops_are_added_before_normalising():
-    edge_index, n = GRAPHS["undirected"]
-    graph = Graph.from_edge_index(edge_index, n)
-    assert torch.equal(graph.with_self_loops().to_dense(), graph.to_dense() + torch.eye(n))
-    assert torch.equal(graph.with_self_loops(0.5).to_dense(), graph.to_dense() + 0.5 * torch.eye(n))
+    graph = Graph.from_edge_index(*GRAPHS["undirected"])
     with pytest.raises(InputError, match="not yet normalised"):
         graph.normalise().with_self_loops()
 

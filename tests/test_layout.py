@@ -25,7 +25,9 @@ LAYERS = [
     ("graphnoise.io", "graphnoise.resources", "graphnoise.typing"),
     ("graphnoise.labels",),
     ("graphnoise.kernels",),
+    ("graphnoise.readers",),
     ("graphnoise.graph",),
+    ("graphnoise.containers",),
     ("graphnoise.node_order", "graphnoise.solvers", "graphnoise.coding_rates"),
     ("graphnoise.propagation",),
     ("graphnoise.nn", "graphnoise.noise", "graphnoise.datasets"),
@@ -41,6 +43,9 @@ LAYERS = [
     ("graphnoise.cli",),
 ]
 RANK = {unit: rank for rank, layer in enumerate(LAYERS) for unit in layer}
+
+# Comments behind code that tools read.
+DIRECTIVES = ("# type: ignore", "# noqa", "# fmt: skip")
 
 # Functions of one name, for different purposes or as an interface.
 SAME_NAME = {
@@ -165,7 +170,7 @@ def test_comments_and_examples(path):
     """Comments stand on lines of their own, and examples under `Example:`."""
     text = path.read_text()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT and not token.string.startswith(("# type: ignore", "# noqa", "# fmt: skip", "# pragma")):
+        if token.type == tokenize.COMMENT and not token.string.startswith(DIRECTIVES):
             assert not token.line[: token.start[1]].strip(), f"line {token.start[0]}: {token.string}"
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):

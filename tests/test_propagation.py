@@ -256,9 +256,9 @@ def test_what_is_not_finite_is_refused_with_and_without_gradients(recorded, draw
     assert actual.y.tolist() == [[1.0], [0.0], [0.0]]
 
 
-@pytest.mark.parametrize("graph", [None, torch.tensor([[0, 1], [1, 0]]), "cora"])
+@pytest.mark.parametrize("graph", [None, 3.5, "cora"])
 def test_a_graph_is_a_graph(graph):
-    with pytest.raises(InputError, match=r"graph: expected a Graph \(Graph.from_edge_index makes one\)"):
+    with pytest.raises(InputError, match=r"graph: expected a Graph, a torch_geometric Data.*got"):
         propagate(graph, torch.ones(2, 1), alpha=0.5, num_steps=1)
 
 

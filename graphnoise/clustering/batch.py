@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,10 @@ from graphnoise.checks import InputError
 from graphnoise.clustering import inputs
 from graphnoise.clustering.containers import as_undirected
 from graphnoise.clustering.diffusions import METHODS
-from graphnoise.clustering.result import Cluster
+from graphnoise.clustering.inputs import CheckedLabels, PartialLabels
+from graphnoise.clustering.result import Cluster, named
 from graphnoise.clustering.rounding import WALKS, sweep_cut_unchecked
 from graphnoise.kernels.csr.undirected import UndirectedGraph
-from graphnoise.kernels.local import NodeLabels
 from graphnoise.kernels.push import Settings, push_sets
 from graphnoise.typing import Floats, FloatsLike, GraphLike, Ints, MembershipLike, SeedsLike
 
@@ -43,7 +43,7 @@ class DiffusionBatch:
         worst: Largest excess above a sink (flow), or residual per unit of degree (walks), shape [sets].
         begin: Where each set begins in `seeds`, shape [sets + 1].
         seeds: Positions of the seeds, set by set.
-        names: The caller's names of all nodes, or None.
+        names: The caller's names of all nodes, or None; `members` has those of a set.
         backend: The tier that ran.
         method: Name of the method.
     """
@@ -57,7 +57,7 @@ class DiffusionBatch:
     worst: Floats
     begin: Ints
     seeds: Ints
-    names: list[Any] | None
+    names: Sequence[Any] | None
     backend: str
     method: str
 
@@ -69,6 +69,10 @@ class DiffusionBatch:
         """Return the nodes with a value above 0 of set i, ascending, and their values."""
         part = slice(*self.values.indptr[i : i + 2])
         return self.values.indices[part].astype(np.int64), self.values.data[part]
+
+    def members(self, i: int) -> Ints | list[Any]:
+        """Return the nodes of `row(i)` by name where the graph has names, otherwise by position."""
+        return named(self.row(i)[0], self.names)
 
 
 def diffuse_many(
@@ -124,7 +128,7 @@ def diffuse_many(
 
 def diffuse_many_unchecked(
     graph: UndirectedGraph,
-    labels: NodeLabels,
+    labels: CheckedLabels,
     label_eps: float,
     begin: Ints,
     seeds: Ints,
@@ -135,6 +139,8 @@ def diffuse_many_unchecked(
     backend: str | None = None,
 ) -> DiffusionBatch:
     """Run a diffusion from each of many sets of seeds; arguments are known to be valid."""
+    if isinstance(labels, PartialLabels):
+        return _diffuse_each(graph, labels, label_eps, begin, seeds, masses, method, settings, num_threads, backend)
     num_threads = min(num_threads, max(len(begin) - 1, 1))
     run = push_sets(graph, labels, label_eps, begin, seeds, masses, settings, num_threads, backend)
     status = np.array(run.status, dtype="U10")
@@ -157,6 +163,29 @@ def diffuse_many_unchecked(
         backend=run.backend,
         method=method,
     )
+
+
+def _diffuse_each(
+    graph: UndirectedGraph,
+    labels: PartialLabels,
+    label_eps: float,
+    begin: Ints,
+    seeds: Ints,
+    masses: Floats,
+    *settings: Any,
+) -> DiffusionBatch:
+    """Run the sets one by one: labels of some nodes weigh arcs, and so each set with labels 1 at its seeds."""
+    runs = []
+    for b, e in itertools.pairwise(begin.tolist()):
+        weighed, alike = inputs.for_kernels(graph, inputs.with_seed_labels(labels, seeds[b:e]), label_eps)
+        one = np.array([0, e - b]), seeds[b:e], masses[b:e]
+        runs.append(diffuse_many_unchecked(weighed, alike, label_eps, *one, *settings))
+    if not runs:
+        return diffuse_many_unchecked(graph, None, 1.0, begin, seeds, masses, *settings)
+    arrays = ("status", "converged", "pushes", "arcs", "num_touched", "worst")
+    joined: dict[str, Any] = {name: np.concatenate([getattr(run, name) for run in runs]) for name in arrays}
+    values = scipy.sparse.vstack([run.values for run in runs], format="csr")
+    return replace(runs[0], values=values, begin=begin, seeds=seeds, **joined)
 
 
 def sweep_many(
@@ -209,7 +238,7 @@ def sweep_many_unchecked(
     graph: UndirectedGraph,
     batch: DiffusionBatch,
     by_degree: bool,
-    labels: NodeLabels,
+    labels: CheckedLabels,
     label_eps: float,
     max_volume: float | None = None,
     backend: str | None = None,
@@ -226,8 +255,9 @@ def sweep_many_unchecked(
     return clusters
 
 
-def _seeded_labels(labels: NodeLabels, batch: DiffusionBatch) -> Iterator[NodeLabels]:
+def _seeded_labels(labels: CheckedLabels, batch: DiffusionBatch) -> Iterator[CheckedLabels]:
     """Yield for each set the labels that are 1 at its seeds; an array is valid until the next one is taken."""
+    # With labels of some nodes each sweep weighs all arcs in any case.
     array = labels.copy() if isinstance(labels, np.ndarray) else None
     for begin, end in itertools.pairwise(batch.begin.tolist()):
         seeds = batch.seeds[begin:end]

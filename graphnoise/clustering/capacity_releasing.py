@@ -9,9 +9,9 @@ import numpy as np
 from graphnoise import checks
 from graphnoise.clustering import inputs
 from graphnoise.clustering.containers import as_undirected
+from graphnoise.clustering.inputs import CheckedLabels, PartialLabels
 from graphnoise.clustering.result import Diffusion
 from graphnoise.kernels.csr.undirected import UndirectedGraph
-from graphnoise.kernels.local import NodeLabels
 from graphnoise.kernels.release import Released, ReleaseSettings, release
 from graphnoise.typing import Floats, GraphLike, Ints, MembershipLike, SeedsLike
 
@@ -102,12 +102,14 @@ def release_unchecked(
     graph: UndirectedGraph,
     seeds: Ints,
     masses: Floats,
-    labels: NodeLabels,
+    labels: CheckedLabels,
     label_eps: float,
     settings: ReleaseSettings,
     backend: str | None = None,
 ) -> Diffusion:
     """Run capacity releasing diffusion; arguments are known to be valid."""
+    if isinstance(labels, PartialLabels):
+        graph, labels = inputs.for_kernels(graph, inputs.with_seed_labels(labels, seeds), label_eps)
     linked = graph.degree[seeds] > 0
     if linked.any():
         run = release(graph, seeds[linked], masses[linked], labels, label_eps, settings, backend)

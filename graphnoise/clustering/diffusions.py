@@ -9,9 +9,9 @@ import numpy as np
 from graphnoise import checks
 from graphnoise.clustering import inputs
 from graphnoise.clustering.containers import as_undirected
+from graphnoise.clustering.inputs import CheckedLabels, PartialLabels
 from graphnoise.clustering.result import Diffusion
 from graphnoise.kernels.csr.undirected import UndirectedGraph
-from graphnoise.kernels.local import NodeLabels
 from graphnoise.kernels.push import Settings, push
 from graphnoise.typing import Floats, FloatsLike, GraphLike, Ints, MembershipLike, SeedsLike
 
@@ -45,8 +45,9 @@ def flow_diffusion(
         seeds: A node, several nodes, a mask [n] of Booleans, or {node: mass}.
         mass: Mass of all seeds together, in equal parts, or of each; None with {node: mass}. In units of the sinks: a
             few times the volume (unit sinks: the size) of the expected cluster.
-        labels: Noisy labels 0/1: array, {node: label}, callable of an array of nodes that is called for touched nodes
-            only, or None. Seeds have label 1 whatever `labels` says.
+        labels: Noisy labels 0/1: array (-1, NaN or None where there is no label), {node: label} or a pandas Series of
+            some nodes, callable of an array of nodes that is called for touched nodes only, or None. Seeds have label
+            1. Arcs with an unlabelled end keep their weight; where some are unlabelled, all arcs are read.
         label_eps: Factor of the weight of an edge between different labels, from 0 to 1; 1 is plain flow diffusion.
         sink: Capacity of a node: its "degree" (without labels), or "unit" for 1.
         tol: Excess of mass that a node may keep above its sink, above 0.
@@ -292,12 +293,14 @@ def diffuse_unchecked(
     graph: UndirectedGraph,
     seeds: Ints,
     masses: Floats,
-    labels: NodeLabels,
+    labels: CheckedLabels,
     label_eps: float,
     settings: Settings,
     backend: str | None = None,
 ) -> Diffusion:
     """Run a diffusion by pushes; arguments are known to be valid."""
+    if isinstance(labels, PartialLabels):
+        graph, labels = inputs.for_kernels(graph, inputs.with_seed_labels(labels, seeds), label_eps)
     run = push(graph, labels, label_eps, seeds, masses, settings, backend)
     finite = bool(np.isfinite(run.values).all() and np.isfinite(run.residual).all() and np.isfinite(run.worst))
     status = run.status if finite else "overflow"

@@ -11,11 +11,11 @@ import numpy as np
 from graphnoise import checks
 from graphnoise.clustering import inputs
 from graphnoise.clustering.containers import as_undirected
+from graphnoise.clustering.inputs import CheckedLabels
 from graphnoise.clustering.result import Cluster, Diffusion
 from graphnoise.clustering.rounding import conductances
 from graphnoise.kernels import cut
 from graphnoise.kernels.csr.undirected import UndirectedGraph
-from graphnoise.kernels.local import NodeLabels
 from graphnoise.typing import GraphLike, Ints, MembershipLike, SeedsLike
 
 METHODS = ("mqi", "simple_local")
@@ -171,12 +171,13 @@ def improve_unchecked(
     graph: UndirectedGraph,
     members: Ints,
     delta: float,
-    labels: NodeLabels,
+    labels: CheckedLabels,
     label_eps: float,
     max_rounds: int = MAX_ROUNDS,
     backend: str | None = None,
 ) -> Cluster:
     """Improve a set of at most half the volume; arguments are known to be valid."""
+    graph, labels = inputs.for_kernels(graph, labels, label_eps)
     linked = graph.degree[members] > 0
     if linked.any():
         members = members[linked]

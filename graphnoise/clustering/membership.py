@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from graphnoise import checks
 from graphnoise.clustering import inputs
 from graphnoise.clustering.containers import as_undirected
+from graphnoise.containers import warn_of_names
 from graphnoise.graph import Graph
 from graphnoise.kernels.csr.undirected import UndirectedGraph
 from graphnoise.nn import Linear, dropout, receptive_field
@@ -79,7 +80,8 @@ def predict_membership(
     Held-out classifiers have fewer samples than the final one, so that the estimate is a little low.
 
     Args:
-        x: Attributes, finite, dense or SciPy sparse, shape [n, features]. Rows are scaled to Euclidean norm 1 where all
+        x: Attributes, finite, dense or SciPy sparse, shape [n, features]; row i is that of node i in the order of the
+            graph. Rows are scaled to Euclidean norm 1 where all
             attributes are at least 0; columns are standardised otherwise.
         inside: At least 2 nodes of the cluster (positions, names, or a mask).
         outside: At least 2 nodes that are not in the cluster, preferably a random sample.
@@ -108,6 +110,8 @@ def predict_membership(
     undirected = None if graph is None else as_undirected(graph)
     if undirected is not None and undirected.num_nodes != n:
         checks.fail("x", f"{undirected.num_nodes} rows, one per node", n)
+    if undirected is not None:
+        warn_of_names(undirected.names)
     samples, sides = _samples(undirected, n, inside, outside)
     if model == "gcn":
         if undirected is None:

@@ -26,12 +26,12 @@ from graphnoise.clustering.diffusions import (
 )
 from graphnoise.clustering.improvement import DELTA, improve_unchecked
 from graphnoise.clustering.improvement import METHODS as IMPROVEMENTS
+from graphnoise.clustering.inputs import CheckedLabels
 from graphnoise.clustering.membership import Membership
 from graphnoise.clustering.result import Cluster, Diffusion
 from graphnoise.clustering.rounding import WALKS, conductance_unchecked, sweep_cut_unchecked
 from graphnoise.clustering.weights import EdgeWeights
 from graphnoise.kernels.csr.undirected import UndirectedGraph
-from graphnoise.kernels.local import NodeLabels
 from graphnoise.kernels.push import Settings
 from graphnoise.kernels.release import ReleaseSettings
 from graphnoise.kernels.sweep import sweep
@@ -199,9 +199,10 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
 
         Args:
             graph: Anything `as_undirected` takes.
-            seeds: A node, several nodes, a mask [n] of Booleans, or {node: share of the mass}.
-            labels: Noisy labels 0/1: array, {node: label}, callable of an array of nodes, a `Membership` (with its a1
-                and a0), or None. Seeds have label 1 whatever `labels` says.
+            seeds: A node, several nodes, a mask [n] of Booleans, or {node: share of the mass}. All are in the cluster.
+            labels: Noisy labels 0/1: array (-1, NaN or None where there is no label), {node: label} or a pandas Series
+                of some nodes, callable of an array of nodes, a `Membership` (with its a1 and a0), or None. Seeds have
+                label 1 whatever `labels` says. Arcs keep their weight where an end has no label.
             a1: P(label 1 | inside), if it is known; then a0 as well.
             a0: P(label 0 | outside).
 
@@ -220,7 +221,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         graph: UndirectedGraph,
         seeds: Ints,
         shares: Floats,
-        labels: NodeLabels,
+        labels: CheckedLabels,
         weighting: EdgeWeights,
         parameters: _Parameters,
     ) -> LocalCluster:
@@ -244,6 +245,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         if self.improve is not None and 0 < 2 * candidate.volume <= graph.volume:
             delta = math.inf if self.improve == "mqi" else DELTA
             cluster = improve_unchecked(graph, cluster.nodes, delta, labels, candidate.label_eps)
+            cluster = _with_seeds(graph, cluster, seeds, labels, candidate.label_eps)
         self.nodes_, self.conductance_ = cluster.nodes, cluster.conductance
         self.surprise_ = _surprise(graph, len(cluster.nodes), *_volume_cut(graph, cluster.nodes))
         self.members_ = cluster.nodes if named.names is None else named.named(cluster.nodes)
@@ -263,7 +265,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         """
         if "nodes_" not in vars(self):
             checks.fail("LocalCluster", "a call of fit before predict", "none")
-        return np.isin(inputs.check_nodes(self._graph, nodes, "nodes"), self.nodes_)
+        return np.isin(inputs.positions_of(self._graph, nodes, "nodes"), self.nodes_)
 
     def __getattr__(self, name: str) -> Any:
         hint = "; call fit first" if name.endswith("_") and not name.startswith("_") else ""
@@ -276,13 +278,13 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         labels: MembershipLike | Membership | None,
         a1: float | None,
         a0: float | None,
-    ) -> tuple[NodeLabels, EdgeWeights]:
+    ) -> tuple[CheckedLabels, EdgeWeights]:
         """Check labels and their accuracies; return the labels to use, 1 at the seeds, or None, and their weighting."""
-        errors = 0.0, 0.0
+        errors, ordered = (0.0, 0.0), False
         if isinstance(labels, Membership):
             if a1 is None and a0 is None:
                 a1, a0, errors = labels.a1, labels.a0, (labels.a1_error, labels.a0_error)
-            labels = labels.labels
+            labels, ordered = labels.labels, True
         for name, value in (("a1", a1), ("a0", a0)):
             if value is not None and labels is None:
                 checks.fail(name, "None without labels", value)
@@ -291,7 +293,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
             checks.fail(missing, f"a number, since {present} is one", None)
         if a1 is not None:
             a1, a0 = checks.rate("a1", a1), checks.rate("a0", a0)
-        checked = inputs.with_seed_labels(inputs.check_labels(graph, labels), seeds)
+        checked = inputs.with_seed_labels(inputs.check_labels(graph, labels, by_position=ordered), seeds)
         if checked is None:
             return None, EdgeWeights(1.0, False, "no labels were given")
         if not isinstance(self.label_eps, str):
@@ -324,7 +326,7 @@ class _Grid:
         graph: UndirectedGraph,
         seeds: Ints,
         shares: Floats,
-        labels: NodeLabels,
+        labels: CheckedLabels,
         weighting: EdgeWeights,
         parameters: _Parameters,
     ) -> None:
@@ -338,6 +340,7 @@ class _Grid:
             label_eps = self._label_eps(mass)
             diffusion = self._diffuse(mass, label_eps)
             cluster = self._round(diffusion, label_eps)
+            cluster = _with_seeds(self.graph, cluster, self.seeds, self.labels, label_eps)
             volume, cut = _volume_cut(self.graph, cluster.nodes)
             if not first and 2 * volume > self.graph.volume:
                 return
@@ -392,6 +395,16 @@ class _Grid:
                 return sweep_cut_unchecked(graph, nodes, values, by_degree, self.labels, label_eps, half)
         nodes = nodes if len(nodes) else self.seeds
         return Cluster(nodes, conductance_unchecked(graph, nodes, self.labels, label_eps))
+
+
+def _with_seeds(
+    graph: UndirectedGraph, cluster: Cluster, seeds: Ints, labels: CheckedLabels, label_eps: float
+) -> Cluster:
+    """Return the cluster with the seeds that a sweep or an improvement left out."""
+    if np.isin(seeds, cluster.nodes).all():
+        return cluster
+    nodes = np.union1d(cluster.nodes, seeds)
+    return Cluster(nodes, conductance_unchecked(graph, nodes, labels, label_eps))
 
 
 def _volume_cut(graph: UndirectedGraph, nodes: Ints) -> tuple[float, float]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -14,6 +16,7 @@ from graphnoise import checks
 from graphnoise.clustering import inputs
 from graphnoise.clustering.containers import as_undirected
 from graphnoise.clustering.membership import Membership
+from graphnoise.clustering.result import named
 from graphnoise.kernels.csr.undirected import UndirectedGraph
 from graphnoise.typing import Floats, GraphLike, Ints, MembershipLike, SeedsLike
 
@@ -42,6 +45,7 @@ class Posterior:
         steps: Number of steps.
         converged: Whether no probability changed by more than `tol` in the last one.
         arcs: Number of arcs read.
+        names: The caller's names of all nodes, or None where the graph has no names.
     """
 
     probability: Floats
@@ -52,11 +56,17 @@ class Posterior:
     steps: int
     converged: bool
     arcs: int
+    names: Sequence[Any] | None = None
 
     @property
     def nodes(self) -> Ints:
         """Positions of the nodes with P(inside) above 1/2, ascending."""
         return np.flatnonzero(self.probability > 0.5)
+
+    @property
+    def members(self) -> Ints | list[Any]:
+        """The nodes with P(inside) above 1/2 by name where the graph has names, otherwise by position."""
+        return named(self.nodes, self.names)
 
 
 def membership_posterior(
@@ -88,12 +98,13 @@ def membership_posterior(
     .7/.9 and .7/.7, a1 was between .04 too low and .11 too high, and a0 up to .03 too high.
 
     In contrast to a diffusion this reads the whole graph, and a cluster may have many components; in contrast to
-    `LocalCluster` it needs labels. With weights, d_i is (Σ w)² / Σ w².
+    `LocalCluster` it needs labels. With weights, d_i is (Σ w)² / Σ w². The label of a node without one is no evidence:
+    Bayes' theorem adds nothing there, and the likelihood and rates are of labelled nodes.
 
     Args:
         graph: Anything `as_undirected` takes.
-        labels: Noisy labels 0/1: array, {node: label} with label 0 elsewhere, callable of an array of nodes, or a
-            `Membership`, with its a1 and a0.
+        labels: Noisy labels 0/1: array (-1, NaN or None where there is no label), {node: label} or a Series of some
+            nodes, callable of an array of nodes, or a `Membership`, with its a1 and a0.
         a1: P(label 1 | inside), or None if it is not known; then a0 as well.
         a0: P(label 0 | outside).
         seeds: Nodes that are known to be inside, or None.
@@ -101,7 +112,8 @@ def membership_posterior(
         tol: Stop once no probability changes by more than this.
 
     Raises:
-        InputError: No labels, a1 without a0, a1 + a0 not above 1, bad seeds, or a parameter out of its range.
+        InputError: No labels or no labelled node, a1 without a0, a1 + a0 not above 1, bad seeds, or a parameter out of
+            its range.
 
     Example:
         >>> from graphnoise import Graph, datasets, noise
@@ -118,6 +130,7 @@ def membership_posterior(
         section 3.2, of a logistic regression here.
     """
     graph = as_undirected(graph)
+    ordered = isinstance(labels, Membership)
     if isinstance(labels, Membership):
         a1, a0 = (labels.a1 if a1 is None else a1), (labels.a0 if a0 is None else a0)
         labels = labels.labels
@@ -129,20 +142,24 @@ def membership_posterior(
         if not a1 + a0 > 1:
             checks.fail("a1 + a0", "more than 1, or labels say nothing", f"{a1 + a0:g}")
     num_steps, tol = checks.integer("num_steps", num_steps, 1), checks.real("tol", tol, 0.0)
-    checked = inputs.check_labels(graph, labels)
+    checked = inputs.check_labels(graph, labels, by_position=ordered)
     if checked is None:
         checks.fail("labels", "an array, {node: label} or a callable", None)
     nodes = np.empty(0, dtype=np.int64) if seeds is None else inputs.check_nodes(graph, seeds)
     values = inputs.labels_at(checked, np.arange(graph.num_nodes, dtype=np.int64)).astype(np.float64)
+    values[values == inputs.UNLABELLED] = np.nan
+    if np.isnan(values).all():
+        checks.fail("labels", "at least one labelled node", "none")
     values[nodes] = 1
     # On one thread sums over nodes are the same at any number of threads.
     with threadpool_limits(1, "blas"):
         accuracies = None if a1 is None or a0 is None else (a1, a0)
-        return _propagate(_Arcs(graph), values, accuracies, nodes, num_steps, tol)
+        result = _propagate(_Arcs(graph), values, accuracies, nodes, num_steps, tol)
+    return replace(result, names=graph.names)
 
 
 class _Arcs:
-    """Arcs without self-loops, the position of the reverse of each, and sums over the arcs into a node."""
+    """Arcs without self-loops and repeats, the position of the reverse of each, and sums over the arcs into a node."""
 
     def __init__(self, graph: UndirectedGraph) -> None:
         n, rowptr = graph.num_nodes, graph.rowptr
@@ -151,6 +168,11 @@ class _Arcs:
         self.target, self.source = row[keep], graph.col[keep].astype(np.int64)
         self.weight = None if graph.weight is None else graph.weight[keep] / graph.weight.max(initial=0.0)
         self.num_nodes = n
+        # Repeated arcs are summed.
+        merged = scipy.sparse.coo_array((self._power(1), (self.target, self.source)), shape=(n, n)).tocsr()
+        if merged.nnz < len(self.target):
+            self.target, self.source = np.repeat(np.arange(n), np.diff(merged.indptr)), merged.indices.astype(np.int64)
+            self.weight = merged.data
         positions = scipy.sparse.csr_array(
             (np.arange(1, len(self.target) + 1), (self.target, self.source)), shape=(n, n)
         )
@@ -193,20 +215,22 @@ def _features(voted: Floats, total: Floats, square: Floats, mean: float) -> Floa
 def _propagate(
     arcs: _Arcs, labels: Floats, accuracies: tuple[float, float] | None, seeds: Ints, num_steps: int, tol: float
 ) -> Posterior:
+    labelled = ~np.isnan(labels)
+    share = labels[labelled].mean()
     # At most half of the labels 1 are errors.
-    expected = np.array([ERROR_RATE, min(ERROR_RATE, labels.mean() / 2)])
+    expected = np.array([ERROR_RATE, min(ERROR_RATE, share / 2)])
     a1, a0 = 1 - expected if accuracies is None else accuracies
     guess = logit(np.clip(2 * expected, 1e-3, 1 - 1e-3)) if accuracies is None else None
     n, w, prior, converged, step = arcs.num_nodes, START, np.zeros(0), False, 0
     believed = messages = np.zeros(0)
     while not converged and step < num_steps:
-        mean = float(np.clip((labels.mean() - (1 - a0)) / (a1 + a0 - 1), 1 / (n + 1), n / (n + 1)))
+        mean = float(np.clip((share - (1 - a0)) / (a1 + a0 - 1), 1 / (n + 1), n / (n + 1)))
         if step == 0:
             believed = expit(logit(mean) + _evidence(labels, a1, a0, seeds))
             messages = believed[arcs.source]
         step += 1
         nodes, ends = arcs.votes(messages, mean)
-        w, a1, a0 = _calibrate(nodes, labels, w, a1, a0, guess)
+        w, a1, a0 = _calibrate(nodes[labelled], labels[labelled], w, a1, a0, guess)
         evidence = _evidence(labels, a1, a0, seeds)
         before, prior = believed, expit(nodes @ w)
         believed = expit(nodes @ w + evidence)
@@ -217,10 +241,11 @@ def _propagate(
 
 
 def _evidence(labels: Floats, a1: float, a0: float, seeds: Ints) -> Floats:
-    """Return the logarithm of P(label | inside) / P(label | outside) of each node's label; infinite at seeds."""
+    """Return log(P(label | inside) / P(label | outside)) of each node's label: 0 without one, infinite at seeds."""
     # Labels without errors divide by 0.
     with np.errstate(divide="ignore"):
         evidence: Floats = np.where(labels > 0, np.log(a1) - np.log1p(-a0), np.log1p(-a1) - np.log(a0))
+    evidence[np.isnan(labels)] = 0.0
     evidence[seeds] = np.inf
     return evidence
 

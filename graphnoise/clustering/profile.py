@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from graphnoise.clustering.batch import (
 )
 from graphnoise.clustering.containers import as_undirected
 from graphnoise.clustering.diffusions import METHODS
+from graphnoise.clustering.result import named
 from graphnoise.clustering.rounding import WALKS
 from graphnoise.io import atomic_write
 from graphnoise.kernels.csr.undirected import UndirectedGraph
@@ -50,6 +51,7 @@ class CommunityProfile:
         conductances: Its conductance, shape [k].
         clusters: Its nodes, ascending, k arrays of positions.
         seeds: The seed of its diffusion, shape [k].
+        names: The caller's names of all nodes, or None where the graph has no names.
         scales: The grid value of its diffusion, shape [k].
         runs: Number of diffusions that were run.
         complete: Whether all of them were run; False after Ctrl-C.
@@ -62,6 +64,12 @@ class CommunityProfile:
     scales: Floats
     runs: int
     complete: bool
+    names: Sequence[Any] | None = None
+
+    @property
+    def members(self) -> list[Ints | list[Any]]:
+        """The clusters by name where the graph has names, otherwise by position."""
+        return [named(nodes, self.names) for nodes in self.clusters]
 
 
 def community_profile(
@@ -183,6 +191,7 @@ class _Best:
             scales=np.array([row[3] for row in rows], dtype=np.float64),
             runs=runs,
             complete=complete,
+            names=self.graph.names,
         )
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from graphnoise.typing import Floats, Ints
+
+
+def named(nodes: Ints, names: Sequence[Any] | None) -> Ints | list[Any]:
+    """Return nodes by name where the graph has names, otherwise by position."""
+    return nodes if names is None else [names[i] for i in nodes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +54,13 @@ class Diffusion:
         """Positions of the nodes with a value above 0, ascending."""
         return self.touched[self.values > 0]
 
+    @property
+    def members(self) -> Ints | list[Any]:
+        """The nodes of `support` by name where the graph has names, otherwise by position."""
+        if self.names is None:
+            return self.support
+        return [name for name, value in zip(self.names, self.values.tolist(), strict=True) if value > 0]
+
     def dense(self, num_nodes: int) -> Floats:
         """Return the values as an array of length `num_nodes`."""
         out = np.zeros(num_nodes)
@@ -74,3 +87,8 @@ class Cluster:
     profile: Floats | None = None
     names: list[Any] | None = None
     statistics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def members(self) -> Ints | list[Any]:
+        """The nodes by name where the graph has names, otherwise by position."""
+        return self.nodes if self.names is None else self.names

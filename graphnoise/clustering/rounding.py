@@ -10,9 +10,9 @@ import numpy as np
 from graphnoise import checks
 from graphnoise.clustering import inputs
 from graphnoise.clustering.containers import as_undirected
+from graphnoise.clustering.inputs import CheckedLabels
 from graphnoise.clustering.result import Cluster, Diffusion
 from graphnoise.kernels.csr.undirected import UndirectedGraph
-from graphnoise.kernels.local import NodeLabels
 from graphnoise.kernels.sweep import sweep
 from graphnoise.typing import Floats, FloatsLike, GraphLike, Ints, MembershipLike, SeedsLike
 
@@ -58,9 +58,10 @@ def conductance(
 
 
 def conductance_unchecked(
-    graph: UndirectedGraph, members: Ints, labels: NodeLabels, label_eps: float, backend: str | None = None
+    graph: UndirectedGraph, members: Ints, labels: CheckedLabels, label_eps: float, backend: str | None = None
 ) -> float:
     """Return the conductance of a set; arguments are known to be valid."""
+    graph, labels = inputs.for_kernels(graph, labels, label_eps)
     _, volume, cut, _ = sweep(graph, members, labels, label_eps, backend)
     return float(conductances(graph, volume[-1:], cut[-1:])[0])
 
@@ -159,7 +160,7 @@ def sweep_cut_unchecked(
     nodes: Ints,
     values: Floats,
     by_degree: bool,
-    labels: NodeLabels,
+    labels: CheckedLabels,
     label_eps: float,
     max_volume: float | None = None,
     backend: str | None = None,
@@ -168,6 +169,7 @@ def sweep_cut_unchecked(
 
     Arguments are known to be valid, except that `max_volume` may be below the volume of the first node.
     """
+    graph, labels = inputs.for_kernels(graph, labels, label_eps)
     score = values
     if by_degree:
         degree = graph.degree[nodes] if labels is None else sweep(graph, nodes, labels, label_eps, backend)[0]
@@ -210,6 +212,7 @@ def _check_values(
         nodes = inputs.check_nodes(graph, list(diffusion), "diffusion")
         diffusion = list(diffusion.values())
     else:
+        inputs.check_order(graph, "diffusion", "an array")
         nodes = np.arange(graph.num_nodes)
     values = checks.finite("diffusion", diffusion, dims=1).detach().cpu().double().numpy()
     if len(values) != len(nodes):

@@ -23,6 +23,7 @@ from graphnoise import checks
 from graphnoise.clustering import inputs
 from graphnoise.clustering.containers import as_undirected
 from graphnoise.clustering.diffusions import SINKS
+from graphnoise.clustering.inputs import PartialLabels
 from graphnoise.kernels.csr.undirected import UndirectedGraph
 from graphnoise.kernels.local import LabelLookup
 from graphnoise.typing import Bytes, Floats, GraphLike, Ints, MembershipLike, SeedsLike
@@ -92,7 +93,8 @@ def label_statistics(
 
         B(k; n, f) over seeds  ·  Π_u [ r B(k_u; n_u, f) + (1 - r) B(k_u; n_u, 1 - a0) ],
 
-    gives the posterior mean under a uniform prior. A seed with 30 neighbours gives some 1,000 labels.
+    gives the posterior mean under a uniform prior. A seed with 30 neighbours gives some 1,000 labels. Nodes without a
+    label are not counted; a neighbour without one is a member with probability s.
 
     Args:
         graph: Anything `as_undirected` takes. Weights are ignored.
@@ -122,11 +124,11 @@ def label_statistics(
 
 
 def label_statistics_unchecked(
-    graph: UndirectedGraph, seeds: Ints, labels: Bytes | LabelLookup, a1: float, a0: float
+    graph: UndirectedGraph, seeds: Ints, labels: Bytes | LabelLookup | PartialLabels, a1: float, a0: float
 ) -> LabelStatistics:
     """Return the statistics of labels near seeds; arguments are known to be valid."""
 
-    def label_is_1(nodes: Ints) -> Ints:
+    def labels_of(nodes: Ints) -> Ints:
         values = inputs.labels_at(labels, nodes).astype(np.int64)
         values[np.isin(nodes, seeds)] = 1
         return values
@@ -143,20 +145,21 @@ def label_statistics_unchecked(
     begins = np.cumsum(size) - size
     ends = np.concatenate(around)
     # Arcs back to the seeds are certain, since they are how the nodes were reached.
-    counted = ~np.isin(ends, seeds)
-    n = np.add.reduceat(counted.astype(np.int64), begins)
-    k = np.add.reduceat(np.where(counted, label_is_1(ends), 0), begins)
-    first = label_is_1(near)
+    counted, end_labels = ~np.isin(ends, seeds), labels_of(ends)
+    n = np.add.reduceat((counted & (end_labels != inputs.UNLABELLED)).astype(np.int64), begins)
+    k = np.add.reduceat((counted & (end_labels == 1)).astype(np.int64), begins)
+    first = labels_of(near)
     share = np.linspace(0.005, 0.995, 199)
     tiny = 1e-9
     f = np.clip(share * a1 + (1 - share) * (1 - a0), tiny, 1 - tiny)
     # At least .02, since some neighbours of a node outside are inside even where all labels are right.
     f_outside = min(max(1 - a0, 0.02), 1 - tiny)
-    member = np.where(first[:, None] == 1, share * a1 / f, share * (1 - a1) / (1 - f)).clip(tiny, 1 - tiny)
+    by_label = np.stack([share * (1 - a1) / (1 - f), share * a1 / f, share])
+    member = by_label[first].clip(tiny, 1 - tiny)
     inner = k[:, None] * np.log(f) + (n - k)[:, None] * np.log1p(-f)
     outer = (k * math.log(f_outside) + (n - k) * math.log1p(-f_outside))[:, None]
     likelihood = np.logaddexp(np.log(member) + inner, np.log1p(-member) + outer).sum(0)
-    likelihood += first.sum() * np.log(f) + (len(first) - first.sum()) * np.log1p(-f)
+    likelihood += (first == 1).sum() * np.log(f) + (first == 0).sum() * np.log1p(-f)
     weight: Floats = np.exp(likelihood - likelihood.max())
     mean = float((weight * share).sum() / weight.sum())
     # The harmonic mean, since neighbours are drawn in proportion to their degrees.
@@ -173,7 +176,7 @@ def _neighbours(graph: UndirectedGraph, v: int) -> Ints:
     return others
 
 
-def _check_labels(graph: UndirectedGraph, labels: MembershipLike) -> Bytes | LabelLookup:
+def _check_labels(graph: UndirectedGraph, labels: MembershipLike) -> Bytes | LabelLookup | PartialLabels:
     checked = inputs.check_labels(graph, labels)
     if checked is None:
         checks.fail("labels", "labels 0/1", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphnoise import checks
+from graphnoise.containers import as_graph
 from graphnoise.graph import Graph
 from graphnoise.labels import check_entries, read_labels
 from graphnoise.nn.features import compact, row_normalised, smoothed
@@ -79,7 +81,8 @@ def read(data: object, normalise_features: bool, device: torch.device | None) ->
     """Return features and graph of a `Data`.
 
     Args:
-        data: A torch_geometric `Data` with x and edge_index.
+        data: A torch_geometric `Data` with x and edge_index or adj_t. Encoders take unweighted graphs: weights other
+            than 1 are not used, of which a warning tells; arcs of weight 0 are left out.
         normalise_features: Whether the features' rows are scaled to sum to 1 (where all are at least 0).
         device: Device to move both to; None for that of the features.
 
@@ -88,9 +91,8 @@ def read(data: object, normalise_features: bool, device: torch.device | None) ->
     """
     if not isinstance(data, Data):
         checks.fail("data", "a torch_geometric Data", type(data).__name__)
-    for name in ("x", "edge_index"):
-        if getattr(data, name, None) is None:
-            checks.fail("data", f"a Data with {name}", "none")
+    if getattr(data, "x", None) is None:
+        checks.fail("data", "a Data with x", "none")
     x = checks.tensor("data.x", data.x, compressed=True).detach()
     x = x.to_dense() if x.layout == torch.sparse_csr else x
     # Infinite in float32 counts, too.
@@ -100,11 +102,22 @@ def read(data: object, normalise_features: bool, device: torch.device | None) ->
     if 0 in x.shape:
         checks.fail("data.x", "at least one node and one feature", f"shape {tuple(x.shape)}")
     check_scale(x)
-    if getattr(data, "edge_weight", None) is not None:
-        checks.fail("data.edge_weight", "none (ERASE's encoders take unweighted graphs)", "weights")
-    edge_index = checks.edge_index("data.edge_index", data.edge_index, x.shape[0]).to(x.device)
+    graph = as_graph(data)
+    if graph.num_nodes != x.shape[0]:
+        checks.fail("data.x", f"{graph.num_nodes} rows, one per node", x.shape[0])
     x = row_normalised(x) if normalise_features else x
-    return Inputs(x, compact(x), Graph._from_arcs(edge_index, x.shape[0], None))
+    return Inputs(x, compact(x), _unweighted(graph).to(x.device))
+
+
+def _unweighted(graph: Graph) -> Graph:
+    """Return the pattern of a graph, of which the arcs of weight 0 are no part."""
+    weight = graph.weight
+    if weight is None:
+        return graph
+    if bool((weight != 1).any()):
+        text = "weights of arcs (edge_weight, edge_attr or values of adj_t) are not used: ERASE's encoders take none"
+        warnings.warn(text, UserWarning, stacklevel=2)
+    return Graph._from_arcs(graph.edge_index[:, weight > 0], graph.num_nodes, None, graph.names)
 
 
 def check_scale(x: Tensor) -> None:

@@ -7,16 +7,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graphnoise import checks
+from graphnoise.containers import as_graph
 from graphnoise.graph import Graph
 from graphnoise.labels import MAX_ENTRIES, check_entries, class_positions
 from graphnoise.propagation import propagate
-from graphnoise.typing import LabelsLike
+from graphnoise.typing import GraphLike, LabelsLike
 
 SCOPES = ("train", "full")
 
 
 def denoise(
-    graph: Graph,
+    graph: GraphLike,
     y: LabelsLike,
     train: LabelsLike,
     num_classes: int | None = None,
@@ -37,7 +38,7 @@ def denoise(
     `alpha` is the weight of the **neighbours**: ERASE's published .6 is the node's own weight, so `alpha=.4` here.
 
     Args:
-        graph: The graph, not normalised.
+        graph: Anything `gn.as_graph` takes, not normalised.
         y: Given labels, shape [num_nodes]; read at the training nodes only.
         train: Training nodes, a Boolean mask or positions.
         num_classes: Number of classes; by default one more than the largest given label.
@@ -63,8 +64,7 @@ def denoise(
         Chen et al., "ERASE: Error-Resilient Representation Learning on Graphs for Label Noise Tolerance", CIKM 2024,
         structural denoising.
     """
-    if not isinstance(graph, Graph):
-        checks.fail("graph", "a Graph (Graph.from_edge_index makes one)", type(graph).__name__)
+    graph = as_graph(graph)
     n = graph.num_nodes
     mask = checks.mask("train", train, n).to(graph.device)
     if not bool(mask.any()):
@@ -121,7 +121,7 @@ def subgraph(graph: Graph, mask: Tensor) -> Graph:
     edge_index = graph.edge_index
     inside = mask[edge_index[0]] & mask[edge_index[1]]
     weight = None if graph.weight is None else graph.weight[inside]
-    return Graph._from_arcs(edge_index[:, inside], graph.num_nodes, weight)
+    return Graph._from_arcs(edge_index[:, inside], graph.num_nodes, weight, graph.names)
 
 
 def class_means(z: Tensor, y: LabelsLike, num_classes: int) -> Tensor:

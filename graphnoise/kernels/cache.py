@@ -39,12 +39,17 @@ def cached_on(key: Tensor, name: str, make: Callable[[], _Value], *also: Tensor)
         entry = _cache[id(key)] = (weakref.ref(key, _Remove(id(key))), {})
     # The entry keeps the other tensors alive, and so their ids are theirs alone.
     entries, label = entry[1], (name, tuple(map(id, also)))
-    versions = [0 if t.is_inference() else t._version for t in (key, *also)]
+    versions = [version(t) for t in (key, *also)]
     cached = entries.get(label)
     if cached is None or cached[1] != versions:
         with outside_inference_mode():
             cached = entries[label] = (also, versions, make())
     return cast(_Value, cached[2])
+
+
+def version(tensor: Tensor) -> int:
+    """Return a number that every change in place raises; 0 for tensors of inference mode, which have none."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 @contextlib.contextmanager

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from graphnoise import checks
+from graphnoise.containers import as_graph
 from graphnoise.graph import Graph
 from graphnoise.nn.sparse import Pattern, SparseFeatures, slices
+from graphnoise.typing import GraphLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +22,7 @@ class Block:
 
     Attributes:
         pattern: A row per target, a column per source.
-        value: Normalised weight of each arc, float32, shape [num_arcs].
+        value: Normalised weight of each arc, floating, shape [num_arcs].
     """
 
     pattern: Pattern
@@ -43,15 +45,23 @@ class Block:
         return self.pattern.transposed(self.value)
 
     @classmethod
-    def full(cls, graph: Graph) -> Block:
-        """Return the block of all nodes.
+    def full(cls, graph: GraphLike, dtype: torch.dtype = torch.float32) -> Block:
+        """Return the block of all nodes; `dtype` is that of the layers.
+
+        Raises:
+            InputError: `dtype` is not a floating type.
 
         Example:
             >>> graph = Graph.from_edge_index(torch.tensor([[0, 1], [1, 0]])).with_self_loops().normalise()
             >>> Block.full(graph).matrix.to_dense().tolist()
             [[0.5, 0.5], [0.5, 0.5]]
         """
-        return cls(Pattern.build(graph.rowptr.long(), graph.col.long(), graph.num_nodes), graph.values())
+        graph = as_graph(graph)
+        return cls(Pattern.build(graph.rowptr.long(), graph.col.long(), graph.num_nodes), graph.values(dtype))
+
+    def to(self, dtype: torch.dtype) -> Block:
+        """Return the block with values of another type; itself where they have it."""
+        return self if self.value.dtype == dtype else Block(self.pattern, self.value.to(dtype))
 
     @property
     def num_targets(self) -> int:
@@ -76,18 +86,21 @@ class Block:
             checks.fail("x", f"{self.num_sources} rows, one per source of the block", f"shape {tuple(x.shape)}")
 
 
-def receptive_field(graph: Graph, outputs: Tensor, num_layers: int) -> tuple[Tensor, list[Block]]:
+def receptive_field(graph: GraphLike, outputs: Tensor, num_layers: int) -> tuple[Tensor, list[Block]]:
     """Return the nodes and blocks that `num_layers` layers need to compute the outputs of a few nodes.
 
     A loss on 140 of Cora's 2,708 nodes needs 600 nodes of the hidden layer and 1,700 inputs; training on them is exact.
 
     Args:
-        graph: The normalised graph, with its self-loops.
-        outputs: Positions of the output nodes, distinct, int64, shape [num_outputs].
+        graph: The normalised graph, with its self-loops (anything `gn.as_graph` takes).
+        outputs: Positions of the output nodes, distinct, integers, shape [num_outputs].
         num_layers: Number of layers.
 
     Returns:
         Positions of the input nodes, and one block per layer, first layer first; the outputs come in the order given.
+
+    Raises:
+        InputError: Outputs that are not distinct nodes, or a negative number of layers.
 
     Example:
         >>> path = Graph.from_edge_index(torch.tensor([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])).with_self_loops()
@@ -95,8 +108,9 @@ def receptive_field(graph: Graph, outputs: Tensor, num_layers: int) -> tuple[Ten
         >>> nodes.tolist(), [block.pattern.shape for block in blocks]
         ([0, 1, 2], [(2, 3), (1, 2)])
     """
-    values, nodes, blocks = graph.values(), outputs, []
-    for _ in range(num_layers):
+    graph = as_graph(graph)
+    values, nodes, blocks = graph.values(), _distinct(graph, outputs), []
+    for _ in range(checks.integer("num_layers", num_layers, 0)):
         rowptr, arc = slices(graph.rowptr.long(), nodes)
         nodes, position = _with_sources(nodes, graph.col[arc].long(), graph.num_nodes)
         blocks.append(Block(Pattern.build(rowptr, position, nodes.numel()), values[arc]))
@@ -104,7 +118,7 @@ def receptive_field(graph: Graph, outputs: Tensor, num_layers: int) -> tuple[Ten
 
 
 def sample_neighbors(
-    graph: Graph, outputs: Tensor, fanouts: Sequence[int], generator: torch.Generator
+    graph: GraphLike, outputs: Tensor, fanouts: Sequence[int], generator: torch.Generator
 ) -> tuple[Tensor, list[Block]]:
     """Return a sampled receptive field: each layer uses at most `fanout` neighbours of a node, and the node itself.
 
@@ -112,7 +126,7 @@ def sample_neighbors(
     by the share that was drawn, so that sums over neighbours are unbiased.
 
     Args:
-        graph: The normalised graph, with its self-loops if the layers need them.
+        graph: The normalised graph, with its self-loops if the layers need them (anything `gn.as_graph` takes).
         outputs: Positions of the output nodes, distinct, int64, shape [num_outputs].
         fanouts: Number of neighbours per node for each layer, first layer first; -1 for all.
         generator: Source of the draws.
@@ -132,6 +146,7 @@ def sample_neighbors(
     Source:
         Hamilton et al., "Inductive Representation Learning on Large Graphs", NIPS 2017, section 3.1.
     """
+    graph = as_graph(graph)
     nodes, blocks = _distinct(graph, outputs), list[Block]()
     for fanout in reversed([checks.integer("fanouts", fanout, -1) for fanout in fanouts]):
         rowptr, arc = slices(graph.rowptr.long(), nodes)

@@ -14,9 +14,18 @@ def dropout(x: Tensor | SparseFeatures, p: float, generator: torch.Generator | N
     """Zero each entry with probability p and divide the others by 1 - p; no generator (or p = 0) means no dropout.
 
     Sparse features draw for their stored entries only, which is the same in distribution.
+
+    Raises:
+        InputError: x is no floating tensor and no `SparseFeatures`, p is outside [0, 1], or `generator` is no generator
+            of torch.
     """
+    if not isinstance(x, SparseFeatures) and not (isinstance(x, Tensor) and x.is_floating_point()):
+        got = f"values of type {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
+        checks.fail("x", "a floating-point tensor or SparseFeatures", got)
+    p = checks.rate("p", p)
     if generator is None or p == 0:
         return x
+    check_generator(generator)
     if isinstance(x, SparseFeatures):
         return x.scaled(dropout_mask(x.value, p, generator))
     return x * dropout_mask(x, p, generator)
@@ -24,7 +33,14 @@ def dropout(x: Tensor | SparseFeatures, p: float, generator: torch.Generator | N
 
 def dropout_mask(x: Tensor, p: float, generator: torch.Generator) -> Tensor:
     """Return the factors of dropout: 0 with probability p, else 1 / (1 - p), in the shape of x."""
-    return torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device).ge_(p).div_(1 - p)
+    return torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device).ge_(p).div_((1 - p) or 1.0)
+
+
+def check_generator(generator: object) -> torch.Generator:
+    """Return a generator of torch."""
+    if not isinstance(generator, torch.Generator):
+        checks.fail("generator", "a torch.Generator", repr(generator))
+    return generator
 
 
 class Linear(torch.nn.Module):
@@ -35,10 +51,15 @@ class Linear(torch.nn.Module):
         outputs: Number of output features.
         bias: Whether to add a bias, zero at first.
         generator: Source of the initial weights.
+
+    Raises:
+        InputError: A number below 1, or no generator of torch.
     """
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool, generator: torch.Generator) -> None:
         super().__init__()
+        inputs, outputs = checks.integer("inputs", inputs, 1), checks.integer("outputs", outputs, 1)
+        check_generator(generator)
         self.weight = torch.nn.Parameter(torch.empty(inputs, outputs))
         torch.nn.init.xavier_uniform_(self.weight, generator=generator)
         self.bias = torch.nn.Parameter(torch.zeros(outputs)) if bias else None
@@ -47,10 +68,12 @@ class Linear(torch.nn.Module):
         """Return the transformed features, shape [num_nodes, outputs].
 
         Raises:
-            InputError: x has not as many columns as the layer has inputs.
+            InputError: x has not as many columns as the layer has inputs, or not the type of its weights.
         """
         if len(x.shape) < 2 or x.shape[-1] != self.weight.shape[0]:
             checks.fail("x", f"{self.weight.shape[0]} columns, one per input", f"shape {tuple(x.shape)}")
+        if x.dtype != self.weight.dtype and not torch.is_autocast_enabled(self.weight.device.type):
+            checks.fail("x", f"values of type {self.weight.dtype}, as the weights", x.dtype)
         out = x @ self.weight
         return out if self.bias is None else out + self.bias
 
@@ -62,6 +85,9 @@ class GraphConvolution(torch.nn.Module):
         inputs: Number of input features.
         outputs: Number of output features.
         generator: Source of the initial weights.
+
+    Raises:
+        InputError: A number below 1, or no generator of torch.
 
     Example:
         >>> layer = GraphConvolution(2, 3, generator=torch.Generator().manual_seed(0))
@@ -83,7 +109,10 @@ class GraphConvolution(torch.nn.Module):
         """Return the convolved features, shape [num_targets, outputs]; `block` holds normalised arcs and self-loops.
 
         Raises:
-            InputError: x has not a row for each source of the block, or a column for each input.
+            InputError: x has not a row for each source of the block, a column for each input, or the type of the
+                weights.
         """
         block.check(x)
-        return product(block.matrix, block.transpose, self.linear(x)) + self.bias
+        h = self.linear(x)
+        block = block.to(h.dtype)
+        return product(block.matrix, block.transpose, h) + self.bias

@@ -7,10 +7,12 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from graphnoise import checks
+from graphnoise.containers import graph_of_rows, warn_of_names
 from graphnoise.graph import NORMALISATIONS, Graph, power_or_zero
 from graphnoise.kernels.arcs import Arcs, accumulation_dtype
 from graphnoise.kernels.cache import cached_on, outside_inference_mode
 from graphnoise.kernels.propagate import choose, run, tangent
+from graphnoise.typing import GraphLike
 
 MODES = ("restart", "lazy", "power")
 KINDS = (*NORMALISATIONS, "none")
@@ -75,15 +77,16 @@ class Propagate(torch.nn.Module):
         """Remove the cached graph; there are no parameters."""
         self._graph = None
 
-    def forward(self, x: Tensor, edge_index: Tensor | Graph, edge_weight: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, edge_index: GraphLike, edge_weight: Tensor | None = None) -> Tensor:
         """Return the propagated features.
 
         `torch.compile(fullgraph=True)` takes a `Graph`; arcs as a tensor break the traced graph, since they are sorted.
 
         Args:
             x: Features, floating, shape [num_nodes, num_features] or [num_nodes].
-            edge_index: Arcs (source, target), shape [2, num_arcs], or a `Graph`. A normalised `Graph` is used as it is;
-                it must have the layer's normalisation, and a self-loop at every node if the layer adds them.
+            edge_index: Arcs (source, target), shape [2, num_arcs], or anything `gn.as_graph` takes. A normalised
+                `Graph` is used as it is; it must have the layer's normalisation, and a self-loop at every node if the
+                layer adds them.
             edge_weight: Weights of the arcs, at least 0, shape [num_arcs]; gradients pass. They and x are promoted to
                 their common type; a list of numbers has none.
 
@@ -96,7 +99,7 @@ class Propagate(torch.nn.Module):
                 layer.
             NotImplementedError: x or weights are dual numbers: there is no forward-mode derivative.
         """
-        if isinstance(edge_index, Graph) and edge_weight is not None:
+        if edge_weight is not None and isinstance(edge_index, Graph):
             checks.fail("edge_weight", "none next to a Graph, which has its own weights", "weights")
         if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() not in (1, 2):
             got = f"shape {tuple(x.shape)} of type {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
@@ -118,14 +121,14 @@ class Propagate(torch.nn.Module):
         _check_no_tangent(graph.weight, graph.left, graph.right)
         return self._propagate(x, graph).view_as(x)
 
-    def _build(self, edge_index: Tensor, num_nodes: int, edge_weight: Tensor | None) -> Graph:
+    def _build(self, graph: GraphLike, num_nodes: int, edge_weight: Tensor | None) -> Graph:
         if not self.cached:
-            return Graph.from_edge_index(edge_index, num_nodes, edge_weight)
+            return _read(graph, num_nodes, edge_weight)
         if edge_weight is not None and edge_weight.requires_grad:
             checks.fail("edge_weight", "weights without a gradient next to cached=True", "weights that require one")
         if self._graph is None:
             with outside_inference_mode():
-                self._graph = Graph.from_edge_index(edge_index, num_nodes, edge_weight)
+                self._graph = _read(graph, num_nodes, edge_weight)
         return self._graph
 
     def _propagate(self, x: Tensor, graph: Graph) -> Tensor:
@@ -149,6 +152,12 @@ class Propagate(torch.nn.Module):
         rest = f", normalisation={self.normalisation!r}" * (self.normalisation != "sym")
         rest += ", add_self_loops=False" * (not self.add_self_loops) + ", cached=True" * self.cached
         return f"num_steps={self.num_steps}{share}, mode={self.mode!r}{rest}"
+
+
+def _read(graph: GraphLike, num_nodes: int, edge_weight: Tensor | None) -> Graph:
+    read = graph_of_rows(graph, num_nodes, edge_weight)
+    warn_of_names(read.names)
+    return read
 
 
 def _flag(name: str, value: object) -> bool:
@@ -264,8 +273,7 @@ def _graph(
         return graph
     graph = Graph.unchecked(rowptr, col, weight)
     if loops and weight is None:
-        other = graph.edge_index[:, graph.row != col]
-        graph = Graph.from_edge_index(other, graph.num_nodes).with_self_loops()
+        graph = graph.with_self_loops()
     elif loops and weight is not None:
         graph = Graph.unchecked(*_with_loops(rowptr, col, weight))
     return graph if kind == "none" else graph.normalise(kind)

@@ -112,6 +112,11 @@ class SparseFeatures:
         """(num_nodes, num_features)."""
         return self.pattern.shape
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the stored entries."""
+        return self.value.dtype
+
     def rows(self, nodes: Tensor) -> SparseFeatures:
         """Return the features of these nodes only, in the order given."""
         rowptr, entry = slices(self.pattern.rowptr, nodes)

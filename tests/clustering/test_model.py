@@ -284,7 +284,6 @@ def test_bad_settings_are_named_in_the_constructor(settings, message):
         ({"labels": [0, 1]}, "labels: expected 4 labels"),
         ({"labels": [0, 1, 2, 1]}, "labels: expected 0 or 1"),
         ({"seeds": []}, "seeds: expected at least one node"),
-        ({"seeds": [0, 0]}, "seeds: expected distinct nodes"),
         ({"seeds": 4}, "seeds: expected positions"),
         ({"seeds": {0: -1.0}}, "mass: expected a finite number above 0"),
         ({"graph": "path"}, "graph: expected"),

@@ -21,8 +21,9 @@ def slow(weight, observed, a1, a0, steps):
     """The same from the docstring: messages in a dictionary, w by a minimiser that takes differences."""
     n = len(weight)
     near = {i: [j for j in range(n) if weight[i, j] and i != j] for i in range(n)}
-    mean = min(max((np.mean(observed) - (1 - a0)) / (a1 + a0 - 1), 1 / (n + 1)), n / (n + 1))
-    own = [math.log(a1 / (1 - a0)) if y else math.log((1 - a1) / a0) for y in observed]
+    labelled = [i for i in range(n) if observed[i] >= 0]
+    mean = min(max((np.mean(observed[labelled]) - (1 - a0)) / (a1 + a0 - 1), 1 / (n + 1)), n / (n + 1))
+    own = [(math.log((1 - a1) / a0), math.log(a1 / (1 - a0)), 0.0)[y] for y in observed]
     start = [s(math.log(mean / (1 - mean)) + own[i]) for i in range(n)]
     # I → j.
     sent = {(i, j): start[i] for i in range(n) for j in near[i]}
@@ -42,7 +43,7 @@ def slow(weight, observed, a1, a0, steps):
 
         def loss(w, rows=rows):
             q = [1 - a0 + (a1 + a0 - 1) * s(x) for x in rows @ w]
-            fit = -sum(math.log(p) if y else math.log(1 - p) for y, p in zip(observed, q, strict=True))
+            fit = -sum(math.log(p) if y else math.log(1 - p) for y, p in zip(observed, q, strict=True) if y >= 0)
             return fit + 5 * ((w[1] - 1) ** 2 + w[2] ** 2 + w[3] ** 2)
 
         w = minimize(loss, w, options={"gtol": 1e-7}).x
@@ -53,7 +54,8 @@ def slow(weight, observed, a1, a0, steps):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("steps", [1, 3])
-def test_beliefs_are_those_of_loops(weighted, steps):
+@pytest.mark.parametrize("some", [False, True])
+def test_beliefs_are_those_of_loops(weighted, steps, some):
     rng = np.random.default_rng(0)
     inside = np.arange(40) < 15
     near = np.triu(rng.random((40, 40)) < np.where(inside[:, None] == inside, 0.3, 0.05), 1)
@@ -63,6 +65,8 @@ def test_beliefs_are_those_of_loops(weighted, steps):
     weight[7] = weight[:, 7] = 0
     weight[0, 1] = weight[1, 0] = weight[0, 1] or 1.0
     observed = (rng.random(40) < np.where(inside, 0.8, 0.1)).astype(int)
+    if some:
+        observed[::3] = -1
     result = membership_posterior(sp.csr_array(weight), observed, 0.8, 0.9, num_steps=steps, tol=0)
     assert result.steps == steps
     np.testing.assert_allclose(result.probability, slow(weight, observed, 0.8, 0.9, steps), atol=2e-4)

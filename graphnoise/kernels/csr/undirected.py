@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +40,7 @@ class UndirectedGraph:
     weight: Floats | None
     degree: Floats
     volume: float
-    names: list[Any] | None = None
+    names: Sequence[Any] | None = None
     position: dict[Any, int] | None = None
 
     @property
