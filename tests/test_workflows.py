@@ -16,7 +16,9 @@ from graphnoise.datasets import planted_partition
 from graphnoise.noise import LabelNoise
 
 # Of torch_geometric's sparse tensors.
-pytestmark = pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:{text}") for text in ("Sparse invariant checks", "Sparse CSR tensor support")
+]
 
 SMALL = {"seed": 0, "epochs": 3, "encoder": "gcn"}
 

@@ -111,6 +111,7 @@ class ERASE:
         if file is not None and not (isinstance(file, str | Path) and Path(file).name and "\0" not in str(file)):
             checks.fail("checkpoint", "the path of a file", repr(file))
         self.checkpoint_every = checks.integer("checkpoint_every", self.checkpoint_every, 1)
+        _device(self.device)
         return self.settings
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +18,19 @@ from graphnoise.typing import LabelsLike
 
 
 def flip_membership(
-    members: LabelsLike, num_nodes: int | None = None, *, a1: float, a0: float, seed: Seed = 0, exact: bool = False
+    members: LabelsLike | Mapping[Any, Any],
+    num_nodes: int | None = None,
+    *,
+    a1: float,
+    a0: float,
+    seed: Seed = 0,
+    exact: bool = False,
 ) -> NoisyLabels:
     """Return noisy 0/1 membership labels: a1 = P(label 1 | inside), a0 = P(label 0 | outside).
 
     Args:
-        members: The cluster, a Boolean mask [n] (of class c: `y == c`) or positions.
+        members: The cluster, a Boolean mask [n] (of class c: `y == c`), positions, or whether each node is inside by
+            name, {node: True or False}; the noisy labels are then by name as well.
         num_nodes: N, needed with positions.
         a1: Accuracy inside.
         a0: Accuracy outside.
@@ -40,6 +48,13 @@ def flip_membership(
     Source:
         Back de Luca, Fountoulakis and Yang, "Local graph clustering with noisy labels", ICLR 2024, section 2.
     """
+    if isinstance(members, Mapping):
+        values = np.array(list(members.values()))
+        if values.shape != (len(members),) or not np.isin(values, (0, 1)).all():
+            checks.fail("members", "True or False for each node", repr(members)[:80])
+        noisy = flip_membership(values.astype(bool), a1=a1, a0=a0, seed=seed, exact=exact)
+        by_name = [dict(zip(members, part.tolist(), strict=True)) for part in (noisy.y, noisy.flipped)]
+        return NoisyLabels(by_name[0], by_name[1], noisy.rate)
     inside = checks.tensor("members", members)
     if num_nodes is None:
         if inside.dtype != torch.bool or inside.dim() != 1:

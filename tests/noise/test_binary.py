@@ -193,3 +193,17 @@ def test_it_scales_with_the_positives():
 def test_bad_input(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_membership_by_name():
+    inside = np.arange(50) < 20
+    expected = noise.flip_membership(inside, a1=0.6, a0=0.9, seed=3)
+    names = [f"node {k}" for k in range(50)]
+    for values in (inside.tolist(), inside.astype(int).tolist()):
+        noisy = noise.flip_membership(dict(zip(names, values, strict=True)), a1=0.6, a0=0.9, seed=3)
+        assert noisy.y == dict(zip(names, expected.y.tolist(), strict=True))
+        assert noisy.flipped == dict(zip(names, expected.flipped.tolist(), strict=True))
+        assert noisy.rate == expected.rate
+    for bad in ({"a": 2}, {"a": None}, {"a": "yes"}, {"a": [0, 1]}):
+        with pytest.raises(InputError, match=r"^members: expected True or False for each node"):
+            noise.flip_membership(bad, a1=0.6, a0=0.9)
