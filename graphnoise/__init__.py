@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from graphnoise import clustering, datasets, erase, nn, noise
     from graphnoise.coding_rates import CodingRateReduction, coding_rate, coding_rate_reduction, effective_rank
     from graphnoise.erase import ERASE
+    from graphnoise.errors import NotFittedError
     from graphnoise.graph import Graph
     from graphnoise.propagation import LabelPropagation, Propagation, propagate
 
@@ -21,6 +22,7 @@ _MODULE_OF = {
     "ERASE": "erase",
     "Graph": "graph",
     "LabelPropagation": "propagation",
+    "NotFittedError": "errors",
     "Propagation": "propagation",
     "coding_rate": "coding_rates",
     "coding_rate_reduction": "coding_rates",
@@ -37,6 +39,7 @@ __all__ = [
     "GraphnoiseError",
     "InputError",
     "LabelPropagation",
+    "NotFittedError",
     "Propagation",
     "clustering",
     "coding_rate",

@@ -26,6 +26,13 @@ def fail(name: str, expected: str, got: object) -> NoReturn:
     raise InputError(f"{name}: expected {expected}, got {got}")
 
 
+def unfitted(name: str) -> NoReturn:
+    """Raise a `NotFittedError` for an estimator of this name."""
+    from graphnoise.errors import NotFittedError
+
+    raise NotFittedError(f"{name}: expected a fitted model (call fit first), got one that is not")
+
+
 def choice(name: str, value: object, options: Collection[str]) -> str:
     """Return `value` if it is one of `options`; the error suggests the nearest one."""
     if isinstance(value, str) and value in options:

@@ -227,7 +227,8 @@ class ERASE:
         """Return the embeddings of a data set's nodes, shape [num_nodes, width].
 
         Raises:
-            InputError: The model is not fitted, or the data have other features.
+            NotFittedError: The model is not fitted.
+            InputError: The data have other features.
         """
         with _default_modes(), torch.no_grad():
             return next(self._embeddings(self._read(data), [self.encoder_.state_dict()]))
@@ -236,14 +237,14 @@ class ERASE:
         """Return the class probabilities of the probe (or of the blend), shape [num_nodes, num_classes].
 
         Raises:
-            InputError: As `embed`.
+            InputError, NotFittedError: As `embed`.
         """
         with _default_modes(), torch.no_grad():
             return self._predict_proba(self._read(data))
 
     def _read(self, data: Data) -> Inputs:
         if not hasattr(self, "encoder_"):
-            checks.fail("model", "a fitted ERASE (call fit first)", "one that is not")
+            checks.unfitted("ERASE")
         # The settings of the fit, whatever `set_params` has changed since.
         inputs = read(data, self._settings.normalise_features, next(self.encoder_.parameters()).device)
         if inputs.x.shape[1] != self.n_features_in_:
@@ -274,7 +275,7 @@ class ERASE:
             Names of classes: an int64 tensor, or a NumPy array where they are strings.
 
         Raises:
-            InputError: As `embed`.
+            InputError, NotFittedError: As `embed`.
         """
         codes = self.predict_proba(data).argmax(1)
         return class_names(self.classes_, codes)
@@ -288,7 +289,7 @@ class ERASE:
             split: Column of a mask of several splits.
 
         Raises:
-            InputError: As `embed`; there are no labels, no mask, or no node in it.
+            InputError, NotFittedError: As `embed`; or there are no labels, no mask, or no node in it.
         """
         predicted = self.predict_proba(data).argmax(1).cpu()
         name = "data.y_true" if data.get("y_true") is not None else "data.y"

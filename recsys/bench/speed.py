@@ -95,12 +95,13 @@ def library(name: str, case: Case, matrix: Any) -> Callable[[int], int]:
     objective, mode, sampler = RUNS[name]
     how = {"mode": mode, "num_threads": case["threads"], "batch_size": 4096, "extra_regularization": 0.01}
     model = MatrixFactorization(case["factors"], objective, sampler, **how)
-    rng, numbers, logits = np.random.default_rng(case["seed"]), itertools.count(), model.objective.logits
-    model.sampler.num_threads = case["threads"]
-    model.sampler.fit(matrix)
+    loss, negatives = model.objective_and_sampler()
+    rng, numbers, logits = np.random.default_rng(case["seed"]), itertools.count(), loss.logits
+    negatives.num_threads = case["threads"]
+    negatives.fit(matrix)
     users, items = matrix.shape
     first = initial_parameters(users, items, case["factors"], logits, model.init, True, "float32", rng)
-    parts = (model.sampler.known, first, model.objective, model.sampler, model.plan(), rng)
+    parts = (negatives.known, first, loss, negatives, model.plan(), rng)
     training = Minibatch(*parts) if mode == "minibatch" else NativeTraining(mode, *parts)
     return lambda _: training.epoch(next(numbers)).drawn
 

@@ -94,7 +94,7 @@ def test_a_seed_repeats_itself_on_one_thread(mode):
 def test_a_minibatch_is_the_sum_over_its_draws(name, every):
     """Against a loop over draws, one after the other, at the old parameters; users and items come more than once."""
     learned = model(name, dtype="float64", num_negatives=3, l2="all" if every else "touched", extra_regularization=0.3)
-    kind, plan, known = learned.objective, learned.plan(), Known.of(TRAIN)
+    kind, plan, known = learned.objective_and_sampler()[0], learned.plan(), Known.of(TRAIN)
     p = initial_parameters(*TRAIN.shape, 8, kind.logits, "positive", not every, "float64", np.random.default_rng(0))
     old = p.copy()
     training = Minibatch(known, p, kind, Uniform().fit(TRAIN), plan, np.random.default_rng(5))
@@ -179,7 +179,7 @@ def test_new_users_have_the_propensities_of_fit(tmp_path):
     odd.propensities = np.ones(TRAIN.shape[1])
     fitted.save(tmp_path / "m")
     again = MatrixFactorization.load(tmp_path / "m")
-    assert np.array_equal(fitted.propensities, fitted.objective.theta)
+    assert np.array_equal(fitted.propensities, fitted.objective_.theta)
     assert np.array_equal(fitted.fold_in(alone), again.fold_in(alone))
     assert not np.allclose(fitted.fold_in(alone), odd.fold_in(alone))
 
@@ -231,8 +231,8 @@ def test_saved_models_are_the_same(tmp_path, objective):
     learned.save(tmp_path / "model")
     again = MatrixFactorization.load(tmp_path / "model.npz")
     assert same(learned, again)
-    assert repr(again.objective) == repr(learned.objective)
-    assert again.sampler.parameters() == learned.sampler.parameters()
+    assert repr(again.objective_) == repr(learned.objective_)
+    assert again.sampler == learned.sampler_.parameters()
     assert np.array_equal(again.scores(np.arange(9)), learned.scores(np.arange(9)))
     again.partial_fit(TRAIN[:2])
 
