@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -30,7 +31,7 @@ from graphnoise.labels import class_names, read_labels
 from graphnoise.typing import LabelsLike
 
 
-class ERASE:
+class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     r"""Error-resilient representations on a graph with wrong labels, and a linear probe on them.
 
     Each epoch embeds all nodes, labels each one by the propagated given labels and by its cosine with the mean
@@ -325,12 +326,9 @@ class ERASE:
         return hasattr(self, "encoder_")
 
     def __sklearn_tags__(self) -> Tags:
-        return Tags(
-            estimator_type="classifier",
-            target_tags=TargetTags(required=True),
-            classifier_tags=ClassifierTags(),
-            input_tags=InputTags(two_d_array=False),
-        )
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        return tags
 
     def _mark(self, s: Settings, data: str) -> str:
         """Return what a checkpoint must have been written for; epochs and patience may be raised later."""

@@ -271,7 +271,8 @@ class ALS(FactorModel):
     def scores_for(self, user_items: sp.csr_array) -> Floats:
         """Return the scores of users given by their rows: one least-squares step with the items fixed."""
         model = self._implicit_model()
-        model.item_factors = self.item_factors
+        # `implicit` takes no array that is read-only, as those of an open file are.
+        model.item_factors = np.require(self.item_factors, requirements="W")
         rows = sp.csr_matrix(user_items)
         with threadpool_limits(1, "blas"):
             return self._score(np.asarray(model.recalculate_user(np.arange(rows.shape[0]), rows)))
