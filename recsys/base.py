@@ -171,20 +171,19 @@ class Recommender(BaseEstimator, ABC):  # type: ignore[misc]
         Args:
             userid: The position of a user, or a list of positions.
             user_items: CSR with one row per user, `user_items[userid]`: their known interactions.
-            N: Number of items to return, at most `num_items`.
+            N: Number of items to return; all of them if there are fewer.
             filter_already_liked_items: Exclude the entries of `user_items`.
             filter_items: Items to exclude for all users.
             recalculate_user: Score from `user_items` instead of the fitted user; not supported by all models.
             items: Rank these items only (at most that many are returned).
 
         Returns:
-            Items (int32) and scores (float32): [N] for one user, [len(userid), N] for a list.
+            Items (int32) and scores (float32): [min(N, num_items)] for one user, with a row per user for a list.
 
         Raises:
             NotFittedError: The model is not fitted.
-            InputError: An unknown user or item, rows that do not match the users, N above the
-                number of items, a result larger than the available memory, `items` together with `filter_items`, or
-                scores that are NaN.
+            InputError: An unknown user or item, rows that do not match the users, a result larger than the available
+                memory, `items` together with `filter_items`, or scores that are NaN.
 
         Example:
             >>> import scipy.sparse as sp
@@ -198,8 +197,7 @@ class Recommender(BaseEstimator, ABC):  # type: ignore[misc]
         if items is not None and filter_items is not None:
             fail("filter_items", "None together with items", "a list")
         candidates = None if items is None else np.unique(positions("items", items, self.num_items))
-        N = integer("N", N, 0, self.num_items)
-        width = min(N, self.num_items if candidates is None else len(candidates))
+        width = min(integer("N", N, 0), self.num_items if candidates is None else len(candidates))
         _check_result(len(users), width)
         known = None
         if filter_already_liked_items or recalculate_user:
@@ -208,6 +206,7 @@ class Recommender(BaseEstimator, ABC):  # type: ignore[misc]
             if getattr(user_items, "ndim", 2) == 1 and hasattr(user_items, "reshape"):
                 # Row `user_items[userid]` of a SciPy array has one dimension.
                 user_items = user_items.reshape(1, -1)
+            _check_rows(user_items, len(users), self.num_users, scalar)
             known = as_csr("user_items", user_items, weights=self._weighted, shape=(len(users), self.num_items))
         excluded = None if filter_items is None else np.unique(positions("filter_items", filter_items, self.num_items))
 
@@ -271,11 +270,10 @@ class Recommender(BaseEstimator, ABC):  # type: ignore[misc]
         scalar, queries = _positions(f"{noun}id", ids, size)
         if filtered is not None and chosen is not None:
             fail(f"filter_{noun}s", f"None together with {noun}s", "a list")
-        N = integer("N", N, 0, size)
         candidates = np.arange(size) if chosen is None else np.unique(positions(f"{noun}s", chosen, size))
         if filtered is not None:
             candidates = np.setdiff1d(candidates, positions(f"filter_{noun}s", filtered, size))
-        width = min(N, len(candidates))
+        width = min(integer("N", N, 0), len(candidates))
         _check_result(len(queries), width)
 
         def rank_batch(part: slice) -> Ranking:
@@ -367,6 +365,15 @@ def _positions(name: str, value: Any, size: int | None) -> tuple[bool, Ints]:
     array: Array = np.asarray(value)
     limit = np.iinfo(np.int64).max if size is None else size
     return array.ndim == 0, positions(name, np.atleast_1d(array), int(limit))
+
+
+def _check_rows(user_items: Any, rows: int, num_users: int, scalar: bool) -> None:
+    """Raise `InputError` where the matrix of all users was passed for some of them."""
+    shape = getattr(getattr(user_items, "matrix", user_items), "shape", None)
+    if shape and shape[0] == num_users != rows:
+        given = "user_items.matrix" if hasattr(user_items, "matrix") else "user_items"
+        wanted = f"{given}[[userid]]" if scalar else f"{given}[userid]"
+        fail("user_items", f"{rows} users, one row for each userid: {wanted}", f"{num_users}, all users of fit")
 
 
 def _check_result(rows: int, width: int) -> None:

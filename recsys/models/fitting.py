@@ -39,7 +39,7 @@ def check_selection_metric(metric: Any) -> str:
     """
     if not isinstance(metric, str):
         fail("metric", 'a name such as "ndcg@20"', repr(metric))
-    ((kind, _),) = parse([metric], 10**9).values()
+    ((kind, _),) = parse([metric]).values()
     choice("metric", kind, PER_USER)
     return metric
 
@@ -56,7 +56,7 @@ class EarlyStopping(Generic[State]):
 
     def __init__(self, metric: str, patience: int | None, train: sp.csr_array, validation: sp.csr_array | None) -> None:
         self.metric, self.patience, self.train, self.validation = metric, patience, train, validation
-        self._parsed = {} if validation is None else parse([metric], train.shape[1])
+        self._parsed = {} if validation is None else parse([metric])
         self.history: list[float] = []
         self.best_epoch: int | None = None
         self.best: State | None = None
