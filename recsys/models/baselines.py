@@ -191,7 +191,9 @@ class ALS(FactorModel):
     """Matrix factorisation by alternating least squares, from `implicit`: all pairs count, positives count more.
 
     Minimises the sum over all pairs of c_ui (p_ui - <U_u, V_i>)^2 + λ (|U|^2 + |V|^2), with p = 1 and c = alpha · value
-    for positives, p = 0 and c = 1 for the rest. Ctrl-C during `fit` restores the last complete epoch.
+    for positives, p = 0 and c = 1 for the rest. Values are those of a SciPy matrix; ratings of `Interactions` do not
+    count unless they are passed as one, `csr_array((x.ratings, x.matrix.indices, x.matrix.indptr), x.matrix.shape)`.
+    Ctrl-C during `fit` restores the last complete epoch.
 
     Args:
         factors: Length of the vectors.

@@ -8,7 +8,18 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from recsys import EASE, InputError, Interactions, ItemKNN, MatrixFactorization, Popularity, Split, TwoTower, evaluate
+from recsys import (
+    ALS,
+    EASE,
+    InputError,
+    Interactions,
+    ItemKNN,
+    MatrixFactorization,
+    Popularity,
+    Split,
+    TwoTower,
+    evaluate,
+)
 from recsys.datasets import read_table
 from recsys.splits import global_time, ratio
 
@@ -261,6 +272,15 @@ def test_a_column_that_is_there_twice():
     twice = pandas.DataFrame([[1, 2, 3]], columns=["u", "i", "u"])
     with pytest.raises(InputError, match="user: expected a column whose name no other one has, got 'u'"):
         Interactions.from_frame(twice, "u", "i")
+
+
+def test_ratings_count_for_als_where_they_are_the_values_of_a_matrix():
+    row, col = X.nonzero()
+    x = Interactions.from_triples(row, col, ratings=1 + 3 * row, num_users=7, num_items=5)
+    counts = sp.csr_array((x.ratings, x.matrix.indices, x.matrix.indptr), x.matrix.shape)
+    plain, ones, weighted = (ALS(2, iterations=3).fit(given, False).user_factors for given in (x, x.matrix, counts))
+    np.testing.assert_array_equal(plain, ones)
+    assert not np.allclose(plain, weighted)
 
 
 def test_features_of_the_other_side():
