@@ -202,6 +202,10 @@ def test_what_is_assigned_is_checked_by_fit():
         model.fit(X, False)
     assert model.set_params(sampler="dns").fit(X, False).user_factors.shape == (20, 5)
     assert type(model.factors) is int
+    ease = EASE()
+    ease.regularization = -3
+    with pytest.raises(InputError, match="regularization: expected a number of at least"):
+        ease.fit(X)
 
 
 def test_parameters_are_what_was_given():
