@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from graphnoise.coding_rates import CodingRateReduction, coding_rate, coding_rate_reduction, effective_rank
     from graphnoise.containers import as_graph
     from graphnoise.erase import ERASE
+    from graphnoise.errors import NotFittedError
     from graphnoise.graph import Graph
     from graphnoise.propagation import LabelPropagation, Propagation, propagate
 
@@ -22,6 +23,7 @@ _MODULE_OF = {
     "ERASE": "erase",
     "Graph": "graph",
     "LabelPropagation": "propagation",
+    "NotFittedError": "errors",
     "Propagation": "propagation",
     "as_graph": "containers",
     "coding_rate": "coding_rates",
@@ -39,6 +41,7 @@ __all__ = [
     "GraphnoiseError",
     "InputError",
     "LabelPropagation",
+    "NotFittedError",
     "Propagation",
     "as_graph",
     "clustering",

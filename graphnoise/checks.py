@@ -27,6 +27,13 @@ def fail(name: str, expected: str, got: object) -> NoReturn:
     raise InputError(f"{name}: expected {expected}, got {got}")
 
 
+def unfitted(name: str) -> NoReturn:
+    """Raise a `NotFittedError` for an estimator of this name."""
+    from graphnoise.errors import NotFittedError
+
+    raise NotFittedError(f"{name}: expected a fitted model (call fit first), got one that is not")
+
+
 NO_SYNONYMS: Mapping[str, str] = MappingProxyType({})
 
 

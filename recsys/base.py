@@ -13,9 +13,11 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
 from threadpoolctl import threadpool_limits
 
-from graphnoise.checks import DataError, InputError, fail, integer
+from graphnoise.checks import DataError, choice, fail, integer, unfitted
 from graphnoise.io import reading
 from graphnoise.resources import thread_count
 from recsys.files import read_model, write_model
@@ -31,11 +33,12 @@ T = TypeVar("T")
 Ranking = tuple[NDArray[np.int32], Floats]
 
 
-class Recommender(ABC):
+class Recommender(BaseEstimator, ABC):  # type: ignore[misc]
     """A model that scores every item for a user; a subclass implements `_fit` and `scores`.
 
-    A subclass stores its hyper-parameters as attributes named as its constructor's arguments, and what it has learned
-    under the names in `_arrays` (NumPy arrays of numbers, or SciPy CSR matrices); `save` and `load` rely on both.
+    Models are estimators of scikit-learn (`get_params`, `set_params`, `sklearn.base.clone`). A subclass stores its
+    hyper-parameters as attributes named as its constructor's arguments, and what it has learned under the names in
+    `_arrays` (NumPy arrays of numbers, or SciPy CSR matrices); `save` and `load` rely on both.
     `scores` must be thread-safe. A model is fitted once `_fit` has returned; one that can score earlier, in a callback
     or after Ctrl-C, sets `num_users` and `num_items` itself.
 
@@ -51,6 +54,32 @@ class Recommender(ABC):
     num_threads: int = 0
     # Whether `_fit` receives the values of the matrix; ones otherwise.
     _weighted = False
+
+    def set_params(self, **parameters: Any) -> Self:
+        """Change hyper-parameters; they count from the next `fit`.
+
+        Raises:
+            InputError: A name that the constructor does not have, or as the constructor.
+
+        Example:
+            >>> from recsys import ItemKNN
+            >>> ItemKNN().set_params(neighbours=20)
+            ItemKNN(neighbours=20)
+        """
+        current = self.get_params(deep=False)
+        for name in parameters:
+            choice("parameter", name, current)
+        for name, value in type(self)(**current | parameters).get_params(deep=False).items():
+            setattr(self, name, value)
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self.num_items > 0
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        return tags
 
     def fit(self, user_items: InteractionsLike, show_progress: bool = True, callback: Callback | None = None) -> Self:
         """Learn from positives.
@@ -68,6 +97,8 @@ class Recommender(ABC):
 
     def _check_fit(self, user_items: InteractionsLike, callback: Callback | None) -> sp.csr_array:
         """Return the matrix that `_fit` receives, after the checks of `fit`."""
+        # Checks values that were assigned since the constructor.
+        self.set_params()
         if callback is not None and not callable(callback):
             fail("callback", "a function or None", repr(callback))
         matrix = as_csr("user_items", user_items, weights=self._weighted)
@@ -140,19 +171,19 @@ class Recommender(ABC):
         Args:
             userid: The position of a user, or a list of positions.
             user_items: CSR with one row per user, `user_items[userid]`: their known interactions.
-            N: Number of items to return, at most `num_items`.
+            N: Number of items to return; all of them if there are fewer.
             filter_already_liked_items: Exclude the entries of `user_items`.
             filter_items: Items to exclude for all users.
             recalculate_user: Score from `user_items` instead of the fitted user; not supported by all models.
             items: Rank these items only (at most that many are returned).
 
         Returns:
-            Items (int32) and scores (float32): [N] for one user, [len(userid), N] for a list.
+            Items (int32) and scores (float32): [min(N, num_items)] for one user, with a row per user for a list.
 
         Raises:
-            InputError: The model is not fitted, an unknown user or item, rows that do not match the users, N above the
-                number of items, a result larger than the available memory, `items` together with `filter_items`, or
-                scores that are NaN.
+            NotFittedError: The model is not fitted.
+            InputError: An unknown user or item, rows that do not match the users, a result larger than the available
+                memory, `items` together with `filter_items`, or scores that are NaN.
 
         Example:
             >>> import scipy.sparse as sp
@@ -166,8 +197,7 @@ class Recommender(ABC):
         if items is not None and filter_items is not None:
             fail("filter_items", "None together with items", "a list")
         candidates = None if items is None else np.unique(positions("items", items, self.num_items))
-        N = integer("N", N, 0, self.num_items)
-        width = min(N, self.num_items if candidates is None else len(candidates))
+        width = min(integer("N", N, 0), self.num_items if candidates is None else len(candidates))
         _check_result(len(users), width)
         known = None
         if filter_already_liked_items or recalculate_user:
@@ -176,6 +206,7 @@ class Recommender(ABC):
             if getattr(user_items, "ndim", 2) == 1 and hasattr(user_items, "reshape"):
                 # Row `user_items[userid]` of a SciPy array has one dimension.
                 user_items = user_items.reshape(1, -1)
+            _check_rows(user_items, len(users), self.num_users, scalar)
             known = as_csr("user_items", user_items, weights=self._weighted, shape=(len(users), self.num_items))
         excluded = None if filter_items is None else np.unique(positions("filter_items", filter_items, self.num_items))
 
@@ -206,8 +237,8 @@ class Recommender(ABC):
         """Return the N items most similar to one item or to each of several, itself included, with similarities.
 
         Raises:
-            InputError: The model is not fitted, has no similarity of items, an item is unknown, or N is above the
-                number of items.
+            NotFittedError: The model is not fitted.
+            InputError: It has no similarity of items, or an item is unknown.
         """
         return self._similar("item", self._item_similarity, self.num_items, itemid, N, filter_items, items)
 
@@ -221,8 +252,8 @@ class Recommender(ABC):
         """Return the N users most similar to one user or to each of several, itself included, with similarities.
 
         Raises:
-            InputError: The model is not fitted, has no similarity of users, a user is unknown, or N is above the
-                number of users.
+            NotFittedError: The model is not fitted.
+            InputError: It has no similarity of users, or a user is unknown.
         """
         return self._similar("user", self._user_similarity, self.num_users, userid, N, filter_users, users)
 
@@ -239,11 +270,10 @@ class Recommender(ABC):
         scalar, queries = _positions(f"{noun}id", ids, size)
         if filtered is not None and chosen is not None:
             fail(f"filter_{noun}s", f"None together with {noun}s", "a list")
-        N = integer("N", N, 0, size)
         candidates = np.arange(size) if chosen is None else np.unique(positions(f"{noun}s", chosen, size))
         if filtered is not None:
             candidates = np.setdiff1d(candidates, positions(f"filter_{noun}s", filtered, size))
-        width = min(N, len(candidates))
+        width = min(integer("N", N, 0), len(candidates))
         _check_result(len(queries), width)
 
         def rank_batch(part: slice) -> Ranking:
@@ -252,13 +282,13 @@ class Recommender(ABC):
         return _join(batches(rank_batch, len(queries), size, self.num_threads), width, scalar)
 
     def check_fitted(self) -> None:
-        """Raise `InputError` unless `fit` or `load` has been called."""
+        """Raise `NotFittedError` unless `fit` or `load` has been called."""
         if not self.num_items:
-            raise InputError(f"{type(self).__name__}: expected a fitted model, got one without fit")
+            unfitted(type(self).__name__)
 
     def _parameters(self) -> dict[str, Any]:
         """Return the arguments of the constructor as values that JSON can hold."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        return dict(self.get_params(deep=False))
 
     @classmethod
     def _from_parameters(cls, parameters: dict[str, Any]) -> Self:
@@ -269,7 +299,8 @@ class Recommender(ABC):
         """Write the fitted model atomically to one `.npz` file without pickles; `.npz` is added to a name without it.
 
         Raises:
-            InputError: The model is not fitted, or a hyper-parameter is not a number, text or None.
+            NotFittedError: The model is not fitted.
+            InputError: A hyper-parameter is not a number, text or None.
             DataError: The file cannot be written.
         """
         self.check_fitted()
@@ -334,6 +365,15 @@ def _positions(name: str, value: Any, size: int | None) -> tuple[bool, Ints]:
     array: Array = np.asarray(value)
     limit = np.iinfo(np.int64).max if size is None else size
     return array.ndim == 0, positions(name, np.atleast_1d(array), int(limit))
+
+
+def _check_rows(user_items: Any, rows: int, num_users: int, scalar: bool) -> None:
+    """Raise `InputError` where the matrix of all users was passed for some of them."""
+    shape = getattr(getattr(user_items, "matrix", user_items), "shape", None)
+    if shape and shape[0] == num_users != rows:
+        given = "user_items.matrix" if hasattr(user_items, "matrix") else "user_items"
+        wanted = f"{given}[[userid]]" if scalar else f"{given}[userid]"
+        fail("user_items", f"{rows} users, one row for each userid: {wanted}", f"{num_users}, all users of fit")
 
 
 def _check_result(rows: int, width: int) -> None:

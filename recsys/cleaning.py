@@ -21,11 +21,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from graphnoise.checks import choice, fail, generator, integer, rate
 from recsys.base import Recommender, batches
@@ -261,7 +262,7 @@ def clean(
 def _new_model(model: Any) -> Recommender:
     """Return a new model with the same hyper-parameters."""
     if isinstance(model, Recommender):
-        return type(model)._from_parameters(model._parameters())
+        return cast(Recommender, clone(model))
     new = model() if callable(model) else None
     if not isinstance(new, Recommender):
         got = type(model if new is None else new).__name__

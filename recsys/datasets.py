@@ -100,15 +100,17 @@ def _text(file: Path, options: dict[str, Any]) -> Any:
             raise DataError(f"{file}: rows have more fields than there are names of columns") from error
 
 
-def _seconds(dates: Any) -> Any:
-    """Return a pandas column of dates as seconds since 1970."""
+def _numbered(ids: Any) -> Any:
+    """Return a pandas column of text as numbers where all are written as such, without leading zeros."""
     import pandas
 
-    try:
-        moments = pandas.to_datetime(dates, utc=True, format="ISO8601" if dates.dtype.kind != "M" else None)
-        return moments.dt.tz_localize(None).astype("datetime64[us]").astype("int64") / 1e6
-    except (TypeError, ValueError, OverflowError) as error:
-        fail("time", "numbers or dates", f"values of type {dates.dtype} ({error})")
+    text = ids.astype(str).str.strip()
+    if text.str.fullmatch(r"-?[0-9]+").all() and not text.str.fullmatch("-?(0|[1-9][0-9]*)").all():
+        return ids
+    numbers = pandas.to_numeric(text, errors="coerce")
+    # Numbers beyond 64 bits are text.
+    whole = text.str.fullmatch("-?[0-9]+").any()
+    return ids if numbers.isna().any() or (whole and numbers.dtype.kind not in "iu") else numbers
 
 
 def read_table(
@@ -131,7 +133,8 @@ def read_table(
         time: Column of the times: numbers, or dates (text in ISO 8601 too), which become seconds since 1970; those
             without a time zone are UTC.
         duplicates: As in `Interactions.from_triples`.
-        **options: For `pandas.read_csv`, such as `sep`, or `dtype={"user": str}` to keep leading zeros of ids.
+        **options: For `pandas.read_csv`, such as `sep`, or `keep_default_na=False` where "NA" or "null" are ids. Ids
+            that are all written as integers without leading zeros are integers, unless `dtype` says otherwise.
 
     Raises:
         InputError: Another ending, a column that is absent, named twice or holds the wrong kind of values, missing ids.
@@ -157,7 +160,11 @@ def read_table(
         if kind == ".parquet":
             frame = pandas.read_parquet(file, **options)
         else:
-            frame = _text(file, {"index_col": False} | ({"sep": "\t"} if kind == ".tsv" else {}) | options)
+            # Numbers would lose leading zeros.
+            bare = options.get("header", 0) is None and "names" not in options
+            texts = {int(name) if bare and name.isdecimal() else name: str for name in (user, item)}
+            default = {} if "converters" in options else {"dtype": texts}
+            frame = _text(file, {"index_col": False} | ({"sep": "\t"} if kind == ".tsv" else {}) | default | options)
     if not isinstance(frame, pandas.DataFrame):
         frame.close()
         fail("options", "such that pandas returns one table", type(frame).__name__)
@@ -168,8 +175,9 @@ def read_table(
             fail("columns", "names of different columns", f"{name!r} twice")
     missing = [name for name in columns if frame[name].isna().any()]
     if missing:
-        fail(missing[0], "a value in every row", f"{int(frame[missing[0]].isna().sum())} missing")
-    frame = frame[columns].copy()
-    if time is not None and frame[time].dtype.kind not in "biuf":
-        frame[time] = _seconds(frame[time])
+        absent = f"{int(frame[missing[0]].isna().sum())} missing"
+        hint = "" if kind == ".parquet" else " (of texts such as NA and null that are values: keep_default_na=False)"
+        fail(missing[0], "a value in every row", f"{absent}{hint}")
+    if kind != ".parquet" and not {"dtype", "converters"} & options.keys():
+        frame[user], frame[item] = _numbered(frame[user]), _numbered(frame[item])
     return Interactions.from_frame(frame, user, item, rating, time, duplicates=duplicates)

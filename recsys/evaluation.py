@@ -15,8 +15,8 @@ from graphnoise.checks import choice, fail
 from recsys.base import Ranking, Recommender, batches
 from recsys.interactions import InteractionsLike, as_csr, check_disjoint
 from recsys.metrics import CATALOGUE, PER_USER, Values, parse
-from recsys.topk import Floats, check_finite, top_k
-from recsys.validation import Ints, check_memory, pair_keys
+from recsys.topk import NONE, Floats, check_finite, top_k
+from recsys.validation import Ints, check_memory, pair_keys, transposed
 
 MASKS = ("none", "train", "train+validation")
 
@@ -77,7 +77,7 @@ def evaluate(
         train: Users × items, the training interactions of the model.
         test: Users × items, held out.
         metrics: Names with k: precision (hits / k), capped_precision (hits / min(k, |T|)), recall, f1, ndcg, map, mrr,
-            hit, coverage, gini; for instance "ndcg@20".
+            hit, coverage, gini; for instance "ndcg@20". Ranks above the number of items are empty.
         validation: Users × items, required by the mask "train+validation".
         mask: What is excluded from the candidates. "train" leaves validation items in the ranking, where they compete
             with test items; "train+validation" excludes them too; "none" ranks everything.
@@ -85,8 +85,7 @@ def evaluate(
 
     Raises:
         InputError: Shapes differ, `test` is empty or shares a pair with the mask, `validation` shares a pair with
-            `train`, a metric or mask is unknown, k is above the number of items, the ranks exceed the available memory,
-            or a score is NaN.
+            `train`, a metric or mask is unknown, the ranks exceed the available memory, or a score is NaN.
 
     Example:
         >>> from recsys import Popularity
@@ -108,7 +107,7 @@ def evaluate(
     if masked is not None:
         masked.sort_indices()
         check_disjoint([(mask, masked), ("test", held_out)])
-    parsed = parse(metrics, known.shape[1])
+    parsed = parse(metrics)
     if not held_out.nnz:
         fail("test", "at least one interaction", "none")
     return evaluate_checked(model, masked, held_out, parsed, mask, num_threads)
@@ -132,11 +131,12 @@ def evaluate_checked(
     rank = _ranker(model, held_out.shape)
 
     def rank_batch(part: slice) -> NDArray[np.int32]:
-        return rank(users[part], depth, None if masked is None else masked[users[part]])[0]
+        return rank(users[part], min(depth, size), None if masked is None else masked[users[part]])[0]
 
     # With one thread, BLAS sums in the same order everywhere.
     with threadpool_limits(1, "blas"):
         ranked = np.concatenate(batches(rank_batch, len(users), size, num_threads))
+    ranked = np.pad(ranked, ((0, 0), (0, depth - ranked.shape[1])), constant_values=NONE)
     hits = _contains(positives, users[:, None] * np.int64(size) + ranked) & (ranked >= 0)
     shown = {
         k: np.bincount(ranked[:, :k][ranked[:, :k] >= 0], minlength=size)
@@ -164,7 +164,8 @@ def _ranker(model: Any, shape: tuple[int, int]) -> Callable[[Ints, int, sp.csr_a
         model.check_fitted()
         if (model.num_users, model.num_items) != shape:
             expected = f"one fitted to {shape[0]} users × {shape[1]} items"
-            fail("model", expected, f"{model.num_users} × {model.num_items}")
+            hint = transposed((model.num_users, model.num_items), shape)
+            fail("model", expected, f"{model.num_users} × {model.num_items}{hint}")
         return model.rank
     scores = getattr(model, "scores", None)
     if not callable(scores):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -22,6 +23,8 @@ from recsys.validation import (
     numbers,
     pair_keys,
     positions,
+    seconds,
+    transposed,
 )
 
 DUPLICATES = ("error", "first", "last")
@@ -75,10 +78,13 @@ class Interactions:
             if not np.isfinite(ratings).all():
                 fail("ratings", "numbers that float32 holds", self.ratings.max())
             object.__setattr__(self, "ratings", ratings)
+        ids = {
+            name: identifiers(name, value) for name in ("users", "items") if (value := getattr(self, name)) is not None
+        }
+        hint = transposed(matrix.shape, (len(ids["users"]), len(ids["items"]))) if len(ids) == 2 else ""
         for name, size in zip(("users", "items"), matrix.shape, strict=True):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, _distinct(name, value, size))
+            if name in ids:
+                object.__setattr__(self, name, _distinct(name, ids[name], size, hint))
         object.__setattr__(self, "matrix", matrix)
 
     @classmethod
@@ -141,7 +147,8 @@ class Interactions:
             users: [n] ids or positions.
             items: [n] ids or positions.
             ratings: [n] finite numbers of at least 0; every triple is a positive whatever its rating (see `at_least`).
-            times: [n] finite numbers.
+            times: [n] finite numbers, or dates (text in ISO 8601 as well), which become seconds since 1970; those
+                without a time zone are UTC.
             duplicates: How to treat repeated pairs: "error", or keep the "first" or "last" triple, by time where
                 times are given and by position among equal ones.
             num_users: Number of rows, if `users` are positions.
@@ -167,7 +174,7 @@ class Interactions:
         # This also keeps the product of both sizes below 2^63.
         check_memory(f"{shape[0]} users × {shape[1]} items", 16.0 * sum(shape))
         rating = None if ratings is None else numbers("ratings", ratings, len(row))
-        time = None if times is None else numbers("times", times, len(row), signed=True)
+        time = None if times is None else numbers("times", seconds("times", times), len(row), signed=True)
         key = row * max(shape[1], 1) + col
         order = np.lexsort((time, key)) if time is not None else np.argsort(key, kind="stable")
         ordered = key[order]
@@ -212,7 +219,7 @@ class Interactions:
             user: Column of the user ids.
             item: Column of the item ids.
             rating: Column of the ratings.
-            time: Column of the times, numbers.
+            time: Column of the times, numbers or dates.
             **options: `duplicates`, `num_users`, `num_items`.
 
         Raises:
@@ -230,7 +237,9 @@ class Interactions:
         for name, column in (("user", user), ("item", item), ("rating", rating), ("time", time)):
             if column is not None:
                 choice(name, column, known)
-            columns_read.append(None if column is None else np.asarray(frame[column]))
+                if known.count(column) > 1:
+                    fail(name, "a column whose name no other one has", repr(column))
+            columns_read.append(None if column is None else frame[column])
         return cls.from_triples(*columns_read, **options)
 
     def subset(self, keep: NDArray[np.bool_]) -> Interactions:
@@ -267,31 +276,39 @@ class Interactions:
         """Return the k-core: users and items with fewer than k interactions are removed repeatedly; ids stay.
 
         Raises:
-            InputError: k is not an integer of at least 1.
+            InputError: k is not an integer of at least 1, or nothing would be left.
 
         Example:
             >>> clicks = Interactions.from_csr(sp.csr_array([[1, 1, 0], [1, 1, 0], [0, 0, 1]]))
             >>> clicks.core(2)
             Interactions(2 users × 2 items, 4 interactions)
         """
-        integer("k", k, 1)
-        row, col = self.rows, self.matrix.indices
-        keep = np.ones(len(self), dtype=bool)
-        while True:
-            by_user = np.bincount(row[keep], minlength=self.num_users)
-            by_item = np.bincount(col[keep], minlength=self.num_items)
-            still = keep & (by_user[row] >= k) & (by_item[col] >= k)
-            if still.sum() == keep.sum():
-                break
-            keep = still
+        keep = self._in_core(integer("k", k, 1))
+        if len(self) and not keep.any():
+            largest = (
+                bisect.bisect(range(2, min(k, len(self) + 1)), False, key=lambda size: not self._in_core(size).any())
+                + 1
+            )
+            fail("k", f"at most {largest}, above which no interaction is left", k)
         few = self.subset(keep)
-        stay = [np.flatnonzero(counts) for counts in (by_user, by_item)]
+        stay = [np.unique(places[keep]) for places in (self.rows, self.matrix.indices)]
         known = [
             np.arange(size) if ids is None else ids
             for ids, size in zip((self.users, self.items), self.matrix.shape, strict=True)
         ]
         ids = [names[place] for names, place in zip(known, stay, strict=True)]
         return Interactions(few.matrix[stay[0]][:, stay[1]], few.ratings, few.times, *ids)
+
+    def _in_core(self, k: int) -> NDArray[np.bool_]:
+        """Return which interactions are in the k-core."""
+        row, col = self.rows, self.matrix.indices
+        keep = np.ones(len(self), dtype=bool)
+        while True:
+            counts = (np.bincount(places[keep], minlength=1 + places.max(initial=0))[places] for places in (row, col))
+            still = keep & np.all([count >= k for count in counts], axis=0)
+            if still.sum() == keep.sum():
+                return keep
+            keep = still
 
     def user_positions(self, ids: IdsLike) -> Ints:
         """Return the rows of some user ids.
@@ -366,7 +383,7 @@ def check_disjoint(parts: Iterable[tuple[str, InteractionsLike]]) -> None:
         keys = pair_keys(matrix)
         for other, shape, other_keys in seen:
             if matrix.shape != shape:
-                fail(name, f"the shape of {other}, {shape}", matrix.shape)
+                fail(name, f"the shape of {other}, {shape}", f"{matrix.shape}{transposed(matrix.shape, shape)}")
             common = np.intersect1d(other_keys, keys, assume_unique=True)
             if common.size:
                 user, item = divmod(int(common[0]), shape[1])
@@ -382,10 +399,9 @@ def _encode(name: str, value: Any, size: int | None) -> tuple[Ints, Array | None
     return places.astype(np.int64, copy=False), ids
 
 
-def _distinct(name: str, value: Any, size: int) -> Array:
-    ids = identifiers(name, value)
+def _distinct(name: str, ids: Array, size: int, hint: str) -> Array:
     if len(ids) != size:
-        fail(name, f"{size} ids", len(ids))
+        fail(name, f"{size} ids", f"{len(ids)}{hint}")
     if len(np.unique(ids)) != size:
         fail(name, "ids that differ", f"{size - len(np.unique(ids))} that repeat")
     return ids

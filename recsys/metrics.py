@@ -145,14 +145,14 @@ CATALOGUE: dict[str, Callable[[Sizes], float]] = {"coverage": coverage, "gini": 
 _NAME = re.compile(r"([a-z0-9_]+)@([0-9]{1,9})")
 
 
-def parse(metrics: Iterable[str], num_items: int) -> dict[str, tuple[str, int]]:
+def parse(metrics: Iterable[str]) -> dict[str, tuple[str, int]]:
     """Return the metric and the k of each name such as "ndcg@20".
 
     Raises:
-        InputError: No name, a name of another form, an unknown metric, or k that is 0 or above the number of items.
+        InputError: No name, a name of another form, an unknown metric, or a k of 0.
 
     Example:
-        >>> parse(["ndcg@20", "gini@5"], num_items=30)
+        >>> parse(["ndcg@20", "gini@5"])
         {'ndcg@20': ('ndcg', 20), 'gini@5': ('gini', 5)}
     """
     if not isinstance(metrics, Iterable):
@@ -166,7 +166,7 @@ def parse(metrics: Iterable[str], num_items: int) -> dict[str, tuple[str, int]]:
         if match is None:
             fail("metrics", 'names such as "ndcg@20"', repr(name))
         k = int(match[2])
-        if not 1 <= k <= num_items:
-            fail("metrics", f"k from 1 to {num_items}, the number of items", name)
+        if k == 0:
+            fail("metrics", "k of at least 1", name)
         parsed[name] = (choice("metrics", match[1], [*PER_USER, *CATALOGUE]), k)
     return parsed

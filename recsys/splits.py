@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,10 @@ class Split:
     train: Interactions
     validation: Interactions
     test: Interactions
+
+    def __iter__(self) -> Iterator[Interactions]:
+        """Iterate over the parts: `train, validation, test = split`."""
+        return iter((self.train, self.validation, self.test))
 
     def __post_init__(self) -> None:
         for name in ("train", "validation", "test"):
@@ -122,7 +127,8 @@ def global_time(interactions: Interactions, validation: float = 0.1, test: float
     than requested. Users and items that first occur after the first cut stay; models have no data about them.
 
     Raises:
-        InputError: There are no times, a share is outside [0, 1), or they sum to 1 or more.
+        InputError: There are no times, a share is outside [0, 1), they sum to 1 or more, or so many times are equal
+            that nothing would be left for training.
 
     Example:
         >>> clicks = Interactions.from_triples([0, 0, 1, 1], [0, 1, 0, 1], times=[1, 2, 3, 4])
@@ -138,6 +144,8 @@ def global_time(interactions: Interactions, validation: float = 0.1, test: float
     for mark, size in ((2, held[1]), (1, held[0])):
         if size:
             part[times >= ordered[n - size]] = mark
+    if n and part.all():
+        fail("interactions", "times of which some are before the first cut", f"none of {n}: too many are equal")
     return _parts(interactions, part)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -47,7 +47,7 @@ def check_csr(
         graphnoise.errors.InputError: clicks: expected values of at least 0, got -3.0 for user 0, item 1
     """
     if not sp.issparse(matrix) or matrix.ndim != 2:
-        fail(name, "Interactions or a SciPy sparse matrix, users × items", _kind(matrix))
+        fail(name, "Interactions or a SciPy sparse matrix, users × items", f"{_kind(matrix)}{_remedy(matrix)}")
     check_shape(name, matrix, shape)
     if matrix.dtype.kind not in "biuf":
         fail(name, "real numbers", f"values of type {matrix.dtype}")
@@ -88,9 +88,16 @@ def check_csr(
 
 def check_shape(name: str, matrix: Any, shape: tuple[int | None, int | None]) -> None:
     """Raise `InputError` unless the matrix has these numbers of rows and columns; None is any."""
+    hint = transposed(matrix.shape, shape)
     for expected, size, noun in zip(shape, matrix.shape, ("users", "items"), strict=True):
         if expected is not None and size != expected:
-            fail(name, f"{expected} {noun}", size)
+            fail(name, f"{expected} {noun}", f"{size}{hint}")
+
+
+def transposed(got: tuple[int, int], expected: tuple[int | None, int | None]) -> str:
+    """Return a hint for a message where the shape fits once rows and columns are exchanged, or ""."""
+    fits = all(size is None or size == other for size, other in zip(expected, got[::-1], strict=True))
+    return " (transposed?)" if fits and got != expected else ""
 
 
 def _from_coo(name: str, value: Any) -> sp.csr_array:
@@ -104,6 +111,19 @@ def _from_coo(name: str, value: Any) -> sp.csr_array:
     if repeated:
         fail(name, "every pair of user and item once", f"{repeated} repeated")
     return value.tocsr()
+
+
+def _remedy(value: Any) -> str:
+    """Return how to make interactions of a value of another kind."""
+    if hasattr(value, "columns") or isinstance(value, Mapping):
+        return "; a table with named columns: Interactions.from_frame(table, user=..., item=...)"
+    if all(hasattr(value, name) for name in ("train", "validation", "test")):
+        return "; its parts are .train, .validation and .test"
+    if getattr(value, "ndim", None) == 2 or type(value).__module__.startswith("torch"):
+        return "; of a dense one: scipy.sparse.csr_array(matrix)"
+    if isinstance(value, list | tuple):
+        return "; of lists of users and of items: Interactions.from_triples(users, items)"
+    return ""
 
 
 def _kind(value: Any) -> str:
@@ -140,12 +160,16 @@ def identifiers(name: str, value: Any) -> Array:
     if ids.dtype.kind == "U" and isinstance(value, list | tuple):
         # NumPy converts a mix of text and numbers to text, NaN included.
         ids = np.asarray(value, dtype=object)
-    if ids.ndim != 1:
-        fail(name, "a list of ids", f"shape {ids.shape}")
+    if ids.ndim != 1 or isinstance(value, Mapping):
+        table = hasattr(value, "columns") or isinstance(value, Mapping)
+        pairs = ids.ndim == 2 and ids.shape[1] in (2, 3, 4)
+        hint = "; one list each: users, items, ratings, times = zip(*triples)" if pairs else ""
+        fail(name, "a list of ids", f"{type(value).__name__}{_remedy(value)}" if table else f"shape {ids.shape}{hint}")
     if ids.dtype.kind == "f" and ids.size:
         if not np.isfinite(ids).all():
             fail(name, "an id everywhere", f"{int((~np.isfinite(ids)).sum())} missing (NaN or infinite)")
-        fail(name, "integers or text", f"values of type {ids.dtype}")
+        whole = "; whole numbers as integers: ids.astype(int)" if (ids == np.floor(ids)).all() else ""
+        fail(name, "integers or text", f"values of type {ids.dtype}{whole}")
     if ids.dtype.kind in "OT":
         wrong = [x for x in ids.tolist() if not isinstance(x, str | int) or isinstance(x, bool)]
         if wrong:
@@ -177,6 +201,37 @@ def numbers(name: str, value: Any, size: int, *, signed: bool = False) -> Array:
     return array
 
 
+def seconds(name: str, value: Any) -> Array:
+    """Return times as an array; dates, which may be text in ISO 8601, as seconds since 1970, by default of UTC.
+
+    Raises:
+        InputError: Neither numbers nor dates.
+
+    Example:
+        >>> seconds("times", ["1970-01-02", "1970-01-01T00:00:30Z"]).tolist()
+        [86400.0, 30.0]
+    """
+    times = _array(name, value)
+    if times.dtype.kind in "biuf" or times.size == 0:
+        return times
+    import pandas
+
+    try:
+        # Dates of a series may have a time zone, which an array has not.
+        column = value if isinstance(value, pandas.Series) else pandas.Series(times)
+        dates = column.dtype.kind == "M"
+        # pandas would read "now" as a date.
+        odd = column.isna() if dates else ~column.astype(str).str.match(r"\s*[0-9]")
+        if odd.any():
+            fail(name, "numbers or dates", f"{int(odd.sum())} others, the first {column[odd].iloc[0]!r}")
+        moments = pandas.to_datetime(column, utc=True, format=None if dates else "ISO8601")
+        return np.asarray(moments.dt.tz_localize(None).astype("datetime64[us]").astype("int64") / 1e6)
+    except InputError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
+        fail(name, "numbers or dates", f"values of type {times.dtype} ({error})")
+
+
 def positions(name: str, value: Any, size: int, ids: Array | None = None) -> Ints:
     """Return positions from 0 to size - 1: the values themselves, or their positions in `ids`.
 
@@ -204,7 +259,10 @@ def positions(name: str, value: Any, size: int, ids: Array | None = None) -> Int
             fail(name, "known ids", f"{int(wrong.sum())} unknown, the first {values[wrong].tolist()[0]!r}")
         return rows
     if values.dtype.kind not in "iu":
-        fail(name, "integer positions", f"values of type {values.dtype}")
+        hint = (
+            "; of ids: interactions.user_positions(ids) or .item_positions(ids)" if values.dtype.kind in "OUST" else ""
+        )
+        fail(name, "integer positions", f"values of type {values.dtype}{hint}")
     wrong = (values < 0) | (values >= size)
     if wrong.any():
         expected = f"positions from 0 to {size - 1}" if size else "no position (there are none)"

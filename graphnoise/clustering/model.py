@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
 
 from graphnoise import checks
 from graphnoise.clustering import inputs, weights
@@ -261,15 +262,22 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         """Return whether each of some nodes is in the cluster.
 
         Raises:
-            InputError: `fit` was not called, or a node that the graph does not have.
+            NotFittedError: `fit` was not called.
+            InputError: A node that the graph does not have.
         """
         if "nodes_" not in vars(self):
-            checks.fail("LocalCluster", "a call of fit before predict", "none")
+            checks.unfitted("LocalCluster")
         return np.isin(inputs.positions_of(self._graph, nodes, "nodes"), self.nodes_)
 
     def __getattr__(self, name: str) -> Any:
-        hint = "; call fit first" if name.endswith("_") and not name.startswith("_") else ""
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
+        if name.endswith("_") and not name.startswith("_") and "nodes_" not in vars(self):
+            checks.unfitted("LocalCluster")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        return tags
 
     def _check_labels(
         self,

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -30,7 +31,7 @@ from graphnoise.labels import class_names, read_labels
 from graphnoise.typing import LabelsLike
 
 
-class ERASE:
+class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     r"""Error-resilient representations on a graph with wrong labels, and a linear probe on them.
 
     Each epoch embeds all nodes, labels each one by the propagated given labels and by its cosine with the mean
@@ -228,7 +229,8 @@ class ERASE:
         """Return the embeddings of a data set's nodes, shape [num_nodes, width].
 
         Raises:
-            InputError: The model is not fitted, or the data have other features.
+            NotFittedError: The model is not fitted.
+            InputError: The data have other features.
         """
         with _default_modes(), torch.no_grad():
             return next(self._embeddings(self._read(data), [self.encoder_.state_dict()]))
@@ -237,14 +239,14 @@ class ERASE:
         """Return the class probabilities of the probe (or of the blend), shape [num_nodes, num_classes].
 
         Raises:
-            InputError: As `embed`.
+            InputError, NotFittedError: As `embed`.
         """
         with _default_modes(), torch.no_grad():
             return self._predict_proba(self._read(data))
 
     def _read(self, data: Data) -> Inputs:
         if not hasattr(self, "encoder_"):
-            checks.fail("model", "a fitted ERASE (call fit first)", "one that is not")
+            checks.unfitted("ERASE")
         # The settings of the fit, whatever `set_params` has changed since.
         inputs = read(data, self._settings.normalise_features, next(self.encoder_.parameters()).device)
         if inputs.x.shape[1] != self.n_features_in_:
@@ -275,7 +277,7 @@ class ERASE:
             Names of classes: an int64 tensor, or a NumPy array where they are strings.
 
         Raises:
-            InputError: As `embed`.
+            InputError, NotFittedError: As `embed`.
         """
         codes = self.predict_proba(data).argmax(1)
         return class_names(self.classes_, codes)
@@ -289,7 +291,7 @@ class ERASE:
             split: Column of a mask of several splits.
 
         Raises:
-            InputError: As `embed`; there are no labels, no mask, or no node in it.
+            InputError, NotFittedError: As `embed`; or there are no labels, no mask, or no node in it.
         """
         predicted = self.predict_proba(data).argmax(1).cpu()
         name = "data.y_true" if data.get("y_true") is not None else "data.y"
@@ -325,12 +327,9 @@ class ERASE:
         return hasattr(self, "encoder_")
 
     def __sklearn_tags__(self) -> Tags:
-        return Tags(
-            estimator_type="classifier",
-            target_tags=TargetTags(required=True),
-            classifier_tags=ClassifierTags(),
-            input_tags=InputTags(two_d_array=False),
-        )
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        return tags
 
     def _mark(self, s: Settings, data: str) -> str:
         """Return what a checkpoint must have been written for; epochs and patience may be raised later."""

@@ -209,7 +209,7 @@ def _fit(model: Recommender, split: Split, epochs: bool, watch: Callable[..., ob
     """Fit a model, let validation pick the epoch where it trains by epochs, and return the validation score."""
     if epochs:
         model.fit(split.train, False, watch, validation=split.validation)  # type: ignore[call-arg]
-        history: list[float] = model.history  # type: ignore[attr-defined]
+        history: list[float] = model.history
         return max(history)
     model.fit(split.train, False)
     return evaluate(model, split.train, split.validation, [METRIC], num_threads=1)[METRIC]

@@ -191,7 +191,9 @@ class ALS(FactorModel):
     """Matrix factorisation by alternating least squares, from `implicit`: all pairs count, positives count more.
 
     Minimises the sum over all pairs of c_ui (p_ui - <U_u, V_i>)^2 + λ (|U|^2 + |V|^2), with p = 1 and c = alpha · value
-    for positives, p = 0 and c = 1 for the rest. Ctrl-C during `fit` restores the last complete epoch.
+    for positives, p = 0 and c = 1 for the rest. Values are those of a SciPy matrix; ratings of `Interactions` do not
+    count unless they are passed as one, `csr_array((x.ratings, x.matrix.indices, x.matrix.indptr), x.matrix.shape)`.
+    Ctrl-C during `fit` restores the last complete epoch.
 
     Args:
         factors: Length of the vectors.
@@ -271,7 +273,8 @@ class ALS(FactorModel):
     def scores_for(self, user_items: sp.csr_array) -> Floats:
         """Return the scores of users given by their rows: one least-squares step with the items fixed."""
         model = self._implicit_model()
-        model.item_factors = self.item_factors
+        # `implicit` takes no array that is read-only, as those of an open file are.
+        model.item_factors = np.require(self.item_factors, requirements="W")
         rows = sp.csr_matrix(user_items)
         with threadpool_limits(1, "blas"):
             return self._score(np.asarray(model.recalculate_user(np.arange(rows.shape[0]), rows)))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, NoReturn, Self, TypeVar
 
 import scipy.sparse as sp
@@ -16,6 +18,10 @@ from recsys.interactions import InteractionsLike, as_csr, check_disjoint
 from recsys.kernels.sgd import Count
 from recsys.metrics import PER_USER, parse
 from recsys.models.factors import FactorModel
+from recsys.objectives import Objective
+from recsys.objectives import objective as make_objective
+from recsys.samplers import Sampler
+from recsys.samplers import sampler as make_sampler
 
 # A copy of the parameters after an epoch.
 State = TypeVar("State")
@@ -33,7 +39,7 @@ def check_selection_metric(metric: Any) -> str:
     """
     if not isinstance(metric, str):
         fail("metric", 'a name such as "ndcg@20"', repr(metric))
-    ((kind, _),) = parse([metric], 10**9).values()
+    ((kind, _),) = parse([metric]).values()
     choice("metric", kind, PER_USER)
     return metric
 
@@ -50,7 +56,7 @@ class EarlyStopping(Generic[State]):
 
     def __init__(self, metric: str, patience: int | None, train: sp.csr_array, validation: sp.csr_array | None) -> None:
         self.metric, self.patience, self.train, self.validation = metric, patience, train, validation
-        self._parsed = {} if validation is None else parse([metric], train.shape[1])
+        self._parsed = {} if validation is None else parse([metric])
         self.history: list[float] = []
         self.best_epoch: int | None = None
         self.best: State | None = None
@@ -72,20 +78,47 @@ class EpochModel(FactorModel):
         best_epoch: The epoch selected by validation, from 0, or None.
         history: The metric after each epoch, if there is a validation set.
         counts: The numbers of draws, of correct and of skipped ones in each epoch.
+        objective_: The objective of the fit, a copy: models do not share one.
+        sampler_: Its sampler, a copy as well; not in saved models.
     """
 
     iterations: int
     num_threads: int
+    objective: Objective | str | Mapping[str, Any]
+    sampler: Sampler | str | Mapping[str, Any] | None
+    objective_: Objective
+    sampler_: Sampler
+    epochs = 0
+    best_epoch: int | None = None
+    history: Sequence[float] = ()
+    counts: Sequence[tuple[int, int, int]] = ()
+    _validation: sp.csr_array | None = None
 
     def _set_selection(self, metric: Any, patience: Any) -> None:
-        """Check the arguments that select the epoch, and initialise the attributes."""
+        """Check and store the arguments that select the epoch."""
         self.metric = check_selection_metric(metric)
         self.patience = None if patience is None else integer("patience", patience, 1)
-        self.epochs = 0
-        self.best_epoch: int | None = None
-        self.history: list[float] = []
-        self.counts: list[tuple[int, int, int]] = []
-        self._validation: sp.csr_array | None = None
+
+    def objective_and_sampler(self) -> tuple[Objective, Sampler]:
+        """Return a new objective and a new sampler, as the arguments of these names say.
+
+        Raises:
+            InputError: An unknown name, or arguments that do not fit.
+        """
+        objective = copy.deepcopy(make_objective(self.objective))
+        sampler = objective.sampler or "uniform" if self.sampler is None else self.sampler
+        return objective, copy.deepcopy(make_sampler(sampler))
+
+    def _parameters(self) -> dict[str, Any]:
+        objective, sampler = self.objective_and_sampler()
+        text = {"objective": json.dumps(objective.parameters()), "sampler": json.dumps(sampler.parameters())}
+        return super()._parameters() | text
+
+    @classmethod
+    def _from_parameters(cls, parameters: dict[str, Any]) -> Self:
+        model = cls(**parameters | {key: json.loads(parameters[key]) for key in ("objective", "sampler")})
+        model.objective_, _ = model.objective_and_sampler()
+        return model
 
     def fit(
         self,

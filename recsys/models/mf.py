@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import secrets
 from collections.abc import Mapping
 from typing import Any, Self
@@ -23,9 +22,7 @@ from recsys.models.minibatch import Minibatch, Plan
 from recsys.models.native_training import NativeTraining, native_rule
 from recsys.models.presets import PRESETS
 from recsys.objectives import Objective
-from recsys.objectives import objective as make_objective
 from recsys.samplers import Sampler, Uniform
-from recsys.samplers import sampler as make_sampler
 from recsys.topk import Floats
 from recsys.validation import Ints, PositionsLike, check_memory, positions
 
@@ -121,8 +118,8 @@ class MatrixFactorization(EpochModel):
         patience: int | None = None,
     ) -> None:
         self.factors = integer("factors", factors, 1, 1 << 14)
-        self.objective = make_objective(objective)
-        self.sampler = make_sampler(self.objective.sampler or "uniform" if sampler is None else sampler)
+        self.objective, self.sampler = objective, sampler
+        parts = self.objective_and_sampler()
         self.learning_rate = real("learning_rate", learning_rate, 0.0)
         self.regularization = real("regularization", regularization, 0.0)
         self.iterations = integer("iterations", iterations, 1)
@@ -143,7 +140,7 @@ class MatrixFactorization(EpochModel):
         if self.optimizer == "adam" and self.l2 == "all":
             fail("l2", "'touched' with the optimizer 'adam'", "'all'")
         if self.mode != "minibatch":
-            native_rule(self.mode, self.objective, self.sampler)
+            native_rule(self.mode, *parts)
             for name, plain in (("optimizer", "sgd"), ("l2", "touched"), ("shuffle", True), ("dtype", "float32")):
                 if getattr(self, name) != plain:
                     fail(name, f"{plain!r} in the mode {mode!r}", repr(getattr(self, name)))
@@ -187,26 +184,26 @@ class MatrixFactorization(EpochModel):
         )  # fmt: skip
 
     def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
+        objective, sampler = self.objective_and_sampler()
         users, items = shape = user_items.shape
         # Drawn in float64, trained, two copies of epochs and the best one, and the model's own.
-        values = 8 * (users + items) * self.factors * (1 + len(self.objective.logits))
+        values = 8 * (users + items) * self.factors * (1 + len(objective.logits))
         check_memory(f"factors of {users} users and {items} items", 4.0 * values)
         rng = np.random.default_rng(self.random_state)
         plan = self.plan()
         parameters = initial_parameters(
-            users, items, self.factors, self.objective.logits, self.init, self.biases, self.dtype, rng
+            users, items, self.factors, objective.logits, self.init, self.biases, self.dtype, rng
         )
-        self.sampler.num_threads = plan.num_threads
-        self.sampler.fit_checked(user_items)
-        distribution = self.sampler.probabilities() if hasattr(self.sampler, "probabilities") else None
-        self.objective.fit(user_items, distribution)
-        self.propensities = getattr(self.objective, "theta", None)
-        known = self.sampler.known
+        sampler.num_threads = plan.num_threads
+        sampler.fit_checked(user_items)
+        distribution = sampler.probabilities() if hasattr(sampler, "probabilities") else None
+        objective.fit(user_items, distribution)
+        known = sampler.known
         training: Minibatch | NativeTraining
         if self.mode == "minibatch":
-            training = Minibatch(known, parameters, self.objective, self.sampler, plan, rng)
+            training = Minibatch(known, parameters, objective, sampler, plan, rng)
         else:
-            training = NativeTraining(self.mode, known, parameters, self.objective, self.sampler, plan, rng)
+            training = NativeTraining(self.mode, known, parameters, objective, sampler, plan, rng)
 
         def run_epoch(epoch: int) -> Count:
             # `_check_finite` reports overflow with a clearer message.
@@ -217,15 +214,18 @@ class MatrixFactorization(EpochModel):
             self._check_finite(training.parameters, epoch)
             return training.parameters.copy(into)
 
-        self._run_epochs(
-            user_items, show_progress, callback, run_epoch, copy, lambda state: self._restore(state, shape)
-        )
+        def restore(state: Parameters) -> None:
+            self.objective_, self.sampler_ = objective, sampler
+            self.propensities = getattr(objective, "theta", None)
+            self._restore(state, shape)
+
+        self._run_epochs(user_items, show_progress, callback, run_epoch, copy, restore)
 
     def _restore(self, state: Parameters, shape: tuple[int, int]) -> None:
         """Copy parameters to the model."""
         self.user_factors, self.item_factors = (np.array(x, np.float32, order="C") for x in (state.user, state.item))
         self.item_biases = None if state.bias is None else state.bias.astype(np.float32)
-        sides = [[state.extra[name][side] for name in self.objective.logits] for side in (0, 1)]
+        sides = [[state.extra[name][side] for name in self.objective_.logits] for side in (0, 1)]
         self.extra_user_factors, self.extra_item_factors = (np.array(x, np.float32) if x else None for x in sides)
         self.num_users, self.num_items = shape
 
@@ -239,10 +239,11 @@ class MatrixFactorization(EpochModel):
         """Return a further logit for all items, such as NBPO's "flip": float32 [len(userids), num_items].
 
         Raises:
-            InputError: The objective has no such logit, a user is unknown, or the model is not fitted.
+            NotFittedError: The model is not fitted.
+            InputError: The objective has no such logit, or a user is unknown.
         """
         self.check_fitted()
-        index = self.objective.logits.index(choice("name", name, self.objective.logits))
+        index = self.objective_.logits.index(choice("name", name, self.objective_.logits))
         users = positions("userids", userids, self.num_users)
         logits: Floats = self.extra_user_factors[index][users] @ self.extra_item_factors[index].T
         return logits
@@ -261,7 +262,8 @@ class MatrixFactorization(EpochModel):
             float32 [rows, factors]; zeros for a row without items.
 
         Raises:
-            InputError: The model is not fitted, another number of items, or flip rates per user.
+            NotFittedError: The model is not fitted.
+            InputError: Another number of items, or flip rates per user.
         """
         return self._fold_in(*self._check_fold_in(user_items, iterations))[0]
 
@@ -276,16 +278,16 @@ class MatrixFactorization(EpochModel):
     def _fold_in(self, user_items: sp.csr_array, epochs: int) -> tuple[NDArray[np.float32], Any]:
         """Return factors of new users, and those of the further logits."""
         rng = np.random.default_rng(self.random_state)
-        logits = self.objective.logits
+        logits = self.objective_.logits
         size = user_items.shape[0]
         parameters = initial_parameters(size, 1, self.factors, logits, self.init, False, np.float32, rng)
         parameters.item, parameters.bias = self.item_factors, self.item_biases
         parameters.extra = {
             name: (parameters.extra[name][0], self.extra_item_factors[k]) for k, name in enumerate(logits)
         }
-        if "users" in self.objective._needs:
+        if "users" in self.objective_._needs:
             fail("user_items", "the users of fit, as the objective has a rate for each of them", "new ones")
-        objective = copy.deepcopy(self.objective).fit(user_items, None)
+        objective = copy.deepcopy(self.objective_).fit(user_items, None)
         if self.propensities is not None:
             objective.theta = self.propensities  # type: ignore[attr-defined]
         sampler = Uniform().fit_checked(user_items)
@@ -304,7 +306,7 @@ class MatrixFactorization(EpochModel):
             Positions of the new users, one per row.
 
         Raises:
-            InputError: As `fold_in`.
+            InputError, NotFittedError: As `fold_in`.
 
         Example:
             >>> clicks = sp.csr_array(np.kron(np.eye(2), np.ones((4, 4))))
@@ -325,16 +327,6 @@ class MatrixFactorization(EpochModel):
     def scores_for(self, user_items: sp.csr_array) -> Floats:
         """Return scores of users given by their interactions alone, by `fold_in`."""
         return self._score(self._fold_in(user_items, self._fold_in_epochs())[0])
-
-    def _parameters(self) -> dict[str, Any]:
-        return super()._parameters() | {
-            "objective": json.dumps(self.objective.parameters()),
-            "sampler": json.dumps(self.sampler.parameters()),
-        }
-
-    @classmethod
-    def _from_parameters(cls, parameters: dict[str, Any]) -> Self:
-        return cls(**parameters | {key: json.loads(parameters[key]) for key in ("objective", "sampler")})
 
 
 def _flag(name: str, value: Any) -> bool:

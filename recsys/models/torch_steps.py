@@ -72,10 +72,17 @@ class Training:
     """Training by epochs of Adam; `epoch` changes `network` in place."""
 
     def __init__(
-        self, network: Network, user_items: Any, model: Any, rng: np.random.Generator, device: torch.device
+        self,
+        network: Network,
+        user_items: Any,
+        model: Any,
+        objective: Any,
+        sampler: Any,
+        rng: np.random.Generator,
+        device: torch.device,
     ) -> None:
         self.network, self._model, self._rng, self._device = network, model, rng, device
-        self._sampler, self._objective, self._shape = model.sampler, model.objective, user_items.shape
+        self._sampler, self._objective, self._shape = sampler, objective, user_items.shape
         self._sampler.num_threads = thread_count(model.num_threads)
         self._sampler.fit_checked(user_items)
         self._known = self._sampler.known

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,9 +19,7 @@ from recsys.models.fitting import EpochModel
 from recsys.models.initialisation import initial_parameters
 from recsys.models.torch_steps import Network, Training, all_vectors
 from recsys.objectives import Objective
-from recsys.objectives import objective as make_objective
 from recsys.samplers import InBatch, Sampler
-from recsys.samplers import sampler as make_sampler
 from recsys.validation import check_memory
 
 State = dict[str, Tensor]
@@ -73,17 +70,17 @@ class TorchModel(EpochModel):
         patience: int | None,
         device: str,
     ) -> None:
-        self.objective = make_objective(objective)
-        self.sampler = make_sampler(self.objective.sampler or "uniform" if sampler is None else sampler)
+        self.objective, self.sampler = objective, sampler
+        _, chosen = self.objective_and_sampler()
         self.learning_rate = real("learning_rate", learning_rate, 0.0)
         self.regularization = real("regularization", regularization, 0.0)
         self.iterations = integer("iterations", iterations, 1)
         self.num_threads = integer("num_threads", num_threads, 0)
         self.random_state = secrets.randbits(32) if random_state is None else integer("random_state", random_state, 0)
         self.num_negatives = None if num_negatives is None else integer("num_negatives", num_negatives, 1)
-        if num_negatives is None and not isinstance(self.sampler, InBatch):
+        if num_negatives is None and not isinstance(chosen, InBatch):
             expected = "a number, as only the sampler 'in-batch' can use the whole batch"
-            fail("num_negatives", expected, f"None with {self.sampler.name!r}")
+            fail("num_negatives", expected, f"None with {chosen.name!r}")
         self.batch_size = integer("batch_size", batch_size, 1)
         self._set_selection(metric, patience)
         self.device = device
@@ -98,19 +95,21 @@ class TorchModel(EpochModel):
         """Store the model's arrays other than its vectors."""
 
     def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
+        objective, sampler = self.objective_and_sampler()
         users, items = shape = user_items.shape
         device = torch_device(self.device)
         # Values, gradient, two moments, two copies of epochs and the best one, and the tables of vectors.
-        size = 4.0 * sum(shape) * self.factors * (9 + 7 * len(self.objective.logits))
+        size = 4.0 * sum(shape) * self.factors * (9 + 7 * len(objective.logits))
         check_memory(f"{type(self).__name__} of {users} users and {items} items", size)
         rng = np.random.default_rng(self.random_state)
         extra = {}
-        if self.objective.logits:
-            logits = self.objective.logits
-            extra = initial_parameters(users, items, self.factors, logits, "small", False, np.float32, rng).extra
+        if objective.logits:
+            extra = initial_parameters(
+                users, items, self.factors, objective.logits, "small", False, np.float32, rng
+            ).extra
         with torch_threads(1):
             network = self._network(user_items, extra, rng).to(device)
-            training = Training(network, user_items, self, rng, device)
+            training = Training(network, user_items, self, objective, sampler, rng, device)
 
             def copy(epoch: int, into: State | None) -> State:
                 values = {name: value.detach() for name, value in network.state_dict().items()}
@@ -122,10 +121,11 @@ class TorchModel(EpochModel):
                     into[name].copy_(value)
                 return into
 
-            self._run_epochs(
-                user_items, show_progress, callback, training.epoch, copy,
-                lambda state: self._restore(network, state, shape),
-            )  # fmt: skip
+            def restore(state: State) -> None:
+                self.objective_, self.sampler_ = objective, sampler
+                self._restore(network, state, shape)
+
+            self._run_epochs(user_items, show_progress, callback, training.epoch, copy, restore)
 
     def _restore(self, network: Network, state: State, shape: tuple[int, int]) -> None:
         """Load parameters into the network, and store the vectors they give."""
@@ -135,13 +135,3 @@ class TorchModel(EpochModel):
         self.user_factors, self.item_factors = all_vectors(network, shape)
         self._store(network)
         self.num_users, self.num_items = shape
-
-    def _parameters(self) -> dict[str, Any]:
-        return super()._parameters() | {
-            "objective": json.dumps(self.objective.parameters()),
-            "sampler": json.dumps(self.sampler.parameters()),
-        }
-
-    @classmethod
-    def _from_parameters(cls, parameters: dict[str, Any]) -> Self:
-        return cls(**parameters | {key: json.loads(parameters[key]) for key in ("objective", "sampler")})

@@ -75,6 +75,7 @@ class TwoTower(TorchModel):
     weights: Any = None
     # Numbers of features of users and of items.
     widths: Any = None
+    _features: tuple[Any, Any] = (None, None)
 
     def __init__(
         self,
@@ -99,7 +100,9 @@ class TwoTower(TorchModel):
         self.factors = integer("factors", factors, 1, 1 << 14)
         if not isinstance(hidden, tuple | list):
             fail("hidden", "a list of widths, such as (128,)", repr(hidden))
-        self.hidden = [integer("hidden", width, 1, 1 << 16) for width in hidden]
+        for width in hidden:
+            integer("hidden", width, 1, 1 << 16)
+        self.hidden = tuple(hidden)
         for name, value in (("use_ids", use_ids), ("unit", unit)):
             if not isinstance(value, bool):
                 fail(name, "True or False", repr(value))
@@ -108,7 +111,6 @@ class TwoTower(TorchModel):
             objective, sampler, learning_rate, regularization, iterations, num_threads, random_state, num_negatives,
             batch_size, metric, patience, device,
         )  # fmt: skip
-        self._features: tuple[Any, Any] = (None, None)
 
     def fit(
         self,
@@ -170,7 +172,8 @@ class TwoTower(TorchModel):
             float32 [rows, factors]; scores are their inner products with the vectors of the other side.
 
         Raises:
-            InputError: The model is not fitted, was fitted without features of that side, or their number differs.
+            NotFittedError: The model is not fitted.
+            InputError: It was fitted without features of that side, or their number differs.
         """
         self.check_fitted()
         if side not in SIDES:
@@ -220,7 +223,7 @@ class Towers(Network):
         ids: tuple[int, int],
         features: tuple[Any, Any],
         factors: int,
-        hidden: list[int],
+        hidden: tuple[int, ...],
         unit: bool,
         extra: Any,
         rng: np.random.Generator,

@@ -54,7 +54,8 @@ class TruncatedCE(Objective):
         rate = self.drop_rate * min(1.0, step / self.ramp) ** self.exponent
         size = int(counts.sum())
         pairs = size if self.of == "positives" else size * (1 + num_negatives)
-        number = min(size, pairs - int((1 - rate) * pairs))
+        # Such a product as (1 - .8) · 5 is just below its integer.
+        number = min(size, pairs - int((1 - rate) * pairs + 1e-9))
         order = np.argsort(np.where(counts, positive, np.inf), kind="stable")
         out = np.zeros(len(positive), bool)
         out[order[:number]] = True

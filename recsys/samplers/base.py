@@ -101,6 +101,14 @@ class Sampler(ABC):
         """Return name and arguments as values that JSON can hold; `recsys.samplers.sampler` reads them."""
         return {"name": self.name, **{key: getattr(self, key) for key in inspect.signature(type(self)).parameters}}
 
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{k}={v!r}" for k, v in self.parameters().items() if k != "name")
+        return f"{type(self).__name__}({arguments})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The model that a sampler is bound to is no part of its copies.
+        return {**vars(self), "_scorer": None, "_factors": None}
+
     @property
     def full_users(self) -> NDArray[np.int64]:
         """Users without any negative; all others can be sampled."""

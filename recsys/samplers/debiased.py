@@ -134,7 +134,8 @@ class _MemorySampler(Sampler):
     def _user_batches(self, width: int) -> list[Ints]:
         """Return all users in batches with a bounded number of candidates."""
         count = self.known.num_users
-        return np.array_split(np.arange(count, dtype=np.int32), max(1, count * width // MAX_CANDIDATES))
+        parts = min(max(1, count * width // MAX_CANDIDATES), max(1, count))
+        return np.array_split(np.arange(count, dtype=np.int32), parts)
 
 
 class SRNS(_MemorySampler):

@@ -235,9 +235,9 @@ def test_it_is_a_scikit_learn_estimator():
 
 def test_fitted_attributes_do_not_exist_before_fit():
     model = LocalCluster()
-    with pytest.raises(AttributeError, match="'nodes_'; call fit first"):
+    with pytest.raises(AttributeError, match="expected a fitted model"):
         model.nodes_  # noqa: B018
-    with pytest.raises(InputError, match="a call of fit before predict"):
+    with pytest.raises(InputError, match="expected a fitted model"):
         model.predict(0)
     assert not hasattr(model, "members_")
 

@@ -297,7 +297,7 @@ def test_a_gpu_that_is_not_there_is_named(planted):
 
 
 def test_an_unfitted_model_says_so(planted):
-    with pytest.raises(InputError, match=r"^model: expected a fitted ERASE"):
+    with pytest.raises(InputError, match=r"^ERASE: expected a fitted model"):
         ERASE().predict(planted)
     with pytest.raises(InputError, match=r"^data: expected a torch_geometric Data"):
         ERASE().fit(Data)

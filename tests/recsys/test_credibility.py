@@ -1,5 +1,7 @@
 """Credibility against simulated truth, its parts against their definitions, and cleaning."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -229,6 +231,27 @@ def test_cleaning_removes_the_least_credible_and_reports_them():
     assert both.added.matrix.multiply(NOISY.hidden.matrix).sum() / len(both.added) > 5 * HIDDEN.mean()
     assert (both.interactions.matrix - both.added.matrix != NOISY.interactions.matrix).nnz == 0
     assert len(both.removed) == 0
+
+
+def test_cleaning_at_the_threshold():
+    """Five positives: .5 is kept at a threshold of .5; of equals, those of the lowest rank go first."""
+    clicks = Interactions.from_csr(sp.csr_array([[1, 1, 1, 0], [0, 1, 0, 1]]))
+    probability = np.array([0.5, 0.25, 0.75, 0.5, 0.5], np.float32)
+    position = np.array([0.1, 0.9, 0.2, 0.3, 0.3], np.float32)
+    pairs = {"users": np.array([0, 1, 1]), "items": np.array([3, 0, 2]), "hidden": np.float32([0.5, 0.25, 0.75])}
+    found = dataclasses.replace(FOUND, interactions=clicks, positive=probability, position=position, **pairs)
+
+    def removed(**options):
+        matrix = clean(clicks, found, **options).removed.matrix
+        return list(zip(*(part.tolist() for part in matrix.nonzero()), strict=True))
+
+    assert removed(threshold=0.5) == [(0, 1)]
+    assert removed(threshold=0.5000001) == [(0, 0), (0, 1), (1, 1), (1, 3)]
+    assert removed(share=0.4) == [(0, 1), (1, 3)]
+    assert removed(share=0.6) == [(0, 1), (1, 1), (1, 3)]
+    assert removed(share=0.0) == []
+    added = clean(clicks, found, add=0.5).added.matrix
+    assert added.toarray().tolist() == [[0, 0, 0, 1], [0, 0, 1, 0]]
 
 
 def test_ids_ratings_and_times_stay():

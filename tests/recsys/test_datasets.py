@@ -241,7 +241,7 @@ def test_dates_of_every_kind_are_seconds(tmp_path):
             found = datasets.read_table(text, "who", "what", time="when", **options)
             assert found.times.tolist() == [1704153600.0]
     text.write_text("who,what,when\nann,1,soon\n")
-    with pytest.raises(InputError, match=r"time: expected numbers or dates, got .*soon"):
+    with pytest.raises(InputError, match=r"times: expected numbers or dates, got .*soon"):
         datasets.read_table(text, "who", "what", time="when")
     pandas, far = pytest.importorskip("pandas"), tmp_path / "far.parquet"
     pandas.DataFrame({"u": [1], "i": [2], "t": np.array(["3000-01-01"], "datetime64[s]")}).to_parquet(far)

@@ -122,6 +122,22 @@ def test_ties_go_to_the_lower_item_and_short_lists_do_not_crash():
     assert full.means == {"precision@3": pytest.approx(1 / 3), "coverage@3": pytest.approx(1 / 6)}
 
 
+def test_ranks_above_the_number_of_items_are_empty():
+    """Six items: ranks 7 to 20 count in a precision and have no gain."""
+    found = evaluate(MODEL, TRAIN, TEST, ["precision@20", "recall@20", "ndcg@20", "coverage@20", "ndcg@6"])
+    assert found["precision@20"] == pytest.approx((2 + 1 + 4) / 20 / 3)
+    assert (found["recall@20"], found["coverage@20"], found["ndcg@20"]) == (1, 1, found["ndcg@6"])
+    assert found.shown[20].tolist() == [2, 3, 3, 3, 2, 3]
+
+
+def test_an_item_that_is_absent_is_no_hit_of_the_user_before():
+    """The last item of user 0 is held out, and user 1 has no more items: -1 of row 1 is 5 of row 0."""
+    train, test = matrix([], [0, 1, 2, 3, 4]), matrix([5], [5])
+    found = evaluate(Table(np.zeros((2, 6))), train, test, ["precision@3", "mrr@3"])
+    assert found.values["precision@3"].tolist() == [0, 1 / 3]
+    assert found.values["mrr@3"].tolist() == [0, 1]
+
+
 def test_threads_and_batches_change_nothing(monkeypatch):
     rng = np.random.default_rng(2)
     dense = rng.random((50, 30))
@@ -141,8 +157,7 @@ def test_threads_and_batches_change_nothing(monkeypatch):
         ({"metrics": []}, r"metrics: expected at least one name"),
         ({"metrics": ["ndcg"]}, r"metrics: expected names such as \"ndcg@20\", got 'ndcg'"),
         ({"metrics": ["ndgc@3"]}, r"metrics: expected one of .*, got 'ndgc' \(did you mean 'ndcg'\?\)"),
-        ({"metrics": ["ndcg@7"]}, r"metrics: expected k from 1 to 6, the number of items, got ndcg@7"),
-        ({"metrics": ["ndcg@0"]}, r"metrics: expected k from 1 to 6"),
+        ({"metrics": ["ndcg@0"]}, r"metrics: expected k of at least 1, got ndcg@0"),
         ({"mask": "test"}, r"mask: expected one of none, train, train\+validation, got 'test'"),
         ({"mask": "train+validation"}, r"validation: expected interactions, which the mask .* needs, got None"),
         (

@@ -74,20 +74,22 @@ def test_users_and_items_without_interactions_stay():
 @given(pairs, st.integers(1, 3))
 def test_core_has_only_users_and_items_with_enough(cells, k):
     users, items = [c[0] for c in cells], [c[1] for c in cells]
-    core = Interactions.from_triples(users, items, times=[10 * u + i for u, i in cells], num_users=7, num_items=5).core(
-        k
-    )
-    dense = core.matrix.toarray()
-    assert (dense.sum(0) >= k).all()
-    assert (dense.sum(1) >= k).all()
-    left = set(zip(core.users[core.rows].tolist(), core.items[core.matrix.indices].tolist(), strict=True))
-    assert left <= cells
-    np.testing.assert_array_equal(core.times, 10 * core.users[core.rows] + core.items[core.matrix.indices])
+    clicks = Interactions.from_triples(users, items, times=[10 * u + i for u, i in cells], num_users=7, num_items=5)
     # By hand, one pair at a time.
     rest = set(cells)
     while weak := [(u, i) for u, i in rest if sum(a == u for a, _ in rest) < k or sum(b == i for _, b in rest) < k]:
         rest.discard(weak[0])
+    if cells and not rest:
+        with pytest.raises(InputError, match=f"k: expected at most .* got {k}"):
+            clicks.core(k)
+        return
+    core = clicks.core(k)
+    dense = core.matrix.toarray()
+    assert (dense.sum(0) >= k).all()
+    assert (dense.sum(1) >= k).all()
+    left = set(zip(core.users[core.rows].tolist(), core.items[core.matrix.indices].tolist(), strict=True))
     assert left == rest
+    np.testing.assert_array_equal(core.times, 10 * core.users[core.rows] + core.items[core.matrix.indices])
 
 
 def test_frames_of_pandas():
@@ -112,7 +114,7 @@ def test_frames_of_pandas():
         (([0], [0], [float("nan")]), r"ratings: expected finite numbers, got 1 NaN"),
         (([0], [0], [1, 2]), r"ratings: expected 1 numbers"),
         (([0], [0], None, [float("inf")]), r"times: expected finite numbers"),
-        (([0], [0], None, ["now"]), r"times: expected numbers, got values of type"),
+        (([0], [0], None, ["now"]), r"times: expected numbers or dates, got 1 others, the first 'now'"),
     ],
 )
 def test_wrong_triples_are_named(arguments, message):

@@ -93,9 +93,12 @@ def test_a_seed_repeats_itself_on_one_thread(mode):
 @pytest.mark.parametrize("every", [True, False])
 def test_a_minibatch_is_the_sum_over_its_draws(name, every):
     """Against a loop over draws, one after the other, at the old parameters; users and items come more than once."""
-    learned = model(name, dtype="float64", num_negatives=3, l2="all" if every else "touched", extra_regularization=0.3)
-    kind, plan, known = learned.objective, learned.plan(), Known.of(TRAIN)
+    options = {"l2": "all" if every else "touched", "extra_regularization": 0.3, "bias_regularization": 0.7}
+    learned = model(name, dtype="float64", num_negatives=3, **options)
+    kind, plan, known = learned.objective_and_sampler()[0], learned.plan(), Known.of(TRAIN)
     p = initial_parameters(*TRAIN.shape, 8, kind.logits, "positive", not every, "float64", np.random.default_rng(0))
+    if p.bias is not None:
+        p.bias += np.random.default_rng(1).normal(size=p.bias.shape)
     old = p.copy()
     training = Minibatch(known, p, kind, Uniform().fit(TRAIN), plan, np.random.default_rng(5))
     users, items = (np.ascontiguousarray(training._pairs[100:140, k]) for k in (0, 1))
@@ -128,7 +131,7 @@ def test_a_minibatch_is_the_sum_over_its_draws(name, every):
             keep = np.full(len(both[side]), 1 - 0.1 * l2) if every else (1 - 0.1 * l2) ** touched[side]
             assert np.abs(new[n][side] - (keep[:, None] * both[side] + 0.1 * sums[n][side])).max() < 1e-10
     if p.bias is not None:
-        assert np.abs(p.bias - 0.1 * bias).max() < 1e-10
+        assert np.abs(p.bias - ((1 - 0.1 * 0.7) ** touched[1] * old.bias + 0.1 * bias)).max() < 1e-10
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -179,7 +182,7 @@ def test_new_users_have_the_propensities_of_fit(tmp_path):
     odd.propensities = np.ones(TRAIN.shape[1])
     fitted.save(tmp_path / "m")
     again = MatrixFactorization.load(tmp_path / "m")
-    assert np.array_equal(fitted.propensities, fitted.objective.theta)
+    assert np.array_equal(fitted.propensities, fitted.objective_.theta)
     assert np.array_equal(fitted.fold_in(alone), again.fold_in(alone))
     assert not np.allclose(fitted.fold_in(alone), odd.fold_in(alone))
 
@@ -192,6 +195,33 @@ def test_validation_chooses_the_epoch():
     assert learned.history[learned.best_epoch] == max(learned.history)
     assert np.array_equal(learned.user_factors, seen[learned.best_epoch])
     assert evaluate(learned, TRAIN, HELD, ["ndcg@10"], num_threads=1)["ndcg@10"] == max(learned.history)
+
+
+def test_the_earliest_of_equal_epochs_is_selected():
+    """Nothing is learned, so that all epochs are equal; patience counts from the first."""
+    kept = model(learning_rate=0.0, iterations=9, patience=3).fit(TRAIN, False, validation=HELD)
+    assert (kept.best_epoch, kept.epochs, len(set(kept.history))) == (0, 4, 1)
+
+
+def test_the_learning_rate_decays_before_each_epoch():
+    slow = model(learning_rate=0.4, learning_rate_decay=0.5, iterations=1).fit(TRAIN, False)
+    assert same(slow, model(learning_rate=0.2, iterations=1).fit(TRAIN, False))
+    twice = model(learning_rate=0.4, learning_rate_decay=0.5, iterations=2).fit(TRAIN, False)
+    assert not same(twice, model(learning_rate=0.2, iterations=2).fit(TRAIN, False))
+
+
+def test_positives_are_visited_by_user_without_a_shuffle(monkeypatch):
+    seen, update = [], Minibatch._update
+    monkeypatch.setattr(Minibatch, "_update", lambda self, u, i, eta: (seen.append((u, i)), update(self, u, i, eta))[1])
+    orders = []
+    for shuffle in (False, True):
+        seen.clear()
+        model(iterations=1, shuffle=shuffle).fit(TRAIN, False)
+        assert [len(users) for users, _ in seen] == [64] * (TRAIN.nnz // 64) + [TRAIN.nnz % 64]
+        orders.append(np.stack([np.concatenate(side) for side in zip(*seen, strict=True)]))
+    np.testing.assert_array_equal(orders[0], TRAIN.nonzero())
+    assert not np.array_equal(*orders)
+    np.testing.assert_array_equal(orders[1][:, np.lexsort(orders[1][::-1])], orders[0])
 
 
 def test_callbacks_count_as_implicit_does():
@@ -231,8 +261,8 @@ def test_saved_models_are_the_same(tmp_path, objective):
     learned.save(tmp_path / "model")
     again = MatrixFactorization.load(tmp_path / "model.npz")
     assert same(learned, again)
-    assert repr(again.objective) == repr(learned.objective)
-    assert again.sampler.parameters() == learned.sampler.parameters()
+    assert repr(again.objective_) == repr(learned.objective_)
+    assert again.sampler == learned.sampler_.parameters()
     assert np.array_equal(again.scores(np.arange(9)), learned.scores(np.arange(9)))
     again.partial_fit(TRAIN[:2])
 

@@ -41,6 +41,26 @@ def test_the_bootstrap_agrees_with_the_t_test_and_repeats(pair):
     assert boot != compare(*pair, "ndcg@5", test="bootstrap", resamples=20_000, seed=1)
 
 
+def test_the_observation_counts_among_the_resamples():
+    """Gaps of about 1: no resample is as far from its mean, and p is 1 / (100 + 1)."""
+    first, second = evaluation([1.0, 1.01, 0.99, 1.0]), evaluation(np.zeros(4))
+    assert compare(first, second, "ndcg@5", test="bootstrap", resamples=100).p == pytest.approx(1 / 101)
+
+
+def test_level_names_wins_and_losses():
+    first, second = evaluation([0.5, 0.25, 1.0, 0.5]), evaluation([0.25, 0.25, 0.5, 0.75])
+    found = compare(first, second, "ndcg@5", level=0.8, names=("a", "b"))
+    interval = stats.ttest_1samp([0.25, 0, 0.5, -0.25], 0).confidence_interval(0.8)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert (found.first, found.second, found.metric) == ("a", "b", "ndcg@5")
+    assert (found.difference, found.relative, found.wins, found.losses) == (0.125, 0.125 / 0.4375, 0.5, 0.25)
+    boot = compare(first, second, "ndcg@5", level=0.8, test="bootstrap", resamples=100)
+    rng = np.random.default_rng(0)
+    means = np.array([0.25, 0, 0.5, -0.25])[rng.integers(0, 4, (100, 4))].mean(1)
+    assert (boot.low, boot.high) == pytest.approx(tuple(np.percentile(means, [10, 90])))
+    assert boot.p == (np.abs(means - 0.125) >= 0.125).sum() / 101 + 1 / 101
+
+
 def test_batches_of_resamples_do_not_change_the_result(pair, monkeypatch):
     whole = compare(*pair, "ndcg@5", test="bootstrap", resamples=500)
     monkeypatch.setattr("recsys.significance.MAX_RESAMPLED", 1)

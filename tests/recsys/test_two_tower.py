@@ -56,7 +56,8 @@ def test_a_step_is_the_softmax_over_the_batch(verify):
     """Against the formula, pair by pair: e^R_uj / (B q_j) of all in the batch that the user does not have."""
     learned = model((), sampler=InBatch(verify=verify), regularization=0.0)
     towers = Towers(TRAIN.shape, (None, None), 8, [], False, {}, np.random.default_rng(0))
-    training = Training(towers, TRAIN, learned, np.random.default_rng(1), torch.device("cpu"))
+    objective, sampler = learned.objective_and_sampler()
+    training = Training(towers, TRAIN, learned, objective, sampler, np.random.default_rng(1), torch.device("cpu"))
     pairs = training._pairs[np.random.default_rng(2).permutation(len(training._pairs))[:40]]
     users, items = (np.ascontiguousarray(pairs[:, side]) for side in (0, 1))
     U, V = towers.vectors(torch.arange(90), torch.arange(70))
@@ -68,7 +69,7 @@ def test_a_step_is_the_softmax_over_the_batch(verify):
         total = total + torch.logsumexp(torch.stack([own, *rest]), 0) - own
     (total / 40).backward()
     expected = {name: value.grad.clone() for name, value in towers.named_parameters()}
-    learned.sampler.verify = verify
+    sampler.verify = verify
     training._update(users, items)
     for name, value in towers.named_parameters():
         torch.testing.assert_close(value.grad, expected[name], atol=1e-6, rtol=1e-4)

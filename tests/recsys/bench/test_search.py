@@ -99,7 +99,7 @@ def test_names_set_hyper_parameters():
     assert fixed == {"neighbours": None}
     assert set(method.searched(fixed)) == {"shrinkage"}
     assert methods.NBPO_OFFICIAL.model({"num_negatives": 3}, 0).num_negatives == 3
-    assert methods.NBPO_CONSTANT.model({"flip_rate": 0.5, "factors": 4}, 0).objective.flip_rate == 0.5
+    assert methods.NBPO_CONSTANT.model({"flip_rate": 0.5, "factors": 4}, 0).objective_and_sampler()[0].flip_rate == 0.5
 
 
 @pytest.mark.parametrize(
