@@ -9,11 +9,12 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-from collections.abc import Collection
-from typing import NoReturn
+from collections.abc import Collection, Mapping
+from typing import Any, NoReturn, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from graphnoise.errors import DataError as DataError
@@ -181,3 +182,37 @@ def edge_index(name: str, value: object, num_nodes: int) -> Tensor:
     if e.numel() and (int(e.min()) < 0 or int(e.max()) >= num_nodes):
         fail(name, f"node positions from 0 to {num_nodes - 1}", f"values from {int(e.min())} to {int(e.max())}")
     return e
+
+
+def read_only(name: str, value: object, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """Return a NumPy array of this type and shape (None is any length) as kernels read it: contiguous and read-only.
+
+    Memory is shared where it is contiguous; changes through another name of the array are then not noticed.
+    """
+    dtype = np.dtype(dtype)
+    fits = isinstance(value, np.ndarray) and value.dtype == dtype and value.ndim == len(shape)
+    if not fits or any(size not in (None, n) for size, n in zip(shape, value.shape, strict=True)):  # type: ignore[attr-defined]
+        got = f"shape {value.shape} of type {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+        sizes = ", ".join("any" if size is None else str(size) for size in shape)
+        fail(name, f"a NumPy array of type {dtype} and shape [{sizes}]", got)
+    view = np.require(value, requirements=["C", "A"]).view()
+    view.flags.writeable = False
+    return view
+
+
+class Validated:
+    """Base of frozen dataclasses whose `__post_init__` checks what kernels rely on, also after pickle and copy."""
+
+    @classmethod
+    def unchecked(cls, *values: Any) -> Self:
+        """Build an instance from all fields, in their order, which are known to be valid."""
+        instance = object.__new__(cls)
+        instance.__dict__.update(zip(cls.__dataclass_fields__, values, strict=True))  # type: ignore[attr-defined]
+        return instance
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        fields = self.__dataclass_fields__  # type: ignore[attr-defined]
+        if not isinstance(state, Mapping) or not fields.keys() <= state.keys():
+            fail(type(self).__name__, f"a state with {', '.join(fields)}", type(state).__name__)
+        self.__dict__.update({name: state[name] for name in fields})
+        self.__post_init__()  # type: ignore[attr-defined]

@@ -17,11 +17,11 @@ from threadpoolctl import threadpool_limits
 
 from graphnoise.checks import DataError, InputError, fail, integer
 from graphnoise.io import reading
-from graphnoise.resources import thread_count
+from graphnoise.resources import check_memory, thread_count
 from recsys.files import read_model, write_model
 from recsys.interactions import InteractionsLike, as_csr
 from recsys.topk import Floats, check_finite, top_k
-from recsys.validation import Array, Ints, PositionsLike, check_memory, positions
+from recsys.validation import Array, Ints, PositionsLike, positions
 
 # Scores that each thread holds at a time.
 BATCH = 1 << 22

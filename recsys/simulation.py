@@ -14,9 +14,10 @@ from scipy.special import expit
 
 from graphnoise.checks import fail, generator, integer, rate, real
 from graphnoise.noise import flip_interactions
+from graphnoise.resources import check_memory
 from recsys.interactions import Interactions, InteractionsLike, as_csr, as_interactions
 from recsys.splits import Seed, Split
-from recsys.validation import check_memory, pair_keys
+from recsys.validation import pair_keys
 
 Bools = NDArray[np.bool_]
 

@@ -10,15 +10,12 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from graphnoise.checks import InputError, fail
-from graphnoise.resources import available_memory
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
 # Positions (or ids) of users or items: one, or a list.
 PositionsLike: TypeAlias = int | np.integer[Any] | Sequence[int] | NDArray[Any]
 IdsLike: TypeAlias = Sequence[int] | Sequence[str] | NDArray[Any]
-# Bytes below which the available memory is not looked up.
-_MIN_CHECKED = 1 << 24
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
@@ -210,26 +207,3 @@ def positions(name: str, value: Any, size: int, ids: Array | None = None) -> Int
         expected = f"positions from 0 to {size - 1}" if size else "no position (there are none)"
         fail(name, expected, f"{int(wrong.sum())} others, the first {values[wrong].tolist()[0]}")
     return values.astype(np.int64)
-
-
-def check_memory(what: str, size: float, limit: float | None = None) -> None:
-    """Raise `InputError` before an allocation that exceeds the available memory.
-
-    Args:
-        what: What needs the memory, for the message.
-        size: Bytes to allocate.
-        limit: Bytes allowed; None is nine tenths of the available memory.
-
-    Raises:
-        InputError: The size is above the limit; the message has both.
-
-    Example:
-        >>> check_memory("EASE of 200000 items", 2 * 8 * 200_000**2, limit=8 * 2**30)
-        Traceback (most recent call last):
-        graphnoise.errors.InputError: EASE of 200000 items: expected to need at most 8.0 GiB of memory, got 596.0 GiB
-    """
-    if limit is None and size < _MIN_CHECKED:
-        return
-    allowed = 0.9 * available_memory() if limit is None else limit
-    if size > allowed:
-        fail(what, f"to need at most {allowed / 2**30:.1f} GiB of memory", f"{size / 2**30:.1f} GiB")

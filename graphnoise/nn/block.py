@@ -15,7 +15,7 @@ from graphnoise.nn.sparse import Pattern, SparseFeatures, slices
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class Block(checks.Validated):
     """The arcs into `num_targets` nodes; the targets are the first of the sources.
 
     Attributes:
@@ -27,10 +27,13 @@ class Block:
     value: Tensor
 
     def __post_init__(self) -> None:
-        if self.value.shape != self.pattern.col.shape:
-            checks.fail(
-                "value", f"shape {tuple(self.pattern.col.shape)}, one per arc", f"shape {tuple(self.value.shape)}"
-            )
+        if not isinstance(self.pattern, Pattern):
+            checks.fail("pattern", "a Pattern", type(self.pattern).__name__)
+        shape, value = self.pattern.col.shape, self.value
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            checks.fail("value", "a floating-point tensor", getattr(value, "dtype", type(value).__name__))
+        if value.shape != shape:
+            checks.fail("value", f"shape {tuple(shape)}, one per arc", f"shape {tuple(value.shape)}")
 
     @cached_property
     def matrix(self) -> Tensor:

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from graphnoise.checks import choice, fail, integer, rate, real
-from graphnoise.resources import thread_count
+from graphnoise.resources import check_memory, thread_count
 from recsys.base import Callback
 from recsys.interactions import InteractionsLike, as_csr
 from recsys.kernels.sgd import Count
@@ -26,8 +26,9 @@ from recsys.objectives import Objective
 from recsys.objectives import objective as make_objective
 from recsys.samplers import Sampler, Uniform
 from recsys.samplers import sampler as make_sampler
+from recsys.samplers.base import fit_sampler
 from recsys.topk import Floats
-from recsys.validation import Ints, PositionsLike, check_memory, positions
+from recsys.validation import Ints, PositionsLike, positions
 
 MODES = ("minibatch", "deterministic", "lock-free")
 
@@ -197,11 +198,10 @@ class MatrixFactorization(EpochModel):
             users, items, self.factors, self.objective.logits, self.init, self.biases, self.dtype, rng
         )
         self.sampler.num_threads = plan.num_threads
-        self.sampler.fit_checked(user_items)
+        known = fit_sampler(self.sampler, user_items)
         distribution = self.sampler.probabilities() if hasattr(self.sampler, "probabilities") else None
         self.objective.fit(user_items, distribution)
         self.propensities = getattr(self.objective, "theta", None)
-        known = self.sampler.known
         training: Minibatch | NativeTraining
         if self.mode == "minibatch":
             training = Minibatch(known, parameters, self.objective, self.sampler, plan, rng)

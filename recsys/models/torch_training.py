@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from graphnoise.checks import choice, fail, integer, real
-from graphnoise.resources import torch_threads
+from graphnoise.resources import check_memory, torch_threads
 from recsys.base import Callback
 from recsys.models.fitting import EpochModel
 from recsys.models.initialisation import initial_parameters
@@ -23,7 +23,6 @@ from recsys.objectives import Objective
 from recsys.objectives import objective as make_objective
 from recsys.samplers import InBatch, Sampler
 from recsys.samplers import sampler as make_sampler
-from recsys.validation import check_memory
 
 State = dict[str, Tensor]
 

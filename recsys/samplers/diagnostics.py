@@ -9,7 +9,7 @@ import numpy as np
 from graphnoise.checks import fail, generator, integer
 from recsys.interactions import InteractionsLike, as_csr
 from recsys.kernels.negatives import Known
-from recsys.samplers.base import Sampler
+from recsys.samplers.base import Sampler, checked_draws
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def false_negatives(
         sampler.epoch(number, random)
         for begin in range(0, len(users), 1 << 14):
             part = slice(begin, begin + (1 << 14))
-            drawn = sampler.sample(users[part], k, random, items=known.col[part])
+            drawn, _ = checked_draws(sampler, users[part], k, random, known.col[part], known.num_items)
             valid = drawn >= 0
             hits += int((likes.has(users[part], np.maximum(drawn, 0)) & valid).sum())
             total, requested = total + int(valid.sum()), requested + drawn.size
