@@ -156,8 +156,12 @@ def compare_all(models: Mapping[str, Evaluation], metric: str, **options: object
         >>> [(c.first, c.second, c.p < 0.01) for c in compare_all(models, "f1@5")]
         [('a', 'b', True), ('a', 'c', True), ('b', 'c', False)]
     """
-    if len(models) < 2:
-        fail("models", "at least two", len(models))
+    if not isinstance(models, Mapping) or len(models) < 2:
+        fail(
+            "models", "at least two evaluations by name", repr(models) if np.isscalar(models) else type(models).__name__
+        )
+    for name in options:
+        choice("option", name, ("test", "level", "resamples", "seed"))
     comparisons = [
         compare(one, two, metric, names=(first, second), **options)  # type: ignore[arg-type]
         for (first, one), (second, two) in itertools.combinations(models.items(), 2)

@@ -225,7 +225,7 @@ class CodingRateReduction(torch.nn.Module):
             )
             return self.gamma1 * within - self.gamma2 * total
         z = _representations(z)
-        classes, dtype = _classes(labels, z, self.num_classes), _dtype(self.dtype, z)
+        classes, dtype = _classes(labels, z, self.num_classes, keep_empty=True), _dtype(self.dtype, z)
         grams, counts = solve.gram_statistics(z, classes, dtype)
         if self.grams is not None and self.counts is not None:
             before = (self.grams.shape[1], self.grams.dtype, self.grams.device)
@@ -264,7 +264,7 @@ def effective_rank(z: Tensor, *, centre: bool = False) -> float:
         centre: Whether to subtract the mean of the rows first.
 
     Raises:
-        InputError: z is not finite, not a matrix, or empty.
+        InputError: z is not finite, not a matrix, empty, or its Gram matrix is larger than the memory.
 
     Example:
         >>> round(effective_rank(torch.eye(5, 7)), 6), round(effective_rank(torch.ones(5, 7)), 6)
@@ -280,6 +280,7 @@ def effective_rank(z: Tensor, *, centre: bool = False) -> float:
         checks.finite("z", z)
     if peak == 0:
         return 0.0
+    solve.check_grams(z, 6, min(n, d))
     mean = torch.zeros(d, dtype=torch.float64, device=z.device)
     pieces = [slice(begin, begin + size) for begin in range(0, n, size)]
     if centre:
@@ -326,8 +327,8 @@ def _dtype(dtype: torch.dtype | None, z: Tensor | None = None) -> torch.dtype:
     return dtype
 
 
-def _classes(labels: Tensor, z: Tensor, num_classes: int | None) -> solve.Groups | Tensor:
-    """Return rows by class for classes, and memberships as they are."""
+def _classes(labels: Tensor, z: Tensor, num_classes: int | None, keep_empty: bool = False) -> solve.Groups | Tensor:
+    """Return rows by class for classes, and memberships as they are; `keep_empty`: groups of classes without rows."""
     labels, n = checks.tensor("labels", labels), len(z)
     if labels.device != z.device:
         checks.fail("labels", f"a tensor on the device of z ({z.device})", labels.device)
@@ -350,7 +351,7 @@ def _classes(labels: Tensor, z: Tensor, num_classes: int | None) -> solve.Groups
         checks.fail("labels", f"classes from 0 to {count - 1}, or -1 for none", f"values from {low} to {high}")
     rows = labels.long()
     # Empty classes add nothing, and lists as long as the largest label take time.
-    if num_classes is None and count > n:
+    if not keep_empty and count > n:
         known, rows = torch.unique(rows, return_inverse=True)
         rows, count = (rows - 1, known.numel() - 1) if low < 0 else (rows, known.numel())
     if low < 0:

@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix, issparse
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphnoise.checks import edge_index, fail, integer
+from graphnoise.checks import edge_index, fail, integer, tensor
 from graphnoise.datasets.safe import MAX_BYTES
 
 SPLITS = ("train_mask", "val_mask", "test_mask")
@@ -173,7 +173,11 @@ def split_masks(
     """
     per_class = integer("train_per_class", train_per_class, 1)
     num_val, num_test = integer("num_val", num_val, 0), integer("num_test", num_test, 0)
-    labels = y.numpy()
+    labels = tensor("y", y).detach().cpu().numpy()
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        fail("y", "integer labels of shape [N]", f"shape {labels.shape} of type {labels.dtype}")
+    if len(labels) and labels.max() >= len(labels):
+        fail("y", f"labels below the number of nodes, {len(labels)}", labels.max())
     rng = np.random.default_rng(integer("seed", seed, 0))
     order = rng.permutation(len(labels))
     order = order[labels[order] >= 0]
