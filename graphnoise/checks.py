@@ -9,7 +9,9 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import os
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -32,7 +34,7 @@ def choice(name: str, value: object, options: Collection[str]) -> str:
     if isinstance(value, str) and value in options:
         return value
     known = sorted(options)
-    near = difflib.get_close_matches(str(value).lower(), known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(value.lower(), known, n=1, cutoff=0.5) if isinstance(value, str) else []
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     fail(name, f"one of {', '.join(known)}", f"{value!r}{hint}")
 
@@ -75,6 +77,28 @@ def integer(name: str, value: object, low: int | None = None, high: int | None =
     return number
 
 
+def flag(name: str, value: object) -> bool:
+    """Return a Boolean."""
+    if not isinstance(value, bool | np.bool_):
+        fail(name, "True or False", repr(value) if value is None or np.isscalar(value) else type(value).__name__)
+    return bool(value)
+
+
+def path(name: str, value: object) -> Path:
+    """Return the path of a file or a folder."""
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or "\0" in text:
+        fail(name, "a path", repr(value) if value is None or np.isscalar(value) else type(value).__name__)
+    return Path(text)
+
+
+def torch_generator(name: str, value: object) -> torch.Generator:
+    """Return a generator of torch."""
+    if not isinstance(value, torch.Generator):
+        fail(name, "a torch.Generator", type(value).__name__)
+    return value
+
+
 def generator(seed: object, name: str = "seed") -> np.random.Generator:
     """Return a NumPy generator from a non-negative integer; a generator is returned as it is."""
     if isinstance(seed, np.random.Generator):
@@ -101,6 +125,8 @@ def tensor(name: str, value: object, *, compressed: bool = False) -> Tensor:
         # torch supports no other layout and byte order.
         array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
         return torch.as_tensor(array if array.flags.writeable else array.copy())
+    except MemoryError as error:
+        fail(name, "an array that the memory holds", error)
     except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
@@ -126,7 +152,7 @@ def mask(name: str, value: object, size: int, *, split: int | None = None) -> Te
     # Masks of older versions of torch, and of 0 and 1: as positions, more than two would repeat.
     if m.numel() == size and (m.dtype == torch.uint8 or size > 2) and bool(((m == 0) | (m == 1)).all()):
         return m != 0
-    if m.is_floating_point():
+    if m.is_floating_point() or m.is_complex():
         if m.numel() == 0:
             return torch.zeros(size, dtype=torch.bool)
         fail(name, "a Boolean mask or integer positions", f"values of type {m.dtype}")

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from graphnoise.checks import DataError, InputError, fail, integer
+from graphnoise.checks import DataError, InputError, fail, flag, integer
 from graphnoise.io import reading
 from graphnoise.resources import check_memory, thread_count
 from recsys.files import read_model, write_model
@@ -64,7 +64,7 @@ class Recommender(ABC):
             InputError: No interaction at all, a value that is negative or not finite, a pair stored twice, more users
                 and items than memory holds, or a callback that cannot be called.
         """
-        return self._fit_checked(self._check_fit(user_items, callback), show_progress, callback)
+        return self._fit_checked(self._check_fit(user_items, callback), flag("show_progress", show_progress), callback)
 
     def _check_fit(self, user_items: InteractionsLike, callback: Callback | None) -> sp.csr_array:
         """Return the matrix that `_fit` receives, after the checks of `fit`."""
@@ -77,7 +77,7 @@ class Recommender(ABC):
         return matrix
 
     def _fit_checked(self, matrix: sp.csr_array, show_progress: bool, callback: Callback | None) -> Self:
-        self._fit(matrix, bool(show_progress), callback)
+        self._fit(matrix, show_progress, callback)
         self.num_users, self.num_items = (int(size) for size in matrix.shape)
         return self
 

@@ -104,6 +104,8 @@ def compare(
     level = real("level", level, 0.5, 1 - 1e-9)
     resamples = integer("resamples", resamples, 100, 10**7)
     rng = generator(seed)
+    if not isinstance(names, Sequence) or [type(name) for name in names] != [str, str]:
+        fail("names", "two texts", repr(names))
     one, two = (_values(name, part, metric) for name, part in (("first", first), ("second", second)))
     if not np.array_equal(first.users, second.users):
         fail("second", f"the {len(one)} users of first", f"{len(two)} users, or others")
@@ -157,9 +159,7 @@ def compare_all(models: Mapping[str, Evaluation], metric: str, **options: object
         [('a', 'b', True), ('a', 'c', True), ('b', 'c', False)]
     """
     if not isinstance(models, Mapping) or len(models) < 2:
-        fail(
-            "models", "at least two evaluations by name", repr(models) if np.isscalar(models) else type(models).__name__
-        )
+        fail("models", "at least two", len(models) if isinstance(models, Mapping) else type(models).__name__)
     for name in options:
         choice("option", name, ("test", "level", "resamples", "seed"))
     comparisons = [

@@ -114,12 +114,15 @@ def pair_keys(matrix: sp.csr_array) -> Ints:
     return keys
 
 
-def _array(name: str, value: Any) -> Array:
+def as_array(name: str, value: Any) -> Array:
+    """Return an array of a list, an array or a tensor."""
+    if sp.issparse(value):
+        fail(name, "a list", _kind(value))
     try:
-        return np.asarray(value)
-    except ValueError as error:
-        # Nested lists of different lengths.
-        fail(name, "a list", error)
+        return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+        # Nested lists of different lengths; sparse and quantised tensors, or without data.
+        fail(name, "a list", str(error).partition("\n")[0])
 
 
 def identifiers(name: str, value: Any) -> Array:
@@ -133,7 +136,7 @@ def identifiers(name: str, value: Any) -> Array:
         Traceback (most recent call last):
         graphnoise.errors.InputError: users: expected integers or text, got 1 others, the first nan
     """
-    ids = _array(name, value)
+    ids = as_array(name, value)
     if ids.dtype.kind == "U" and isinstance(value, list | tuple):
         # NumPy converts a mix of text and numbers to text, NaN included.
         ids = np.asarray(value, dtype=object)
@@ -162,7 +165,7 @@ def numbers(name: str, value: Any, size: int, *, signed: bool = False) -> Array:
     Raises:
         InputError: Another number of them, or one that is not finite or negative.
     """
-    array = _array(name, value)
+    array = as_array(name, value)
     if array.shape != (size,):
         fail(name, f"{size} numbers, one per interaction", f"shape {array.shape}")
     if array.dtype.kind not in "biuf":
@@ -180,7 +183,7 @@ def positions(name: str, value: Any, size: int, ids: Array | None = None) -> Int
     Raises:
         InputError: A value out of range, or one that is not in `ids`.
     """
-    values = _array(name, value)
+    values = as_array(name, value)
     if values.ndim != 1:
         fail(name, "a list", f"shape {values.shape}")
     if values.size == 0:

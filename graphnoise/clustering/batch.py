@@ -88,8 +88,8 @@ class DiffusionBatch(checks.Validated):
             checks.fail("begin", f"entries from 0 to {len(seeds)} that do not decrease", "others")
         if len(seeds) and (seeds.min() < 0 or seeds.max() >= n):
             checks.fail("seeds", f"nodes from 0 to {n - 1}", f"values from {seeds.min()} to {seeds.max()}")
-        if self.names is not None and len(self.names) != n:
-            checks.fail("names", f"{n} names, or None", len(self.names))
+        if self.names is not None and (not isinstance(self.names, list) or len(self.names) != n):
+            checks.fail("names", f"a list of {n} names, or None", type(self.names).__name__)
 
     def __len__(self) -> int:
         """Number of sets."""
@@ -332,7 +332,7 @@ def _single_nodes(graph: UndirectedGraph, sets: Any) -> Ints | None:
 def _check_masses(mass: FloatsLike, count: int) -> Floats:
     """Return the mass of each set, above 0."""
     expected = f"a finite number above 0, or {count} of them, one per set"
-    if np.ndim(mass) == 0:
+    if np.isscalar(mass) or getattr(mass, "ndim", None) == 0:
         return np.full(count, inputs.check_mass(mass))
     masses = checks.tensor("mass", mass).detach().cpu().double().numpy()
     if masses.shape != (count,):

@@ -174,6 +174,7 @@ def check_labels(graph: UndirectedGraph, labels: MembershipLike | None) -> NodeL
         out[nodes] = _bits(list(labels.values()), len(nodes))
         return out
     if isinstance(labels, Tensor):
+        labels = checks.tensor("labels", labels)
         labels = (labels.float() if labels.is_floating_point() else labels).detach().cpu().numpy()
     if isinstance(labels, np.ndarray | list | tuple):
         return _bits(labels, n)
@@ -223,7 +224,7 @@ def _checked_lookup(graph: UndirectedGraph, labels: Callable[[Any], Any]) -> Lab
 def _bits(values: Any, size: int) -> Bytes:
     """Return labels as bytes of 0 and 1; Booleans and bytes share memory."""
     try:
-        array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+        array = np.asarray(checks.tensor("labels", values).detach().cpu() if isinstance(values, Tensor) else values)
     except (TypeError, ValueError):
         array = np.asarray(None)
     if array.dtype.kind not in "biuf":

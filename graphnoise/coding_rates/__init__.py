@@ -273,7 +273,7 @@ def effective_rank(z: Tensor, *, centre: bool = False) -> float:
     Source:
         Roy and Vetterli, "The Effective Rank: a Measure of Effective Dimensionality", EUSIPCO 2007, section 2.
     """
-    z = _representations(z).detach()
+    z, centre = _representations(z).detach(), checks.flag("centre", centre)
     (n, d), size = z.shape, solve.chunk_rows(z)
     peak = max(abs(float(end)) for end in torch.aminmax(z))
     if not math.isfinite(peak):
@@ -322,7 +322,7 @@ def _number(num_classes: int | None) -> int | None:
 def _dtype(dtype: torch.dtype | None, z: Tensor | None = None) -> torch.dtype:
     if dtype is None:
         return torch.float64 if z is not None and z.dtype == torch.float64 else torch.float32
-    if dtype not in (torch.float32, torch.float64):
+    if not isinstance(dtype, torch.dtype) or dtype not in (torch.float32, torch.float64):
         checks.fail("dtype", "torch.float32, torch.float64 or None", repr(dtype))
     return dtype
 

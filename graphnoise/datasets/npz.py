@@ -15,6 +15,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from torch_geometric.data import Data
 
+from graphnoise import checks
 from graphnoise.checks import DataError, fail, tensor
 from graphnoise.datasets.files import write_data
 from graphnoise.datasets.raw import SPLITS, RawGraph, adjacency_arcs, to_data
@@ -42,8 +43,9 @@ def load_npz(path: str | os.PathLike[str]) -> Data:
             finite; an end of an arc is not a node; a mask has another length, overlaps another one or holds a node
             without a label.
     """
-    raw, name = _read(Path(path))
-    with reading(Path(path)):
+    file = checks.path("path", path)
+    raw, name = _read(file)
+    with reading(file):
         return to_data(raw, name)
 
 
@@ -110,11 +112,10 @@ def save_npz(data: Data, path: str | os.PathLike[str]) -> Path:
         >>> bool((again.edge_index == data.edge_index).all()), bool((again.x == data.x).all()), again.num_classes
         (True, True, 2)
     """
-    if not isinstance(path, str | os.PathLike):
-        fail("path", "the path of a file", repr(path))
+    file = checks.path("path", path)
     if not isinstance(data, Data):
         fail("data", "a torch_geometric Data", type(data).__name__)
-    return write_npz(data, Path(path))
+    return write_npz(data, file)
 
 
 def write_npz(data: Data, path: Path, **extra: Any) -> Path:
@@ -124,11 +125,8 @@ def write_npz(data: Data, path: Path, **extra: Any) -> Path:
     for key in ("x", "edge_index", "y"):
         if data.get(key) is None:
             fail(f"data.{key}", "a tensor", "none")
-    fields = {
-        key: tensor(f"data.{key}", data[key]).detach().cpu().numpy()
-        for key in ("x", "edge_index", "y", *SPLITS)
-        if key in data
-    }
+    keys = ("x", "edge_index", "y", *(key for key in SPLITS if key in data))
+    fields = {key: tensor(f"data.{key}", data[key]).detach().cpu().numpy() for key in keys}
     masks = {key: fields[key] for key in SPLITS if key in fields}
     clean = to_data(RawGraph(fields["edge_index"], fields["x"], fields["y"], masks), str(data.get("name") or path.stem))
     x = clean.x.numpy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from graphnoise import checks
 from graphnoise.kernels.attention import attend
 from graphnoise.nn.block import Block
 from graphnoise.nn.layers import Linear, dropout_mask
@@ -24,6 +25,9 @@ class GraphAttention(torch.nn.Module):
         attention_dropout: Probability of dropping an arc of a head in training.
         slope: Negative slope of the leaky ReLU.
         generator: Source of the initial weights.
+
+    Raises:
+        InputError: A number out of range, weights larger than the memory, or no generator.
 
     Example:
         >>> from graphnoise import Graph
@@ -47,7 +51,11 @@ class GraphAttention(torch.nn.Module):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.heads, self.width, self.attention_dropout, self.slope = heads, outputs, attention_dropout, slope
+        self.heads, self.width = checks.integer("heads", heads, 1), checks.integer("outputs", outputs, 1)
+        self.attention_dropout, self.slope = (
+            checks.rate("attention_dropout", attention_dropout),
+            checks.real("slope", slope),
+        )
         self.linear = Linear(inputs, heads * outputs, bias=False, generator=generator)
         self.source = torch.nn.Parameter(torch.empty(heads, outputs))
         self.target = torch.nn.Parameter(torch.empty(heads, outputs))

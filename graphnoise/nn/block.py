@@ -135,6 +135,9 @@ def sample_neighbors(
     Source:
         Hamilton et al., "Inductive Representation Learning on Large Graphs", NIPS 2017, section 3.1.
     """
+    if not isinstance(graph, Graph):
+        checks.fail("graph", "a Graph", type(graph).__name__)
+    generator = checks.torch_generator("generator", generator)
     nodes, blocks = _distinct(graph, outputs), list[Block]()
     for fanout in reversed([checks.integer("fanouts", fanout, -1) for fanout in fanouts]):
         rowptr, arc = slices(graph.rowptr.long(), nodes)

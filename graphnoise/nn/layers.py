@@ -8,6 +8,7 @@ from torch import Tensor
 from graphnoise import checks
 from graphnoise.nn.block import Block
 from graphnoise.nn.sparse import SparseFeatures, product
+from graphnoise.resources import check_memory
 
 
 def dropout(x: Tensor | SparseFeatures, p: float, generator: torch.Generator | None) -> Tensor | SparseFeatures:
@@ -35,10 +36,16 @@ class Linear(torch.nn.Module):
         outputs: Number of output features.
         bias: Whether to add a bias, zero at first.
         generator: Source of the initial weights.
+
+    Raises:
+        InputError: A number that is not an integer of at least 1, weights larger than the memory, or no generator.
     """
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool, generator: torch.Generator) -> None:
         super().__init__()
+        inputs, outputs = checks.integer("inputs", inputs, 1), checks.integer("outputs", outputs, 1)
+        check_memory("weights of inputs × outputs", 8.0 * min(inputs, 1 << 62) * min(outputs, 1 << 62))
+        bias, generator = checks.flag("bias", bias), checks.torch_generator("generator", generator)
         self.weight = torch.nn.Parameter(torch.empty(inputs, outputs))
         torch.nn.init.xavier_uniform_(self.weight, generator=generator)
         self.bias = torch.nn.Parameter(torch.zeros(outputs)) if bias else None
@@ -49,6 +56,8 @@ class Linear(torch.nn.Module):
         Raises:
             InputError: x has not as many columns as the layer has inputs.
         """
+        if not isinstance(x, Tensor | SparseFeatures):
+            checks.fail("x", "a tensor or SparseFeatures", type(x).__name__)
         if len(x.shape) < 2 or x.shape[-1] != self.weight.shape[0]:
             checks.fail("x", f"{self.weight.shape[0]} columns, one per input", f"shape {tuple(x.shape)}")
         out = x @ self.weight
@@ -62,6 +71,9 @@ class GraphConvolution(torch.nn.Module):
         inputs: Number of input features.
         outputs: Number of output features.
         generator: Source of the initial weights.
+
+    Raises:
+        InputError: As of `Linear`.
 
     Example:
         >>> layer = GraphConvolution(2, 3, generator=torch.Generator().manual_seed(0))

@@ -112,7 +112,7 @@ class SparseFeatures:
     """
 
     def __init__(self, x: Tensor) -> None:
-        dense = checks.finite("x", x, dims=2)
+        dense = checks.finite("x", checks.tensor("x", x), dims=2)
         at = dense.nonzero()
         rowptr, _ = compress(at[:, 0].contiguous(), dense.shape[0])
         self.pattern = Pattern.build(rowptr, at[:, 1].contiguous(), dense.shape[1])

@@ -88,6 +88,7 @@ class Transition:
             >>> symmetric(3, 0.5).corrupt(torch.tensor([0, 1, 2, 0]), mask=[0, 1], seed=1, exact=True).rate
             0.5
         """
+        exact = checks.flag("exact", exact)
         return self._corrupt(checked_labels(y, mask, self.num_classes), checks.generator(seed), exact)
 
     def _corrupt(self, labels: CheckedLabels, rng: np.random.Generator, exact: bool) -> NoisyLabels:
@@ -148,7 +149,7 @@ class Transition:
 
 def identity(num_classes: int) -> Transition:
     """Return the transition without noise: T[i, i] = 1."""
-    return Transition(torch.eye(_check_classes(num_classes), dtype=torch.float64))
+    return Transition(torch.eye(check_classes(num_classes), dtype=torch.float64))
 
 
 def symmetric(num_classes: int, rate: float) -> Transition:
@@ -264,7 +265,9 @@ def from_mapping(mapping: Mapping[int, int], num_classes: int, rate: float) -> T
         >>> from_mapping({3: 5}, num_classes=6, rate=0.4).matrix[3]
         tensor([0.0000, 0.0000, 0.0000, 0.6000, 0.0000, 0.4000], dtype=torch.float64)
     """
-    classes, rate = _check_classes(num_classes), checks.rate("rate", rate)
+    classes, rate = check_classes(num_classes), checks.rate("rate", rate)
+    if not isinstance(mapping, Mapping):
+        checks.fail("mapping", "{class: target}", type(mapping).__name__)
     matrix = torch.eye(classes, dtype=torch.float64)
     for source, target in mapping.items():
         i = checks.integer("mapping", source, 0, classes - 1)
@@ -275,15 +278,15 @@ def from_mapping(mapping: Mapping[int, int], num_classes: int, rate: float) -> T
     return Transition(matrix)
 
 
-def _check_classes(num_classes: int) -> int:
+def check_classes(num_classes: int) -> int:
     """Return a number of classes whose matrices, five at a time in float64, the memory holds."""
-    classes = checks.integer("num_classes", num_classes, 1, 1 << 31)
-    check_memory(f"{classes} × {classes} matrices (num_classes)", 40.0 * classes**2)
+    classes = checks.integer("num_classes", num_classes, 1)
+    check_memory("matrices of num_classes × num_classes", 40.0 * min(classes, 1 << 40) ** 2)
     return classes
 
 
 def _check(num_classes: int, rate: float) -> tuple[int, float]:
-    classes = _check_classes(num_classes)
+    classes = check_classes(num_classes)
     return classes, rate_for(rate, classes)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from graphnoise.checks import choice, fail, integer, rate, real
+from graphnoise.checks import choice, fail, flag, integer, rate, real
 from graphnoise.resources import check_memory, thread_count
 from recsys.base import Callback
 from recsys.interactions import InteractionsLike, as_csr
@@ -132,7 +132,7 @@ class MatrixFactorization(EpochModel):
         self.mode = choice("mode", mode, MODES)
         self.num_negatives = integer("num_negatives", num_negatives, 1)
         self.batch_size = integer("batch_size", batch_size, 1)
-        self.biases, self.shuffle = _flag("biases", biases), _flag("shuffle", shuffle)
+        self.biases, self.shuffle = flag("biases", biases), flag("shuffle", shuffle)
         self.bias_regularization = _or_none("bias_regularization", bias_regularization)
         self.extra_regularization = _or_none("extra_regularization", extra_regularization)
         self.learning_rate_decay = rate("learning_rate_decay", learning_rate_decay)
@@ -335,12 +335,6 @@ class MatrixFactorization(EpochModel):
     @classmethod
     def _from_parameters(cls, parameters: dict[str, Any]) -> Self:
         return cls(**parameters | {key: json.loads(parameters[key]) for key in ("objective", "sampler")})
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        fail(name, "True or False", repr(value))
-    return bool(value)
 
 
 def _or_none(name: str, value: Any) -> float | None:

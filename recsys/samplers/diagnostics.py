@@ -64,6 +64,8 @@ def false_negatives(
         >>> false_negatives(Uniform().fit(known), hidden, k=3, passes=200).uniform
         0.5
     """
+    if not isinstance(sampler, Sampler):
+        fail("sampler", "a fitted sampler", type(sampler).__name__)
     known = sampler.known
     likes = Known.of(as_csr("hidden", hidden, shape=(known.num_users, known.num_items)))
     count = np.diff(known.rowptr)

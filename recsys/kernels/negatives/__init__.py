@@ -19,6 +19,7 @@ from graphnoise.checks import Validated, choice, fail, integer, read_only
 from graphnoise.resources import native_threads, thread_count
 from recsys.kernels import _native
 from recsys.kernels.negatives import reference
+from recsys.validation import as_array
 
 # Maximum size of the bit table in bytes; above it, rows are searched.
 MAX_BITS = 1 << 28
@@ -225,7 +226,7 @@ def indices(name: str, value: Any, bound: int, noun: str) -> NDArray[np.int32]:
     Raises:
         InputError: Not a list of integers, or one out of range.
     """
-    array = np.asarray(value)
+    array = as_array(name, value)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         fail(name, f"a list of {noun}", f"shape {array.shape}, type {array.dtype}")
     if array.size and (array.min() < 0 or array.max() >= bound):
