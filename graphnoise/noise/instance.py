@@ -28,6 +28,7 @@ from graphnoise.noise.noisy_labels import (
     sample_columns,
     stream,
 )
+from graphnoise.noise.transition import check_classes
 from graphnoise.typing import LabelsLike
 
 # Lower bound of weights: every node can flip, so that every rate can be met.
@@ -72,7 +73,7 @@ def feature_dependent(
         Xia et al. 2020, Part-dependent label noise, appendix; NoisyGL's `instance` (arXiv 2406.04299).
     """
     checked = checked_labels(y, mask, num_classes)
-    rate, exact = rate_for(rate, checked.num_classes), checks.flag("exact", exact)
+    rate, exact = rate_for(rate, check_classes(checked.num_classes)), checks.flag("exact", exact)
     features = _features(x, checked.clean.size)
     rng = checks.generator(seed)
     model = rng if model_seed is None else stream(model_seed, "feature", "model_seed")

@@ -76,7 +76,7 @@ class UndirectedGraph(checks.Validated):
             position = dict(zip(self.names or [], range(self.num_nodes), strict=True))
         except (TypeError, ValueError):
             position = {}
-        if position != self.position or len(position) != self.num_nodes:
+        if not isinstance(self.position, dict) or position != self.position or len(position) != self.num_nodes:
             checks.fail("names", f"{self.num_nodes} distinct names, and `position` the position of each", "others")
 
     @property
