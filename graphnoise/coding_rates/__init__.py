@@ -275,12 +275,12 @@ def effective_rank(z: Tensor, *, centre: bool = False) -> float:
     """
     z, centre = _representations(z).detach(), checks.flag("centre", centre)
     (n, d), size = z.shape, solve.chunk_rows(z)
+    solve.check_grams(z, 6, min(n, d))
     peak = max(abs(float(end)) for end in torch.aminmax(z))
     if not math.isfinite(peak):
         checks.finite("z", z)
     if peak == 0:
         return 0.0
-    solve.check_grams(z, 6, min(n, d))
     mean = torch.zeros(d, dtype=torch.float64, device=z.device)
     pieces = [slice(begin, begin + size) for begin in range(0, n, size)]
     if centre:

@@ -73,7 +73,8 @@ def feature_dependent(
         Xia et al. 2020, Part-dependent label noise, appendix; NoisyGL's `instance` (arXiv 2406.04299).
     """
     checked = checked_labels(y, mask, num_classes)
-    rate, exact = rate_for(rate, check_classes(checked.num_classes)), checks.flag("exact", exact)
+    check_classes(max(checked.num_classes, 1))
+    rate, exact = rate_for(rate, checked.num_classes), checks.flag("exact", exact)
     features = _features(x, checked.clean.size)
     rng = checks.generator(seed)
     model = rng if model_seed is None else stream(model_seed, "feature", "model_seed")
