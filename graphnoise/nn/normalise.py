@@ -42,7 +42,7 @@ def normalise_rows(
     """
     if not isinstance(x, Tensor) or x.dim() != 2 or not x.is_floating_point() or x.layout != torch.strided:
         got = f"shape {tuple(x.shape)} of type {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
-        checks.fail("x", "a dense floating-point tensor of shape [rows, width]", got)
+        checks.fail("x", "a floating-point tensor of shape [rows, width]", got)
     if type(p) is not int or p not in (1, 2):
         checks.fail("p", "1 or 2", repr(p))
     checks.choice("before", before, BEFORE)
