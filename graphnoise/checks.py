@@ -9,12 +9,15 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import os
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from types import MappingProxyType
-from typing import NoReturn
+from typing import Any, NoReturn, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from graphnoise.errors import DataError as DataError
@@ -41,7 +44,7 @@ def choice(name: str, value: object, options: Collection[str], synonyms: Mapping
     """Return `value` if it is one of `options`; the error suggests the nearest one, or that of a synonym."""
     if isinstance(value, str) and value in options:
         return value
-    known, text = sorted(options), str(value).lower()
+    known, text = sorted(options), str(value).lower() if isinstance(value, str) else ""
     near = difflib.get_close_matches(text, known, n=max(len(known), 1), cutoff=0.5)
     # Letters that changed places are nearer than another letter.
     near = [synonyms[text]] if text in synonyms else sorted(near, key=lambda name: sorted(name) != sorted(text))
@@ -87,6 +90,28 @@ def integer(name: str, value: object, low: int | None = None, high: int | None =
     return number
 
 
+def flag(name: str, value: object) -> bool:
+    """Return a Boolean."""
+    if not isinstance(value, bool | np.bool_):
+        fail(name, "True or False", repr(value) if value is None or np.isscalar(value) else type(value).__name__)
+    return bool(value)
+
+
+def path(name: str, value: object) -> Path:
+    """Return the path of a file or a folder."""
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or "\0" in text:
+        fail(name, "a path", repr(value) if value is None or np.isscalar(value) else type(value).__name__)
+    return Path(text)
+
+
+def torch_generator(name: str, value: object) -> torch.Generator:
+    """Return a generator of torch."""
+    if not isinstance(value, torch.Generator):
+        fail(name, "a torch.Generator", type(value).__name__)
+    return value
+
+
 def generator(seed: object, name: str = "seed") -> np.random.Generator:
     """Return a NumPy generator from a non-negative integer; a generator is returned as it is."""
     if isinstance(seed, np.random.Generator):
@@ -119,6 +144,8 @@ def tensor(name: str, value: object, *, compressed: bool = False) -> Tensor:
         # torch supports no other layout and byte order.
         array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
         return torch.as_tensor(array if array.flags.writeable else array.copy())
+    except MemoryError as error:
+        fail(name, "an array that the memory holds", error)
     except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
@@ -144,7 +171,7 @@ def mask(name: str, value: object, size: int, *, split: int | None = None) -> Te
     # Masks of older versions of torch, and of 0 and 1: as positions, more than two would repeat.
     if m.numel() == size and (m.dtype == torch.uint8 or size > 2) and bool(((m == 0) | (m == 1)).all()):
         return m != 0
-    if m.is_floating_point():
+    if m.is_floating_point() or m.is_complex():
         if m.numel() == 0:
             return torch.zeros(size, dtype=torch.bool)
         fail(name, "a Boolean mask or integer positions", f"values of type {m.dtype}")
@@ -203,3 +230,37 @@ def edge_index(name: str, value: object, num_nodes: int | None = None) -> Tensor
             expected = "of at least 0" if num_nodes is None else f"from 0 to {num_nodes - 1}"
             fail(name, f"node positions {expected}", f"values from {low} to {high}")
     return e
+
+
+def read_only(name: str, value: object, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """Return a NumPy array of this type and shape (None is any length) as kernels read it: contiguous and read-only.
+
+    Memory is shared where it is contiguous; changes through another name of the array are then not noticed.
+    """
+    dtype = np.dtype(dtype)
+    fits = isinstance(value, np.ndarray) and value.dtype == dtype and value.ndim == len(shape)
+    if not fits or any(size not in (None, n) for size, n in zip(shape, value.shape, strict=True)):  # type: ignore[attr-defined]
+        got = f"shape {value.shape} of type {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+        sizes = ", ".join("any" if size is None else str(size) for size in shape)
+        fail(name, f"a NumPy array of type {dtype} and shape [{sizes}]", got)
+    view = np.require(value, requirements=["C", "A"]).view()
+    view.flags.writeable = False
+    return view
+
+
+class Validated:
+    """Base of frozen dataclasses whose `__post_init__` checks what kernels rely on, also after pickle and copy."""
+
+    @classmethod
+    def unchecked(cls, *values: Any) -> Self:
+        """Build an instance from all fields, in their order, which are known to be valid."""
+        instance = object.__new__(cls)
+        instance.__dict__.update(zip(cls.__dataclass_fields__, values, strict=True))  # type: ignore[attr-defined]
+        return instance
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        fields = self.__dataclass_fields__  # type: ignore[attr-defined]
+        if not isinstance(state, Mapping) or not fields.keys() <= state.keys():
+            fail(type(self).__name__, f"a state with {', '.join(fields)}", type(state).__name__)
+        self.__dict__.update({name: state[name] for name in fields})
+        self.__post_init__()  # type: ignore[attr-defined]

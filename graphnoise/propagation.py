@@ -338,6 +338,8 @@ class LabelPropagation(torch.nn.Module):
         graph = graph_of_rows(edge_index, values.shape[0], edge_weight)
         values = _check_values(graph, values)
         graph = graph if edge_weight is not None else graph.normalise(graph.normalisation or "sym")
+        if post_step is not None and not callable(post_step):
+            checks.fail("post_step", "a function of the labels after a step, or None", type(post_step).__name__)
         if post_step is None:
             clamp, tier = (0.0, 1.0), choose(None, values)
             return _propagate(graph, values, mask, self.alpha, self.num_layers, "restart", clamp, None, tier).y

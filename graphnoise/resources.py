@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Iterator
 
 import psutil
 import torch
 from threadpoolctl import ThreadpoolController
 
-from graphnoise.checks import integer
+from graphnoise.checks import fail, integer
 
 MAX_THREADS = 1024
+# Bytes below which the available memory is not looked up.
+_MIN_CHECKED = 1 << 24
+_forked = False
 
 
 def cpu_count() -> int:
@@ -39,6 +43,49 @@ def thread_count(num_threads: object, name: str = "num_threads") -> int:
 def available_memory() -> int:
     """Return how many bytes can be allocated without swapping."""
     return int(psutil.virtual_memory().available)
+
+
+def check_memory(what: str, size: float, limit: float | None = None) -> None:
+    """Raise `InputError` before an allocation that exceeds the available memory.
+
+    Args:
+        what: What needs the memory, for the message.
+        size: Bytes to allocate.
+        limit: Bytes allowed; None is nine tenths of the available memory.
+
+    Raises:
+        InputError: The size is above the limit; the message has both.
+
+    Example:
+        >>> check_memory("EASE of 200000 items", 2 * 8 * 200_000**2, limit=8 * 2**30)
+        Traceback (most recent call last):
+        graphnoise.errors.InputError: EASE of 200000 items: expected to need at most 8.0 GiB of memory, got 596.0 GiB
+    """
+    if limit is None and size < _MIN_CHECKED:
+        return
+    allowed = 0.9 * available_memory() if limit is None else limit
+    if size > allowed:
+        fail(what, f"to need at most {allowed / 2**30:.1f} GiB of memory", f"{size / 2**30:.1f} GiB")
+
+
+def native_threads(count: int | None = None) -> int:
+    """Return the number of threads of a compiled kernel: `count` or torch's, and 1 in a forked process.
+
+    A fork has no thread of its parent's OpenMP pool, which would be waited for.
+    """
+    if _forked:
+        return 1
+    return torch.get_num_threads() if count is None else count
+
+
+def _after_fork() -> None:
+    global _forked
+    _forked = True
+    # Torch's operators share the pool.
+    torch.set_num_threads(1)
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextlib.contextmanager

@@ -17,13 +17,13 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags
 from threadpoolctl import threadpool_limits
 
-from graphnoise.checks import DataError, choice, fail, integer, unfitted
+from graphnoise.checks import DataError, choice, fail, flag, integer, unfitted
 from graphnoise.io import reading
-from graphnoise.resources import thread_count
+from graphnoise.resources import check_memory, thread_count
 from recsys.files import read_model, write_model
 from recsys.interactions import InteractionsLike, as_csr
 from recsys.topk import Floats, check_finite, top_k
-from recsys.validation import Array, Ints, PositionsLike, check_memory, positions
+from recsys.validation import Array, Ints, PositionsLike, positions
 
 # Scores that each thread holds at a time.
 BATCH = 1 << 22
@@ -93,7 +93,7 @@ class Recommender(BaseEstimator, ABC):  # type: ignore[misc]
             InputError: No interaction at all, a value that is negative or not finite, a pair stored twice, more users
                 and items than memory holds, or a callback that cannot be called.
         """
-        return self._fit_checked(self._check_fit(user_items, callback), show_progress, callback)
+        return self._fit_checked(self._check_fit(user_items, callback), flag("show_progress", show_progress), callback)
 
     def _check_fit(self, user_items: InteractionsLike, callback: Callback | None) -> sp.csr_array:
         """Return the matrix that `_fit` receives, after the checks of `fit`."""
@@ -108,7 +108,7 @@ class Recommender(BaseEstimator, ABC):  # type: ignore[misc]
         return matrix
 
     def _fit_checked(self, matrix: sp.csr_array, show_progress: bool, callback: Callback | None) -> Self:
-        self._fit(matrix, bool(show_progress), callback)
+        self._fit(matrix, show_progress, callback)
         self.num_users, self.num_items = (int(size) for size in matrix.shape)
         return self
 

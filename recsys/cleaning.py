@@ -18,6 +18,7 @@ NBPO's learned flip rate is not used: it learns "is unobserved", and ranks hidde
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -171,10 +172,14 @@ def credibility(
     top = integer("top", top, 0)
     fold = _assign_folds(observed, folds, generator(seed))
     models = []
+    arguments = {} if fit_arguments is None else fit_arguments
+    known = inspect.signature(_new_model(model).fit).parameters
+    if not isinstance(arguments, Mapping) or not arguments.keys() <= known.keys():
+        fail("fit_arguments", f"arguments of fit ({', '.join(known)})", repr(fit_arguments))
     x = np.zeros(len(observed))
     for k in range(folds):
         fitted = _new_model(model)
-        fitted.fit(observed.subset(fold != k), show_progress, **(fit_arguments or {}))
+        fitted.fit(observed.subset(fold != k), show_progress, **arguments)
         models.append(fitted)
         parts = batches(partial(positive_positions, fitted, matrix, fold == k), m, n, num_threads)
         x[fold == k] = np.concatenate(parts)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from graphnoise import checks
 from graphnoise.checks import DataError, choice, fail
 from graphnoise.datasets.feedback import Triples, read_feedback
 from graphnoise.datasets.manifest import feedback_info, feedback_names
@@ -149,13 +150,13 @@ def read_table(
     """
     import pandas
 
-    if not isinstance(path, str | os.PathLike):
-        fail("path", "a path", type(path).__name__)
-    file = Path(path)
+    file = checks.path("path", path)
     kind = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
     if kind not in (".csv", ".tsv", ".txt", ".parquet") or (file.suffix == ".gz" and kind == ".parquet"):
         fail("path", "a file that ends in .csv, .tsv, .txt or .parquet", str(file))
     columns = [name for name in (user, item, rating, time) if name is not None]
+    if wrong := [type(name).__name__ for name in columns if not isinstance(name, str)]:
+        fail("columns", "names of columns", wrong[0])
     with reading(file):
         if kind == ".parquet":
             frame = pandas.read_parquet(file, **options)

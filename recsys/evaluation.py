@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from graphnoise.checks import choice, fail
+from graphnoise.resources import check_memory
 from recsys.base import Ranking, Recommender, batches
 from recsys.interactions import InteractionsLike, as_csr, check_disjoint
 from recsys.metrics import CATALOGUE, PER_USER, Values, parse
 from recsys.topk import NONE, Floats, check_finite, top_k
-from recsys.validation import Ints, check_memory, pair_keys, transposed
+from recsys.validation import Ints, pair_keys, transposed
 
 MASKS = ("none", "train", "train+validation")
 

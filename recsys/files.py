@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from graphnoise import checks
 from graphnoise.checks import DataError, choice, fail
 from graphnoise.io import atomic_write, reading
 from recsys.validation import Array
@@ -22,9 +23,7 @@ _PARTS = ("data", "indices", "indptr", "shape")
 
 
 def _path(file: str | os.PathLike[str]) -> Path:
-    if not isinstance(file, str | os.PathLike):
-        fail("file", "a path", type(file).__name__)
-    path = Path(file)
+    path = checks.path("file", file)
     return path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
 
 

@@ -12,12 +12,12 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from graphnoise.checks import choice, fail, integer, real
+from graphnoise.resources import check_memory
 from recsys.validation import (
     Array,
     IdsLike,
     Ints,
     check_csr,
-    check_memory,
     check_shape,
     identifiers,
     numbers,

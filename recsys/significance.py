@@ -104,6 +104,8 @@ def compare(
     level = real("level", level, 0.5, 1 - 1e-9)
     resamples = integer("resamples", resamples, 100, 10**7)
     rng = generator(seed)
+    if not isinstance(names, Sequence) or [type(name) for name in names] != [str, str]:
+        fail("names", "two texts", repr(names))
     one, two = (_values(name, part, metric) for name, part in (("first", first), ("second", second)))
     if not np.array_equal(first.users, second.users):
         fail("second", f"the {len(one)} users of first", f"{len(two)} users, or others")
@@ -156,8 +158,10 @@ def compare_all(models: Mapping[str, Evaluation], metric: str, **options: object
         >>> [(c.first, c.second, c.p < 0.01) for c in compare_all(models, "f1@5")]
         [('a', 'b', True), ('a', 'c', True), ('b', 'c', False)]
     """
-    if len(models) < 2:
-        fail("models", "at least two", len(models))
+    if not isinstance(models, Mapping) or len(models) < 2:
+        fail("models", "at least two", len(models) if isinstance(models, Mapping) else type(models).__name__)
+    for name in options:
+        choice("option", name, ("test", "level", "resamples", "seed"))
     comparisons = [
         compare(one, two, metric, names=(first, second), **options)  # type: ignore[arg-type]
         for (first, one), (second, two) in itertools.combinations(models.items(), 2)

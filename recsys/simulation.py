@@ -12,11 +12,12 @@ from scipy.optimize import brentq
 from scipy.sparse.linalg import svds
 from scipy.special import expit
 
-from graphnoise.checks import fail, generator, integer, rate, real
+from graphnoise.checks import fail, flag, generator, integer, rate, real
 from graphnoise.noise import flip_interactions
+from graphnoise.resources import check_memory
 from recsys.interactions import Interactions, InteractionsLike, as_csr, as_interactions
 from recsys.splits import Seed, Split
-from recsys.validation import check_memory, pair_keys
+from recsys.validation import pair_keys
 
 Bools = NDArray[np.bool_]
 
@@ -191,7 +192,7 @@ def corrupt_split(
 
     held_out = split.validation.matrix + split.test.matrix
     train = noisy(split.train, held_out)
-    if not noisy_validation:
+    if not flag("noisy_validation", noisy_validation):
         return SimulatedSplit(Split(train.interactions, split.validation, split.test), train, None)
     excluded = split.train.matrix + train.interactions.matrix + split.test.matrix
     validation = noisy(split.validation, excluded)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphnoise.checks import fail, generator, integer, real
+from graphnoise.checks import fail, flag, generator, integer, real
 from recsys.interactions import Interactions, InteractionsLike, as_interactions, check_disjoint
 from recsys.validation import Array, Ints
 
@@ -96,7 +96,7 @@ def leave_k_out(
     interactions = as_interactions("interactions", interactions)
     k, validation = integer("k", k, 0), integer("validation", validation, 0)
     counts = np.repeat([[k], [validation]], interactions.num_users, axis=1)
-    order = _times(interactions, "newest") if newest else generator(seed).random(len(interactions))
+    order = _times(interactions, "newest") if flag("newest", newest) else generator(seed).random(len(interactions))
     return _by_user(interactions, counts, order)
 
 

@@ -10,15 +10,12 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from graphnoise.checks import InputError, fail
-from graphnoise.resources import available_memory
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
 # Positions (or ids) of users or items: one, or a list.
 PositionsLike: TypeAlias = int | np.integer[Any] | Sequence[int] | NDArray[Any]
 IdsLike: TypeAlias = Sequence[int] | Sequence[str] | NDArray[Any]
-# Bytes below which the available memory is not looked up.
-_MIN_CHECKED = 1 << 24
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
@@ -137,12 +134,15 @@ def pair_keys(matrix: sp.csr_array) -> Ints:
     return keys
 
 
-def _array(name: str, value: Any) -> Array:
+def as_array(name: str, value: Any) -> Array:
+    """Return an array of a list, an array or a tensor."""
+    if sp.issparse(value):
+        fail(name, "a list", _kind(value))
     try:
-        return np.asarray(value)
-    except ValueError as error:
-        # Nested lists of different lengths.
-        fail(name, "a list", error)
+        return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+        # Nested lists of different lengths; sparse and quantised tensors, or without data.
+        fail(name, "a list", str(error).partition("\n")[0])
 
 
 def identifiers(name: str, value: Any) -> Array:
@@ -156,7 +156,7 @@ def identifiers(name: str, value: Any) -> Array:
         Traceback (most recent call last):
         graphnoise.errors.InputError: users: expected integers or text, got 1 others, the first nan
     """
-    ids = _array(name, value)
+    ids = as_array(name, value)
     if ids.dtype.kind == "U" and isinstance(value, list | tuple):
         # NumPy converts a mix of text and numbers to text, NaN included.
         ids = np.asarray(value, dtype=object)
@@ -189,7 +189,7 @@ def numbers(name: str, value: Any, size: int, *, signed: bool = False) -> Array:
     Raises:
         InputError: Another number of them, or one that is not finite or negative.
     """
-    array = _array(name, value)
+    array = as_array(name, value)
     if array.shape != (size,):
         fail(name, f"{size} numbers, one per interaction", f"shape {array.shape}")
     if array.dtype.kind not in "biuf":
@@ -211,7 +211,7 @@ def seconds(name: str, value: Any) -> Array:
         >>> seconds("times", ["1970-01-02", "1970-01-01T00:00:30Z"]).tolist()
         [86400.0, 30.0]
     """
-    times = _array(name, value)
+    times: Array = as_array(name, value)
     if times.dtype.kind in "biuf" or times.size == 0:
         return times
     import pandas
@@ -238,7 +238,7 @@ def positions(name: str, value: Any, size: int, ids: Array | None = None) -> Int
     Raises:
         InputError: A value out of range, or one that is not in `ids`.
     """
-    values = _array(name, value)
+    values = as_array(name, value)
     if values.ndim != 1:
         fail(name, "a list", f"shape {values.shape}")
     if values.size == 0:
@@ -268,26 +268,3 @@ def positions(name: str, value: Any, size: int, ids: Array | None = None) -> Int
         expected = f"positions from 0 to {size - 1}" if size else "no position (there are none)"
         fail(name, expected, f"{int(wrong.sum())} others, the first {values[wrong].tolist()[0]}")
     return values.astype(np.int64)
-
-
-def check_memory(what: str, size: float, limit: float | None = None) -> None:
-    """Raise `InputError` before an allocation that exceeds the available memory.
-
-    Args:
-        what: What needs the memory, for the message.
-        size: Bytes to allocate.
-        limit: Bytes allowed; None is nine tenths of the available memory.
-
-    Raises:
-        InputError: The size is above the limit; the message has both.
-
-    Example:
-        >>> check_memory("EASE of 200000 items", 2 * 8 * 200_000**2, limit=8 * 2**30)
-        Traceback (most recent call last):
-        graphnoise.errors.InputError: EASE of 200000 items: expected to need at most 8.0 GiB of memory, got 596.0 GiB
-    """
-    if limit is None and size < _MIN_CHECKED:
-        return
-    allowed = 0.9 * available_memory() if limit is None else limit
-    if size > allowed:
-        fail(what, f"to need at most {allowed / 2**30:.1f} GiB of memory", f"{size / 2**30:.1f} GiB")

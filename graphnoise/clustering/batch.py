@@ -30,7 +30,7 @@ MAX_THREADS = 1024
 
 
 @dataclass(frozen=True, eq=False)
-class DiffusionBatch:
+class DiffusionBatch(checks.Validated):
     """The results of diffusions from many sets of seeds.
 
     Attributes:
@@ -46,6 +46,9 @@ class DiffusionBatch:
         names: The caller's names of all nodes, or None; `members` has those of a set.
         backend: The tier that ran.
         method: Name of the method.
+
+    Raises:
+        InputError: The fields are not those of a batch; they are checked when it is made, unpickled or copied.
     """
 
     values: scipy.sparse.csr_array
@@ -60,6 +63,33 @@ class DiffusionBatch:
     names: Sequence[Any] | None
     backend: str
     method: str
+
+    def __post_init__(self) -> None:
+        values = self.values
+        if not isinstance(values, scipy.sparse.csr_array) or values.dtype != np.float64 or values.ndim != 2:
+            checks.fail("values", "a SciPy CSR array of type float64, one row per set", type(values).__name__)
+        try:
+            values.check_format(full_check=True)
+        except ValueError as error:
+            checks.fail("values", "a valid SciPy CSR array", error)
+        sets, n = values.shape
+        descends = np.diff(values.indices) <= 0
+        descends[values.indptr[(values.indptr > 0) & (values.indptr < values.nnz)] - 1] = False
+        if descends.any():
+            checks.fail("values", "distinct nodes, ascending in each row", "others")
+        if not isinstance(self.status, np.ndarray) or self.status.dtype.kind != "U" or self.status.shape != (sets,):
+            checks.fail("status", f"an array of {sets} texts", type(self.status).__name__)
+        arrays = {"converged": (np.bool_, sets), "pushes": (np.int64, sets), "arcs": (np.int64, sets)}
+        arrays |= {"num_touched": (np.int64, sets), "worst": (np.float64, sets), "begin": (np.int64, sets + 1)}
+        for name, (dtype, size) in (arrays | {"seeds": (np.int64, None)}).items():
+            object.__setattr__(self, name, checks.read_only(name, getattr(self, name), dtype, (size,)))
+        begin, seeds = self.begin, self.seeds
+        if begin[0] != 0 or begin[-1] != len(seeds) or (np.diff(begin) < 0).any():
+            checks.fail("begin", f"entries from 0 to {len(seeds)} that do not decrease", "others")
+        if len(seeds) and (seeds.min() < 0 or seeds.max() >= n):
+            checks.fail("seeds", f"nodes from 0 to {n - 1}", f"values from {seeds.min()} to {seeds.max()}")
+        if self.names is not None and (not isinstance(self.names, list) or len(self.names) != n):
+            checks.fail("names", f"a list of {n} names, or None", type(self.names).__name__)
 
     def __len__(self) -> int:
         """Number of sets."""
@@ -89,9 +119,8 @@ def diffuse_many(
 ) -> DiffusionBatch:
     r"""Run a diffusion from each of many sets of seeds, in parallel; row i is the result of the method for set i alone.
 
-    Results are the same, to the last bit, at any number of threads. In a process that was forked from one with threads,
-    more than one thread hangs, as with torch's operators: spawn it. Memory is reused by later runs, so that a run costs
-    what it touches, not the size of the graph. Ctrl-C ends the call.
+    Results are the same, to the last bit, at any number of threads; a forked process has one. Memory is reused by later
+    runs, so that a run costs what it touches, not the size of the graph. Ctrl-C ends the call.
 
     Args:
         graph: Anything `as_undirected` takes.
@@ -149,20 +178,9 @@ def diffuse_many_unchecked(
     values = scipy.sparse.csr_array(
         (run.values, run.nodes, run.begin), shape=(len(status), graph.num_nodes), copy=False
     )
-    return DiffusionBatch(
-        values=values,
-        status=status,
-        converged=status == "converged",
-        pushes=run.pushes,
-        arcs=run.arcs,
-        num_touched=run.touched,
-        worst=run.worst,
-        begin=begin,
-        seeds=seeds,
-        names=graph.names,
-        backend=run.backend,
-        method=method,
-    )
+    converged = status == "converged"
+    counts = run.pushes, run.arcs, run.touched, run.worst
+    return DiffusionBatch.unchecked(values, status, converged, *counts, begin, seeds, graph.names, run.backend, method)
 
 
 def _diffuse_each(
@@ -344,7 +362,7 @@ def _single_nodes(graph: UndirectedGraph, sets: Any) -> Ints | None:
 def _check_masses(mass: FloatsLike, count: int) -> Floats:
     """Return the mass of each set, above 0."""
     expected = f"a finite number above 0, or {count} of them, one per set"
-    if np.ndim(mass) == 0:
+    if np.isscalar(mass) or getattr(mass, "ndim", None) == 0:
         return np.full(count, inputs.check_mass(mass))
     masses = checks.tensor("mass", mass).detach().cpu().double().numpy()
     if masses.shape != (count,):

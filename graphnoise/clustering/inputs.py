@@ -222,6 +222,7 @@ def check_labels(graph: UndirectedGraph, labels: MembershipLike | None, *, by_po
     if isinstance(labels, Mapping):
         return _labels_by_node(graph, list(labels), list(labels.values()))
     if isinstance(labels, Tensor):
+        labels = checks.tensor("labels", labels)
         labels = (labels.float() if labels.is_floating_point() else labels).detach().cpu().numpy()
     if isinstance(labels, np.ndarray | list | tuple):
         if not by_position:
@@ -328,7 +329,7 @@ def _some_bits(values: Any, size: int) -> Bytes | PartialLabels:
 def _bits(values: Any, size: int) -> Bytes:
     """Return labels as bytes of 0 and 1; Booleans and bytes share memory."""
     try:
-        array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+        array = np.asarray(checks.tensor("labels", values).detach().cpu() if isinstance(values, Tensor) else values)
     except (TypeError, ValueError):
         array = np.asarray(None)
     if array.dtype.kind not in "biuf":

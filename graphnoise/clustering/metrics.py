@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 from torch import Tensor
 
 from graphnoise import checks
@@ -49,13 +50,13 @@ def precision_recall_f1(nodes: SeedsLike, members: SeedsLike) -> Scores:
 
 def _distinct(name: str, nodes: Any) -> set[Hashable]:
     if isinstance(nodes, Tensor):
-        nodes = nodes.detach().cpu().numpy()
+        nodes = checks.tensor(name, nodes).detach().cpu().numpy()
     if isinstance(nodes, np.ndarray):
         if nodes.ndim != 1:
             checks.fail(name, "a one-dimensional array", f"shape {nodes.shape}")
         nodes = (np.flatnonzero(nodes) if nodes.dtype.kind == "b" else nodes).tolist()
-    if isinstance(nodes, str | bytes):
-        checks.fail(name, "several nodes", repr(nodes))
+    if isinstance(nodes, str | bytes) or issparse(nodes):
+        checks.fail(name, "several nodes", type(nodes).__name__)
     try:
         listed = list(nodes)
         distinct = set(listed)

@@ -227,7 +227,8 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         parameters: _Parameters,
     ) -> LocalCluster:
         # Nodes are positions from here on.
-        named, graph = graph, dataclasses.replace(graph, names=None, position=None)
+        arrays = graph.rowptr, graph.col, graph.weight, graph.degree, graph.volume
+        named, graph = graph, UndirectedGraph.unchecked(*arrays, None, None)
         selected: tuple[float, Candidate, Cluster, Diffusion] | None = None
         path: list[Candidate] = []
         best_score, best_at = -math.inf, 0

@@ -216,7 +216,7 @@ def draw_profile(profile: CommunityProfile, path: str | os.PathLike[str]) -> Pat
         from matplotlib.figure import Figure
     except ImportError as error:
         raise InputError("draw_profile: expected matplotlib (pip install 'graphnoise[plots]'), got none") from error
-    target = Path(path)
+    target = checks.path("path", path)
     figure = Figure(figsize=(6, 4), layout="constrained")
     formats = figure.canvas.get_supported_filetypes()
     suffix = target.suffix[1:].lower()

@@ -225,7 +225,7 @@ class CodingRateReduction(torch.nn.Module):
             )
             return self.gamma1 * within - self.gamma2 * total
         z = _representations(z)
-        classes, dtype = _classes(labels, z, self.num_classes), _dtype(self.dtype, z)
+        classes, dtype = _classes(labels, z, self.num_classes, keep_empty=True), _dtype(self.dtype, z)
         grams, counts = solve.gram_statistics(z, classes, dtype)
         if self.grams is not None and self.counts is not None:
             before = (self.grams.shape[1], self.grams.dtype, self.grams.device)
@@ -264,7 +264,7 @@ def effective_rank(z: Tensor, *, centre: bool = False) -> float:
         centre: Whether to subtract the mean of the rows first.
 
     Raises:
-        InputError: z is not finite, not a matrix, or empty.
+        InputError: z is not finite, not a matrix, empty, or its Gram matrix is larger than the memory.
 
     Example:
         >>> round(effective_rank(torch.eye(5, 7)), 6), round(effective_rank(torch.ones(5, 7)), 6)
@@ -273,8 +273,9 @@ def effective_rank(z: Tensor, *, centre: bool = False) -> float:
     Source:
         Roy and Vetterli, "The Effective Rank: a Measure of Effective Dimensionality", EUSIPCO 2007, section 2.
     """
-    z = _representations(z).detach()
+    z, centre = _representations(z).detach(), checks.flag("centre", centre)
     (n, d), size = z.shape, solve.chunk_rows(z)
+    solve.check_grams(z, 6, min(n, d))
     peak = max(abs(float(end)) for end in torch.aminmax(z))
     if not math.isfinite(peak):
         checks.finite("z", z)
@@ -321,13 +322,13 @@ def _number(num_classes: int | None) -> int | None:
 def _dtype(dtype: torch.dtype | None, z: Tensor | None = None) -> torch.dtype:
     if dtype is None:
         return torch.float64 if z is not None and z.dtype == torch.float64 else torch.float32
-    if dtype not in (torch.float32, torch.float64):
+    if not isinstance(dtype, torch.dtype) or dtype not in (torch.float32, torch.float64):
         checks.fail("dtype", "torch.float32, torch.float64 or None", repr(dtype))
     return dtype
 
 
-def _classes(labels: Tensor, z: Tensor, num_classes: int | None) -> solve.Groups | Tensor:
-    """Return rows by class for classes, and memberships as they are."""
+def _classes(labels: Tensor, z: Tensor, num_classes: int | None, keep_empty: bool = False) -> solve.Groups | Tensor:
+    """Return rows by class for classes, and memberships as they are; `keep_empty`: groups of classes without rows."""
     labels, n = checks.tensor("labels", labels), len(z)
     if labels.device != z.device:
         checks.fail("labels", f"a tensor on the device of z ({z.device})", labels.device)
@@ -350,7 +351,7 @@ def _classes(labels: Tensor, z: Tensor, num_classes: int | None) -> solve.Groups
         checks.fail("labels", f"classes from 0 to {count - 1}, or -1 for none", f"values from {low} to {high}")
     rows = labels.long()
     # Empty classes add nothing, and lists as long as the largest label take time.
-    if num_classes is None and count > n:
+    if not keep_empty and count > n:
         known, rows = torch.unique(rows, return_inverse=True)
         rows, count = (rows - 1, known.numel() - 1) if low < 0 else (rows, known.numel())
     if low < 0:

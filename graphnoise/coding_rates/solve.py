@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from graphnoise import checks
+from graphnoise.resources import check_memory
 
 # Rows on a CPU that are gathered and multiplied while they are in the cache.
 CHUNK = 1024
@@ -64,6 +65,7 @@ def gram_statistics(z: Tensor, classes: Groups | Tensor, dtype: torch.dtype) -> 
     z, (n, d), size = z.detach(), z.shape, chunk_rows(z)
     if isinstance(classes, Tensor):
         weights = classes.detach()
+        check_grams(z, weights.shape[1] + 1, d)
         grams = z.new_zeros(weights.shape[1] + 1, d, d, dtype=dtype)
         for begin in range(0, n, size):
             x, w = z[begin : begin + size].to(dtype), weights[begin : begin + size].to(dtype)
@@ -72,6 +74,7 @@ def gram_statistics(z: Tensor, classes: Groups | Tensor, dtype: torch.dtype) -> 
             add_gram(grams[-1], x)
         counts = weights.sum(0, dtype=torch.float64)
     else:
+        check_grams(z, len(classes.bounds) - 1, d)
         grams = z.new_zeros(len(classes.bounds) - 1, d, d, dtype=dtype)
         for c in range(len(grams)):
             for rows in classes.rows(c, size):
@@ -102,8 +105,9 @@ def rates(
             then not repeated in float64.
 
     Raises:
-        InputError: z is not finite, or too large for the type.
+        InputError: z is not finite, too large for the type, or so large that its Gram matrices exceed the memory.
     """
+    check_grams(z, 3, min(z.shape))
     weights, groups = (classes, None) if isinstance(classes, Tensor) else (None, classes)
     with_inverses = torch.is_grad_enabled() and (z.requires_grad or (weights is not None and weights.requires_grad))
     settings = _Settings(eps, gamma1, dtype, with_inverses)
@@ -343,6 +347,12 @@ def add_gram(gram: Tensor, x: Tensor, weight: Tensor | None = None) -> None:
     if half:
         gram[:half, :half].addmm_(left[:, :half].t(), x[:, :half])
     gram[half:].addmm_(left[:, half:].t(), x)
+
+
+def check_grams(z: Tensor, count: int, side: int) -> None:
+    """Raise `InputError` where so many float32 matrices of this side are larger than the memory."""
+    if z.device.type == "cpu":
+        check_memory(f"{count} Gram matrices of side {side}", 4.0 * count * side**2)
 
 
 def chunk_rows(z: Tensor) -> int:

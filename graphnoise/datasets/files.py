@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
+from graphnoise import checks
 from graphnoise.checks import fail
 from graphnoise.datasets.safe import reading
 from graphnoise.io import atomic_write
@@ -27,9 +28,15 @@ def root_folder(root: str | os.PathLike[str] | None = None) -> Path | None:
     name = root if root is not None else os.environ.get("GRAPHNOISE_DATA") or None
     if name is None:
         return None
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        fail("root" if root is not None else "GRAPHNOISE_DATA", "an existing folder", str(folder))
+    source = "root" if root is not None else "GRAPHNOISE_DATA"
+    try:
+        folder = checks.path(source, name).expanduser()
+        exists = folder.is_dir()
+    # No such user, or a name that is too long.
+    except (RuntimeError, OSError):
+        exists = False
+    if not exists:
+        fail(source, "an existing folder", repr(name))
     return folder
 
 

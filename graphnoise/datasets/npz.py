@@ -52,8 +52,9 @@ def load_npz(path: str | os.PathLike[str]) -> Data:
             finite; an end of an arc is not a node; a mask has another length, overlaps another one or holds a node
             without a label.
     """
-    raw, name = _read(Path(path))
-    with reading(Path(path)):
+    file = checks.path("path", path)
+    raw, name = _read(file)
+    with reading(file):
         return to_data(raw, name)
 
 
@@ -126,7 +127,10 @@ def save_npz(data: Data, path: str | os.PathLike[str]) -> Path:
         >>> bool((again.edge_index == data.edge_index).all()), bool((again.x == data.x).all()), again.num_classes
         (True, True, 2)
     """
-    return write_npz(data, Path(path))
+    file = checks.path("path", path)
+    if not isinstance(data, Data):
+        fail("data", "a torch_geometric Data", type(data).__name__)
+    return write_npz(data, file)
 
 
 def write_npz(data: Data, path: Path, **extra: Any) -> Path:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch_geometric.data import Data
 
+from graphnoise import checks
 from graphnoise.checks import DataError, choice, fail
 from graphnoise.datasets.raw import SPLITS, RawGraph, to_data
 from graphnoise.datasets.safe import reading
@@ -50,7 +51,7 @@ def load_ogb(folder: str | os.PathLike[str], scheme: str | None = None) -> Data:
         >>> data.y.tolist(), data.test_mask.tolist()
         ([0, 1, -1, 0], [False, False, False, True])
     """
-    base = Path(folder)
+    base = checks.path("folder", folder)
     if not base.is_dir():
         raise DataError(f"{base}: no such folder")
     split = base / "split" / _scheme(base, scheme)

@@ -5,7 +5,7 @@ All are undirected and simple, sampled without an array of nodes × nodes, and d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,14 @@ from torch_geometric.data import Data
 from graphnoise.checks import fail, generator, integer, rate, real, tensor
 from graphnoise.datasets.raw import both_directions, split_masks, unique
 from graphnoise.datasets.sampling import arc_keys, draw_distinct, draw_ends, propensities, triangle
+from graphnoise.resources import check_memory
 
 Array = np.ndarray[Any, Any]
 Seed = int | np.random.Generator
 # Rounds of drawing edges in place of repeated ones.
 MAX_ROUNDS = 64
+# So that a pair of nodes is one int64.
+MAX_NODES = 2**31
 
 
 def planted_partition(
@@ -48,7 +51,7 @@ def planted_partition(
         `Data` with `edge_index`, `y`, `num_classes`, `num_nodes`, and, optionally, `x` and masks.
 
     Raises:
-        InputError: A size, a probability or the split is impossible.
+        InputError: A size, a probability or the split is impossible, or the graph is larger than the memory.
 
     Source:
         Condon and Karp, Algorithms for Graph Partitioning on the Planted Partition Model (2001).
@@ -58,7 +61,7 @@ def planted_partition(
         >>> data.edge_index.shape[1] == 2 * 50 * 49, data.is_undirected(), data.num_classes
         (True, True, 2)
     """
-    count = len(_sizes(block_sizes))
+    count = len(_sizes(block_sizes, num_features))
     inside, outside = rate("p_in", p_in), rate("p_out", p_out)
     probs = np.full((count, count), outside)
     np.fill_diagonal(probs, inside)
@@ -100,13 +103,14 @@ def stochastic_block_model(
         >>> data.edge_index.tolist()
         [[0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 4], [3, 4, 3, 4, 3, 4, 0, 1, 2, 0, 1, 2]]
     """
-    sizes, rng = _sizes(block_sizes), generator(seed)
+    sizes, rng = _sizes(block_sizes, num_features), generator(seed)
     probs = _symmetric("edge_probs", edge_probs, len(sizes))
     if bool((probs > 1).any()):
         fail("edge_probs", "probabilities", f"{probs.max():g}")
     first, second = np.triu_indices(len(sizes))
     inside = first == second
     pairs = np.where(inside, sizes[first] * (sizes[first] - 1) // 2, sizes[first] * sizes[second])
+    _check_size(int(sizes.sum()), float(pairs @ probs[first, second]))
     counts = rng.binomial(pairs, probs[first, second])
     keys = draw_distinct(rng, pairs, counts)
     block = np.repeat(np.arange(len(pairs)), counts)
@@ -159,8 +163,9 @@ def degree_corrected(
         >>> 3000 < data.edge_index.shape[1] / 2 < 4100, bool(same.float().mean() > 0.9)
         (True, True)
     """
-    sizes, rng = _sizes(block_sizes), generator(seed)
+    sizes, rng = _sizes(block_sizes, num_features), generator(seed)
     means = _symmetric("edge_counts", edge_counts, len(sizes))
+    _check_size(int(sizes.sum()), float(np.triu(means).sum()))
     starts = np.cumsum(sizes) - sizes
     theta = [propensities(size, exponent, m, rng) for size, m in zip(sizes.tolist(), np.diag(means), strict=True)]
     keys = []
@@ -197,8 +202,9 @@ def power_law(num_nodes: int, num_arcs: int, exponent: float = 2.5, *, seed: See
         >>> data.edge_index.shape[1], data.is_undirected(), data.has_self_loops()
         (8000, True, False)
     """
-    n, rng = integer("num_nodes", num_nodes, 2), generator(seed)
+    n, rng = integer("num_nodes", num_nodes, 2, MAX_NODES), generator(seed)
     num_arcs = integer("num_arcs", num_arcs, 0, n * (n - 1))
+    _check_size(n, num_arcs / 2)
     if num_arcs % 2:
         fail("num_arcs", "an even number, two arcs per edge", num_arcs)
     theta, keys = propensities(n, exponent, num_arcs / 2, rng), np.empty(0, dtype=np.int64)
@@ -213,15 +219,26 @@ def power_law(num_nodes: int, num_arcs: int, exponent: float = 2.5, *, seed: See
     return Data(edge_index=both_directions(keys, n), num_nodes=n)
 
 
-def _sizes(block_sizes: Sequence[int]) -> Array:
+def _sizes(block_sizes: Sequence[int], num_features: int) -> Array:
+    if isinstance(block_sizes, str | bytes) or not isinstance(block_sizes, Iterable):
+        fail("block_sizes", "a list of numbers of nodes", repr(block_sizes))
     sizes = [integer(f"block_sizes[{index}]", size, 1) for index, size in enumerate(block_sizes)]
     if not sizes:
         fail("block_sizes", "at least one block", "none")
+    n = integer("sum of block_sizes", sum(sizes), 1, MAX_NODES)
+    check_memory(f"{len(sizes)} × {len(sizes)} probabilities", 48.0 * len(sizes) ** 2)
+    width = integer("num_features", num_features, 0)
+    check_memory(f"{width} features of {n} nodes", 12.0 * n * width)
     return np.array(sizes, dtype=np.int64)
 
 
+def _check_size(num_nodes: int, edges: float) -> None:
+    """Raise `InputError` where keys, arcs and the arrays between them are larger than the memory."""
+    check_memory(f"a graph of {num_nodes} nodes and {edges:.3g} edges", 40.0 * num_nodes + 100.0 * edges)
+
+
 def _symmetric(name: str, value: Any, count: int) -> Array:
-    matrix = tensor(name, value).double().numpy()
+    matrix = tensor(name, value).detach().cpu().double().numpy()
     if matrix.shape != (count, count):
         fail(name, f"shape {(count, count)}, one row a block", f"shape {matrix.shape}")
     if not bool(np.isfinite(matrix).all()) or bool((matrix < 0).any()):
@@ -241,7 +258,9 @@ def _planted(
     split: tuple[int, int, int] | None,
 ) -> Data:
     n, count = int(sizes.sum()), len(sizes)
-    width, separation = integer("num_features", num_features, 0), real("separation", separation, 0.0)
+    width, separation = num_features, real("separation", separation, 0.0, 1e30)
+    if split is not None and (not isinstance(split, Sequence) or isinstance(split, str) or len(split) != 3):
+        fail("split", "three numbers: training nodes per class, validation nodes, test nodes", repr(split))
     y = np.repeat(np.arange(count), sizes)
     data = Data(edge_index=both_directions(arc_keys(row, col, n), n), y=torch.from_numpy(y), num_nodes=n)
     data.num_classes = count

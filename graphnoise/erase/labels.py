@@ -73,6 +73,7 @@ def denoise(
     classes = int(labels.max()) + 1 if num_classes is None else num_classes
     check_entries("num_classes", n, classes)
     checks.choice("scope", scope, SCOPES)
+    checks.flag("clamp", clamp)
     return _denoise(
         graph,
         labels,
@@ -205,7 +206,7 @@ def fuse(propagated: Tensor, prototype: Tensor, *, beta: float, softmax: bool = 
     Source:
         ERASE (CIKM 2024), semantic labels.
     """
-    beta = checks.rate("beta", beta)
+    beta, softmax = checks.rate("beta", beta), checks.flag("softmax", softmax)
     propagated, prototype = _matrix("propagated", propagated), _matrix("prototype", prototype)
     if (propagated.shape, propagated.dtype, propagated.device) != (prototype.shape, prototype.dtype, prototype.device):
         expected = f"shape {tuple(propagated.shape)} of type {propagated.dtype} on {propagated.device}, as propagated"

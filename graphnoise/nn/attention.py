@@ -27,7 +27,7 @@ class GraphAttention(torch.nn.Module):
         generator: Source of the initial weights.
 
     Raises:
-        InputError: A number out of its range, or no generator of torch.
+        InputError: A number out of range, weights larger than the memory, or no generator.
 
     Example:
         >>> from graphnoise import Graph

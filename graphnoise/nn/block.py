@@ -17,7 +17,7 @@ from graphnoise.typing import GraphLike
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class Block(checks.Validated):
     """The arcs into `num_targets` nodes; the targets are the first of the sources.
 
     Attributes:
@@ -29,10 +29,13 @@ class Block:
     value: Tensor
 
     def __post_init__(self) -> None:
-        if self.value.shape != self.pattern.col.shape:
-            checks.fail(
-                "value", f"shape {tuple(self.pattern.col.shape)}, one per arc", f"shape {tuple(self.value.shape)}"
-            )
+        if not isinstance(self.pattern, Pattern):
+            checks.fail("pattern", "a Pattern", type(self.pattern).__name__)
+        shape, value = self.pattern.col.shape, self.value
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            checks.fail("value", "a floating-point tensor", getattr(value, "dtype", type(value).__name__))
+        if value.shape != shape:
+            checks.fail("value", f"shape {tuple(shape)}, one per arc", f"shape {tuple(value.shape)}")
 
     @cached_property
     def matrix(self) -> Tensor:
@@ -147,6 +150,7 @@ def sample_neighbors(
         Hamilton et al., "Inductive Representation Learning on Large Graphs", NIPS 2017, section 3.1.
     """
     graph = as_graph(graph)
+    generator = checks.torch_generator("generator", generator)
     nodes, blocks = _distinct(graph, outputs), list[Block]()
     for fanout in reversed([checks.integer("fanouts", fanout, -1) for fanout in fanouts]):
         rowptr, arc = slices(graph.rowptr.long(), nodes)

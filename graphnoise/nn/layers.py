@@ -8,6 +8,7 @@ from torch import Tensor
 from graphnoise import checks
 from graphnoise.nn.block import Block
 from graphnoise.nn.sparse import SparseFeatures, product
+from graphnoise.resources import check_memory
 
 
 def dropout(x: Tensor | SparseFeatures, p: float, generator: torch.Generator | None) -> Tensor | SparseFeatures:
@@ -25,7 +26,7 @@ def dropout(x: Tensor | SparseFeatures, p: float, generator: torch.Generator | N
     p = checks.rate("p", p)
     if generator is None or p == 0:
         return x
-    check_generator(generator)
+    generator = checks.torch_generator("generator", generator)
     if isinstance(x, SparseFeatures):
         return x.scaled(dropout_mask(x.value, p, generator))
     return x * dropout_mask(x, p, generator)
@@ -34,13 +35,6 @@ def dropout(x: Tensor | SparseFeatures, p: float, generator: torch.Generator | N
 def dropout_mask(x: Tensor, p: float, generator: torch.Generator) -> Tensor:
     """Return the factors of dropout: 0 with probability p, else 1 / (1 - p), in the shape of x."""
     return torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device).ge_(p).div_((1 - p) or 1.0)
-
-
-def check_generator(generator: object) -> torch.Generator:
-    """Return a generator of torch."""
-    if not isinstance(generator, torch.Generator):
-        checks.fail("generator", "a torch.Generator", repr(generator))
-    return generator
 
 
 class Linear(torch.nn.Module):
@@ -53,13 +47,14 @@ class Linear(torch.nn.Module):
         generator: Source of the initial weights.
 
     Raises:
-        InputError: A number below 1, or no generator of torch.
+        InputError: A number that is not an integer of at least 1, weights larger than the memory, or no generator.
     """
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool, generator: torch.Generator) -> None:
         super().__init__()
         inputs, outputs = checks.integer("inputs", inputs, 1), checks.integer("outputs", outputs, 1)
-        check_generator(generator)
+        check_memory("weights of inputs × outputs", 8.0 * min(inputs, 1 << 62) * min(outputs, 1 << 62))
+        bias, generator = checks.flag("bias", bias), checks.torch_generator("generator", generator)
         self.weight = torch.nn.Parameter(torch.empty(inputs, outputs))
         torch.nn.init.xavier_uniform_(self.weight, generator=generator)
         self.bias = torch.nn.Parameter(torch.zeros(outputs)) if bias else None
@@ -70,6 +65,8 @@ class Linear(torch.nn.Module):
         Raises:
             InputError: x has not as many columns as the layer has inputs, or not the type of its weights.
         """
+        if not isinstance(x, Tensor | SparseFeatures):
+            checks.fail("x", "a tensor or SparseFeatures", type(x).__name__)
         if len(x.shape) < 2 or x.shape[-1] != self.weight.shape[0]:
             checks.fail("x", f"{self.weight.shape[0]} columns, one per input", f"shape {tuple(x.shape)}")
         if x.dtype != self.weight.dtype and not torch.is_autocast_enabled(self.weight.device.type):
@@ -87,7 +84,7 @@ class GraphConvolution(torch.nn.Module):
         generator: Source of the initial weights.
 
     Raises:
-        InputError: A number below 1, or no generator of torch.
+        InputError: As of `Linear`.
 
     Example:
         >>> layer = GraphConvolution(2, 3, generator=torch.Generator().manual_seed(0))

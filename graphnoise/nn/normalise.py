@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from graphnoise import checks
@@ -39,7 +40,7 @@ def normalise_rows(
         Chen et al., "ERASE: Error-Resilient Representation Learning on Graphs for Label Noise Tolerance", CIKM 2024
         (its encoder's layers).
     """
-    if not isinstance(x, Tensor) or x.dim() != 2 or not x.is_floating_point():
+    if not isinstance(x, Tensor) or x.dim() != 2 or not x.is_floating_point() or x.layout != torch.strided:
         got = f"shape {tuple(x.shape)} of type {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
         checks.fail("x", "a floating-point tensor of shape [rows, width]", got)
     if type(p) is not int or p not in (1, 2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ def slices(rowptr: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True, eq=False)
-class Pattern:
+class Pattern(checks.Validated):
     """Where the entries of a sparse matrix stand, by row and by column.
 
     Attributes:
@@ -29,6 +30,9 @@ class Pattern:
         order: The entries column by column, shape [entries].
         row_by_column: Row of each entry in that order, shape [entries].
         shape: (rows, columns).
+
+    Raises:
+        InputError: The fields do not belong together; they are checked when a pattern is made, unpickled or copied.
     """
 
     rowptr: Tensor
@@ -37,6 +41,17 @@ class Pattern:
     order: Tensor
     row_by_column: Tensor
     shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        check_rows(self.rowptr, self.col)
+        rows, columns = self.shape if isinstance(self.shape, tuple) and len(self.shape) == 2 else (-1, -1)
+        if rows != self.rowptr.numel() - 1:
+            checks.fail("shape", f"({self.rowptr.numel() - 1}, columns)", repr(self.shape))
+        expected = Pattern.build(self.rowptr, self.col, checks.integer("shape", columns, 0))
+        for name in ("colptr", "order", "row_by_column"):
+            value = getattr(self, name)
+            if not isinstance(value, Tensor) or not torch.equal(value, getattr(expected, name)):
+                checks.fail(name, "what Pattern.build computes from rowptr and col", "another value")
 
     @classmethod
     def build(cls, rowptr: Tensor, col: Tensor, columns: int) -> Pattern:
@@ -50,7 +65,7 @@ class Pattern:
         rows = rowptr.numel() - 1
         row = torch.repeat_interleave(torch.arange(rows, device=col.device), rowptr.diff())
         colptr, order = compress(col, columns)
-        return cls(rowptr, col, colptr, order, row[order], (rows, columns))
+        return cls.unchecked(rowptr, col, colptr, order, row[order], (rows, columns))
 
     def matrix(self, value: Tensor) -> Tensor:
         """Return the matrix with these entries as a torch CSR tensor."""
@@ -97,13 +112,19 @@ class SparseFeatures:
     """
 
     def __init__(self, x: Tensor) -> None:
-        dense = checks.finite("x", x, dims=2)
+        dense = checks.finite("x", checks.tensor("x", x), dims=2)
         at = dense.nonzero()
         rowptr, _ = compress(at[:, 0].contiguous(), dense.shape[0])
         self.pattern = Pattern.build(rowptr, at[:, 1].contiguous(), dense.shape[1])
         self._set(dense[at[:, 0], at[:, 1]])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Matrices are made again, so that what is unpickled or copied is checked.
+        return SparseFeatures._of, (self.pattern, self.value)
+
     def _set(self, value: Tensor) -> None:
+        if value.shape != self.pattern.col.shape:
+            checks.fail("value", f"shape {tuple(self.pattern.col.shape)}, one per entry", f"shape {tuple(value.shape)}")
         self.value = value
         self._matrix, self._transpose = self.pattern.matrix(value), self.pattern.transposed(value)
 

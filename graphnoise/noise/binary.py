@@ -14,6 +14,7 @@ from scipy.optimize import brentq
 from graphnoise import checks
 from graphnoise.noise.noisy_labels import Floats, Ints, NoisyLabels, Seed, round_half_up
 from graphnoise.noise.transition import Transition
+from graphnoise.resources import check_memory
 from graphnoise.typing import LabelsLike
 
 
@@ -60,7 +61,9 @@ def flip_membership(
         if inside.dtype != torch.bool or inside.dim() != 1:
             checks.fail("num_nodes", "the number of nodes, unless members is a Boolean mask", None)
         num_nodes = inside.numel()
-    y = checks.mask("members", inside, checks.integer("num_nodes", num_nodes, 0)).long()
+    num_nodes = checks.integer("num_nodes", num_nodes, 0)
+    check_memory("labels of num_nodes", 40.0 * min(num_nodes, 1 << 62))
+    y = checks.mask("members", inside, num_nodes).long()
     a1, a0 = checks.rate("a1", a1), checks.rate("a0", a0)
     noise = Transition([[a0, 1 - a0], [1 - a1, a1]])
     # An array for an array, a tensor otherwise.
@@ -148,6 +151,10 @@ def flip_interactions(
     """
     if not sp.issparse(matrix) or matrix.ndim != 2:
         checks.fail("matrix", "a SciPy sparse matrix, users × items", type(matrix).__name__)
+    try:
+        matrix.tocsr().check_format(full_check=True)
+    except ValueError as error:
+        checks.fail("matrix", "a valid SciPy sparse matrix", error)
     add = checks.rate("false_positive_rate", false_positive_rate)
     hide = checks.rate("false_negative_rate", false_negative_rate)
     power = checks.real("popularity", popularity, -10.0, 10.0)

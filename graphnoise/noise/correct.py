@@ -111,7 +111,8 @@ def importance_reweighting(
     log_p, y, matrix = _check(logits, noisy, transition, reduction)
     log_p_y = log_p.gather(1, y[:, None])[:, 0].double()
     weights = (log_p_y - _log_observed(log_p, y, matrix)).clamp(max=MAX_LOG_WEIGHT).exp()
-    return _reduce((-(weights.detach() if detach else weights) * log_p_y).to(log_p.dtype), reduction)
+    weights = weights.detach() if checks.flag("detach", detach) else weights
+    return _reduce((-weights * log_p_y).to(log_p.dtype), reduction)
 
 
 def _check(

@@ -28,6 +28,7 @@ from graphnoise.noise.noisy_labels import (
     sample_columns,
     stream,
 )
+from graphnoise.noise.transition import check_classes
 from graphnoise.typing import LabelsLike
 
 # Lower bound of weights: every node can flip, so that every rate can be met.
@@ -72,7 +73,8 @@ def feature_dependent(
         Xia et al. 2020, Part-dependent label noise, appendix; NoisyGL's `instance` (arXiv 2406.04299).
     """
     checked = checked_labels(y, mask, num_classes)
-    rate = rate_for(rate, checked.num_classes)
+    check_classes(max(checked.num_classes, 1))
+    rate, exact = rate_for(rate, checked.num_classes), checks.flag("exact", exact)
     features = _features(x, checked.clean.size)
     rng = checks.generator(seed)
     model = rng if model_seed is None else stream(model_seed, "feature", "model_seed")
@@ -126,7 +128,7 @@ def structure_dependent(
     """
     checked = checked_labels(y, mask, num_classes)
     rate, size = rate_for(rate, checked.num_classes), checked.clean.size
-    base = checks.real("base", base, MIN_WEIGHT**2)
+    base, exact = checks.real("base", base, MIN_WEIGHT**2), checks.flag("exact", exact)
     rng = checks.generator(seed)
     keys = rng.random(size)
     labelled = (checked.clean >= 0).nonzero()[0]
@@ -174,7 +176,7 @@ def confidence_dependent(
     checked = checked_labels(y, mask, p.shape[1])
     if len(p) != checked.clean.size:
         checks.fail("probabilities", f"{checked.clean.size} rows, one per label", len(p))
-    rate = rate_for(rate, checked.num_classes)
+    rate, exact = rate_for(rate, checked.num_classes), checks.flag("exact", exact)
     rng = checks.generator(seed)
     rows = p.detach().cpu().numpy()[checked.nodes]
     true_class = np.arange(checked.nodes.size), checked.clean[checked.nodes]

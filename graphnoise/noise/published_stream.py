@@ -6,7 +6,7 @@ import numpy as np
 
 from graphnoise import checks
 from graphnoise.noise.noisy_labels import NoisyLabels, checked_labels, rate_for
-from graphnoise.noise.transition import Transition, from_mapping, pair, symmetric
+from graphnoise.noise.transition import Transition, check_classes, from_mapping, pair, symmetric
 from graphnoise.typing import LabelsLike
 
 
@@ -45,11 +45,12 @@ def erase_stream(
     """
     checks.choice("kind", kind, ("asymmetric", "pair", "symmetric"))
     checked = checked_labels(y, mask, num_classes)
-    classes, rate = checked.num_classes, rate_for(rate, checked.num_classes)
+    classes, rate = check_classes(checked.num_classes), rate_for(rate, checked.num_classes)
     stream = np.random.RandomState(checks.integer("seed", seed, 0, 2**32 - 1))
     if kind == "asymmetric" and classes > 1:
-        others = [[j for j in range(classes) if j != i] for i in range(classes)]
-        transition = from_mapping({i: int(stream.choice(others[i])) for i in range(classes)}, classes, rate)
+        # `choice` of the other classes takes the same draw.
+        draws = [int(stream.randint(0, classes - 1)) for _ in range(classes)]
+        transition = from_mapping({i: j + (j >= i) for i, j in enumerate(draws)}, classes, rate)
     else:
         transition = (pair if kind == "pair" else symmetric)(classes, rate)
     # `choice(C, p=row)` takes one uniform number per call and looks it up in the row's cumulative sums.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from inspect import Parameter, signature
 from typing import Any, ClassVar, TypeAlias, TypeVar
@@ -116,11 +116,11 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
             else:
                 self.kind, kind = checks.choice("kind", kind, self.kinds, SYNONYMS), _KINDS[kind]
             self.rate = checks.rate("rate", rate)
-        self._noise = kind
+        self._noise, exact, erase_stream = kind, checks.flag("exact", exact), checks.flag("erase_stream", erase_stream)
         if erase_stream and (exact or kind not in (symmetric, asymmetric, pair)):
             checks.fail("erase_stream", "symmetric, asymmetric or pair noise that is not exact", self.kind)
         _check_options(self.kind, kind, exact, options)
-        names = (splits,) if isinstance(splits, str) else tuple(splits)
+        names = (splits,) if isinstance(splits, str) else tuple(splits) if isinstance(splits, Iterable) else ()
         if not names or ("all" in names and len(names) > 1):
             checks.fail("splits", 'names of splits, or "all" alone', names)
         self.splits, self.exact, self.erase_stream, self.options = names, exact, erase_stream, options

@@ -11,6 +11,7 @@ from torch import Tensor
 from graphnoise import checks
 from graphnoise.noise.corrupt import draw_exact, draw_independent
 from graphnoise.noise.noisy_labels import Array, CheckedLabels, NoisyLabels, Seed, checked_labels, rate_for, stream
+from graphnoise.resources import check_memory
 from graphnoise.typing import LabelsLike
 
 
@@ -21,7 +22,8 @@ class Transition:
         matrix: [C, C], entries of at least 0, each row sums to 1 within 1e-6 (and is then renormalised).
 
     Raises:
-        InputError: The matrix is not square, not finite, has a negative entry, or a row that does not sum to 1.
+        InputError: The matrix is not square, not finite, larger than the memory, has a negative entry, or a row that
+            does not sum to 1.
 
     Example:
         >>> noise = Transition([[0.9, 0.1], [0.2, 0.8]])
@@ -34,6 +36,8 @@ class Transition:
     __slots__ = ("_matrix",)
 
     def __init__(self, matrix: Array) -> None:
+        matrix = checks.tensor("matrix", matrix)
+        check_memory("matrix", 25.0 * matrix.numel())
         raw = checks.finite("matrix", matrix, dims=2)
         if raw.shape[0] != raw.shape[1] or not raw.numel():
             checks.fail("matrix", "a square matrix, one row and one column a class", f"shape {tuple(raw.shape)}")
@@ -84,6 +88,7 @@ class Transition:
             >>> symmetric(3, 0.5).corrupt(torch.tensor([0, 1, 2, 0]), mask=[0, 1], seed=1, exact=True).rate
             0.5
         """
+        exact = checks.flag("exact", exact)
         return self._corrupt(checked_labels(y, mask, self.num_classes), checks.generator(seed), exact)
 
     def _corrupt(self, labels: CheckedLabels, rng: np.random.Generator, exact: bool) -> NoisyLabels:
@@ -144,7 +149,7 @@ class Transition:
 
 def identity(num_classes: int) -> Transition:
     """Return the transition without noise: T[i, i] = 1."""
-    return Transition(torch.eye(checks.integer("num_classes", num_classes, 1), dtype=torch.float64))
+    return Transition(torch.eye(check_classes(num_classes), dtype=torch.float64))
 
 
 def symmetric(num_classes: int, rate: float) -> Transition:
@@ -153,7 +158,8 @@ def symmetric(num_classes: int, rate: float) -> Transition:
     `rate` is the true flip probability. Above (C - 1) / C it is worse than chance, and allowed.
 
     Raises:
-        InputError: The rate is outside [0, 1], or above 0 with one class.
+        InputError: The rate is outside [0, 1], or above 0 with one class; a matrix of so many classes is larger than
+            the memory.
 
     Example:
         >>> symmetric(3, 0.5)
@@ -237,6 +243,8 @@ def from_counts(counts: Array, smoothing: float = 0.0) -> Transition:
         >>> from_counts([[8, 2], [1, 3]]).matrix
         tensor([[0.8000, 0.2000], [0.2500, 0.7500]], dtype=torch.float64)
     """
+    counts = checks.tensor("counts", counts)
+    check_memory("counts", 40.0 * counts.numel())
     raw = checks.finite("counts", counts, dims=2).double()
     if raw.numel() and float(raw.min()) < 0:
         checks.fail("counts", "counts of at least 0", float(raw.min()))
@@ -257,8 +265,9 @@ def from_mapping(mapping: Mapping[int, int], num_classes: int, rate: float) -> T
         >>> from_mapping({3: 5}, num_classes=6, rate=0.4).matrix[3]
         tensor([0.0000, 0.0000, 0.0000, 0.6000, 0.0000, 0.4000], dtype=torch.float64)
     """
-    classes = checks.integer("num_classes", num_classes, 1)
-    rate = checks.rate("rate", rate)
+    classes, rate = check_classes(num_classes), checks.rate("rate", rate)
+    if not isinstance(mapping, Mapping):
+        checks.fail("mapping", "{class: target}", type(mapping).__name__)
     matrix = torch.eye(classes, dtype=torch.float64)
     for source, target in mapping.items():
         i = checks.integer("mapping", source, 0, classes - 1)
@@ -269,8 +278,15 @@ def from_mapping(mapping: Mapping[int, int], num_classes: int, rate: float) -> T
     return Transition(matrix)
 
 
-def _check(num_classes: int, rate: float) -> tuple[int, float]:
+def check_classes(num_classes: int) -> int:
+    """Return a number of classes whose matrices, five at a time in float64, the memory holds."""
     classes = checks.integer("num_classes", num_classes, 1)
+    check_memory("matrices of num_classes × num_classes", 40.0 * min(classes, 1 << 40) ** 2)
+    return classes
+
+
+def _check(num_classes: int, rate: float) -> tuple[int, float]:
+    classes = check_classes(num_classes)
     return classes, rate_for(rate, classes)
 
 

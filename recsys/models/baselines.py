@@ -11,10 +11,11 @@ from scipy.linalg import cho_factor, cho_solve
 from threadpoolctl import threadpool_limits
 
 from graphnoise.checks import InputError, integer, real
+from graphnoise.resources import check_memory
 from recsys.base import BATCH, Callback, Recommender
 from recsys.models.factors import FactorModel
 from recsys.topk import Floats, top_k
-from recsys.validation import Ints, check_memory
+from recsys.validation import Ints
 
 
 class Popularity(Recommender):

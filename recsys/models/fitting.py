@@ -11,7 +11,7 @@ from typing import Any, Generic, NoReturn, Self, TypeVar
 
 import scipy.sparse as sp
 
-from graphnoise.checks import choice, fail, integer
+from graphnoise.checks import choice, fail, flag, integer
 from recsys.base import Callback, Recommender
 from recsys.evaluation import evaluate_checked
 from recsys.interactions import InteractionsLike, as_csr, check_disjoint
@@ -141,7 +141,8 @@ class EpochModel(FactorModel):
             InputError: No interaction at all, a validation set that overlaps or is empty, a device that is not
                 available, or training that diverges.
         """
-        return self._fit_epochs(self._check_fit(user_items, callback), show_progress, callback, validation)
+        matrix, show_progress = self._check_fit(user_items, callback), flag("show_progress", show_progress)
+        return self._fit_epochs(matrix, show_progress, callback, validation)
 
     def _fit_epochs(
         self,

@@ -9,10 +9,10 @@ import scipy.sparse as sp
 from scipy.linalg import cho_factor, cho_solve, eigh
 
 from graphnoise.checks import choice, integer, real
+from graphnoise.resources import check_memory
 from recsys.base import Callback
 from recsys.models.baselines import EASE, ItemWeights
 from recsys.topk import Floats
-from recsys.validation import check_memory
 
 CORES = ("autoencoder", "neighbourhood")
 

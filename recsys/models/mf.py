@@ -11,8 +11,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from graphnoise.checks import choice, fail, integer, rate, real
-from graphnoise.resources import thread_count
+from graphnoise.checks import choice, fail, flag, integer, rate, real
+from graphnoise.resources import check_memory, thread_count
 from recsys.base import Callback
 from recsys.interactions import InteractionsLike, as_csr
 from recsys.kernels.sgd import Count
@@ -23,8 +23,9 @@ from recsys.models.native_training import NativeTraining, native_rule
 from recsys.models.presets import PRESETS
 from recsys.objectives import Objective
 from recsys.samplers import Sampler, Uniform
+from recsys.samplers.base import fit_sampler
 from recsys.topk import Floats
-from recsys.validation import Ints, PositionsLike, check_memory, positions
+from recsys.validation import Ints, PositionsLike, positions
 
 MODES = ("minibatch", "deterministic", "lock-free")
 
@@ -128,7 +129,7 @@ class MatrixFactorization(EpochModel):
         self.mode = choice("mode", mode, MODES)
         self.num_negatives = integer("num_negatives", num_negatives, 1)
         self.batch_size = integer("batch_size", batch_size, 1)
-        self.biases, self.shuffle = _flag("biases", biases), _flag("shuffle", shuffle)
+        self.biases, self.shuffle = flag("biases", biases), flag("shuffle", shuffle)
         self.bias_regularization = _or_none("bias_regularization", bias_regularization)
         self.extra_regularization = _or_none("extra_regularization", extra_regularization)
         self.learning_rate_decay = rate("learning_rate_decay", learning_rate_decay)
@@ -195,10 +196,9 @@ class MatrixFactorization(EpochModel):
             users, items, self.factors, objective.logits, self.init, self.biases, self.dtype, rng
         )
         sampler.num_threads = plan.num_threads
-        sampler.fit_checked(user_items)
+        known = fit_sampler(sampler, user_items)
         distribution = sampler.probabilities() if hasattr(sampler, "probabilities") else None
         objective.fit(user_items, distribution)
-        known = sampler.known
         training: Minibatch | NativeTraining
         if self.mode == "minibatch":
             training = Minibatch(known, parameters, objective, sampler, plan, rng)
@@ -327,12 +327,6 @@ class MatrixFactorization(EpochModel):
     def scores_for(self, user_items: sp.csr_array) -> Floats:
         """Return scores of users given by their interactions alone, by `fold_in`."""
         return self._score(self._fold_in(user_items, self._fold_in_epochs())[0])
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        fail(name, "True or False", repr(value))
-    return bool(value)
 
 
 def _or_none(name: str, value: Any) -> float | None:

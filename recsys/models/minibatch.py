@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graphnoise.checks import fail
 from recsys.kernels.negatives import Known
 from recsys.kernels.pairs import Groups, scores
 from recsys.kernels.sgd import Count, pairs_of
@@ -15,6 +16,7 @@ from recsys.models.initialisation import Parameters
 from recsys.models.optimizers import Adam, Step
 from recsys.objectives import Objective, Pairs
 from recsys.samplers import Sampler
+from recsys.samplers.base import checked_draws
 
 Ints = NDArray[np.int32]
 
@@ -82,9 +84,8 @@ class Minibatch:
         """Take a step on a batch of positives."""
         plan, p = self._plan, self.parameters
         k, threads = plan.num_negatives, plan.num_threads
-        drawn = self._sampler.sample(users, k, self._rng, items=items)
+        drawn, weight = checked_draws(self._sampler, users, k, self._rng, items, len(p.item))
         missing = drawn < 0
-        weight = self._sampler.weights
         if missing.any():
             weight = (~missing).astype(p.user.dtype) if weight is None else np.where(missing, 0, weight)
             drawn = np.maximum(drawn, 0)
@@ -112,7 +113,7 @@ class Minibatch:
         sides = {"": (slopes.positive, slopes.negative), **slopes.extra}
         tables = {"": (p.user, p.item), **p.extra}
         for name, (left, right) in tables.items():
-            slope = _entry_slopes(*sides[name], left.dtype)
+            slope = _entry_slopes(*sides[name], drawn.shape, left.dtype)
             l2 = (plan.l2_extra, plan.l2_extra) if name else (plan.l2_user, plan.l2_item)
             user_gradient = by_user.sums(slope, entry_item, right, threads)
             if not plan.frozen_items:
@@ -125,8 +126,10 @@ class Minibatch:
         return Count(missing.size, correct, int(missing.sum()))
 
 
-def _entry_slopes(positive: NDArray[Any], negative: NDArray[Any], dtype: Any) -> NDArray[Any]:
+def _entry_slopes(positive: NDArray[Any], negative: NDArray[Any], shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     """Return the derivatives by the score of each entry: of the positive in sum, then of its negatives."""
+    if np.shape(positive) != shape or np.shape(negative) != shape:
+        fail("objective", f"derivatives of shape {shape}", f"shapes {np.shape(positive)} and {np.shape(negative)}")
     out = np.empty((len(negative), negative.shape[1] + 1), dtype)
     out[:, 0], out[:, 1:] = positive.sum(1), negative
     return out.ravel()

@@ -13,6 +13,7 @@ from torch.nn.functional import embedding
 
 from graphnoise.resources import thread_count
 from recsys.kernels.sgd import Count, pairs_of
+from recsys.samplers.base import checked_draws, fit_sampler
 
 Ints = NDArray[np.int32]
 _SIDES = ("user", "item")
@@ -84,8 +85,7 @@ class Training:
         self.network, self._model, self._rng, self._device = network, model, rng, device
         self._sampler, self._objective, self._shape = sampler, objective, user_items.shape
         self._sampler.num_threads = thread_count(model.num_threads)
-        self._sampler.fit_checked(user_items)
-        self._known = self._sampler.known
+        self._known = fit_sampler(self._sampler, user_items)
         distribution = self._sampler.probabilities() if hasattr(self._sampler, "probabilities") else None
         self._objective.fit(user_items, distribution)
         self._pairs = pairs_of(self._known)
@@ -134,8 +134,8 @@ class Training:
             weight = (~missing).astype(np.float32)
             columns = items[:, None]
         else:
-            drawn = self._sampler.sample(users, num_negatives, self._rng, items=items)
-            missing, weight = drawn < 0, self._sampler.weights
+            drawn, weight = checked_draws(self._sampler, users, num_negatives, self._rng, items, self._known.num_items)
+            missing = drawn < 0
             if missing.any():
                 weight = (~missing).astype(np.float32) if weight is None else np.where(missing, 0, weight)
                 drawn = np.maximum(drawn, 0)

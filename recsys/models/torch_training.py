@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from graphnoise.checks import choice, fail, integer, real
-from graphnoise.resources import torch_threads
+from graphnoise.resources import check_memory, torch_threads
 from recsys.base import Callback
 from recsys.models.fitting import EpochModel
 from recsys.models.initialisation import initial_parameters
 from recsys.models.torch_steps import Network, Training, all_vectors
 from recsys.objectives import Objective
 from recsys.samplers import InBatch, Sampler
-from recsys.validation import check_memory
 
 State = dict[str, Tensor]
 

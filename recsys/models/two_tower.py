@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding, normalize, relu
 
-from graphnoise.checks import fail, integer
+from graphnoise.checks import fail, flag, integer
 from graphnoise.resources import torch_threads
 from recsys.base import Callback
 from recsys.interactions import InteractionsLike
@@ -148,7 +148,7 @@ class TwoTower(TorchModel):
                 if part is None:
                     fail(f"{side}_features", "features, as use_ids is False", None)
         try:
-            return self._fit_epochs(matrix, show_progress, callback, validation)
+            return self._fit_epochs(matrix, flag("show_progress", show_progress), callback, validation)
         finally:
             self._features = (None, None)
 

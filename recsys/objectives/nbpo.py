@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, log_expit
 from torch.nn.functional import logsigmoid
 
-from graphnoise.checks import choice, fail
+from graphnoise.checks import choice, fail, tensor
 from recsys.objectives.base import Derivatives, Objective, Pairs, beside, wide
 
 FLIP = "flip"
@@ -62,7 +62,7 @@ class Flips(Objective):
         self.logits = (FLIP,)
         if flip_rate is None:
             return
-        rates = np.asarray(flip_rate)
+        rates = tensor("flip_rate", flip_rate).detach().cpu().numpy()
         if rates.ndim > 1 or rates.dtype.kind not in "fiu" or not rates.size:
             fail("flip_rate", "None, a rate, or a list of rates", f"{type(flip_rate).__name__} of shape {rates.shape}")
         rates = rates.astype(np.float64)

@@ -12,10 +12,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from graphnoise.checks import choice, fail, generator, integer
-from graphnoise.resources import thread_count
+from graphnoise.resources import check_memory, thread_count
 from recsys.interactions import InteractionsLike, as_csr
-from recsys.kernels.negatives import MAX_ATTEMPTS, Known, draw, streams
-from recsys.validation import PositionsLike, check_memory
+from recsys.kernels.negatives import MAX_ATTEMPTS, Known, draw, indices, streams
+from recsys.validation import PositionsLike
 
 Ints = NDArray[np.int32]
 # Maps users [B] and items [B, n] to scores [B, n].
@@ -136,10 +136,10 @@ class Sampler(ABC):
         integer("k", k, 1)
         if k > known.num_items:
             fail("k", f"at most the {known.num_items} items of the catalogue", k)
-        users = check_indices("users", users, known.num_users, "users")
+        users = indices("users", users, known.num_users, "users")
         positives = None
         if items is not None:
-            positives = check_indices("items", items, known.num_items, "items")
+            positives = indices("items", items, known.num_items, "items")
             if len(positives) != len(users):
                 fail("items", f"one positive for each of {len(users)} users", len(positives))
         elif self.needs_items:
@@ -176,14 +176,38 @@ class Sampler(ABC):
         return np.where((items < 0) | np.isnan(scores), -np.inf, scores)
 
 
-def check_indices(name: str, value: Any, bound: int, noun: str) -> Ints:
-    """Return a list of indices below `bound`, int32."""
-    array = np.asarray(value)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        fail(name, f"a list of {noun}", f"shape {array.shape}, type {array.dtype}")
-    if array.size and (array.min() < 0 or array.max() >= bound):
-        fail(name, f"{noun} from 0 to {bound - 1}", f"values from {array.min()} to {array.max()}")
-    return np.ascontiguousarray(array, dtype=np.int32)
+def fit_sampler(sampler: Sampler, matrix: sp.csr_array) -> Known:
+    """Fit a sampler, which may be the caller's own, to a checked matrix, and return its known positives.
+
+    Raises:
+        InputError: The known positives of the sampler have another shape.
+    """
+    sampler.fit_checked(matrix)
+    known = sampler.known
+    if not isinstance(known, Known) or (known.num_users, known.num_items) != matrix.shape:
+        fail(f"{sampler.name}.known", f"a Known of {matrix.shape[0]} users and {matrix.shape[1]} items", "another")
+    return known
+
+
+def checked_draws(
+    sampler: Sampler, users: Ints, k: int, rng: np.random.Generator, items: Ints, num_items: int
+) -> tuple[Ints, NDArray[Any] | None]:
+    """Return what a sampler, which may be the caller's own, draws and its weights.
+
+    Raises:
+        InputError: Not integers [B, k] from -1 to num_items - 1, or weights that are not numbers [B, k].
+    """
+    drawn, weights = sampler.sample(users, k, rng, items=items), sampler.weights
+    shape, name = (len(users), k), f"{sampler.name}.sample"
+    if not isinstance(drawn, np.ndarray) or drawn.shape != shape or drawn.dtype.kind not in "iu":
+        got = f"{drawn.dtype} of shape {drawn.shape}" if isinstance(drawn, np.ndarray) else type(drawn).__name__
+        fail(name, f"an integer array of shape {shape}", got)
+    if drawn.size and (drawn.min() < -1 or drawn.max() >= num_items):
+        fail(name, f"items from 0 to {num_items - 1}, or -1", f"values from {drawn.min()} to {drawn.max()}")
+    fits = isinstance(weights, np.ndarray) and weights.shape == shape and weights.dtype.kind in "biuf"
+    if weights is not None and not fits:
+        fail(f"{sampler.name}.weights", f"an array of numbers of shape {shape}, or None", type(weights).__name__)
+    return np.ascontiguousarray(drawn, np.int32), weights
 
 
 def on_known(value: str) -> bool:

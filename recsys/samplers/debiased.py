@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from graphnoise.checks import integer, real
+from graphnoise.resources import check_memory
 from recsys.samplers.base import Ints, Sampler
 from recsys.samplers.hard import DNS, pick
-from recsys.validation import check_memory
 
 # Candidates that are scored at once.
 MAX_CANDIDATES = 1 << 20

@@ -9,7 +9,7 @@ import numpy as np
 from graphnoise.checks import fail, generator, integer
 from recsys.interactions import InteractionsLike, as_csr
 from recsys.kernels.negatives import Known
-from recsys.samplers.base import Sampler
+from recsys.samplers.base import Sampler, checked_draws
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ def false_negatives(
         >>> false_negatives(Uniform().fit(known), hidden, k=3, passes=200).uniform
         0.5
     """
+    if not isinstance(sampler, Sampler):
+        fail("sampler", "a fitted sampler", type(sampler).__name__)
     known = sampler.known
     likes = Known.of(as_csr("hidden", hidden, shape=(known.num_users, known.num_items)))
     count = np.diff(known.rowptr)
@@ -79,7 +81,7 @@ def false_negatives(
         sampler.epoch(number, random)
         for begin in range(0, len(users), 1 << 14):
             part = slice(begin, begin + (1 << 14))
-            drawn = sampler.sample(users[part], k, random, items=known.col[part])
+            drawn, _ = checked_draws(sampler, users[part], k, random, known.col[part], known.num_items)
             valid = drawn >= 0
             hits += int((likes.has(users[part], np.maximum(drawn, 0)) & valid).sum())
             total, requested = total + int(valid.sum()), requested + drawn.size

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphnoise.noise import flip_interactions
+from graphnoise.resources import check_memory
 from recsys import InputError, Interactions
 from recsys.interactions import as_csr, check_disjoint
-from recsys.validation import check_memory
 
 USERS, ITEMS = ["b", "a", "b", "c"], [30, 10, 10, 20]
 FORMATS = ["csr", "csc", "coo", "lil", "dok", "bsr", "dia"]

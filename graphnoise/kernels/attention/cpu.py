@@ -11,6 +11,7 @@ from graphnoise.kernels import _native
 from graphnoise.kernels.addresses import address, contiguous
 from graphnoise.kernels.cache import cached_on
 from graphnoise.kernels.csr import check_range, check_rows, compress
+from graphnoise.resources import native_threads
 
 # Positions that the kernel may read beyond the end.
 PADDING = 64
@@ -74,7 +75,7 @@ def forward(
     arguments = _arguments(rows, h, source, target, factor, slope, weight)
     arguments.bias = address(bias)
     arguments.out = out.data_ptr()
-    _native.attend(_native.instruction_set(), torch.get_num_threads(), targets, arguments)
+    _native.attend(_native.instruction_set(), native_threads(), targets, arguments)
     return out, weight
 
 
@@ -109,7 +110,7 @@ def backward(
     arguments.to_h = to_h.data_ptr()
     arguments.to_source = to_source.data_ptr()
     arguments.to_target = to_target.data_ptr()
-    _native.attend_backward(_native.instruction_set(), torch.get_num_threads(), targets, sources, arguments)
+    _native.attend_backward(_native.instruction_set(), native_threads(), targets, sources, arguments)
     return to_h, to_source, to_target
 
 

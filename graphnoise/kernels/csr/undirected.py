@@ -13,17 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graphnoise import checks
-from graphnoise.kernels.csr import transpose_csr
+from graphnoise.kernels.csr import check_range, check_rows, transpose_csr
 from graphnoise.typing import Floats, Ints
 
 MAX_NODES = 2**31 - 1
 
 
 @dataclass(frozen=True, eq=False)
-class UndirectedGraph:
-    """An undirected graph as compressed rows, with degrees; arrays are read-only and known to be valid.
+class UndirectedGraph(checks.Validated):
+    """An undirected graph as compressed rows, with degrees; `as_undirected` makes one.
 
-    A self-loop counts once in the degree of its node; repeated arcs add up.
+    A self-loop counts once in the degree of its node; repeated arcs add up. Arrays are checked once, when the object is
+    made, unpickled or copied, and then read-only; they must not be changed through another name.
 
     Attributes:
         rowptr: Where the arcs of each node begin, int64, shape [n + 1].
@@ -33,6 +34,9 @@ class UndirectedGraph:
         volume: Sum of all degrees.
         names: The caller's names of the nodes, or None where these are 0 … n - 1.
         position: Position of each name, or None.
+
+    Raises:
+        InputError: The fields are not those of an undirected graph.
     """
 
     rowptr: Ints
@@ -42,6 +46,39 @@ class UndirectedGraph:
     volume: float
     names: Sequence[Any] | None = None
     position: dict[Any, int] | None = None
+
+    def __post_init__(self) -> None:
+        arrays = {"rowptr": (np.int64, None), "col": (np.int32, None), "weight": (np.float64, np.size(self.col))}
+        arrays["degree"] = np.float64, max(np.size(self.rowptr) - 1, 0)
+        for name, (dtype, size) in arrays.items():
+            if name != "weight" or self.weight is not None:
+                object.__setattr__(self, name, checks.read_only(name, getattr(self, name), dtype, (size,)))
+        col = _tensor(self.col)
+        check_rows(_tensor(self.rowptr), col)
+        check_range("col", col, self.num_nodes)
+        if self.weight is not None and not (np.isfinite(self.weight) & (self.weight > 0)).all():
+            checks.fail("weight", "finite weights above 0", "others")
+        # Rounding of the least exact type that weights may have come from.
+        rounding = 4 * torch.finfo(torch.bfloat16).eps
+        if not _mirrored(self.rowptr, self.col, self.weight, rounding):
+            _check_symmetric(_merged(self.rowptr, self.col, self.weight), rounding)
+        degree = _degrees(self.rowptr, self.weight)
+        if not np.allclose(self.degree, degree, rtol=1e-9, atol=0):
+            checks.fail("degree", "the sum of the weights of each node", "other values")
+        volume = checks.real("volume", self.volume, 0.0)
+        if not np.isclose(volume, degree.sum(), rtol=1e-9, atol=0):
+            checks.fail("volume", f"the sum of all degrees, {degree.sum():g}", volume)
+        self._check_names()
+
+    def _check_names(self) -> None:
+        if self.names is None and self.position is None:
+            return
+        try:
+            position = dict(zip(self.names or [], range(self.num_nodes), strict=True))
+        except (TypeError, ValueError):
+            position = {}
+        if not isinstance(self.position, dict) or position != self.position or len(position) != self.num_nodes:
+            checks.fail("names", f"{self.num_nodes} distinct names, and `position` the position of each", "others")
 
     @property
     def num_nodes(self) -> int:
@@ -75,9 +112,7 @@ def undirected(rowptr: Any, col: Any, weight: Floats | None, rounding: float, sy
         rows = without_zeros(rowptr, col, weight)
         rowptr, col, weight = rows.indptr, rows.indices, rows.data
     if not _mirrored(rowptr, col, weight, rounding):
-        values = np.ones(len(col)) if weight is None else weight
-        rows = scipy.sparse.csr_array((values, col, rowptr), shape=(n, n), copy=True)
-        rows.sum_duplicates()
+        rows = _merged(rowptr, col, weight)
         if symmetrise:
             rows = rows.maximum(rows.T).tocsr()
             rowptr, col = rows.indptr, rows.indices
@@ -86,12 +121,8 @@ def undirected(rowptr: Any, col: Any, weight: Floats | None, rounding: float, sy
             _check_symmetric(rows, rounding)
     # Read-only copies: SciPy sorts the rows of a matrix in place, and kernels do not check again.
     rowptr, col = np.array(rowptr, dtype=np.int64), np.array(col, dtype=np.int32)
-    if weight is None:
-        degree: Floats = np.diff(rowptr).astype(np.float64)
-    else:
-        weight = np.array(weight, dtype=np.float64)
-        row = np.repeat(np.arange(n), np.diff(rowptr))
-        degree = np.bincount(row, weights=weight, minlength=n).astype(np.float64)
+    weight = None if weight is None else np.array(weight, dtype=np.float64)
+    degree = _degrees(rowptr, weight)
     with np.errstate(over="ignore"):
         volume = float(degree.sum())
     if not np.isfinite(volume):
@@ -99,7 +130,7 @@ def undirected(rowptr: Any, col: Any, weight: Floats | None, rounding: float, sy
     for array in (rowptr, col, degree, weight):
         if array is not None:
             array.flags.writeable = False
-    return UndirectedGraph(rowptr, col, weight, degree, volume)
+    return UndirectedGraph.unchecked(rowptr, col, weight, degree, volume, None, None)
 
 
 def without_zeros(rowptr: Any, col: Any, weight: Floats) -> Any:
@@ -107,6 +138,23 @@ def without_zeros(rowptr: Any, col: Any, weight: Floats) -> Any:
     n = len(rowptr) - 1
     rows = scipy.sparse.csr_array((weight, col, rowptr), shape=(n, n), copy=True)
     rows.eliminate_zeros()
+    return rows
+
+
+def _degrees(rowptr: Ints, weight: Floats | None) -> Floats:
+    """Return the sum of the weights of each row."""
+    counts = np.diff(rowptr)
+    if weight is None:
+        return counts.astype(np.float64)
+    row = np.repeat(np.arange(len(counts)), counts)
+    return np.bincount(row, weights=weight, minlength=len(counts)).astype(np.float64)
+
+
+def _merged(rowptr: Any, col: Any, weight: Floats | None) -> Any:
+    """Return the matrix of compressed rows as a SciPy CSR array without repeated entries."""
+    n, values = len(rowptr) - 1, np.ones(len(col)) if weight is None else weight
+    rows = scipy.sparse.csr_array((values, col, rowptr), shape=(n, n), copy=True)
+    rows.sum_duplicates()
     return rows
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from graphnoise.kernels import _native
 from graphnoise.kernels.dispatch import select
 from graphnoise.kernels.propagate import tangent
+from graphnoise.resources import native_threads
 
 # Values of `Before` in native.cpp.
 BEFORE = {"none": 0, "leaky_relu": 1, "relu": 2}
@@ -61,7 +62,7 @@ def _run(x: Tensor, grad: Tensor | None, norm: Tensor | None, p: int, before: st
         p,
         BEFORE[before],
         AFTER[after],
-        torch.get_num_threads(),
+        native_threads(),
         x.shape[0],
         x.shape[1],
         x.data_ptr(),

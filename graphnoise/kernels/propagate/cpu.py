@@ -11,6 +11,8 @@ from graphnoise.kernels import _native
 from graphnoise.kernels.addresses import address, contiguous
 from graphnoise.kernels.arcs import Arcs, accumulation_dtype
 from graphnoise.kernels.cache import cached_on
+from graphnoise.kernels.csr import check_range, check_rows
+from graphnoise.resources import native_threads
 
 # Values of `Type` in rows.h.
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
@@ -74,7 +76,7 @@ def run(
     arguments.num_steps = num_steps
     arguments.out = out.data_ptr()
     arguments.other = other.data_ptr()
-    arguments.threads = torch.get_num_threads()
+    arguments.threads = native_threads()
     steps, residual, in_other = _native.propagate(arguments)
     return (other if in_other else out), steps, residual
 
@@ -86,7 +88,7 @@ def sddmm(arcs: Arcs, g: Tensor, y: Tensor, alpha: float) -> Tensor:
     out = torch.empty(arcs.col.numel(), dtype=accumulation_dtype(y.dtype))
     shape = (TYPES[y.dtype], col.dtype == torch.int64, y.shape[0], y.shape[1])
     arrays = (rowptr.data_ptr(), col.data_ptr(), g.data_ptr(), y.data_ptr())
-    _native.sddmm(*shape, *arrays, alpha, out.data_ptr(), torch.get_num_threads())
+    _native.sddmm(*shape, *arrays, alpha, out.data_ptr(), native_threads())
     return out
 
 
@@ -94,6 +96,8 @@ def padded_rows(arcs: Arcs) -> tuple[Tensor, Tensor]:
     """Return row bounds in 64 bits, and columns in 32 bits if possible, padded as far as the kernel reads ahead."""
 
     def make() -> tuple[Tensor, Tensor]:
+        check_rows(arcs.rowptr, arcs.col, narrow=True)
+        check_range("col", arcs.col, arcs.num_nodes)
         dtype = torch.int32 if arcs.num_nodes < MAX_NARROW_NODES else torch.int64
         col = torch.zeros(arcs.col.numel() + PADDING, dtype=dtype)
         col[: arcs.col.numel()] = arcs.col

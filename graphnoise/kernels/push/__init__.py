@@ -30,6 +30,7 @@ from graphnoise.kernels.local import TIERS, NodeLabels, as_int64, native_argumen
 from graphnoise.kernels.push.reference import diffuse
 from graphnoise.kernels.push.settings import METHODS, STATUS
 from graphnoise.kernels.push.settings import Settings as Settings
+from graphnoise.resources import native_threads
 from graphnoise.typing import Floats, Ints
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ def push_sets(
     """
     tier = select(backend, TIERS)
     if tier == "native":
+        num_threads = native_threads(num_threads)
         source = graph.num_nodes, begin.ctypes.data, len(begin) - 1, seeds.ctypes.data, mass.ctypes.data
         rows, nodes, values, codes, pushes, arcs, touched, worst = _native.push_batch(
             *native_arguments(graph, labels, label_eps), *source, *(*_native_settings(settings), num_threads)

@@ -15,10 +15,11 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from graphnoise.checks import choice, fail, integer
-from graphnoise.resources import thread_count
+from graphnoise.checks import Validated, choice, fail, integer, read_only
+from graphnoise.resources import native_threads, thread_count
 from recsys.kernels import _native
 from recsys.kernels.negatives import reference
+from recsys.validation import as_array
 
 # Maximum size of the bit table in bytes; above it, rows are searched.
 MAX_BITS = 1 << 28
@@ -27,7 +28,7 @@ _COLUMN = np.dtype([("keep", np.uint32), ("other", np.int32)])
 
 
 @dataclass(frozen=True)
-class Known:
+class Known(Validated):
     """Known positives: the rows of a users × items matrix, in the form that the kernels read.
 
     Attributes:
@@ -35,12 +36,28 @@ class Known:
         col: Items, sorted in each row, int32.
         num_items: Number of items.
         bits: One bit per pair, uint64 [users, words], or None above `MAX_BITS` bytes.
+
+    Raises:
+        InputError: The arrays are not those of sorted rows; they are checked when made by hand, unpickled or copied.
     """
 
     rowptr: NDArray[np.int64]
     col: NDArray[np.int32]
     num_items: int
     bits: NDArray[np.uint64] | None = field(repr=False)
+
+    def __post_init__(self) -> None:
+        items = integer("num_items", self.num_items, 0, np.iinfo(np.int32).max)
+        rowptr = read_only("rowptr", self.rowptr, np.int64, (None,))
+        col = read_only("col", self.col, np.int32, (None,))
+        self.__dict__.update(rowptr=rowptr, col=col)
+        if not len(rowptr) or rowptr[0] != 0 or rowptr[-1] != len(col) or (np.diff(rowptr) < 0).any():
+            fail("rowptr", f"entries from 0 to {len(col)} that do not decrease", "others")
+        row = np.repeat(np.arange(self.num_users), np.diff(rowptr))
+        if len(col) and (col.min() < 0 or col.max() >= items or (np.diff(row * items + col) <= 0).any()):
+            fail("col", f"items from 0 to {items - 1}, ascending in each row", "others")
+        if self.bits is not None and not np.array_equal(self.bits, _bits(rowptr, col, items, 1)):
+            fail("bits", "one bit for each pair, or None", "others")
 
     @classmethod
     def of(cls, matrix: sp.csr_array, num_threads: int = 1) -> Known:
@@ -50,12 +67,8 @@ class Known:
             fail("user_items", f"at most {np.iinfo(np.int32).max} users and items", f"{users} × {items}")
         rowptr = np.ascontiguousarray(matrix.indptr, dtype=np.int64)
         col = np.ascontiguousarray(matrix.indices, dtype=np.int32)
-        words = (items + 63) // 64
-        if users * words * 8 > MAX_BITS:
-            return cls(rowptr, col, items, None)
-        bits = np.zeros((users, words), np.uint64)
-        _native.known_bits(num_threads, rowptr.ctypes.data, col.ctypes.data, users, words, bits.ctypes.data)
-        return cls(rowptr, col, items, bits)
+        fits = users * ((items + 63) // 64) * 8 <= MAX_BITS
+        return cls.unchecked(rowptr, col, items, _bits(rowptr, col, items, num_threads) if fits else None)
 
     @property
     def num_users(self) -> int:
@@ -95,14 +108,29 @@ class Known:
         return np.flatnonzero(counts >= int(allowed.sum()))
 
 
+def _bits(rowptr: NDArray[np.int64], col: NDArray[np.int32], items: int, num_threads: int) -> NDArray[np.uint64]:
+    users, words = len(rowptr) - 1, (items + 63) // 64
+    bits = np.zeros((users, words), np.uint64)
+    threads = native_threads(num_threads)
+    _native.known_bits(threads, rowptr.ctypes.data, col.ctypes.data, users, words, bits.ctypes.data)
+    return bits
+
+
 @dataclass(frozen=True)
-class Alias:
+class Alias(Validated):
     """An alias table for weighted draws in constant time (Walker 1977, Vose 1991), within 2^-32 of each weight.
 
     Attributes:
         columns: Threshold (of 2^32) and alias of each column.
         weight: The weights, float64 [items].
     """
+
+    def __post_init__(self) -> None:
+        weight = read_only("weight", self.weight, np.float64, (None,))
+        columns = read_only("columns", self.columns, _COLUMN, weight.shape)
+        if not np.array_equal(Alias.of(weight).columns, columns):
+            fail("columns", "those of Alias.of(weight)", "others")
+        self.__dict__.update(weight=weight, columns=columns)
 
     columns: NDArray[np.void]
     weight: NDArray[np.float64]
@@ -123,7 +151,7 @@ class Alias:
             fail("weight", "finite weights of at least 0, not all 0", f"{w.tolist() if w.size < 8 else w}")
         columns = np.empty(len(w), _COLUMN)
         _native.alias_table(w.ctypes.data, len(w), columns.ctypes.data)
-        return cls(columns, w)
+        return cls.unchecked(columns, w)
 
 
 def draw(
@@ -168,13 +196,11 @@ def draw(
 
     Source: Rendle et al., UAI 2009 (uniform); Walker, ACM TOMS 3, 1977, and Vose, IEEE TSE 17, 1991 (by weight).
     """
-    user = np.ascontiguousarray(users, dtype=np.int32)
-    if user.ndim != 1:
-        fail("users", "a list of users", f"shape {user.shape}")
-    if len(user) and (user.min() < 0 or user.max() >= known.num_users):
-        fail("users", f"users from 0 to {known.num_users - 1}", f"values from {user.min()} to {user.max()}")
+    user = indices("users", users, known.num_users, "users")
     integer("k", each, 1, 1 << 30)
     integer("attempts", attempts, 1, MAX_ATTEMPTS)
+    integer("key", key, 0, 2**64 - 1)
+    integer("first", first, 0, 2**63 - 1)
     if table is not None and len(table.weight) != known.num_items:
         fail("table", f"weights of {known.num_items} items", len(table.weight))
     if known.num_items == 0:
@@ -188,10 +214,24 @@ def draw(
     out = np.empty((len(user), each), np.int32)
     columns, weight = (0, 0) if table is None else (table.columns.ctypes.data, table.weight.ctypes.data)
     _native.draw_negatives(
-        thread_count(num_threads), *known.address, known.num_items, columns, weight, key, first,
+        native_threads(thread_count(num_threads)), *known.address, known.num_items, columns, weight, key, first,
         user.ctypes.data, len(user), each, attempts, verify, redraw, out.ctypes.data,
     )  # fmt: skip
     return out
+
+
+def indices(name: str, value: Any, bound: int, noun: str) -> NDArray[np.int32]:
+    """Return a list of indices below `bound`, int32.
+
+    Raises:
+        InputError: Not a list of integers, or one out of range.
+    """
+    array = as_array(name, value)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        fail(name, f"a list of {noun}", f"shape {array.shape}, type {array.dtype}")
+    if array.size and (array.min() < 0 or array.max() >= bound):
+        fail(name, f"{noun} from 0 to {bound - 1}", f"values from {array.min()} to {array.max()}")
+    return np.ascontiguousarray(array, dtype=np.int32)
 
 
 def streams(rng: np.random.Generator, count: int = 1) -> Sequence[int]:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graphnoise.checks import Validated, fail, read_only
+from graphnoise.resources import native_threads
 from recsys.kernels import _native
 
 # Calls with fewer products are faster on one thread.
@@ -25,14 +27,22 @@ def scores(
 ) -> Floats:
     """Return <left[users[b]], right[items[b, t]]> + bias[items[b, t]], shape [B, t]; 0 for an item below 0.
 
+    Raises:
+        InputError: Rows that the tables do not have, or shapes that do not fit: a caller's sampler may ask for them.
+
     Example:
         >>> U, V = np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [3.0, 1.0]])
         >>> scores(U, V, np.array([0], np.int32), np.array([[0, 1, -1]], np.int32)).tolist()
         [[1.0, 5.0, 0.0]]
     """
+    if users.ndim != 1 or items.ndim != 2 or len(users) != len(items):
+        fail("items", "users of shape [B] and items of shape [B, n]", f"shapes {users.shape} and {items.shape}")
+    for name, index, table in (("users", users, left), ("items", items, right)):
+        if index.size and (index.max() >= len(table) or (name == "users" and index.min() < 0)):
+            fail(name, f"positions below {len(table)}", f"values from {index.min()} to {index.max()}")
     out = np.empty(items.shape, left.dtype)
     call = _native.pair_scores_float64 if left.dtype == np.float64 else _native.pair_scores_float32
-    each, threads = items.shape[1], num_threads if items.size * left.shape[1] >= MIN_PARALLEL else 1
+    each, threads = items.shape[1], native_threads(num_threads) if items.size * left.shape[1] >= MIN_PARALLEL else 1
     call(
         threads, left.ctypes.data, right.ctypes.data, left.shape[1], 0 if bias is None else bias.ctypes.data,
         users.ctypes.data, items.ctypes.data, len(items), each, out.ctypes.data,
@@ -41,12 +51,22 @@ def scores(
 
 
 @dataclass(frozen=True)
-class Groups:
+class Groups(Validated):
     """Entries grouped by row: those of `rows[g]` are `order[start[g] : start[g + 1]]`, in their original order."""
 
     rows: Ints
     start: NDArray[np.int64]
     order: Ints
+
+    def __post_init__(self) -> None:
+        rows = read_only("rows", self.rows, np.int32, (None,))
+        start = read_only("start", self.start, np.int64, (len(rows) + 1,))
+        order = read_only("order", self.order, np.int32, (None,))
+        if start[0] != 0 or start[-1] != len(order) or (np.diff(start) < 0).any():
+            fail("start", f"entries from 0 to {len(order)} that do not decrease", "others")
+        if not np.array_equal(np.sort(order), np.arange(len(order))):
+            fail("order", "each entry once", "others")
+        self.__dict__.update(rows=rows, start=start, order=order)
 
     @classmethod
     def of(cls, ids: Ints, bound: int) -> Groups:
@@ -62,13 +82,13 @@ class Groups:
         count = _native.group(
             ids.ctypes.data, len(ids), max(bound, 1), rows.ctypes.data, start.ctypes.data, order.ctypes.data
         )
-        return cls(rows[:count], start[: count + 1], order)
+        return cls.unchecked(rows[:count], start[: count + 1], order)
 
     def sums(self, weight: Floats, other: Ints, table: Floats, num_threads: int = 1) -> Floats:
         """Return the sum of weight[e] table[other[e]] over the entries of each row, shape [rows, width]."""
         out = np.empty((len(self.rows), table.shape[1]), table.dtype)
         call = _native.grouped_sums_float64 if table.dtype == np.float64 else _native.grouped_sums_float32
-        threads = num_threads if len(self.order) * table.shape[1] >= MIN_PARALLEL else 1
+        threads = native_threads(num_threads) if len(self.order) * table.shape[1] >= MIN_PARALLEL else 1
         call(
             threads, len(self.rows), self.start.ctypes.data, self.order.ctypes.data, other.ctypes.data,
             weight.ctypes.data, table.ctypes.data, table.shape[1], out.ctypes.data,

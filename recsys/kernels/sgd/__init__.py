@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphnoise.checks import choice, fail
+from graphnoise.checks import choice, fail, read_only
+from graphnoise.resources import native_threads
 from recsys.kernels import _native
 from recsys.kernels.negatives import Alias, Known
 
@@ -104,7 +105,8 @@ def _setting(
     choice("rule", rule, RULES)
     available = instruction_sets()
     setting.set = available[0] if instruction_set is None else choice("instruction_set", instruction_set, available)
-    setting.threads, setting.rule, setting.attempts, setting.key = num_threads, RULES[rule], attempts, key
+    setting.threads = native_threads(num_threads)
+    setting.rule, setting.attempts, setting.key = RULES[rule], attempts, key
     width = factors.user.shape[1]
     for name in ("user", "item", "flip_user", "flip_item"):
         table = getattr(factors, name)
@@ -115,13 +117,17 @@ def _setting(
             table.dtype != np.float32
             or not table.flags.c_contiguous
             or table.ctypes.data % 64
-            or table.shape[1] != width
+            or table.shape != (known.num_users if name.endswith("user") else known.num_items, width)
             or width % LANES
         ):
-            fail(name, f"float32 rows of {width} values from `padded`", f"{table.dtype} of shape {table.shape}")
+            got = f"{table.dtype} of shape {table.shape}"
+            fail(name, f"float32 rows of {width} values from `padded`, as many as `known` has", got)
         setattr(setting, name, 0 if table is None else table.ctypes.data)
     setting.blocks = width // LANES
-    setting.bias = 0 if factors.bias is None else factors.bias.ctypes.data
+    bias = factors.bias
+    if bias is not None and (bias.dtype != np.float32 or bias.shape != (known.num_items,) or bias.strides != (4,)):
+        fail("bias", f"{known.num_items} contiguous float32 values", f"{bias.dtype} of shape {bias.shape}")
+    setting.bias = 0 if bias is None else bias.ctypes.data
     setting.step, setting.decay_user, setting.decay_positive = rates.step, rates.user, rates.positive
     setting.decay_negative, setting.decay_bias = rates.negative, rates.bias
     setting.decay_flip, setting.flip_rate = rates.flip, rates.flip_rate
@@ -165,6 +171,11 @@ def lock_free(
     threads then update rows of different users. Results are repeatable on one thread only.
     """
     setting = _setting(rule, factors, rates, known, key, attempts, num_threads, instruction_set)
+    pairs = read_only("pairs", pairs, np.int32, (None, 2))
+    if len(pairs) and (pairs.min() < 0 or (pairs.max(0) >= (known.num_users, known.num_items)).any()):
+        fail("pairs", f"users below {known.num_users} and items below {known.num_items}", "others")
+    if table is not None and len(table.weight) != known.num_items:
+        fail("table", f"weights of {known.num_items} items", len(table.weight))
     drawn = len(pairs) * each
     correct, skipped = _native.epoch_lock_free(
         setting,
@@ -188,6 +199,8 @@ class Blocks:
     """
 
     def __init__(self, known: Known, weight: NDArray[np.float64] | None, rng: np.random.Generator) -> None:
+        if weight is not None and len(weight) != known.num_items:
+            fail("weight", f"{known.num_items} weights, one per item", len(weight))
         self.known = known
         self.weight = weight
         block = balanced_blocks(np.diff(known.rowptr), rng)
