@@ -142,7 +142,7 @@ def tensor(name: str, value: object, *, compressed: bool = False) -> Tensor:
                 fail(name, "integers below 2^63", int(array.max()))
             array = array.astype(np.int64)
         # torch supports no other layout and byte order.
-        array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+        array = np.require(array, dtype=array.dtype.newbyteorder("="), requirements="C")
         return torch.as_tensor(array if array.flags.writeable else array.copy())
     except MemoryError as error:
         fail(name, "an array that the memory holds", error)
@@ -194,6 +194,8 @@ def finite(name: str, value: object, dims: int | None = None) -> Tensor:
     if not x.is_floating_point():
         x = x.to(torch.get_default_dtype())
     values = x.values() if x.layout == torch.sparse_csr else x
+    if values.numel() > 2**28 and values.numel() * values.element_size() > 2 * values.untyped_storage().nbytes():
+        fail(name, "a tensor of its own memory", f"an expanded one of shape {tuple(values.shape)}")
     bad = ~torch.isfinite(values)
     if bool(bad.any()):
         fail(name, "finite numbers", f"{int(bad.sum())} NaN or infinite entries")
@@ -202,7 +204,10 @@ def finite(name: str, value: object, dims: int | None = None) -> Tensor:
 
 def probabilities(name: str, value: object, num_classes: int | None = None) -> Tensor:
     """Return a float64 matrix of distributions over the classes, one per row."""
-    p = finite(name, value, dims=2).double()
+    p = finite(name, value, dims=2)
+    if p.layout != torch.strided:
+        fail(name, "a dense matrix", f"a {str(p.layout)[6:]} one")
+    p = p.double()
     if num_classes is not None and p.shape[1] != num_classes:
         fail(name, f"{num_classes} columns, one per class", p.shape[1])
     if p.numel() and bool((p < -1e-6).any()):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from torch import Tensor
 
 from graphnoise import checks
@@ -245,7 +246,7 @@ def _flat(name: str, y: Any) -> Tensor | NDArray[np.object_]:
     """Return numbers as a tensor, strings as an array of objects with None where there is no label."""
     if isinstance(y, Tensor):
         values: Any = checks.tensor(name, y)
-    elif isinstance(y, str | bytes | dict | set) or not (hasattr(y, "__len__") and hasattr(y, "__getitem__")):
+    elif isinstance(y, str | bytes | dict | set) or issparse(y) or not {"__len__", "__getitem__"} <= set(dir(y)):
         checks.fail(name, "a tensor, an array, a Series or a list of class labels", type(y).__name__)
     else:
         try:

@@ -123,6 +123,8 @@ def check_names(names: Any, num_nodes: int) -> Sequence[Hashable] | None:
         return None
     if isinstance(names, str | bytes) or not hasattr(names, "__len__") or not hasattr(names, "__iter__"):
         checks.fail("names", "a sequence of names", type(names).__name__)
+    if getattr(names, "ndim", 1) != 1:
+        checks.fail("names", "a sequence of names", f"shape {tuple(names.shape)}")
     unique: list[Hashable] = names.tolist() if isinstance(names, Tensor | np.ndarray) else list(names)
     if len(unique) != num_nodes:
         checks.fail("names", f"{num_nodes} names, one per node", len(unique))

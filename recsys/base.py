@@ -23,7 +23,7 @@ from graphnoise.resources import check_memory, thread_count
 from recsys.files import read_model, write_model
 from recsys.interactions import InteractionsLike, as_csr
 from recsys.topk import Floats, check_finite, top_k
-from recsys.validation import Array, Ints, PositionsLike, positions
+from recsys.validation import Array, Ints, PositionsLike, as_array, positions
 
 # Scores that each thread holds at a time.
 BATCH = 1 << 22
@@ -362,7 +362,7 @@ def _subclasses(cls: type[Any]) -> list[type[Any]]:
 
 def _positions(name: str, value: Any, size: int | None) -> tuple[bool, Ints]:
     """Return whether a single position was passed, and the positions as a list."""
-    array: Array = np.asarray(value)
+    array: Array = as_array(name, value)
     limit = np.iinfo(np.int64).max if size is None else size
     return array.ndim == 0, positions(name, np.atleast_1d(array), int(limit))
 

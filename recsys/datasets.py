@@ -154,7 +154,7 @@ def read_table(
     kind = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
     if kind not in (".csv", ".tsv", ".txt", ".parquet") or (file.suffix == ".gz" and kind == ".parquet"):
         fail("path", "a file that ends in .csv, .tsv, .txt or .parquet", str(file))
-    columns = [name for name in (user, item, rating, time) if name is not None]
+    columns = [user, item, *(name for name in (rating, time) if name is not None)]
     if wrong := [type(name).__name__ for name in columns if not isinstance(name, str)]:
         fail("columns", "names of columns", wrong[0])
     with reading(file):

@@ -155,7 +155,7 @@ def parse(metrics: Iterable[str]) -> dict[str, tuple[str, int]]:
         >>> parse(["ndcg@20", "gini@5"])
         {'ndcg@20': ('ndcg', 20), 'gini@5': ('gini', 5)}
     """
-    if not isinstance(metrics, Iterable):
+    if not isinstance(metrics, Iterable) or getattr(metrics, "ndim", 1) != 1:
         fail("metrics", 'names such as "ndcg@20"', repr(metrics))
     names = [metrics] if isinstance(metrics, str) else list(metrics)
     if not names:

@@ -88,6 +88,7 @@ class DiffusionBatch(checks.Validated):
             checks.fail("begin", f"entries from 0 to {len(seeds)} that do not decrease", "others")
         if len(seeds) and (seeds.min() < 0 or seeds.max() >= n):
             checks.fail("seeds", f"nodes from 0 to {n - 1}", f"values from {seeds.min()} to {seeds.max()}")
+        checks.choice("method", self.method, METHODS)
         if self.names is not None and (not isinstance(self.names, list) or len(self.names) != n):
             checks.fail("names", f"a list of {n} names, or None", type(self.names).__name__)
 

@@ -159,7 +159,7 @@ def _improve(
     graph = as_undirected(graph)
     members = inputs.check_members(graph, nodes)
     checked, label_eps = inputs.check_weighting(graph, labels, label_eps)
-    max_rounds = checks.integer("max_rounds", max_rounds, 1)
+    max_rounds = checks.integer("max_rounds", max_rounds, 1, 2**31 - 1)
     volume = float(graph.degree[members].sum())
     if 2 * volume > graph.volume * (1 + 1e-13):
         got = f"{volume:g} of {graph.volume:g}; give the other side, or `max_volume` to the sweep"

@@ -84,7 +84,8 @@ def check_seeds(graph: UndirectedGraph, seeds: SeedsLike, mass: FloatsLike | Non
 
 def check_mass(mass: Any) -> float:
     """Return a mass as a finite float above 0."""
-    number = mass.item() if isinstance(mass, Tensor | np.ndarray | np.generic) else mass
+    arrays = isinstance(mass, Tensor | np.ndarray | np.generic)
+    number = mass.item() if arrays and int(np.prod(mass.shape)) == 1 else mass
     number = checks.real("mass", number, 0.0, expected="a finite number above 0")
     if number == 0:
         checks.fail("mass", "a finite number above 0", 0)

@@ -11,6 +11,7 @@ from torch import Tensor
 from graphnoise import checks
 from graphnoise.coding_rates import solve
 from graphnoise.kernels.csr import compress_unchecked
+from graphnoise.resources import check_memory
 
 
 class CodingRates(NamedTuple):
@@ -356,5 +357,6 @@ def _classes(labels: Tensor, z: Tensor, num_classes: int | None, keep_empty: boo
         rows, count = (rows - 1, known.numel() - 1) if low < 0 else (rows, known.numel())
     if low < 0:
         rows = torch.where(rows < 0, count, rows)
+    check_memory(f"rows of {count} classes", 8.0 * count)
     rowptr, order = compress_unchecked(rows, count + 1)
     return solve.Groups(order, rowptr.tolist())

@@ -91,6 +91,7 @@ def load(
         >>> data.name, data.num_nodes, int(data.train_mask.sum()), int(data.test_mask.sum())
         ('blocks', 1800, 40, 1000)
     """
+    split = None if split is None else integer("split", split, 0)
     name, seed = os.fspath(name) if isinstance(name, os.PathLike) else name, integer("seed", seed, 0)
     if not isinstance(name, str):
         fail("name", "a name or a path", repr(name))
@@ -132,7 +133,11 @@ def read_graph(
         return data
     for key, value in (("labels", labels), ("features", features)):
         if value is not None:
-            fail(key, f"none with {name}: they go with a table of edges (a file that ends in .csv or the like)", value)
+            fail(
+                key,
+                f"none with {name}: they go with a table of edges (a file that ends in .csv or the like)",
+                type(value).__name__,
+            )
     path = Path(name).expanduser()
     if name.startswith("ogb:"):
         return load_ogb(name.removeprefix("ogb:"))

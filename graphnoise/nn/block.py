@@ -152,6 +152,8 @@ def sample_neighbors(
     graph = as_graph(graph)
     generator = checks.torch_generator("generator", generator)
     nodes, blocks = _distinct(graph, outputs), list[Block]()
+    if not isinstance(fanouts, list | tuple):
+        checks.fail("fanouts", "a list of numbers of neighbours", repr(fanouts))
     for fanout in reversed([checks.integer("fanouts", fanout, -1) for fanout in fanouts]):
         rowptr, arc = slices(graph.rowptr.long(), nodes)
         target, source = nodes.repeat_interleave(rowptr.diff()), graph.col[arc].long()
@@ -164,9 +166,12 @@ def sample_neighbors(
     return nodes, blocks[::-1]
 
 
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
 def _distinct(graph: Graph, outputs: Tensor) -> Tensor:
     nodes, n = checks.tensor("outputs", outputs), graph.num_nodes
-    if nodes.dim() != 1 or nodes.is_floating_point() or nodes.dtype == torch.bool or nodes.device != graph.device:
+    if nodes.dim() != 1 or nodes.dtype not in INTEGERS or nodes.device != graph.device:
         expected = f"positions of nodes, integers on {graph.device}"
         checks.fail("outputs", expected, f"shape {tuple(nodes.shape)} of type {nodes.dtype} on {nodes.device}")
     if nodes.numel() and (int(nodes.min()) < 0 or int(nodes.max()) >= n):

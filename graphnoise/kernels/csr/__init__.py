@@ -98,8 +98,9 @@ def check_rows(rowptr: Tensor, col: Tensor, rows: int | None = None, *, narrow: 
     for name, index in (("rowptr", rowptr), ("col", col)):
         if not isinstance(index, Tensor):
             checks.fail(name, expected, type(index).__name__)
-        if index.dim() != 1 or index.dtype not in kinds:
-            checks.fail(name, expected, f"shape {tuple(index.shape)} of type {index.dtype}")
+        if index.dim() != 1 or index.dtype not in kinds or index.layout != torch.strided:
+            got = f"shape {tuple(index.shape)} of type {index.dtype}, {str(index.layout)[6:]}"
+            checks.fail(name, expected, got)
     if rowptr.dtype != col.dtype or rowptr.device != col.device:
         checks.fail("col", f"{rowptr.dtype} on {rowptr.device}, as rowptr", f"{col.dtype} on {col.device}")
     if col.dtype == torch.int32 and col.numel() >= 2**31:

@@ -49,7 +49,7 @@ class UndirectedGraph(checks.Validated):
 
     def __post_init__(self) -> None:
         arrays = {"rowptr": (np.int64, None), "col": (np.int32, None), "weight": (np.float64, np.size(self.col))}
-        arrays["degree"] = np.float64, max(np.size(self.rowptr) - 1, 0)
+        arrays["degree"] = np.float64, max(len(self.rowptr) - 1, 0) if isinstance(self.rowptr, np.ndarray) else 0
         for name, (dtype, size) in arrays.items():
             if name != "weight" or self.weight is not None:
                 object.__setattr__(self, name, checks.read_only(name, getattr(self, name), dtype, (size,)))
@@ -74,7 +74,7 @@ class UndirectedGraph(checks.Validated):
         if self.names is None and self.position is None:
             return
         try:
-            position = dict(zip(self.names or [], range(self.num_nodes), strict=True))
+            position = dict(zip([] if self.names is None else list(self.names), range(self.num_nodes), strict=True))
         except (TypeError, ValueError):
             position = {}
         if not isinstance(self.position, dict) or position != self.position or len(position) != self.num_nodes:
