@@ -31,7 +31,7 @@ GraphLike: TypeAlias = (
 # One label per node, a mask, or positions.
 LabelsLike: TypeAlias = "Tensor | NDArray[Any] | pandas.Series[Any] | pandas.DataFrame | Sequence[Any]"
 # Labels 0/1 of local clustering: of all nodes, of some (0 elsewhere), or computed for an array of nodes.
-MembershipLike: TypeAlias = LabelsLike | Mapping[Any, Any] | Callable[[Any], Any]
+MembershipLike: TypeAlias = "LabelsLike | Mapping[Any, Any] | Callable[[Any], Any]"
 # Numbers, or one number.
 FloatsLike: TypeAlias = float | Sequence[float] | Tensor | NDArray[Any]
 # Seed nodes by position, name or Boolean mask; with masses where a mapping.
