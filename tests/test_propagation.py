@@ -52,6 +52,13 @@ def test_steps_and_convergence_are_told(draw):
     assert few.residual == pytest.approx(float((few.y - before).abs().max()), rel=1e-12)
 
 
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_a_tolerance_of_zero_stops_at_a_fixed_point(backend, draw):
+    graph, _, y = problem("undirected", draw)
+    result = propagate(graph, y, alpha=0.0, num_steps=9, tol=0.0, backend=backend)
+    assert (result.steps, result.residual, result.converged) == (1, 0.0, True)
+
+
 def test_weight_zero_is_the_start_and_masked_rows_start_from_zero(draw):
     graph, _, y = problem("undirected", draw)
     assert torch.equal(propagate(graph, y, alpha=0.0, num_steps=4).y, y)

@@ -6,6 +6,7 @@ import pytest
 import scipy.sparse
 import scipy.sparse.linalg
 import torch
+from numpy.polynomial.chebyshev import chebval
 from oracles import assert_close, dense, graphs, normalised
 
 import graphnoise as gn
@@ -72,6 +73,18 @@ def test_no_step_and_one_step_are_those_of_plain_iteration(solver, draw):
     assert torch.equal(one.y, plain.y)
     assert one.residual == plain.residual
     assert torch.equal(propagate(graph, y, alpha=0.0, num_steps=5, solver=solver).y, y)
+
+
+def test_chebyshev_is_a_step_after_its_polynomial(draw):
+    """X_k - X = T_k(S) / T_k(1 / alpha) (Y0 - X) with X the limit, and the result is one plain step from there."""
+    graph, A, y = problem("undirected", draw)
+    S, alpha = normalised(A, "sym"), 0.9
+    X, (values, vectors) = limit(S, y, alpha), torch.linalg.eigh(S)
+    for num_steps in (1, 2, 3, 4, 9):
+        degree = [0] * (num_steps - 1) + [1]
+        shares = chebval(values.numpy(), degree) / chebval(1 / alpha, degree)
+        expected = X + alpha * S @ vectors @ torch.from_numpy(shares).diag() @ vectors.t() @ (y - X)
+        assert_close(propagate(graph, y, alpha=alpha, num_steps=num_steps, solver="chebyshev").y, expected)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

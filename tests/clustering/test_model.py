@@ -99,6 +99,13 @@ def test_the_selected_candidate_has_the_greatest_surprise_or_the_least_conductan
         assert [one.label_eps for one in model.path_] == sorted((one.label_eps for one in model.path_), reverse=True)
 
 
+def test_surprise_is_negative_where_fewer_arcs_are_inside_than_expected():
+    # The mass stays at the seed, which has one of six arc ends and no arc inside.
+    model = LocalCluster(masses=[0.5], rounding="support").fit(PATH, 0)
+    assert model.nodes_.tolist() == [0]
+    assert model.surprise_ == pytest.approx(3 * math.log(1 - 1 / 36))
+
+
 def test_surprise_equals_its_formula():
     graph, labels = caves()
     model = LocalCluster().fit(graph, 34, labels)

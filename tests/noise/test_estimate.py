@@ -102,6 +102,15 @@ def test_expectation_maximisation_is_at_the_maximum():
     assert early.iterations == 2
 
 
+def test_one_step_of_expectation_maximisation():
+    # T begins at .75 and .25, so that the responsibilities are (.9, .1) and (.25, .75).
+    estimate = noise.expectation_maximisation([[0.75, 0.25], [0.5, 0.5]], [0, 1], max_iterations=1)
+    assert estimate.prior.tolist() == pytest.approx([0.575, 0.425], rel=1e-12)
+    expected = torch.tensor([[0.9 / 1.15, 0.25 / 1.15], [0.1 / 0.85, 0.75 / 0.85]], dtype=torch.float64)
+    torch.testing.assert_close(estimate.transition.matrix, expected, rtol=0, atol=1e-12)
+    assert (estimate.iterations, estimate.converged) == (1, False)
+
+
 def test_hard_posteriors_are_plain_counts():
     y, noisy = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 2, 2])
     counts = noise.from_counts([[2, 1, 0], [0, 1, 1], [0, 0, 1]])
