@@ -84,6 +84,11 @@ def test_apportion_sums_and_stays_within_one(expected, seed):
     assert (np.abs(counts - expected) <= 1 + 1e-8).all()
 
 
+def test_apportion_goes_by_the_remainders_not_by_the_counts():
+    assert apportion(np.array([10.1, 0.9]), 11, np.random.default_rng(0)).tolist() == [10, 1]
+    assert apportion(np.array([3.2, 2.6, 0.5, 1.7]), 8, np.random.default_rng(0)).tolist() == [3, 3, 0, 2]
+
+
 def test_one_seed_nests_rates_and_ignores_the_mask():
     y = labels_of(4, 500)
     low, high = (noise.symmetric(4, rate).corrupt(y, seed=3) for rate in (0.1, 0.4))
