@@ -1,7 +1,7 @@
 """Runs mutmut on a copy of the tree, and prints the score of each module and the mutants that no test notices.
 
-Started by `make mutants`; arguments are those of `mutmut run`, such as names of mutants with wildcards. Its settings are in
-`pyproject.toml`; `equivalent.toml` lists mutants that behave as the original does, which are not counted.
+`make mutants` starts it. Its arguments are those of `mutmut run`, such as names of mutants with wildcards; the settings
+are in `pyproject.toml`. `equivalent.toml` lists mutants that behave as the original does, which are not counted.
 """
 
 import json
