@@ -128,6 +128,29 @@ def test_a_percentile_is_the_last_node_below_it():
     assert noise.anchor_points(p, 75.0).transition.matrix.tolist() == [[0.5, 0.5], [0.2, 0.8]]
 
 
+def test_the_percentile_is_97_unless_given():
+    share = np.linspace(0, 1, 101)
+    p = np.stack([share, 1 - share], axis=1)
+    labels = p.argmax(1)
+    for estimate in (noise.anchor_points(p), noise.dual_transition(p, labels)):
+        assert estimate.transition.matrix.tolist() == [pytest.approx([0.97, 0.03]), pytest.approx([0.03, 0.97])]
+    given_one = noise.dual_transition(p, labels, 75).transition.matrix
+    assert given_one.tolist() == [pytest.approx([0.75, 0.25]), pytest.approx([0.25, 0.75])]
+
+
+def test_expectation_maximisation_gives_up_after_a_thousand_steps():
+    estimate = noise.expectation_maximisation([[0.51, 0.49], [0.49, 0.51]], [0, 1], tolerance=0)
+    assert (estimate.iterations, estimate.converged) == (1000, False)
+
+
+def test_smoothed_rows_are_rescaled_to_the_labelled_nodes():
+    # J + 1 is [[3, 2], [1, 3]], of which the rows become [1.8, 1.2] and [1, 3].
+    estimate = noise.transition_from_joint([[2, 1], [0, 2]], [0, 0, 0, -1, 1, 1, 1, 1], smoothing=1)
+    expected = [pytest.approx([1.8 / 2.8, 1 / 2.8]), pytest.approx([1.2 / 4.2, 3 / 4.2])]
+    assert estimate.transition.matrix.tolist() == expected
+    assert estimate.prior.tolist() == pytest.approx([0.4, 0.6])
+
+
 def test_the_golden_confident_joint():
     p = np.array([0.9, 0.8, 0.3, 0.2, 0.1, 0.6])
     y = np.array([0, 0, 0, 1, 1, 1])
@@ -203,6 +226,10 @@ HALF = [[0.5, 0.5]] * 2
         (lambda: noise.transition_from_joint([[1, 0], [1, 0]]), "joint: .*true class.*none for class 1"),
         (lambda: noise.transition_from_joint([[1, -1], [1, 0]]), "joint: expected counts of at least 0"),
         (lambda: noise.transition_from_joint([[1, 1]]), "joint: expected a square matrix"),
+        (lambda: noise.transition_from_joint(HALF, smoothing=-1), "smoothing: expected a number of at least 0"),
+        (lambda: noise.dual_transition(HALF, [0, 1], smoothing=-1), "smoothing: expected a number of at least 0"),
+        (lambda: noise.dual_transition(HALF, [0, 1], -1, 1), r"percentile: expected a number in \[0, 100\]"),
+        (lambda: noise.expectation_maximisation(HALF, [0, 1], smoothing=-1), "smoothing: expected a number of at"),
     ],
 )
 def test_bad_input(call, message):

@@ -183,6 +183,7 @@ def test_rows_are_renormalised_within_the_tolerance_only():
         (lambda: noise.from_counts([[1, 0], [0, 0]]), "counts: expected a count in every row.*none for class 1"),
         (lambda: noise.from_counts([[1, -1], [0, 1]]), "counts: expected counts of at least 0, got -1"),
         (lambda: noise.from_counts([[1, 1]]), "matrix: expected a square matrix"),
+        (lambda: noise.from_counts([[1, 1], [1, 1]], smoothing=-1), "smoothing: expected a number of at least 0"),
         (lambda: noise.from_mapping({2: 2}, 3, 0.1), "mapping: .*class 2 mapped onto itself"),
         (lambda: noise.from_mapping({2: 3}, 3, 0.1), "mapping: expected an integer from 0 to 2, got 3"),
         (lambda: noise.identity(2) @ noise.identity(3), "other: expected a Transition of 2 classes, got 3"),
