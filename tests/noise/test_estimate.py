@@ -149,6 +149,15 @@ def test_smoothed_rows_are_rescaled_to_the_labelled_nodes():
     expected = [pytest.approx([1.8 / 2.8, 1 / 2.8]), pytest.approx([1.2 / 4.2, 3 / 4.2])]
     assert estimate.transition.matrix.tolist() == expected
     assert estimate.prior.tolist() == pytest.approx([0.4, 0.6])
+    # Rows of 1.5 and .5 become [5 / 3, 1 / 3] and [1 / 2, 1 / 2].
+    estimate = noise.transition_from_joint([[1, 0], [0, 0]], [0, 0, 1], smoothing=0.25)
+    assert estimate.transition.matrix.tolist() == [pytest.approx([10 / 13, 3 / 13]), pytest.approx([0.4, 0.6])]
+
+
+def test_a_label_that_nobody_is_given_has_no_row():
+    estimate = noise.transition_from_joint([[2, 1], [0, 0]], [0, 0, 0])
+    assert estimate.transition.matrix.tolist() == [[1, 0], [1, 0]]
+    assert estimate.prior.tolist() == pytest.approx([2 / 3, 1 / 3])
 
 
 def test_the_golden_confident_joint():
