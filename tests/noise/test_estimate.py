@@ -138,9 +138,17 @@ def test_the_percentile_is_97_unless_given():
     assert given_one.tolist() == [pytest.approx([0.75, 0.25]), pytest.approx([0.25, 0.75])]
 
 
-def test_expectation_maximisation_gives_up_after_a_thousand_steps():
+def test_the_prior_of_anchors_is_a_distribution_where_the_mean_is_no_mixture_of_them():
+    share = np.array([0.6, 0.6, 0.6, 0.9, 0.99])
+    assert noise.anchor_points(np.stack([share, 1 - share], axis=1), 50).prior.sum().item() == pytest.approx(1)
+
+
+def test_expectation_maximisation_ends_at_its_tolerance_or_after_a_thousand_steps():
     estimate = noise.expectation_maximisation([[0.51, 0.49], [0.49, 0.51]], [0, 1], tolerance=0)
     assert (estimate.iterations, estimate.converged) == (1000, False)
+    # The first step moves entries by 1 / 4.
+    estimate = noise.expectation_maximisation([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], [0, 1, 1], tolerance=0.25)
+    assert (estimate.iterations, estimate.converged) == (1, True)
 
 
 def test_smoothed_rows_are_rescaled_to_the_labelled_nodes():
