@@ -162,6 +162,19 @@ def test_smoothed_rows_are_rescaled_to_the_labelled_nodes():
     assert estimate.transition.matrix.tolist() == [pytest.approx([10 / 13, 3 / 13]), pytest.approx([0.4, 0.6])]
 
 
+def test_nodes_without_a_label_are_not_read():
+    clean, _, noisy = planted(0, 3, n=60)
+    some, labelled = noisy.copy(), np.arange(60) % 4 > 0
+    some[~labelled] = -1
+    joint = noise.confident_joint(clean, some)
+    assert joint.dtype == np.int64
+    assert (joint == noise.confident_joint(clean[labelled], noisy[labelled])).all()
+    for estimator in (noise.dual_transition, noise.expectation_maximisation):
+        ours, theirs = estimator(clean, some), estimator(clean[labelled], noisy[labelled])
+        assert ours.transition == theirs.transition
+        assert torch.equal(ours.prior, theirs.prior)
+
+
 def test_a_label_that_nobody_is_given_has_no_row():
     estimate = noise.transition_from_joint([[2, 1], [0, 0]], [0, 0, 0])
     assert estimate.transition.matrix.tolist() == [[1, 0], [1, 0]]
