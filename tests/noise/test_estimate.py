@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from graphnoise import noise
 from graphnoise.checks import InputError
+from graphnoise.noise.estimate import _rows
 
 TRUE = noise.Transition([[0.8, 0.1, 0.05, 0.05], [0.05, 0.7, 0.2, 0.05], [0, 0.1, 0.75, 0.15], [0.3, 0, 0.1, 0.6]])
 SEEDS = range(4)
@@ -160,6 +161,12 @@ def test_smoothed_rows_are_rescaled_to_the_labelled_nodes():
     # Rows of 1.5 and .5 become [5 / 3, 1 / 3] and [1 / 2, 1 / 2].
     estimate = noise.transition_from_joint([[1, 0], [0, 0]], [0, 0, 1], smoothing=0.25)
     assert estimate.transition.matrix.tolist() == [pytest.approx([10 / 13, 3 / 13]), pytest.approx([0.4, 0.6])]
+
+
+def test_probabilities_within_their_tolerance_become_distributions():
+    rows = _rows([[1 + 5e-7, -5e-7], [0.5, 0.4999995]])
+    assert rows[0].tolist() == [1, 0]
+    assert rows[1].sum() == pytest.approx(1, abs=1e-15)
 
 
 def test_nodes_without_a_label_are_not_read():
