@@ -94,7 +94,7 @@ def test_every_method_finds_a_clear_cluster(method, rounding):
 @pytest.mark.parametrize(
     ("method", "options", "function", "arguments"),
     [
-        ("flow", {"sink": "unit", "tol": 0.05, "p": 3.0}, flow_diffusion, {"mass": 25.0}),
+        ("flow", {"sink": "unit", "tol": 0.05, "p": 2.5}, flow_diffusion, {"mass": 25.0}),
         ("pagerank", {"alpha": 0.3}, approximate_pagerank, {"eps": 0.1 / 25}),
         ("l1_pagerank", {"alpha": 0.3, "tol": 0.05}, l1_pagerank, {"rho": 0.1 / 25}),
         ("heat_kernel", {"t": 4.0}, heat_kernel, {"eps": 0.1 / 25}),
