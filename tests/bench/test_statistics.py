@@ -14,6 +14,10 @@ def test_holm_equals_statsmodels(p):
     np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], atol=1e-15)
 
 
+def test_holm_of_integers_is_not_rounded():
+    assert holm([0, 1]).dtype == np.float64
+
+
 def test_interval_is_the_t_interval_over_draws():
     values = {0: [0.5, 0.7], 1: [0.8, 0.8], 2: [0.4, 0.6]}
     means = [0.6, 0.8, 0.5]
