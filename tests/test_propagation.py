@@ -72,10 +72,10 @@ def test_without_a_tolerance_a_millionth_is_converged():
 def test_values_other_than_zero_have_arrived():
     # From 0 to 1 only; the values of 3 are below 0.
     one_way = Graph.from_edge_index(torch.tensor([[0], [1]]), 4)
-    y = torch.tensor([[0.0, 2.0], [0.0, 0.0], [0.0, 0.0], [-2.0, -1.0]])
+    y = torch.tensor([[0.0, 2.0], [0.0, 0.0], [0.0, 0.0], [-1.0, -2.0]])
     result = propagate(one_way, y, alpha=0.5, num_steps=1, normalisation="row")
     assert result.reached.tolist() == [True, True, False, True]
-    assert result.predict().tolist() == [1, 1, -1, 1]
+    assert result.predict().tolist() == [1, 1, -1, 0]
     column = propagate(one_way, y[:, 1], alpha=0.5, num_steps=1, normalisation="row")
     assert column.reached.tolist() == [True, True, False, True]
     for bad in (column, replace(result, y=y[:, :0])):
@@ -83,6 +83,11 @@ def test_values_other_than_zero_have_arrived():
             bad.predict()
     with pytest.raises(InputError, match="fallback: expected an integer"):
         result.predict(0.5)
+
+
+def test_a_range_of_one_value_sets_every_entry():
+    graph, y = Graph.from_edge_index(torch.tensor([[0, 1], [1, 0]])), torch.tensor([1.0, 0.0])
+    assert propagate(graph, y, alpha=0.5, num_steps=1, clamp=(0.25, 0.25)).y.tolist() == [0.25, 0.25]
 
 
 def test_weight_zero_is_the_start_and_masked_rows_start_from_zero(draw):
@@ -184,6 +189,7 @@ def test_label_propagation_follows_arcs(step, draw):
         ({"mask": torch.tensor([23])}, "mask: expected positions from 0 to 22"),
         ({"clamp": (1.0, 0.0)}, "clamp: expected low at most high"),
         ({"clamp": (0.0, 0.5, 1.0)}, r"clamp: expected a pair"),
+        ({"clamp": (torch.nan, 1.0)}, r"clamp\[0\]: expected"),
         ({"clamp": (0.0, torch.nan)}, r"clamp\[1\]: expected"),
         ({"y": torch.ones(23, 2, 2)}, r"y: expected shape \[23\]"),
         ({"clamp": 1.0}, r"clamp: expected a pair \(low, high\)"),
