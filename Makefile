@@ -5,7 +5,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 NATIVE := CMakeLists.txt $(wildcard */kernels/*.cpp */kernels/*.h */kernels/*/*.cpp */kernels/*/*.h)
 DEMO ?= runs/demo
 
-.PHONY: demo test lint format sanitize clean
+.PHONY: demo test lint format sanitize mutants clean
 
 demo: .venv/run
 	$(BIN)/graphnoise data get cora
@@ -55,6 +55,14 @@ build/address/_native.so build/thread/_native.so: build/%/_native.so: $(NATIVE) 
 
 .venv/sanitize: .venv/dev
 	$(PIP) cmake nanobind ninja
+	touch $@
+
+# MUTANTS: arguments of `mutmut run`, such as --max-children 1 'graphnoise.noise.*'
+mutants: .venv/mutants
+	$(BIN)/python tests/mutants/run.py $(MUTANTS)
+
+.venv/mutants: .venv/dev
+	$(PIP) --editable '.[mutants]'
 	touch $@
 
 clean:

@@ -16,9 +16,10 @@ def test_memory_of_all_batches_is_the_whole_set(soft, draw):
     z, y, C = problem("Grams in blocks, rows in pieces", draw)
     labels = memberships(len(z), C, draw) if soft else y
     x = z.clone().requires_grad_()
-    whole = -coding_rate_reduction(x, labels, C, gamma1=1.2, gamma2=1.5)
+    settings = {"eps": 0.3, "gamma1": 1.2, "gamma2": 1.5}
+    whole = -coding_rate_reduction(x, labels, C, **settings)
     (expected,) = torch.autograd.grad(whole, x)
-    loss = CodingRateReduction(C, gamma1=1.2, gamma2=1.5, memory=1 - 1e-14)
+    loss = CodingRateReduction(C, **settings, memory=1 - 1e-14)
     for a, b in zip(z.split(500), labels.split(500), strict=True):
         batch = a.clone().requires_grad_()
         value = loss(batch, b)
@@ -27,7 +28,7 @@ def test_memory_of_all_batches_is_the_whole_set(soft, draw):
     # The gradient goes to the batch alone.
     assert_close(grad, expected[-len(batch) :], EXACT)
     # The loss of the batch alone differs.
-    assert bool((-coding_rate_reduction(batch, b, C) - whole).abs() > 0.1)
+    assert bool((-coding_rate_reduction(batch, b, C, **settings) - whole).abs() > 0.1)
     assert loss.grams.shape == (C + 1, z.shape[1], z.shape[1])
     assert not loss.grams.requires_grad
 

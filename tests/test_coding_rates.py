@@ -195,6 +195,15 @@ def test_an_empty_class_adds_nothing(name, draw):
     assert torch.isfinite(grad).all()
 
 
+@pytest.mark.parametrize("largest", [4, 5, 10**6])
+def test_names_of_classes_may_exceed_the_rows_beside_rows_of_no_class(largest, draw):
+    z = torch.randn(5, 3, generator=draw, dtype=torch.float64)
+    actual = coding_rates(z, torch.tensor([-1, largest, largest, 2, -1]), eps=0.3)
+    expected = oracle(z, one_hot(torch.tensor([-1, 1, 1, 0, -1]), 2), 0.3)
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert_close(ours, theirs, EXACT)
+
+
 def test_rows_of_no_class_count_in_the_whole_only(draw):
     z, y, C = problem("wide and narrow", draw)
     actual, known = coding_rates(z, y, C, eps=0.1), coding_rates(z[y >= 0], y[y >= 0], C, eps=0.1)

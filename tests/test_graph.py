@@ -25,6 +25,7 @@ def test_normalisations_equal_the_dense_formulas(name, weighted, draw):
         given = graph.normalise(kind)
         assert_close(given.to_dense(torch.float64), S)
         assert_close(given.transposed.to_dense(torch.float64), S.t())
+        assert given.transposed.normalisation == {"row": "col", "col": "row"}.get(kind, kind)
         assert_close(given.to_csr(torch.float64).to_dense(), S)
         np.testing.assert_allclose(given.to_scipy().toarray(), S, atol=1e-12)
 

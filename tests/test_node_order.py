@@ -148,6 +148,9 @@ def test_an_order_made_in_inference_mode_serves_gradients_later(wish, learns, dr
 def test_degree_puts_hubs_first_and_ties_in_their_order():
     star = torch.tensor([[3, 3, 3, 0, 1, 2], [0, 1, 2, 3, 3, 3]])
     assert order(Graph.from_edge_index(star, 5), "degree").tolist() == [3, 0, 1, 2, 4]
+    # Both ends of an arc count.
+    one_way = Graph.from_edge_index(torch.tensor([[0, 1, 3], [2, 2, 1]]))
+    assert order(one_way, "degree").tolist() == [1, 2, 0, 3]
 
 
 def test_rcm_narrows_the_band():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch_geometric.nn
@@ -50,6 +52,42 @@ def test_steps_and_convergence_are_told(draw):
     assert (none.steps, none.converged) == (0, False)
     before = propagate(graph, y, alpha=0.9, num_steps=2).y
     assert few.residual == pytest.approx(float((few.y - before).abs().max()), rel=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_a_tolerance_of_zero_stops_at_a_fixed_point(backend, draw):
+    graph, _, y = problem("undirected", draw)
+    result = propagate(graph, y, alpha=0.0, num_steps=9, tol=0.0, backend=backend)
+    assert (result.steps, result.residual, result.converged) == (1, 0.0, True)
+
+
+def test_without_a_tolerance_a_millionth_is_converged():
+    # Two neighbours: the change of step k is 2^-k.
+    graph, y = Graph.from_edge_index(torch.tensor([[0, 1], [1, 0]])), torch.tensor([1.0, 0.0], dtype=torch.float64)
+    results = [propagate(graph, y, alpha=0.5, num_steps=steps) for steps in (19, 20)]
+    assert [result.residual for result in results] == [2.0**-19, 2.0**-20]
+    assert [result.converged for result in results] == [False, True]
+
+
+def test_values_other_than_zero_have_arrived():
+    # From 0 to 1 only; the values of 3 are below 0.
+    one_way = Graph.from_edge_index(torch.tensor([[0], [1]]), 4)
+    y = torch.tensor([[0.0, 2.0], [0.0, 0.0], [0.0, 0.0], [-1.0, -2.0]])
+    result = propagate(one_way, y, alpha=0.5, num_steps=1, normalisation="row")
+    assert result.reached.tolist() == [True, True, False, True]
+    assert result.predict().tolist() == [1, 1, -1, 0]
+    column = propagate(one_way, y[:, 1], alpha=0.5, num_steps=1, normalisation="row")
+    assert column.reached.tolist() == [True, True, False, True]
+    for bad in (column, replace(result, y=y[:, :0])):
+        with pytest.raises(InputError, match=r"y: expected values of shape \[num_nodes, num_classes\]"):
+            bad.predict()
+    with pytest.raises(InputError, match="fallback: expected an integer"):
+        result.predict(0.5)
+
+
+def test_a_range_of_one_value_sets_every_entry():
+    graph, y = Graph.from_edge_index(torch.tensor([[0, 1], [1, 0]])), torch.tensor([1.0, 0.0])
+    assert propagate(graph, y, alpha=0.5, num_steps=1, clamp=(0.25, 0.25)).y.tolist() == [0.25, 0.25]
 
 
 def test_weight_zero_is_the_start_and_masked_rows_start_from_zero(draw):
@@ -126,6 +164,16 @@ def test_label_propagation_equals_torch_geometric(labels, masked, weighted, step
         assert torch.equal(LabelPropagation(20, 0.9)(y, graph, mask, post_step=step), ours)
 
 
+@pytest.mark.parametrize("step", [None, lambda y: y.clamp(0.0, 0.3)])
+def test_label_propagation_follows_arcs(step, draw):
+    edge_index, n = GRAPHS["directed with repeats and self-loops"]
+    y, weight = torch.randint(0, 4, (n,), generator=draw), torch.rand(edge_index.shape[1], generator=draw)
+    theirs = torch_geometric.nn.LabelPropagation(3, 0.6)(y, edge_index, None, weight, step)
+    assert_close(LabelPropagation(3, 0.6)(y, edge_index, None, weight, step), theirs, 1e-6)
+    with pytest.raises(InputError, match="edge_weight: expected none next to a Graph"):
+        LabelPropagation(3, 0.6)(y, Graph.from_edge_index(edge_index, n), edge_weight=weight)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -140,6 +188,10 @@ def test_label_propagation_equals_torch_geometric(labels, masked, weighted, step
         ({"mask": torch.ones(4, dtype=torch.bool)}, "mask: expected a mask of 23 entries"),
         ({"mask": torch.tensor([23])}, "mask: expected positions from 0 to 22"),
         ({"clamp": (1.0, 0.0)}, "clamp: expected low at most high"),
+        ({"clamp": (0.0, 0.5, 1.0)}, r"clamp: expected a pair"),
+        ({"clamp": (torch.nan, 1.0)}, r"clamp\[0\]: expected"),
+        ({"clamp": (0.0, torch.nan)}, r"clamp\[1\]: expected"),
+        ({"y": torch.ones(23, 2, 2)}, r"y: expected shape \[23\]"),
         ({"clamp": 1.0}, r"clamp: expected a pair \(low, high\)"),
         ({"tol": -1e-3}, "tol"),
         ({"backend": "referense"}, "did you mean 'reference'"),

@@ -71,6 +71,24 @@ def test_a_context_renews_its_claim(store):
             time.sleep(0.01)
 
 
+def test_a_beat_under_way_does_not_renew_what_is_given_back(store, monkeypatch):
+    utime, began, go_on = os.utime, threading.Event(), threading.Event()
+
+    def slow(path, *times):
+        if not times:
+            began.set()
+            go_on.wait(10)
+        utime(path, *times)
+
+    monkeypatch.setattr(os, "utime", slow)
+    claim = store.claim(KEY, lease=0.4)
+    with claim:
+        assert began.wait(10)
+        threading.Timer(0.2, go_on.set).start()
+    claim._heart.join()
+    assert not store.held(KEY)
+
+
 def test_a_dead_owner_of_this_machine_loses_its_claim_at_once(store):
     gone = os.posix_spawn("/bin/true", ["true"], {})
     while module._started(gone) is not None:  # until it has ended; as a zombie, it still has its number

@@ -122,7 +122,9 @@ def test_unknown_names_suggest_the_nearest():
     ("change", "message"),
     [
         ({"x": torch.ones(119, 2)}, "data.x: expected 120 rows"),
-        ({"val_mask": torch.ones(120, dtype=torch.bool)}, "data: expected splits without a node in common"),
+        ({"val_mask": lambda i: i.problem.val_mask | i.problem.train_mask}, "data: expected splits without a node"),
+        ({"test_mask": lambda i: i.problem.test_mask | i.problem.train_mask}, "data: expected splits without a node"),
+        ({"val_mask": lambda i: i.problem.val_mask | i.problem.test_mask}, "data: expected splits without a node"),
         ({"edge_weight": torch.ones(3)}, "data.edge_weight: expected none"),
         ({"x": torch.full((120, 60), torch.nan)}, "data.x: expected finite numbers"),
         ({"edge_index": torch.tensor([[0], [120]])}, "edge_index: expected node positions from 0 to 119"),

@@ -41,6 +41,16 @@ def test_each_group_of_nodes_is_counted_by_itself(instance):
     }
 
 
+def test_neighbours_are_at_the_beginning_of_arcs():
+    mask = torch.arange(5)
+    masks = {"train_mask": mask < 2, "val_mask": mask == 2, "test_mask": mask > 2}
+    # From training node 0 to 3, and from 4 to training node 1.
+    arcs, y = torch.tensor([[0, 4], [3, 1]]), torch.tensor([0, 1, 0, 0, 0])
+    directed = Instance(Data(x=torch.eye(5), edge_index=arcs, y=y, **masks))
+    result = measure(directed.problem, y, y, torch.tensor([0, 1, 0, 0, 1]))
+    assert (result["test_near_right"], result["test_near_wrong"], result["test_far"]) == (1.0, None, 0.0)
+
+
 def test_a_share_of_no_nodes_is_none(instance):
     result = measure(instance.problem, instance.truth, torch.tensor([0, 1, 2, 0, -1, -1, -1, -1]), instance.truth)
     assert [result[name] for name in ("train_wrong", "train_misled", "test_near_wrong")] == [None] * 3

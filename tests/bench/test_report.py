@@ -9,7 +9,7 @@ from grids import node_sections, node_tables
 
 from graphnoise.bench import plots
 from graphnoise.bench.record import Table, by_task, to_csv
-from graphnoise.bench.report import Section
+from graphnoise.bench.report import NoiseSection, Section
 from graphnoise.bench.runner import Store, cell_key
 from graphnoise.bench.tasks.nodes import Nodes
 from graphnoise.errors import DataError, InputError
@@ -37,6 +37,13 @@ def test_tables_show_means_intervals_variance_and_tests(planted, store):
     assert f"{mean:.1f}±" in tables
     for part in ("Test accuracy in %, pair noise", "gcn − lp", "Holm", "noise draw", "Effects of wrong labels"):
         assert part in tables
+
+
+def test_draws_without_a_value_are_left_out_and_zero_is_one():
+    records = [{"config": {"draw": draw}, "result": {"test_far": far}} for draw, far in enumerate((None, 0.0, 0.5))]
+    section = NoiseSection("", cells={("lp", "pair", 0.2): records})
+    assert section.values("lp", "pair", 0.2, "test_far") == {1: [0.0], 2: [0.5]}
+    assert section.estimate("lp", "pair", 0.2, "no such") is None
 
 
 def test_versions_parameters_and_selections_are_never_averaged_together(planted, store, monkeypatch):

@@ -14,6 +14,10 @@ def test_holm_equals_statsmodels(p):
     np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], atol=1e-15)
 
 
+def test_holm_of_integers_is_not_rounded():
+    assert holm([0, 1]).dtype == np.float64
+
+
 def test_interval_is_the_t_interval_over_draws():
     values = {0: [0.5, 0.7], 1: [0.8, 0.8], 2: [0.4, 0.6]}
     means = [0.6, 0.8, 0.5]
@@ -42,6 +46,30 @@ def test_variance_parts_are_recovered():
     assert estimate(values).draw_share == pytest.approx(0.5, abs=0.03)
     values = {d: [0.1 * d, 0.1 * d + 0.02] for d in range(9)} | {9: [0.5]}
     assert estimate(values).draw_share > 0.9
+
+
+def test_the_size_of_unequal_groups_is_their_harmonic_mean():
+    # Means 2, 6 and 4, variance 4 between them; squares within 2 + 0 + 8 of 3 degrees of freedom; size 18 / 11.
+    between = 4 - (10 / 3) / (18 / 11)
+    share = estimate({0: [1, 3], 1: [6], 2: [2, 4, 6]}).draw_share
+    assert share == pytest.approx(between / (between + 10 / 3), rel=1e-12)
+
+
+def test_two_draws_are_enough():
+    e = estimate({0: [1.0, 3.0], 1: [6.0, 8.0]})
+    # Means 2 and 7, variance 12.5; variance within 2.
+    assert e.draw_share == pytest.approx(11.5 / 13.5, rel=1e-12)
+    assert e.half_width == pytest.approx(stats.t.ppf(0.975, 1) * 2.5)
+    (c,) = compare_draws({"a": {0: [1.0], 1: [6.0]}, "b": {0: [0.0], 1: [3.0]}})
+    assert c.p == pytest.approx(stats.ttest_rel([1, 6], [0, 3]).pvalue)
+    assert c.half_width == pytest.approx(stats.t.ppf(0.975, 1))
+
+
+def test_a_reference_is_compared_with_each_other_method():
+    values = {name: {0: [at], 1: [at + 1]} for at, name in enumerate("abc")}
+    compared = compare_draws(values, "b")
+    assert [(c.first, c.second, c.difference) for c in compared] == [("a", "b", -1.0), ("c", "b", 1.0)]
+    assert compare_draws(values, "d") == []
 
 
 def test_paired_tests_equal_scipy_on_the_draws_in_common():

@@ -15,7 +15,6 @@ from graphnoise.errors import DataError, InputError
 
 CONFIG = {"method": "gcn", "rate": 0.25, "seed": 3}
 KEY = cell_key(CONFIG)
-LONG_AGO = 10_000.0
 
 
 def names(store):
@@ -85,6 +84,12 @@ def endless():
 def test_what_json_lacks_is_refused_where_it_is(bad, says):
     with pytest.raises(InputError, match=says):
         cell_key(bad)
+
+
+def test_integers_have_at_most_1024_bits():
+    assert cell_key({"a": 2**1024 - 1}) != cell_key({"a": -(2**1024) + 1})
+    with pytest.raises(InputError, match=r"config\['a'\]: expected an integer of at most 1024 bits, got one of 1025"):
+        cell_key({"a": 2**1024})
 
 
 def test_a_key_cannot_leave_the_folder(store):
@@ -185,7 +190,9 @@ def test_sweep_removes_only_what_nobody_needs(store):
     old, new = store.folder / f".{'0' * 16}.tmp", store.folder / f".{'1' * 16}.tmp"
     for path in (old, new):
         path.write_text("half")
-    os.utime(old, (LONG_AGO, LONG_AGO))
+    now = new.stat().st_mtime
+    os.utime(old, (now - 3610, now - 3610))
+    os.utime(new, (now - 3500, now - 3500))
     store.sweep()
     assert names(store) == sorted([store.path(done).name, claims[1].path.name, new.name])
 

@@ -9,9 +9,13 @@ from sklearn.base import clone
 from graphnoise import Graph, InputError, datasets
 from graphnoise.clustering import (
     LocalCluster,
+    approximate_pagerank,
     as_undirected,
+    capacity_releasing,
     conductance,
     flow_diffusion,
+    heat_kernel,
+    l1_pagerank,
     precision_recall_f1,
     predict_membership,
 )
@@ -87,6 +91,27 @@ def test_every_method_finds_a_clear_cluster(method, rounding):
     )
 
 
+@pytest.mark.parametrize(
+    ("method", "options", "function", "arguments"),
+    [
+        ("flow", {"sink": "unit", "tol": 0.05, "p": 2.5}, flow_diffusion, {"mass": 25.0}),
+        ("pagerank", {"alpha": 0.3}, approximate_pagerank, {"eps": 0.1 / 25}),
+        ("l1_pagerank", {"alpha": 0.3, "tol": 0.05}, l1_pagerank, {"rho": 0.1 / 25}),
+        ("heat_kernel", {"t": 4.0}, heat_kernel, {"eps": 0.1 / 25}),
+        ("crd", {"height": 4}, capacity_releasing, {}),
+    ],
+)
+def test_options_are_those_of_the_diffusion(method, options, function, arguments):
+    graph, labels = caves()
+    masses = None if method == "crd" else [25.0]
+    for pushes in (10**6, 7):
+        model = LocalCluster(method, label_eps=0.3, masses=masses, max_pushes=pushes, **options).fit(graph, 34, labels)
+        expected = function(graph, 34, labels=labels, label_eps=0.3, max_pushes=pushes, **options, **arguments)
+        for name in ("touched", "values", "residual", "status", "pushes"):
+            np.testing.assert_array_equal(getattr(model.diffusion_, name), getattr(expected, name))
+    assert (expected.status, model.converged_) == ("max_pushes", False)
+
+
 def test_the_selected_candidate_has_the_greatest_surprise_or_the_least_conductance():
     graph, _, seed, labels = trial(0.05, 0.8, 0.9, 0)
     for choice in ("surprise", "conductance"):
@@ -97,6 +122,13 @@ def test_the_selected_candidate_has_the_greatest_surprise_or_the_least_conductan
         assert (selected.mass, selected.label_eps, selected.size) == (model.mass_, model.label_eps_, len(model.nodes_))
         assert (selected.conductance, selected.surprise) == (model.conductance_, model.surprise_)
         assert [one.label_eps for one in model.path_] == sorted((one.label_eps for one in model.path_), reverse=True)
+
+
+def test_surprise_is_negative_where_fewer_arcs_are_inside_than_expected():
+    # The mass stays at the seed, which has one of six arc ends and no arc inside.
+    model = LocalCluster(masses=[0.5], rounding="support").fit(PATH, 0)
+    assert model.nodes_.tolist() == [0]
+    assert model.surprise_ == pytest.approx(3 * math.log(1 - 1 / 36))
 
 
 def test_surprise_equals_its_formula():

@@ -1,6 +1,7 @@
 """Beliefs of membership: against the same written with loops, exact cases, what must not matter, bad input."""
 
 import math
+from dataclasses import replace
 
 import networkx as nx
 import numpy as np
@@ -144,6 +145,11 @@ def test_probabilities_are_shares():
         chosen = (p >= low) & (p < high)
         assert chosen.sum() > 50
         assert truth[chosen].mean() == pytest.approx(p[chosen].mean(), abs=0.12)
+
+
+def test_an_even_chance_is_not_inside():
+    result = membership_posterior(sp.csr_array((3, 3)), [0, 1, 1], 0.9, 0.9)
+    assert replace(result, probability=np.array([0.5, 0.51, 0.49])).nodes.tolist() == [1]
 
 
 def test_neighbours_on_the_other_side_count_as_well():

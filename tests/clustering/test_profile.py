@@ -62,6 +62,13 @@ def test_each_bucket_has_the_best_prefix_of_all_sweeps(labelled):
         assert scale in grid
 
 
+def test_half_of_the_volume_is_the_most():
+    graph = networkx.Graph([(0, 1), (1, 2), (2, 0), (2, 3), (3, 4), (4, 5), (5, 3)])
+    result = community_profile(graph, [0], grid=[1e-4], per_decade=20)
+    assert result.sizes.tolist() == [1, 2, 3]
+    assert result.conductances[-1] == pytest.approx(1 / 7)
+
+
 @pytest.mark.parametrize("method", ["pagerank", "l1_pagerank", "heat_kernel", "flow"])
 def test_the_dip_is_where_the_clusters_are(method):
     result = community_profile(caves(), method=method, per_decade=20)

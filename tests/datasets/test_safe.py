@@ -161,6 +161,14 @@ def test_damaged_pickles_give_matrices_or_one_error(data):
         value.check_format(full_check=True)
 
 
+@pytest.mark.parametrize("put", [b"p%d\n", b"q%c", b"r%c\x00\x00\x00"])
+def test_a_memo_is_not_larger_than_the_file(put):
+    size = len(b"]" + put % 9 + b".")
+    assert loads(b"]" + put % size + b".", "graph") == []
+    with pytest.raises(DataError, match="refused: a memo beyond the size of the file"):
+        loads(b"]" + put % (size + 1) + b".", "graph")
+
+
 def test_nesting_and_self_reference_give_no_crash():
     deep = b"\x80\x02" + b"(" * 5_000 + b"t" * 5_000
     assert isinstance(loads(deep + b".", "graph"), tuple)

@@ -210,6 +210,15 @@ def test_a_truncated_file_in_the_cache_is_fetched_again(dataset, web, index, fre
         available(dataset)
 
 
+def test_files_without_checksums_are_taken_from_the_root_folder_only(dataset, fresh_cache, tmp_path):
+    unpinned = replace(dataset, variants=(SourceFiles("npz", (File("a.txt"),)),))
+    for folder in (fresh_cache / "toy", tmp_path / "root" / "toy"):
+        folder.mkdir(parents=True)
+        (folder / "a.txt").write_bytes(b"any")
+    assert sources.locations(unpinned) == []
+    assert [location.where for location in sources.locations(unpinned, tmp_path / "root")] == ["root"]
+
+
 def test_a_cache_that_cannot_be_written_is_one_clear_error(dataset, web, index, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("GRAPHNOISE_CACHE", str(tmp_path / "file"))

@@ -57,6 +57,15 @@ def test_full_scope_reaches_unlabelled_nodes():
     assert actual.argmax(1).tolist() == [1, 1, 0, 0]
 
 
+def test_labels_pass_along_arcs():
+    one_way = Graph.from_edge_index(torch.tensor([[0, 0], [1, 2]]))
+    settings = {"alpha": 0.5, "num_steps": 1}
+    among = denoise(one_way, torch.tensor([1, 0, 0]), torch.tensor([0, 1]), 2, **settings)
+    assert among.tolist() == [[0.0, 0.5], [0.5, 0.5], [0.0, 0.0]]
+    everywhere = denoise(one_way, torch.tensor([1, 0, 0]), torch.tensor([0, 1]), 2, scope="full", **settings)
+    assert everywhere.tolist() == [[0.0, 0.5], [0.5, 0.25], [0.0, 0.25]]
+
+
 @pytest.mark.parametrize(("name", "edges", "touched"), [("cora", 21, 31), ("citeseer", 8, 15), ("pubmed", 0, 0)])
 def test_edges_between_training_nodes_of_public_splits(name, edges, touched):
     from graphnoise.erase.labels import subgraph

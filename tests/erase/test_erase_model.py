@@ -133,6 +133,13 @@ def test_a_class_without_labelled_nodes_is_never_predicted(planted):
     assert not (model.labels_ == 1).any()
 
 
+def test_a_node_that_no_label_reaches_gets_no_absent_class(planted):
+    train = planted.train_mask & (planted.y != 0)
+    alone = altered(planted, train_mask=train, edge_index=torch.empty(2, 0, dtype=torch.long))
+    model = ERASE("faithful-cora", num_classes=3, propagate_from="train", **SMALL).fit(alone)
+    assert (model.labels_[~train] == 1).all()
+
+
 def test_one_labelled_node_a_class(planted):
     first = torch.stack([((planted.y == c) & planted.train_mask).nonzero()[0, 0] for c in range(3)])
     model = ERASE(**SMALL).fit(
@@ -231,6 +238,10 @@ BAD = {
     "no labels": ({"y": None}, "data: expected a Data with y"),
     "no labelled nodes": ({"train_mask": torch.zeros(120, dtype=torch.bool)}, r"data\.train_mask: .* none"),
     "no validation nodes": ({"val_mask": torch.zeros(120, dtype=torch.bool)}, r"data\.val_mask: .*select=\"last\""),
+    "splits in common": (
+        {"val_mask": torch.ones(120, dtype=torch.bool)},
+        r"data\.val_mask: expected nodes outside data\.train_mask",
+    ),
     "labels all equal": ({"y": torch.zeros(120, dtype=torch.long)}, r"data\.y of train_mask: .*two classes.* class 0"),
     "negative labels": ({"y": torch.full((120,), -1)}, r"data\.y of train_mask: expected a label for every node"),
     "labels of another length": ({"y": torch.zeros(7)}, r"data\.y of train_mask: expected 120 labels"),

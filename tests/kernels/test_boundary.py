@@ -102,7 +102,7 @@ def test_wrong_fields_are_named(make, name, change, message):
         unpickled.__setstate__(wrong)
 
 
-@pytest.mark.parametrize("make", {case[0] for case in BAD})
+@pytest.mark.parametrize("make", dict.fromkeys(case[0] for case in BAD))
 def test_pickles_and_copies_are_whole(make):
     valid = make()
     for again in (pickle.loads(pickle.dumps(valid)), copy.copy(valid), copy.deepcopy(valid)):

@@ -17,6 +17,14 @@ def matrix(block):
     return block.matrix.to_dense()
 
 
+def test_a_receptive_field_has_the_sources_of_arcs():
+    edges, n = graphs()["directed with repeats and self-loops"]
+    graph, outputs, x = Graph.from_edge_index(edges, n).normalise("row"), torch.tensor([7, 2]), torch.eye(n)
+    nodes, (first, second) = receptive_field(graph, outputs, 2)
+    S = graph.to_dense()
+    assert_close(matrix(second) @ matrix(first) @ x[nodes], (S @ S)[outputs])
+
+
 @pytest.mark.parametrize("name", ["undirected", "hub", "no arcs", "directed with repeats and self-loops"])
 @pytest.mark.parametrize("fanout", [-1, 1000])
 def test_all_neighbours_are_the_receptive_field(name, fanout, draw):

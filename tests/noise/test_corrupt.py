@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from graphnoise import noise
 from graphnoise.checks import InputError
-from graphnoise.noise.corrupt import apportion
+from graphnoise.noise.corrupt import apportion, draw_independent
+from graphnoise.noise.noisy_labels import checked_labels
 
 
 def labels_of(classes, n=12_000, seed=0):
@@ -57,6 +58,16 @@ def test_exact_counts(classes, rate, seed, n):
             assert abs(((y == i) & (noisy.y == j)).sum() - flips * share) < 1 + 1e-6
 
 
+def test_keys_at_the_bounds_of_an_independent_draw():
+    class Keys:
+        def random(self, shape):
+            return np.array([[0.5, 0.4, 0.75], [0.0, 0.0, 0.5]]).reshape(shape)
+
+    # A key of T[0, 0] flips; a class key of 0 is not class 0, and one of the first bound is the class after it.
+    matrix = np.array([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    assert draw_independent(matrix, checked_labels([0, 0, 0], None, 3), Keys()).y.tolist() == [1, 0, 2]
+
+
 def test_exact_counts_are_shared_across_small_classes():
     # 0.4 flips a class: rounding each class by itself would flip nothing.
     y = np.repeat(np.arange(10), 4)
@@ -82,6 +93,11 @@ def test_apportion_sums_and_stays_within_one(expected, seed):
     counts = apportion(expected, total, np.random.default_rng(seed))
     assert counts.sum() == total
     assert (np.abs(counts - expected) <= 1 + 1e-8).all()
+
+
+def test_apportion_goes_by_the_remainders_not_by_the_counts():
+    assert apportion(np.array([10.1, 0.9]), 11, np.random.default_rng(0)).tolist() == [10, 1]
+    assert apportion(np.array([3.2, 2.6, 0.5, 1.7]), 8, np.random.default_rng(0)).tolist() == [3, 3, 0, 2]
 
 
 def test_one_seed_nests_rates_and_ignores_the_mask():

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from graphnoise import noise
 from graphnoise.checks import InputError
+from graphnoise.noise.estimate import _rows
 
 TRUE = noise.Transition([[0.8, 0.1, 0.05, 0.05], [0.05, 0.7, 0.2, 0.05], [0, 0.1, 0.75, 0.15], [0.3, 0, 0.1, 0.6]])
 SEEDS = range(4)
@@ -102,6 +103,15 @@ def test_expectation_maximisation_is_at_the_maximum():
     assert early.iterations == 2
 
 
+def test_one_step_of_expectation_maximisation():
+    # T begins at .75 and .25, so that the responsibilities are (.9, .1) and (.25, .75).
+    estimate = noise.expectation_maximisation([[0.75, 0.25], [0.5, 0.5]], [0, 1], max_iterations=1)
+    assert estimate.prior.tolist() == pytest.approx([0.575, 0.425], rel=1e-12)
+    expected = torch.tensor([[0.9 / 1.15, 0.25 / 1.15], [0.1 / 0.85, 0.75 / 0.85]], dtype=torch.float64)
+    torch.testing.assert_close(estimate.transition.matrix, expected, rtol=0, atol=1e-12)
+    assert (estimate.iterations, estimate.converged) == (1, False)
+
+
 def test_hard_posteriors_are_plain_counts():
     y, noisy = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 2, 2])
     counts = noise.from_counts([[2, 1, 0], [0, 1, 1], [0, 0, 1]])
@@ -117,6 +127,65 @@ def test_a_percentile_is_the_last_node_below_it():
     p = np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8], [0.1, 0.9]])
     # at 75 % of four nodes: the third smallest, at rank 2.25
     assert noise.anchor_points(p, 75.0).transition.matrix.tolist() == [[0.5, 0.5], [0.2, 0.8]]
+
+
+def test_the_percentile_is_97_unless_given():
+    share = np.linspace(0, 1, 101)
+    p = np.stack([share, 1 - share], axis=1)
+    labels = p.argmax(1)
+    for estimate in (noise.anchor_points(p), noise.dual_transition(p, labels)):
+        assert estimate.transition.matrix.tolist() == [pytest.approx([0.97, 0.03]), pytest.approx([0.03, 0.97])]
+    given_one = noise.dual_transition(p, labels, 75).transition.matrix
+    assert given_one.tolist() == [pytest.approx([0.75, 0.25]), pytest.approx([0.25, 0.75])]
+
+
+def test_the_prior_of_anchors_is_a_distribution_where_the_mean_is_no_mixture_of_them():
+    share = np.array([0.6, 0.6, 0.6, 0.9, 0.99])
+    assert noise.anchor_points(np.stack([share, 1 - share], axis=1), 50).prior.sum().item() == pytest.approx(1)
+
+
+def test_expectation_maximisation_ends_at_its_tolerance_or_after_a_thousand_steps():
+    estimate = noise.expectation_maximisation([[0.51, 0.49], [0.49, 0.51]], [0, 1], tolerance=0)
+    assert (estimate.iterations, estimate.converged) == (1000, False)
+    # The first step moves entries by 1 / 4.
+    estimate = noise.expectation_maximisation([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], [0, 1, 1], tolerance=0.25)
+    assert (estimate.iterations, estimate.converged) == (1, True)
+
+
+def test_smoothed_rows_are_rescaled_to_the_labelled_nodes():
+    # J + 1 is [[3, 2], [1, 3]], of which the rows become [1.8, 1.2] and [1, 3].
+    estimate = noise.transition_from_joint([[2, 1], [0, 2]], [0, 0, 0, -1, 1, 1, 1, 1], smoothing=1)
+    expected = [pytest.approx([1.8 / 2.8, 1 / 2.8]), pytest.approx([1.2 / 4.2, 3 / 4.2])]
+    assert estimate.transition.matrix.tolist() == expected
+    assert estimate.prior.tolist() == pytest.approx([0.4, 0.6])
+    # Rows of 1.5 and .5 become [5 / 3, 1 / 3] and [1 / 2, 1 / 2].
+    estimate = noise.transition_from_joint([[1, 0], [0, 0]], [0, 0, 1], smoothing=0.25)
+    assert estimate.transition.matrix.tolist() == [pytest.approx([10 / 13, 3 / 13]), pytest.approx([0.4, 0.6])]
+
+
+def test_probabilities_within_their_tolerance_become_distributions():
+    rows = _rows([[1 + 5e-7, -5e-7], [0.5, 0.4999995]])
+    assert rows[0].tolist() == [1, 0]
+    assert rows[1].sum() == pytest.approx(1, abs=1e-15)
+
+
+def test_nodes_without_a_label_are_not_read():
+    clean, _, noisy = planted(0, 3, n=60)
+    some, labelled = noisy.copy(), np.arange(60) % 4 > 0
+    some[~labelled] = -1
+    joint = noise.confident_joint(clean, some)
+    assert joint.dtype == np.int64
+    assert (joint == noise.confident_joint(clean[labelled], noisy[labelled])).all()
+    for estimator in (noise.dual_transition, noise.expectation_maximisation):
+        ours, theirs = estimator(clean, some), estimator(clean[labelled], noisy[labelled])
+        assert ours.transition == theirs.transition
+        assert torch.equal(ours.prior, theirs.prior)
+
+
+def test_a_label_that_nobody_is_given_has_no_row():
+    estimate = noise.transition_from_joint([[2, 1], [0, 0]], [0, 0, 0])
+    assert estimate.transition.matrix.tolist() == [[1, 0], [1, 0]]
+    assert estimate.prior.tolist() == pytest.approx([2 / 3, 1 / 3])
 
 
 def test_the_golden_confident_joint():
@@ -194,6 +263,13 @@ HALF = [[0.5, 0.5]] * 2
         (lambda: noise.transition_from_joint([[1, 0], [1, 0]]), "joint: .*true class.*none for class 1"),
         (lambda: noise.transition_from_joint([[1, -1], [1, 0]]), "joint: expected counts of at least 0"),
         (lambda: noise.transition_from_joint([[1, 1]]), "joint: expected a square matrix"),
+        (lambda: noise.transition_from_joint([1, 1]), "joint: expected 2 dimensions"),
+        (lambda: noise.transition_from_joint([[1, np.nan], [1, 1]]), "joint: expected finite numbers"),
+        (lambda: noise.transition_from_joint([[1, 1], [1, 1]], [0, 2]), "noisy: expected labels from 0 to 1, got 2"),
+        (lambda: noise.transition_from_joint(HALF, smoothing=-1), "smoothing: expected a number of at least 0"),
+        (lambda: noise.dual_transition(HALF, [0, 1], smoothing=-1), "smoothing: expected a number of at least 0"),
+        (lambda: noise.dual_transition(HALF, [0, 1], -1, 1), r"percentile: expected a number in \[0, 100\]"),
+        (lambda: noise.expectation_maximisation(HALF, [0, 1], smoothing=-1), "smoothing: expected a number of at"),
     ],
 )
 def test_bad_input(call, message):

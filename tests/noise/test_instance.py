@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from graphnoise import noise
 from graphnoise.checks import InputError
 from graphnoise.noise.calibration import calibrate, sample_flips
+from graphnoise.noise.noisy_labels import round_half_up, sample_columns
 
 N, C = 6000, 4
 RNG = np.random.default_rng(0)
@@ -34,6 +35,16 @@ def test_calibration_meets_the_rate_and_keeps_the_order(weights, rate):
     ratio = p[free] / weights[free]
     # One common scale.
     assert (np.abs(ratio - ratio[:1]) <= 1e-9 * ratio).all()
+
+
+def test_keys_at_the_bounds_of_a_draw():
+    class Keys:
+        def random(self, size):
+            return np.array([0.5, 0.49])
+
+    assert sample_flips(np.ones(2), 0.5, False, Keys()).tolist() == [1]
+    assert sample_columns(np.array([[0.0, 1.0, 1.0], [1.0, 1.0, 0.0]]), np.array([0.0, 0.5])).tolist() == [1, 1]
+    assert [round_half_up(share) for share in (0.4, 0.5, 1.4999999999, 2.5)] == [0, 1, 2, 3]
 
 
 def test_exact_picks_are_weighted_without_replacement(plausible):
@@ -147,6 +158,7 @@ def test_nodes_without_others_are_least_likely_and_uniform(plausible):
     plausible(alone, 2000, 0.6 * 0.05 / 1.1)
     plausible(result.flipped[:2000].sum(), 2000, 0.6 * 1.05 / 1.1)
     assert (result.y[:2000][result.flipped[:2000]] == 1 - y[:2000][result.flipped[:2000]]).all()
+    assert (noise.structure_dependent(arcs, y, 0.3, seed=0, num_classes=4).y == result.y).all()
     everyone = noise.structure_dependent(np.empty((2, 0), dtype=int), y, 1.0, num_classes=4)
     for target in (0, 1, 3):
         plausible((everyone.y[2000:] == target).sum(), 2000, 1 / 3)

@@ -75,6 +75,18 @@ def test_seeded_families_repeat_and_differ():
         assert family(6, 0.4, seed=5) != family(6, 0.4, seed=6)
 
 
+def test_a_seed_draws_what_it_drew_for_the_records():
+    assert noise.asymmetric(6, 1.0, seed=1).matrix.argmax(1).tolist() == [1, 2, 1, 4, 0, 3]
+    rows = [[0.0, 0.3385, 0.6615], [0.4796, 0.0, 0.5204], [0.3177, 0.6823, 0.0]]
+    assert noise.random(3, 1.0, seed=1).matrix.numpy().round(4).tolist() == rows
+    y = np.arange(12) % 3
+    assert noise.symmetric(3, 0.5).corrupt(y, seed=2).y.tolist() == [0, 1, 0, 0, 2, 1, 0, 1, 2, 2, 2, 2]
+    assert noise.symmetric(3, 0.5).corrupt(y, seed=2, exact=True).y.tolist() == [1, 1, 1, 0, 2, 0, 0, 1, 2, 2, 0, 2]
+    for family in (noise.asymmetric, noise.random):
+        assert family(6, 0.4) == family(6, 0.4, seed=0)
+    assert (noise.symmetric(3, 0.5).corrupt(y).y == noise.symmetric(3, 0.5).corrupt(y, seed=0).y).all()
+
+
 @pytest.mark.parametrize("family", [noise.asymmetric, noise.random])
 def test_one_seed_for_matrix_and_labels_does_not_bias_the_labels(family, plausible):
     trials, y, counts = 4000, np.array([1, 0, 0, 0]), np.zeros((4, 4), dtype=int)
@@ -152,10 +164,13 @@ def test_it_is_a_value():
     assert hash(Transition([[1.0, -0.0], [0.0, 1.0]])) == hash(noise.identity(2))
     with pytest.raises(AttributeError):
         t.matrix = torch.eye(3)
+    assert repr(noise.symmetric(9, 0.1)).startswith("Transition([[0.9   0.013 0.013 ... 0.013 0.013 0.013]\n       ")
+    assert "..." not in repr(noise.symmetric(8, 0.1))
     assert repr(noise.identity(2)) == "Transition([[1. 0.]\n            [0. 1.]])"
 
 
 def test_rows_are_renormalised_within_the_tolerance_only():
+    assert Transition([[1 + 5e-7, -5e-7], [0.0, 1.0]]) == noise.identity(2)
     near = Transition(np.array([[0.5, 0.5 + 5e-7], [0.0, 1.0]]))
     assert near.matrix.sum(1).tolist() == pytest.approx([1, 1], abs=1e-15)
     assert Transition(np.float32([[0.7, 0.2, 0.1]] * 3)).matrix.sum(1).tolist() == pytest.approx([1] * 3, abs=1e-15)
@@ -183,6 +198,16 @@ def test_rows_are_renormalised_within_the_tolerance_only():
         (lambda: noise.from_counts([[1, 0], [0, 0]]), "counts: expected a count in every row.*none for class 1"),
         (lambda: noise.from_counts([[1, -1], [0, 1]]), "counts: expected counts of at least 0, got -1"),
         (lambda: noise.from_counts([[1, 1]]), "matrix: expected a square matrix"),
+        (lambda: noise.from_counts([[1, 1], [1, 1]], smoothing=-1), "smoothing: expected a number of at least 0"),
+        (lambda: noise.from_counts([1, 1]), "counts: expected 2 dimensions"),
+        (lambda: noise.from_counts([[1, np.inf], [1, 1]]), "counts: expected finite numbers"),
+        (lambda: Transition([1.0]), "matrix: expected 2 dimensions"),
+        (lambda: noise.identity(2).posterior([[0.5, 0.5]]), "prior: expected 1 dimension"),
+        (lambda: noise.from_mapping({3: 2}, 3, 0.1), "mapping: expected an integer from 0 to 2, got 3"),
+        (lambda: noise.from_mapping({-1: 2}, 3, 0.1), "mapping: expected an integer from 0 to 2, got -1"),
+        (lambda: noise.from_mapping({0: -1}, 3, 0.1), "mapping: expected an integer from 0 to 2, got -1"),
+        (lambda: noise.from_mapping({}, 0, 0.1), "num_classes: expected an integer of at least 1"),
+        (lambda: noise.from_mapping({}, 3, 1.1), "rate: expected a rate"),
         (lambda: noise.from_mapping({2: 2}, 3, 0.1), "mapping: .*class 2 mapped onto itself"),
         (lambda: noise.from_mapping({2: 3}, 3, 0.1), "mapping: expected an integer from 0 to 2, got 3"),
         (lambda: noise.identity(2) @ noise.identity(3), "other: expected a Transition of 2 classes, got 3"),
