@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import pickle
 import secrets
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -60,6 +62,23 @@ def atomic_write(path: Path, hint: str = "") -> Iterator[BinaryIO]:
         # Absent after the rename; incomplete otherwise.
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def check_writable(path: Path, hint: str = "") -> None:
+    """Raise `DataError` unless `atomic_write` can write a file there, as far as that is known before it does."""
+    target = Path(os.path.realpath(path))
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if target.exists() and not target.is_file():
+            if not os.access(target, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return
+        folder = next(folder for folder in target.parents if folder.exists())
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error}){hint}") from error
 
 
 @contextlib.contextmanager
