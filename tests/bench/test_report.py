@@ -42,14 +42,14 @@ def test_tables_show_means_intervals_variance_and_tests(planted, store):
 def test_versions_parameters_and_selections_are_never_averaged_together(planted, store, monkeypatch):
     run(store, planted, methods=["lp", "lp:alpha=0.5"])
     run(store, planted, methods=["lp"], select="clean")
-    monkeypatch.setattr("graphnoise.bench.methods.nodes.LP.version", "2")
+    monkeypatch.setattr("graphnoise.bench.methods.nodes.LP.version", "3")
     run(store, planted, methods=["lp"])
     clean, noisy = node_sections(store)
     assert [section.title.split(", ")[1] for section in (clean, noisy)] == [
         "clean validation labels",
         "noisy validation labels",
     ]
-    assert noisy.methods == ["lp (version 1, alpha=0.5)", "lp (version 1, alpha=0.9)", "lp (version 2, alpha=0.9)"]
+    assert noisy.methods == ["lp (version 2, alpha=0.5)", "lp (version 2, alpha=0.9)", "lp (version 3, alpha=0.9)"]
 
 
 def test_cells_of_another_protocol_are_reported_and_left_out(planted, store, tmp_path):
@@ -104,7 +104,7 @@ def test_a_table_without_a_suite_is_read_too(plain_store, tmp_path):
         (lambda t: t.replace("test_accuracy", "accuracy"), "expected the columns .* got none named 'test_accuracy'"),
         (lambda t: t.replace("commit\n", "commit,commit\n", 1), "got one twice"),
         (lambda t: "", "got none named 'dataset'"),
-        (lambda t: t.replace("lp,1,", "lp,1,x,", 1), "line 2: expected 33 values, got 34"),
+        (lambda t: t.replace("lp,1,", "lp,1,x,", 1), "line 20: expected 33 values, got 34"),
         (lambda t: t[: t.rindex(",")], r"line \d+: expected 33 values, got 32"),
         (lambda t: re.sub("0.3,False", "nan,False", t, count=1), "line 5: expected a value of rate, got 'nan'"),
         (lambda t: re.sub("0.3,False", "1.5,False", t, count=1), "expected a value of rate, got '1.5'"),

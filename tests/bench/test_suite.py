@@ -95,7 +95,7 @@ def test_what_is_missing_and_what_is_foreign_is_reported(plain_suite, plain_stor
     ]
     with pytest.raises(DataError, match="expected cells of the suite 'Plain methods', got none"):
         plain_suite.only(["mixed"]).select(store)
-    monkeypatch.setattr("graphnoise.bench.methods.nodes.LP.version", "2")
+    monkeypatch.setattr("graphnoise.bench.methods.nodes.LP.version", "3")
     selected = Suite.read(plain_suite.path).select(plain_store)
     assert [s.methods for s in node_sections(selected)] == [["sgc", "mlp"], ["mlp", "sgc (2 hops)", "sgc:hops=0"]]
     assert "18 of 18 of 'ablation'" in selected.remarks()[0]
