@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from graphnoise.checks import DataError, choice, fail
+from graphnoise.datasets.safe import read_npz
 from graphnoise.io import atomic_write, reading
 from recsys.validation import Array
 
@@ -87,8 +88,9 @@ def read_model(
     """
     path = _path(file)
     with reading(path):
-        with path.open("rb") as blob, np.load(blob, allow_pickle=False) as archive:
-            contents = {name: archive[name] for name in archive.files}
+        contents = read_npz(path)
+        if not all(isinstance(value, np.ndarray) for value in contents.values()):
+            raise DataError(f"{path}: expected arrays of numbers and text, got others")
         text = str(contents.pop("head"))
         if str(contents.pop("digest")) != _digest(text.encode(), contents):
             raise DataError(f"{path}: damaged: the digest of its contents is another one")
