@@ -20,6 +20,8 @@ from graphnoise.checks import DataError, GraphnoiseError, InputError
 NAMES = ("grid", "row")
 # Characters of a value: values of single users of a large data set.
 MAX_FIELD = 1 << 26
+# Beginnings of the paths of values that no cell lacks.
+REQUIRED = ("config.", "result.realised_rate.train", "result.test_accuracy")
 # Curves of training by epoch, which no column has.
 CURVES = ("loss", "right", "wrong", "misled")
 MAX_INTEGER = (1 << 63) - 1
@@ -174,7 +176,7 @@ def read_cells(task: Task[Any], where: str, cells: Mapping[str, str]) -> dict[st
     for column in task.columns:
         cell = cells.get(column.name, column.default or "")
         try:
-            if not cell and column.path.startswith("config."):
+            if not cell and column.path.startswith(REQUIRED):
                 raise ValueError
             # Half a character of two cannot be written.
             cell.encode()
@@ -184,6 +186,7 @@ def read_cells(task: Task[Any], where: str, cells: Mapping[str, str]) -> dict[st
     try:
         task.complete(record)
         cell_key(record["config"])
+        task.sections([record])
     except GraphnoiseError as error:
         raise DataError(f"{where}: {error}") from error
     return record
@@ -249,15 +252,15 @@ def read_records(source: Source, remarks: list[str]) -> Iterator[dict[str, Any]]
     wrong: list[str] = []
     for record in source.records():
         config = record["config"]
-        name = config.get("task") if isinstance(config, dict) else ""
+        name = config.get("task") if isinstance(config, dict) else False
         task = registry.task(name) if isinstance(name, str) and name in registry.names("tasks") else None
-        if isinstance(config, dict) and (task is None or config.get("protocol") != task.protocol):
+        if isinstance(name, str | None) and (task is None or config.get("protocol") != task.protocol):
             yield record
             continue
         where = str(source.path(record["key"]))
         try:
             if task is None:
-                raise DataError(f"{where}: expected a configuration, got {text(config)[:80]}")
+                raise DataError(f"{where}: expected the configuration of a benchmark, got {text(config)[:80]}")
             cells = {column.name: _cell(column, where, record) for column in task.columns}
             read = read_cells(task, where, cells)
             read["result"] |= _curves(where, record["result"].get("curves"))
