@@ -107,7 +107,7 @@ def write_corpus():
     parts |= {"ally": onehot[:506], "y": onehot[:2], "ty": onehot[506:]}
     parts["graph"] = {node: [(node + 1) % 508] for node in range(508)}
     for name, part in parts.items():
-        (CORPUS / "planetoid" / f"ind.toy.{name}").write_bytes(pickle.dumps(part, 2))
+        (CORPUS / "planetoid" / f"ind.toy.{name}").write_bytes(pickle.dumps(part, 4))
     (CORPUS / "planetoid" / "ind.toy.test.index").write_text("507\n506\n")
     files = {"raw/edge": "0,1\n2,3", "raw/node-feat": "1,0\n2,1\n3,0\n4,1", "raw/node-label": "0\n1\nnan\n0"}
     files |= {"raw/num-node-list": "4", "raw/num-edge-list": "2", "raw/node_year": "1\n2\n3\n4"}
