@@ -123,24 +123,30 @@ def resumable(path: Path | None = None) -> Iterator[None]:
         raise typer.Exit(Reported(130)) from None
 
 
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or the like. Of `KeyboardInterrupt` itself, Python ends with a signal once it passed through `exec`."""
+
+
 @contextlib.contextmanager
 def stops() -> Iterator[Callable[[int], int]]:
     """Treat SIGTERM and SIGHUP as Ctrl-C; yield what turns the exit code of Ctrl-C into that of the signal."""
     caught: list[int] = []
 
     def stop(number: int, frame: object) -> None:
-        # Once: the next one would interrupt the clearing up.
+        # Once: the next one would interrupt the clearing up, which only Ctrl-C may.
         for other in handled:
-            signal.signal(other, signal.SIG_IGN)
+            signal.signal(other, signal.default_int_handler if other == signal.SIGINT else signal.SIG_IGN)
         caught.append(number)
-        raise KeyboardInterrupt
+        raise Stopped
 
     # What is ignored stays so, as under nohup.
-    handled = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) == signal.SIG_DFL]
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    found = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    handled = {number: handler for number, handler in found.items() if handler in usual}
     for number in handled:
         signal.signal(number, stop)
     try:
         yield lambda code: 128 + caught[0] if code == 130 and caught else code
     finally:
-        for number in handled:
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in handled.items():
+            signal.signal(number, handler)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -34,6 +35,7 @@ app.command(cls=Command)(report)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every error is one line on standard error and a non-zero exit code."""
+    own_process = arguments is None
     arguments = _optional_values(list(sys.argv[1:] if arguments is None else arguments))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -45,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if code == 130 and not isinstance(code, Reported):
             code = _print_error(f"interrupted; to go on: {program()} {shlex.join(arguments)}", 130)
         code = exit_code(code)
+    if own_process:
+        # The work is done, and Python takes a moment to end.
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
     sys.exit(code)
 
 
