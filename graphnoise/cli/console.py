@@ -78,6 +78,7 @@ class Bar:
         columns = (p.TextColumn("{task.description}", markup=False), p.BarColumn(), p.MofNCompleteColumn(), *times)
         self._bar = p.Progress(*columns, console=err, transient=True, disable=lines_only or not err.is_terminal)
         self._task = self._bar.add_task(text, total=None)
+        self._tenths = 0
         self._line, self._end, self._began = text, threading.Event(), time.monotonic()
         self._thread = threading.Thread(target=self._lines, daemon=True)
 
@@ -99,6 +100,10 @@ class Bar:
         """Show the progress: counts, and the cell that ended last."""
         self._bar.update(self._task, total=total, completed=done, description=text)
         self._line = f"{done} of {total} {what}"
+        # A log file gets a line for each tenth as well.
+        if not err.is_terminal and 10 * done // total > self._tenths:
+            self._tenths = 10 * done // total
+            tell(f"{self._line}, {time.monotonic() - self._began:.0f} s")
 
     def note(self, line: str) -> None:
         """Print a line, above the bar where there is one."""
