@@ -1,11 +1,13 @@
 # Each target does all of its set-up: virtual environment, pinned packages, build. The second time it has nothing to set up.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# Pip is silent for minutes; a line every ten seconds says that it runs.
+PIP := sh -c 'while sleep 10; do echo "make: installing"; done & trap "kill $$!" EXIT; "$$@"' pip \
+    $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 NATIVE := CMakeLists.txt $(wildcard */kernels/*.cpp */kernels/*.h */kernels/*/*.cpp */kernels/*/*.h)
 DEMO ?= runs/demo
 
-.PHONY: demo test lint format sanitize mutants clean
+.PHONY: demo test fuzz lint format sanitize mutants clean
 
 demo: .venv/run
 	$(BIN)/graphnoise data get cora
@@ -18,6 +20,13 @@ demo: .venv/run
 
 test: .venv/dev
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# Odd arguments of public functions, and damaged files for all readers; the counts are printed.
+FUZZ_CALLS ?= 4000
+FUZZ_FILES ?= 20000
+fuzz: .venv/dev
+	$(BIN)/python -m tests.fuzz.calls --calls $(FUZZ_CALLS)
+	$(BIN)/python -m tests.fuzz.files --files $(FUZZ_FILES)
 
 lint: .venv/dev
 	$(BIN)/ruff check

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import gzip
 import io
 import os
 import pickle
 import secrets
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,6 +18,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from graphnoise.errors import DataError
+
+# Bytes of a text file and of one line of it, after decompression; of the arrays of a file, dense features included.
+MAX_TEXT, MAX_LINE, MAX_BYTES = 1 << 31, 1 << 24, 1 << 31
 
 
 @contextlib.contextmanager
@@ -62,6 +68,42 @@ def atomic_write(path: Path, hint: str = "") -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
+def check_writable(path: Path, hint: str = "") -> None:
+    """Raise `DataError` unless `atomic_write` can write a file there, as far as that is known before it does."""
+    target = Path(os.path.realpath(path))
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if target.exists() and not target.is_file():
+            if not os.access(target, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return
+        folder = next(folder for folder in target.parents if folder.exists())
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error}){hint}") from error
+
+
+def read_text_bytes(path: Path) -> bytes:
+    """Return the bytes of a text file, decompressed where its name ends in `.gz`.
+
+    Raises:
+        DataError: The file is absent or damaged, or has more than 2 GiB of text, or a line of more than 16 MiB.
+    """
+    with reading(path), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        text, end = bytearray(), 0
+        while chunk := stream.read(1 << 20):
+            text += chunk
+            if len(text) > MAX_TEXT:
+                raise DataError(f"{path}: expected at most {MAX_TEXT:,} bytes of text, got more")
+            # The last line break that is known.
+            end = max(end, text.rfind(b"\n", max(end, len(text) - len(chunk))))
+            if len(text) - end > MAX_LINE:
+                raise DataError(f"{path}: expected lines of at most {MAX_LINE:,} bytes, got a longer one")
+    return bytes(text)
+
+
 @contextlib.contextmanager
 def reading(path: Path | str) -> Iterator[None]:
     """Turn the errors that readers raise for a damaged or absent file into one `DataError` that names the file."""
@@ -71,6 +113,6 @@ def reading(path: Path | str) -> Iterator[None]:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except (
         *(EOFError, IndexError, KeyError, MemoryError, NotImplementedError, OverflowError, TypeError, ValueError),
-        *(struct.error, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError),
+        *(struct.error, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, RecursionError),
     ) as error:
         raise DataError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from error

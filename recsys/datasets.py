@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from graphnoise.checks import DataError, choice, fail
 from graphnoise.datasets.feedback import Triples, read_feedback
 from graphnoise.datasets.manifest import feedback_info, feedback_names
 from graphnoise.datasets.sources import available
-from graphnoise.io import reading
+from graphnoise.io import read_text_bytes, reading
 from recsys.interactions import Interactions
 from recsys.splits import Split
 
@@ -96,7 +97,7 @@ def _text(file: Path, options: dict[str, Any]) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "Length of header", pandas.errors.ParserWarning)
         try:
-            return pandas.read_csv(file, **options)
+            return pandas.read_csv(BytesIO(read_text_bytes(file)), **options)
         except pandas.errors.ParserWarning as error:
             raise DataError(f"{file}: rows have more fields than there are names of columns") from error
 

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 
 from graphnoise import checks
 from graphnoise.checks import DataError, choice, fail
+from graphnoise.datasets.safe import read_npz
 from graphnoise.io import atomic_write, reading
 from recsys.validation import Array
 
@@ -86,8 +87,9 @@ def read_model(
     """
     path = _path(file)
     with reading(path):
-        with path.open("rb") as blob, np.load(blob, allow_pickle=False) as archive:
-            contents = {name: archive[name] for name in archive.files}
+        contents = read_npz(path)
+        if not all(isinstance(value, np.ndarray) for value in contents.values()):
+            raise DataError(f"{path}: expected arrays of numbers and text, got others")
         text = str(contents.pop("head"))
         if str(contents.pop("digest")) != _digest(text.encode(), contents):
             raise DataError(f"{path}: damaged: the digest of its contents is another one")

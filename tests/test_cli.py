@@ -212,4 +212,50 @@ def test_an_interrupted_report_says_so(capfd, monkeypatch, tmp_path):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("graphnoise.bench.record.open_source", interrupt)
-    assert call(capfd, "report", str(tmp_path)) == (130, "", "graphnoise: error: interrupted\n")
+    code, out, err = call(capfd, "report", str(tmp_path))
+    assert (code, out, err.count("\n")) == (130, "", 1)
+    assert re.search(f"error: interrupted; to go on: .* report {tmp_path}", err)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["bench", "nodes", "--out", "/dev/null/runs"], "cannot be written"),
+        (["bench", "nodes", "--out", "/proc/runs"], "cannot be written"),
+        (["bench", "speed", "propagate", "--out", "/proc/a.json"], "/proc/a.json: cannot be written"),
+        (["bench", "speed", "propagate", "--out", "/tmp"], "/tmp: cannot be written"),
+        (["report", ".", "--csv", "/proc/a.csv"], "/proc/a.csv: cannot be written"),
+        (["report", ".", "--csv", "."], "cannot be written"),
+        (["report", ".", "--plot", "/proc/a.png"], "/proc/a.png: cannot be written"),
+        (["report", "/dev/null"], "/dev/null: expected the columns"),
+        (["bench", "nodes", "--root", "~nosuch/x"], "--root: expected a folder, got '~nosuch/x', and there is no such"),
+        (["data", "list", "--root", "~nosuch/x"], "--root: expected a folder, got '~nosuch/x', and there is no such"),
+        (["bench", "nodes", "--dataset", "~nosuch/x.npz"], "--dataset: expected a folder, got '~nosuch/x.npz'"),
+    ],
+)
+def test_targets_that_cannot_be_written_are_found_before_any_work(words, message, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    if "~nosuch" not in words[-1]:
+        monkeypatch.setattr("graphnoise.bench.task.Task.cells", lambda *_: pytest.fail("work has begun"))
+    code, out, err = call(capfd, *words)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert message in err
+
+
+def test_help_into_a_pipe_that_closes_ends_well():
+    for words in ("--help", "bench --help", "data list --help"):
+        line = f"{sys.executable} -m graphnoise.cli {words} | true; exit ${{PIPESTATUS[0]}}"
+        assert subprocess.run(["bash", "-c", line], capture_output=True, check=False).returncode == 0
+
+
+def test_without_a_terminal_lines_come_regularly(monkeypatch, capfd):
+    from graphnoise.cli.console import Bar
+
+    monkeypatch.setattr(Bar, "INTERVAL", 0.05)
+    with Bar("fetching") as bar:
+        time.sleep(0.2)
+        bar.show(2, 5, "lp")
+        time.sleep(0.2)
+    err = capfd.readouterr().err
+    assert "fetching, 0 s" in err
+    assert "2 of 5 cells, 0 s" in err

@@ -1,5 +1,6 @@
 """Atomic writes: whole files or none, links followed, devices and folders never replaced."""
 
+import gzip
 import os
 import stat
 import threading
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from graphnoise.errors import DataError
-from graphnoise.io import atomic_write
+from graphnoise.io import atomic_write, read_text_bytes
 
 
 def write(path, data=b"data"):
@@ -67,3 +68,25 @@ def test_a_folder_is_an_error(tmp_path):
     with pytest.raises(DataError, match="cannot be written"):
         write(tmp_path)
     assert tmp_path.is_dir()
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_limits_of_text(tmp_path, monkeypatch, suffix):
+    path = tmp_path / f"text.csv{suffix}"
+    path.write_bytes(gzip.compress(b"12\n34567") if suffix else b"12\n34567")
+    assert read_text_bytes(path) == b"12\n34567"
+    monkeypatch.setattr("graphnoise.io.MAX_LINE", 4)
+    with pytest.raises(DataError, match=r"text\.csv.*: expected lines of at most 4 bytes"):
+        read_text_bytes(path)
+    monkeypatch.setattr("graphnoise.io.MAX_TEXT", 7)
+    with pytest.raises(DataError, match=r"text\.csv.*: expected at most 7 bytes of text"):
+        read_text_bytes(path)
+
+
+def test_a_line_of_400_megabytes_is_refused_early(tmp_path):
+    path = tmp_path / "line.csv.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for _ in range(400):
+            file.write(b"1," * (1 << 19))
+    with pytest.raises(DataError, match="expected lines of at most"):
+        read_text_bytes(path)

@@ -14,12 +14,21 @@ from graphnoise import checks
 from graphnoise.bench import registry
 from graphnoise.bench.store import Store, cell_key
 from graphnoise.bench.task import Task
-from graphnoise.checks import DataError, GraphnoiseError
+from graphnoise.checks import DataError, GraphnoiseError, InputError
 
 # Columns of what a suite selected.
 NAMES = ("grid", "row")
 # Characters of a value: values of single users of a large data set.
 MAX_FIELD = 1 << 26
+# Beginnings of the paths of values that no cell lacks.
+REQUIRED = ("config.", "result.realised_rate.train", "result.test_accuracy")
+# Curves of training by epoch, which no column has.
+CURVES = ("loss", "right", "wrong", "misled")
+MAX_INTEGER = (1 << 63) - 1
+# Damaged cells that a report names one by one.
+MAX_REMARKS = 10
+# What reading a wrong value raises.
+WRONG = (ValueError, KeyError, TypeError, RecursionError, OverflowError, GraphnoiseError)
 
 
 @dataclass
@@ -112,7 +121,9 @@ def number(text: str) -> int | float | None:
     if not text:
         return None
     try:
-        return int(text)
+        return checks.integer("value", int(text), -MAX_INTEGER, MAX_INTEGER)
+    except InputError:
+        raise
     except ValueError:
         return checks.real("value", float(text))
 
@@ -125,7 +136,7 @@ def share(text: str) -> int | float | None:
 
 def count(text: str) -> int:
     """Read an integer of at least 0."""
-    return checks.integer("value", int(text), 0)
+    return checks.integer("value", int(text), 0, MAX_INTEGER)
 
 
 def flag(text: str) -> bool:
@@ -158,6 +169,29 @@ def to_csv(task: Task[Any], records: Sequence[Mapping[str, Any]]) -> str:
     return out.getvalue()
 
 
+def read_cells(task: Task[Any], where: str, cells: Mapping[str, str]) -> dict[str, Any]:
+    """Return the record in the texts of a line of a table, by column; `DataError` begins with where the line is."""
+    record: dict[str, Any] = {name: cells[name] for name in NAMES if name in cells}
+    record |= {"config": {"task": task.name, "protocol": task.protocol}, "result": {}}
+    for column in task.columns:
+        cell = cells.get(column.name, column.default or "")
+        try:
+            if not cell and column.path.startswith(REQUIRED):
+                raise ValueError
+            # Half a character of two cannot be written.
+            cell.encode()
+            column.put(record, cell)
+        except WRONG:
+            raise DataError(f"{where}: expected a value of {column.name}, got {cell[:80]!r}") from None
+    try:
+        task.complete(record)
+        cell_key(record["config"])
+        task.sections([record])
+    except GraphnoiseError as error:
+        raise DataError(f"{where}: {error}") from error
+    return record
+
+
 class Table(Cells):
     """The cells of a CSV file that `to_csv` wrote.
 
@@ -183,7 +217,7 @@ class Table(Cells):
             where = f"{path}, line {lines.line_num}"
             if len(line) != len(head):
                 raise DataError(f"{where}: expected {len(head)} values, got {len(line)}")
-            record = self._record(task, where, dict(zip(head, line, strict=True)))
+            record = read_cells(task, where, dict(zip(head, line, strict=True)))
             key = (record.get("grid", ""), cell_key(record["config"]))
             if (first := seen.setdefault(key, lines.line_num)) != lines.line_num:
                 raise DataError(f"{where}: expected every cell once, got that of line {first} again")
@@ -199,33 +233,80 @@ class Table(Cells):
             raise DataError(f"{path}: expected the columns that `graphnoise report --csv` writes, got {got}")
         return nearest
 
-    def _record(self, task: Task[Any], where: str, cells: Mapping[str, str]) -> dict[str, Any]:
-        record: dict[str, Any] = {name: cells[name] for name in NAMES if name in cells}
-        record |= {"config": {"task": task.name, "protocol": task.protocol}, "result": {}}
-        for column in task.columns:
-            cell = cells.get(column.name, column.default or "")
-            try:
-                column.put(record, cell)
-            except (ValueError, KeyError, TypeError, RecursionError, GraphnoiseError):
-                raise DataError(f"{where}: expected a value of {column.name}, got {cell[:80]!r}") from None
-        try:
-            task.complete(record)
-        except GraphnoiseError as error:
-            raise DataError(f"{where}: {error}") from error
-        return record
-
 
 def open_source(path: Path) -> Source:
     """Return the cells of a folder, or of a table that `graphnoise report --csv` wrote."""
-    return Table(path) if path.is_file() else Store(path)
+    return Store(path) if path.is_dir() else Table(path)
+
+
+def read_records(source: Source, remarks: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield the records of a source by the schema of a table, the columns of their task; others get a remark.
+
+    Records of a folder are written as lines of a table and read back, so both hold the same; entries of configurations
+    that no column has, and the curves of training, are kept. A record of an unknown task, or of another protocol, is
+    yielded as it is.
+    """
+    if not isinstance(source, Store):
+        yield from source.records()
+        return
+    wrong: list[str] = []
+    for record in source.records():
+        config = record["config"]
+        name = config.get("task") if isinstance(config, dict) else False
+        task = registry.task(name) if isinstance(name, str) and name in registry.names("tasks") else None
+        if isinstance(name, str | None) and (task is None or config.get("protocol") != task.protocol):
+            yield record
+            continue
+        where = str(source.path(record["key"]))
+        try:
+            if task is None:
+                raise DataError(f"{where}: expected the configuration of a benchmark, got {text(config)[:80]}")
+            cells = {column.name: _cell(column, where, record) for column in task.columns}
+            read = read_cells(task, where, cells)
+            read["result"] |= _curves(where, record["result"].get("curves"))
+            read["config"] = _merged(config, read["config"])
+        except DataError as error:
+            wrong.append(str(error))
+            continue
+        yield read
+    shown, more = wrong[:MAX_REMARKS], len(wrong) - MAX_REMARKS
+    remarks += [f"{line}; this cell is left out (remove the file to run it again)" for line in shown]
+    remarks += [f"{source.folder}: {more:,} more cells are left out for such reasons"] if more > 0 else []
+
+
+def _curves(where: str, curves: Any) -> dict[str, Any]:
+    """Return the curves of training of a cell, where it has them."""
+    if curves is None:
+        return {}
+    numbers = (int, float, type(None))
+    rows = [curves.get(name) for name in CURVES] if isinstance(curves, dict) else [None]
+    if not all(isinstance(row, list) and all(type(value) in numbers for value in row) for row in rows):
+        raise DataError(f"{where}: expected lists of numbers as curves, got {text(curves)[:80]!r}")
+    return {"curves": curves}
+
+
+def _merged(old: Any, new: Any) -> Any:
+    """Return two values as one: those of the second, and entries that only the first one has."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
+
+
+def _cell(column: Column, where: str, record: Mapping[str, Any]) -> str:
+    try:
+        if not column.each and column.default is not None and get(record, column.path) is None:
+            return column.default
+        return column.text(record)
+    except (*WRONG, AttributeError):
+        raise DataError(f"{where}: expected a value of {column.name}, got none") from None
 
 
 def by_task(source: Source, only: str | None = None) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
     """Return the cells of each task (or `only` of one) in a source, and what a user should know."""
     names = [name for name in registry.names("tasks") if only in (None, name)]
     cells: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    others = 0
-    for record in source.records():
+    others, remarks = 0, source.remarks()
+    for record in read_records(source, remarks):
         name = record["config"].get("task")
         if name in cells and record["config"].get("protocol") == registry.task(name).protocol:
             cells[name].append(record)
@@ -233,8 +314,7 @@ def by_task(source: Source, only: str | None = None) -> tuple[dict[str, list[dic
             others += only is None or name == only or name not in registry.names("tasks")
     if not any(cells.values()):
         commands = " or ".join(f"`graphnoise bench {name}`" for name in names)
-        raise DataError(f"{source.folder}: expected cells of {commands}, got none")
-    remarks = source.remarks()
+        raise DataError("\n".join([f"{source.folder}: expected cells of {commands}, got none", *remarks]))
     if others:
         remarks.append(f"{source.folder}: {others:,} cells of another protocol are kept and left out")
     return {name: records for name, records in cells.items() if records}, remarks

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
-from graphnoise.bench.store import Store, cell_key
+from graphnoise.bench.store import MAX_LEASE, Store, cell_key
 from graphnoise.checks import fail, integer, real
 from graphnoise.errors import DataError, GraphnoiseError, InputError
 
@@ -28,6 +28,10 @@ Run = Callable[[Config], Mapping[str, Any]]
 Outcome = tuple[Literal["done", "elsewhere", "failed", "held"], str]
 P = ParamSpec("P")
 T = TypeVar("T")
+# What ends a command so that it can be resumed: Ctrl-C, `kill` and batch systems, a terminal that closes.
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Seconds between the lines that say who runs the cells that are missing.
+REMINDER = 10.0
 
 
 @dataclass(frozen=True)
@@ -65,27 +69,31 @@ def _one_line(error: Exception) -> str:
 
 
 class _Uninterrupted:
-    """Delays Ctrl-C in the main thread, the only one that it interrupts, until the block ends or pauses."""
+    """Delays Ctrl-C in the main thread, the only one that it interrupts, until the block ends or pauses.
+
+    So for SIGTERM and SIGHUP, where a handler in Python is there for them, as on the command line.
+    """
 
     def __init__(self) -> None:
         main = threading.current_thread() is threading.main_thread()
-        self._usual = signal.getsignal(signal.SIGINT) if main else None
-        self._caught = False
+        handlers = {number: signal.getsignal(number) for number in STOPS} if main else {}
+        self._usual = {number: handler for number, handler in handlers.items() if callable(handler)}
+        self._caught: int | None = None
 
-    def _catch(self, *_: object) -> None:
-        self._caught = True
+    def _catch(self, number: int, frame: object) -> None:
+        self._caught = number
 
     def __enter__(self) -> Self:
-        if self._usual is not None:
-            signal.signal(signal.SIGINT, self._catch)
+        for number in self._usual:
+            signal.signal(number, self._catch)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._usual is not None:
-            signal.signal(signal.SIGINT, self._usual)
-        if self._caught:
-            self._caught = False
-            signal.raise_signal(signal.SIGINT)
+        for number, handler in self._usual.items():
+            signal.signal(number, handler)
+        if self._caught is not None:
+            caught, self._caught = self._caught, None
+            signal.raise_signal(caught)
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
@@ -132,17 +140,24 @@ class _Here(Executor):
         return future
 
 
+@contextlib.contextmanager
+def _masked() -> Iterator[None]:
+    """Let processes that start in the block never see Ctrl-C and the like: they inherit the mask."""
+    # The mask alone is not enough: a thread of torch may receive the signal.
+    with _Uninterrupted():
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Spawned(ProcessPoolExecutor):
-    """A pool whose workers never see Ctrl-C: they inherit the mask, so not even while they start."""
+    """A pool whose workers never see Ctrl-C, not even while they start: this command ends them."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        # The mask alone is not enough: a thread of torch may receive the signal.
-        with _Uninterrupted():
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
-                return super().submit(fn, *args, **kwargs)
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with _masked():
+            return super().submit(fn, *args, **kwargs)
 
 
 def _start_worker(parent: Connection) -> None:
@@ -160,7 +175,7 @@ def _workers(store: Store, jobs: int) -> Iterator[Executor]:
     # A forked torch may hang on locks of its threads.
     context = multiprocessing.get_context("spawn")
     # Half a pool would leak semaphores.
-    with _Uninterrupted():
+    with _masked():
         worker_end, our_end = context.Pipe(duplex=False)
         pool = _Spawned(jobs, context, _start_worker, (worker_end,))
     with worker_end, our_end:
@@ -177,12 +192,18 @@ def _workers(store: Store, jobs: int) -> Iterator[Executor]:
 
 
 def _outcomes(
-    cells: Mapping[str, Config], run: Run, store: Store, pool: Executor, window: int, lease: float
+    cells: Mapping[str, Config],
+    run: Run,
+    store: Store,
+    pool: Executor,
+    window: int,
+    lease: float,
+    on_wait: Callable[[str], object],
 ) -> Generator[tuple[str, Outcome], None, None]:
     """Yield each cell once it is finished, here or elsewhere; those that others hold are polled."""
     waiting, held = deque(cells), deque[str]()
     running: dict[Future[Outcome], str] = {}
-    pause, due = 0.02, 0.0
+    pause, due, remind = 0.02, 0.0, 0.0
     try:
         while waiting or running or held:
             while waiting and len(running) < window:
@@ -206,9 +227,22 @@ def _outcomes(
                         (held if store.held(key, lease) else waiting).append(key)
                 pause = min(2 * pause, 1.0) if len(held) == before else 0.02
                 due = time.monotonic() + pause
+                if held and not running and not waiting and due > remind:
+                    remind = due + REMINDER
+                    on_wait(_wait_line(store, held))
     finally:
         for future in running:
             future.cancel()
+
+
+def _wait_line(store: Store, held: Sequence[str]) -> str:
+    """Return a line about the cells that others hold, with the one that was claimed first."""
+    claims = [claim for key in held if (claim := store.holder(key)) is not None]
+    machine, since = min(claims, key=lambda claim: claim[1], default=("another machine", time.time()))
+    others = len({name for name, _ in claims}) - 1
+    more = f" and {others} others" if others > 0 else ""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since))
+    return f"waiting for {len(held)} cells held by {machine}{more} since {when}"
 
 
 def run_cells(
@@ -220,6 +254,7 @@ def run_cells(
     jobs: int = 1,
     lease: float = 60.0,
     on_done: Callable[[Config, int, int], object] | None = None,
+    on_wait: Callable[[str], object] = lambda line: None,
 ) -> Summary:
     """Run every cell that has no record yet, and return when the whole grid is recorded (failed cells aside).
 
@@ -239,6 +274,7 @@ def run_cells(
             take longer, but may not hold the interpreter's lock for longer.
         on_done: Called in this thread after each finished cell, with its configuration, the number of cells that need
             no more work in this run, failed ones included, and the number of all cells.
+        on_wait: Called every ten seconds while others hold all cells that are left, with a line that says who.
 
     Raises:
         InputError: A configuration is not JSON, `run` cannot be sent to workers, an argument is wrong.
@@ -254,7 +290,7 @@ def run_cells(
         >>> (first.done, first.skipped), (again.done, again.skipped)
         ((2, 0), (1, 2))
     """
-    jobs, lease = integer("jobs", jobs, 1), real("lease", lease, 0.1)
+    jobs, lease = integer("jobs", jobs, 1), real("lease", lease, 0.1, MAX_LEASE)
     if executor is None and jobs > 1:
         try:
             ForkingPickler.dumps(run)
@@ -271,7 +307,7 @@ def run_cells(
     with contextlib.nullcontext(executor) if executor else workers as pool:
         # Two cells a worker keep it busy; a longer queue gains nothing, as a cell is claimed when it begins.
         window = 1 if isinstance(pool, _Here) else 2 * max(jobs, getattr(pool, "_max_workers", 1))
-        with contextlib.closing(_outcomes(missing, run, store, pool, window, lease)) as outcomes:
+        with contextlib.closing(_outcomes(missing, run, store, pool, window, lease, on_wait)) as outcomes:
             try:
                 for key, (outcome, error) in outcomes:
                     counts[outcome] += 1

@@ -19,6 +19,7 @@ import os
 import re
 import secrets
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -37,6 +38,8 @@ _SCRATCH = re.compile(r"\.[0-9a-f]{16}\.tmp")
 _SCRATCH_LIFE = 3600.0
 # Times of a claim that was released: older than any lease.
 _LAPSED = (0, 0)
+# Seconds of a lease, and bytes of a claim: what exceeds them was not written here.
+MAX_LEASE, MAX_CLAIM = 7 * 86400.0, 4096
 
 
 def _plain(value: object, name: str, fold: bool) -> Any:
@@ -106,7 +109,7 @@ def _decode(key: str, data: bytes) -> dict[str, Any] | None:
         record = json.loads(data)
         ours = record["format"] == FORMAT and record["key"] == key
         return {name: record[name] for name in ("key", "config", "result")} if ours else None
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -132,7 +135,7 @@ def _started(pid: int) -> str | None:
 def _has_ended(owner: Mapping[str, Any]) -> bool:
     """Return whether the owner was a process of this machine that has ended; its number may be in use anew."""
     pid = owner.get("pid")
-    if _machine() is None or owner.get("machine") != _machine() or not isinstance(pid, int) or pid < 1:
+    if _machine() is None or owner.get("machine") != _machine() or not isinstance(pid, int) or not 0 < pid < 1 << 31:
         return False
     try:
         os.kill(pid, 0)
@@ -145,12 +148,30 @@ def _has_ended(owner: Mapping[str, Any]) -> bool:
 
 
 def _owner(text: bytes) -> dict[str, Any]:
-    """Return the owner in a claim; nothing if its maker could not write it in one step, and died."""
+    """Return the owner in a claim; nothing if its maker could not write it in one step, and died.
+
+    What no version of this store wrote has a lease of 0: it counts as lapsed.
+    """
     try:
-        owner = json.loads(text)
-        return {**owner, "lease": float(owner["lease"])}
-    except (ValueError, TypeError, KeyError):
+        owner = json.loads(text) if len(text) <= MAX_CLAIM else None
+    except RecursionError:
+        owner = None
+    except ValueError:
         return {}
+    owner = owner if isinstance(owner, dict) else {}
+    lease: Any = owner.get("lease")
+    valid = type(lease) in (int, float) and 0.1 <= lease <= MAX_LEASE
+    return {**owner, "lease": float(lease) if valid else 0.0}
+
+
+def _read_claim(path: Path) -> tuple[int, dict[str, Any]]:
+    """Return when a claim was stamped, in nanoseconds, and its owner."""
+    try:
+        # Opening makes a network file system fetch the true time.
+        with path.open("rb") as file:
+            return os.fstat(file.fileno()).st_mtime_ns, _owner(file.read(MAX_CLAIM + 1))
+    except IsADirectoryError:
+        return 0, {}
 
 
 def _write_new(path: Path, data: bytes, *, sync: bool = False) -> None:
@@ -324,7 +345,7 @@ class Store:
 
     def claim(self, key: str, lease: float = 60.0) -> Claim | None:
         """Claim a cell for a lease in seconds, see `Claim`; None if it has its record or somebody else holds it."""
-        lease = real("lease", lease, 0.1)
+        lease = real("lease", lease, 0.1, MAX_LEASE)
         with self._guard("claim a cell"):
             number = self._free_number(key, lease)
             claim = None if number is None else Claim(self, key, number, lease)
@@ -338,7 +359,7 @@ class Store:
     def _make_claim(self, path: Path, lease: float) -> bool:
         """Make the file of a claim, its text included in one step; False if there is such a file."""
         pid, scratch = os.getpid(), self._scratch()
-        owner = {"machine": _machine(), "pid": pid, "started": _started(pid), "lease": lease}
+        owner = {"machine": _machine(), "pid": pid, "started": _started(pid), "lease": lease, "since": time.time()}
         try:
             _write_new(scratch, json.dumps(owner).encode())
             try:
@@ -359,6 +380,16 @@ class Store:
         with self._guard("look at a claim"):
             return self._free_number(key, lease) is None
 
+    def holder(self, key: str) -> tuple[str, float] | None:
+        """Return the machine that made the newest claim of a cell, and when, in seconds since 1970 by its clock."""
+        with self._guard("look at a claim"), contextlib.suppress(FileNotFoundError):
+            number = next(number for number in itertools.count() if not self.claim_path(key, number).exists())
+            stamp, owner = _read_claim(self.claim_path(key, number - 1))
+            machine = str(owner.get("machine") or "").split() or ["another machine"]
+            since = owner.get("since")
+            return machine[0][:64], since if isinstance(since, float) and 0 <= since < 1e11 else stamp / 1e9
+        return None
+
     def _free_number(self, key: str, lease: float) -> int | None:
         number = next(number for number in itertools.count() if not self.claim_path(key, number).exists())
         return number if number == 0 or self._lapsed(self.claim_path(key, number - 1), lease) else None
@@ -367,14 +398,13 @@ class Store:
         # Before the claim is looked at: a pause in between makes it seem younger, never older.
         now = self._now()
         try:
-            # Opening makes a network file system fetch the true time.
-            with path.open("rb") as file:
-                stamp, text = os.fstat(file.fileno()).st_mtime_ns, file.read()
+            stamp, owner = _read_claim(path)
         except FileNotFoundError:
             # Recorded and removed meanwhile.
             return False
-        owner = _owner(text)
-        return now - stamp > owner.get("lease", lease) * 1e9 or _has_ended(owner)
+        # A stamp that is far ahead of the file system's time even now was not made by its clock.
+        distance = now - stamp if stamp <= now else stamp - self._now()
+        return distance > owner.get("lease", lease) * 1e9 or _has_ended(owner)
 
     def _now(self) -> int:
         """Return the file system's time in nanoseconds: what it stamps on a new file."""
@@ -394,7 +424,7 @@ class Store:
                 with contextlib.suppress(FileNotFoundError):
                     if claim and self.read(claim[1]) is not None:
                         path.unlink()
-                    elif claim and _has_ended(_owner(path.read_bytes())):
+                    elif claim and _has_ended(_read_claim(path)[1]):
                         # So that other machines need not wait for the lease.
                         os.utime(path, _LAPSED)
                     elif _SCRATCH.fullmatch(name) and now - path.stat().st_mtime_ns > _SCRATCH_LIFE * 1e9:

@@ -19,7 +19,7 @@ from typing import Any
 from graphnoise import checks
 from graphnoise.bench import registry
 from graphnoise.bench.grid import GridModel, renamed, text
-from graphnoise.bench.record import Cells, Source
+from graphnoise.bench.record import Cells, Source, read_records
 from graphnoise.bench.runner import Store, Summary
 from graphnoise.bench.task import CellIndex, Part, Task
 from graphnoise.checks import DataError, InputError
@@ -121,8 +121,8 @@ class Suite:
         recorded: dict[str, set[tuple[Any, ...]]] = {name: set() for name in self.grids}
         # By data set, values of axes that the data determine.
         seen: dict[str, set[tuple[Any, ...]]] = defaultdict(set)
-        others = 0
-        for record in source.records():
+        others, remarks = 0, source.remarks()
+        for record in read_records(source, remarks):
             config, foreign = record["config"], True
             for number, name in enumerate(self.grids):
                 index = self.indexes[name]
@@ -137,8 +137,10 @@ class Suite:
                 seen[config["dataset"]].add(tuple(config[entry] for entry in index.data_names))
             others += foreign
         if not selected:
-            raise DataError(f"{source.folder}: expected cells of the suite {self.title!r}, got none")
-        notes = [*source.remarks(), *(f"{source.folder}: {gap}" for gap in self._gaps(recorded, seen))]
+            raise DataError(
+                "\n".join([f"{source.folder}: expected cells of the suite {self.title!r}, got none", *remarks])
+            )
+        notes = [*remarks, *(f"{source.folder}: {gap}" for gap in self._gaps(recorded, seen))]
         if others:
             notes.append(f"{source.folder}: {others:,} cells that are not of the suite are left out")
         return Cells(source.folder, [selected[order] for order in sorted(selected)], notes)

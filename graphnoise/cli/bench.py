@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -122,17 +121,18 @@ def _run(
     """Run cells, and print what was run, what failed and how to read it; exit with 1 if cells failed."""
     from graphnoise import checks, resources
     from graphnoise.bench.runner import Store
+    from graphnoise.io import check_writable
 
     count = resources.cpu_count() if jobs is None else checks.integer("jobs", jobs, 1)
-    began = time.monotonic()
+    check_writable(folder / "cell")
     with Bar() as bar:
         # Before the store: a grid that is refused leaves no folder behind.
         cells = make_cells()
 
         def show(config: Mapping[str, Any], finished: int, total: int) -> None:
-            bar.show(finished, total, describe(config), time.monotonic() - began)
+            bar.show(finished, total, describe(config))
 
-        summary = task.run_cells(cells, Store(folder), root=root, jobs=count, on_done=show)
+        summary = task.run_cells(cells, Store(folder), root=root, jobs=count, on_done=show, on_wait=bar.note)
     for remark in summary.remarks:
         print(f"graphnoise: note: {remark}", file=sys.stderr)
     recorded = summary.total - len(summary.failed)

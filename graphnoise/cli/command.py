@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from inspect import Parameter, Signature
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from graphnoise.cli.console import program
+from graphnoise.cli.console import program, tell
 from graphnoise.errors import InputError
 
 if TYPE_CHECKING:
@@ -118,6 +119,34 @@ def resumable(path: Path | None = None) -> Iterator[None]:
         recorded = ""
         if path is not None:
             recorded = f"; what was recorded stays in {path}" if path.exists() else "; nothing is recorded yet"
-        print(f"graphnoise: interrupted{recorded}; to go on:", file=sys.stderr)
-        print(f"  {program()} {shlex.join(sys.argv[1:])}", file=sys.stderr)
+        tell(f"graphnoise: interrupted{recorded}; to go on:\n  {program()} {shlex.join(sys.argv[1:])}")
         raise typer.Exit(Reported(130)) from None
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or the like. Of `KeyboardInterrupt` itself, Python ends with a signal once it passed through `exec`."""
+
+
+@contextlib.contextmanager
+def stops() -> Iterator[Callable[[int], int]]:
+    """Treat SIGTERM and SIGHUP as Ctrl-C; yield what turns the exit code of Ctrl-C into that of the signal."""
+    caught: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        # Once: the next one would interrupt the clearing up, which only Ctrl-C may.
+        for other in handled:
+            signal.signal(other, signal.default_int_handler if other == signal.SIGINT else signal.SIG_IGN)
+        caught.append(number)
+        raise Stopped
+
+    # What is ignored stays so, as under nohup.
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    found = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    handled = {number: handler for number, handler in found.items() if handler in usual}
+    for number in handled:
+        signal.signal(number, stop)
+    try:
+        yield lambda code: 128 + caught[0] if code == 130 and caught else code
+    finally:
+        for number, handler in handled.items():
+            signal.signal(number, handler)

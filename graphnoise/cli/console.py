@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -54,34 +57,59 @@ def program() -> str:
     return "graphnoise" if installed and Path(installed).samefile(name) else shlex.quote(name)
 
 
-class Bar:
-    """A progress bar with the time that remains, on standard error; it goes when it ends."""
+def tell(line: str) -> None:
+    """Print a line on standard error, which may be gone: the terminal has closed."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
-    def __init__(self) -> None:
+
+class Bar:
+    """A progress bar with the time that remains, on standard error; it goes when it ends.
+
+    Where standard error is no terminal, a line comes every ten seconds instead.
+    """
+
+    INTERVAL = 10.0
+
+    def __init__(self, text: str = "preparing", *, lines_only: bool = False) -> None:
         from rich import progress as p
 
         times = (p.TimeElapsedColumn(), p.TimeRemainingColumn(compact=True))
         columns = (p.TextColumn("{task.description}", markup=False), p.BarColumn(), p.MofNCompleteColumn(), *times)
-        self._bar = p.Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
-        self._task = self._bar.add_task("preparing", total=None)
+        self._bar = p.Progress(*columns, console=err, transient=True, disable=lines_only or not err.is_terminal)
+        self._task = self._bar.add_task(text, total=None)
         self._tenths = 0
+        self._line, self._end, self._began = text, threading.Event(), time.monotonic()
+        self._thread = threading.Thread(target=self._lines, daemon=True)
+
+    def _lines(self) -> None:
+        while not self._end.wait(self.INTERVAL):
+            tell(f"{self._line}, {time.monotonic() - self._began:.0f} s")
 
     def __enter__(self) -> Bar:
         self._bar.start()
+        if not err.is_terminal:
+            self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end.set()
         self._bar.stop()
 
-    def show(self, done: int, total: int, text: str, seconds: float, what: str = "cells") -> None:
-        """Show the progress: counts, the cell that ended last, seconds since the start."""
+    def show(self, done: int, total: int, text: str, what: str = "cells") -> None:
+        """Show the progress: counts, and the cell that ended last."""
         self._bar.update(self._task, total=total, completed=done, description=text)
-        tenth = 10 * done // total
-        # A log file gets a line for each tenth.
-        if not err.is_terminal and tenth > self._tenths:
-            self._tenths = tenth
-            err.print(f"{done} of {total} {what}, {seconds:.0f} s")
+        self._line = f"{done} of {total} {what}"
+        # A log file gets a line for each tenth as well.
+        if not err.is_terminal and 10 * done // total > self._tenths:
+            self._tenths = 10 * done // total
+            tell(f"{self._line}, {time.monotonic() - self._began:.0f} s")
+
+    def note(self, line: str) -> None:
+        """Print a line, above the bar where there is one."""
+        self._bar.console.print(f"graphnoise: {line}", soft_wrap=True)
 
     def say(self, text: str) -> None:
         """Show what runs now."""
         self._bar.update(self._task, description=text)
+        self._line = text

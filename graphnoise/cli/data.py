@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from graphnoise.cli.command import Command
-from graphnoise.cli.console import Root, err, out
+from graphnoise.cli.console import Bar, Root, out
 from graphnoise.errors import DataError
 
 data = typer.Typer(help="List, fetch and verify data sets.", no_args_is_help=True)
@@ -47,7 +47,8 @@ def data_get(names: Annotated[list[str], typer.Argument(help="Names (see `data l
     from graphnoise import datasets
 
     for name in names:
-        folder = datasets.get(name, root, progress=lambda line: err.print(line, soft_wrap=True))
+        with Bar(name) as bar:
+            folder = datasets.get(name, root, progress=bar.note)
         print(f"{name}: {folder}")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -11,7 +13,8 @@ from typing import Annotated
 import typer
 
 from graphnoise.cli.bench import bench
-from graphnoise.cli.command import Command, Reported
+from graphnoise.cli.command import Command, Reported, stops
+from graphnoise.cli.console import program, tell
 from graphnoise.cli.data import data
 from graphnoise.cli.report import report
 from graphnoise.errors import GraphnoiseError
@@ -32,11 +35,27 @@ app.command(cls=Command)(report)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every error is one line on standard error and a non-zero exit code."""
+    own_process = arguments is None
     arguments = _optional_values(list(sys.argv[1:] if arguments is None else arguments))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal without ± shows ? instead.
             stream.reconfigure(errors="replace")
+    with stops() as exit_code:
+        code = _run(arguments)
+        # Typer turns Ctrl-C in a command into this code.
+        if code == 130 and not isinstance(code, Reported):
+            code = _print_error(f"interrupted; to go on: {program()} {shlex.join(arguments)}", 130)
+        code = exit_code(code)
+    if own_process:
+        # The work is done, and Python takes a moment to end.
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Run a command, print its error, and return its exit code."""
     try:
         code = app(arguments, standalone_mode=False)
     except typer.Exit as stop:
@@ -45,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _print_error(error, 1)
     except (typer.Abort, KeyboardInterrupt):
         code = 130
-    except BrokenPipeError:
-        # The reader of a pipe has closed it, as `head` does.
+    except (BrokenPipeError, SystemExit):
+        # The reader of a pipe has closed it, as `head` does; Typer turns that into an exit while it prints help.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
@@ -60,15 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             text = " ".join(str(error).split())
             code = _print_error(f"unexpected {type(error).__name__}: {text} (GRAPHNOISE_TRACEBACK=1 shows where)", 70)
-    # Typer turns Ctrl-C in a command into this code.
-    if code == 130 and not isinstance(code, Reported):
-        code = _print_error("interrupted", 130)
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _print_error(error: object, code: int) -> int:
     lines = (" ".join(line.split()) for line in str(error).splitlines())
-    print(f"graphnoise: error: {'; '.join(line for line in lines if line)}", file=sys.stderr)
+    tell(f"graphnoise: error: {'; '.join(line for line in lines if line)}")
     return code
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from graphnoise.cli.console import bad, err, out, wide
-
-if TYPE_CHECKING:
-    from graphnoise.bench.task import Task
+from graphnoise.cli.console import Bar, bad, err, out, wide
 
 
 def report(
@@ -34,11 +31,9 @@ def report(
     ] = None,
 ) -> None:
     """Print means and intervals over the cells of a folder; of nodes also variance and paired tests."""
-    from graphnoise.bench import plots, record, registry
-    from graphnoise.bench import report as reports
-    from graphnoise.bench.suite import Suite
+    from graphnoise.bench import plots, registry
     from graphnoise.checks import choice
-    from graphnoise.io import atomic_write
+    from graphnoise.io import check_writable
 
     if task is not None:
         choice("--task", task, registry.names("tasks"))
@@ -46,6 +41,20 @@ def report(
         plots.check(Path(plot or "plot.png"))
     if not folder.exists():
         bad("folder", "a folder of results", f"{str(folder)!r}, which is not there")
+    for target in (table, _target(folder, plot, "plot.png") if plot is not None else None):
+        if target:
+            check_writable(Path(target))
+    with Bar("report", lines_only=True):
+        _report(folder, suite, task, plot, table)
+
+
+def _report(folder: Path, suite: Path | None, task: str | None, plot: str | None, table: str | None) -> None:
+    """Report cells, with checked options."""
+    from graphnoise.bench import plots, record, registry
+    from graphnoise.bench import report as reports
+    from graphnoise.bench.suite import Suite
+    from graphnoise.io import atomic_write
+
     chosen = None if suite is None else Suite.read(suite)
     source = record.open_source(folder)
     parts, remarks = record.by_task(source if chosen is None else chosen.select(source), task)
@@ -65,7 +74,9 @@ def report(
             for piece in (piece for section in sections for piece in reports.render(benchmark, section)):
                 wide(piece)
         if plot is not None:
-            target = _target(folder, plot, benchmark, first=name == next(iter(parts)))
+            target = _target(folder, plot, benchmark.plot_name)
+            if plot and name != next(iter(parts)):
+                target = target.with_stem(f"{target.stem}-{name}")
             drawn += plots.draw(benchmark, sections, target)
         if table:
             with atomic_write(Path(table)) as cells:
@@ -78,8 +89,6 @@ def report(
         (err if table == "" else out).print(f"wrote {file}", soft_wrap=True)
 
 
-def _target(folder: Path, plot: str, task: Task[Any], *, first: bool) -> Path:
-    """Return where the plot of a task goes."""
-    if plot:
-        return Path(plot) if first else Path(plot).with_stem(f"{Path(plot).stem}-{task.name}")
-    return folder.with_suffix(".png") if folder.is_file() else folder / task.plot_name
+def _target(folder: Path, plot: str, name: str) -> Path:
+    """Return where a plot goes."""
+    return Path(plot) if plot else folder.with_suffix(".png") if folder.is_file() else folder / name

@@ -25,10 +25,12 @@ def _operations() -> list[str]:
 def _command(name: str) -> Any:
     """Return the command of an operation."""
     from graphnoise.bench.speed.operation import Session, load_operation
+    from graphnoise.io import check_writable
 
     operation = load_operation(name)
 
     def run(values: dict[str, Any], out: Path, again: bool, root: str | None) -> None:
+        check_writable(out, "; choose another file with --out")
         session = Session(operation, operation.options(**values, root=root), out, again)
         with resumable(out):
             try:

@@ -19,7 +19,8 @@ import numpy as np
 
 from graphnoise.checks import DataError
 from graphnoise.datasets.manifest import FeedbackInfo, SourceFiles
-from graphnoise.datasets.safe import csr, read_npz, reading
+from graphnoise.datasets.safe import csr, read_npz
+from graphnoise.io import read_text_bytes, reading
 
 Array = np.ndarray[Any, Any]
 
@@ -74,8 +75,11 @@ def _table(path: Path, separator: str, columns: Sequence[int], skip: int = 0, do
     with reading(path), warnings.catch_warnings():
         # Counts that differ from the manifest are an error elsewhere.
         warnings.filterwarnings("ignore", "loadtxt: input contained no data")
-        source: Any = BytesIO(path.read_bytes().replace(double.encode(), separator.encode())) if double else path
-        rows = np.loadtxt(source, np.dtype(kinds), delimiter=separator, skiprows=skip, usecols=columns, ndmin=1)
+        content = read_text_bytes(path)
+        content = content.replace(double.encode(), separator.encode()) if double else content
+        rows = np.loadtxt(
+            BytesIO(content), np.dtype(kinds), delimiter=separator, skiprows=skip, usecols=columns, ndmin=1
+        )
         return [np.ascontiguousarray(rows[name]) for name, _ in kinds]
 
 
@@ -124,7 +128,9 @@ class _Lines:
 def _lines(path: Path) -> _Lines:
     """Read `user item item ...`, one line per user."""
     with reading(path):
-        rows = [list(map(int, line.split())) for line in path.read_text("ascii").splitlines() if line.strip()]
+        rows = [
+            list(map(int, line.split())) for line in read_text_bytes(path).decode("ascii").splitlines() if line.strip()
+        ]
         users = [row[0] for row in rows]
         if len(set(users)) != len(users):
             raise DataError(f"{path}: a user has two lines")
@@ -140,7 +146,7 @@ def _json_lists(folder: Path, files: list[str]) -> dict[str, Triples]:
     for part, name in zip(("train", "validation", "test"), files, strict=True):
         path = folder / name
         with reading(path):
-            content = json.loads(path.read_bytes())
+            content = json.loads(read_text_bytes(path))
             if not isinstance(content, list) or not all(isinstance(line, list) for line in content):
                 raise DataError(f"{path}: expected a list of lists of items")
             if not all(type(item) is int for line in content for item in line):

@@ -13,10 +13,24 @@ from graphnoise.checks import fail
 from graphnoise.datasets.safe import reading
 from graphnoise.io import atomic_write
 
+CACHE_HINT = "; GRAPHNOISE_CACHE sets another cache folder"
+
 
 def cache_folder() -> Path:
-    """Return the folder of fetched and converted files: `GRAPHNOISE_CACHE`, or `~/.cache/graphnoise`."""
-    return Path(os.environ.get("GRAPHNOISE_CACHE") or Path.home() / ".cache" / "graphnoise")
+    """Return the folder of fetched and converted files: `GRAPHNOISE_CACHE`, or `~/.cache/graphnoise`.
+
+    Raises:
+        InputError: The variable is not set, and there is no home folder.
+    """
+    return expanded("GRAPHNOISE_CACHE", os.environ.get("GRAPHNOISE_CACHE") or "~/.cache/graphnoise")
+
+
+def expanded(name: str, path: str | os.PathLike[str]) -> Path:
+    """Return a path with the home folder in place of `~`; `InputError` names the argument where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        fail(name, "a folder", f"{os.fspath(path)!r}, and there is no such home folder")
 
 
 def root_folder(root: str | os.PathLike[str] | None = None) -> Path | None:
@@ -29,14 +43,14 @@ def root_folder(root: str | os.PathLike[str] | None = None) -> Path | None:
     if name is None:
         return None
     source = "root" if root is not None else "GRAPHNOISE_DATA"
+    folder = expanded(source, checks.path(source, name))
     try:
-        folder = checks.path(source, name).expanduser()
         exists = folder.is_dir()
-    # No such user, or a name that is too long.
-    except (RuntimeError, OSError):
+    # A name that is too long.
+    except OSError:
         exists = False
     if not exists:
-        fail(source, "an existing folder", repr(name))
+        fail(source, "an existing folder", repr(str(name)))
     return folder
 
 
@@ -52,5 +66,4 @@ def sha256(path: Path) -> str:
 
 def write_data(path: Path) -> AbstractContextManager[BinaryIO]:
     """Write a file atomically; an error in the cache folder says how to set another one."""
-    inside = path.is_relative_to(cache_folder())
-    return atomic_write(path, hint="; GRAPHNOISE_CACHE sets another cache folder" if inside else "")
+    return atomic_write(path, hint=CACHE_HINT if path.is_relative_to(cache_folder()) else "")

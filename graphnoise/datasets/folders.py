@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from graphnoise.datasets.citation import read_planetoid
 from graphnoise.datasets.npz import load_npz
 from graphnoise.datasets.ogb import load_ogb
 from graphnoise.datasets.raw import SPLITS, RawGraph, to_data
-from graphnoise.datasets.safe import MAX_BYTES, read_npz
-from graphnoise.io import reading
+from graphnoise.datasets.safe import read_npz
+from graphnoise.io import MAX_BYTES, read_text_bytes, reading
 
 _EDGES, _NODES = "out1_graph_edges.txt", "out1_node_feature_label.txt"
 
@@ -63,7 +64,7 @@ def load_folder(folder: str | os.PathLike[str]) -> Data:
 def _read_text_graph(folder: Path) -> RawGraph:
     """Return the graph in the two text files of WebKB, Actor and WikipediaNetwork."""
     with reading(folder / _NODES):
-        nodes = pandas.read_csv(folder / _NODES, sep="\t", dtype=str, keep_default_na=False)
+        nodes = pandas.read_csv(BytesIO(read_text_bytes(folder / _NODES)), sep="\t", dtype=str, keep_default_na=False)
         if nodes.shape[1] != 3:
             raise DataError(f"{folder / _NODES}: expected three columns, got {nodes.shape[1]}")
         ids = nodes.iloc[:, 0].to_numpy(dtype=np.int64)
@@ -86,7 +87,7 @@ def _read_text_graph(folder: Path) -> RawGraph:
             x = csr_matrix((np.ones(len(rows), dtype=np.float32), (rows, together)), shape=shape)
             x.data[:] = 1.0
     with reading(folder / _EDGES):
-        arcs = pandas.read_csv(folder / _EDGES, sep="\t", dtype=np.int64).to_numpy().T
+        arcs = pandas.read_csv(BytesIO(read_text_bytes(folder / _EDGES)), sep="\t", dtype=np.int64).to_numpy().T
         if arcs.shape[0] != 2:
             raise DataError(f"{folder / _EDGES}: expected two columns, got {arcs.shape[0]}")
     archives = sorted(folder.glob("*_split_0.6_0.2_*.npz"), key=lambda path: (len(path.name), path.name))
@@ -107,18 +108,19 @@ def load_pt(path: str | os.PathLike[str]) -> Data:
     simple, weights of arcs are not kept.
 
     Raises:
-        DataError: The file is absent or damaged, holds other objects, more than 8 GiB, or lacks the arcs or the labels.
+        DataError: The file is absent or damaged, holds other objects, more than 2 GiB, or lacks the arcs or the labels.
     """
     path = Path(path)
     with reading(path):
-        if zipfile.is_zipfile(path):
+        try:
             with zipfile.ZipFile(path) as archive:
                 size = sum(member.file_size for member in archive.infolist())
             if size > MAX_BYTES:
                 raise DataError(f"{path}: {size:,} bytes, more than the limit of {MAX_BYTES:,}")
-        try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError) as error:
+        except DataError:
+            raise
+        except (pickle.UnpicklingError, RuntimeError, zipfile.BadZipFile) as error:
             hint = "tensors only, as torch.save(data.to_dict(), path) writes"
             raise DataError(f"{path}: expected {hint}, got other objects or a damaged file") from error
     # As torch_geometric saves processed sets: the fields, and more.
@@ -130,6 +132,11 @@ def load_pt(path: str | os.PathLike[str]) -> Data:
     if missing:
         raise DataError(f"{path}: expected tensors edge_index and y, got none named {missing[0]}")
     with reading(path):
+        used = [value for key in ("edge_index", "y", "x", *SPLITS) if isinstance(value := content.get(key), Tensor)]
+        # Sparse tensors, and those of stride 0, may be larger than their file.
+        size = sum(value.numel() * value.element_size() for value in used)
+        if size > MAX_BYTES:
+            raise DataError(f"{path}: tensors of {size:,} bytes, more than the limit of {MAX_BYTES:,}")
         y = content["y"].detach().numpy()
         x = content.get("x")
         x = x.detach().to_dense().float().numpy() if isinstance(x, Tensor) else np.zeros((len(y), 0))

@@ -12,7 +12,7 @@ import numpy as np
 from torch_geometric.data import Data
 
 from graphnoise.checks import DataError, choice, fail, integer
-from graphnoise.datasets.files import cache_folder, root_folder
+from graphnoise.datasets.files import cache_folder, expanded, root_folder
 from graphnoise.datasets.folders import load_folder, load_pt
 from graphnoise.datasets.manifest import GraphInfo, SourceFiles, info, names
 from graphnoise.datasets.npz import load_npz, read_text, write_npz
@@ -133,12 +133,9 @@ def read_graph(
         return data
     for key, value in (("labels", labels), ("features", features)):
         if value is not None:
-            fail(
-                key,
-                f"none with {name}: they go with a table of edges (a file that ends in .csv or the like)",
-                type(value).__name__,
-            )
-    path = Path(name).expanduser()
+            expected = f"none with {name}: they go with a table of edges (a file that ends in .csv or the like)"
+            fail(key, expected, type(value).__name__)
+    path = expanded("name", name)
     if name.startswith("ogb:"):
         return load_ogb(name.removeprefix("ogb:"))
     if path.suffix == ".npz":

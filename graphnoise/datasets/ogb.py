@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch_geometric.data import Data
 from graphnoise import checks
 from graphnoise.checks import DataError, choice, fail
 from graphnoise.datasets.raw import SPLITS, RawGraph, to_data
-from graphnoise.datasets.safe import reading
+from graphnoise.io import read_text_bytes, reading
 
 _PARTS = ("train", "valid", "test")
 
@@ -104,7 +105,7 @@ def _table(base: Path, stem: str, dtype: Any) -> np.ndarray[Any, Any]:
         # NumPy only warns of a file without rows.
         warnings.simplefilter("error")
         try:
-            return np.loadtxt(path, dtype=dtype, delimiter=",", comments=None, ndmin=2)
+            return np.loadtxt(io.BytesIO(read_text_bytes(path)), dtype=dtype, delimiter=",", comments=None, ndmin=2)
         except UserWarning as warning:
             raise ValueError("no rows") from warning
 

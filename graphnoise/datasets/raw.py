@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphnoise.checks import edge_index, fail, integer
-from graphnoise.datasets.safe import MAX_BYTES
+from graphnoise.io import MAX_BYTES
 from graphnoise.labels import read_labels
 from graphnoise.typing import LabelsLike
 

@@ -20,10 +20,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from graphnoise.checks import DataError
+from graphnoise.io import MAX_BYTES
 from graphnoise.io import reading as reading
 
-# Size of one array.
-MAX_BYTES = 1 << 33
 _NUMBER = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248])")
 _HEADER = re.compile(
     r"\{'descr': '([<>|=]?(?:[biufSU]\d+|O))', 'fortran_order': (True|False), 'shape': \(([\dL, ]*)\),? *\}\s*"
@@ -217,21 +216,24 @@ def csr(data: Any, indices: Any, indptr: Any, shape: Any) -> csr_matrix:
     return matrix
 
 
-def read_npz(path: Path, keys: Collection[str]) -> dict[str, Any]:
-    """Return the named arrays that are in a `.npz` file; a pickled 0-d array gives the matrix inside it.
+def read_npz(path: Path, keys: Collection[str] | None = None) -> dict[str, Any]:
+    """Return the named arrays (by default all) of a `.npz` file; a pickled 0-d array gives the matrix inside it.
 
     Raises:
-        DataError: The file is absent or damaged, or an array is not plain numbers, text or one CSR matrix.
+        DataError: The file is absent or damaged, an array is not plain numbers, text or one CSR matrix, or arrays have
+            more than 2 GiB together.
     """
     with reading(path), zipfile.ZipFile(path) as archive:
-        arrays = {}
+        arrays, total = {}, 0
         for member in archive.infolist():
             key = member.filename.removesuffix(".npy")
-            if key in keys and key != member.filename:
+            if (keys is None or key in keys) and key != member.filename:
+                total += member.file_size
                 if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise DataError(f"{path}: {key}: an encrypted or unusually compressed member")
-                if member.file_size > MAX_BYTES:
-                    raise DataError(f"{path}: {key}: {member.file_size} bytes, more than the limit of {MAX_BYTES}")
+                if total > MAX_BYTES or key in arrays:
+                    fault = "a second array of this name" if key in arrays else f"more than {MAX_BYTES:,} bytes"
+                    raise DataError(f"{path}: {key}: {fault}")
                 arrays[key] = _read_npy(archive.read(member), f"{path}: {key}")
         return arrays
 

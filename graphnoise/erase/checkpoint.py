@@ -54,3 +54,18 @@ def read_checkpoint(path: Path, mark: str) -> dict[str, Any]:
         raise InputError(f"checkpoint: expected one of the same data, seed and settings, got {got}")
     state: dict[str, Any] = content["state"]
     return state
+
+
+def alike(ours: Any, stored: Any) -> bool:
+    """Return whether a stored state may stand in for ours: the same types and shapes, entry by entry.
+
+    What is empty or None before the first epoch may hold anything, as may lists, which grow.
+    """
+    if isinstance(ours, torch.Tensor):
+        if not isinstance(stored, torch.Tensor) or stored.dtype != ours.dtype:
+            return False
+        same = stored.shape == ours.shape if ours.numel() else stored.dim() == ours.dim()
+        return same and stored.numel() * stored.element_size() <= stored.untyped_storage().nbytes()
+    if isinstance(ours, dict):
+        return isinstance(stored, dict) and all(key in stored and alike(ours[key], stored[key]) for key in ours)
+    return ours is None or type(ours) is type(stored)

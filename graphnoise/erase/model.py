@@ -20,7 +20,7 @@ from torch_geometric.data import Data
 
 from graphnoise import checks
 from graphnoise.erase.blend import blend
-from graphnoise.erase.checkpoint import read_checkpoint, write_checkpoint
+from graphnoise.erase.checkpoint import alike, read_checkpoint, write_checkpoint
 from graphnoise.erase.encoders import full_graph_inputs
 from graphnoise.erase.inputs import Inputs, Labels, digest, read, read_training_labels
 from graphnoise.erase.probe import Probe
@@ -376,6 +376,8 @@ def _restore(training: Training, file: Path, mark: str) -> None:
         DataError: It is damaged.
     """
     state = read_checkpoint(file, mark)
+    if not alike(training.state(), state):
+        raise DataError(f"{file}: expected a checkpoint of ERASE, got one of other entries or shapes")
     try:
         training.restore(state)
     except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:

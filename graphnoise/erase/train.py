@@ -280,6 +280,11 @@ class Training:
         self.optimiser.load_state_dict(state["optimiser"])
         self.loss.grams, self.loss.counts = _moved(state["memory"], device)
         self.generator.set_state(state["generator"])
+        if len(self.semantic) not in (0, self.inputs.graph.num_nodes):
+            raise ValueError("labels of another number of nodes")
+        for weight, moments in self.optimiser.state.items():
+            if any(isinstance(m, Tensor) and m.dim() and m.shape != weight.shape for m in moments.values()):
+                raise ValueError("moments of the optimiser of another shape than their weights")
 
 
 _STATE = ("epochs_done", "best_epoch", "best_accuracy", "semantic", "fitted", "history")

@@ -23,6 +23,8 @@ NOISE = ("none", "false-positive", "false-negative", "both")
 EXAMPLE = "planted(users=400,items=200)"
 PACKED_STEPS = 65_534
 PACKED_NAN = 65_535
+# Bytes of unpacked values: those of 134 million users.
+MAX_PACKED = 1 << 28
 
 
 @functools.lru_cache(maxsize=4)
@@ -113,6 +115,12 @@ def pack(values: ArrayLike) -> str:
     return base64.b64encode(zlib.compress(steps.tobytes(), 9)).decode()
 
 
+def _inflate(blob: bytes) -> bytes:
+    stream = zlib.decompressobj()
+    values = stream.decompress(blob, MAX_PACKED)
+    return values if stream.eof else checks.fail("users", f"a whole stream of at most {MAX_PACKED:,} bytes", "another")
+
+
 def unpack(text: str) -> NDArray[np.float64]:
     """Return the values that were packed.
 
@@ -120,7 +128,7 @@ def unpack(text: str) -> NDArray[np.float64]:
         DataError: The text is not packed values.
     """
     try:
-        steps = np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), "<u2")
+        steps = np.frombuffer(_inflate(base64.b64decode(text, validate=True)), "<u2")
     except (ValueError, TypeError, zlib.error) as error:
         raise DataError(f"users: expected packed values, got {error}") from error
     return np.where(steps == PACKED_NAN, np.nan, steps / PACKED_STEPS)

@@ -110,13 +110,63 @@ def test_a_dead_owner_of_this_machine_loses_its_claim_at_once(store):
     assert not store.held(KEY), "the number is in use anew"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "{}", '{"lease": null}', '{"lease": "x", "pid": 1}'])
+@pytest.mark.parametrize("text", ["", "{", '{"machine": "a b", "pid": 12'])
 def test_a_claim_that_its_maker_did_not_finish_has_the_takers_lease(store, text):
     claim = store.claim(KEY)
     claim.path.write_text(text)
     age(claim, 3)
     assert store.claim(KEY, lease=5) is None
     assert store.claim(KEY, lease=2).number == 1
+
+
+ODD = ["[1]", "{}", "null", '"text"', "[" * 100_000, '{"a":' * 90_000, " " * 5000 + "{}", '{"lease": [60]}']
+LEASES = ["NaN", "Infinity", "-Infinity", "1e300", "1" + "0" * 400, "-1", "0", "null", '"x"', "true"]
+
+
+@pytest.mark.parametrize("text", [*ODD, *(f'{{"lease": {lease}, "pid": 1, "machine": 5}}' for lease in LEASES)])
+def test_a_claim_that_no_store_wrote_has_lapsed(store, text):
+    claim = store.claim(KEY)
+    claim.path.write_text(text)
+    age(claim, 0.01)
+    assert not store.held(KEY)
+    store.sweep()
+    assert store.claim(KEY).number == 1
+
+
+@pytest.mark.parametrize("owner", [{"pid": 10**30}, {"pid": -1}, {"pid": 1.5}, {"started": []}, {"machine": {}}])
+def test_odd_owners_have_their_lease(store, owner):
+    claim = store.claim(KEY, lease=5)
+    disown(claim, **({"machine": module._machine()} | owner))
+    store.sweep()
+    store.holder(KEY)
+    age(claim, 6)
+    assert not store.held(KEY)
+
+
+@pytest.mark.parametrize("ahead", [61, 3600, 86400, 3e8])
+def test_a_claim_from_the_future_has_lapsed(store, ahead):
+    claim = store.claim(KEY, lease=60)
+    age(claim, -ahead)
+    assert not store.held(KEY)
+    age(claim, ahead - 50)
+    assert store.held(KEY), "clocks may step back a little"
+
+
+def test_a_folder_in_place_of_a_claim_has_lapsed(store):
+    store.claim_path(KEY, 0).mkdir()
+    assert store.claim(KEY).number == 1
+    store.sweep()
+
+
+def test_the_holder_and_since_when(store):
+    assert store.holder(KEY) is None
+    began = time.time()
+    claim = store.claim(KEY)
+    machine, since = store.holder(KEY)
+    assert machine == os.uname().nodename
+    assert began <= since <= time.time()
+    claim.path.write_text("{}")
+    assert store.holder(KEY) == ("another machine", claim.path.stat().st_mtime_ns / 1e9)
 
 
 def test_of_other_users_and_without_proc_only_the_lease_counts(store, monkeypatch):
@@ -135,7 +185,7 @@ def test_of_other_users_and_without_proc_only_the_lease_counts(store, monkeypatc
     assert not store.held(KEY)
 
 
-@pytest.mark.parametrize("lease", [0, 0.05, float("nan"), "1", True])
+@pytest.mark.parametrize("lease", [0, 0.05, float("nan"), "1", True, 1e300])
 def test_a_bad_lease_is_refused(store, lease):
     with pytest.raises(InputError, match="lease"):
         store.claim(KEY, lease)

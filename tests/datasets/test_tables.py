@@ -121,7 +121,7 @@ def test_other_files_are_named(tmp_path, monkeypatch):
     (tmp_path / "bad.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n")[:-9])
     with pytest.raises(DataError, match=r"bad\.csv\.gz: "):
         read_edges(tmp_path / "bad.csv.gz")
-    monkeypatch.setattr("graphnoise.datasets.tables.MAX_TEXT", 7)
+    monkeypatch.setattr("graphnoise.io.MAX_TEXT", 7)
     (tmp_path / "long.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n"))
     with pytest.raises(DataError, match=r"long\.csv\.gz: expected at most 7 bytes of text"):
         read_frame(tmp_path / "long.csv.gz")

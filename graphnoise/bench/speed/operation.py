@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import json
 import os
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -188,19 +187,19 @@ class Session:
     failures: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
-    def run(self, say: Say = lambda text: None, on_case: Any = lambda done, total, text, seconds, what: None) -> None:
+    def run(self, say: Say = lambda text: None, on_case: Any = lambda done, total, text, what: None) -> None:
         """Measure.
 
         Args:
             say: Called with what runs now.
-            on_case: Called after each case with the number done, the total, the case, the seconds so far and "cases".
+            on_case: Called after each case with the number done, the total, the case and "cases".
 
         Raises:
             InputError: A case cannot be drawn.
             DataError: The records cannot be read or written.
         """
         recorded = {record["key"]: record for record in read(self.path, self.operation)[1]}
-        cases, began = self.operation.cases(self.options), time.perf_counter()
+        cases = self.operation.cases(self.options)
         for done, case in enumerate(cases, 1):
             text, record = ", ".join(f"{name} {value}" for name, value in case.items()), self.new_record(case)
             before = recorded.get(record["key"], {"skipped": ""})
@@ -208,7 +207,7 @@ class Session:
                 self._measure(text, record, say)
             else:
                 self.records.append(before)
-            on_case(done, len(cases), text, time.perf_counter() - began, "cases")
+            on_case(done, len(cases), text, "cases")
 
     def _measure(self, text: str, record: Record, say: Say) -> None:
         try:

@@ -99,7 +99,7 @@ def test_damaged_cells_are_computed_again_and_said(helpers, store, tmp_path):
     ("change", "says"),
     [
         ({"jobs": 0}, "jobs: expected an integer of at least 1, got 0"),
-        ({"lease": 0}, "lease: expected a number of at least 0.1"),
+        ({"lease": 0}, "lease: expected a number in \\[0.1, 604800"),
         ({"cells": [{}, {"a": {"b": float("nan")}}]}, r"cells\[1\]\['a'\]\['b'\]: expected a finite number"),
         ({"jobs": 2}, "run: expected a function of a module, which worker processes can import, got <function"),
     ],
