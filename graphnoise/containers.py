@@ -62,6 +62,7 @@ def as_graph(
         The conventions are those of torch_geometric's `edge_index`, `adj_t` and `gcn_norm`.
     """
     if not isinstance(graph, Graph):
+        num_nodes = None if num_nodes is None else checks.integer("num_nodes", num_nodes, 0)
         return Graph.from_edges(readers.read(graph, weight, num_nodes, node_type))
     if num_nodes is not None and num_nodes != graph.num_nodes:
         checks.fail("num_nodes", f"{graph.num_nodes}, as the graph has, or None", num_nodes)

@@ -422,7 +422,7 @@ def test_layers_of_double_precision(draw):
     [
         (lambda g: nn.GraphConvolution(-1, 3, generator=g), "inputs: expected an integer of at least 1"),
         (lambda g: nn.GraphConvolution(2, 2.5, generator=g), "outputs: expected an integer"),
-        (lambda g: nn.GraphConvolution(2, 2, generator=7), "generator: expected a torch.Generator, got 7"),
+        (lambda g: nn.GraphConvolution(2, 2, generator=7), "generator: expected a torch.Generator, got int"),
         (lambda g: nn.GraphAttention(2, 2, heads=0, generator=g), "heads: expected an integer of at least 1"),
         (
             lambda g: nn.GraphAttention(2, 2, heads=1, attention_dropout=2, generator=g),

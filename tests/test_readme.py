@@ -33,7 +33,7 @@ def test_the_example_of_graphs_runs(capsys):
 
 @pytest.mark.usefixtures("movielens")
 def test_the_example_of_recommenders_runs(capsys):
-    lines = [line.split() for line in run(LIBRARY, 1, capsys)]
+    lines = [line.split() for line in run(LIBRARY, 2, capsys)]
     assert [name for name, *_ in lines] == ["uniform", "dns"]
     (_, uniform, accuracy), (_, dns, other) = lines
     assert 0.9 < float(uniform) < 1.1

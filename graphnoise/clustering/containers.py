@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -68,7 +67,8 @@ def _from_graph(graph: Graph, symmetrise: bool, ignore_weights: bool = False) ->
             rows = without_zeros(rowptr, col, values)
             rowptr, col, values = rows.indptr, rows.indices, None
         read = undirected(rowptr, col, values, rounding, symmetrise)
-        return dataclasses.replace(read, names=graph.names, position=graph.position)
+        parts = read.rowptr, read.col, read.weight, read.degree, read.volume
+        return UndirectedGraph.unchecked(*parts, graph.names, graph.position)
 
     key = "UndirectedGraph", ignore_weights, symmetrise
     return graph.cached(key, make, uses_weights=weight is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeGuard, cast
 
 import numpy as np
@@ -279,7 +279,8 @@ def for_kernels(graph: UndirectedGraph, labels: CheckedLabels, label_eps: float)
     differ = np.repeat(values, np.diff(graph.rowptr)) + values[graph.col] == 1
     weight = np.where(differ, label_eps, 1.0) * (1.0 if graph.weight is None else graph.weight)
     # Labels that are all 1, as those of seeds: degrees are then sums of these weights, and sinks stay.
-    return replace(graph, weight=weight), np.ones(graph.num_nodes, dtype=np.uint8)
+    parts = graph.rowptr, graph.col, weight, graph.degree, graph.volume, graph.names, graph.position
+    return UndirectedGraph.unchecked(*parts), np.ones(graph.num_nodes, dtype=np.uint8)
 
 
 def labels_at(labels: Bytes | LabelLookup | PartialLabels, nodes: Ints) -> Bytes:

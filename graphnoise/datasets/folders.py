@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch_geometric.data import Data
 
+from graphnoise import checks
 from graphnoise.checks import DataError
 from graphnoise.datasets.citation import read_planetoid
 from graphnoise.datasets.npz import load_npz
@@ -37,7 +38,7 @@ def load_folder(folder: str | os.PathLike[str]) -> Data:
     Raises:
         DataError: No folder, none or several of these, or a file that is absent or damaged.
     """
-    folder = Path(folder)
+    folder = checks.path("folder", folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     name = folder.resolve().name
@@ -110,7 +111,7 @@ def load_pt(path: str | os.PathLike[str]) -> Data:
     Raises:
         DataError: The file is absent or damaged, holds other objects, more than 2 GiB, or lacks the arcs or the labels.
     """
-    path = Path(path)
+    path = checks.path("path", path)
     with reading(path):
         try:
             with zipfile.ZipFile(path) as archive:

@@ -14,6 +14,7 @@ import pandas
 import torch
 from torch_geometric.data import Data
 
+from graphnoise import checks
 from graphnoise.checks import DataError, choice, fail
 from graphnoise.datasets.raw import SPLITS
 from graphnoise.io import read_text_bytes, reading
@@ -37,7 +38,7 @@ PARTS = {"train": "train_mask", "val": "val_mask", "valid": "val_mask", "validat
 
 def is_table(path: str | os.PathLike[str]) -> bool:
     """Return whether a path ends as tables do: `.csv`, `.tsv`, `.txt`, `.edges` (also with `.gz`) or `.parquet`."""
-    file = Path(path)
+    file = checks.path("path", path)
     return (file.suffix == ".gz" and Path(file.stem).suffix in SUFFIXES[:-1]) or file.suffix in SUFFIXES
 
 
@@ -54,9 +55,7 @@ def read_frame(path: str | os.PathLike[str], **options: Any) -> pandas.DataFrame
         DataError: The file is absent or damaged, has more than 2 GiB of text or a line of more than 16 MiB, or rows
             with more fields than its first line names.
     """
-    if not isinstance(path, str | os.PathLike):
-        fail("path", "a path", type(path).__name__)
-    file = Path(path).expanduser()
+    file = checks.path("path", path).expanduser()
     if not is_table(file):
         fail("path", f"a file that ends in {', '.join(SUFFIXES[:-1])} or .parquet", str(file))
     with reading(file):
@@ -126,6 +125,8 @@ def read_edges(
         >>> data.names, data.y.tolist(), data.classes, data.edge_index.tolist()
         (['c', 'a', 'b'], [1, 0, -1], ['ham', 'spam'], [[1, 2, 2, 0], [2, 1, 0, 2]])
     """
+    header = None if header is None else checks.flag("header", header)
+    directed = checks.flag("directed", directed)
     table = _frame("edges", edges, header)
     first, second = _ends(table, columns)
     tables = {"labels": labels, "features": features}
@@ -197,7 +198,8 @@ def _column(table: str, frame: pandas.DataFrame, kind: str, place: int | None) -
 def _ends(frame: pandas.DataFrame, columns: Sequence[str] | None) -> tuple[str, str]:
     if columns is None:
         return _column("edges", frame, "source", 0), _column("edges", frame, "target", 1)
-    if isinstance(columns, str) or len(columns) != 2 or columns[0] == columns[1]:
+    pair = isinstance(columns, list | tuple) and len(columns) == 2 and all(isinstance(name, str) for name in columns)
+    if not pair or columns[0] == columns[1]:
         fail("columns", "the names of two columns", repr(columns))
     return choice("columns", columns[0], list(frame.columns)), choice("columns", columns[1], list(frame.columns))
 

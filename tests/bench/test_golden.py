@@ -61,6 +61,8 @@ def test_the_command_reproduces_the_figures(tmp_path):
     store = Store(tmp_path)
     Nodes().run(NodesGrid(methods=["lp"], noise=["asymmetric"], rates=[0.5], **shared), store)
     (record,) = store.records()
-    assert 100 * record["result"]["test_accuracy"] == pytest.approx(34.2, abs=0.2)
+    # Two of the nodes that no label reaches are of class 0, which the published code predicts for all of them.
+    assert 100 * record["result"]["test_accuracy"] == pytest.approx(34.0, abs=0.05)
+    assert record["result"]["test_unreached"] == pytest.approx(0.059)
     assert 100 * record["result"]["realised_rate"]["train"] == pytest.approx(54.3, abs=0.05)
     assert record["config"]["select"] == "clean"

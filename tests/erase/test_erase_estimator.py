@@ -59,7 +59,8 @@ def test_a_fit_that_fails_leaves_the_last_one(planted):
 def test_it_predicts_where_it_was_fitted(planted):
     model = ERASE(**SMALL).fit(planted)
     before = model.predict_proba(planted)
-    assert torch.equal(before, model.set_params(device="cuda").predict_proba(planted))
+    model.device = "cuda"
+    assert torch.equal(before, model.predict_proba(planted))
 
 
 @pytest.mark.parametrize("more", [{}, {"preset": "faithful-cora", "batch_size": 30}])

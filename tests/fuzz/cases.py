@@ -16,7 +16,16 @@ from recsys import objectives, samplers, simulation, splits
 
 # Results, bases and exceptions: they hold what functions return, and check nothing.
 OMITTED = {
-    *("DataError", "GraphnoiseError", "InputError", "CollapseWarning", "Recommender", "Objective", "Sampler"),
+    *(
+        "DataError",
+        "GraphnoiseError",
+        "InputError",
+        "NotFittedError",
+        "CollapseWarning",
+        "Recommender",
+        "Objective",
+        "Sampler",
+    ),
     *("Propagation", "Candidate", "Cluster", "CommunityProfile", "Diffusion", "EdgeWeights", "LabelStatistics"),
     *("Membership", "Posterior", "Scores", "CatalogueRow", "Check", "FeedbackInfo", "GraphInfo", "Estimate"),
     *("NoisyInteractions", "NoisyLabels", "Cleaned", "Comparison", "Credibility", "Evaluation", "Split", "Derivatives"),
@@ -192,6 +201,7 @@ CASES: dict[str, Case] = {
         Graph.from_edge_index, lambda: {"edge_index": _arcs(), "num_nodes": 34, "edge_weight": _few(156, 1)[:, 0]}
     ),
     "graphnoise.Graph.from_scipy": Case(Graph.from_scipy, lambda: {"matrix": _graph().to_scipy()}),
+    "graphnoise.as_graph": Case(gn.as_graph, lambda: {"graph": _arcs()}, ("weight", "num_nodes", "node_type")),
     "graphnoise.propagate": Case(
         gn.propagate, lambda: {"graph": _graph(), "y": _few(), "alpha": 0.5, "num_steps": 3, "mask": _y() > 0}
     ),
@@ -289,6 +299,15 @@ CASES: dict[str, Case] = {
     # Of files that are not there.
     "graphnoise.datasets.load_ogb": Case(datasets.load_ogb, lambda: {"folder": "."}, ("scheme",)),
     "graphnoise.datasets.verify": Case(datasets.verify, lambda: {"name": "cora", "root": "."}),
+    "graphnoise.datasets.load_folder": Case(datasets.load_folder, lambda: {"folder": "."}),
+    "graphnoise.datasets.load_pt": Case(datasets.load_pt, lambda: {"path": _npz()}),
+    "graphnoise.datasets.is_table": Case(datasets.is_table, lambda: {"path": "edges.csv"}),
+    "graphnoise.datasets.read_frame": Case(datasets.read_frame, lambda: {"path": _table()}),
+    "graphnoise.datasets.read_edges": Case(
+        datasets.read_edges,
+        lambda: {"edges": _table()},
+        ("labels", "features", "columns", "weight", "directed", "header"),
+    ),
     "graphnoise.datasets.load_npz": Case(datasets.load_npz, lambda: {"path": _npz()}),
     "graphnoise.datasets.names": Case(datasets.names, dict),
     "graphnoise.datasets.save_npz": Case(datasets.save_npz, lambda: {"data": _data().clone(), "path": "again.npz"}),

@@ -40,7 +40,7 @@ def fails(value): raise KeyError("raw")
 def ends(value): os.abort()
 def hangs(value): time.sleep(60)
 def takes(value): return np.ones(10**10)
-calls.SECONDS = 2
+calls.SECONDS = 1
 calls.CASES.clear()
 for function in (fails, ends, hangs, takes):
     calls.CASES[function.__name__] = Case(function, lambda: {"value": 1})
@@ -49,6 +49,6 @@ raise SystemExit(calls.main())
     command = [sys.executable, "-c", broken, "--calls", "12", "--seed", "1"]
     done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, timeout=600)
     assert done.returncode == 1, done.stderr
-    for text in ("fails(value=", "KeyError: 'raw'", "end of the process", "no end within 2 s", "MemoryError"):
+    for text in ("fails(value=", "KeyError: 'raw'", "end of the process", "no end within 1 s", "MemoryError"):
         assert text in done.stdout
     assert "; 12 defects" in done.stdout

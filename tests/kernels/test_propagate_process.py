@@ -18,8 +18,9 @@ def outcome(code):
 
 
 LONG = """
-import signal, threading, time
+import signal, threading, time, warnings
 import torch
+warnings.simplefilter("ignore")  # of directed graphs
 from graphnoise import Graph, propagate
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may make its children ignore it
 torch.set_num_threads(2)

@@ -238,7 +238,7 @@ def test_a_callback_must_be_a_function(clicks):
 def test_results_larger_than_memory_raise(model, clicks, monkeypatch):
     with pytest.raises(InputError, match=r"2 users × 1000000000000 items: expected .* got 14901\.2 GiB"):
         Fixed().fit(sp.coo_array(([1.0], ([0], [5])), shape=(2, 10**12)), False)
-    monkeypatch.setattr("recsys.validation.available_memory", lambda: 2**24)
+    monkeypatch.setattr("graphnoise.resources.available_memory", lambda: 2**24)
     many = np.zeros(10**6, int)
     for ask in (
         lambda: model.recommend(many, N=3, filter_already_liked_items=False),

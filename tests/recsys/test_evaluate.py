@@ -198,7 +198,7 @@ def test_gini_is_the_mean_difference_over_twice_the_mean(counts):
 
 
 def test_more_ranks_than_memory_holds_are_refused(monkeypatch):
-    monkeypatch.setattr("recsys.validation.available_memory", lambda: 2**30)
+    monkeypatch.setattr("graphnoise.resources.available_memory", lambda: 2**30)
     wide = sp.csr_array(([1.0], ([0], [0])), shape=(1, 10**12))
     with pytest.raises(InputError, match=r"999999999 ranks of 1 users: expected to need at most 0\.9 .* got 22\.4 GiB"):
         evaluate(Table([[0.0]]), sp.csr_array(wide.shape), wide, ["ndcg@999999999"])
