@@ -237,6 +237,17 @@ def edge_index(name: str, value: object, num_nodes: int | None = None) -> Tensor
     return e
 
 
+def check_format(matrix: Any) -> None:
+    """Raise ValueError unless the arrays of a SciPy matrix are valid, those of one without entries included.
+
+    SciPy 1.17 does not look at the row pointers of an empty matrix, and reads beyond its arrays if they decrease.
+    """
+    matrix.check_format(full_check=True)
+    indptr = getattr(matrix, "indptr", None)
+    if indptr is not None and bool((np.diff(indptr) < 0).any()):
+        raise ValueError("index pointer values must form a non-decreasing sequence")
+
+
 def read_only(name: str, value: object, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
     """Return a NumPy array of this type and shape (None is any length) as kernels read it: contiguous and read-only.
 

@@ -155,7 +155,7 @@ def read_scipy(matrix: Any, ignore_weights: bool = False) -> EdgeList:
         checks.fail("matrix", "real numbers", f"values of type {matrix.dtype}")
     if hasattr(matrix, "check_format"):
         try:
-            matrix.check_format(full_check=True)
+            checks.check_format(matrix)
         except ValueError as error:
             checks.fail("matrix", "a valid SciPy sparse matrix", f"one whose {error}")
     coo = matrix.tocoo()

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from graphnoise import checks
-from graphnoise.checks import DataError, choice, fail
+from graphnoise.checks import DataError, check_format, choice, fail
 from graphnoise.datasets.safe import read_npz
 from graphnoise.io import atomic_write, reading
 from recsys.validation import Array
@@ -108,5 +108,5 @@ def read_model(
 
 def _csr(data: Array, indices: Array, indptr: Array, shape: Array) -> sp.csr_array:
     matrix = sp.csr_array((data, indices, indptr), shape=tuple(int(size) for size in shape))
-    matrix.check_format(full_check=True)
+    check_format(matrix)
     return matrix

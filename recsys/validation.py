@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from graphnoise.checks import InputError, fail
+from graphnoise.checks import InputError, check_format, fail
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
@@ -51,7 +51,7 @@ def check_csr(
     # SciPy does not check by itself that indices lie within the shape.
     try:
         if matrix.format in ("csr", "csc"):
-            matrix.check_format(full_check=True)
+            check_format(matrix)
         csr = sp.csr_array(matrix.tocsr() if matrix.format != "coo" else _from_coo(name, matrix))
     except InputError:
         raise

@@ -69,7 +69,7 @@ class DiffusionBatch(checks.Validated):
         if not isinstance(values, scipy.sparse.csr_array) or values.dtype != np.float64 or values.ndim != 2:
             checks.fail("values", "a SciPy CSR array of type float64, one row per set", type(values).__name__)
         try:
-            values.check_format(full_check=True)
+            checks.check_format(values)
         except ValueError as error:
             checks.fail("values", "a valid SciPy CSR array", error)
         sets, n = values.shape

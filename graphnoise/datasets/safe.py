@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from graphnoise.checks import DataError
+from graphnoise.checks import DataError, check_format
 from graphnoise.io import MAX_BYTES
 from graphnoise.io import reading as reading
 
@@ -212,7 +212,7 @@ def csr(data: Any, indices: Any, indptr: Any, shape: Any) -> csr_matrix:
     if len(indptr) != sizes[0] + 1 or len(data) != len(indices) or int(indptr[-1]) != len(data):
         raise ValueError("data, indices, indptr and shape of the sparse matrix do not fit together")
     matrix = csr_matrix((data, indices, indptr), shape=sizes)
-    matrix.check_format(full_check=True)
+    check_format(matrix)
     return matrix
 
 

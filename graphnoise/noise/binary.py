@@ -152,7 +152,7 @@ def flip_interactions(
     if not sp.issparse(matrix) or matrix.ndim != 2:
         checks.fail("matrix", "a SciPy sparse matrix, users × items", type(matrix).__name__)
     try:
-        matrix.tocsr().check_format(full_check=True)
+        checks.check_format(matrix.tocsr())
     except ValueError as error:
         checks.fail("matrix", "a valid SciPy sparse matrix", error)
     add = checks.rate("false_positive_rate", false_positive_rate)

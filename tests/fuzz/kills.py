@@ -83,20 +83,20 @@ def end(process, name, moment, before, folder):
         yield f"exit code {process.returncode}"
 
 
-def run(kills, seed=0, report=lambda line: None):
+def run(kills, seed=0, report=lambda line: None, *, signals=tuple(SIGNALS), seeds=4):
     """Return counts by signal of what happened, and lines of what is wrong, after a number of kills."""
     chance, counts, wrong = random.Random(seed), Counter(), []
     with tempfile.TemporaryDirectory() as place:
         data = datasets.planted_partition([30, 30], 0.25, 0.02, num_features=12, split=(8, 20, 20), seed=1)
         file, fresh = datasets.save_npz(data, f"{place}/planted.npz"), itertools.count()
-        more = ["--noise", "pair", "--method", "gcn:epochs=40,sgc", "--rate", "0,0.2,0.4", "--seeds", "4"]
+        more = ["--noise", "pair", "--method", "gcn:epochs=40,sgc", "--rate", "0,0.2,0.4", "--seeds", str(seeds)]
         words = [sys.executable, "-m", "graphnoise.cli", "bench", "nodes", "--dataset", str(file), *more]
         folder = Path(place, "reference")
         began = time.monotonic()
         subprocess.run([*words, "--jobs", "1", "--out", str(folder)], check=True, capture_output=True)
         expected, length = results(folder), time.monotonic() - began
         folder = Path(place, f"{next(fresh)}")
-        for kill, name in zip(range(kills), itertools.cycle(SIGNALS), strict=False):
+        for kill, name in zip(range(kills), itertools.cycle(signals), strict=False):
             before = results(folder) if folder.exists() else {}
             process = _start([*words, "--jobs", str(1 + kill // 4 % 2), "--out", str(folder)])
             outcomes = list(end(process, name, chance.uniform(0, length), before, folder)) or ["ended"]

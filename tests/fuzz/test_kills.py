@@ -1,7 +1,8 @@
 from fuzz import kills
 
 
-def test_each_signal_loses_nothing_and_says_how_to_go_on():
-    counts, wrong = kills.run(4, seed=1)
+def test_signals_lose_nothing_and_say_how_to_go_on():
+    # Tests of the runner kill it, and interrupt it.
+    counts, wrong = kills.run(2, seed=1, signals=("TERM", "HUP"), seeds=1)
     assert wrong == []
-    assert sum(counts.values()) == 4
+    assert sum(counts.values()) == 2

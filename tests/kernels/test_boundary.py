@@ -18,10 +18,12 @@ from graphnoise.clustering import (
     diffuse_many,
     sweep_many,
 )
+from graphnoise.datasets import safe
 from graphnoise.kernels.arcs import Arcs
 from graphnoise.kernels.propagate import cpu
 from graphnoise.nn.sparse import Pattern
-from recsys import MatrixFactorization, TwoTower
+from graphnoise.noise import flip_interactions
+from recsys import MatrixFactorization, Popularity, TwoTower
 from recsys.kernels.negatives import Alias, Known
 from recsys.kernels.pairs import Groups, scores
 from recsys.objectives import BPR, Derivatives
@@ -254,3 +256,15 @@ def test_scores_refuse_rows_that_the_tables_do_not_have():
         scores(table, table, users - 1, np.array([[1]], np.int32))
     with pytest.raises(InputError, match="items: expected users of shape"):
         scores(table, table, users, np.zeros((2, 1), np.int32))
+
+
+def test_row_pointers_of_matrices_without_entries():
+    # SciPy accepts these, and reads beyond its arrays.
+    empty = np.zeros(0), np.zeros(0, np.int32), np.array([0, 1, 0], np.int32)
+    broken = sp.csr_array((2, 2))
+    broken.data, broken.indices, broken.indptr = empty
+    with pytest.raises(ValueError, match="non-decreasing"):
+        safe.csr(*empty, (2, 2))
+    for call in (Graph.from_scipy, Popularity().fit, lambda m: flip_interactions(m, 0.1, 0.1, seed=0)):
+        with pytest.raises(InputError, match="index pointer values must form a non-decreasing sequence"):
+            call(broken)
