@@ -56,13 +56,13 @@ class ClassLabels:
         Raises:
             InputError: One has integers, the other strings.
         """
-        own = self.classes
-        if not len(own) or not len(classes):
+        names = self.classes
+        if not len(names) or not len(classes):
             return torch.full_like(self.codes, -1)
-        if (own.dtype.kind == "O") != (classes.dtype.kind == "O"):
-            checks.fail("classes", f"classes as in {classes[:3].tolist()}", own[:3].tolist())
-        place = np.searchsorted(classes, own).clip(max=len(classes) - 1)
-        table = torch.from_numpy(np.append(np.where(classes[place] == own, place, -1), -1).astype(np.int64))
+        if (names.dtype.kind == "O") != (classes.dtype.kind == "O"):
+            checks.fail("classes", f"classes as in {classes[:3].tolist()}", names[:3].tolist())
+        place = np.searchsorted(classes, names).clip(max=len(classes) - 1)
+        table = torch.from_numpy(np.append(np.where(classes[place] == names, place, -1), -1).astype(np.int64))
         return table.to(self.codes.device)[self.codes]
 
     def replaced(self, nodes: NDArray[np.int64], codes: NDArray[np.int64]) -> Any:

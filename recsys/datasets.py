@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from graphnoise import checks
-from graphnoise.checks import DataError, choice, fail
+from graphnoise.checks import choice, fail
 from graphnoise.datasets.feedback import Triples, read_feedback
 from graphnoise.datasets.manifest import feedback_info, feedback_names
 from graphnoise.datasets.sources import available
-from graphnoise.io import read_text_bytes, reading
+from graphnoise.datasets.tables import parse_text
+from graphnoise.io import reading
 from recsys.interactions import Interactions
 from recsys.splits import Split
 
@@ -90,18 +89,6 @@ def _together(parts: Mapping[str, Triples]) -> dict[str, Interactions]:
     return result
 
 
-def _text(file: Path, options: dict[str, Any]) -> Any:
-    """Return a table of text; by default pandas uses the first fields of rows that are too long as an index."""
-    import pandas
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", "Length of header", pandas.errors.ParserWarning)
-        try:
-            return pandas.read_csv(BytesIO(read_text_bytes(file)), **options)
-        except pandas.errors.ParserWarning as error:
-            raise DataError(f"{file}: rows have more fields than there are names of columns") from error
-
-
 def _numbered(ids: Any) -> Any:
     """Return a pandas column of text as numbers where all are written as such, without leading zeros."""
     import pandas
@@ -166,7 +153,7 @@ def read_table(
             bare = options.get("header", 0) is None and "names" not in options
             texts = {int(name) if bare and name.isdecimal() else name: str for name in (user, item)}
             default = {} if "converters" in options else {"dtype": texts}
-            frame = _text(file, {"index_col": False} | ({"sep": "\t"} if kind == ".tsv" else {}) | default | options)
+            frame = parse_text(file, **({"sep": "\t"} if kind == ".tsv" else {}) | default | options)
     if not isinstance(frame, pandas.DataFrame):
         frame.close()
         fail("options", "such that pandas returns one table", type(frame).__name__)

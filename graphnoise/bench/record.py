@@ -20,8 +20,6 @@ from graphnoise.checks import DataError, GraphnoiseError, InputError
 NAMES = ("grid", "row")
 # Characters of a value: values of single users of a large data set.
 MAX_FIELD = 1 << 26
-# Beginnings of the paths of values that no cell lacks.
-REQUIRED = ("config.", "result.realised_rate.train", "result.test_accuracy")
 # Curves of training by epoch, which no column has.
 CURVES = ("loss", "right", "wrong", "misled")
 MAX_INTEGER = (1 << 63) - 1
@@ -63,6 +61,7 @@ class Column:
         each: Path of a list in the record of which every entry has the value at `path`; the cell is then a JSON list,
             and `read` gets each entry of it.
         default: The text where an older table lacks the column; None if it is required.
+        required: Whether no cell lacks the value; so it is of every value of a configuration.
     """
 
     name: str
@@ -71,6 +70,7 @@ class Column:
     write: Callable[[Any], str] = field(default=lambda value: text(value))
     each: str = ""
     default: str | None = None
+    required: bool = False
 
     def text(self, record: Mapping[str, Any]) -> str:
         """Return the value of a record as text."""
@@ -176,7 +176,7 @@ def read_cells(task: Task[Any], where: str, cells: Mapping[str, str]) -> dict[st
     for column in task.columns:
         cell = cells.get(column.name, column.default or "")
         try:
-            if not cell and column.path.startswith(REQUIRED):
+            if not cell and (column.required or column.path.startswith("config.")):
                 raise ValueError
             # Half a character of two cannot be written.
             cell.encode()

@@ -28,7 +28,7 @@ def cache_folder() -> Path:
 def expanded(name: str, path: str | os.PathLike[str]) -> Path:
     """Return a path with the home folder in place of `~`; `InputError` names the argument where there is none."""
     try:
-        return Path(path).expanduser()
+        return checks.path(name, path).expanduser()
     except RuntimeError:
         fail(name, "a folder", f"{os.fspath(path)!r}, and there is no such home folder")
 
@@ -43,7 +43,7 @@ def root_folder(root: str | os.PathLike[str] | None = None) -> Path | None:
     if name is None:
         return None
     source = "root" if root is not None else "GRAPHNOISE_DATA"
-    folder = expanded(source, checks.path(source, name))
+    folder = expanded(source, name)
     try:
         exists = folder.is_dir()
     # A name that is too long.

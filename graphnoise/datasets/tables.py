@@ -16,6 +16,7 @@ from torch_geometric.data import Data
 
 from graphnoise import checks
 from graphnoise.checks import DataError, choice, fail
+from graphnoise.datasets.files import expanded
 from graphnoise.datasets.raw import SPLITS
 from graphnoise.io import read_text_bytes, reading
 from graphnoise.labels import read_labels
@@ -42,6 +43,17 @@ def is_table(path: str | os.PathLike[str]) -> bool:
     return (file.suffix == ".gz" and Path(file.stem).suffix in SUFFIXES[:-1]) or file.suffix in SUFFIXES
 
 
+def parse_text(file: Path, **options: Any) -> pandas.DataFrame:
+    """Return the table in a file of text, by `pandas.read_csv`; `DataError` where rows have too many fields."""
+    with warnings.catch_warnings():
+        # Otherwise pandas uses the first fields of rows that are too long as an index.
+        warnings.filterwarnings("error", "Length of header", pandas.errors.ParserWarning)
+        try:
+            return pandas.read_csv(io.BytesIO(read_text_bytes(file)), **{"index_col": False} | options)
+        except pandas.errors.ParserWarning as error:
+            raise DataError(f"{file}: rows have more fields than there are names of columns") from error
+
+
 def read_frame(path: str | os.PathLike[str], **options: Any) -> pandas.DataFrame:
     """Return the table in a file.
 
@@ -55,24 +67,17 @@ def read_frame(path: str | os.PathLike[str], **options: Any) -> pandas.DataFrame
         DataError: The file is absent or damaged, has more than 2 GiB of text or a line of more than 16 MiB, or rows
             with more fields than its first line names.
     """
-    file = checks.path("path", path).expanduser()
+    file = expanded("path", path)
     if not is_table(file):
         fail("path", f"a file that ends in {', '.join(SUFFIXES[:-1])} or .parquet", str(file))
     with reading(file):
         if file.suffix == ".parquet":
             frame = pandas.read_parquet(file, **options)
         else:
-            text = read_text_bytes(file)
             kind = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
             separators = {".tsv": {"sep": "\t"}, ".txt": {"sep": r"\s+", "comment": "#"}}
             defaults = separators.get(".txt" if kind == ".edges" else kind, {})
-            with warnings.catch_warnings():
-                # Otherwise pandas uses the first fields of rows that are too long as an index.
-                warnings.filterwarnings("error", "Length of header", pandas.errors.ParserWarning)
-                try:
-                    frame = pandas.read_csv(io.BytesIO(text), **{"index_col": False} | defaults | options)
-                except pandas.errors.ParserWarning as error:
-                    raise DataError(f"{file}: rows have more fields than there are names of columns") from error
+            frame = parse_text(file, **defaults | options)
     if not isinstance(frame, pandas.DataFrame):
         frame.close()
         fail("options", "such that pandas returns one table", type(frame).__name__)

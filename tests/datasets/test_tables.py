@@ -113,6 +113,8 @@ def test_bad_tables_are_named(tmp_path, content, arguments, message):
 def test_other_files_are_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"^path: expected a file that ends in \.csv, .* or \.parquet, got .*a\.json"):
         read_frame(tmp_path / "a.json")
+    with pytest.raises(InputError, match=r"^path: expected a folder, got '~nosuch/a\.csv', and there is no such home"):
+        read_frame("~nosuch/a.csv")
     with pytest.raises(DataError, match=r"nowhere\.csv: No such file"):
         read_edges(tmp_path / "nowhere.csv")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 and more")
