@@ -1,4 +1,4 @@
-"""Node methods of the benchmark: the contract of a method, and label propagation, SGC, MLP, GCN and GAT.
+"""Node methods of the benchmark: the contract of a method, and label propagation, MLP, GCN and GAT.
 
 A method is a class with a class attribute `version` (change it whenever results change: recorded cells of another
 version are kept but not used), an `__init__` whose keyword arguments are the hyper-parameters, each with a default, and
@@ -20,7 +20,6 @@ from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import Module, ModuleList
 from torch.nn import functional as F
@@ -71,37 +70,6 @@ class LP:
         return propagate(trial.problem.graph, start, alpha=self.alpha, num_steps=self.steps).y
 
 
-class SGC:
-    """Simple graph convolution: logistic regression on features smoothed over the graph.
-
-    D^-1/2 (A + I) D^-1/2 applied `hops` times to row-normalised features, rows then L2-normalised.
-
-    Args:
-        hops: Number of smoothing steps.
-        C: Inverse strength of the L2 penalty, as in scikit-learn.
-
-    Source:
-        Wu et al., "Simplifying Graph Convolutional Networks", ICML 2019, section 2.2.
-    """
-
-    version = "1"
-    stochastic = False
-
-    def __init__(self, hops: int = 2, C: float = 1.0) -> None:
-        self.hops, self.C = checks.integer("sgc.hops", hops, 0, 1000), checks.real("sgc.C", C, 1e-12)
-
-    def fit_predict(self, trial: Trial) -> Tensor:
-        """Fit on the training nodes."""
-        if (scores := trial.single_class()) is not None:
-            return scores
-        problem = trial.problem
-        x, train = problem.smoothed(self.hops).numpy(), problem.train.numpy()
-        model = LogisticRegression(C=self.C, max_iter=1000).fit(x[train], trial.y[problem.train].numpy())
-        out = torch.zeros(problem.num_nodes, problem.num_classes)
-        out[:, torch.from_numpy(model.classes_)] = torch.from_numpy(model.predict_proba(x)).float()
-        return out
-
-
 @dataclass(frozen=True)
 class _Network(ABC):
     """Full-batch training with Adam, stopped and selected on the trial's validation labels.
@@ -110,6 +78,9 @@ class _Network(ABC):
     `patience` epochs without a better one. The learning rate is above the papers' (0.01 for GCN, 0.005 for GAT): on
     Cora that takes fewer epochs, for accuracies that do not differ visibly.
 
+    With `val_labels` the given validation labels are further training labels. None are then left to select by, so
+    that all of `epochs` are run, the last one is kept, and `patience` is not read.
+
     Args:
         hidden: Width of the hidden layer; of GAT, of each head.
         dropout: Probability of dropping an input or a hidden unit; of GAT, also an attention weight.
@@ -117,6 +88,7 @@ class _Network(ABC):
         weight_decay: L2 penalty.
         epochs: Maximum number of epochs.
         patience: Epochs without a better validation score before training ends.
+        val_labels: Whether validation labels are training labels; None: no.
     """
 
     version: ClassVar[str] = "1"
@@ -131,6 +103,7 @@ class _Network(ABC):
     weight_decay: float = 5e-4
     epochs: int = 200
     patience: int = 40
+    val_labels: bool | None = None
 
     def __post_init__(self) -> None:
         name = type(self).__name__.lower()
@@ -139,6 +112,7 @@ class _Network(ABC):
         checks.real(f"{name}.dropout", self.dropout, 0.0, 0.99)
         checks.real(f"{name}.lr", self.lr, 1e-12)
         checks.real(f"{name}.weight_decay", self.weight_decay, 0.0)
+        checks.flag(f"{name}.val_labels", bool(self.val_labels) if self.val_labels is None else self.val_labels)
 
     @abstractmethod
     def build(self, problem: Problem, generator: torch.Generator) -> ModuleList:
@@ -159,11 +133,13 @@ class _Network(ABC):
         """Train and return the class probabilities of the selected epoch."""
         generator = torch.Generator().manual_seed(trial.seed)
         problem, train, val = trial.problem, trial.y[trial.problem.train], trial.y[trial.problem.val]
+        fitted, given = ("train+val", torch.cat([train, val])) if self.val_labels else ("train", train)
         layers = self.build(problem, generator)
         optimiser = torch.optim.Adam(layers.parameters(), self.lr, weight_decay=self.weight_decay, fused=True)
+        # Until an epoch is selected, the weights are those of the last epoch, as they share its memory.
         best, waited, weights = (-1.0, math.inf), 0, layers.state_dict()
         for _ in range(self.epochs):
-            loss = F.cross_entropy(self.logits(layers, problem.inputs(self.depth, "train"), generator), train)
+            loss = F.cross_entropy(self.logits(layers, problem.inputs(self.depth, fitted), generator), given)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -171,6 +147,8 @@ class _Network(ABC):
                 scores = self.logits(layers, problem.inputs(self.depth, "train+val"), None)
             predicted, val_scores = scores.argmax(1), scores[train.numel() :]
             trial.report(loss.item(), predicted[: train.numel()])
+            if self.val_labels:
+                continue
             accuracy = (predicted[train.numel() :] == val).float().mean().item()
             now = (accuracy, F.cross_entropy(val_scores, val).item())
             waited += 1
@@ -197,6 +175,13 @@ class GCN(_Network):
         """Return the two layers."""
         sizes = ((problem.x.shape[1], self.hidden), (self.hidden, problem.num_classes))
         return ModuleList([self.layer(*size, generator=generator) for size in sizes])
+
+
+@dataclass(frozen=True)
+class GCNTV(GCN):
+    """`GCN` with `val_labels`."""
+
+    val_labels: bool | None = True
 
 
 class MLP(GCN):

@@ -183,9 +183,14 @@ class Trial:
     seed: int
     report: Callable[[float, Tensor], None] = field(default=lambda loss, predicted: None)
 
-    def single_class(self) -> Tensor | None:
-        """Return scores of the one class that noise left to the training nodes; None where there are several to fit."""
-        labels = self.y[self.problem.train]
+    def given(self, val_labels: bool = False) -> tuple[Tensor, Tensor]:
+        """Return the training nodes, then if asked for the validation nodes, and the given labels of these nodes."""
+        nodes = torch.cat([self.problem.train, self.problem.val]) if val_labels else self.problem.train
+        return nodes, self.y[nodes]
+
+    def single_class(self, labels: Tensor | None = None) -> Tensor | None:
+        """Return scores of the only class among labels, by default of the training nodes; None if there are several."""
+        labels = self.given()[1] if labels is None else labels
         if bool((labels != labels[0]).any()):
             return None
         return torch.eye(self.problem.num_classes)[labels[0]].repeat(self.problem.num_nodes, 1)
