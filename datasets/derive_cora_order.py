@@ -1,4 +1,4 @@
-"""Derive `splits/cora.csv`: which paper of raw Cora each node of Planetoid's Cora is.
+"""Derive `splits/cora.csv`: which paper of raw Cora each node of Planetoid's Cora is, and its row in `cora.content`.
 
     python datasets/derive_cora_order.py FOLDER
 
@@ -56,7 +56,8 @@ def main(folder: Path) -> None:
     if not all(same):
         raise SystemExit(f"features, classes, edges equal: {same}")
     shared = size - len(np.unique(colour[:size]))
-    (Path(__file__).parent / "splits" / "cora.csv").write_text("paper\n" + "\n".join(map(str, papers[source])) + "\n")
+    lines = ["paper,row", *(f"{papers[row]},{row}" for row in source)]
+    (Path(__file__).parent / "splits" / "cora.csv").write_text("\n".join(lines) + "\n")
     print(f"{size} papers in order; {shared} interchangeable ones beyond the first of their kind")
 
 

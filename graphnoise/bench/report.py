@@ -73,7 +73,7 @@ class NoiseSection(Section):
 
     def records(self, method: str, kind: str, rate: float) -> list[Mapping[str, Any]]:
         """Return the records at a point; at rate 0 all kinds share the cells without noise."""
-        return self.cells.get((method, "none" if rate == 0 else kind, rate), [])
+        return self.cells.get((method, kind, rate)) or self.cells.get((method, "none", rate), [])
 
     def values(self, method: str, kind: str, rate: float, measure: str) -> Values:
         """Return the values at a path within results, by draw; draws without a value are left out."""

@@ -39,6 +39,13 @@ def data_list(
         table.add_row(f.name, f"{f.users:,}", items, f"{total:,}", status, *[f.licence] * licences)
     out.print()
     out.print(table)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("name", "given labels of", "nodes", "files", *["licence"] * licences):
+        table.add_column(column, justify="right" if column == "nodes" else "left")
+    for labels, status in datasets.labels_catalogue(root):
+        table.add_row(labels.name, labels.graph, f"{sum(labels.per_class):,}", status, *[labels.licence] * licences)
+    out.print()
+    out.print(table)
 
 
 @data.command("get", cls=Command)
@@ -66,6 +73,7 @@ def data_verify(
     if not names:
         names = [entry.name for entry in datasets.catalogue(root) if entry.where != "absent"]
         names += [feedback.name for feedback, status in datasets.feedback_catalogue(root) if status != "absent"]
+        names += [labels.name for labels, status in datasets.labels_catalogue(root) if status != "absent"]
     if not names:
         raise DataError("no data set is there to verify; `graphnoise data get NAME` fetches one")
     failed = 0

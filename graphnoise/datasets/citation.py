@@ -129,22 +129,43 @@ def read_cora_content(folder: Path) -> tuple[Any, Any, Any, Any]:
 def read_cora_raw(folder: Path) -> RawGraph:
     """Return raw Cora as Planetoid numbers it: the same features, labels, edges and public split, bit for bit.
 
-    `splits/cora.csv` beside the manifest names the paper of every node (`datasets/derive_cora_order.py` derives it).
+    `splits/cora.csv` beside the manifest names the paper of every node, and its row in `cora.content`
+    (`datasets/derive_cora_order.py` derives it).
 
     Raises:
         DataError: A file is absent or damaged, or the papers are not those of `splits/cora.csv`.
     """
     papers, x, y, arcs = read_cora_content(folder)
     path = manifest_folder() / "splits" / "cora.csv"
-    with reading(path):
-        order = np.array(path.read_text("ascii").split()[1:], dtype=np.int64)
-    if not np.array_equal(np.sort(order), np.sort(papers)):
+    order, source = _cora_order(path)
+    if len(papers) != len(order) or not np.array_equal(order, papers[source]):
         raise DataError(f"{folder / 'cora.content'}: expected the {len(order)} papers that {path} lists, got others")
-    ranks = np.argsort(papers)
-    # File row of every node.
-    source = ranks[np.searchsorted(papers, order, sorter=ranks)]
     node = np.empty_like(source)
     node[source] = np.arange(len(source))
     num_train, num_test = CORA_SIZES
     masks = _public_masks(len(order), num_train, np.arange(len(order) - num_test, len(order)))
     return RawGraph(node[arcs], x[source], y[source], masks)
+
+
+def _cora_order(path: Path) -> tuple[Any, Any]:
+    """Return the paper of every node of Planetoid's Cora, and its row in `cora.content`."""
+    with reading(path):
+        papers, rows = np.loadtxt(path, dtype=np.int64, delimiter=",", skiprows=1).T
+        return papers, rows
+
+
+def read_cora_guesses(path: Path) -> Any:
+    """Return the first guess for every node of Planetoid's Cora, as its class, int64, shape [N].
+
+    The file has a line for each row of `cora.content`: guesses separated by commas, the best first, as positions among
+    the names of the classes in alphabetical order.
+
+    Raises:
+        DataError: The file is absent or damaged.
+    """
+    with reading(path):
+        guesses = np.array([line.split(b",", 1)[0] for line in path.read_bytes().splitlines()], dtype=np.int64)
+        if len(guesses) and not 0 <= guesses.min() <= guesses.max() < len(CORA_CLASSES):
+            raise DataError(f"{path}: expected classes from 0 to {len(CORA_CLASSES) - 1}, got others")
+        classes = np.array([CORA_CLASSES.index(name) for name in sorted(CORA_CLASSES)])
+        return classes[guesses][_cora_order(manifest_folder() / "splits" / "cora.csv")[1]]

@@ -104,6 +104,22 @@ class FeedbackInfo:
     folder: str
 
 
+@dataclass(frozen=True)
+class LabelsInfo:
+    """Given labels of a graph's nodes, of which some are wrong: how many nodes each class has among them, and files.
+
+    `graph` is the name of the graph; `per_class` is in the order of its classes; `folder` is inside the root folder.
+    """
+
+    name: str
+    title: str
+    licence: str
+    graph: str
+    per_class: tuple[int, ...]
+    variants: tuple[SourceFiles, ...]
+    folder: str
+
+
 def manifest_folder() -> Path:
     """Return the folder of the manifest: the copy inside an installed package, or the source checkout's `datasets`."""
     installed = Path(__file__).parent / "_manifest"
@@ -124,6 +140,17 @@ def _feedback_manifest() -> dict[str, FeedbackInfo]:
         variants = tuple(_variant(variant, content["wheels"]) for variant in entry["variants"])
         defaults = {"name": name, "items": None, "folder": name}
         sets[name] = FeedbackInfo(**defaults | entry | {"variants": variants})
+    return sets
+
+
+@functools.cache
+def _labels_manifest() -> dict[str, LabelsInfo]:
+    content = tomllib.loads((manifest_folder() / "manifest.toml").read_text("utf-8"))
+    sets = {}
+    for name, entry in content["labels"].items():
+        variants = tuple(_variant(variant, content["wheels"]) for variant in entry["variants"])
+        facts = {"name": name, "variants": variants, "per_class": tuple(entry["per_class"])}
+        sets[name] = LabelsInfo(**entry | facts)
     return sets
 
 
@@ -187,15 +214,29 @@ def feedback_info(name: str) -> FeedbackInfo:
     return _feedback_manifest()[choice("name", name, feedback_names())]
 
 
-def graph_or_feedback_info(name: str) -> GraphInfo | FeedbackInfo:
-    """Return a graph or a set of implicit feedback.
+def labels_infos() -> tuple[LabelsInfo, ...]:
+    """Return all sets of given labels, in the manifest's order.
+
+    Example:
+        >>> [labels.name for labels in labels_infos()]
+        ['cora-llm']
+    """
+    return tuple(_labels_manifest().values())
+
+
+def entry(name: str) -> GraphInfo | FeedbackInfo | LabelsInfo:
+    """Return a graph, a set of implicit feedback, or given labels.
 
     Raises:
         InputError: The name is unknown.
 
     Example:
-        >>> graph_or_feedback_info("cora").licence == info("cora").licence
+        >>> entry("cora") == info("cora")
         True
     """
-    choice("name", name, names() + feedback_names())
-    return info(name) if name in names() else feedback_info(name)
+    entries: dict[str, GraphInfo | FeedbackInfo | LabelsInfo] = {
+        **_manifest(),
+        **_feedback_manifest(),
+        **_labels_manifest(),
+    }
+    return entries[choice("name", name, entries)]

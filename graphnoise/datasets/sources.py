@@ -19,7 +19,7 @@ from pathlib import Path
 
 from graphnoise.checks import DataError
 from graphnoise.datasets.files import CACHE_HINT, cache_folder, root_folder, sha256, write_data
-from graphnoise.datasets.manifest import FeedbackInfo, File, GraphInfo, SourceFiles, Wheel
+from graphnoise.datasets.manifest import FeedbackInfo, File, GraphInfo, LabelsInfo, SourceFiles, Wheel
 from graphnoise.io import check_writable
 
 CONNECT_SECONDS = 10.0
@@ -37,7 +37,9 @@ class Location:
     where: str
 
 
-def locations(dataset: GraphInfo | FeedbackInfo, root: str | os.PathLike[str] | None = None) -> list[Location]:
+def locations(
+    dataset: GraphInfo | FeedbackInfo | LabelsInfo, root: str | os.PathLike[str] | None = None
+) -> list[Location]:
     """Return every complete set of raw files in the root folder and then in the cache; contents are not read.
 
     Raises:
@@ -60,7 +62,9 @@ def _damage(file: File, folder: Path) -> str:
 
 
 def available(
-    dataset: GraphInfo | FeedbackInfo, root: str | os.PathLike[str] | None = None, progress: Progress | None = None
+    dataset: GraphInfo | FeedbackInfo | LabelsInfo,
+    root: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
 ) -> Location:
     """Return the location of raw files with correct checksums, after fetching them where they are missing.
 

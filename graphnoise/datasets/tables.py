@@ -157,7 +157,17 @@ def read_edges(
     return data
 
 
-def _frame(name: str, table: Any, header: bool | None) -> pandas.DataFrame:
+def label_table(name: str, path: str | os.PathLike[str]) -> tuple[pandas.Series[Any] | None, pandas.Series[Any]]:
+    """Return the ids of nodes and their labels in a file as `read_edges` takes it; no ids of a file with one column."""
+    frame = _frame(name, path, None, width=1)
+    if frame.shape[1] == 1:
+        return None, frame.iloc[:, 0]
+    key = _column(name, frame, "node", 0)
+    rest = frame.drop(columns=key)
+    return _ids(name, frame[key], unique=True), rest[_column(name, rest, "label", 0)]
+
+
+def _frame(name: str, table: Any, header: bool | None, width: int = 2) -> pandas.DataFrame:
     """Return a table; a text file without a line of names has the columns "0", "1" and so on."""
     if isinstance(table, pandas.DataFrame):
         frame = table.copy()
@@ -173,7 +183,7 @@ def _frame(name: str, table: Any, header: bool | None) -> pandas.DataFrame:
             frame = read_frame(table, header=0 if named else None, **text)
     else:
         fail(name, "a path or a pandas DataFrame", type(table).__name__)
-    if frame.shape[1] < 2:
+    if frame.shape[1] < width:
         fail(name, "at least two columns", f"{list(frame.columns)}")
     return frame
 

@@ -12,17 +12,19 @@ import numpy as np
 from torch_geometric.data import Data
 
 from graphnoise.checks import DataError
-from graphnoise.datasets.citation import read_cora_raw, read_planetoid
+from graphnoise.datasets.citation import read_cora_guesses, read_cora_raw, read_planetoid
 from graphnoise.datasets.feedback import feedback_counts, read_parts
 from graphnoise.datasets.files import cache_folder, sha256
 from graphnoise.datasets.manifest import (
     FeedbackInfo,
     GraphInfo,
+    LabelsInfo,
     SourceFiles,
+    entry,
     feedback_info,
     feedback_names,
-    graph_or_feedback_info,
     info,
+    labels_infos,
     names,
 )
 from graphnoise.datasets.npz import read_npz_raw
@@ -65,7 +67,7 @@ def get(name: str, root: str | os.PathLike[str] | None = None, progress: Progres
     """Make the raw files of a set available, fetching them where needed, and return their folder.
 
     Args:
-        name: A name that `names()` or `feedback_names()` lists.
+        name: A name that `names()`, `feedback_names()` or `labels_catalogue()` lists.
         root: As for `load`.
         progress: Called with one line before each attempt to fetch.
 
@@ -73,7 +75,7 @@ def get(name: str, root: str | os.PathLike[str] | None = None, progress: Progres
         InputError: The name is unknown, or the root folder does not exist.
         DataError: No source has the files; the message has one reason per source.
     """
-    return available(graph_or_feedback_info(name), root, progress).folder
+    return available(entry(name), root, progress).folder
 
 
 def catalogue(root: str | os.PathLike[str] | None = None) -> list[CatalogueRow]:
@@ -109,7 +111,25 @@ def feedback_catalogue(root: str | os.PathLike[str] | None = None) -> list[tuple
         ('ml-latest-small', 610, True)
     """
     infos = [feedback_info(name) for name in feedback_names()]
-    return [(info, next((location.where for location in locations(info, root)), "absent")) for info in infos]
+    return [(info, _where(info, root)) for info in infos]
+
+
+def labels_catalogue(root: str | os.PathLike[str] | None = None) -> list[tuple[LabelsInfo, str]]:
+    """Return each set of given labels, with where its file is: "root", "cache" or "absent".
+
+    Raises:
+        InputError: The root folder does not exist.
+
+    Example:
+        >>> labels, where = labels_catalogue()[0]
+        >>> labels.name, labels.graph, where in ("root", "cache", "absent")
+        ('cora-llm', 'cora', True)
+    """
+    return [(info, _where(info, root)) for info in labels_infos()]
+
+
+def _where(dataset: FeedbackInfo | LabelsInfo, root: str | os.PathLike[str] | None) -> str:
+    return next((location.where for location in locations(dataset, root)), "absent")
 
 
 def verify(name: str, root: str | os.PathLike[str] | None = None) -> list[Check]:
@@ -122,7 +142,7 @@ def verify(name: str, root: str | os.PathLike[str] | None = None) -> list[Check]
         InputError: The name is unknown, or the root folder does not exist.
         DataError: Neither the root folder nor the cache has the files.
     """
-    dataset = graph_or_feedback_info(name)
+    dataset = entry(name)
     complete = locations(dataset, root)
     if not complete:
         raise DataError(
@@ -141,11 +161,15 @@ def verify(name: str, root: str | os.PathLike[str] | None = None) -> list[Check]
                 counts = feedback_counts(dataset, read_parts(location.folder, location.variant))
                 checks += _checks(counts)
                 continue
+            if isinstance(dataset, LabelsInfo):
+                given = read_cora_guesses(location.folder / location.variant.files[0].name)
+                checks += _checks([("nodes per class", list(dataset.per_class), np.bincount(given).tolist())])
+                continue
             raw = READERS[label](location.folder, location.variant)
             with reading(location.folder):
                 checks += compare_counts(dataset, location.variant, raw, to_data(raw, name))
         except DataError as error:
-            expected = "a graph" if isinstance(dataset, GraphInfo) else "interactions"
+            expected = {GraphInfo: "a graph", FeedbackInfo: "interactions", LabelsInfo: "labels"}[type(dataset)]
             checks.append(Check(f"reading the {label} files", expected, str(error), False))
     return checks
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from graphnoise import InputError, datasets
+from graphnoise import DataError, InputError, datasets
 from graphnoise.bench.runner import Store
 from graphnoise.bench.tasks.node_metrics import unpack
 from graphnoise.bench.tasks.nodes import Nodes, NodesGrid, corrupt, load
@@ -144,6 +144,64 @@ def test_impossible_rates_are_refused_before_anything_runs(tmp_path):
     datasets.save_npz(data, path)
     with pytest.raises(InputError, match="rate"):
         NODES.cells(small(str(path), methods=["lp"], noise=["symmetric"], rates=[0.2]))
+
+
+def write_labels(path, instance, wrong):
+    """Write true labels to a file, but the next class to some training nodes."""
+    y = instance.truth.clone()
+    nodes = instance.problem.train[:wrong]
+    y[nodes] = (y[nodes] + 1) % instance.problem.num_classes
+    path.write_text("".join(f"{label}\n" for label in y.tolist()))
+    return y
+
+
+def test_labels_of_a_file_are_the_given_ones_at_any_rate(planted, tmp_path):
+    instance, path = load(planted, None, 0), tmp_path / "labels.csv"
+    y = write_labels(path, instance, 6)
+    grid = small(planted, methods=["lp"], noise=["pair", f"file:{path}"], rates=[0.0, 0.3], seeds=1)
+    cells = [cell for cell in NODES.cells(grid) if cell["noise"]["kind"] == "file"]
+    assert len(cells) == 1
+    labels, rates = corrupt(instance, cells[0]["noise"], "noisy", 0)
+    split = instance.problem.train_mask | instance.problem.val_mask
+    assert torch.equal(labels, torch.where(split, y, -1))
+    assert rates == {"train": pytest.approx(6 / int(instance.problem.train_mask.sum())), "val": 0.0}
+    assert NODES.run_cell(cells[0])["realised_rate"] == rates
+    # Another file makes another cell, and the old cell does not take it.
+    write_labels(path, instance, 7)
+    assert NODES.cells(grid)[-1]["noise"] != cells[0]["noise"]
+    with pytest.raises(DataError, match=r"labels\.csv: expected a file of which the sha256 begins with"):
+        NODES.run_cell(cells[0])
+
+
+def test_given_labels_stand_in_reports_at_their_share_of_wrong_ones(planted, tmp_path):
+    instance, store = load(planted, None, 0), Store(tmp_path / "runs")
+    for wrong in (0, 6):
+        write_labels(tmp_path / f"{wrong}.csv", instance, wrong)
+    run(small(planted, methods=["lp"], noise=[f"file:{tmp_path}/{wrong}.csv" for wrong in (0, 6)], seeds=1), store)
+    (section,) = NODES.sections(list(store.records()))
+    share = round(6 / int(instance.problem.train_mask.sum()), 3)
+    assert [section.rates(kind) for kind in section.kinds] == [[0.0], [share]]
+    assert all(section.records("lp", kind, section.rates(kind)[0]) for kind in section.kinds)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"noise": ["file:absent.csv"]}, DataError, r"absent\.csv: No such file"),
+        ({"noise": ["file"]}, InputError, "noise: expected llm, or file:PATH, got 'file'"),
+        ({"noise": ["llm:rate=1"]}, InputError, "noise: expected llm, or file:PATH"),
+        ({"noise": ["llm"]}, InputError, "graph: expected one of cora"),
+        ({"noise": ["file:FILE"], "exact": True}, InputError, "exact: expected False with file noise"),
+        ({"noise": ["file:PARTLY"]}, InputError, "noise: expected a given label for every node of train_mask"),
+    ],
+)
+def test_bad_files_of_labels_are_refused_before_anything_runs(changes, error, message, planted, tmp_path):
+    write_labels(tmp_path / "all.csv", load(planted, None, 0), 0)
+    (tmp_path / "partly.csv").write_text("node,label\n0,1\n")
+    (noise,) = changes["noise"]
+    noise = noise.replace("FILE", f"{tmp_path}/all.csv").replace("PARTLY", f"{tmp_path}/partly.csv")
+    with pytest.raises(error, match=message):
+        NODES.cells(small(planted, **changes | {"noise": [noise]}))
 
 
 class Meddler:

@@ -295,6 +295,8 @@ CASES: dict[str, Case] = {
     "graphnoise.datasets.feedback_info": Case(datasets.feedback_info, lambda: {"name": "ml-1m"}),
     "graphnoise.datasets.feedback_names": Case(datasets.feedback_names, dict),
     "graphnoise.datasets.info": Case(datasets.info, lambda: {"name": "cora"}),
+    "graphnoise.datasets.labels_catalogue": Case(datasets.labels_catalogue, lambda: {"root": "."}),
+    "graphnoise.datasets.llm_labels": Case(datasets.llm_labels, lambda: {"graph": "cora", "root": "."}),
     "graphnoise.datasets.load": Case(datasets.load, lambda: {"name": _npz()}),
     # Of files that are not there.
     "graphnoise.datasets.load_ogb": Case(datasets.load_ogb, lambda: {"folder": "."}, ("scheme",)),

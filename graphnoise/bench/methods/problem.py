@@ -136,13 +136,14 @@ class Instance:
 
     Args:
         data: As `Problem` takes it; y is -1 where a node in no split has no label.
+        name: Name of the data set.
 
     Raises:
         InputError: As `Problem`; or a class has no training node.
     """
 
-    def __init__(self, data: Data) -> None:
-        self.data, self.problem = data, Problem(data)
+    def __init__(self, data: Data, name: str = "") -> None:
+        self.data, self.problem, self.name = data, Problem(data), name
         self.truth = _labels(data, self.problem)
         counts = torch.bincount(self.truth[self.problem.train_mask], minlength=self.problem.num_classes)
         if (counts == 0).any():

@@ -95,7 +95,10 @@ def _section(title: str, grid: str, records: Sequence[Mapping[str, Any]]) -> Sec
         marks = [mark for mark in ("exact", "erase_stream") if noise[mark]]
         marks += [f"{key}={value}" for key, value in sorted(noise["options"].items())]
         label = _label(name, config, variants[name])
-        section.cells[label, _marked(noise["kind"], marks), float(noise["rate"])].append(cell)
+        # Given labels have no nominal rate.
+        given = noise["kind"] in ("llm", "file")
+        rate = round(cell["result"]["realised_rate"]["train"], 3) if given else float(noise["rate"])
+        section.cells[label, _marked(noise["kind"], marks), rate].append(cell)
         labels[config["method"]][label] = None
     section.methods = list(dict.fromkeys(method for method, _, _ in section.cells))
     if grid:

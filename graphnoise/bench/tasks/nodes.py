@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphnoise import checks
+from graphnoise import checks, datasets
 from graphnoise.bench import options, registry
 from graphnoise.bench.environment import Meter, environment, one_thread
 from graphnoise.bench.grid import Count, Flag, Names, Rates, Seed, Specs, each, one_of, option
@@ -23,21 +23,29 @@ from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, entr
 from graphnoise.bench.tasks import node_report
 from graphnoise.bench.tasks.graphs import PLANTED, GraphGrid, Word, load_graph
 from graphnoise.bench.tasks.node_metrics import Curves, measure, pack
-from graphnoise.checks import InputError
+from graphnoise.checks import DataError, InputError
+from graphnoise.datasets.files import expanded, sha256
+from graphnoise.datasets.given import read_given
 from graphnoise.noise import LabelNoise
 from graphnoise.noise.transforms import SYNONYMS
 from graphnoise.propagation import predicted_classes
 
 # Kinds that read labels outside the splits, and options of kinds that have no default.
 USES_ALL_LABELS = ("structure", "cascade", "tree_propagated")
+# Kinds whose labels are given, by a language model or a file. They have no rate; 1 is recorded: all are given ones.
+GIVEN = ("llm", "file")
 # Of a planted partition.
 NUM_FEATURES = 16
 DEFAULT_OPTIONS: dict[str, dict[str, Any]] = {"cascade": {"probability": 0.5}}
 
 
 def _noise(name: str, value: object) -> options.Spec:
+    if isinstance(value, str) and value.startswith("file:"):
+        return options.Spec("file", {"path": value.removeprefix("file:")}, value)
     spec = options.parse(name, value)
-    checks.choice(name, spec.name, (*LabelNoise.kinds, *registry.names("noise")), SYNONYMS)
+    checks.choice(name, spec.name, (*LabelNoise.kinds, *GIVEN, *registry.names("noise")), SYNONYMS)
+    if spec.name == "file" or (spec.name == "llm" and spec.options):
+        checks.fail(name, "llm, or file:PATH", repr(value))
     if "num_classes" in spec.options:
         checks.fail(f"{name}: {spec.name}.num_classes", "none: the data say how many", spec.options["num_classes"])
     return spec
@@ -50,8 +58,10 @@ class NodesGrid(GraphGrid):
         datasets: Names (`graphnoise data list`), paths as `datasets.load` takes them, data sets of plug-ins, or planted
             partitions as `graphs.load_graph` takes them.
         methods: Installed methods, as `NAME` or `NAME:KEY=VALUE,…`.
-        noise: Kinds of noise, see `graphnoise.noise.LabelNoise`, or of plug-ins; `KIND:KEY=VALUE,…` sets options.
-        rates: Flip rates in [0, 1]; at rate 0 all kinds are one and the same.
+        noise: Kinds of noise, see `graphnoise.noise.LabelNoise`, or of plug-ins; `KIND:KEY=VALUE,…` sets options. Or
+            given labels, the same in all draws: "llm", a language model's for Cora (`graphnoise.datasets.llm_labels`),
+            and "file:PATH", those of a table (`graphnoise.datasets.given.read_given`).
+        rates: Flip rates in [0, 1]; at rate 0 all kinds are one and the same. Given labels have none.
         seeds: Number of noise draws.
         first_seed: Seed of the first draw.
         inits: Number of initialisations for each draw, with other seeds than those for other draws.
@@ -73,7 +83,8 @@ class NodesGrid(GraphGrid):
         ("lp", "sgc", "gcn", "gat", "mlp"), "Methods, separated by commas; NAME:KEY=VALUE sets an option.", "--method"
     )
     noise: Annotated[tuple[options.Spec, ...], each(_noise)] = option(
-        ("symmetric", "pair", "asymmetric"), "Kinds of noise, separated by commas; KIND:KEY=VALUE sets an option."
+        ("symmetric", "pair", "asymmetric"),
+        "Kinds of noise, separated by commas; KIND:KEY=VALUE sets an option; llm (Cora) and file:PATH: given labels.",
     )
     rates: Rates = option((0.0, 0.1, 0.2, 0.3, 0.4, 0.5), "Flip rates, separated by commas.", "--rate")
     seeds: Count = option(10, "Noise draws.")
@@ -122,7 +133,7 @@ class Nodes(Task[NodesGrid]):
         """Load a data set, and check that each noise is possible on it."""
         instance = load(dataset, root, grid.split_seed)
         for part in _noise_axis(grid):
-            corrupt(instance, part["noise"], grid.select, grid.first_seed)
+            corrupt(instance, part["noise"], grid.select, grid.first_seed, root)
         return {"data": entries("data", [instance.digest])}
 
     def admits(self, config: Part) -> bool:
@@ -148,7 +159,7 @@ class Nodes(Task[NodesGrid]):
         # Cells share the problem, and a method of another package may change it in place.
         shares = type(method).__module__.startswith("graphnoise.")
         visible = problem if shares else Problem(instance.data.clone())
-        labels, realised = corrupt(instance, config["noise"], config["select"], config["draw"])
+        labels, realised = corrupt(instance, config["noise"], config["select"], config["draw"], root)
         # The seed depends on draw and initialisation only: methods are compared on like terms, and a mean over draws
         # is a mean over initialisations too.
         seed = int(np.random.SeedSequence([config["draw"], config["init"]]).generate_state(1)[0])
@@ -180,30 +191,43 @@ def _noise_axis(grid: NodesGrid) -> list[Part]:
     """Return the noise entries of a grid; at rate 0 all kinds are one."""
     none = {"kind": "none", "rate": 0.0, "exact": False, "erase_stream": False, "options": {}}
     shared = {"exact": grid.exact, "erase_stream": grid.erase_stream}
+    rated = itertools.product(grid.noise, grid.rates)
+    settings = [(kind, rate) for kind, rate in rated if kind.name not in GIVEN]
+    settings += [(kind, 1.0) for kind in grid.noise if kind.name in GIVEN]
     return unique(
         {"noise": {"kind": kind.name, "rate": rate, **shared, "options": _options(kind)} if rate else none}
-        for kind, rate in itertools.product(grid.noise, grid.rates)
+        for kind, rate in settings
     )
 
 
+def _digest(path: str) -> str:
+    return sha256(expanded("noise", path))[:16]
+
+
 def _options(kind: options.Spec) -> dict[str, Any]:
-    return {**DEFAULT_OPTIONS.get(kind.name, {}), **kind.options}
+    # A file with other contents makes other cells.
+    digest = {"sha256": _digest(kind.options["path"])} if kind.name == "file" else {}
+    return {**DEFAULT_OPTIONS.get(kind.name, {}), **kind.options, **digest}
 
 
 @functools.lru_cache(maxsize=4)
 def load(dataset: str, root: str | None, split_seed: int) -> Instance:
     """Return a data set with its true labels, loaded once per process."""
     try:
-        return Instance(load_graph(dataset, root, split_seed, NUM_FEATURES))
+        return Instance(load_graph(dataset, root, split_seed, NUM_FEATURES), dataset.partition(":")[0])
     except InputError as error:
         raise InputError(f"{dataset}: {error}") from error
 
 
-def corrupt(instance: Instance, noise: Mapping[str, Any], select: str, seed: int) -> tuple[Tensor, dict[str, float]]:
+def corrupt(
+    instance: Instance, noise: Mapping[str, Any], select: str, seed: int, root: str | None = None
+) -> tuple[Tensor, dict[str, float]]:
     """Return the noisy labels (-1 outside training and validation nodes) and the realised rates by split.
 
     Raises:
-        InputError: The noise is impossible here: its rate, or a kind that reads all labels where some are unknown.
+        InputError: The noise is impossible here: its rate, a kind that reads all labels where some are unknown, or
+            given labels that are not of these nodes and classes.
+        DataError: The file of given labels cannot be had, or is not that of the cell.
     """
     problem, truth, kind = instance.problem, instance.truth, noise["kind"]
     labels = torch.where(problem.train_mask | problem.val_mask, truth, -1)
@@ -212,6 +236,8 @@ def corrupt(instance: Instance, noise: Mapping[str, Any], select: str, seed: int
     if kind in USES_ALL_LABELS and bool((truth < 0).any()):
         checks.fail("noise", "a kind that does not read the labels of all nodes, as some are unknown", kind)
     splits = ("train",) if select == "clean" else ("train", "val")
+    if kind in GIVEN:
+        return _given(instance, noise, labels, splits, root)
     settings = dict(noise["options"])
     if kind == "confidence":
         settings["probabilities"] = _clean_probabilities(instance, labels)
@@ -232,6 +258,33 @@ def corrupt(instance: Instance, noise: Mapping[str, Any], select: str, seed: int
     )
     noisy = transform(data)
     return torch.where(labels >= 0, noisy.y, -1), {"train": 0.0, "val": 0.0, **noisy.noise_rate}
+
+
+def _given(
+    instance: Instance, noise: Mapping[str, Any], labels: Tensor, splits: Sequence[str], root: str | None
+) -> tuple[Tensor, dict[str, float]]:
+    """Return the labels with the given ones in the splits, and the shares that are wrong."""
+    kind, problem, data = noise["kind"], instance.problem, instance.data
+    for key in ("exact", "erase_stream"):
+        if noise[key]:
+            checks.fail(key, f"False with {kind} noise, whose labels are given", True)
+    if kind == "llm":
+        given = datasets.llm_labels(instance.name, root)
+    else:
+        path, expected = noise["options"]["path"], noise["options"]["sha256"]
+        if (digest := _digest(path)) != expected:
+            raise DataError(f"{path}: expected a file of which the sha256 begins with {expected}, got {digest}")
+        given = read_given(
+            path, problem.num_nodes, data.get("classes") or range(problem.num_classes), data.get("names")
+        )
+    rates = {"train": 0.0, "val": 0.0}
+    for split in splits:
+        mask = getattr(problem, f"{split}_mask")
+        if bool((given[mask] < 0).any()):
+            checks.fail("noise", f"a given label for every node of {split}_mask", f"{kind}, which lacks some")
+        labels = torch.where(mask, given, labels)
+        rates[split] = float((given != instance.truth)[mask].double().mean())
+    return labels, rates
 
 
 def _clean_probabilities(instance: Instance, labels: Tensor) -> Tensor:
