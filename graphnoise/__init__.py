@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from graphnoise import clustering, datasets, erase, nn, noise
     from graphnoise.coding_rates import CodingRateReduction, coding_rate, coding_rate_reduction, effective_rank
     from graphnoise.containers import as_graph
+    from graphnoise.correct_and_smooth import CorrectAndSmooth
     from graphnoise.erase import ERASE
     from graphnoise.errors import NotFittedError
     from graphnoise.graph import Graph
@@ -20,6 +21,7 @@ __version__ = version("graphnoise")
 # Module of each name, loaded on first use: torch and torch_geometric take seconds, `graphnoise --help` needs neither.
 _MODULE_OF = {
     "CodingRateReduction": "coding_rates",
+    "CorrectAndSmooth": "correct_and_smooth",
     "ERASE": "erase",
     "Graph": "graph",
     "LabelPropagation": "propagation",
@@ -36,6 +38,7 @@ _MODULES = ("clustering", "datasets", "erase", "nn", "noise")
 __all__ = [
     "ERASE",
     "CodingRateReduction",
+    "CorrectAndSmooth",
     "DataError",
     "Graph",
     "GraphnoiseError",

@@ -30,7 +30,7 @@ LAYERS = [
     ("graphnoise.containers",),
     ("graphnoise.node_order", "graphnoise.solvers", "graphnoise.coding_rates"),
     ("graphnoise.propagation",),
-    ("graphnoise.nn", "graphnoise.noise", "graphnoise.datasets"),
+    ("graphnoise.correct_and_smooth", "graphnoise.nn", "graphnoise.noise", "graphnoise.datasets"),
     ("graphnoise.erase", "graphnoise.clustering"),
     ("graphnoise.statistics",),
     ("recsys.validation",),

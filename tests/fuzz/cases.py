@@ -27,7 +27,17 @@ OMITTED = {
         "Sampler",
     ),
     *("Propagation", "Candidate", "Cluster", "CommunityProfile", "Diffusion", "EdgeWeights", "LabelStatistics"),
-    *("Membership", "Posterior", "Scores", "CatalogueRow", "Check", "FeedbackInfo", "GraphInfo", "Estimate"),
+    *(
+        "Membership",
+        "Posterior",
+        "Scores",
+        "CatalogueRow",
+        "Check",
+        "FeedbackInfo",
+        "GraphInfo",
+        "LabelsInfo",
+        "Estimate",
+    ),
     *("NoisyInteractions", "NoisyLabels", "Cleaned", "Comparison", "Credibility", "Evaluation", "Split", "Derivatives"),
     *("Pairs", "FalseNegatives", "SimulatedNoise", "SimulatedSplit"),
     # Downloads.
@@ -133,6 +143,10 @@ def _label_propagation(num_layers: Any, alpha: Any, **arguments: Any) -> Any:
     return gn.LabelPropagation(num_layers, alpha)(**arguments)
 
 
+def _correct_and_smooth(alpha: Any, autoscale: Any, scale: Any, **arguments: Any) -> Any:
+    return gn.CorrectAndSmooth(2, alpha, 2, alpha, autoscale, scale)(**arguments)
+
+
 def _rate_reduction(z: Any, labels: Any, **settings: Any) -> Any:
     return gn.CodingRateReduction(**settings)(z, labels)
 
@@ -209,6 +223,19 @@ CASES: dict[str, Case] = {
         _label_propagation,
         lambda: {"num_layers": 2, "alpha": 0.5, "y": _y(), "edge_index": _arcs(), "mask": _y() > 0},
         ("edge_weight", "post_step"),
+    ),
+    "graphnoise.CorrectAndSmooth": Case(
+        _correct_and_smooth,
+        lambda: {
+            "alpha": 0.5,
+            "autoscale": False,
+            "scale": 1.0,
+            "y_soft": _few(),
+            "y_true": _y()[:8],
+            "mask": torch.arange(8),
+            "edge_index": _arcs(),
+        },
+        ("edge_weight",),
     ),
     "graphnoise.coding_rate": Case(gn.coding_rate, lambda: {"z": _few(), "eps": 0.5}),
     "graphnoise.coding_rate_reduction": Case(gn.coding_rate_reduction, lambda: {"z": _few(), "labels": _y()}),
