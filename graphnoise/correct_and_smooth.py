@@ -96,7 +96,9 @@ class CorrectAndSmooth(torch.nn.Module):
         error = torch.zeros_like(soft).index_copy(0, nodes, given - soft[nodes])
         if not self.autoscale:
             labelled = torch.zeros(len(soft), 1, dtype=torch.bool, device=soft.device).index_fill(0, nodes, True)
-            smoothed = self.prop1(error, edge_index, None, edge_weight, lambda step: torch.where(labelled, error, step))
+            smoothed: Tensor = self.prop1(
+                error, edge_index, None, edge_weight, lambda step: torch.where(labelled, error, step)
+            )
             return soft + self.scale * smoothed
         smoothed = self.prop1(error, edge_index, None, edge_weight, lambda step: step.clamp_(-1.0, 1.0))
         factor = error[nodes].abs().sum() / len(nodes) / smoothed.abs().sum(1, keepdim=True)

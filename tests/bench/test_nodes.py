@@ -189,8 +189,9 @@ def test_given_labels_stand_in_reports_at_their_share_of_wrong_ones(planted, tmp
     [
         ({"noise": ["file:absent.csv"]}, DataError, r"absent\.csv: No such file"),
         ({"noise": ["file"]}, InputError, "noise: expected llm, or file:PATH, got 'file'"),
+        ({"noise": ["file:"]}, InputError, "noise: expected llm, or file:PATH, got 'file:'"),
         ({"noise": ["llm:rate=1"]}, InputError, "noise: expected llm, or file:PATH"),
-        ({"noise": ["llm"]}, InputError, "graph: expected one of cora"),
+        ({"noise": ["llm"]}, InputError, "noise: llm: graph: expected one of cora"),
         ({"noise": ["file:FILE"], "exact": True}, InputError, "exact: expected False with file noise"),
         ({"noise": ["file:PARTLY"]}, InputError, "noise: expected a given label for every node of train_mask"),
     ],

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Estimates = Mapping[str, Sequence[Estimate | None]]
 
+# Kinds whose labels are given, by a language model or a file, and their options. They have no nominal rate: records have
+# 1, as all labels are given ones, and tables and figures the share of wrong training labels.
+GIVEN: Mapping[str, Sequence[str]] = {"llm": [], "file": ["path"]}
 ACCURACY = "test_accuracy"
 LABEL_EFFECTS = {
     "right label": "train_right",
@@ -95,9 +98,8 @@ def _section(title: str, grid: str, records: Sequence[Mapping[str, Any]]) -> Sec
         marks = [mark for mark in ("exact", "erase_stream") if noise[mark]]
         marks += [f"{key}={value}" for key, value in sorted(noise["options"].items())]
         label = _label(name, config, variants[name])
-        # Given labels have no nominal rate.
-        given = noise["kind"] in ("llm", "file")
-        rate = round(cell["result"]["realised_rate"]["train"], 3) if given else float(noise["rate"])
+        given = round(cell["result"]["realised_rate"]["train"], 3)
+        rate = given if noise["kind"] in GIVEN else float(noise["rate"])
         section.cells[label, _marked(noise["kind"], marks), rate].append(cell)
         labels[config["method"]][label] = None
     section.methods = list(dict.fromkeys(method for method, _, _ in section.cells))

@@ -23,6 +23,7 @@ from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, entr
 from graphnoise.bench.tasks import node_report
 from graphnoise.bench.tasks.graphs import PLANTED, GraphGrid, Word, load_graph
 from graphnoise.bench.tasks.node_metrics import Curves, measure, pack
+from graphnoise.bench.tasks.node_report import GIVEN
 from graphnoise.checks import DataError, InputError
 from graphnoise.datasets.files import expanded, sha256
 from graphnoise.datasets.given import read_given
@@ -32,19 +33,17 @@ from graphnoise.propagation import predicted_classes
 
 # Kinds that read labels outside the splits, and options of kinds that have no default.
 USES_ALL_LABELS = ("structure", "cascade", "tree_propagated")
-# Kinds whose labels are given, by a language model or a file. They have no rate; 1 is recorded: all are given ones.
-GIVEN = ("llm", "file")
 # Of a planted partition.
 NUM_FEATURES = 16
 DEFAULT_OPTIONS: dict[str, dict[str, Any]] = {"cascade": {"probability": 0.5}}
 
 
 def _noise(name: str, value: object) -> options.Spec:
-    if isinstance(value, str) and value.startswith("file:"):
-        return options.Spec("file", {"path": value.removeprefix("file:")}, value)
-    spec = options.parse(name, value)
+    kind, _, path = value.partition(":") if isinstance(value, str) else ("", "", "")
+    settings = {"path": path} if path else {}
+    spec = options.Spec(kind, settings, str(value)) if kind == "file" else options.parse(name, value)
     checks.choice(name, spec.name, (*LabelNoise.kinds, *GIVEN, *registry.names("noise")), SYNONYMS)
-    if spec.name == "file" or (spec.name == "llm" and spec.options):
+    if spec.name in GIVEN and list(spec.options) != GIVEN[spec.name]:
         checks.fail(name, "llm, or file:PATH", repr(value))
     if "num_classes" in spec.options:
         checks.fail(f"{name}: {spec.name}.num_classes", "none: the data say how many", spec.options["num_classes"])
@@ -269,7 +268,10 @@ def _given(
         if noise[key]:
             checks.fail(key, f"False with {kind} noise, whose labels are given", True)
     if kind == "llm":
-        given = datasets.llm_labels(instance.name, root)
+        try:
+            given = datasets.llm_labels(instance.name, root)
+        except InputError as error:
+            raise InputError(f"noise: llm: {error}") from error
     else:
         path, expected = noise["options"]["path"], noise["options"]["sha256"]
         if (digest := _digest(path)) != expected:
