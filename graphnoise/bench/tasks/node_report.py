@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 Estimates = Mapping[str, Sequence[Estimate | None]]
 
-# Kinds whose labels are given, by a language model or a file, and their options. They have no nominal rate: records have
-# 1, as all labels are given ones, and tables and figures the share of wrong training labels.
+# Kinds whose labels are given, by a language model or a file, and their options. They have no nominal rate: it is 1 in
+# records, as all labels are given ones, and the share of wrong training labels in tables and figures.
 GIVEN: Mapping[str, Sequence[str]] = {"llm": [], "file": ["path"]}
 ACCURACY = "test_accuracy"
 LABEL_EFFECTS = {
