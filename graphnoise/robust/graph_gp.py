@@ -27,7 +27,7 @@ from graphnoise.noise import Transition
 from graphnoise.resources import limit_threads
 from graphnoise.robust.regression import Fit, Regression, fit_weights
 from graphnoise.robust.smoothing import SmoothedFeatures
-from graphnoise.robust.transition_search import Channel, posterior, search, transition_step
+from graphnoise.robust.transition_search import Channel, posterior, search_transition, transition_step
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -209,7 +209,7 @@ class GraphGP(NodeClassifier):
     def _channel(self, fit: Fit, given: Ints, subset: Ints, scale: float) -> tuple[Channel, float]:
         differences = fit.held_out - fit.mean
         known = None if self.transition is None else self.transition.matrix.numpy()
-        return search(differences[subset], given[subset], fit.mean, scale, self.seed, known)
+        return search_transition(differences[subset], given[subset], fit.mean, scale, self.seed, known)
 
     def predict_proba(self, data: Data) -> Tensor:
         """Return the class probabilities of all nodes of a data set, float64, shape [num_nodes, num_classes].

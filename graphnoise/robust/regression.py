@@ -61,7 +61,8 @@ def fit_weights(kernels: Sequence[Floats], targets: Floats, start: Floats | None
     options = {"maxiter": MAX_ITERATIONS}
     arguments = (kernels, targets - targets.mean(0))
     result = minimize(negative_log_evidence, first, arguments, "L-BFGS-B", True, bounds=bounds, options=options)
-    return np.exp(result.x)
+    weights: Floats = np.exp(result.x)
+    return weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +139,8 @@ def _covariance(kernels: Sequence[Floats], weights: Floats) -> Floats:
 
 def _gram(x: NDArray[np.floating]) -> Floats:
     x = x.astype(np.float64)
-    return x @ x.T
+    products: Floats = x @ x.T
+    return products
 
 
 def _inverse(matrix: Floats) -> tuple[Floats, float]:

@@ -60,7 +60,7 @@ class Channel:
         return gain / float(self.shrinkage) * rows.T, gain * (rows @ mean - 0.5 * np.sum(rows**2, axis=1))
 
 
-def search(
+def search_transition(
     differences: Floats, given: Ints, mean: Floats, scale: float, seed: int = 0, known: Floats | None = None
 ) -> tuple[Channel, float]:
     """Return the most likely channel, and by how much log-likelihood it exceeds the best of another matrix.
@@ -115,7 +115,8 @@ def search(
 def posterior(log_scores: Floats, transition: Floats, given: Ints) -> Floats:
     """Return P(true class | score, given label), shape [n, C], from unnormalised log-probabilities of classes."""
     logs = log_scores + np.log(np.maximum(transition, 1e-300))[:, given].T
-    return np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
+    result: Floats = np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
+    return result
 
 
 def transition_step(counts: Floats) -> Floats:
@@ -189,14 +190,16 @@ class _Model:
 
 
 def _largest_other(transition: Floats) -> Floats:
-    return np.where(np.eye(transition.shape[-1]) > 0, 0.0, transition).max(-1)
+    others: Floats = np.where(np.eye(transition.shape[-1]) > 0, 0.0, transition).max(-1)
+    return others
 
 
 def _dominant(transition: Floats) -> Floats:
     """Raise the diagonal, where it is not the largest entry of its row, to that."""
     diagonal, other = transition.diagonal(axis1=-2, axis2=-1), _largest_other(transition)
     share = np.where(other > diagonal, (other - diagonal) / (1 + other - diagonal), 0.0)[..., None]
-    return (1 - share) * transition + share * np.eye(transition.shape[-1])
+    raised: Floats = (1 - share) * transition + share * np.eye(transition.shape[-1])
+    return raised
 
 
 def _confusion(differences: Floats, given: Ints) -> Floats:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+
+import numpy as np
+import torch
 from torch import Tensor
 
 from graphnoise import checks
@@ -29,19 +33,16 @@ class GGP:
         if (scores := trial.single_class(labels)) is not None:
             return scores
         model = GraphGP(val_labels=self.val_labels)
-        smoothed = _smoothed(problem, nodes, tuple(model.hops))
-        present = labels.unique()
-        codes = labels.new_full((problem.num_classes,), -1).index_copy(0, present, labels.new_tensor(range(len(present))))
-        model._fit(smoothed, nodes, codes[labels].numpy(), len(present))
-        out = labels.new_zeros(problem.num_nodes, problem.num_classes).double()
+        smoothed = _smoothed(problem, self.val_labels, tuple(model.hops))
+        present, codes = np.unique(labels.numpy(), return_inverse=True)
+        model._fit(smoothed, nodes, codes, len(present))
+        out = torch.zeros(problem.num_nodes, problem.num_classes, dtype=torch.float64)
         out[:, present] = model._probabilities(smoothed)
         return out
 
 
-def _smoothed(problem: Problem, nodes: Tensor, hops: tuple[int, ...]) -> SmoothedFeatures:
-    """Return the smoothed features, computed once per problem and number of labelled nodes."""
-    cache = problem.__dict__.setdefault("_smoothed_rows", {})
-    key = (hops, len(nodes))
-    if key not in cache:
-        cache[key] = SmoothedFeatures(problem.normalised, problem.looped, hops, nodes)
-    return cache[key]
+@functools.lru_cache(maxsize=2)
+def _smoothed(problem: Problem, val_labels: bool, hops: tuple[int, ...]) -> SmoothedFeatures:
+    """Return the smoothed features, computed once per problem."""
+    nodes = torch.cat([problem.train, problem.val]) if val_labels else problem.train
+    return SmoothedFeatures(problem.normalised, problem.looped, hops, nodes)
