@@ -253,7 +253,7 @@ def fit(data: Data, method: str = "auto", *, seed: int = 0, split: int | None = 
 
     Example:
         >>> from graphnoise import datasets, noise
-        >>> data = datasets.planted_partition([60, 60], 0.2, 0.02, num_features=8, split=(20, 40, 60), seed=0)
+        >>> data = datasets.planted_partition([60, 60], 0.2, 0.02, num_features=8, split=(15, 40, 40), seed=0)
         >>> noisy = noise.LabelNoise("symmetric", 0.3, splits=("train", "val"), seed=0)(data)
         >>> fit(noisy).score(noisy) > 0.9
         True

@@ -147,6 +147,7 @@ def _inverse(matrix: Floats) -> tuple[Floats, float]:
     """Return the inverse of a positive definite matrix, which is overwritten, and half the log of its determinant."""
     lower, _ = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
     half = float(np.log(lower.diagonal()).sum())
+    inverse: Floats
     inverse, _ = scipy.linalg.lapack.dpotri(lower, lower=1, overwrite_c=1)
     # The routine fills one triangle.
     inverse = np.tril(inverse)

@@ -208,7 +208,7 @@ def _confusion(differences: Floats, given: Ints) -> Floats:
     members = np.eye(classes)[given]
     means = members.T @ differences / np.maximum(members.sum(0), 1)[:, None]
     means = np.maximum(means - differences.mean(0), 0)
-    confusion = means + means.T
+    confusion: Floats = means + means.T
     np.fill_diagonal(confusion, 0)
     return confusion
 
