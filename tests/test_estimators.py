@@ -16,6 +16,7 @@ from torch_geometric.data import Data
 
 from graphnoise import ERASE, InputError, NotFittedError
 from graphnoise.clustering import LocalCluster
+from graphnoise.robust import GraphGP
 from recsys import ALS, EASE, DenoisingLinear, ItemKNN, LightGCN, MatrixFactorization, Popularity, TwoTower
 from recsys.objectives import BPR, NonNegativePU, RelevanceMF
 from recsys.samplers import DNS, SRNS
@@ -64,8 +65,8 @@ class LocalClusterOfArrays(LocalCluster):
     __sklearn_tags__ = tags
 
 
-class ERASEOfArrays(ERASE):
-    """ERASE on the path through the rows."""
+class OfPaths:
+    """A classifier of nodes on the path through the rows."""
 
     def fit(self, X, y):
         return super().fit(path(X, torch.tensor(np.array(y))))
@@ -76,11 +77,20 @@ class ERASEOfArrays(ERASE):
     def predict_proba(self, X):
         return np.asarray(super().predict_proba(X))
 
+    def score(self, X, y):
+        return (self.predict(X) == y).mean()
+
+
+class ERASEOfArrays(OfPaths, ERASE):
     def _read(self, data):
         return super()._read(path(data))
 
-    def score(self, X, y):
-        return (self.predict(X) == y).mean()
+    __sklearn_tags__ = tags
+
+
+class GraphGPOfArrays(OfPaths, GraphGP):
+    def predict_proba(self, X):
+        return super().predict_proba(path(X) if self.__sklearn_is_fitted__() else X)
 
     __sklearn_tags__ = tags
 
@@ -100,6 +110,7 @@ for model in RECOMMENDERS:
     if hasattr(model, "iterations"):
         model.set_params(iterations=2)
 ESTIMATORS = [*RECOMMENDERS, LocalClusterOfArrays(), ERASEOfArrays(epochs=2, hidden=8, width=4, select="last")]
+ESTIMATORS.append(GraphGPOfArrays())
 
 
 # Checks that cannot hold, and why.
@@ -110,6 +121,7 @@ ROWS = dict.fromkeys(
     ("check_methods_sample_order_invariance", "check_methods_subset_invariance"),
     "a row is a node or a user among others, not a sample by itself",
 )
+ONE_CLASS = {"check_fit2d_1sample": "the error says that there is one class, in other words"}
 EXPECTED = {
     "Popularity": NAMES,
     "MatrixFactorization": CHECKED
@@ -120,18 +132,21 @@ EXPECTED = {
     "LightGCN": CHECKED | NAMES | SEED,
     "TwoTower": CHECKED | NAMES | SEED | ROWS,
     "LocalCluster": CHECKED | ROWS,
+    "GraphGP": CHECKED | ROWS | ONE_CLASS,
     "ERASE": CHECKED
     | ROWS
+    | ONE_CLASS
     | {
         "check_dont_overwrite_parameters": "history is an attribute, as in Keras",
         "check_no_attributes_set_in_init": "hyper-parameters of the preset are kept together, in `overrides`",
-        "check_fit2d_1sample": "the error says that there is one class, in other words",
     },
 }
 
 
 @pytest.mark.filterwarnings(
-    "ignore:ERASE. embeddings have collapsed", "ignore:.*It is recommended to delay parameter validation until fit"
+    "ignore:ERASE. embeddings have collapsed",
+    "ignore:GraphGP. a clearly different transition matrix",
+    "ignore:.*It is recommended to delay parameter validation until fit",
 )
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: type(estimator).__name__)
 def test_checks_of_scikit_learn(estimator):
@@ -155,6 +170,7 @@ def test_an_unfitted_estimator_says_so():
         lambda: LocalCluster().predict([0]),
         lambda: LocalCluster().nodes_,
         lambda: ERASE().predict(path(np.eye(3))),
+        lambda: GraphGP().predict(path(np.eye(3))),
     ):
         with pytest.raises(NotFittedError, match=text) as raised:
             call()

@@ -115,9 +115,15 @@ def search_transition(
 
 def posterior(log_scores: Floats, transition: Floats, given: Ints) -> Floats:
     """Return P(true class | score, given label), shape [n, C], from unnormalised log-probabilities of classes."""
-    logs = log_scores + np.log(np.maximum(transition, 1e-300))[:, given].T
+    logs = log_scores + log_likelihoods(transition, given)
     result: Floats = np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
     return result
+
+
+def log_likelihoods(transition: Floats, given: Ints) -> Floats:
+    """Return log P(given label | true class), finite, shape [n, C]."""
+    logs: Floats = np.log(np.maximum(transition, 1e-300))[:, given].T
+    return logs
 
 
 def transition_step(counts: Floats) -> Floats:
@@ -145,7 +151,8 @@ def exchange_margin(transition: Floats, sizes: Floats) -> float:
 
     Rows of T in another order explain the labels as well, but then other entries have to be the largest of their rows.
     With a labels of the class itself and b of the one that takes its place, equal rates for both cost
-    \(a \log(2a / (a + b)) + b \log(2b / (a + b))\); an exchange along a cycle costs the sum.
+    \(a \log(2a / (a + b)) + b \log(2b / (a + b))\), and an exchange along a cycle the sum. Of this, C / 2 is
+    subtracted, which rates that are equal would cost on average.
 
     Args:
         transition: T, shape [C, C], the diagonal at least as large as the rest of its row.
@@ -153,8 +160,8 @@ def exchange_margin(transition: Floats, sizes: Floats) -> float:
             classes have the rates of others by the prior.
 
     Example:
-        >>> exchange_margin(np.array([[0.5, 0.5], [0.4, 0.6]]), np.array([50.0, 50.0])).round(2)
-        1.01
+        >>> round(exchange_margin(np.array([[0.5, 0.5], [0.3, 0.7]]), np.array([50.0, 50.0])), 2)
+        3.11
     """
     counts = np.maximum(sizes, sizes.mean())[:, None] * transition
     diagonal = counts.diagonal()[:, None]
@@ -162,7 +169,7 @@ def exchange_margin(transition: Floats, sizes: Floats) -> float:
     # Costs of 0 would be read as missing arcs.
     costs = np.maximum(rel_entr(diagonal, equal) + rel_entr(counts, equal), 1e-12)
     np.fill_diagonal(costs, np.inf)
-    return float((costs + shortest_path(costs).T).min())
+    return float((costs + shortest_path(costs).T).min()) - len(sizes) / 2
 
 
 def symmetric_rows(rate: Floats, classes: int) -> Floats:

@@ -10,7 +10,7 @@ from graphnoise.bench import registry
 from graphnoise.bench.methods.problem import Instance, Trial
 from graphnoise.propagation import propagate
 
-LINEAR = ("lp", "centroid", "sgc", "sgc-tv", "lpc")
+LINEAR = ("lp", "centroid", "sgc", "sgc-tv", "lpc", "ggp")
 NETWORKS = ("mlp", "gcn", "gat")
 NAMES = (*LINEAR, *NETWORKS, "gcn-tv")
 
@@ -181,7 +181,14 @@ def test_lpc_makes_more_labels_right(instance):
 
 def test_val_labels_are_read_where_asked_for_alone(instance):
     """Without them a network selects by them; with them it runs all epochs."""
-    for name, options in (("sgc", {}), ("centroid", {}), ("lpc", {}), ("gcn", {"epochs": 3}), ("mlp", {"epochs": 3})):
+    for name, options in (
+        ("sgc", {}),
+        ("centroid", {}),
+        ("lpc", {}),
+        ("ggp", {}),
+        ("gcn", {"epochs": 3}),
+        ("mlp", {"epochs": 3}),
+    ):
         scores = {}
         for val_labels in (True, False):
             noisy = trial(instance)
@@ -197,7 +204,7 @@ def test_val_labels_are_read_where_asked_for_alone(instance):
     assert seen == [instance.problem.train.shape] * 50
 
 
-@pytest.mark.parametrize("name", ["centroid", "sgc-tv", "lpc"])
+@pytest.mark.parametrize("name", ["centroid", "sgc-tv", "lpc", "ggp"])
 def test_a_class_without_given_labels_is_not_predicted(name, instance):
     noisy = trial(instance)
     noisy.y[noisy.y == 2] = 0
@@ -214,7 +221,7 @@ def test_unknown_names_suggest_the_nearest():
         create("gcn", {"hiden": 3})
     with pytest.raises(InputError, match=r"gat.dropout: expected a number in \[0, 0.99\], got 1.5"):
         create("gat", {"dropout": 1.5})
-    for name in ("sgc", "gcn", "centroid", "lpc"):
+    for name in ("sgc", "gcn", "centroid", "lpc", "ggp"):
         with pytest.raises(InputError, match="val_labels: expected True or False, got 1"):
             create(name, {"val_labels": 1})
 
