@@ -130,7 +130,7 @@ class Regression:
 
 
 def _covariance(kernels: Sequence[Floats], weights: Floats) -> Floats:
-    total = weights[0] * kernels[0]
+    total: Floats = weights[0] * kernels[0]
     for weight, kernel in zip(weights[1:], kernels[1:], strict=False):
         total += weight * kernel
     total[np.diag_indices_from(total)] += weights[-1]
