@@ -16,6 +16,8 @@ _KINDS = {"n": int, "block": int, "p": float, "q": float, "features": int, "sepa
 
 # Options of a data set, as `datasets.load` takes them.
 _OPTIONS = ("labels", "features", "split", "split_sizes")
+# Another option: a new split for each noise draw, with its seed.
+SPLIT_PER_DRAW = ("split_seed", "draw")
 
 
 def _text(name: str, value: object) -> str:
@@ -66,12 +68,26 @@ def _options(name: str) -> tuple[str, dict[str, Any]]:
         return name, {}
     spec = options.parse("dataset", name)
     for key in spec.options:
-        checks.choice(f"dataset: {head}", key, _OPTIONS)
+        checks.choice(f"dataset: {head}", key, (*_OPTIONS, SPLIT_PER_DRAW[0]))
     values: dict[str, Any] = dict(spec.options)
+    if values.pop(*SPLIT_PER_DRAW) != SPLIT_PER_DRAW[1]:
+        checks.fail(f"dataset: {head}: split_seed", "'draw', a split for each draw (or --split-seed)", "another value")
     if "split_sizes" in values:
         parts = str(values["split_sizes"]).split("/")
         values["split_sizes"] = [options.value(part) for part in parts]
     return spec.name, values
+
+
+def splits_per_draw(name: str) -> bool:
+    """Return whether the options of a data set ask for a new split for each noise draw.
+
+    Example:
+        >>> splits_per_draw("amazon-photo:split_seed=draw"), splits_per_draw("cora")
+        (True, False)
+    """
+    _, colon, _ = name.partition(":")
+    options_given = bool(colon) and options.call_name(name) != "planted" and "=" in name
+    return options_given and options.parse("dataset", name).options.get(SPLIT_PER_DRAW[0]) == SPLIT_PER_DRAW[1]
 
 
 def load_graph(name: str, root: str | None, split_seed: int | None, num_features: int = 0) -> Data:
@@ -83,7 +99,7 @@ def load_graph(name: str, root: str | None, split_seed: int | None, num_features
 
     Args:
         name: The name, a path, or the call; the options of a name or path are labels, features, split and split_sizes
-            (20/500/1000), see `datasets.load`.
+            (20/500/1000), see `datasets.load`, and split_seed=draw, which the task reads.
         root: Folder of the data sets.
         split_seed: Seed of the split where there is no public one; None for no split.
         num_features: Number of features of a planted partition for which the call gives none.
