@@ -1,8 +1,12 @@
+import itertools
+import os
+import pkgutil
 import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -207,14 +211,52 @@ def test_two_commands_finish_an_interrupted_one_and_nothing_is_lost_or_run_twice
     assert not list((tmp_path / "a").glob("*.claim"))
 
 
-def test_an_interrupted_report_says_so(capfd, monkeypatch, tmp_path):
-    def interrupt(*_):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    ("words", "target", "calls", "said"),
+    [
+        ("data get dblp", "datasets.sources.urllib.request.urlopen", 1, "interrupted"),
+        ("report . --csv cells.csv", "bench.record.to_csv", 1, "interrupted"),
+        ("bench speed propagate --out a.json", "bench.speed.propagate.Propagate.measure", 1, "nothing is recorded yet"),
+        (
+            "bench speed propagate --out a.json",
+            "bench.speed.propagate.Propagate.measure",
+            2,
+            "recorded stays in a.json",
+        ),
+    ],
+)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_command_by_its_code_and_with_how_to_go_on(
+    number, words, target, calls, said, planted, tmp_path, monkeypatch, capfd
+):
+    from graphnoise.bench.speed import harness
 
-    monkeypatch.setattr("graphnoise.bench.record.open_source", interrupt)
-    code, out, err = call(capfd, "report", str(tmp_path))
-    assert (code, out, err.count("\n")) == (130, "", 1)
-    assert re.search(f"error: interrupted; to go on: .* report {tmp_path}", err)
+    monkeypatch.delenv("GRAPHNOISE_DATA", raising=False)
+    monkeypatch.setenv("GRAPHNOISE_CACHE", "cache")
+    monkeypatch.chdir(tmp_path)
+    if "report" in words:
+        call(capfd, *nodes(planted, ".", "--method", "lp", "--rate", "0", "--seeds", "1"))
+    if "speed" in words:
+        words += " --size 40:90 --width 1,2 --baselines none --rounds 1 --threads 1"
+        monkeypatch.setattr(harness, "MIN_SAMPLE", 1e-6)
+        monkeypatch.setattr(harness, "COPY_BYTES", {"cpu": 1 << 12})
+    original, called = pkgutil.resolve_name(f"graphnoise.{target}"), itertools.count(1)
+
+    def stopped(*arguments, **named):
+        if next(called) == calls:
+            os.kill(os.getpid(), number)
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(f"graphnoise.{target}", stopped)
+    monkeypatch.setattr(sys, "argv", ["graphnoise", *words.split()])
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    code, _, err = call(capfd, *words.split())
+    assert code == 128 + number
+    assert said in err
+    assert re.search(rf"to go on:\s+graphnoise {re.escape(words)}\n", err)
+    assert "Traceback" not in err
+    recorded = {tmp_path / "a.json"} if calls == 2 else set()
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == before | recorded
 
 
 @pytest.mark.parametrize(
@@ -240,6 +282,16 @@ def test_targets_that_cannot_be_written_are_found_before_any_work(words, message
     code, out, err = call(capfd, *words)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert message in err
+
+
+def test_a_full_device_is_one_line_and_stays_a_device(planted, tmp_path, capfd):
+    call(capfd, *nodes(planted, tmp_path, "--method", "lp", "--rate", "0", "--seeds", "1"))
+    (tmp_path / "link.csv").symlink_to("/dev/full")
+    for target in ("/dev/full", tmp_path / "link.csv"):
+        code, _, err = call(capfd, "report", str(tmp_path), "--csv", str(target))
+        assert (code, err) == (1, f"graphnoise: error: {target}: cannot be written (No space left on device)\n")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert Path("/dev/full").is_char_device()
 
 
 def test_help_into_a_pipe_that_closes_ends_well():
