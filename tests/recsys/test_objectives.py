@@ -289,6 +289,19 @@ def test_bad_input_is_one_clear_error(call, words):
         call()
 
 
+def test_a_margin_that_is_exactly_kept_has_no_slope():
+    found = Hinge().derivatives(Pairs(np.array([1.0]), np.array([[-0.5, 0.0, 0.5]])))
+    assert found.positive.tolist() == [[0, 0, 1]]
+    assert found.negative.tolist() == [[0, 0, -1]]
+
+
+def test_softmax_without_a_distribution_takes_the_uniform_one():
+    softmax = SampledSoftmax().fit(MATRIX, None)
+    found = softmax.derivatives(Pairs(np.zeros(1), np.zeros((1, 2)), negatives=np.array([[0, 3]])))
+    # Two negatives stand for all items, each for half of them.
+    np.testing.assert_allclose(found.positive, [[ITEMS / 2 / (1 + ITEMS)] * 2], rtol=1e-12)
+
+
 def test_negatives_that_do_not_count_set_no_scale():
     """An item that nobody has is e^-690 of the distribution: with it, all the rest would vanish, and 0 / 0 be left."""
     distribution = np.array([0.0, 0.5, 0.5])
