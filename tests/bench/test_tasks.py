@@ -226,6 +226,8 @@ def test_a_suite_is_its_grids_and_says_what_is_missing(name, stores, tmp_path):
         ("cluster", "mass", "[null, NaN]", "expected a value of mass"),
         ("cluster", "seeds", "4", "seed_nodes: expected 4 values, one per seed, got 2"),
         ("cluster", "hits", "[41, 1]", r"hits: expected at most \d+, got 41"),
+        ("nodes", "noise", "none", "rate: expected 0 where there is no noise, and nowhere else"),
+        ("nodes", "rate", "0", "rate: expected 0 where there is no noise, and nowhere else"),
         ("recommend", "users", "AAAA", "expected a value of users"),
         ("recommend", "ndcg@20", "1.5", "expected a value of ndcg@20"),
         ("recommend", "rate", "", "expected a value of rate"),
