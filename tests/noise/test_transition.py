@@ -166,6 +166,7 @@ def test_it_is_a_value():
         t.matrix = torch.eye(3)
     assert repr(noise.symmetric(9, 0.1)).startswith("Transition([[0.9   0.013 0.013 ... 0.013 0.013 0.013]\n       ")
     assert "..." not in repr(noise.symmetric(8, 0.1))
+    assert repr(noise.symmetric(2, 1e-6)) == "Transition([[1. 0.]\n            [0. 1.]])"
     assert repr(noise.identity(2)) == "Transition([[1. 0.]\n            [0. 1.]])"
 
 

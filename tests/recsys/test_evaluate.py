@@ -197,6 +197,10 @@ def test_gini_is_the_mean_difference_over_twice_the_mean(counts):
     assert CATALOGUE["gini"](shown) == pytest.approx(brute)
 
 
+def test_gini_of_items_that_are_never_shown_is_zero():
+    assert CATALOGUE["gini"](np.zeros(3, int)) == 0
+
+
 def test_more_ranks_than_memory_holds_are_refused(monkeypatch):
     monkeypatch.setattr("graphnoise.resources.available_memory", lambda: 2**30)
     wide = sp.csr_array(([1.0], ([0], [0])), shape=(1, 10**12))

@@ -295,6 +295,18 @@ def test_a_margin_that_is_exactly_kept_has_no_slope():
     assert found.negative.tolist() == [[0, 0, -1]]
 
 
+def test_rates_of_items_are_those_of_the_items_drawn():
+    listed, two = (
+        NBPOo([0.1, 0.9]),
+        Pairs(np.zeros(2), np.array([[0.5], [0.5]]), items=np.array([1, 0]), negatives=np.array([[0], [1]])),
+    )
+    found = listed.derivatives(two)
+    for place, (positive, negative) in enumerate([(0.9, 0.1), (0.1, 0.9)]):
+        one = Pairs(np.zeros(1), np.array([[0.5]]))
+        assert found.positive[place] == NBPOo(positive).derivatives(one).positive
+        assert found.negative[place] == NBPOo(negative).derivatives(one).negative
+
+
 def test_softmax_without_a_distribution_takes_the_uniform_one():
     softmax = SampledSoftmax().fit(MATRIX, None)
     found = softmax.derivatives(Pairs(np.zeros(1), np.zeros((1, 2)), negatives=np.array([[0, 3]])))

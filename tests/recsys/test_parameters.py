@@ -64,6 +64,25 @@ RANGES = {
 }
 EXPECTED = {parameter: words for words, parameters in RANGES.items() for parameter in parameters}
 KINDS = dict.fromkeys(OBJECTIVES.values(), objective) | dict.fromkeys(SAMPLERS.values(), sampler)
+# Values that are no default, by range.
+OTHER = {
+    **dict.fromkeys(("an integer of at least 1", "an integer of at least 2", "an integer from 1 to 200"), 3),
+    **dict.fromkeys(("an integer from 1 to 30", "an integer from 0 to 1024"), 2),
+    "a number of at least 0.001": 0.3,
+    "a number of at least 1e-06": 0.3,
+    "a number of at least 0": 0.3,
+    "a number in [1e-06, 1]": 0.3,
+    "a number in [0, 8]": 0.3,
+    "a finite number": 0.3,
+    "a rate in [0, 1]": 0.3,
+    "numbers": 0.3,
+    "one of batch, positives": "batch",
+    "one of both, negatives, positives": "negatives",
+    "one of item, user": "user",
+    "one of redraw, skip": "skip",
+    "one of all, one": "all",
+    "True or False": False,
+}
 # Parameters without a default.
 REQUIRED = {"nnpu": {"prior": 0.2}}
 
@@ -74,13 +93,22 @@ def test_defaults():
         assert shown == SHOWN[family].split("\n        ")[1:]
 
 
+def expected(kind, parameter):
+    return EXPECTED.get(f"{kind.__name__}.{parameter}") or EXPECTED[parameter]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_values_are_kept(kind):
+    values = {parameter: OTHER[expected(kind, parameter)] for parameter in inspect.signature(kind).parameters}
+    assert kind(**values).parameters() == {"name": kind.name, **values}
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_wrong_value_is_named_with_the_range(kind):
     required = REQUIRED.get(kind.name, {})
     for parameter in inspect.signature(kind).parameters:
-        words = EXPECTED.get(f"{kind.__name__}.{parameter}") or EXPECTED[parameter]
         for call in (kind, lambda **values: KINDS[kind]({"name": kind.name, **values})):
             with pytest.raises(InputError) as error:
                 call(**required | {parameter: (value := object())})
             got = "values of type object" if parameter == "flip_rate" else repr(value)
-            assert str(error.value) == f"{parameter}: expected {words}, got {got}"
+            assert str(error.value) == f"{parameter}: expected {expected(kind, parameter)}, got {got}"

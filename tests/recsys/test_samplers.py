@@ -17,6 +17,7 @@ from recsys.samplers import (
     SRNS,
     WARP,
     AdaSIR,
+    FalseNegatives,
     InBatch,
     Popularity,
     Uniform,
@@ -154,6 +155,17 @@ def test_false_negatives_on_simulated_data():
     assert all(found[name].lift > 1.5 for name in ("dns", "dns-mn", "warp", "srns", "adasir", "aobpr"))
     assert max(found[name].lift for name in ("bns", "ahns")) < found["dns"].lift / 2
     assert found["dns"].skipped == 0
+
+
+def test_false_negatives_of_one_item_and_by_default():
+    known, hidden = sp.csr_array([[0.0, 1.0]]), sp.csr_array([[1.0, 0.0]])
+    found = false_negatives(Uniform().fit(known), hidden)
+    assert found == FalseNegatives(rate=1.0, uniform=1.0, draws=1, skipped=0)
+    assert found.lift == 1.0
+    assert np.isnan(false_negatives(Uniform().fit(known), sp.csr_array((1, 2))).lift)
+    for name, value in {"k": 0, "passes": 0, "rng": -1, "epoch": -1, "hidden": None}.items():
+        with pytest.raises(InputError, match=f"^{name}: expected "):
+            false_negatives(Uniform().fit(known), **{"hidden": hidden} | {name: value})
 
 
 def test_false_negatives_of_a_later_epoch():
