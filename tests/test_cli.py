@@ -256,7 +256,7 @@ def test_a_signal_ends_a_command_by_its_code_and_with_how_to_go_on(
     # Ignored in the background of a shell or under nohup.
     usual = signal.signal(number, signal.default_int_handler)
     try:
-        code, _, err = call(capfd, *words.split())
+        code, out, err = call(capfd, *words.split())
     finally:
         signal.signal(number, usual)
     assert code == 128 + number
@@ -266,6 +266,10 @@ def test_a_signal_ends_a_command_by_its_code_and_with_how_to_go_on(
     after = {path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".claim"}
     assert before <= after
     assert [path.suffix for path in after - before] == [".json"] * (calls - 1)
+    if calls == 2:
+        assert "speed" not in words or "library, per step" in out
+        code, out, _ = call(capfd, *words.split())
+        assert (code, "1 recorded before" in out) == (0, True)
 
 
 @pytest.mark.parametrize(
