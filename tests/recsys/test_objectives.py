@@ -271,6 +271,7 @@ def test_names_and_parameters():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
+        (lambda: objective({}), "objective: expected one of .* got None"),
         (lambda: objective("bprr"), "objective: expected one of .*did you mean 'bpr'"),
         (lambda: objective("nnpu"), "objective: expected arguments of NonNegativePU"),
         (lambda: NBPO(1.0), r"flip_rate: expected rates in \[0, 1\)"),
