@@ -240,7 +240,7 @@ def test_pools_need_a_model(name):
     ids=lambda sampler: sampler.name,
 )
 def test_more_candidates_than_memory_holds_are_refused(greedy):
-    with pytest.raises(InputError, match=r"expected to need at most .* GiB of memory, got"):
+    with pytest.raises(InputError, match=r" users: expected to need at most .* GiB of memory, got"):
         ready(greedy).sample(np.zeros(1000, int), 1, 0, items=np.zeros(1000, int))
 
 
@@ -253,6 +253,11 @@ def test_items_are_ranked_again_after_n_log_n_draws():
     assert fitted._order is ranked
     fitted.sample([0], 1, 0)
     assert fitted._order is not ranked
+
+
+def test_names_may_have_underscores():
+    assert isinstance(sampler("dns_mn"), DNSMN)
+    assert isinstance(sampler({"name": "in_batch"}), InBatch)
 
 
 def test_a_copy_is_not_bound_to_the_model():
