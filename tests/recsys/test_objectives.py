@@ -282,6 +282,8 @@ def test_names_and_parameters():
         (lambda: Forward(0.6, 0.4), "false_positive_rate: expected rates that sum to less than 1"),
         (lambda: RelevanceMF().derivatives(pairs(BPR())), "objective: expected a fitted objective"),
         (lambda: BPR().loss(torch.zeros(2), torch.zeros(3, 1)), r"negative: expected shape \[2, k\]"),
+        (lambda: BPR().derivatives(Pairs(np.zeros((2, 1)), np.zeros((2, 3)))), r"negative: expected shape \[2, k\]"),
+        (lambda: BPR().derivatives(Pairs(np.zeros(2), np.zeros(2))), r"negative: expected shape \[2, k\]"),
         (lambda: TruncatedCE(1.5), "drop_rate: expected a rate"),
     ],
 )

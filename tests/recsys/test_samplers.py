@@ -23,6 +23,7 @@ from recsys.samplers import (
     FalseNegatives,
     InBatch,
     Popularity,
+    Sampler,
     Uniform,
     false_negatives,
     sampler,
@@ -253,6 +254,21 @@ def test_items_are_ranked_again_after_n_log_n_draws():
     assert fitted._order is ranked
     fitted.sample([0], 1, 0)
     assert fitted._order is not ranked
+
+
+@pytest.mark.parametrize("kind", [Uniform, Popularity])
+def test_attempts_are_draws_before_the_exact_one(kind):
+    # Six of seven items are known: few draws are accepted at once.
+    dense = sp.csr_array(np.arange(200).reshape(10, 20) % 7 > 0)
+    first, last = (kind(attempts=attempts).fit(dense).sample(np.arange(10), 2, 0) for attempts in (1, 30))
+    assert first.tolist() != last.tolist()
+
+
+def test_defaults_of_a_sampler_of_a_user():
+    class Own(Sampler):
+        def _draw(self, users, k, rng, items): ...
+
+    assert (Own().verify, Own().attempts, Own().num_threads) == (True, 16, 1)
 
 
 def test_names_may_have_underscores():
