@@ -170,6 +170,12 @@ def test_it_is_a_value():
     assert repr(noise.identity(2)) == "Transition([[1. 0.]\n            [0. 1.]])"
 
 
+def test_rows_that_sum_to_one_but_for_rounding_stay_as_they_are():
+    rows = [[0.7, 0.2, 0.1]] * 3
+    assert sum(rows[0]) != 1
+    assert Transition(rows).matrix.tolist() == rows
+
+
 def test_rows_are_renormalised_within_the_tolerance_only():
     assert Transition([[1 + 5e-7, -5e-7], [0.0, 1.0]]) == noise.identity(2)
     near = Transition(np.array([[0.5, 0.5 + 5e-7], [0.0, 1.0]]))
