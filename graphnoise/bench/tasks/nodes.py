@@ -19,7 +19,7 @@ from graphnoise.bench.environment import Meter, environment, one_thread
 from graphnoise.bench.grid import Count, Flag, Names, Rates, Seed, Specs, each, one_of, option
 from graphnoise.bench.methods.nodes import is_stochastic
 from graphnoise.bench.methods.problem import Instance, Problem, Trial
-from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, entries, rows, unique
+from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, check_noise, entries, rows, unique
 from graphnoise.bench.tasks import node_report
 from graphnoise.bench.tasks.graphs import PLANTED, GraphGrid, Word, load_graph, splits_per_draw
 from graphnoise.bench.tasks.node_metrics import Curves, measure, pack
@@ -143,6 +143,10 @@ class Nodes(Task[NodesGrid]):
     def describe(self, config: Part) -> str:
         """Return data set, method and noise."""
         return f"{config['dataset']} {config['method']} {config['noise']['kind']} {config['noise']['rate']:g}"
+
+    def complete(self, record: dict[str, Any]) -> None:
+        """Check the kind of noise against its rate."""
+        check_noise(record["config"]["noise"])
 
     def run_cell(self, config: Part, root: str | None = None) -> dict[str, Any]:
         """Train a method on a noise draw, and measure its predictions against the true labels.
