@@ -21,7 +21,7 @@ class Ensemble:
     Args:
         inputs: Features and graph.
         labels: Labels that training reads.
-        s: Hyper-parameters; probe "blend".
+        s: Hyper-parameters.
         seed: Seed of the initialisations and of the parts of the labelled nodes.
     """
 
@@ -39,18 +39,18 @@ class Ensemble:
 
     @property
     def epochs_done(self) -> int:
-        """Epochs of each run."""
-        return self.runs[0].epochs_done
+        """Epochs of the longest run."""
+        return max(run.epochs_done for run in self.runs)
 
     @property
     def best_epoch(self) -> int:
-        """The last probed epoch."""
+        """The selected epoch of the first run."""
         return self.runs[0].best_epoch
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done."""
-        return self.runs[0].finished
+        """Whether all runs are."""
+        return all(run.finished for run in self.runs)
 
     @property
     def semantic(self) -> Tensor:
@@ -58,33 +58,40 @@ class Ensemble:
         return torch.stack([run.semantic for run in self.runs]).mode(0).values
 
     def epoch(self) -> None:
-        """Train one epoch of each run, and blend their probes where they are due."""
-        for run in self.runs:
+        """Train one epoch of each run that is not finished, and combine their probes where they are due."""
+        active = [run for run in self.runs if not run.finished]
+        for run in active:
             run.epoch()
-        if self.best_epoch == self.epochs_done:
-            self._blend()
+        # A blend changes in the epochs that are probed.
+        if self.s.probe != "blend" or self.best_epoch == self.epochs_done:
+            self._combine()
         for name, column in self.history.items():
-            values = [run.history[name][-1] for run in self.runs]
-            known = [value for value in values if value is not None]
+            known = [value for run in active if (value := run.history[name][-1]) is not None]
             column.append(sum(known) / (1 if name == "seconds" else len(known)) if known else None)
-        if self.history["val_accuracy"][-1] is not None:
+        if self.s.probe == "blend" and self.history["val_accuracy"][-1] is not None:
             self.history["val_accuracy"][-1] = self.best_accuracy
 
     def fit_probe(self) -> None:
-        """Fit the probes on the current embeddings, and blend them."""
+        """Fit the probes on the current embeddings, and combine them."""
         for run in self.runs:
             run.fit_probe()
-        self._blend()
+        self._combine()
 
-    def _blend(self) -> None:
-        states = [run.fitted for run in self.runs]
-        self.fitted = {name: [part for state in states for part in state[name]] for name in ("members", "plain")}
-        self.fitted |= {name: states[0][name] for name in ("weights", "encoder")}
-        if self.s.select == "validation":
-            candidates = [run.val_candidates() for run in self.runs]
-            # Parts that are left out differ, others are the same nodes.
+    def _combine(self) -> None:
+        states, blended = [run.fitted for run in self.runs], self.s.probe == "blend"
+        if not all(states):
+            return
+        joined = ("members", "plain") if blended else ()
+        self.fitted = {**states[0], "runs": [] if blended else states}
+        self.fitted |= {name: [part for state in states for part in state[name]] for name in joined}
+        self.best_accuracy = sum(run.best_accuracy for run in self.runs) / len(self.runs)
+        if blended and self.s.select == "validation":
+            candidates, known = (
+                [run.val_candidates() for run in self.runs],
+                [run.labels.val_labels for run in self.runs],
+            )
+            # Parts that are left out are other nodes in each run, validation nodes the same.
             pooled = torch.cat(candidates, 1) if self.s.held_out else torch.stack(candidates).mean(0)
-            known = [run.labels.val_labels for run in self.runs]
             val_labels = torch.cat(known) if self.s.held_out else known[0]
             self.fitted["weights"], self.best_accuracy = weighted(pooled, val_labels, self.s.blend_temperature)
 
@@ -101,8 +108,7 @@ class Ensemble:
         self.history = state["history"]
         for k, run in enumerate(self.runs):
             run.restore(state[str(k)])
-        if all(run.fitted for run in self.runs):
-            self._blend()
+        self._combine()
 
 
 def start(inputs: Inputs, labels: Labels, s: Settings, seed: int) -> Training | Ensemble:

@@ -56,7 +56,7 @@ def warn_of_heterophily(homophily: tuple[float, float] | None) -> None:
     if homophily is not None and homophily[0] + 2 * homophily[1] < MIN_HOMOPHILY:
         warnings.warn(
             f"ERASE: given labels of neighbours agree by {homophily[0]:.2f} ± {2 * homophily[1]:.2f} beyond chance (1: "
-            "always, 0: by chance); it assumes that neighbours are alike, and a model of the features alone may be better",
+            "always, 0: by chance), and it takes neighbours to be alike: a model of the features alone may be better",
             HeterophilyWarning,
             stacklevel=4,
         )

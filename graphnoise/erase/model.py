@@ -274,7 +274,10 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _predict_proba(self, inputs: Inputs) -> Tensor:
         if "members" not in self._state:
-            return self.probe_.predict(next(self._embeddings(inputs, [self.encoder_.state_dict()])))
+            runs = self._state.get("runs", [self._state])
+            probes = [Probe.restored(run["probe"], self.num_classes_) for run in runs]
+            embeddings = self._embeddings(inputs, [run["encoder"] for run in runs])
+            return torch.stack([probe.predict(z) for probe, z in zip(probes, embeddings, strict=True)]).mean(0)
         embeddings = self._embeddings(inputs, [member["encoder"] for member in self._state["members"]])
         return blend(self._state, inputs, embeddings, self.num_classes_)
 

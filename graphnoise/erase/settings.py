@@ -62,7 +62,7 @@ class Settings:
         val_labels: What validation labels do: "select", as `select` says, or "train": they train as those of
             `train_mask` do, and each initialisation leaves out another of `n_init` parts of all labelled nodes, whose
             labels select in their place.
-        n_init: Initialisations, whose probabilities are averaged in a "blend".
+        n_init: Initialisations, whose probabilities are averaged.
         probe: Labels that the linear probe is fitted on: "semantic" (the epoch's fused labels of the training nodes),
             "given", or "blend": both, averaged over all probed epochs, and a probe of the smoothed features, weighted
             by the validation labels; training then runs to its last epoch.
@@ -142,8 +142,6 @@ class Settings:
                 checks.fail(name, "True or False", repr(getattr(self, name)))
         if self.encoder == "gat" and self.layers > 1 and self.hidden % self.heads:
             checks.fail("hidden", f"a multiple of heads ({self.heads})", self.hidden)
-        if self.n_init > 1 and self.probe != "blend":
-            checks.fail("n_init", "1 unless probe='blend', which averages initialisations", self.n_init)
         if self.held_out and self.n_init == 1:
             checks.fail("n_init", "at least 2 with val_labels='train', as each leaves out a part of the labels", 1)
         if self.components is not None:

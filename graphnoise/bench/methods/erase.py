@@ -17,9 +17,9 @@ from torch import Tensor
 
 from graphnoise.bench.methods.problem import Problem, Trial
 from graphnoise.erase import ERASE, CollapseWarning, HeterophilyWarning
+from graphnoise.erase.ensemble import Ensemble
 from graphnoise.erase.inputs import Inputs, Labels, check_scale
 from graphnoise.erase.settings import Settings
-from graphnoise.erase.ensemble import Ensemble
 from graphnoise.erase.train import Training
 from graphnoise.nn.features import compact
 
@@ -34,6 +34,8 @@ class Erase:
     stochastic = True
 
     def __init__(self, preset: str = "robust", **overrides: Any) -> None:
+        # Presets have versions of their own.
+        self.version = "2" if preset == "robust" else "1"
         self._model = ERASE(preset, progress=False, **settings(overrides))
 
     def fit_predict(self, trial: Trial) -> Tensor:
