@@ -43,13 +43,14 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         loss = gamma1 · Rc(Z | labels) - gamma2 · R(Z)
 
     with R the coding rate (`graphnoise.coding_rate`): embeddings of a class are compressed, and all of them together
-    expanded. No label outside `train_mask` enters the loss; those of `val_mask` select the epoch (in the
-    default preset: weigh the blended probes), unless `select="last"`.
+    expanded. Labels of `val_mask` select the epoch, as in ERASE's own code, or train like those of `train_mask`, as in
+    the default preset: each of its initialisations leaves out another part of all labelled nodes, and the parts weigh
+    the blended probes (`val_labels`). With `select="last"` they are not read. Of other nodes no label is.
 
     Args:
         preset: "robust" (the default), or as ERASE's own code runs: "faithful-cora", "faithful-citeseer",
             "faithful-pubmed", "faithful-corafull", "faithful-arxiv".
-        seed: Seed of initial weights, dropout and mini-batches.
+        seed: Seed of initial weights, dropout, mini-batches and parts that are left out.
         num_classes: Number of classes, whose labels are then 0 to num_classes - 1; by default the classes are the
             distinct training labels. Classes without labels have a share in softmax and so in the fused labels.
         device: Where to train, and then to predict; by default where `data.x` is in `fit`.
@@ -64,14 +65,19 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         history: For each epoch: loss, rate, rate_within, val_accuracy, pseudo_label_accuracy (where the data hold
             `y_true`), rank (effective rank of the embeddings in the epoch's loss, with dropout; with mini-batches, of
             those before the epoch, without) and seconds; None where not computed. Where probes are blended by the
-            validation labels, val_accuracy is measured on the same labels, and so optimistic.
+            validation labels, val_accuracy is measured on the same labels, and so optimistic. Of several
+            initialisations: means, the seconds of all, and the accuracy of the blend.
         best_epoch_: The selected epoch, counted from 1 (of a blend, the last).
         blend_weights_: The weights of a blend's candidates (from the plain probe alone to the semantic ones alone), or
             None.
         classes_: Names of the classes, in the order of the columns of `predict_proba`.
-        encoder_: The trained encoder.
-        labels_: The pseudo-labels of all nodes in the last epoch, shape [num_nodes].
-        rank_: Effective rank of the selected embeddings.
+        encoder_: The trained encoder, of the first initialisation.
+        homophily_: Agreement of the given labels of neighbours beyond chance (1: always, 0: by chance), or None where
+            no arc joins labelled nodes. Wrong labels lower it. Where it is small beyond doubt, `fit` warns
+            (`HeterophilyWarning`).
+        labels_: The pseudo-labels of all nodes in the last epoch (of several initialisations, the most frequent one),
+            shape [num_nodes].
+        rank_: Effective rank of the selected embeddings (of several initialisations, the smallest).
 
     Raises:
         InputError: An unknown preset or hyper-parameter, or a value out of its range.
