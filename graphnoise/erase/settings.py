@@ -238,6 +238,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "val_labels": "train",
         "n_init": 5,
         "probe": "blend",
+        "blend_temperature": 0.4,
         "probe_every": 5,
         "probe_from": 10,
     },
