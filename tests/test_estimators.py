@@ -131,7 +131,8 @@ EXPECTED = {
 
 
 @pytest.mark.filterwarnings(
-    "ignore:ERASE. embeddings have collapsed", "ignore:.*It is recommended to delay parameter validation until fit"
+    "ignore:ERASE. (embeddings have collapsed|given labels of neighbours)",
+    "ignore:.*It is recommended to delay parameter validation until fit",
 )
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: type(estimator).__name__)
 def test_checks_of_scikit_learn(estimator):

@@ -1,5 +1,6 @@
 """ERASE, an estimator with error-resilient representations on graphs, and its parts as functions."""
 
+from graphnoise.erase.homophily import HeterophilyWarning
 from graphnoise.erase.labels import class_means, denoise, fuse, prototype_labels
 from graphnoise.erase.model import ERASE
 from graphnoise.erase.probe import Probe
@@ -10,6 +11,7 @@ __all__ = [
     "ERASE",
     "PRESETS",
     "CollapseWarning",
+    "HeterophilyWarning",
     "Probe",
     "Settings",
     "class_means",
