@@ -13,8 +13,6 @@ from typing import Any
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -23,18 +21,17 @@ from graphnoise.erase.blend import blend
 from graphnoise.erase.checkpoint import alike, read_checkpoint, write_checkpoint
 from graphnoise.erase.encoders import full_graph_inputs
 from graphnoise.erase.ensemble import Ensemble, start
-from graphnoise.erase.homophily import label_homophily, warn_of_heterophily
 from graphnoise.erase.inputs import Inputs, Labels, digest, read, read_training_labels
 from graphnoise.erase.probe import Probe
 from graphnoise.erase.settings import Settings, settings
 from graphnoise.erase.train import COLLAPSED_RANK, CollapseWarning, Training
 from graphnoise.errors import DataError, InputError
-from graphnoise.labels import class_names, read_labels
+from graphnoise.homophily import label_homophily, warn_of_heterophily
+from graphnoise.node_classifier import NodeClassifier
 from graphnoise.resources import limit_threads, thread_count
-from graphnoise.typing import LabelsLike
 
 
-class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class ERASE(NodeClassifier):
     r"""Error-resilient representations on a graph with wrong labels, and a linear probe on them.
 
     Each epoch embeds all nodes, labels each one by the propagated given labels and by its cosine with the mean
@@ -179,8 +176,9 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels: Labels,
         on_epoch: Callable[[Training | Ensemble], object] | None = None,
     ) -> ERASE:
-        homophily = label_homophily(inputs.graph, labels)
-        warn_of_heterophily(homophily)
+        nodes, given = torch.cat([labels.train, labels.val]), torch.cat([labels.given, labels.val_labels])
+        homophily = label_homophily(inputs.graph, nodes, given, labels.num_classes)
+        warn_of_heterophily("ERASE", homophily)
         training = start(inputs, labels, s, self.seed)
         file = None if self.checkpoint is None else _expanded(self.checkpoint)
         mark = "" if file is None else self._mark(s, digest(inputs, labels, training.encoder))
@@ -298,44 +296,6 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 checks.fail("encoder", "finite embeddings", "some that are NaN or infinite")
             yield z
 
-    def predict(self, data: Data) -> Any:
-        """Return the most probable class of each node, shape [num_nodes].
-
-        Returns:
-            Names of classes: an int64 tensor, or a NumPy array where they are strings.
-
-        Raises:
-            InputError, NotFittedError: As `embed`.
-        """
-        codes = self.predict_proba(data).argmax(1)
-        return class_names(self.classes_, codes)
-
-    def score(self, data: Data, mask: LabelsLike | None = None, *, split: int | None = None) -> float:
-        """Return the accuracy against `data.y_true`, or against `data.y` where the data have no `y_true`.
-
-        Args:
-            data: The data set.
-            mask: The nodes, a Boolean mask or positions; by default `data.test_mask`.
-            split: Column of a mask of several splits.
-
-        Raises:
-            InputError, NotFittedError: As `embed`; or there are no labels, no mask, or no node in it.
-        """
-        predicted = self.predict_proba(data).argmax(1).cpu()
-        name = "data.y_true" if data.get("y_true") is not None else "data.y"
-        labels = data.get(name.removeprefix("data."))
-        if labels is None:
-            checks.fail("data", "a Data with y_true or y", "none")
-        mask = data.get("test_mask") if mask is None else mask
-        if mask is None:
-            checks.fail("mask", "nodes to score, or a data.test_mask", "none")
-        mask = checks.mask("mask", mask, predicted.numel(), split=split).cpu()
-        if not bool(mask.any()):
-            checks.fail("mask", "at least one node", "none")
-        size, nodes = predicted.numel(), mask.nonzero().view(-1)
-        truth = read_labels(labels, nodes=nodes, size=size, unlabelled=False, name=name).codes_among(self.classes_)
-        return float((predicted[nodes] == truth.cpu()).double().mean())
-
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the arguments that this estimator was made with, as scikit-learn's `clone` reads them."""
         return {**{name: getattr(self, name) for name in _ARGUMENTS}, **self.overrides}
@@ -353,11 +313,6 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "encoder_")
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        return tags
 
     def _mark(self, s: Settings, data: str) -> str:
         """Return what a checkpoint must have been written for; epochs and patience may be raised later."""

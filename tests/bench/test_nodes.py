@@ -148,7 +148,7 @@ def test_impossible_rates_are_refused_before_anything_runs(tmp_path):
 
 def test_each_draw_may_have_a_split_of_its_own(tmp_path):
     path = tmp_path / "blocks.npz"
-    datasets.save_npz(datasets.planted_partition([120, 120], 0.1, 0.02, num_features=4, seed=0), path)
+    datasets.save_npz(datasets.planted_partition([120, 120], 0.05, 0.04, num_features=4, seed=0), path)
     shared = {"methods": ["centroid"], "noise": ["pair"], "rates": [0.3], "split_sizes": "20/60/100"}
     cells = NODES.cells(NodesGrid(datasets=[f"{path}:split_seed=draw"], seeds=2, first_seed=4, **shared))
     fixed = NODES.cells(NodesGrid(datasets=[str(path)], seeds=1, first_seed=5, split_seed=5, **shared))

@@ -6,9 +6,9 @@ from estimators import SMALL, altered, same
 
 from graphnoise import ERASE, InputError, datasets
 from graphnoise.erase import HeterophilyWarning
-from graphnoise.erase.homophily import label_homophily
 from graphnoise.erase.inputs import Labels, read, read_training_labels
 from graphnoise.erase.labels import _balance
+from graphnoise.homophily import label_homophily
 from graphnoise.noise import LabelNoise
 
 SEVERAL = {**SMALL, "n_init": 3, "val_labels": "train"}
@@ -16,6 +16,11 @@ SEVERAL = {**SMALL, "n_init": 3, "val_labels": "train"}
 
 def training_labels(data):
     return read_training_labels(data, read(data, True, None), None, validated=True)
+
+
+def homophily(graph, labels):
+    nodes, given = torch.cat([labels.train, labels.val]), torch.cat([labels.given, labels.val_labels])
+    return label_homophily(graph, nodes, given, labels.num_classes)
 
 
 def test_parts_leave_out_each_labelled_node_once_and_each_class_evenly(planted):
@@ -185,7 +190,7 @@ def test_the_homophily_of_labels_is_that_of_their_mixing_matrix(planted):
     )
     mixing /= mixing.sum()
     chance = float((mixing.sum(0) * mixing.sum(1)).sum())
-    actual, error = label_homophily(graph, labels)
+    actual, error = homophily(graph, labels)
     assert actual == pytest.approx((float(mixing.trace()) - chance) / (1 - chance), rel=1e-12)
     same_label, pairs = float(mixing.trace()), int(known.sum()) / 2
     assert error == pytest.approx((same_label * (1 - same_label) / pairs) ** 0.5 / (1 - chance), rel=1e-12)
@@ -210,5 +215,5 @@ def test_a_heterophilous_graph_warns_and_a_homophilous_one_does_not(planted):
 
 def test_without_arcs_between_labels_nothing_is_known(planted):
     none = altered(planted, edge_index=planted.edge_index[:, :0])
-    assert label_homophily(read(none, True, None).graph, training_labels(none)) is None
+    assert homophily(read(none, True, None).graph, training_labels(none)) is None
     assert ERASE(**SMALL).fit(none).homophily_ is None

@@ -57,21 +57,30 @@ class GraphGrid(GridModel):
                     checks.fail(key, "none with planted(…), which has a split of its own", values[key])
                 described.append(name)
             else:
-                described.append(options.text(name, values if datasets.is_table(name) else splits))
+                spec = _spec(name)
+                shared = values if datasets.is_table(spec.name) else splits
+                described.append(options.text(spec.name, {**shared, **spec.options}) if shared else name)
         return described
 
 
-def _options(name: str) -> tuple[str, dict[str, Any]]:
-    """Return the name and the options of a data set."""
+def _spec(name: str) -> options.Spec:
+    """Return the name and the options of a data set, as given."""
     head, colon, rest = name.partition(":")
-    if not colon or "=" not in rest:
-        return name, {}
+    if not colon or "=" not in rest or options.call_name(name) == "planted":
+        return options.Spec(name, {}, name)
     spec = options.parse("dataset", name)
     for key in spec.options:
         checks.choice(f"dataset: {head}", key, (*_OPTIONS, SPLIT_PER_DRAW[0]))
+    return spec
+
+
+def _options(name: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the options of a data set, as `datasets.load` takes them."""
+    spec = _spec(name)
     values: dict[str, Any] = dict(spec.options)
     if values.pop(*SPLIT_PER_DRAW) != SPLIT_PER_DRAW[1]:
-        checks.fail(f"dataset: {head}: split_seed", "'draw', a split for each draw (or --split-seed)", "another value")
+        expected = "'draw', a split for each draw (or --split-seed)"
+        checks.fail(f"dataset: {spec.name}: split_seed", expected, spec.options[SPLIT_PER_DRAW[0]])
     if "split_sizes" in values:
         parts = str(values["split_sizes"]).split("/")
         values["split_sizes"] = [options.value(part) for part in parts]
@@ -85,9 +94,7 @@ def splits_per_draw(name: str) -> bool:
         >>> splits_per_draw("amazon-photo:split_seed=draw"), splits_per_draw("cora")
         (True, False)
     """
-    _, colon, _ = name.partition(":")
-    options_given = bool(colon) and options.call_name(name) != "planted" and "=" in name
-    return options_given and options.parse("dataset", name).options.get(SPLIT_PER_DRAW[0]) == SPLIT_PER_DRAW[1]
+    return _spec(name).options.get(SPLIT_PER_DRAW[0]) == SPLIT_PER_DRAW[1]
 
 
 def load_graph(name: str, root: str | None, split_seed: int | None, num_features: int = 0) -> Data:
