@@ -10,7 +10,8 @@ from torch import Tensor
 
 from graphnoise.graph import Graph
 
-# Homophily below which, by two standard errors, estimators warn. On homophilous graphs (.7 to .8 without noise) half of all labels, drawn anew at random, leave about .2.
+# Homophily below which, by two standard errors, estimators warn. On homophilous graphs (.7 to .8 without noise) half of
+# all labels, drawn anew at random, leave about .2.
 MIN_HOMOPHILY = 0.1
 
 
@@ -52,12 +53,12 @@ def label_homophily(graph: Graph, nodes: Tensor, given: Tensor, num_classes: int
     return (same - chance) / (1 - chance), math.sqrt(same * (1 - same) / pairs) / (1 - chance)
 
 
-def warn_of_heterophily(name: str, homophily: tuple[float, float] | None) -> None:
+def warn_of_heterophily(name: str, homophily: tuple[float, float] | None, stacklevel: int) -> None:
     """Warn where the homophily of given labels is small beyond doubt."""
     if homophily is not None and homophily[0] + 2 * homophily[1] < MIN_HOMOPHILY:
         warnings.warn(
             f"{name}: given labels of neighbours agree by {homophily[0]:.2f} ± {2 * homophily[1]:.2f} beyond chance "
-            "(1: always, 0: by chance), and it takes neighbours to be alike: a model of the features alone may be better",
+            "(1: always, 0: by chance), and it takes neighbours to be alike: features alone may do better",
             HeterophilyWarning,
-            stacklevel=4,
+            stacklevel=stacklevel,
         )

@@ -178,7 +178,7 @@ class ERASE(NodeClassifier):
     ) -> ERASE:
         nodes, given = torch.cat([labels.train, labels.val]), torch.cat([labels.given, labels.val_labels])
         homophily = label_homophily(inputs.graph, nodes, given, labels.num_classes)
-        warn_of_heterophily("ERASE", homophily)
+        warn_of_heterophily("ERASE", homophily, stacklevel=4)
         training = start(inputs, labels, s, self.seed)
         file = None if self.checkpoint is None else _expanded(self.checkpoint)
         mark = "" if file is None else self._mark(s, digest(inputs, labels, training.encoder))

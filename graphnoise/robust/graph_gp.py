@@ -165,7 +165,7 @@ class GraphGP(NodeClassifier):
         check_entries(name, len(x), labels.num_classes)
         homophily = label_homophily(looped, nodes, labels.codes.cpu(), labels.num_classes)
         self.homophily_ = None if homophily is None else homophily[0]
-        warn_of_heterophily("GraphGP", homophily)
+        warn_of_heterophily("GraphGP", homophily, stacklevel=3)
         self._fit(SmoothedFeatures(x, looped, self.hops, nodes), nodes, labels.codes.cpu().numpy(), labels.num_classes)
         self.classes_ = labels.classes
         if self.transition_margin_ < AMBIGUOUS:
