@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
+import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
@@ -16,6 +17,7 @@ Floats = NDArray[np.float64]
 # Bounds of the logarithms of kernel weights and of the noise variance.
 WEIGHT_BOUNDS, NOISE_BOUNDS = (-14.0, 6.0), (-9.0, 3.0)
 MAX_ITERATIONS = 60
+TOLERANCE = 1e-6
 # Columns of a kernel in the low-rank form.
 RANK = 600
 
@@ -35,9 +37,9 @@ def negative_log_evidence(parameters: Floats, kernels: Sequence[Floats], residua
     inverse, half_log_determinant = _inverse(_covariance(kernels, values))
     coefficients = inverse @ residuals
     value = 0.5 * float(np.sum(coefficients * residuals)) + classes * half_log_determinant
-    slope = 0.5 * (classes * inverse - coefficients @ coefficients.T)
+    slope = classes * inverse - coefficients @ coefficients.T
     gradient = [float(np.vdot(slope, kernel)) for kernel in kernels]
-    return value, values * np.array([*gradient, np.trace(slope)])
+    return value, 0.5 * values * np.array([*gradient, np.trace(slope)])
 
 
 def fit_weights(kernels: Sequence[Floats], targets: Floats, start: Floats | None = None) -> Floats:
@@ -58,7 +60,7 @@ def fit_weights(kernels: Sequence[Floats], targets: Floats, start: Floats | None
     first = np.log(np.r_[np.full(count, 0.2 / count), 0.1] if start is None else start)
     bounds = [WEIGHT_BOUNDS] * count + [NOISE_BOUNDS]
     first = np.clip(first, *np.array(bounds).T)
-    options = {"maxiter": MAX_ITERATIONS}
+    options = {"maxiter": MAX_ITERATIONS, "ftol": TOLERANCE}
     arguments = (kernels, targets - targets.mean(0))
     result = minimize(negative_log_evidence, first, arguments, "L-BFGS-B", True, bounds=bounds, options=options)
     weights: Floats = np.exp(result.x)
@@ -144,15 +146,11 @@ def _gram(x: NDArray[np.floating]) -> Floats:
 
 
 def _inverse(matrix: Floats) -> tuple[Floats, float]:
-    """Return the inverse of a positive definite matrix, which is overwritten, and half the log of its determinant."""
-    lower, _ = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
-    half = float(np.log(lower.diagonal()).sum())
-    inverse: Floats
-    inverse, _ = scipy.linalg.lapack.dpotri(lower, lower=1, overwrite_c=1)
-    # The routine fills one triangle.
-    inverse = np.tril(inverse)
-    inverse += np.tril(inverse, -1).T
-    return inverse, half
+    """Return the inverse of a positive definite matrix and half the logarithm of its determinant."""
+    # Faster than SciPy's routines, which leave a triangle to fill. The transpose, of the same values, is contiguous.
+    lower = torch.linalg.cholesky(torch.from_numpy(matrix))
+    inverse: Floats = torch.cholesky_inverse(lower).numpy().T
+    return inverse, float(lower.diagonal().log().sum())
 
 
 def _projection(x: NDArray[np.float32]) -> Floats:

@@ -31,8 +31,8 @@ MIN_GAIN = 0.3
 MARGIN_WEIGHT, MARGIN_FLOOR = 2.0, 0.05
 # Two matrices differ if some entry does by more than this.
 DISTINCT = 0.25
-# Numbers of a block of candidates.
-BLOCK_ENTRIES = 2**24
+# Numbers of a block of candidates, few enough for a cache.
+BLOCK_ENTRIES = 2**17
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,10 +127,14 @@ def transition_step(counts: Floats) -> Floats:
     """
     diagonal = counts.diagonal(axis1=-2, axis2=-1).sum(-1)
     rate = np.clip(1 - diagonal / np.maximum(counts.sum((-2, -1)), 1e-300), 1e-3, 0.9)
-    rows = symmetric_rows(rate, counts.shape[-1])
-    prior = STRENGTHS.reshape(-1, *[1] * counts.ndim) * rows
-    evidence = (gammaln(prior + counts) - gammaln(prior)).sum(-1) + gammaln(prior.sum(-1))
-    evidence = (evidence - gammaln((prior + counts).sum(-1))).sum(-1)
+    classes = counts.shape[-1]
+    rows = symmetric_rows(rate, classes)
+    strengths = STRENGTHS.reshape(-1, *[1] * rate.ndim)
+    # Of a row, the entries outside the diagonal have the same prior.
+    prior = gammaln(strengths) - gammaln(strengths * (1 - rate))
+    prior = prior - (classes - 1) * gammaln(strengths * rate / max(classes - 1, 1))
+    evidence = gammaln(strengths[..., None, None] * rows + counts).sum((-2, -1)) + classes * prior
+    evidence -= gammaln(strengths[..., None] + counts.sum(-1)).sum(-1)
     smoothed = counts + STRENGTHS[evidence.argmax(0)][..., None, None] * rows
     return _dominant(smoothed / smoothed.sum(-1, keepdims=True))
 
@@ -184,7 +188,8 @@ class _Model:
             joint /= total[:, :, None]
             transition = transition_step(joint.swapaxes(1, 2) @ members)
         diagonal = transition.diagonal(axis1=1, axis2=2)
-        margin = 1 - _largest_other(transition) / diagonal
+        # A known matrix may have rows in which the true class is not the most probable one.
+        margin = np.maximum(1 - _largest_other(transition) / np.maximum(diagonal, 1e-300), 0)
         penalty = MARGIN_WEIGHT * np.log(MARGIN_FLOOR + margin).sum(1)
         return Channel(transition, shrinkage, gain, np.log(total / normaliser).sum(1) + penalty)
 
