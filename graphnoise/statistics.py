@@ -25,6 +25,8 @@ class Estimate:
         inits: Smallest number of initialisations of a draw.
         draw_share: Share of the variance of single runs that comes from the noise draw; None where it is not identified
             (a single draw or a single initialisation) or nothing varies.
+        init_sd: Standard deviation over the initialisations of a draw, pooled over draws; None for single ones.
+        init_drop: How far the lowest initialisation is below the mean of its draw; None for single ones.
     """
 
     mean: float
@@ -32,6 +34,8 @@ class Estimate:
     draws: int
     inits: int
     draw_share: float | None
+    init_sd: float | None = None
+    init_drop: float | None = None
 
 
 def estimate(values: Values) -> Estimate:
@@ -58,13 +62,15 @@ def estimate(values: Values) -> Estimate:
     half = None
     if draws > 1 and means.max() > means.min():
         half = float(stats.t.ppf(0.975, draws - 1) * means.std(ddof=1) / np.sqrt(draws))
-    share = None
-    if draws > 1 and any(len(g) > 1 for g in groups):
+    share = deviation = drop = None
+    if any(len(g) > 1 for g in groups):
         within = sum(((g - g.mean()) ** 2).sum() for g in groups) / sum(len(g) - 1 for g in groups)
+        deviation, drop = float(np.sqrt(within)), max(float(g.mean() - g.min()) for g in groups)
+    if draws > 1 and deviation is not None:
         size = draws / sum(1 / len(g) for g in groups)
         between = max(float(means.var(ddof=1)) - within / size, 0.0)
         share = float(between / (between + within)) if between + within > 0 else None
-    return Estimate(float(means.mean()), half, draws, inits, share)
+    return Estimate(float(means.mean()), half, draws, inits, share, deviation, drop)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-SMALL = {"hidden": 32, "width": 24, "epochs": 12, "progress": False}
+SMALL = {"hidden": 32, "width": 24, "epochs": 12, "progress": False, "n_init": 1, "val_labels": "select"}
 
 
 def weights(model):

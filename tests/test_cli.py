@@ -1,8 +1,12 @@
+import itertools
+import os
+import pkgutil
 import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -174,14 +178,14 @@ def results(folder):
     return {r["key"]: {k: v for k, v in r["result"].items() if k != "run"} for r in Store(folder).records()}
 
 
-def test_two_commands_finish_an_interrupted_one_and_nothing_is_lost_or_run_twice(planted, tmp_path):
-    more = ("--method", "gcn:epochs=60,mlp:epochs=60", "--rate", "0,0.2,0.4", "--seeds", "4")
-    words, alone = ([*COMMAND, *nodes(planted, tmp_path / folder, *more)] for folder in "ab")
+def test_two_commands_finish_an_interrupted_one_and_nothing_is_lost_or_run_twice(planted, tmp_path, capfd):
+    more = ("--method", "gcn:epochs=60,mlp:epochs=60", "--rate", "0,0.4", "--seeds", "4")
+    words = [*COMMAND, *nodes(planted, tmp_path / "a", *more)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
     process = subprocess.Popen(words, **pipes, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     # Past the imports of the first cells: within one of their callbacks Python itself drops an interrupt.
-    while len(list((tmp_path / "a").glob("*.json"))) < 8:
+    while len(list((tmp_path / "a").glob("*.json"))) < 4:
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -191,7 +195,7 @@ def test_two_commands_finish_an_interrupted_one_and_nothing_is_lost_or_run_twice
     assert "to go on:" in err
     assert f"--out {tmp_path / 'a'}" in err
     before = results(tmp_path / "a")
-    assert 8 <= len(before) < 24
+    assert 4 <= len(before) < 16
     two = [subprocess.Popen(words, **pipes) for _ in range(2)]
     outs = [process.communicate(timeout=120)[0] for process in two]
     assert [process.returncode for process in two] == [0, 0]
@@ -199,22 +203,73 @@ def test_two_commands_finish_an_interrupted_one_and_nothing_is_lost_or_run_twice
         [int(match[1]) if (match := re.search(rf"(\d+) {what}", out)) else 0 for out in outs]
         for what in ("run", "recorded before", "by other")
     ]
-    assert [sum(of_command) for of_command in zip(*counts, strict=True)] == [24, 24], outs
-    assert sum(counts[0]) == 24 - len(before), "nothing that was recorded, and nothing twice"
-    subprocess.run(alone, check=True, capture_output=True)
+    assert [sum(of_command) for of_command in zip(*counts, strict=True)] == [16, 16], outs
+    assert sum(counts[0]) == 16 - len(before), "nothing that was recorded, and nothing twice"
+    call(capfd, *nodes(planted, tmp_path / "b", *more))
     assert results(tmp_path / "a") == results(tmp_path / "b")
     assert before.items() <= results(tmp_path / "a").items()
     assert not list((tmp_path / "a").glob("*.claim"))
 
 
-def test_an_interrupted_report_says_so(capfd, monkeypatch, tmp_path):
-    def interrupt(*_):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    ("words", "target", "calls", "said"),
+    [
+        ("data get dblp", "datasets.sources.urllib.request.urlopen", 1, "interrupted"),
+        ("report . --csv cells.csv", "bench.record.to_csv", 1, "interrupted"),
+        ("bench nodes --out .", "bench.tasks.nodes.Nodes.run_cell", 2, "recorded stays in ."),
+        ("bench speed propagate --out a.json", "bench.speed.propagate.Propagate.measure", 1, "nothing is recorded yet"),
+        (
+            "bench speed propagate --out a.json",
+            "bench.speed.propagate.Propagate.measure",
+            2,
+            "recorded stays in a.json",
+        ),
+    ],
+)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_a_command_by_its_code_and_with_how_to_go_on(
+    number, words, target, calls, said, planted, tmp_path, monkeypatch, capfd
+):
+    from graphnoise.bench.speed import harness
 
-    monkeypatch.setattr("graphnoise.bench.record.open_source", interrupt)
-    code, out, err = call(capfd, "report", str(tmp_path))
-    assert (code, out, err.count("\n")) == (130, "", 1)
-    assert re.search(f"error: interrupted; to go on: .* report {tmp_path}", err)
+    monkeypatch.delenv("GRAPHNOISE_DATA", raising=False)
+    monkeypatch.setenv("GRAPHNOISE_CACHE", "cache")
+    monkeypatch.chdir(tmp_path)
+    if "report" in words:
+        call(capfd, *nodes(planted, ".", "--method", "lp", "--rate", "0", "--seeds", "1"))
+    if "nodes" in words:
+        words += f" --jobs 1 --dataset {planted} --noise pair --method lp --rate 0.3 --seeds 3"
+    if "speed" in words:
+        words += " --size 40:90 --width 1,2 --baselines none --rounds 1 --threads 1"
+        monkeypatch.setattr(harness, "MIN_SAMPLE", 1e-6)
+        monkeypatch.setattr(harness, "COPY_BYTES", {"cpu": 1 << 12})
+    original, called = pkgutil.resolve_name(f"graphnoise.{target}"), itertools.count(1)
+
+    def stopped(*arguments, **named):
+        if next(called) == calls:
+            os.kill(os.getpid(), number)
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(f"graphnoise.{target}", stopped)
+    monkeypatch.setattr(sys, "argv", ["graphnoise", *words.split()])
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    # Ignored in the background of a shell or under nohup.
+    usual = signal.signal(number, signal.default_int_handler)
+    try:
+        code, out, err = call(capfd, *words.split())
+    finally:
+        signal.signal(number, usual)
+    assert code == 128 + number
+    assert said in err
+    assert re.search(rf"to go on:\s+graphnoise {re.escape(words)}\n", err)
+    assert "Traceback" not in err
+    after = {path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".claim"}
+    assert before <= after
+    assert [path.suffix for path in after - before] == [".json"] * (calls - 1)
+    if calls == 2:
+        assert "speed" not in words or "library, per step" in out
+        code, out, _ = call(capfd, *words.split())
+        assert (code, "1 recorded before" in out) == (0, True)
 
 
 @pytest.mark.parametrize(
@@ -240,6 +295,16 @@ def test_targets_that_cannot_be_written_are_found_before_any_work(words, message
     code, out, err = call(capfd, *words)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert message in err
+
+
+def test_a_full_device_is_one_line_and_stays_a_device(planted, tmp_path, capfd):
+    call(capfd, *nodes(planted, tmp_path, "--method", "lp", "--rate", "0", "--seeds", "1"))
+    (tmp_path / "link.csv").symlink_to("/dev/full")
+    for target in ("/dev/full", tmp_path / "link.csv"):
+        code, _, err = call(capfd, "report", str(tmp_path), "--csv", str(target))
+        assert (code, err) == (1, f"graphnoise: error: {target}: cannot be written (No space left on device)\n")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert Path("/dev/full").is_char_device()
 
 
 def test_help_into_a_pipe_that_closes_ends_well():

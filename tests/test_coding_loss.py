@@ -55,6 +55,7 @@ def test_memory_fades_and_rests_in_evaluation(draw):
     assert loss.state_dict() == {}
     assert loss.double().grams.dtype == torch.float64
     assert "memory=0.25" in repr(loss)
+    assert CodingRateReduction(dtype=torch.float64)(z.float(), y).dtype == torch.float64
 
 
 def test_memory_names_what_does_not_fit_and_stays_as_it_was(draw):

@@ -146,6 +146,7 @@ EXPECTED = {
 @pytest.mark.filterwarnings(
     "ignore:ERASE. embeddings have collapsed",
     "ignore:GraphGP. a clearly different transition matrix",
+    "ignore:.*given labels of neighbours agree",
     "ignore:.*It is recommended to delay parameter validation until fit",
 )
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: type(estimator).__name__)

@@ -31,7 +31,7 @@ LAYERS = [
     ("graphnoise.node_order", "graphnoise.solvers", "graphnoise.coding_rates"),
     ("graphnoise.propagation",),
     ("graphnoise.correct_and_smooth", "graphnoise.nn", "graphnoise.noise", "graphnoise.datasets"),
-    ("graphnoise.node_classifier",),
+    ("graphnoise.node_classifier", "graphnoise.homophily"),
     ("graphnoise.erase", "graphnoise.clustering"),
     ("graphnoise.robust",),
     ("graphnoise.statistics",),

@@ -301,6 +301,10 @@ def test_what_is_not_finite_is_refused_with_and_without_gradients(recorded, draw
     y[3, 1] = torch.inf
     with pytest.raises(InputError, match="y: expected finite numbers"):
         propagate(graph, y.requires_grad_(recorded), alpha=0.5, num_steps=3, mode="lazy", clamp=(0, 1))
+    with pytest.raises(InputError, match="y: expected finite numbers"):
+        propagate(graph, y, alpha=0.5, num_steps=0)
+    with pytest.raises(InputError, match=r"^y: expected shape \[1\] or \[1, num_classes\], got \(\)"):
+        propagate(torch.tensor([[0], [0]]), torch.tensor(1.0), alpha=0.5, num_steps=1)
     ends = Graph.from_edge_index(torch.tensor([[1, 2], [0, 0]]), 3, torch.ones(2))
     # The sum overflows and is clamped back.
     huge = torch.tensor([[0.0], [3e38], [3e38]], requires_grad=recorded)

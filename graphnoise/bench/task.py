@@ -192,6 +192,16 @@ def _parts(axis: Axis) -> Sequence[Part]:
     return list(axis.values()) if isinstance(axis, Mapping) else axis
 
 
+def check_noise(noise: Part) -> None:
+    """Refuse a record of noise at rate 0, or of none at another rate.
+
+    Raises:
+        InputError: It is one.
+    """
+    if (noise["kind"] == "none") != (noise["rate"] == 0):
+        checks.fail("rate", "0 where there is no noise, and nowhere else", noise["rate"])
+
+
 def check_digest(config: Part, digest: str) -> None:
     """Raise `DataError` unless a data set is the one that a cell was made for."""
     if digest != config["data"]:

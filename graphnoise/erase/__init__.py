@@ -5,11 +5,13 @@ from graphnoise.erase.model import ERASE
 from graphnoise.erase.probe import Probe
 from graphnoise.erase.settings import PRESETS, Settings
 from graphnoise.erase.train import CollapseWarning
+from graphnoise.homophily import HeterophilyWarning
 
 __all__ = [
     "ERASE",
     "PRESETS",
     "CollapseWarning",
+    "HeterophilyWarning",
     "Probe",
     "Settings",
     "class_means",

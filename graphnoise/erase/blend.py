@@ -1,4 +1,4 @@
-"""Blend of linear probes: several epochs, given and semantic labels, and a probe on smoothed features."""
+"""Blend of linear probes: initialisations, epochs, given and semantic labels, and a probe on smoothed features."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from graphnoise.erase.probe import Probe
 
 # Shares of the probe on smoothed features (SGC), of the probes on given labels and of those on semantic labels in each
 # candidate: the first ones follow the given labels, the last ones the propagated labels.
-SHARES = ((1.0, 0.0, 0.0), (1.0, 0.5, 0.0), (1.0, 1.0, 1.0), (0.0, 1.0, 1.0), (0.0, 0.0, 1.0))
+SHARES = (
+    *((1.0, 0.0, 0.0), (1.0, 0.5, 0.0), (1.0, 1.0, 0.0), (0.0, 1.0, 0.0)),
+    *((1.0, 1.0, 1.0), (0.0, 1.0, 1.0), (0.0, 0.0, 1.0)),
+)
 # Validation nodes that count in full: the default temperature was tuned for as many.
 MAX_VALIDATION = 500
 # Weights of the candidates where no validation labels are read.
-DEFAULT_WEIGHTS = (0.0, 0.0, 1.0, 0.0, 0.0)
+DEFAULT_WEIGHTS = tuple(float(shares == (1.0, 1.0, 1.0)) for shares in SHARES)
 
 
 def plain_probe(inputs: Inputs, labels: Labels, C: float) -> Probe:
@@ -54,12 +57,13 @@ def blend(state: dict[str, Any], inputs: Inputs, embeddings: Iterable[Tensor], n
     """Return the blended class probabilities, shape [num_nodes, num_classes].
 
     Args:
-        state: Members, plain probe and weights, as training records them.
+        state: Members, plain probes and weights, as training records them.
         inputs: The data set.
         embeddings: The embeddings by the encoder of each member.
         num_classes: Number of classes.
     """
-    plain = Probe.restored(state["plain"], num_classes).predict(inputs.smoothed)
+    plains = [Probe.restored(probe, num_classes).predict(inputs.smoothed) for probe in state["plain"]]
+    plain = torch.stack(plains).mean(0)
     given, semantic = torch.zeros_like(plain), torch.zeros_like(plain)
     for member, z in zip(state["members"], embeddings, strict=True):
         given += Probe.restored(member["given"], num_classes).predict(z)

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.parameter import UninitializedParameter
@@ -174,21 +173,9 @@ class SGC(MLP):
         if not self.reduced:
             return inputs.smoothed
         if not self.fitted:
-            self.directions[:] = principal(inputs.smoothed, self.directions.shape[1])
+            self.directions[:] = inputs.directions(self.directions.shape[1])
             self.fitted = True
         return inputs.smoothed @ self.directions
-
-
-def principal(x: Tensor, count: int) -> Tensor:
-    """Return approximately the first principal directions of x, not centred, as columns; zeros beyond its rank.
-
-    The decomposition is randomised with a fixed seed: where singular values decay slowly, the last directions are not
-    exact.
-    """
-    _, _, rows = randomized_svd(x.cpu().double().numpy(), count, n_oversamples=20, n_iter=4, random_state=0)
-    out = x.new_zeros(x.shape[1], count)
-    out[:, : rows.shape[0]] = torch.from_numpy(rows.copy()).t().to(out)
-    return out
 
 
 class CustomEncoder(Encoder):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ from graphnoise import checks
 from graphnoise.containers import as_graph
 from graphnoise.graph import Graph
 from graphnoise.labels import check_entries, read_labels
-from graphnoise.nn.features import compact, row_normalised, smoothed
+from graphnoise.nn.features import compact, principal, row_normalised, smoothed
 from graphnoise.nn.sparse import SparseFeatures
 
 # Squares of larger features have no finite sum in float32.
@@ -39,6 +39,13 @@ class Inputs:
     x: Tensor
     features: Tensor | SparseFeatures
     graph: Graph
+    _directions: dict[int, Tensor] = field(default_factory=dict)
+
+    def directions(self, count: int) -> Tensor:
+        """Return principal directions of the smoothed features, computed once, shape [num_features, count]."""
+        if count not in self._directions:
+            self._directions[count] = principal(self.smoothed, count)
+        return self._directions[count]
 
     @cached_property
     def looped(self) -> Graph:
@@ -75,6 +82,36 @@ class Labels:
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.classes)
+
+    @cached_property
+    def shares(self) -> Tensor | None:
+        """Shares of the classes among the validation labels, with half a label more in each; None without labels."""
+        known = self.val_labels[self.val_labels >= 0]
+        return torch.bincount(known, minlength=self.num_classes) + 0.5 if known.numel() else None
+
+    def parts(self, count: int, seed: int) -> list[Labels]:
+        """Return labels that leave out one of `count` parts of all labelled nodes each, for validation.
+
+        Parts are random, and each has its share of every class. Validation nodes of other classes are in none.
+
+        Raises:
+            InputError: There are fewer labelled nodes than parts.
+        """
+        known = self.val_labels >= 0
+        # Masks assign labels in order of position.
+        nodes, order = torch.cat([self.train, self.val[known]]).sort()
+        given = torch.cat([self.given, self.val_labels[known]])[order]
+        if len(nodes) < count:
+            checks.fail("n_init", f"at most {len(nodes)}, the number of labelled nodes", count)
+        shuffled = torch.randperm(len(nodes), generator=torch.Generator().manual_seed(seed)).to(nodes.device)
+        by_class = shuffled[given[shuffled].argsort(stable=True)]
+        part = torch.empty_like(nodes).index_copy_(0, by_class, torch.arange(len(nodes), device=nodes.device) % count)
+        return [
+            replace(
+                self, train=nodes[part != k], given=given[part != k], val=nodes[part == k], val_labels=given[part == k]
+            )
+            for k in range(count)
+        ]
 
 
 def read(data: object, normalise_features: bool, device: torch.device | None) -> Inputs:

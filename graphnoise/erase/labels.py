@@ -14,6 +14,9 @@ from graphnoise.propagation import propagate
 from graphnoise.typing import GraphLike, LabelsLike
 
 SCOPES = ("train", "full")
+# Deviation of the log-scores that counts as one unit where classes are held to their sizes, and steps that this takes.
+SIZE_SPREAD = 1.0
+SIZE_STEPS = 10
 
 
 def denoise(
@@ -222,6 +225,30 @@ def fuse(propagated: Tensor, prototype: Tensor, *, beta: float, softmax: bool = 
 def _fuse(propagated: Tensor, prototype: Tensor, beta: float, *, softmax: bool) -> Tensor:
     mixed = torch.lerp(prototype, propagated, beta)
     return mixed.softmax(1) if softmax else mixed
+
+
+def _balance(scores: Tensor, shares: Tensor) -> Tensor:
+    """Return log-scores plus an offset for each class, so that the expected sizes of the classes are given shares.
+
+        sum_i softmax_c(log s_ic + b_c) = n · shares_c
+
+    with log-scores centred by row and divided by `SIZE_SPREAD` of their deviation, and b found by `SIZE_STEPS` steps of
+    Sinkhorn's iteration.
+
+    Args:
+        scores: Scores of at least 0, shape [num_nodes, num_classes].
+        shares: Shares of the classes, above 0, shape [num_classes].
+
+    Source:
+        Cuturi, "Sinkhorn Distances: Lightspeed Computation of Optimal Transport", NIPS 2013, section 4.
+    """
+    logits = scores.clamp(min=1e-12).log_()
+    logits -= logits.mean(1, keepdim=True)
+    logits /= (SIZE_SPREAD * logits.square().mean().sqrt()).clamp(min=1e-12)
+    target = (shares / shares.sum()).log()
+    for _ in range(SIZE_STEPS):
+        logits += target - logits.softmax(1).mean(0).clamp(min=1e-9).log()
+    return logits
 
 
 def _matrix(name: str, value: Tensor) -> Tensor:

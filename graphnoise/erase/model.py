@@ -13,8 +13,6 @@ from typing import Any
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -22,16 +20,18 @@ from graphnoise import checks
 from graphnoise.erase.blend import blend
 from graphnoise.erase.checkpoint import alike, read_checkpoint, write_checkpoint
 from graphnoise.erase.encoders import full_graph_inputs
+from graphnoise.erase.ensemble import Ensemble, start
 from graphnoise.erase.inputs import Inputs, Labels, digest, read, read_training_labels
 from graphnoise.erase.probe import Probe
 from graphnoise.erase.settings import Settings, settings
 from graphnoise.erase.train import COLLAPSED_RANK, CollapseWarning, Training
 from graphnoise.errors import DataError, InputError
-from graphnoise.labels import class_names, read_labels
-from graphnoise.typing import LabelsLike
+from graphnoise.homophily import label_homophily, warn_of_heterophily
+from graphnoise.node_classifier import NodeClassifier
+from graphnoise.resources import limit_threads, thread_count
 
 
-class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class ERASE(NodeClassifier):
     r"""Error-resilient representations on a graph with wrong labels, and a linear probe on them.
 
     Each epoch embeds all nodes, labels each one by the propagated given labels and by its cosine with the mean
@@ -40,17 +40,20 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         loss = gamma1 · Rc(Z | labels) - gamma2 · R(Z)
 
     with R the coding rate (`graphnoise.coding_rate`): embeddings of a class are compressed, and all of them together
-    expanded. No label outside `train_mask` enters the loss; those of `val_mask` select the epoch (in the
-    default preset: weigh the blended probes), unless `select="last"`.
+    expanded. Labels of `val_mask` select the epoch, as in ERASE's own code, or train like those of `train_mask`, as in
+    the default preset: each of its initialisations leaves out another part of all labelled nodes, and the parts weigh
+    the blended probes (`val_labels`). With `select="last"` they are not read. Of other nodes no label is.
 
     Args:
         preset: "robust" (the default), or as ERASE's own code runs: "faithful-cora", "faithful-citeseer",
             "faithful-pubmed", "faithful-corafull", "faithful-arxiv".
-        seed: Seed of initial weights, dropout and mini-batches.
+        seed: Seed of initial weights, dropout, mini-batches and parts that are left out.
         num_classes: Number of classes, whose labels are then 0 to num_classes - 1; by default the classes are the
             distinct training labels. Classes without labels have a share in softmax and so in the fused labels.
         device: Where to train, and then to predict; by default where `data.x` is in `fit`.
         progress: Whether to show a progress bar; by default where standard error is a terminal.
+        num_threads: Threads of `fit` and of predictions, whatever number torch is set to; 0 for one per core. Results
+            depend on this number by rounding; more than one is faster on large graphs.
         checkpoint: A file that training is saved to; `fit` resumes from it if it exists.
         checkpoint_every: Epochs between two saves.
         **overrides: Hyper-parameters in place of the preset's, see `graphnoise.erase.Settings`.
@@ -59,14 +62,19 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         history: For each epoch: loss, rate, rate_within, val_accuracy, pseudo_label_accuracy (where the data hold
             `y_true`), rank (effective rank of the embeddings in the epoch's loss, with dropout; with mini-batches, of
             those before the epoch, without) and seconds; None where not computed. Where probes are blended by the
-            validation labels, val_accuracy is measured on the same labels, and so optimistic.
+            validation labels, val_accuracy is measured on the same labels, and so optimistic. Of several
+            initialisations: means, the seconds of all, and the accuracy of the blend.
         best_epoch_: The selected epoch, counted from 1 (of a blend, the last).
         blend_weights_: The weights of a blend's candidates (from the plain probe alone to the semantic ones alone), or
             None.
         classes_: Names of the classes, in the order of the columns of `predict_proba`.
-        encoder_: The trained encoder.
-        labels_: The pseudo-labels of all nodes in the last epoch, shape [num_nodes].
-        rank_: Effective rank of the selected embeddings.
+        encoder_: The trained encoder, of the first initialisation.
+        homophily_: Agreement of the given labels of neighbours beyond chance (1: always, 0: by chance), or None where
+            no arc joins labelled nodes. Wrong labels lower it. Where it is small beyond doubt, `fit` warns
+            (`HeterophilyWarning`).
+        labels_: The pseudo-labels of all nodes in the last epoch (of several initialisations, the most frequent one),
+            shape [num_nodes].
+        rank_: Effective rank of the selected embeddings (of several initialisations, the smallest).
 
     Raises:
         InputError: An unknown preset or hyper-parameter, or a value out of its range.
@@ -92,13 +100,15 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         num_classes: int | None = None,
         device: str | torch.device | None = None,
         progress: bool | None = None,
+        num_threads: int = 1,
         checkpoint: str | Path | None = None,
         checkpoint_every: int = 10,
         **overrides: Any,
     ) -> None:
         self.preset, self.overrides = preset, overrides
         self.seed, self.num_classes, self.device = seed, num_classes, device
-        self.progress, self.checkpoint, self.checkpoint_every = progress, checkpoint, checkpoint_every
+        self.progress, self.num_threads = progress, num_threads
+        self.checkpoint, self.checkpoint_every = checkpoint, checkpoint_every
         self._check()
 
     def _check(self) -> Settings:
@@ -108,6 +118,7 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.num_classes = checks.integer("num_classes", self.num_classes, 2, 2**31)
         if self.progress is not None and not isinstance(self.progress, bool):
             checks.fail("progress", "True, False or None", repr(self.progress))
+        thread_count(self.num_threads)
         file = self.checkpoint
         if file is not None and not (isinstance(file, str | Path) and Path(file).name and "\0" not in str(file)):
             checks.fail("checkpoint", "the path of a file", repr(file))
@@ -126,7 +137,7 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return settings(self.preset, self.overrides)
 
     def fit(
-        self, data: Data, *, split: int | None = None, on_epoch: Callable[[Training], object] | None = None
+        self, data: Data, *, split: int | None = None, on_epoch: Callable[[Training | Ensemble], object] | None = None
     ) -> ERASE:
         """Train on `data.y` at `data.train_mask`, selecting by `data.val_mask`.
 
@@ -152,16 +163,23 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             checks.fail("on_epoch", "a callable or None", repr(on_epoch))
         # As in scikit-learn, attributes may have been assigned since the constructor checked them.
         s = self._check()
-        with _default_modes(), torch.enable_grad():
+        with _default_modes(self.num_threads), torch.enable_grad():
             inputs = read(data, s.normalise_features, _device(self.device))
             selecting = s.select == "validation"
             labels = read_training_labels(data, inputs, self.num_classes, validated=selecting, split=split)
             return self._fit(s, inputs, labels, on_epoch)
 
     def _fit(
-        self, s: Settings, inputs: Inputs, labels: Labels, on_epoch: Callable[[Training], object] | None = None
+        self,
+        s: Settings,
+        inputs: Inputs,
+        labels: Labels,
+        on_epoch: Callable[[Training | Ensemble], object] | None = None,
     ) -> ERASE:
-        training = Training(inputs, labels, s, self.seed)
+        nodes, given = torch.cat([labels.train, labels.val]), torch.cat([labels.given, labels.val_labels])
+        homophily = label_homophily(inputs.graph, nodes, given, labels.num_classes)
+        warn_of_heterophily("ERASE", homophily, stacklevel=4)
+        training = start(inputs, labels, s, self.seed)
         file = None if self.checkpoint is None else _expanded(self.checkpoint)
         mark = "" if file is None else self._mark(s, digest(inputs, labels, training.encoder))
         if file is not None and file.exists():
@@ -179,10 +197,15 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 interrupt.add_note(f"the same call goes on from {file}" if file.exists() else anew)
             raise
         self._set_fitted(training)
+        self.homophily_ = None if homophily is None else homophily[0]
         return self
 
     def _run(
-        self, training: Training, on_epoch: Callable[[Training], object] | None, file: Path | None, mark: str
+        self,
+        training: Training | Ensemble,
+        on_epoch: Callable[[Training | Ensemble], object] | None,
+        file: Path | None,
+        mark: str,
     ) -> None:
         shown = sys.stderr.isatty() if self.progress is None else self.progress
         columns = (TextColumn("ERASE"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
@@ -198,7 +221,7 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 text = f"loss {loss:.3f}" + (f"  best on validation {best:.1%}" if best >= 0 else "")
                 bar.update(task, completed=training.epochs_done, description=text)
 
-    def _set_fitted(self, training: Training) -> None:
+    def _set_fitted(self, training: Training | Ensemble) -> None:
         """Set the fitted attributes, and warn where the embeddings have collapsed."""
         encoder = training.encoder
         encoder.load_state_dict(training.fitted["encoder"])
@@ -232,7 +255,7 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             NotFittedError: The model is not fitted.
             InputError: The data have other features.
         """
-        with _default_modes(), torch.no_grad():
+        with _default_modes(self.num_threads), torch.no_grad():
             return next(self._embeddings(self._read(data), [self.encoder_.state_dict()]))
 
     def predict_proba(self, data: Data) -> Tensor:
@@ -241,7 +264,7 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             InputError, NotFittedError: As `embed`.
         """
-        with _default_modes(), torch.no_grad():
+        with _default_modes(self.num_threads), torch.no_grad():
             return self._predict_proba(self._read(data))
 
     def _read(self, data: Data) -> Inputs:
@@ -255,7 +278,10 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _predict_proba(self, inputs: Inputs) -> Tensor:
         if "members" not in self._state:
-            return self.probe_.predict(next(self._embeddings(inputs, [self.encoder_.state_dict()])))
+            runs = self._state.get("runs", [self._state])
+            probes = [Probe.restored(run["probe"], self.num_classes_) for run in runs]
+            embeddings = self._embeddings(inputs, [run["encoder"] for run in runs])
+            return torch.stack([probe.predict(z) for probe, z in zip(probes, embeddings, strict=True)]).mean(0)
         embeddings = self._embeddings(inputs, [member["encoder"] for member in self._state["members"]])
         return blend(self._state, inputs, embeddings, self.num_classes_)
 
@@ -269,44 +295,6 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if not bool(torch.isfinite(z.norm(dim=1)).all()):
                 checks.fail("encoder", "finite embeddings", "some that are NaN or infinite")
             yield z
-
-    def predict(self, data: Data) -> Any:
-        """Return the most probable class of each node, shape [num_nodes].
-
-        Returns:
-            Names of classes: an int64 tensor, or a NumPy array where they are strings.
-
-        Raises:
-            InputError, NotFittedError: As `embed`.
-        """
-        codes = self.predict_proba(data).argmax(1)
-        return class_names(self.classes_, codes)
-
-    def score(self, data: Data, mask: LabelsLike | None = None, *, split: int | None = None) -> float:
-        """Return the accuracy against `data.y_true`, or against `data.y` where the data have no `y_true`.
-
-        Args:
-            data: The data set.
-            mask: The nodes, a Boolean mask or positions; by default `data.test_mask`.
-            split: Column of a mask of several splits.
-
-        Raises:
-            InputError, NotFittedError: As `embed`; or there are no labels, no mask, or no node in it.
-        """
-        predicted = self.predict_proba(data).argmax(1).cpu()
-        name = "data.y_true" if data.get("y_true") is not None else "data.y"
-        labels = data.get(name.removeprefix("data."))
-        if labels is None:
-            checks.fail("data", "a Data with y_true or y", "none")
-        mask = data.get("test_mask") if mask is None else mask
-        if mask is None:
-            checks.fail("mask", "nodes to score, or a data.test_mask", "none")
-        mask = checks.mask("mask", mask, predicted.numel(), split=split).cpu()
-        if not bool(mask.any()):
-            checks.fail("mask", "at least one node", "none")
-        size, nodes = predicted.numel(), mask.nonzero().view(-1)
-        truth = read_labels(labels, nodes=nodes, size=size, unlabelled=False, name=name).codes_among(self.classes_)
-        return float((predicted[nodes] == truth.cpu()).double().mean())
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the arguments that this estimator was made with, as scikit-learn's `clone` reads them."""
@@ -326,11 +314,6 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "encoder_")
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        return tags
-
     def _mark(self, s: Settings, data: str) -> str:
         """Return what a checkpoint must have been written for; epochs and patience may be raised later."""
         fixed = {name: value for name, value in vars(s).items() if name not in ("epochs", "patience")}
@@ -343,16 +326,17 @@ class ERASE(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return f"ERASE({', '.join(f'{name}={value!r}' for name, value in arguments.items())})"
 
 
-_ARGUMENTS = ("preset", "seed", "num_classes", "device", "progress", "checkpoint", "checkpoint_every")
+_ARGUMENTS = ("preset", "seed", "num_classes", "device", "progress", "num_threads", "checkpoint", "checkpoint_every")
 _HYPER_PARAMETERS = frozenset(field.name for field in dataclasses.fields(Settings))
 
 
 @contextlib.contextmanager
-def _default_modes() -> Iterator[None]:
-    """Switch off inference mode, autocast and a default device of the caller."""
+def _default_modes(num_threads: int) -> Iterator[None]:
+    """Switch off inference mode, autocast and a default device of the caller, and set the number of threads."""
     kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(limit_threads(thread_count(num_threads)))
         for kind in kinds:
             stack.enter_context(torch.autocast(kind, enabled=False))
         if torch.get_default_device().type != "cpu":
@@ -368,7 +352,7 @@ def _expanded(file: str | Path) -> Path:
         raise InputError(f"checkpoint: expected a home folder that is there, got {str(file)!r}") from error
 
 
-def _restore(training: Training, file: Path, mark: str) -> None:
+def _restore(training: Training | Ensemble, file: Path, mark: str) -> None:
     """Resume training from a checkpoint.
 
     Raises:

@@ -30,7 +30,7 @@ _ORDERS = {"l1": 1.0, "l2": 2.0}
 # Added to the number of nodes of each class, so that an empty one does not divide by 0.
 SLACK = 1e-8
 # Hyper-parameters that are not in the paper; the dense form has their defaults.
-_NOT_IN_PAPER = ("components", "probe_from", "blend_temperature")
+_NOT_IN_PAPER = ("components", "class_sizes", "val_labels", "n_init", "probe_from", "blend_temperature")
 
 
 def unsupported_reason(s: Settings) -> str | None:

@@ -43,6 +43,9 @@ class Settings:
             share by given label and all nodes' by their labels of the epoch before.
         beta: Weight of the denoised labels beside the prototype labels in the fusion.
         softmax: Whether fused labels pass through a softmax.
+        class_sizes: Sizes of the classes of the semantic labels: "free", or "validation": the propagated scores are
+            weighted by class, so that expected sizes are the shares of classes among the labels of `val_mask` (where
+            they are read; those of `train_mask` are often chosen evenly by class).
         propagate_from: Whose fused labels are propagated: "all" nodes' or those of "train" nodes.
         gamma1: Weight of the coding rate within classes.
         gamma2: Weight of the coding rate of the whole.
@@ -56,6 +59,10 @@ class Settings:
             "validation" selects, and not for a "blend".
         select: "validation" (keep the epoch with the highest accuracy on the labels of `val_mask`, the first of equals)
             or "last" (validation labels are not read).
+        val_labels: What validation labels do: "select", as `select` says, or "train": they train as those of
+            `train_mask` do, and each initialisation leaves out another of `n_init` parts of all labelled nodes, whose
+            labels select in their place.
+        n_init: Initialisations, whose probabilities are averaged.
         probe: Labels that the linear probe is fitted on: "semantic" (the epoch's fused labels of the training nodes),
             "given", or "blend": both, averaged over all probed epochs, and a probe of the smoothed features, weighted
             by the validation labels; training then runs to its last epoch.
@@ -91,6 +98,7 @@ class Settings:
     prototypes: str = "train"
     beta: float = 0.6
     softmax: bool = True
+    class_sizes: str = "free"
     propagate_from: str = "all"
     gamma1: float = 1.0
     gamma2: float = 2.0
@@ -101,6 +109,8 @@ class Settings:
     epochs: int = 400
     patience: int = 150
     select: str = "validation"
+    val_labels: str = "select"
+    n_init: int = 1
     probe: str = "semantic"
     probe_c: float = 1.0
     probe_every: int = 1
@@ -132,6 +142,8 @@ class Settings:
                 checks.fail(name, "True or False", repr(getattr(self, name)))
         if self.encoder == "gat" and self.layers > 1 and self.hidden % self.heads:
             checks.fail("hidden", f"a multiple of heads ({self.heads})", self.hidden)
+        if self.held_out and self.n_init == 1:
+            checks.fail("n_init", "at least 2 with val_labels='train', as each leaves out a part of the labels", 1)
         if self.components is not None:
             checks.integer("components", self.components, 1)
         if self.batch_size is not None:
@@ -145,6 +157,11 @@ class Settings:
         for i, fanout in enumerate(self.fanouts):
             checks.integer(f"fanouts[{i}]", fanout, -1)
 
+    @property
+    def held_out(self) -> bool:
+        """Whether each initialisation leaves out a part of the labelled nodes."""
+        return self.select == "validation" and self.val_labels == "train"
+
 
 _INTEGERS = (
     ("layers", 1, 1000),
@@ -156,6 +173,7 @@ _INTEGERS = (
     ("patience", 0, None),
     ("probe_every", 1, None),
     ("probe_from", 1, None),
+    ("n_init", 1, 1000),
 )
 _CHOICES = {
     "activation": ("leaky_relu", "relu"),
@@ -167,7 +185,9 @@ _CHOICES = {
     "label_scope": ("train", "all"),
     "prototypes": ("train", "mixed"),
     "propagate_from": ("all", "train"),
+    "class_sizes": ("free", "validation"),
     "select": ("validation", "last"),
+    "val_labels": ("select", "train"),
     "probe": ("semantic", "given", "blend"),
 }
 
@@ -211,10 +231,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "num_steps": 10,
         "label_scope": "all",
         "prototypes": "mixed",
+        "class_sizes": "validation",
         "eps": 5.0,
         "lr": 5e-3,
         "epochs": 20,
+        "val_labels": "train",
+        "n_init": 5,
         "probe": "blend",
+        "blend_temperature": 0.4,
         "probe_every": 5,
         "probe_from": 10,
     },

@@ -15,7 +15,7 @@ from graphnoise.coding_rates import CodingRateReduction, coding_rates, effective
 from graphnoise.erase.blend import DEFAULT_WEIGHTS, candidate_probabilities, plain_probe, weigh
 from graphnoise.erase.encoders import build, full_graph_inputs
 from graphnoise.erase.inputs import Inputs, Labels
-from graphnoise.erase.labels import _class_means, _denoise, _fuse, _prototype_labels
+from graphnoise.erase.labels import _balance, _class_means, _denoise, _fuse, _prototype_labels
 from graphnoise.erase.probe import Probe
 from graphnoise.erase.settings import Settings
 from graphnoise.kernels.propagate import choose
@@ -35,7 +35,7 @@ class CollapseWarning(UserWarning):
 
 
 class Training:
-    """The state of a training run, advanced by `epoch`; all randomness comes from its generator.
+    """The state of a training run of one initialisation, advanced by `epoch`; randomness comes from its generator.
 
     Each part of an epoch is a range of `torch.profiler`, named `erase/` and the part.
 
@@ -44,10 +44,12 @@ class Training:
         labels: Labels that training reads.
         s: Hyper-parameters.
         seed: Seed of initial weights, dropout and mini-batches.
+        shares: Shares of the classes that the semantic labels are held to; by default those of the validation labels.
     """
 
-    def __init__(self, inputs: Inputs, labels: Labels, s: Settings, seed: int) -> None:
+    def __init__(self, inputs: Inputs, labels: Labels, s: Settings, seed: int, shares: Tensor | None = None) -> None:
         self.inputs, self.labels, self.s = inputs, labels, s
+        self.shares = (labels.shares if shares is None else shares) if s.class_sizes == "validation" else None
         device = inputs.graph.device
         self.encoder = build(inputs.x.shape[1], s, torch.Generator().manual_seed(seed))
         self.encoder.to(device, torch.float32)
@@ -117,6 +119,8 @@ class Training:
             propagated = _propagate(
                 self.propagation_graph, fused, mask, float(s.alpha), s.num_steps, s.propagation, clamp, None, tier
             ).y
+        if self.shares is not None:
+            propagated[:, self.present] = _balance(propagated[:, self.present], self.shares[self.present])
         return propagated.masked_fill_(~self.present, -math.inf).argmax(1)
 
     def _class_shares(self, z: Tensor, labels: Tensor) -> Tensor:
@@ -232,20 +236,24 @@ class Training:
             probe = Probe.fitted(z[labels.train], target, classes, s.probe_c)
             member |= {name: probe.state(), f"{name}_val": probe.predict(z[labels.val])}
         members.append(member)
-        plain = self.fitted["plain"] if self.fitted else plain_probe(self.inputs, labels, s.probe_c).state()
+        plain = self.fitted["plain"] if self.fitted else [plain_probe(self.inputs, labels, s.probe_c).state()]
         weights, accuracy = torch.tensor(DEFAULT_WEIGHTS), None
+        self.fitted = {"members": members, "plain": plain, "weights": weights, "encoder": member["encoder"]}
         if s.select == "validation":
-            mixed = candidate_probabilities(
-                Probe.restored(plain, classes).predict(self.inputs.smoothed[labels.val]),
-                torch.stack([m["given_val"] for m in members]).mean(0),
-                torch.stack([m["semantic_val"] for m in members]).mean(0),
-            )
-            weights = weigh(mixed, labels.val_labels, s.blend_temperature)
-            accuracy = _accuracy((weights.view(-1, 1, 1) * mixed).sum(0), labels.val_labels)
+            self.fitted["weights"], accuracy = weighted(self.val_candidates(), labels.val_labels, s.blend_temperature)
             self.best_accuracy = accuracy
         self.best_epoch = self.epochs_done
-        self.fitted = {"members": members, "plain": plain, "weights": weights, "encoder": member["encoder"]}
         return accuracy
+
+    def val_candidates(self) -> Tensor:
+        """Return what each candidate of the blend predicts for the validation nodes, as `weigh` takes it."""
+        members, labels = self.fitted["members"], self.labels
+        plain = Probe.restored(self.fitted["plain"][0], labels.num_classes)
+        return candidate_probabilities(
+            plain.predict(self.inputs.smoothed[labels.val]),
+            torch.stack([m["given_val"] for m in members]).mean(0),
+            torch.stack([m["semantic_val"] for m in members]).mean(0),
+        )
 
     @torch.no_grad()
     def rank(self) -> float:
@@ -288,6 +296,12 @@ class Training:
 
 
 _STATE = ("epochs_done", "best_epoch", "best_accuracy", "semantic", "fitted", "history")
+
+
+def weighted(candidates: Tensor, val_labels: Tensor, blend_temperature: float) -> tuple[Tensor, float]:
+    """Return the weights of a blend's candidates, and the accuracy of the blend on the same labels."""
+    weights = weigh(candidates, val_labels, blend_temperature)
+    return weights, _accuracy((weights.view(-1, 1, 1) * candidates).sum(0), val_labels)
 
 
 def _accuracy(probabilities: Tensor, labels: Tensor) -> float:

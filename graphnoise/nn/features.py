@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -48,3 +50,15 @@ def smoothed(x: Tensor, looped: Graph, hops: int) -> Tensor:
         Wu et al., "Simplifying Graph Convolutional Networks", ICML 2019, section 2.2.
     """
     return F.normalize(propagate(looped, x, alpha=1.0, num_steps=hops).y)
+
+
+def principal(x: Tensor, count: int) -> Tensor:
+    """Return approximately the first principal directions of x, not centred, as columns; zeros beyond its rank.
+
+    The decomposition is randomised with a fixed seed: where singular values decay slowly, the last directions are not
+    exact.
+    """
+    _, _, rows = randomized_svd(x.cpu().double().numpy(), count, n_oversamples=20, n_iter=4, random_state=0)
+    out = x.new_zeros(x.shape[1], count)
+    out[:, : rows.shape[0]] = torch.from_numpy(rows.copy()).t().to(out)
+    return out

@@ -20,6 +20,7 @@ from graphnoise import checks
 from graphnoise.containers import as_graph
 from graphnoise.erase.inputs import check_scale
 from graphnoise.graph import Graph
+from graphnoise.homophily import label_homophily, warn_of_heterophily
 from graphnoise.labels import check_entries, read_labels
 from graphnoise.nn.features import row_normalised
 from graphnoise.node_classifier import NodeClassifier
@@ -103,6 +104,8 @@ class GraphGP(NodeClassifier):
         transition_: The transition matrix (`graphnoise.noise.Transition`).
         transition_margin_: How much less log-likelihood a clearly different matrix reached, one of exchanged classes
             would, or one of equal rows has, for which features are useless; inf for a known matrix.
+        homophily_: Agreement of the given labels of neighbours beyond chance (1: always, 0: by chance), or None where
+            no two labelled nodes are neighbours.
         labelled_: Positions of the labelled nodes, int64, shape [num_labelled].
         posterior_: P(true class | given label, features) of the labelled nodes, float64, shape [num_labelled, C].
         weights_: Weights of the hops and variance in the last regression, shape [number of hops + 1].
@@ -173,6 +176,9 @@ class GraphGP(NodeClassifier):
         if labels.num_classes < 2:
             checks.fail(name, "labels of at least two classes", f"class {labels.classes[0]} only")
         check_entries(name, len(x), labels.num_classes)
+        homophily = label_homophily(looped, nodes, labels.codes.cpu(), labels.num_classes)
+        self.homophily_ = None if homophily is None else homophily[0]
+        warn_of_heterophily("GraphGP", homophily, stacklevel=3)
         self._fit(SmoothedFeatures(x, looped, self.hops, nodes), nodes, labels.codes.cpu().numpy(), labels.num_classes)
         self.classes_ = labels.classes
         if self.transition_margin_ < AMBIGUOUS:

@@ -13,7 +13,7 @@ from graphnoise.bench import options, registry
 from graphnoise.bench.environment import Meter, environment, one_thread
 from graphnoise.bench.grid import Count, GridModel, Names, Rates, Seed, Specs, each, one_of, option
 from graphnoise.bench.record import RUN, Column, count, mapping, share
-from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, entries, rows, unique
+from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, check_noise, entries, rows, unique
 from graphnoise.errors import InputError
 from recsys.base import Recommender
 from recsys.bench import data, methods, report
@@ -139,9 +139,8 @@ class Recommend(Task[RecommendGrid]):
 
     def complete(self, record: dict[str, Any]) -> None:
         """Check columns against each other; no values of epochs are no epochs."""
-        noise, epochs = record["config"]["noise"], record["result"]["epochs"]
-        if (noise["kind"] == "none") != (noise["rate"] == 0):
-            checks.fail("rate", "0 where there is no noise, and nowhere else", noise["rate"])
+        check_noise(record["config"]["noise"])
+        epochs = record["result"]["epochs"]
         if epochs["rule"] is None:
             record["result"]["epochs"] = None
         elif None in epochs.values():

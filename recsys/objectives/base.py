@@ -139,11 +139,7 @@ class Objective(ABC):
 
     def parameters(self) -> dict[str, Any]:
         """Return name and arguments as values that JSON can hold; `recsys.objectives.objective` reads them."""
-        parameters: dict[str, Any] = {"name": self.name}
-        for key in inspect.signature(type(self)).parameters:
-            value = getattr(self, key)
-            parameters[key] = value.tolist() if isinstance(value, np.ndarray) else value
-        return parameters
+        return {"name": self.name, **{key: getattr(self, key) for key in inspect.signature(type(self)).parameters}}
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.parameters().items() if k != "name")

@@ -69,7 +69,7 @@ class Flips(Objective):
         if not ((rates >= 0) & (rates < 1)).all():
             fail("flip_rate", "rates in [0, 1)", f"values from {rates.min()} to {rates.max()}")
         self._constant = rates
-        self.flip_rate = float(rates) if rates.ndim == 0 else rates.tolist()
+        self.flip_rate = rates.tolist()
         self.logits = ()
         if rates.ndim:
             self._needs = ("users",) if self.by == "user" else ("items", "negatives")

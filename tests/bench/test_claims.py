@@ -47,6 +47,19 @@ def test_a_claim_excludes_until_it_is_given_back(store):
     assert names(store) == [store.path(KEY).name], "claims of a recorded cell are removed"
 
 
+def test_a_claim_names_its_process(store):
+    owner = json.loads(store.claim(KEY, lease=7).path.read_text())
+    assert owner.keys() == {"machine", "pid", "started", "lease", "since"}
+    assert (owner["pid"], owner["lease"]) == (os.getpid(), 7)
+
+
+def test_a_claim_whose_file_is_gone_is_given_back_quietly(store):
+    claim = store.claim(KEY)
+    claim.path.unlink()
+    claim.release()
+    assert not store.held(KEY)
+
+
 def test_a_lease_runs_out_only_without_renewal_whatever_the_clocks_of_machines(store, monkeypatch):
     claim = store.claim(KEY, lease=5)
     for offset in (-1e6, 1e6):

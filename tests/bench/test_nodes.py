@@ -146,6 +146,22 @@ def test_impossible_rates_are_refused_before_anything_runs(tmp_path):
         NODES.cells(small(str(path), methods=["lp"], noise=["symmetric"], rates=[0.2]))
 
 
+def test_each_draw_may_have_a_split_of_its_own(tmp_path):
+    path = tmp_path / "blocks.npz"
+    datasets.save_npz(datasets.planted_partition([120, 120], 0.05, 0.04, num_features=4, seed=0), path)
+    shared = {"methods": ["centroid"], "noise": ["pair"], "rates": [0.3], "split_sizes": "20/60/100"}
+    cells = NODES.cells(NodesGrid(datasets=[f"{path}:split_seed=draw"], seeds=2, first_seed=4, **shared))
+    fixed = NODES.cells(NodesGrid(datasets=[str(path)], seeds=1, first_seed=5, split_seed=5, **shared))
+    assert len({cell["data"] for cell in cells}) == 1
+    first, second, expected = (
+        {name: value for name, value in NODES.run_cell(cell).items() if name != "run"} for cell in (*cells, *fixed)
+    )
+    assert second == expected
+    assert first["predictions"] != second["predictions"]
+    with pytest.raises(InputError, match="split_seed: expected 'draw'"):
+        NODES.cells(NodesGrid(datasets=[f"{path}:split_seed=5"], **shared))
+
+
 def write_labels(path, instance, wrong):
     """Write true labels to a file, but the next class to some training nodes."""
     y = instance.truth.clone()

@@ -37,6 +37,12 @@ def test_tables_show_means_intervals_variance_and_tests(planted, store):
     assert f"{mean:.1f}±" in tables
     for part in ("Test accuracy in %, pair noise", "gcn − lp", "Holm", "noise draw", "Effects of wrong labels"):
         assert part in tables
+    spread = section.estimate("gcn", "pair", 0.4, "test_accuracy")
+    cells = tables.partition("Initialisations of one draw in points, pair noise")[2].splitlines()
+    row = next(line for line in cells if "gcn" in line)
+    assert f"{100 * spread.init_sd:.1f} / {100 * spread.init_drop:.1f}" in row
+    # One initialisation of lp, which has no random state.
+    assert "lp" not in "".join(cells[: cells.index(row) + 3])
 
 
 def test_draws_without_a_value_are_left_out_and_zero_is_one():

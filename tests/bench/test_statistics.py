@@ -34,6 +34,15 @@ def test_one_draw_has_no_interval_and_one_initialisation_no_variance_split():
     assert estimate({0: [0.5], 1: [0.6]}).half_width is not None
     assert estimate({0: [0.5], 1: [0.6]}).draw_share is None
     assert estimate({0: [0.5, 0.5], 1: [0.5, 0.5]}).draw_share is None
+    assert (estimate({0: [0.5], 1: [0.6]}).init_sd, estimate({0: [0.5], 1: [0.6]}).init_drop) == (None, None)
+
+
+def test_the_spread_over_initialisations_is_that_within_draws():
+    e = estimate({0: [1.0, 3.0], 1: [6.0, 8.0, 10.0], 2: [5.0]})
+    # Squares within 2 + 8 of 3 degrees of freedom; 6 is 2 below the mean of its draw.
+    assert e.init_sd == pytest.approx((10 / 3) ** 0.5, rel=1e-12)
+    assert e.init_drop == pytest.approx(2.0, rel=1e-12)
+    assert estimate({4: [0.5, 0.7]}).init_drop == pytest.approx(0.1)
 
 
 def test_variance_parts_are_recovered():

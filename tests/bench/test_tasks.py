@@ -4,7 +4,8 @@ import csv
 import io
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 from rich.console import Console
@@ -61,6 +62,13 @@ def stores(tmp_path_factory):
     return store
 
 
+@pytest.fixture(scope="module")
+def workers():
+    """Two processes for all tasks, which import torch once; `jobs=2` opens the like."""
+    with ProcessPoolExecutor(2, get_context("spawn")) as executor:
+        yield executor
+
+
 def without(value, names):
     if isinstance(value, dict):
         return {key: without(part, names) for key, part in value.items() if key not in names}
@@ -102,14 +110,14 @@ def csv_of(name, source):
 
 
 @each_task
-def test_results_do_not_depend_on_jobs_executor_or_interruptions(name, stores, tmp_path):
+def test_results_do_not_depend_on_jobs_executor_or_interruptions(name, stores, workers, tmp_path):
     task, grid = registry.task(name), grid_of(name)
-    first, second, third = (Store(tmp_path / label) for label in ("parts", "jobs", "threads"))
+    first, second, third = (Store(tmp_path / label) for label in ("parts", "processes", "threads"))
     part = task.run(grid_of(name, methods=GRIDS[name]["methods"][1:]), first)
     summary = task.run(grid, first)
     assert (summary.skipped, summary.done) == (part.done, summary.total - part.done)
     assert 0 < part.done < summary.total
-    assert task.run(grid, second, jobs=2).complete
+    assert task.run(grid, second, executor=workers).complete
     with ThreadPoolExecutor(1) as executor:
         assert task.run(grid, third, executor=executor).complete
     assert results(stores(name)) == results(first) == results(second) == results(third)
@@ -218,6 +226,8 @@ def test_a_suite_is_its_grids_and_says_what_is_missing(name, stores, tmp_path):
         ("cluster", "mass", "[null, NaN]", "expected a value of mass"),
         ("cluster", "seeds", "4", "seed_nodes: expected 4 values, one per seed, got 2"),
         ("cluster", "hits", "[41, 1]", r"hits: expected at most \d+, got 41"),
+        ("nodes", "noise", "none", "rate: expected 0 where there is no noise, and nowhere else"),
+        ("nodes", "rate", "0", "rate: expected 0 where there is no noise, and nowhere else"),
         ("recommend", "users", "AAAA", "expected a value of users"),
         ("recommend", "ndcg@20", "1.5", "expected a value of ndcg@20"),
         ("recommend", "rate", "", "expected a value of rate"),

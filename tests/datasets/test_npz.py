@@ -1,4 +1,5 @@
 import os
+import tracemalloc
 import zipfile
 from dataclasses import replace
 
@@ -136,6 +137,41 @@ def test_a_file_cut_anywhere_gives_one_error(tmp_path, fields):
         archive.writestr("y.npy", b"")
     with pytest.raises(DataError, match="y: an encrypted or unusually compressed member"):
         load(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("directory", r"y: more than 2,147,483,648 bytes"),
+        ("header", r"y: 40 bytes for 1050000000 values of type int64"),
+        ("shape", r"x: expected at most 2147483648 bytes as a dense float32 matrix, got shape \(200000, 10500\)"),
+        ("password", r"y: an encrypted or unusually compressed member"),
+    ],
+)
+def test_a_small_file_that_asks_for_gigabytes_or_a_password_is_refused_first(tmp_path, fields, place, message):
+    if place == "shape":
+        wide = csr_matrix((200_000, 10_500), dtype=np.float32)
+        fields = {"edge_index": fields["edge_index"], "y": np.zeros(200_000, np.int8), **parts("attr", wide)}
+    np.savez_compressed(tmp_path / "whole.npz", **fields)
+    with zipfile.ZipFile(tmp_path / "whole.npz") as whole, zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        for name in whole.namelist():
+            blob = whole.read(name)
+            if place == "header" and name == "y.npy":
+                # The padding of the header keeps its length.
+                blob = blob.replace(b"(5,), }         ", b"(1050000000,), }")
+            archive.writestr(name, blob, zipfile.ZIP_DEFLATED)
+        member = archive.getinfo("y.npy")
+        # What the directory at the end of the archive says.
+        member.file_size = 8_400_000_000 if place == "directory" else member.file_size
+        member.flag_bits |= place == "password"
+    assert (tmp_path / "a.npz").stat().st_size < 4_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=rf"a\.npz: {message}"):
+            load_npz(tmp_path / "a.npz")
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_cannot_be_saved_is_named_and_nothing_is_left(tmp_path, small):

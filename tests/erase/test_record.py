@@ -31,7 +31,11 @@ MISSED: dict[tuple[str, str, float], float] = {
     ("pubmed", "asymmetric", 0.4): 69.1,
 }
 UNMEASURED: set[tuple[str, str, float]] = set()
-NOT_THERE = ["83 of 96 of 'ablation-faithful'"]
+# The record has version 1 of `robust`.
+OLD = {"honest": (330, 990), "honest-half": (120, 240), "ablation": (550, 550)}
+NOT_THERE = [f"{old} of {cells} of '{grid}'" for grid, (old, cells) in OLD.items()] + [
+    "83 of 96 of 'ablation-faithful'"
+]
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,11 @@ def gain(accuracy, grid, dataset, kind, rate):
 def test_the_record_lacks_what_is_said_and_no_more():
     suite = Suite.read(TOP / "benchmarks" / "suites" / "erase.toml")
     remarks = [f"{RECORD}: cells that are not there yet: {', '.join(NOT_THERE)}"] if NOT_THERE else []
+    remarks += (
+        [f"{RECORD}: {sum(old for old, _ in OLD.values()):,} cells that are not of the suite are left out"]
+        if OLD
+        else []
+    )
     assert suite.select(Table(RECORD)).remarks() == remarks
 
 

@@ -22,6 +22,7 @@ OMITTED = {
         "InputError",
         "NotFittedError",
         "CollapseWarning",
+        "HeterophilyWarning",
         "Recommender",
         "Objective",
         "Sampler",

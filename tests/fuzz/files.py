@@ -70,7 +70,7 @@ def _claims(path):
 
 def _erase(path):
     data = datasets.load_npz(CORPUS / "npz" / "graph.npz")
-    model = ERASE(epochs=3, layers=1, width=4, heads=1, checkpoint=path, checkpoint_every=1)
+    model = ERASE(epochs=3, layers=1, width=4, heads=1, n_init=2, checkpoint=path, checkpoint_every=1)
     return model.fit(data)
 
 

@@ -71,10 +71,14 @@ def test_compiled_programs_keep_the_contract_in_registers(name, arch, emulated, 
         used = aot.usage(made, tmp_path)
         assert used["REG"] <= 96, f"{kernel}: {used}"
         assert used["STACK"] == used["LOCAL"] == made.metadata.shared == 0, f"{kernel}: {used}"
-        assert not [opcode for opcode in used["sass"] if opcode.startswith(FORBIDDEN)]
+        # For one architecture a variant, in turn: it takes most of the time.
+        if arch != ARCHITECTURES[list(variants()).index(name) % len(ARCHITECTURES)]:
+            continue
+        opcodes = aot.opcodes(made, tmp_path)
+        assert not [opcode for opcode in opcodes if opcode.startswith(FORBIDDEN)]
         wide = arguments["WIDTH"] * 4 if kernel == "step_hubs" else arguments["STRIDE"] * arguments["y"].element_size()
         if wide % 16 == 0:
-            assert used["sass"]["LDG.E.128"], f"{kernel}: {used}"
+            assert opcodes["LDG.E.128"], f"{kernel}: {opcodes}"
     if name == "d=40, restart":
         for kernel, made, *_ in emulator.launched.values():
             assert aot.spills(made, arch, tmp_path) == 0, kernel

@@ -1,9 +1,11 @@
 """Runs mutmut on a copy of the tree, and prints the score of each module and the mutants that no test notices.
 
 `make mutants` starts it. Its arguments are those of `mutmut run`, such as names of mutants with wildcards; the settings
-are in `pyproject.toml`. `equivalent.toml` lists mutants that behave as the original does, which are not counted.
+are in `pyproject.toml`. `--sample N --seed S` before them runs N random mutants of each module. `equivalent.toml` lists
+mutants that behave as the original does, which are not counted.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -14,17 +16,29 @@ from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
+from scipy.stats import binomtest
+
 TOP = Path(__file__).parents[2]
 COPY = TOP / "build" / "mutants"
 MODULES = ("graphnoise.kernels._native", "recsys.kernels._native")
 # An editable installation would import the original sources; mutmut 3.8 reads a name that pytest 9.2 no longer has.
 START = """
+import random
 import sys
+from itertools import groupby
 import pytest
 sys.meta_path[:] = [finder for finder in sys.meta_path if not type(finder).__module__.startswith("_editable_")]
 pytest.Item._nodeid = pytest.Item.nodeid
-from mutmut.__main__ import cli
-cli()
+import mutmut.__main__ as mutmut
+count, seed, collect = int(sys.argv.pop(1)), sys.argv.pop(1), mutmut.collect_source_file_mutation_data
+def sample(**names):
+    mutants, files = collect(**names)
+    modules = [list(of_module) for _, of_module in groupby(mutants, lambda mutant: mutant[0].path)]
+    drawn = [random.Random(seed).sample(of_module, min(count, len(of_module))) for of_module in modules]
+    return sum(drawn, []), files
+if count:
+    mutmut.collect_source_file_mutation_data = sample
+mutmut.cli()
 """
 
 
@@ -60,14 +74,21 @@ def report():
         alive = {name: lines for name, lines in changes.items() if lines not in equivalent}
         if counted := len(status) - len(changes) + len(alive):
             counts = ", ".join(f"{count} {kind}" for kind, count in sorted(Counter(status.values()).items()))
-            share = 1 - len(alive) / counted
-            print(f"\n{file.relative_to('mutants').with_suffix('')}: {share:.1%} of {counted} ({counts};", end=" ")
+            killed = counted - len(alive)
+            low, high = binomtest(killed, counted).proportion_ci()
+            print(f"\n{file.relative_to('mutants').with_suffix('')}: {killed / counted:.1%} of {counted}", end=" ")
+            print(f"(95 % interval of a sample {low:.1%} to {high:.1%}; {counts};", end=" ")
             print(f"{len(changes) - len(alive)} of these equivalent, {len(codes) - len(status)} not run)")
         for name, (before, after) in alive.items():
             print(f"  {name}: {status[name]}\n    - {before}\n    + {after}")
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sample", type=int, default=0, help="mutants of each module; all by default")
+    parser.add_argument("--seed", type=int, default=0)
+    options, words = parser.parse_known_args()
     copy_tree()
-    subprocess.run([sys.executable, "-c", START, "run", *sys.argv[1:]], cwd=COPY, check=True)
+    command = [sys.executable, "-c", START, str(options.sample), str(options.seed), "run", *words]
+    subprocess.run(command, cwd=COPY, check=True)
     report()

@@ -36,6 +36,14 @@ def test_one_cascade_carries_one_label():
     assert len(set(alone.y[alone.flipped])) == 9
 
 
+def test_each_arc_of_a_node_is_tried_on_its_own():
+    complete = np.stack(np.nonzero(1 - np.eye(40, dtype=int)))
+    for seed in range(10):
+        result = noise.cascade(complete, np.zeros(40, dtype=int), 0.5, 0.5, seed=seed, num_classes=30)
+        # The first error reaches about half of the others, never none: there is no second cascade.
+        assert len(set(result.y[result.flipped])) == 1
+
+
 def test_spreading_follows_the_arcs_direction():
     chain = np.stack([np.arange(49), np.arange(1, 50)])
     for seed in range(20):

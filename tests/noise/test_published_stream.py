@@ -83,6 +83,7 @@ def test_the_global_stream_is_left_alone():
         (("pair", [0, 0], 0.1), "rate: expected 0 where there is only one class"),
         (("pair", [0, 1], 2), "rate: expected a rate"),
         (("pair", [0, 1], 0.1, None, np.random.default_rng(0)), "seed: expected an integer"),
+        (("pair", [0, 1], 0.1, None, 2**32), "seed: expected an integer from 0 to 4294967295"),
     ],
 )
 def test_bad_input(arguments, message):

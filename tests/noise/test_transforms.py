@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -101,6 +103,7 @@ def test_options_of_a_function_as_kind():
     noisy = LabelNoise(towards, 1.0, "all", target=2)(graph())
     assert (noisy.y == 2).all()
     assert repr(LabelNoise(towards, 1.0, target=2)).startswith("LabelNoise('towards', 1, ")
+    assert repr(LabelNoise(partial(towards, target=2), 1.0)).startswith("LabelNoise('partial', 1, ")
 
 
 def test_noise_on_noise_keeps_the_first_truth():

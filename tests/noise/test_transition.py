@@ -166,7 +166,14 @@ def test_it_is_a_value():
         t.matrix = torch.eye(3)
     assert repr(noise.symmetric(9, 0.1)).startswith("Transition([[0.9   0.013 0.013 ... 0.013 0.013 0.013]\n       ")
     assert "..." not in repr(noise.symmetric(8, 0.1))
+    assert repr(noise.symmetric(2, 1e-6)) == "Transition([[1. 0.]\n            [0. 1.]])"
     assert repr(noise.identity(2)) == "Transition([[1. 0.]\n            [0. 1.]])"
+
+
+def test_rows_that_sum_to_one_but_for_rounding_stay_as_they_are():
+    rows = [[0.7, 0.2, 0.1]] * 3
+    assert sum(rows[0]) != 1
+    assert Transition(rows).matrix.tolist() == rows
 
 
 def test_rows_are_renormalised_within_the_tolerance_only():

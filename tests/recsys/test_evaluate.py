@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, ndcg_score
 
 from recsys import InputError
 from recsys.evaluation import evaluate
-from recsys.metrics import CATALOGUE, PER_USER
+from recsys.metrics import CATALOGUE, PER_USER, parse
 from recsys.models.baselines import Popularity
 
 
@@ -195,6 +195,16 @@ def test_gini_is_the_mean_difference_over_twice_the_mean(counts):
     shown = np.array(counts)
     brute = np.abs(shown[:, None] - shown[None]).mean() / (2 * shown.mean())
     assert CATALOGUE["gini"](shown) == pytest.approx(brute)
+
+
+def test_one_metric_may_be_a_text():
+    assert parse("ndcg@20") == parse(["ndcg@20"]) == {"ndcg@20": ("ndcg", 20)}
+    with pytest.raises(InputError, match="metrics: expected "):
+        parse([20])
+
+
+def test_gini_of_items_that_are_never_shown_is_zero():
+    assert CATALOGUE["gini"](np.zeros(3, int)) == 0
 
 
 def test_more_ranks_than_memory_holds_are_refused(monkeypatch):

@@ -271,6 +271,7 @@ def test_names_and_parameters():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
+        (lambda: objective({}), "objective: expected one of .* got None"),
         (lambda: objective("bprr"), "objective: expected one of .*did you mean 'bpr'"),
         (lambda: objective("nnpu"), "objective: expected arguments of NonNegativePU"),
         (lambda: NBPO(1.0), r"flip_rate: expected rates in \[0, 1\)"),
@@ -281,12 +282,39 @@ def test_names_and_parameters():
         (lambda: Forward(0.6, 0.4), "false_positive_rate: expected rates that sum to less than 1"),
         (lambda: RelevanceMF().derivatives(pairs(BPR())), "objective: expected a fitted objective"),
         (lambda: BPR().loss(torch.zeros(2), torch.zeros(3, 1)), r"negative: expected shape \[2, k\]"),
+        (lambda: BPR().derivatives(Pairs(np.zeros((2, 1)), np.zeros((2, 3)))), r"negative: expected shape \[2, k\]"),
+        (lambda: BPR().derivatives(Pairs(np.zeros(2), np.zeros(2))), r"negative: expected shape \[2, k\]"),
         (lambda: TruncatedCE(1.5), "drop_rate: expected a rate"),
     ],
 )
 def test_bad_input_is_one_clear_error(call, words):
     with pytest.raises(InputError, match=words):
         call()
+
+
+def test_a_margin_that_is_exactly_kept_has_no_slope():
+    found = Hinge().derivatives(Pairs(np.array([1.0]), np.array([[-0.5, 0.0, 0.5]])))
+    assert found.positive.tolist() == [[0, 0, 1]]
+    assert found.negative.tolist() == [[0, 0, -1]]
+
+
+def test_rates_of_items_are_those_of_the_items_drawn():
+    listed, two = (
+        NBPOo([0.1, 0.9]),
+        Pairs(np.zeros(2), np.array([[0.5], [0.5]]), items=np.array([1, 0]), negatives=np.array([[0], [1]])),
+    )
+    found = listed.derivatives(two)
+    for place, (positive, negative) in enumerate([(0.9, 0.1), (0.1, 0.9)]):
+        one = Pairs(np.zeros(1), np.array([[0.5]]))
+        assert found.positive[place] == NBPOo(positive).derivatives(one).positive
+        assert found.negative[place] == NBPOo(negative).derivatives(one).negative
+
+
+def test_softmax_without_a_distribution_takes_the_uniform_one():
+    softmax = SampledSoftmax().fit(MATRIX, None)
+    found = softmax.derivatives(Pairs(np.zeros(1), np.zeros((1, 2)), negatives=np.array([[0, 3]])))
+    # Two negatives stand for all items, each for half of them.
+    np.testing.assert_allclose(found.positive, [[ITEMS / 2 / (1 + ITEMS)] * 2], rtol=1e-12)
 
 
 def test_negatives_that_do_not_count_set_no_scale():

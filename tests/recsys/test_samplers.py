@@ -1,5 +1,8 @@
 """Samplers that use scores: against brute force, limiting cases, and how often they draw hidden likes."""
 
+import pickle
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -17,12 +20,15 @@ from recsys.samplers import (
     SRNS,
     WARP,
     AdaSIR,
+    FalseNegatives,
     InBatch,
     Popularity,
+    Sampler,
     Uniform,
     false_negatives,
     sampler,
 )  # fmt: skip
+from recsys.samplers.base import fit_sampler
 
 USERS, ITEMS = 30, 41
 X = sp.random_array((USERS, ITEMS), density=0.3, format="csr", rng=1).sign()
@@ -156,6 +162,17 @@ def test_false_negatives_on_simulated_data():
     assert found["dns"].skipped == 0
 
 
+def test_false_negatives_of_one_item_and_by_default():
+    known, hidden = sp.csr_array([[0.0, 1.0]]), sp.csr_array([[1.0, 0.0]])
+    found = false_negatives(Uniform().fit(known), hidden)
+    assert found == FalseNegatives(rate=1.0, uniform=1.0, draws=1, skipped=0)
+    assert found.lift == 1.0
+    assert np.isnan(false_negatives(Uniform().fit(known), sp.csr_array((1, 2))).lift)
+    for name, value in {"k": 0, "passes": 0, "rng": -1, "epoch": -1, "hidden": None}.items():
+        with pytest.raises(InputError, match=f"^{name}: expected "):
+            false_negatives(Uniform().fit(known), **{"hidden": hidden} | {name: value})
+
+
 def test_false_negatives_of_a_later_epoch():
     """Counting goes on where training stopped, so that SRNS has its weight of variation."""
     known, hidden = simulated()
@@ -200,6 +217,7 @@ def test_popularity_draws_fewer_hidden_likes_with_verification():
         (lambda: ready(DNSMN(2, 5, "all")).sample([0], 1, rng=0), "k: expected 2 negatives"),
         (lambda: DNSMN(6, 5), "top: expected an integer from 1 to 5"),
         (lambda: DNSMN(2, 5, "both"), "reading: expected one of"),
+        (lambda: sampler({}), "sampler: expected one of .* got None"),
         (lambda: sampler("dsn"), "sampler: expected one of .*did you mean 'dns'"),
         (lambda: sampler({"name": "dns", "pool": 3}), "sampler: expected arguments of DNS"),
         (lambda: false_negatives(Uniform().fit(X), X), "hidden: expected likes that are not among"),
@@ -223,8 +241,57 @@ def test_pools_need_a_model(name):
     ids=lambda sampler: sampler.name,
 )
 def test_more_candidates_than_memory_holds_are_refused(greedy):
-    with pytest.raises(InputError, match=r"expected to need at most .* GiB of memory, got"):
+    with pytest.raises(InputError, match=r" users: expected to need at most .* GiB of memory, got"):
         ready(greedy).sample(np.zeros(1000, int), 1, 0, items=np.zeros(1000, int))
+
+
+def test_items_are_ranked_again_after_n_log_n_draws():
+    fitted = ready(AOBPR())
+    # 41 log 41 is 152.3.
+    fitted.sample(np.zeros(151, int), 1, 0)
+    ranked = fitted._order
+    fitted.sample([0], 1, 0)
+    assert fitted._order is ranked
+    fitted.sample([0], 1, 0)
+    assert fitted._order is not ranked
+
+
+@pytest.mark.parametrize("kind", [Uniform, Popularity])
+def test_attempts_are_draws_before_the_exact_one(kind):
+    # Six of seven items are known: few draws are accepted at once.
+    dense = sp.csr_array(np.arange(200).reshape(10, 20) % 7 > 0)
+    first, last = (kind(attempts=attempts).fit(dense).sample(np.arange(10), 2, 0) for attempts in (1, 30))
+    assert first.tolist() != last.tolist()
+
+
+def test_defaults_of_a_sampler_of_a_user():
+    class Own(Sampler):
+        def _draw(self, users, k, rng, items): ...
+
+    assert (Own().verify, Own().attempts, Own().num_threads) == (True, 16, 1)
+
+
+def test_names_may_have_underscores():
+    assert isinstance(sampler("dns_mn"), DNSMN)
+    assert isinstance(sampler({"name": "in_batch"}), InBatch)
+
+
+def test_a_copy_is_not_bound_to_the_model():
+    copy = pickle.loads(pickle.dumps(ready(AOBPR())))
+    assert repr(copy) == repr(AOBPR())
+    with pytest.raises(InputError, match="sampler: expected scores of a model"):
+        copy.sample([0], 1, 0)
+
+
+def test_known_positives_of_a_sampler_are_checked():
+    class Own(Uniform):
+        known = None
+
+    own, matrix = Own(), sp.csr_array(X)
+    for known in (None, SimpleNamespace(num_users=USERS, num_items=ITEMS), Uniform().fit(X[1:]).known):
+        Own.known = known
+        with pytest.raises(InputError, match=r"^uniform\.known: expected a Known of 30 users and 41 items"):
+            fit_sampler(own, matrix)
 
 
 def test_ranks_of_another_matrix_are_discarded():

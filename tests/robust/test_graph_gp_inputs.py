@@ -112,7 +112,9 @@ POOR = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::graphnoise.robust.AmbiguousTransitionWarning")
+@pytest.mark.filterwarnings(
+    "ignore::graphnoise.robust.AmbiguousTransitionWarning", "ignore::graphnoise.homophily.HeterophilyWarning"
+)
 @pytest.mark.parametrize("name", POOR)
 def test_poor_data_give_finite_probabilities(name, planted):
     data = altered(planted, **POOR[name](planted))
@@ -126,9 +128,10 @@ def test_poor_data_give_finite_probabilities(name, planted):
 
 @pytest.mark.parametrize("name", ["two classes with two labels", "random labels", "features of zeros"])
 def test_data_that_tell_no_transition_matrix_warn(name, planted):
-    with pytest.warns(AmbiguousTransitionWarning, match="explains the labels nearly") as caught:
+    with pytest.warns() as caught:
         GraphGP().fit(altered(planted, **POOR[name](planted)))
-    assert [warning.filename for warning in caught] == [__file__]
+    assert AmbiguousTransitionWarning in [warning.category for warning in caught]
+    assert {warning.filename for warning in caught} == {__file__}
 
 
 @pytest.mark.parametrize("seed", range(3))

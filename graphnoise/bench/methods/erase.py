@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import functools
 import inspect
 import warnings
 from collections.abc import Mapping
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor
 
 from graphnoise.bench.methods.problem import Problem, Trial
-from graphnoise.erase import ERASE, CollapseWarning
+from graphnoise.erase import ERASE, CollapseWarning, HeterophilyWarning
+from graphnoise.erase.ensemble import Ensemble
 from graphnoise.erase.inputs import Inputs, Labels, check_scale
 from graphnoise.erase.settings import Settings
 from graphnoise.erase.train import Training
@@ -28,10 +30,12 @@ class Erase:
     Where noise has left the training nodes a single class, that class is predicted.
     """
 
-    version = "1"
+    version = "2"
     stochastic = True
 
     def __init__(self, preset: str = "robust", **overrides: Any) -> None:
+        # Presets have versions of their own.
+        self.version = "2" if preset == "robust" else "1"
         self._model = ERASE(preset, progress=False, **settings(overrides))
 
     def fit_predict(self, trial: Trial) -> Tensor:
@@ -44,18 +48,20 @@ class Erase:
         inputs = inputs_of(problem, s.normalise_features)
         val = problem.val if s.select == "validation" else problem.val[:0]
 
-        def report(training: Training) -> None:
+        def report(training: Training | Ensemble) -> None:
             trial.report(training.history["loss"][-1] or 0.0, training.semantic[problem.train])
 
         with warnings.catch_warnings():
-            # Accuracies show a collapse.
+            # Accuracies show both.
             warnings.simplefilter("ignore", CollapseWarning)
+            warnings.simplefilter("ignore", HeterophilyWarning)
             given = Labels(problem.train, labels, val, trial.y[val], np.arange(problem.num_classes))
             model._fit(s, inputs, given, report)
         with torch.no_grad():
             return model._predict_proba(inputs)
 
 
+@functools.lru_cache(maxsize=1)
 def inputs_of(problem: Problem, normalise_features: bool) -> Inputs:
     """Return what ERASE reads from a problem, without checking it or building its graph again."""
     check_scale(problem.x)

@@ -16,6 +16,8 @@ _KINDS = {"n": int, "block": int, "p": float, "q": float, "features": int, "sepa
 
 # Options of a data set, as `datasets.load` takes them.
 _OPTIONS = ("labels", "features", "split", "split_sizes")
+# Another option: a new split for each noise draw, with its seed.
+SPLIT_PER_DRAW = ("split_seed", "draw")
 
 
 def _text(name: str, value: object) -> str:
@@ -55,23 +57,44 @@ class GraphGrid(GridModel):
                     checks.fail(key, "none with planted(…), which has a split of its own", values[key])
                 described.append(name)
             else:
-                described.append(options.text(name, values if datasets.is_table(name) else splits))
+                spec = _spec(name)
+                shared = values if datasets.is_table(spec.name) else splits
+                described.append(options.text(spec.name, {**shared, **spec.options}) if shared else name)
         return described
 
 
-def _options(name: str) -> tuple[str, dict[str, Any]]:
-    """Return the name and the options of a data set."""
+def _spec(name: str) -> options.Spec:
+    """Return the name and the options of a data set, as given."""
     head, colon, rest = name.partition(":")
-    if not colon or "=" not in rest:
-        return name, {}
+    if not colon or "=" not in rest or options.call_name(name) == "planted":
+        return options.Spec(name, {}, name)
     spec = options.parse("dataset", name)
     for key in spec.options:
-        checks.choice(f"dataset: {head}", key, _OPTIONS)
+        checks.choice(f"dataset: {head}", key, (*_OPTIONS, SPLIT_PER_DRAW[0]))
+    return spec
+
+
+def _options(name: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the options of a data set, as `datasets.load` takes them."""
+    spec = _spec(name)
     values: dict[str, Any] = dict(spec.options)
+    if values.pop(*SPLIT_PER_DRAW) != SPLIT_PER_DRAW[1]:
+        expected = "'draw', a split for each draw (or --split-seed)"
+        checks.fail(f"dataset: {spec.name}: split_seed", expected, spec.options[SPLIT_PER_DRAW[0]])
     if "split_sizes" in values:
         parts = str(values["split_sizes"]).split("/")
         values["split_sizes"] = [options.value(part) for part in parts]
     return spec.name, values
+
+
+def splits_per_draw(name: str) -> bool:
+    """Return whether the options of a data set ask for a new split for each noise draw.
+
+    Example:
+        >>> splits_per_draw("amazon-photo:split_seed=draw"), splits_per_draw("cora")
+        (True, False)
+    """
+    return _spec(name).options.get(SPLIT_PER_DRAW[0]) == SPLIT_PER_DRAW[1]
 
 
 def load_graph(name: str, root: str | None, split_seed: int | None, num_features: int = 0) -> Data:
@@ -83,7 +106,7 @@ def load_graph(name: str, root: str | None, split_seed: int | None, num_features
 
     Args:
         name: The name, a path, or the call; the options of a name or path are labels, features, split and split_sizes
-            (20/500/1000), see `datasets.load`.
+            (20/500/1000), see `datasets.load`, and split_seed=draw, which the task reads.
         root: Folder of the data sets.
         split_seed: Seed of the split where there is no public one; None for no split.
         num_features: Number of features of a planted partition for which the call gives none.

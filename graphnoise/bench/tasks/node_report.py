@@ -128,12 +128,13 @@ def _label(name: str, config: Mapping[str, Any], variants: Sequence[Mapping[str,
 
 
 def render(section: Section) -> Iterator[RenderableType]:
-    """Yield accuracy, paired tests, parts of the variance, and what becomes of the wrong labels."""
+    """Yield accuracy, paired tests, variance by draw and initialisation, and what becomes of the wrong labels."""
     for kind in section.kinds:
         estimates = section.estimates(kind, ACCURACY)
         yield from _accuracy(section, kind, estimates)
         yield from _tests(section, kind)
         yield from _variance(section, kind, estimates)
+        yield from _initialisations(section, kind, estimates)
         yield from _label_effects(section, kind, max(section.rates(kind)))
 
 
@@ -195,6 +196,24 @@ def _variance(section: Section, kind: str, estimates: Estimates) -> Iterator[Ren
     for method, row in shares.items():
         table.add_row(method, *("" if share is None else f"{100 * share:.0f}" for share in row))
     yield table
+
+
+def _initialisations(section: Section, kind: str, estimates: Estimates) -> Iterator[RenderableType]:
+    rows = {method: row for method, row in estimates.items() if any(e and e.init_sd is not None for e in row)}
+    if not rows:
+        return
+    note = "standard deviation, pooled over draws / how far the lowest one is below the mean of its draw"
+    yield headline(f"Initialisations of one draw in points, {kind} noise", note)
+    table = _by_rate(section.rates(kind))
+    for method, row in rows.items():
+        table.add_row(method, *(_spread(e) for e in row))
+    yield table
+
+
+def _spread(e: Estimate | None) -> str:
+    if e is None or e.init_sd is None or e.init_drop is None:
+        return ""
+    return f"{100 * e.init_sd:.1f} / {100 * e.init_drop:.1f}"
 
 
 def _label_effects(section: Section, kind: str, rate: float) -> Iterator[RenderableType]:

@@ -19,9 +19,9 @@ from graphnoise.bench.environment import Meter, environment, one_thread
 from graphnoise.bench.grid import Count, Flag, Names, Rates, Seed, Specs, each, one_of, option
 from graphnoise.bench.methods.nodes import is_stochastic
 from graphnoise.bench.methods.problem import Instance, Problem, Trial
-from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, entries, rows, unique
+from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, check_noise, entries, rows, unique
 from graphnoise.bench.tasks import node_report
-from graphnoise.bench.tasks.graphs import PLANTED, GraphGrid, Word, load_graph
+from graphnoise.bench.tasks.graphs import PLANTED, GraphGrid, Word, load_graph, splits_per_draw
 from graphnoise.bench.tasks.node_metrics import Curves, measure, pack
 from graphnoise.bench.tasks.node_report import GIVEN
 from graphnoise.checks import DataError, InputError
@@ -67,7 +67,8 @@ class NodesGrid(GraphGrid):
         select: Whether methods see "noisy" validation labels or "clean" ones.
         exact: Exact counts of flips instead of independent draws.
         erase_stream: The noise stream of ERASE's code (training labels only, so it goes with select="clean").
-        split_seed: Seed of the split of data sets without a public one.
+        split_seed: Seed of the split of data sets without a public one; with `NAME:split_seed=draw` as data set, each
+            noise draw has a split of its own, with its seed.
         split_sizes: Sizes of a new split, as in 20/500/1000: training nodes per class, validation and test nodes;
             numbers below 1 are shares.
         split: Which split, where the data have several: 0, 1 and so on.
@@ -143,6 +144,10 @@ class Nodes(Task[NodesGrid]):
         """Return data set, method and noise."""
         return f"{config['dataset']} {config['method']} {config['noise']['kind']} {config['noise']['rate']:g}"
 
+    def complete(self, record: dict[str, Any]) -> None:
+        """Check the kind of noise against its rate."""
+        check_noise(record["config"]["noise"])
+
     def run_cell(self, config: Part, root: str | None = None) -> dict[str, Any]:
         """Train a method on a noise draw, and measure its predictions against the true labels.
 
@@ -153,6 +158,8 @@ class Nodes(Task[NodesGrid]):
         """
         instance = load(config["dataset"], root, config["split_seed"])
         check_digest(config, instance.digest)
+        if splits_per_draw(config["dataset"]):
+            instance = load(config["dataset"], root, config["draw"])
         problem, name = instance.problem, config["method"]
         method, _ = registry.create("node_methods", name, config["parameters"])
         # Cells share the problem, and a method of another package may change it in place.

@@ -1,12 +1,7 @@
 """Records of any operation: what is measured, resumed, refused and shown."""
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from typing import Annotated, ClassVar
 
 import pytest
@@ -171,25 +166,3 @@ def test_ctrl_c_keeps_the_cases_and_prints_the_command(toy, tmp_path, capfd):
     assert f"what was recorded stays in {tmp_path / 's.json'}; to go on:" in err
     assert "width 2" in out
     assert len(held(tmp_path / "s.json")) == 1
-
-
-def test_a_signal_keeps_the_cases_and_the_same_command_goes_on(tmp_path):
-    path = tmp_path / "s.json"
-    words = [sys.executable, "-m", "graphnoise.cli", "bench", "speed", "propagate", "--size", "40:120", "--rounds", "2"]
-    words += ["--width", "1,2,3", "--threads", "1", "--baselines", "addmm", "--out", str(path)]
-    heed = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **heed)
-    while not path.exists():
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "Traceback" not in err
-    assert f"--out {path}" in err[err.index("to go on:") :]
-    assert "library, per step" in out
-    count = len(held(path))
-    assert 1 <= count < 3
-    assert not [name for name in os.listdir(tmp_path) if name.endswith(".tmp")]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert f"3 cases in {path} ({3 - count} measured, {count} recorded before" in done.stdout
