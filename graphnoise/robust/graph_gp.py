@@ -321,13 +321,12 @@ def _labelled(data: Data, size: int, val_labels: bool, split: int | None) -> Ten
     return nodes
 
 
-def _kernels(regression: Regression, rows: list[NDArray[np.float32]], subset: Ints) -> list[Floats]:
-    """Return the kernels of the nodes that the evidence is computed for."""
-    if regression.exact:
-        everything = len(subset) == len(rows[0])
-        return regression.kernels if everything else [kernel[np.ix_(subset, subset)] for kernel in regression.kernels]
+def _kernels(regression: Regression, rows: list[NDArray[np.float32]], subset: Ints) -> Floats:
+    """Return the kernels of the nodes that the evidence is computed for, shape [number of hops, n, n]."""
+    if len(subset) == len(rows[0]) and regression.exact:
+        return regression.kernels
     chosen = [x[subset].astype(np.float64) for x in rows]
-    return [x @ x.T for x in chosen]
+    return np.stack([x @ x.T for x in chosen])
 
 
 def _deviation(fit: Fit) -> float:

@@ -22,12 +22,12 @@ TOLERANCE = 1e-6
 RANK = 600
 
 
-def negative_log_evidence(parameters: Floats, kernels: Sequence[Floats], residuals: Floats) -> tuple[float, Floats]:
+def negative_log_evidence(parameters: Floats, kernels: Floats, residuals: Floats) -> tuple[float, Floats]:
     """Return -Σ_c log N(r_c | 0, K) without its constant, and the gradient, with K = Σ_h w_h K_h + σ² I.
 
     Args:
         parameters: Logarithms of the weights w_h and of σ², shape [number of kernels + 1].
-        kernels: The kernels K_h, each of shape [n, n].
+        kernels: The kernels K_h, shape [number of kernels, n, n].
         residuals: The targets minus their mean, shape [n, num_classes].
 
     Source:
@@ -42,17 +42,18 @@ def negative_log_evidence(parameters: Floats, kernels: Sequence[Floats], residua
     return value, 0.5 * values * np.array([*gradient, np.trace(slope)])
 
 
-def fit_weights(kernels: Sequence[Floats], targets: Floats, start: Floats | None = None) -> Floats:
+def fit_weights(kernels: Floats, targets: Floats, start: Floats | None = None) -> Floats:
     """Return the weights w_h and the variance σ² that maximise the evidence, shape [number of kernels + 1].
 
     Args:
-        kernels: The kernels, each of shape [n, n].
+        kernels: The kernels, shape [number of kernels, n, n].
         targets: Class indicators or probabilities, shape [n, num_classes].
         start: Where to start, such as the solution for similar targets.
 
     Example:
         >>> line = np.linspace(-1, 1, 9)[:, None]
-        >>> weights = fit_weights([line @ line.T, np.ones((9, 9))], np.hstack([line > 0, line <= 0]).astype(float))
+        >>> kernels = np.stack([line @ line.T, np.ones((9, 9))])
+        >>> weights = fit_weights(kernels, np.hstack([line > 0, line <= 0]).astype(float))
         >>> bool(weights[0] > 100 * weights[1])
         True
     """
@@ -100,7 +101,9 @@ class Regression:
         n, width = rows[0].shape
         if self.exact:
             check_memory("kernels of the labelled nodes", 8.0 * (len(rows) + 4) * n**2)
-            self.kernels = [_gram(x) for x in rows]
+            self.kernels = np.empty((len(rows), n, n))
+            for kernel, x in zip(self.kernels, rows, strict=True):
+                kernel[:] = _gram(x)
             return
         check_memory("features of the labelled nodes", 8.0 * len(rows) * n * min(width, RANK) * 2)
         self.projections = [_projection(x) if width > RANK else None for x in rows]
@@ -131,10 +134,8 @@ class Regression:
         return Fit(mean, np.stack(parts), held_out)
 
 
-def _covariance(kernels: Sequence[Floats], weights: Floats) -> Floats:
-    total: Floats = weights[0] * kernels[0]
-    for weight, kernel in zip(weights[1:], kernels[1:], strict=False):
-        total += weight * kernel
+def _covariance(kernels: Floats, weights: Floats) -> Floats:
+    total: Floats = np.tensordot(weights[:-1], kernels, 1)
     total[np.diag_indices_from(total)] += weights[-1]
     return total
 

@@ -21,7 +21,7 @@ def problem(n=30, widths=(4, 4), classes=3, seed=0):
 
 
 def grams(rows):
-    return [x.astype(float) @ x.astype(float).T for x in rows]
+    return np.stack([x.astype(float) @ x.astype(float).T for x in rows])
 
 
 def test_the_gradient_of_the_evidence_is_that_of_autograd():
