@@ -7,7 +7,7 @@ from estimators import altered
 from scipy.optimize import check_grad
 from threadpoolctl import threadpool_limits
 
-from graphnoise import noise
+from graphnoise import datasets, noise
 from graphnoise.noise import LabelNoise
 from graphnoise.robust import GraphGP, graph_gp
 from graphnoise.robust.graph_gp import HOPS, Scores
@@ -77,6 +77,16 @@ def test_the_mixture_is_of_what_explains_the_labels():
         np.testing.assert_allclose(getattr(mixture, name), expected)
 
 
+def test_the_gain_over_chance_is_in_the_likelihood_of_given_labels():
+    parts, transition, given = scores()
+    chances = np.exp(parts[0].held_out) / np.exp(parts[0].held_out).sum(1, keepdims=True)
+    likelihood = np.log((chances @ transition)[np.arange(200), given]).sum()
+    chance = np.log(np.bincount(given)[given] / 200).sum()
+    assert graph_gp._gain_over_chance(parts[0], transition, given) == pytest.approx(likelihood - chance)
+    equal = np.tile(np.bincount(given) / 200, (3, 1))
+    assert graph_gp._gain_over_chance(parts[0], equal, given) == pytest.approx(0, abs=1e-9)
+
+
 def test_only_given_labels_are_read(planted):
     labelled = planted.train_mask | planted.val_mask
     hidden = altered(planted, y=torch.where(labelled, planted.y, -1))
@@ -90,17 +100,20 @@ def test_only_given_labels_are_read(planted):
     assert first.labelled_.tolist() == planted.train_mask.nonzero().view(-1).tolist()
 
 
-def test_fits_and_thread_counts_give_the_same_bits(planted):
-    expected = GraphGP().fit(planted)
-    probabilities = expected.predict_proba(planted)
+def test_fits_and_thread_counts_give_the_same_bits():
+    """At a size where products of matrices are divided between threads."""
+    data = datasets.planted_partition([200] * 4, 0.05, 0.01, num_features=300, split=(100, 100, 300), seed=0)
+    data = LabelNoise("symmetric", 0.3, splits=("train", "val"), seed=0)(data)
+    expected = GraphGP().fit(data)
+    probabilities = expected.predict_proba(data)
     threads = torch.get_num_threads()
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
             with threadpool_limits(count):
-                model = GraphGP().fit(planted)
+                model = GraphGP().fit(data)
                 assert same(model, expected)
-                assert torch.equal(model.predict_proba(planted), probabilities)
+                assert torch.equal(model.predict_proba(data), probabilities)
     finally:
         torch.set_num_threads(threads)
 

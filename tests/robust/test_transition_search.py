@@ -14,6 +14,7 @@ from graphnoise.robust import transition_search
 from graphnoise.robust.transition_search import (
     Channel,
     _Model,
+    exchange_margin,
     posterior,
     search_transition,
     symmetric_rows,
@@ -158,6 +159,24 @@ def test_a_planted_matrix_is_recovered(kind, rate):
     assert np.abs(channel.transition - matrix).max() < 0.1
     assert np.abs(channel.transition - matrix).mean() < 0.03
     assert margin > 3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_best_exchange_is_that_of_all_permutations(seed):
+    rng = np.random.default_rng(seed)
+    matrix = transition_step(rng.gamma(0.5, 10, (4, 4)) + 20 * np.eye(4))
+    sizes = np.array([40.0, 25, 30, 2])
+
+    def cost(order):
+        total = 0.0
+        for c, j in enumerate(order):
+            # Classes with fewer labels than the mean have as many as the mean.
+            a, b = matrix[c, [c, j]] * max(sizes[c], sizes.mean())
+            total += a * math.log(2 * a / (a + b)) + b * math.log(2 * b / (a + b))
+        return total
+
+    expected = min(cost(order) for order in itertools.permutations(range(4)) if order != (0, 1, 2, 3))
+    assert exchange_margin(matrix, sizes) == pytest.approx(expected - 2)
 
 
 def test_a_known_matrix_is_used_as_it_is():
