@@ -129,6 +129,8 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
 
     def forward(self, data: Data) -> Data:
         """Return the data (a shallow copy, made by `__call__`) with noisy labels."""
+        if not isinstance(data, Data):
+            checks.fail("data", "a torch_geometric Data", type(data).__name__)
         if data.get("y") is None:
             checks.fail("data", "labels in data.y", "none")
         known = self._noise.num_classes if isinstance(self._noise, Transition) else self.options.get("num_classes")
@@ -162,7 +164,8 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
         data.noise_passes = passes + 1
         earlier = [name for name in data.get("noise_rate", {}) if name == "all" or f"{name}_mask" in data]
         labelled = codes.cpu() >= 0
-        masks = {name: _mask(data, name, size, self.split) & labelled for name in (*earlier, *masks)}
+        others = {name: _mask(data, name, size, self.split) for name in earlier if name not in masks}
+        masks = {name: (others | masks)[name] & labelled for name in (*earlier, *masks)}
         wrong = data.flipped.cpu()
         data.noise_rate = {
             name: float(wrong[mask].double().mean()) if mask.any() else 0.0 for name, mask in masks.items()
