@@ -158,9 +158,9 @@ def read_edges(
     data = Data(num_nodes=len(names), names=np.asarray(names).tolist())
     if data.num_nodes == 0:
         fail("edges", "at least one edge or node", "none")
-    for name, part in zip(nodes, parts, strict=False):
-        if len(part) and len(parts[-1]) and not np.isin(part, np.concatenate(parts[-2:])).any():
-            got = f"none of them, the first {names[part[0]]!r} there and {names[parts[-2][0]]!r} in edges"
+    for name, places in positions.items():
+        if len(places) and len(parts[-1]) and not np.isin(places, np.concatenate(parts[-2:])).any():
+            got = f"none of them, the first {names[places[0]]!r} there and {names[parts[-2][0]]!r} in edges"
             fail(f"{name}.{keys[name]}", "ids of nodes of which edges has some", got)
     _put_edges(data, torch.from_numpy(np.stack(parts[-2:])), _weights(table, weight), directed)
     if "features" in nodes:
