@@ -81,6 +81,8 @@ def rate(name: str, value: object) -> float:
 
 def integer(name: str, value: object, low: int | None = None, high: int | None = None) -> int:
     """Return an integer within [low, high]."""
+    if type(value) is int and (low is None or low <= value) and (high is None or value <= high):
+        return value
     bounds = "" if low is None else f" of at least {low}" if high is None else f" from {low} to {high}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         fail(name, f"an integer{bounds}", repr(value))

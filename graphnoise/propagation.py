@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +13,12 @@ from torch import Tensor
 
 from graphnoise import checks, node_order, solvers
 from graphnoise.containers import graph_of_rows, warn_of_names
+from graphnoise.errors import InputError
 from graphnoise.graph import NORMALISATIONS, Graph
 from graphnoise.kernels.arcs import accumulation_dtype
 from graphnoise.kernels.propagate import choose, run
-from graphnoise.labels import check_entries, class_positions
-from graphnoise.typing import GraphLike
+from graphnoise.labels import check_entries, class_positions, read_labels
+from graphnoise.typing import GraphLike, LabelsLike
 
 MODES = ("restart", "lazy")
 
@@ -355,20 +357,23 @@ class LabelPropagation(torch.nn.Module):
 
     def predict(
         self,
-        y: Tensor,
-        edge_index: Tensor | Graph,
+        y: LabelsLike,
+        edge_index: GraphLike,
         mask: Tensor | None = None,
         edge_weight: Tensor | None = None,
         fallback: int = -1,
-    ) -> Tensor:
-        """Return the most probable class of each node, and `fallback` where no label arrives, int64, shape [num_nodes].
+    ) -> Any:
+        """Return the most probable class of each node, and `fallback` where no label arrives, shape [num_nodes].
 
         Args:
-            y: Labels, as for `forward`.
-            edge_index: Arcs, or a `Graph`.
+            y: Labels, as for `forward`; or strings, with None or "" where there is none.
+            edge_index: Arcs, or anything `gn.as_graph` takes.
             mask: Nodes whose labels are known.
             edge_weight: Weights of the arcs.
-            fallback: What a node gets that no label reaches within `num_layers` steps.
+            fallback: What a node gets that no label reaches within `num_layers` steps; of strings it is None.
+
+        Returns:
+            An int64 tensor, or a NumPy array where labels are strings.
 
         Raises:
             InputError: As `forward`.
@@ -377,8 +382,17 @@ class LabelPropagation(torch.nn.Module):
             >>> edge_index = torch.tensor([[0, 1], [1, 0]])
             >>> LabelPropagation(3, 0.9).predict(torch.tensor([1, -1, -1]), edge_index).tolist()
             [1, 1, -1]
+            >>> LabelPropagation(3, 0.9).predict(["spam", None, None], edge_index).tolist()
+            ['spam', 'spam', None]
         """
-        return predicted_classes(self(y, edge_index, mask, edge_weight), fallback)
+        try:
+            values = checks.tensor("y", y)
+        except InputError:
+            labels = read_labels(y)
+            if fallback != -1:
+                checks.fail("fallback", "-1 (which becomes None) with labels that are strings", repr(fallback))
+            return labels.names(predicted_classes(self(labels.codes, edge_index, mask, edge_weight)))
+        return predicted_classes(self(values, edge_index, mask, edge_weight), fallback)
 
     def __repr__(self) -> str:
         return f"LabelPropagation(num_layers={self.num_layers}, alpha={self.alpha})"

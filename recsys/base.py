@@ -69,8 +69,9 @@ class Recommender(BaseEstimator, ABC):  # type: ignore[misc]
         current = self.get_params(deep=False)
         for name in parameters:
             choice("parameter", name, current)
-        for name, value in type(self)(**current | parameters).get_params(deep=False).items():
-            setattr(self, name, value)
+        checked = type(self)(**current | parameters)
+        for name in current:
+            setattr(self, name, getattr(checked, name))
         return self
 
     def __sklearn_is_fitted__(self) -> bool:

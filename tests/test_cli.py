@@ -297,6 +297,23 @@ def test_targets_that_cannot_be_written_are_found_before_any_work(words, message
     assert message in err
 
 
+def test_a_report_replaces_cells_and_no_other_file(planted, tmp_path, capfd):
+    call(capfd, *nodes(planted, tmp_path, "--method", "lp", "--rate", "0", "--seeds", "1"))
+    words = ("report", str(tmp_path), "--csv", str(tmp_path / "cells.csv"))
+    for content in ("", "dataset,method\n"):
+        (tmp_path / "cells.csv").write_text(content)
+        assert call(capfd, *words)[0] == 0
+    cells = (tmp_path / "cells.csv").read_text()
+    assert cells.count("\n") == 2
+    assert call(capfd, *words)[0] == 0
+    assert (tmp_path / "cells.csv").read_text() == cells
+    (tmp_path / "cells.csv").write_text("node,label\na,0\n")
+    code, out, err = call(capfd, *words)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "--csv: expected a new file, or cells to replace, got" in err
+    assert (tmp_path / "cells.csv").read_text() == "node,label\na,0\n"
+
+
 def test_a_full_device_is_one_line_and_stays_a_device(planted, tmp_path, capfd):
     call(capfd, *nodes(planted, tmp_path, "--method", "lp", "--rate", "0", "--seeds", "1"))
     (tmp_path / "link.csv").symlink_to("/dev/full")

@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import numpy as np
+import pandas
 import pytest
 import torch
 import torch_geometric.nn
@@ -83,6 +85,18 @@ def test_values_other_than_zero_have_arrived():
             bad.predict()
     with pytest.raises(InputError, match="fallback: expected an integer"):
         result.predict(0.5)
+
+
+@pytest.mark.parametrize("container", [list, pandas.Series, lambda y: np.array(y, dtype=object)])
+def test_predicted_classes_of_strings_are_strings(container):
+    model, arcs = LabelPropagation(2, 0.9), torch.tensor([[0, 1, 2, 3, 5], [1, 0, 3, 2, 4]])
+    y = container(["b", None, "a", "", None, None])
+    assert model.predict(y, arcs).tolist() == ["b", "b", "a", "a", None, None]
+    assert model.predict(y, arcs, mask=[2]).tolist() == [None, None, "a", "a", None, None]
+    with pytest.raises(InputError, match=r"fallback: expected -1 .* got 3"):
+        model.predict(y, arcs, fallback=3)
+    with pytest.raises(InputError, match="y: expected class labels that are integers or strings"):
+        model.predict(["b", 1], arcs)
 
 
 def test_a_range_of_one_value_sets_every_entry():

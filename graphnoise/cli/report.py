@@ -44,6 +44,11 @@ def report(
     for target in (table, _target(folder, plot, "plot.png") if plot is not None else None):
         if target:
             check_writable(Path(target))
+    if table and Path(table).is_file():
+        with Path(table).open(encoding="utf-8", errors="replace") as file:
+            head = file.readline()
+        if head and not {"dataset", "method"} <= set(head.strip().split(",")):
+            bad("--csv", "a new file, or cells to replace", f"{table!r}, which has other contents")
     with Bar("report", lines_only=True):
         _report(folder, suite, task, plot, table)
 

@@ -410,7 +410,7 @@ def _with_seeds(
     graph: UndirectedGraph, cluster: Cluster, seeds: Ints, labels: CheckedLabels, label_eps: float
 ) -> Cluster:
     """Return the cluster with the seeds that a sweep or an improvement left out."""
-    if np.isin(seeds, cluster.nodes).all():
+    if _places(cluster.nodes, seeds)[1].all():
         return cluster
     nodes = np.union1d(cluster.nodes, seeds)
     return Cluster(nodes, conductance_unchecked(graph, nodes, labels, label_eps))
@@ -438,8 +438,14 @@ def _values_at(diffusion: Diffusion, nodes: Ints) -> Floats:
     """Return the values of a diffusion at some nodes, 0 where it did not touch them."""
     if len(diffusion.touched) == 0:
         return np.zeros(len(nodes))
-    at = np.minimum(np.searchsorted(diffusion.touched, nodes), len(diffusion.touched) - 1)
-    return np.where(diffusion.touched[at] == nodes, diffusion.values[at], 0.0)
+    at, there = _places(diffusion.touched, nodes)
+    return np.where(there, diffusion.values[at], 0.0)
+
+
+def _places(members: Ints, nodes: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+    """Return the place of each node among ascending members, at least one, and whether it is one of them."""
+    at = np.minimum(np.searchsorted(members, nodes), len(members) - 1)
+    return at, members[at] == nodes
 
 
 def _check_masses(masses: FloatsLike, method: str) -> Floats:

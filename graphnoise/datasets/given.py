@@ -78,7 +78,8 @@ def read_given(
         ...     read_given(path, 3, ["ham", "spam"])
         tensor([ 1, -1,  0])
     """
-    ids, column = label_table(str(path), path)
+    text = names is not None and any(isinstance(name, str) for name in names)
+    ids, column = label_table(str(path), path, text)
     given = read_labels(column, name=f"{path}: labels")
     known = np.array(classes, dtype=object if any(isinstance(name, str) for name in classes) else np.int64)
     unknown = set(given.classes.tolist()) - set(known.tolist())

@@ -120,7 +120,7 @@ def read_edges(
 
     Raises:
         InputError: A column that is not there, weights or features that are no finite numbers, an unknown split, a
-            node that is there twice.
+            node that is there twice, labels or features of other nodes than those of the edges.
         DataError: A file is absent or damaged.
 
     Example:
@@ -132,23 +132,36 @@ def read_edges(
     """
     header = None if header is None else checks.flag("header", header)
     directed = checks.flag("directed", directed)
-    table = _frame("edges", edges, header)
-    first, second = _ends(table, columns)
-    tables = {"labels": labels, "features": features}
-    nodes = {name: _frame(name, value, header) for name, value in tables.items() if value is not None}
+    tables = {"labels": labels, "features": features, "edges": edges}
+    frames = {name: _frame(name, value, header) for name, value in tables.items() if value is not None}
+    table, nodes = frames["edges"], {name: frame for name, frame in frames.items() if name != "edges"}
     keys = {name: _column(name, frame, "node", 0) for name, frame in nodes.items()}
-    ids = [_ids(name, frame[keys[name]], unique=True) for name, frame in nodes.items()]
-    ends = [_ids("edges", table[name]) for name in (first, second)]
-    everything = pandas.concat([*ids, *ends], ignore_index=True)
-    if not all(part.dtype.kind == "i" for part in (*ids, *ends) if len(part)):
-        everything = pandas.concat([part.astype(str) for part in (*ids, *ends)], ignore_index=True)
-    codes, names = pandas.factorize(everything)
-    sizes = np.cumsum([len(part) for part in (*ids, *ends)])
+    columns_of = {name: [key] for name, key in keys.items()} | {"edges": [*_ends(table, columns)]}
+
+    def read_ids() -> list[pandas.Series[Any]]:
+        return [_ids(name, frames[name][key], name in nodes) for name, part in columns_of.items() for key in part]
+
+    ids = read_ids()
+    integers = [part.dtype.kind == "i" for part in ids if len(part)]
+    if any(integers) and not all(integers):
+        # Types are those of single columns of a file: "007" may have become 7 in some of them.
+        for name, part in columns_of.items():
+            if not isinstance(tables[name], pandas.DataFrame):
+                frames[name][part] = _frame(name, tables[name], header, dtype=str)[part]
+        ids = read_ids()
+    if not all(integers):
+        ids = [part.astype(str) for part in ids]
+    codes, names = pandas.factorize(pandas.concat(ids, ignore_index=True))
+    sizes = np.cumsum([len(part) for part in ids])
     parts = np.split(codes.astype(np.int64), sizes[:-1])
     positions = dict(zip(nodes, parts, strict=False))
     data = Data(num_nodes=len(names), names=np.asarray(names).tolist())
     if data.num_nodes == 0:
         fail("edges", "at least one edge or node", "none")
+    for name, places in positions.items():
+        if len(places) and len(parts[-1]) and not np.isin(places, np.concatenate(parts[-2:])).any():
+            got = f"none of them, the first {names[places[0]]!r} there and {names[parts[-2][0]]!r} in edges"
+            fail(f"{name}.{keys[name]}", "ids of nodes of which edges has some", got)
     _put_edges(data, torch.from_numpy(np.stack(parts[-2:])), _weights(table, weight), directed)
     if "features" in nodes:
         _put_features(data, nodes["features"].drop(columns=keys["features"]), positions["features"])
@@ -157,30 +170,48 @@ def read_edges(
     return data
 
 
-def label_table(name: str, path: str | os.PathLike[str]) -> tuple[pandas.Series[Any] | None, pandas.Series[Any]]:
-    """Return the ids of nodes and their labels in a file as `read_edges` takes it; no ids of a file with one column."""
+def label_table(
+    name: str, path: str | os.PathLike[str], text: bool = False
+) -> tuple[pandas.Series[Any] | None, pandas.Series[Any]]:
+    """Return the ids of nodes and their labels in a file as `read_edges` takes it; no ids of a file with one column.
+
+    With `text`, ids such as "007" stay as they are.
+    """
     frame = _frame(name, path, None, width=1)
     if frame.shape[1] == 1:
         return None, frame.iloc[:, 0]
     key = _column(name, frame, "node", 0)
     rest = frame.drop(columns=key)
+    if text:
+        frame = _frame(name, path, None, dtype=str)
     return _ids(name, frame[key], unique=True), rest[_column(name, rest, "label", 0)]
 
 
-def _frame(name: str, table: Any, header: bool | None, width: int = 2) -> pandas.DataFrame:
-    """Return a table; a text file without a line of names has the columns "0", "1" and so on."""
+def _frame(
+    name: str, table: Any, header: bool | None, width: int = 2, dtype: type[str] | None = None
+) -> pandas.DataFrame:
+    """Return a table; a text file without a line of names has the columns "0", "1" and so on.
+
+    White space around fields of text is no part of them.
+    """
     if isinstance(table, pandas.DataFrame):
         frame = table.copy()
-        frame.columns = frame.columns.astype(str)
+        frame.columns = [str(column) for column in frame.columns]
     elif isinstance(table, str | os.PathLike):
         # Ids such as "NA" and "null" are ids; an empty field is none.
-        text: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
+        text: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "skipinitialspace": True}
         if Path(table).suffix == ".parquet":
             frame = read_frame(table)
         else:
             frame = read_frame(table, header=None, nrows=2, dtype=str, **text)
             named = _has_names(frame) if header is None else header
-            frame = read_frame(table, header=0 if named else None, **text)
+            # In parts of a file, types would be guessed for each part.
+            frame = read_frame(table, header=0 if named else None, dtype=dtype, low_memory=False, **text)
+            frame.columns = frame.columns.str.strip()
+            for place in range(frame.shape[1]):
+                column = frame.iloc[:, place]
+                if pandas.api.types.infer_dtype(column) == "string":
+                    frame.isetitem(place, column.str.strip())
     else:
         fail(name, "a path or a pandas DataFrame", type(table).__name__)
     if frame.shape[1] < width:

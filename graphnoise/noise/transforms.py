@@ -129,6 +129,8 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
 
     def forward(self, data: Data) -> Data:
         """Return the data (a shallow copy, made by `__call__`) with noisy labels."""
+        if not isinstance(data, Data):
+            checks.fail("data", "a torch_geometric Data", type(data).__name__)
         if data.get("y") is None:
             checks.fail("data", "labels in data.y", "none")
         known = self._noise.num_classes if isinstance(self._noise, Transition) else self.options.get("num_classes")
@@ -149,20 +151,21 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
             noisy = (first[0].corrupt(codes, union, draws) if passes else first[1]).y
         else:
             done = codes.cpu() < 0
+            transition = None if _is_instance(self._noise) else self.transition(labels.num_classes)
             for name, mask in masks.items():
                 fresh = (mask & ~done).to(noisy.device)
                 purpose = f"{name}, pass {passes}" if passes else name
-                noisy[fresh] = self._corrupt(data, labels, fresh, purpose).y[fresh]
+                noisy[fresh] = self._corrupt(data, labels, fresh, purpose, transition).y[fresh]
                 done |= mask
         changed = (noisy != codes).nonzero().view(-1)
         data.y = labels.replaced(changed.cpu().numpy(), noisy[changed].cpu().numpy())
-        data.y_true, data.flipped = copy.copy(clean), (noisy != truth.codes) & (truth.codes >= 0)
-        if isinstance(clean, Tensor):
-            data.y_true = clean.clone()
+        data.y_true = clean.clone() if isinstance(clean, Tensor) else copy.copy(clean)
+        data.flipped = (noisy != truth.codes) & (truth.codes >= 0)
         data.noise_passes = passes + 1
         earlier = [name for name in data.get("noise_rate", {}) if name == "all" or f"{name}_mask" in data]
         labelled = codes.cpu() >= 0
-        masks = {name: _mask(data, name, size, self.split) & labelled for name in (*earlier, *masks)}
+        others = {name: _mask(data, name, size, self.split) for name in earlier if name not in masks}
+        masks = {name: (others | masks)[name] & labelled for name in (*earlier, *masks)}
         wrong = data.flipped.cpu()
         data.noise_rate = {
             name: float(wrong[mask].double().mean()) if mask.any() else 0.0 for name, mask in masks.items()
@@ -198,14 +201,16 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
         seeded = {"seed": stream(self.seed, "shared")} if "seed" in signature(noise).parameters else {}
         return self._expect(Transition, noise(**self.options | {"num_classes": classes, "rate": self.rate} | seeded))
 
-    def _corrupt(self, data: Data, labels: ClassLabels, mask: Tensor, purpose: str) -> NoisyLabels:
+    def _corrupt(
+        self, data: Data, labels: ClassLabels, mask: Tensor, purpose: str, transition: Transition | None
+    ) -> NoisyLabels:
         """Draw the noise of one split, in positions of classes, from its own stream."""
         draws, codes = stream(self.seed, purpose), labels.codes
-        function = self._noise
-        if isinstance(function, Transition) or not _is_instance(function):
+        if transition is not None:
             nodes, positions = mask.cpu().numpy().nonzero()[0], replace(labels, distinct=None, original=codes)
             checked = CheckedLabels(positions, codes.cpu().numpy(), nodes, labels.num_classes)
-            return self.transition(labels.num_classes)._corrupt(checked, draws, self.exact)
+            return transition._corrupt(checked, draws, self.exact)
+        function: Any = self._noise
         model = stream(self.seed, "shared")
         shared = {"num_classes": labels.num_classes, "model_seed": model, "exact": self.exact}
         arguments = {name: value for name, value in shared.items() if name in signature(function).parameters}

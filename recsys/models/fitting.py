@@ -105,9 +105,14 @@ class EpochModel(FactorModel):
         Raises:
             InputError: An unknown name, or arguments that do not fit.
         """
-        objective = copy.deepcopy(make_objective(self.objective))
-        sampler = objective.sampler or "uniform" if self.sampler is None else self.sampler
-        return objective, copy.deepcopy(make_sampler(sampler))
+        objective = make_objective(self.objective)
+        name = objective.sampler or "uniform" if self.sampler is None else self.sampler
+        sampler = make_sampler(name)
+        # Those made from names are new.
+        return (
+            copy.deepcopy(objective) if objective is self.objective else objective,
+            copy.deepcopy(sampler) if sampler is name else sampler,
+        )
 
     def _parameters(self) -> dict[str, Any]:
         objective, sampler = self.objective_and_sampler()

@@ -315,6 +315,9 @@ def test_tables_of_ones_own_and_nodes_that_no_label_reaches(tmp_path):
     grid = {"datasets": [dataset], "labels": f"{tmp_path}/labels.csv", "rates": [0.0], "seeds": 1}
     (cell,) = NODES.cells(NodesGrid(methods=["lp"], **grid))
     assert cell["dataset"] == f"{dataset}:labels={tmp_path}/labels.csv"
+    for key in ("labels", "features"):
+        with pytest.raises(InputError, match=rf"{key}: expected a table of edges among the data sets, got 'a\.csv'"):
+            NodesGrid(datasets=["cora"], **{key: "a.csv"}).described_datasets()
     result = NODES.run_cell(cell)
     assert (result["test_accuracy"], result["test_unreached"]) == pytest.approx((2 / 3, 1 / 3))
     predicted = unpack(result["predictions"]).tolist()

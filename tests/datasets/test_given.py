@@ -72,6 +72,8 @@ def test_names_of_nodes_and_classes(tmp_path):
     assert read_given(path, 3, ["ham", "rest", "spam"], ["a", "b", "c"]).tolist() == [0, 2, -1]
     path.write_text("node,label\n20,7\n10,5\n")
     assert read_given(path, 2, [5, 6, 7], [10, 20]).tolist() == [0, 2]
+    path.write_text("node,label\n007, spam\n008,ham\n")
+    assert read_given(path, 3, ["ham", "spam"], ["007", "008", "x"]).tolist() == [1, 0, -1]
 
 
 @pytest.mark.parametrize(

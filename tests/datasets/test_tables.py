@@ -43,6 +43,35 @@ def test_formats_and_ids(tmp_path, name, text):
     assert data.val_mask.sum() == 0
 
 
+@pytest.mark.parametrize(
+    ("edges", "labels", "names", "arcs", "classes"),
+    [
+        # A column of numbers beside one of text.
+        ("001,002\n002,x3\n", "001,a\n", ["001", "002", "x3"], [[0, 1, 1, 2], [1, 0, 2, 1]], ["a"]),
+        ("1,2.0\n2.0,3.5\n", "1,a\n", ["1", "2.0", "3.5"], [[0, 1, 1, 2], [1, 0, 2, 1]], ["a"]),
+        ("001,002\n002,003\n", "001,a\nx,b\n", ["001", "x", "002", "003"], [[0, 2, 2, 3], [2, 0, 3, 2]], ["a", "b"]),
+        # White space around fields.
+        ("p, q\nq ,r\n", "q, a\nr , b \n", ["q", "r", "p"], [[2, 0, 0, 1], [0, 2, 1, 0]], ["a", "b"]),
+    ],
+)
+def test_equal_ids_are_one_node(tmp_path, edges, labels, names, arcs, classes):
+    (tmp_path / "edges.csv").write_text("source, target\n" + edges)
+    (tmp_path / "labels.csv").write_text("node,label\n" + labels)
+    data = read_edges(tmp_path / "edges.csv", tmp_path / "labels.csv")
+    assert (data.names, data.edge_index.tolist(), data.classes) == (names, arcs, classes)
+
+
+def test_tables_of_other_nodes_are_refused():
+    edges = pd.DataFrame({"source": ["a", "b"], "target": ["b", "c"]})
+    others = pd.DataFrame({"node": ["A", "B"], "label": [0, 1]})
+    message = "ids of nodes of which edges has some, got none of them, the first 'A' there and 'a' in edges"
+    with pytest.raises(InputError, match=rf"labels\.node: expected {message}"):
+        read_edges(edges, others)
+    with pytest.raises(InputError, match=rf"features\.node: expected {message}"):
+        read_edges(edges, features=others)
+    assert read_edges(edges.iloc[:0], others).num_nodes == 2
+
+
 def test_integer_ids_headers_weights_directions_and_features(tmp_path):
     plain = tmp_path / "plain.csv"
     plain.write_text("3000000000,7\n7,1000000000000000\n")

@@ -249,6 +249,7 @@ def test_noise_after_noise_with_more_classes():
         (lambda: LabelNoise("pair", 0.1, splits="trian")(graph()), "splits: .*did you mean 'train'"),
         (lambda: LabelNoise("pair", 0.1)(Data(y=torch.arange(3))), "splits: expected one of all, got 'train'"),
         (lambda: LabelNoise("pair", 0.1)(Data(x=torch.ones(3, 1))), "data: expected labels in data.y"),
+        (lambda: LabelNoise("pair", 0.1)(None), "data: expected a torch_geometric Data, got NoneType"),
         (lambda: LabelNoise("feature", 0.1, "all")(Data(y=torch.arange(3))), "data: expected data.x for feature"),
         (lambda: LabelNoise("structure", 0.1, "all")(Data(y=torch.arange(3))), "data: expected data.edge_index"),
         (lambda: LabelNoise("pair", 0.1, "all")(Data(y=torch.tensor([0, -2]))), "y: expected labels of at least 0"),

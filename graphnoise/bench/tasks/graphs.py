@@ -50,6 +50,9 @@ class GraphGrid(GridModel):
         """
         values = {key: value for key in _OPTIONS if (value := getattr(self, key, "")) != ""}
         splits = {key: value for key, value in values.items() if key not in ("labels", "features")}
+        for key in values.keys() - splits.keys():
+            if not any(map(datasets.is_table, self.datasets)):
+                checks.fail(key, "a table of edges among the data sets", f"{values[key]!r} for {self.datasets}")
         described = []
         for name in self.datasets:
             if options.call_name(name) == "planted":
