@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,7 +173,8 @@ def label_row(row: NDArray[Any], section: NoiseSection, ylabel: str) -> None:
         panel.grid(alpha=0.25)
     for panel in row[len(section.kinds) :]:
         panel.axis("off")
-    row[0].set_ylabel(f"{section.dataset}\n{ylabel}")
+    name = re.sub(r":\w+=.*", "", section.dataset)
+    row[0].set_ylabel(f"{name}\n{ylabel}")
 
 
 def legend_lines(names: Collection[str], width: float) -> tuple[int, int]:

@@ -161,6 +161,7 @@ def test_weights_of_arcs_are_used(planted):
     assert (plain - unconnected).abs().max() > 0.5
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
 def test_equal_data_in_other_forms_give_the_same(planted):
     expected = GraphGP().fit(planted).predict_proba(planted)
     labelled = planted.train_mask | planted.val_mask

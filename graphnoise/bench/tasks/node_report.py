@@ -237,8 +237,10 @@ def figures(sections: Sequence[Section], styles: Mapping[str, Style]) -> dict[st
     accuracy = plots.over_rates(sections, ACCURACY, styles, ("nominal noise rate", "test accuracy, %"), 100)
     # Rows of one method lie close together.
     if not any(section.reference for section in sections):
-        for panel in accuracy.axes:
-            panel.set_ylim(0, 100)
+        panels = [panel for panel in accuracy.axes if panel.has_data()]
+        lowest = max(min((panel.get_ylim()[0] for panel in panels), default=0.0), 0.0)
+        for panel in panels:
+            panel.set_ylim(lowest - lowest % 20, 100)
     training = _training(sections)
     return {"": accuracy} | ({} if training is None else {"-training": training})
 
