@@ -19,6 +19,11 @@ def test_the_example_of_the_readme_runs(capsys):
     assert float(run(README, 0, capsys)[0]) > 0.7
 
 
+def test_the_example_of_robust_classification_runs(capsys):
+    accuracy, *_ = run((TOP / "docs" / "robust.md").read_text(), 0, capsys)
+    assert float(accuracy) > 0.78
+
+
 def test_the_example_of_graphs_runs(capsys):
     rates, label_propagation, layer, erase, cluster, posterior = run(LIBRARY, 0, capsys)
     assert re.match(r"\{'train': 0\.\d+, 'val': 0\.\d+\}", rates)
