@@ -11,7 +11,7 @@ import torch
 
 import graphnoise as gn
 import recsys
-from graphnoise import Graph, clustering, datasets, erase, nn, noise
+from graphnoise import Graph, clustering, datasets, erase, nn, noise, robust
 from recsys import objectives, samplers, simulation, splits
 
 # Results, bases and exceptions: they hold what functions return, and check nothing.
@@ -23,6 +23,7 @@ OMITTED = {
         "NotFittedError",
         "CollapseWarning",
         "HeterophilyWarning",
+        "AmbiguousTransitionWarning",
         "Recommender",
         "Objective",
         "Sampler",
@@ -132,6 +133,10 @@ def _local(**arguments: Any) -> Any:
 
 def _erase(**settings: Any) -> Any:
     return gn.ERASE(**settings).fit(_data())
+
+
+def _graph_gp(**settings: Any) -> Any:
+    return robust.GraphGP(**settings).fit(_data())
 
 
 def _layer(kind: Any, **settings: Any) -> Any:
@@ -246,6 +251,10 @@ CASES: dict[str, Case] = {
         ("eps", "gamma1", "gamma2", "dtype"),
     ),
     "graphnoise.effective_rank": Case(gn.effective_rank, lambda: {"z": _few()}),
+    "graphnoise.robust.GraphGP": Case(
+        _graph_gp, lambda: {"hops": (1, 2), "seed": 0}, ("val_labels", "transition", "max_exact")
+    ),
+    "graphnoise.robust.fit": Case(robust.fit, lambda: {"data": _data()}, ("method", "seed", "split")),
     "graphnoise.ERASE": Case(
         _erase,
         lambda: {"epochs": 2, "hidden": 8, "width": 8, "heads": 2, "layers": 2},
