@@ -46,7 +46,7 @@ def session_cache(tmp_path_factory):
 
 @pytest.fixture
 def cache(session_cache, monkeypatch):
-    """A cache for this session in place of the user's own."""
+    """A cache for this run of the tests in place of the user's own."""
     monkeypatch.setenv("GRAPHNOISE_CACHE", str(session_cache))
     return session_cache
 

@@ -177,10 +177,9 @@ class GraphGP(NodeClassifier):
             checks.fail(name, "labels of at least two classes", f"class {labels.classes[0]} only")
         check_entries(name, len(x), labels.num_classes)
         homophily = label_homophily(looped, nodes, labels.codes.cpu(), labels.num_classes)
-        self.homophily_ = None if homophily is None else homophily[0]
         warn_of_heterophily("GraphGP", homophily, stacklevel=3)
         self._fit(SmoothedFeatures(x, looped, self.hops, nodes), nodes, labels.codes.cpu().numpy(), labels.num_classes)
-        self.classes_ = labels.classes
+        self.classes_, self.homophily_ = labels.classes, None if homophily is None else homophily[0]
         if self.transition_margin_ < AMBIGUOUS:
             text = (
                 f"GraphGP: a clearly different transition matrix explains the labels nearly as well (log-likelihood "

@@ -14,7 +14,7 @@ def feedback_cache(tmp_path_factory):
 
 @pytest.fixture
 def feedback(feedback_cache, monkeypatch):
-    """Return a function that loads a set by name, with a cache of this session."""
+    """Return a function that loads a set by name, with a cache of this run of the tests."""
     from recsys import datasets
 
     monkeypatch.setenv("GRAPHNOISE_CACHE", str(feedback_cache))
