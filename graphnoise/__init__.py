@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from graphnoise.errors import DataError, GraphnoiseError, InputError
 
 if TYPE_CHECKING:
-    from graphnoise import clustering, datasets, erase, nn, noise, robust
+    from graphnoise import audit, clustering, datasets, erase, nn, noise, robust
     from graphnoise.coding_rates import CodingRateReduction, coding_rate, coding_rate_reduction, effective_rank
     from graphnoise.containers import as_graph
     from graphnoise.correct_and_smooth import CorrectAndSmooth
@@ -33,7 +33,7 @@ _MODULE_OF = {
     "effective_rank": "coding_rates",
     "propagate": "propagation",
 }
-_MODULES = ("clustering", "datasets", "erase", "nn", "noise", "robust")
+_MODULES = ("audit", "clustering", "datasets", "erase", "nn", "noise", "robust")
 
 __all__ = [
     "ERASE",
@@ -47,6 +47,7 @@ __all__ = [
     "NotFittedError",
     "Propagation",
     "as_graph",
+    "audit",
     "clustering",
     "coding_rate",
     "coding_rate_reduction",

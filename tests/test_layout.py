@@ -34,6 +34,7 @@ LAYERS = [
     ("graphnoise.node_classifier", "graphnoise.homophily"),
     ("graphnoise.erase", "graphnoise.clustering"),
     ("graphnoise.robust",),
+    ("graphnoise.audit",),
     ("graphnoise.statistics",),
     ("recsys.validation",),
     ("recsys.interactions", "recsys.topk", "recsys.files", "recsys.metrics", "recsys.kernels"),
