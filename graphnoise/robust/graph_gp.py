@@ -43,7 +43,7 @@ HOPS = (1, 2, 4, 8, 16)
 # Hops of the class means.
 MEAN_HOPS = 2
 # Labelled nodes that the evidence is computed for.
-MAX_EVIDENCE = 2000
+MAX_EVIDENCE = 1000
 # Variance of the first regression over that of greatest evidence.
 VARIANCE_FACTOR = 2.0
 ROUNDS = 2
@@ -97,7 +97,7 @@ class GraphGP(NodeClassifier):
         max_exact: Number of labelled nodes up to which the exact kernel is inverted; beyond it, features of more than
             600 dimensions are projected (Nyström).
         seed: Seed of the starts of the search for T and of the subset of nodes that the evidence is computed for, where
-            more than 2000 are labelled.
+            more than 1000 are labelled.
 
     Attributes:
         classes_: Names of the classes, in the order of the columns of `predict_proba`.

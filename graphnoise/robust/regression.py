@@ -20,6 +20,8 @@ MAX_ITERATIONS = 60
 TOLERANCE = 1e-6
 # Columns of a kernel in the low-rank form.
 RANK = 600
+# Rows of a block of products.
+BLOCK_ROWS = 4096
 
 
 def negative_log_evidence(parameters: Floats, kernels: Floats, residuals: Floats) -> tuple[float, Floats]:
@@ -105,11 +107,15 @@ class Regression:
             for kernel, x in zip(self.kernels, rows, strict=True):
                 kernel[:] = _gram(x)
             return
-        check_memory("features of the labelled nodes", 8.0 * len(rows) * n * min(width, RANK) * 2)
+        sizes = [min(width, RANK)] * len(rows)
+        check_memory("features of the labelled nodes", 8.0 * sum(sizes) * (n + 4 * sum(sizes)))
         self.projections = [_projection(x) if width > RANK else None for x in rows]
-        self.features = [
-            x.astype(np.float64) if p is None else x @ p for x, p in zip(rows, self.projections, strict=True)
-        ]
+        sizes = [width if p is None else p.shape[1] for p in self.projections]
+        self.ends = np.cumsum(sizes)
+        self.features = np.empty((n, self.ends[-1]))
+        for x, p, end, size in zip(rows, self.projections, self.ends, sizes, strict=True):
+            self.features[:, end - size : end] = x if p is None else x @ p
+        self.products = self.features.T @ self.features
 
     def fit(self, weights: Floats, targets: Floats) -> Fit:
         """Return the regression of targets, shape [n, num_classes], with weights as from `fit_weights`."""
@@ -121,17 +127,22 @@ class Regression:
             held_out = targets - dual / inverse.diagonal()[:, None]
             parts = [weight * (x.T @ dual) for weight, x in zip(weights, self.rows, strict=False)]
             return Fit(mean, np.stack(parts), held_out)
-        scaled = np.hstack([np.sqrt(weight) * x for weight, x in zip(weights, self.features, strict=False)])
-        inverse, _ = _inverse(_gram(scaled.T) + weights[-1] * np.eye(scaled.shape[1]))
-        solution = inverse @ (scaled.T @ residuals)
-        leverage = np.einsum("nd,nd->n", scaled @ inverse, scaled)
-        held_out = targets - (residuals - scaled @ solution) / np.maximum(1 - leverage, 1e-9)[:, None]
-        ends = np.cumsum([x.shape[1] for x in self.features])[:-1]
+        scale = np.sqrt(np.repeat(weights[:-1], np.diff(self.ends, prepend=0)))
+        kernel = self.products * np.outer(scale, scale)
+        kernel[np.diag_indices_from(kernel)] += weights[-1]
+        inverse = _inverse(kernel)[0] * np.outer(scale, scale)
+        solution = inverse @ (self.features.T @ residuals)
+        leverage = np.concatenate([np.einsum("nd,nd->n", x @ inverse, x) for x in _blocks(self.features)])
+        held_out = targets - (residuals - self.features @ solution) / np.maximum(1 - leverage, 1e-9)[:, None]
         parts = [
-            np.sqrt(weight) * (part if projection is None else projection @ part)
-            for weight, part, projection in zip(weights, np.split(solution, ends), self.projections, strict=False)
+            part if projection is None else projection @ part
+            for part, projection in zip(np.split(solution, self.ends[:-1]), self.projections, strict=True)
         ]
         return Fit(mean, np.stack(parts), held_out)
+
+
+def _blocks(x: Floats) -> list[Floats]:
+    return [x[first : first + BLOCK_ROWS] for first in range(0, len(x), BLOCK_ROWS)]
 
 
 def _covariance(kernels: Floats, weights: Floats) -> Floats:
