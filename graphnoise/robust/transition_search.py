@@ -25,6 +25,8 @@ SHRINKAGES, GAINS = (0.4, 0.7, 1.0), (4.0, 8.0, 16.0, 32.0)
 STEPS, SEARCH_STEPS = 40, 15
 # Random starts, and the changes of a start that are tried per class.
 NUM_STARTS, NUM_CONFUSIONS = 64, 6
+# Changes of two classes that are tried, those with the most confusion, where there are many classes.
+MAX_CONFUSIONS = 90
 MAX_ROUNDS = 12
 # Log-likelihood that a change must gain.
 MIN_GAIN = 0.3
@@ -271,11 +273,12 @@ def _changes(transition: Floats, confusion: Floats) -> Iterator[Floats]:
     classes = len(transition)
     yield transition.T / transition.sum(0)[:, None]
     uniform = symmetric_rows(np.array(0.25), classes)
+    others = np.argsort(-confusion, axis=1, kind="stable")[:, :NUM_CONFUSIONS]
+    amounts = np.where(others == np.arange(classes)[:, None], -1.0, np.take_along_axis(confusion, others, 1))
+    tried = amounts >= max(0.0, np.sort(amounts, axis=None)[-MAX_CONFUSIONS:][0])
     for row in range(classes):
         yield _with_row(transition, row, uniform[row])
-        for other in np.argsort(-confusion[row], kind="stable")[:NUM_CONFUSIONS]:
-            if other == row:
-                continue
+        for other in others[row, tried[row]]:
             fresh = np.full(classes, 0.08 / classes)
             fresh[row] += 0.55
             fresh[other] += 0.37
