@@ -112,10 +112,11 @@ def credibility(
 
         positive: (1 - pi) f1(x) / ((1 - pi) f1(x) + pi),   unobserved: rho f1(x) / (rho f1(x) + 1 - rho).
 
-    Rates that are not given are estimated, and both estimates are biased upwards: pi is the density of positives in the
-    tenth of positions with the fewest, which contains some likes too; fn assumes that all pairs ranked like the highest
-    1 % of positives are likes. The order of pairs hardly depends on the rates. The model assumes false positives that
-    are distributed like unobserved pairs: those that follow popularity rank higher, and are harder to detect.
+    Rates that are not given are estimated. pi is the density of positives in the tenth of positions with the fewest:
+    too high where likes are there too, too low where false positives follow popularity, since the model assumes that
+    they are distributed like unobserved pairs (those that follow popularity are also harder to detect). fn assumes that
+    all pairs ranked like the highest 1 % of positives are likes, and is too high where they are not. The order of pairs
+    hardly depends on the rates.
 
     In-sample scores of a model with far fewer parameters than positives may order its positives as well; they are not
     comparable with scores of unseen pairs.
@@ -176,18 +177,18 @@ def credibility(
     known = inspect.signature(_new_model(model).fit).parameters
     if not isinstance(arguments, Mapping) or not arguments.keys() <= known.keys():
         fail("fit_arguments", f"arguments of fit ({', '.join(known)})", repr(fit_arguments))
-    x = np.zeros(len(observed))
+    interval = np.zeros((2, len(observed)))
     for k in range(folds):
         fitted = _new_model(model)
         fitted.fit(observed.subset(fold != k), show_progress, **arguments)
         models.append(fitted)
         parts = batches(partial(positive_positions, fitted, matrix, fold == k), m, n, num_threads)
-        x[fold == k] = np.concatenate(parts)
+        interval[:, fold == k] = np.concatenate(parts, 1)
     # Positives of users without any unobserved item.
     unranked = np.diff(matrix.indptr)[observed.rows] == n
-    likes, pi, fn, fp = fit_two_groups(x[~unranked], method, q, fp, fn)
+    likes, pi, fn, fp = fit_two_groups(interval[:, ~unranked], method, q, fp, fn)
     rho = fn / (1 - fn) * (1 - pi) * q / (1 - q)
-    density = likes(x)
+    density = likes(interval)
     positive = (1 - pi) * density / ((1 - pi) * density + pi)
     positive[unranked] = 1 - pi
     rows = batches(partial(hidden_likes, models, matrix, likes, rho, queries, top), m, n * folds, num_threads)
@@ -197,7 +198,7 @@ def credibility(
         place = np.searchsorted(users * n + items, queries[0] * n + queries[1])
         users, items, hidden = users[place], items[place], hidden[place]
     return Credibility(
-        observed, positive.astype(np.float32), x.astype(np.float32), users, items, hidden.astype(np.float32),
+        observed, positive.astype(np.float32), interval.mean(0).astype(np.float32), users, items, hidden.astype(np.float32),
         pi, rho, fp, fn, method, folds,
     )  # fmt: skip
 
