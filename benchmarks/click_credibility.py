@@ -24,6 +24,8 @@ DATASETS = ("ml-100k", "modcloth", "lastfm")
 # Exponent of popularity of the planted mistakes; None: clicks rated at most 2 against those rated 4 or more.
 NOISE = {"uniform": 0.0, "popularity": 1.0, "real": None}
 RATE = 0.2
+# Each scorer of `recsys.audit_clicks`, and the stack for mistakes that follow popularity.
+ROWS = ("stacked", "stacked:popularity=1", *SCORERS[1:])
 KEY = ("dataset", "noise", "seed", "scorer")
 COLUMNS = (*KEY, "clicks", "true_share", "estimated_share", "auc", "auc_within_users", "removed_at_half",
            "precision_at_half", "seconds", "processor", "commit")  # fmt: skip
@@ -48,7 +50,9 @@ def measure(name: str, noise: str, seed: int, scorer: str) -> dict[str, Any]:
     """Return the row of a cell."""
     clicks, truth = load(name, noise, seed)
     began = time.monotonic()
-    audit = audit_clicks(clicks, truth=truth, scorer=scorer, top=0, seed=seed, num_threads=1)
+    base, _, power = scorer.partition(":popularity=")
+    options = {"scorer": base, "popularity": float(power or 0)}
+    audit = audit_clicks(clicks, truth=truth, top=0, seed=seed, num_threads=1, **options)
     seconds = time.monotonic() - began
     known = ~np.isnan(truth)
     removed = (audit.credibility.positive < 0.5) & known
@@ -71,7 +75,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, required=True, help="the record; its cells are not run again")
     parser.add_argument("--dataset", default=",".join(DATASETS))
     parser.add_argument("--noise", default=",".join(NOISE))
-    parser.add_argument("--scorer", default=",".join(SCORERS))
+    parser.add_argument("--scorer", default=",".join(ROWS))
     parser.add_argument("--seeds", type=int, default=2)
     chosen = parser.parse_args()
     rows: list[dict[str, Any]] = []

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from graphnoise.checks import choice, fail
+from graphnoise.checks import choice, fail, real
 from graphnoise.resources import limit_threads
 from recsys.cleaning import Credibility, credibility
 from recsys.interactions import Interactions, InteractionsLike, as_interactions
@@ -69,6 +69,7 @@ def audit_clicks(
     *,
     truth: Any = None,
     scorer: str = "stacked",
+    popularity: float = 0.0,
     top: int = 20,
     folds: int = 5,
     seed: Seed = 0,
@@ -88,6 +89,8 @@ def audit_clicks(
             `auc` alone.
         scorer: "stacked" (`recsys.stacked_credibility`), "score" (the score of `DenoisingLinear`, compared between
             users as it is), or `recsys.credibility` of one model: "popularity", "itemknn", "ease", "linear".
+        popularity: Of the first two, the exponent of popularity that mistakes are assumed to follow: 0 for clicks at
+            random, 1 for clicks on what is shown most.
         top: Hidden likes per user.
         folds: Number of folds, at least 2.
         seed: Seed of folds, drawn pairs and classifier.
@@ -117,13 +120,16 @@ def audit_clicks(
     wrong = None if truth is None else _check_truth(truth, len(observed))
     options: dict[str, Any] = {"top": top, "folds": folds, "seed": seed, "num_threads": num_threads}
     if scorer in _MODELS:
+        if real("popularity", popularity):
+            fail("popularity", f"0 with the scorer {scorer}", popularity)
         if progress is not None:
             progress(0, 1, f"{folds} fits of {scorer}")
         with limit_threads(1):
             found = credibility(_MODELS[scorer](), observed, **options)
     else:
         models = None if scorer == "stacked" else [DenoisingLinear()]
-        found = stacked_credibility(observed, models=models, boosting=models is None, progress=progress, **options)
+        options |= {"models": models, "boosting": models is None, "popularity": popularity, "progress": progress}
+        found = stacked_credibility(observed, **options)
     return _tables(observed, found, wrong)
 
 
@@ -162,7 +168,7 @@ def _tables(observed: Interactions, found: Credibility, truth: Any) -> ClickAudi
     hidden = pd.DataFrame({"user": user_ids[found.users], "item": item_ids[found.items], "like": found.hidden})
     likely = hidden.sort_values("like", ascending=False, kind="stable")
     tables = [table.reset_index(drop=True) for table in (clicks.sort_values("rank"), likely, *sums)]
-    return ClickAudit(*tables, found.false_positive_share, auc, within, found)
+    return ClickAudit(tables[0], tables[1], tables[2], tables[3], found.false_positive_share, auc, within, found)
 
 
 def _auc_within(users: Any, ranks: Any, truth: Any) -> float | None:

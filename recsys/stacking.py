@@ -2,7 +2,7 @@ r"""Credibility of clicks from several models at once (`stacked_credibility`).
 
 A pair of user and item is described by the place and the score that each model gives it among the user's unobserved
 items, the popularity of the item and the activity of the user, all of models and counts without one fold of the clicks.
-Gradient boosting learns to tell the held-out clicks from unobserved pairs drawn at random, on the other folds: the
+Gradient boosting, monotone in scores and places, learns to tell the held-out clicks from unobserved pairs drawn at random, on the other folds: the
 probability of a pair never comes from a classifier that was trained on it. The position x of a click is then the share
 of the drawn pairs that the classifier scores above it, and probabilities follow from x as in `recsys.cleaning`.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from graphnoise.checks import fail, flag, generator, integer
+from graphnoise.checks import fail, flag, generator, integer, real
 from graphnoise.resources import check_memory, limit_threads
 from recsys.base import Recommender, batches
 from recsys.cleaning import Credibility, assign_folds, check_unobserved, new_model
@@ -25,12 +25,13 @@ from recsys.models.baselines import ItemKNN
 from recsys.models.linear import DenoisingLinear
 from recsys.splits import Seed
 from recsys.two_groups import Floats, fit_two_groups, ranks
-from recsys.validation import Ints, pair_keys
+from recsys.validation import Ints
 
 # Called with the number of fits that are done, their total, and what runs now.
 Progress = Callable[[int, int, str], object]
 # The fewest unobserved pairs to draw; otherwise as many as clicks.
 MIN_DRAWN = 5000
+_BOOSTING = {"max_leaf_nodes": 8, "min_samples_leaf": 50, "early_stopping": False}
 
 
 def stacked_credibility(
@@ -38,6 +39,7 @@ def stacked_credibility(
     *,
     models: Sequence[Recommender | Callable[[], Recommender]] | None = None,
     boosting: bool = True,
+    popularity: float = 0.0,
     top: int = 20,
     folds: int = 5,
     seed: Seed = 0,
@@ -51,12 +53,14 @@ def stacked_credibility(
 
         positive: (1 - pi) f1(x) / ((1 - pi) f1(x) + pi),   unobserved: rho f1(x) / (rho f1(x) + 1 - rho).
 
-    Pairs are drawn from all users alike, as mistakes are assumed to be: users with many clicks are trusted more.
+    Mistakes are assumed to be distributed like the drawn pairs: over all users alike, so that users with many clicks
+    are trusted more, and over items in proportion to (1 + clicks of the item)^popularity.
 
     Args:
         interactions: Users × items, the observed interactions.
         models: Models as `recsys.credibility` takes one, fitted once per fold; None is `ItemKNN` and `DenoisingLinear`.
         boosting: Without it, the score of the first model is compared between users as it is.
+        popularity: Exponent for the drawn pairs, 0 for mistakes at random, 1 for mistakes in proportion to popularity.
         top: Number of unobserved items to return per user, of the 2 · top that the models rank highest.
         folds: K, at least 2; the positives of each user are distributed evenly.
         seed: Seed of the folds, the drawn pairs and the classifier.
@@ -85,6 +89,7 @@ def stacked_credibility(
     check_unobserved(observed, folds)
     if min(m, n) < 2:
         fail("interactions", "at least two users and two items", f"{m} and {n}")
+    popularity = real("popularity", popularity, -10.0, 10.0)
     top, boosting = integer("top", top, 0), flag("boosting", boosting)
     if isinstance(models, str) or not isinstance(models, Sequence | None) or (models is not None and not len(models)):
         fail("models", "a list of models, or None", repr(models))
@@ -98,7 +103,7 @@ def stacked_credibility(
         f"{size} positives and {m} users", 12.0 * (2 * len(chosen) + 6) * (2 * max(size, MIN_DRAWN) + 2 * top * m)
     )
     fold = assign_folds(observed, folds, rng)
-    drawn = _draw_unobserved(observed, max(size, MIN_DRAWN), rng)
+    drawn = _draw_unobserved(observed, max(size, MIN_DRAWN), popularity, rng)
     # The fold of an unobserved pair: a random Latin pattern.
     pattern = rng.integers(0, folds, m), rng.integers(0, folds, n)
     drawn_fold = (pattern[0][drawn[0]] + pattern[1][drawn[1]]) % folds
@@ -128,12 +133,13 @@ def stacked_credibility(
         users, items, features, fold = users[order], items[order], features[order], fold[order]
         label = np.repeat([1, 0, -1], [size, len(drawn[0]), len(users) - size - len(drawn[0])])
         score = features[:, 0].astype(np.float64)
+        # A click is never less likely at a higher score or a better place.
+        signs = [1] * len(chosen) + [-1] * len(chosen) + [0, 0]
         for k in range(folds if boosting else 0):
             say(folds * len(chosen) + k, folds * (len(chosen) + 1), f"classifier {k + 1} of {folds}")
             known = (fold != k) & (label >= 0)
-            classifier = HistGradientBoostingClassifier(
-                min_samples_leaf=50, early_stopping=False, random_state=random_state
-            ).fit(features[known], label[known])
+            classifier = HistGradientBoostingClassifier(random_state=random_state, **_BOOSTING, monotonic_cst=signs)
+            classifier.fit(features[known], label[known])
             score[fold == k] = classifier.predict_proba(features[fold == k])[:, 1]
     x = np.empty((2, len(users)))
     for k in range(folds):
@@ -153,12 +159,20 @@ def stacked_credibility(
     )  # fmt: skip
 
 
-def _draw_unobserved(observed: Interactions, number: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """Return users and items of unobserved pairs, drawn uniformly with replacement."""
-    before = pair_keys(observed.matrix) - np.arange(len(observed))
-    drawn = rng.integers(0, observed.num_users * observed.num_items - len(observed), number)
-    drawn += np.searchsorted(before, drawn, "right")
-    return drawn // observed.num_items, drawn % observed.num_items
+def _draw_unobserved(
+    observed: Interactions, number: int, popularity: float, rng: np.random.Generator
+) -> tuple[Ints, Ints]:
+    """Return users and items of unobserved pairs, drawn with replacement, in proportion to (1 + clicks)^popularity."""
+    clicks = np.bincount(observed.matrix.indices, minlength=observed.num_items)
+    powers = (1.0 + clicks) ** popularity
+    # Integers, for exact sums; each at least 1.
+    weight = np.maximum(np.rint(powers / powers.mean() * 2**16), 1).astype(np.int64)
+    until, own = np.append(0, np.cumsum(weight)), np.append(0, np.cumsum(weight[observed.matrix.indices]))
+    # All pairs by user and item lie side by side, each as wide as its weight; the observed ones are cut out.
+    before = observed.rows * until[-1] + until[observed.matrix.indices] - own[:-1]
+    drawn = rng.integers(0, observed.num_users * until[-1] - own[-1], number)
+    drawn += own[np.searchsorted(before, drawn, "right")]
+    return drawn // until[-1], np.searchsorted(until, drawn % until[-1], "right") - 1
 
 
 def _describe(

@@ -22,6 +22,7 @@ def audit_clicks_command(
     low_rating: float | None = None,
     duplicates: str = "error",
     scorer: str = "stacked",
+    popularity: float = 0.0,
     top: int = 20,
     seed: int = 0,
     show: int = 10,
@@ -39,6 +40,7 @@ def audit_clicks_command(
         low_rating: Clicks rated this or less count as true mistakes; instead of `truth`.
         duplicates: Of repeated pairs, "error", or the "first" or "last" row counts.
         scorer: One of `recsys.click_audit.SCORERS`.
+        popularity: Exponent of popularity that mistakes are assumed to follow, 0 for clicks at random.
         top: Hidden likes per user.
         seed: Seed of all draws.
         show: Number of clicks to print.
@@ -61,7 +63,7 @@ def audit_clicks_command(
     with Bar("reading") as bar:
         clicks, wrong = _read(source, user, item, truth, rating, low_rating, duplicates, root)
         audit = audit_clicks(
-            clicks, truth=wrong, scorer=scorer, top=top, seed=seed,
+            clicks, truth=wrong, scorer=scorer, popularity=popularity, top=top, seed=seed,
             progress=lambda done, total, text: bar.show(done, total, text, "steps"),
         )  # fmt: skip
         bar.say("writing")
@@ -98,7 +100,7 @@ def _read(
         if truth is not None or rating is not None:
             bad("--truth" if truth is not None else "--rating", "none for a data set by name", truth or rating)
         loaded = datasets.load(source, root)
-        clicks = getattr(loaded, "train", loaded)
+        clicks: Interactions = getattr(loaded, "train", loaded)  # type: ignore[assignment]
     else:
         if (rating is None) != (low_rating is None):
             bad("--rating", "the column of ratings, together with --low-rating", rating)
