@@ -2,9 +2,10 @@ r"""Credibility of clicks from several models at once (`stacked_credibility`).
 
 A pair of user and item is described by the place and the score that each model gives it among the user's unobserved
 items, the popularity of the item and the activity of the user, all of models and counts without one fold of the clicks.
-Gradient boosting, monotone in scores and places, learns to tell the held-out clicks from unobserved pairs drawn at random, on the other folds: the
-probability of a pair never comes from a classifier that was trained on it. The position x of a click is then the share
-of the drawn pairs that the classifier scores above it, and probabilities follow from x as in `recsys.cleaning`.
+Gradient boosting, monotone in scores and places, learns to tell the held-out clicks from unobserved pairs drawn at
+random, on the other folds: the probability of a pair never comes from a classifier that was trained on it. The position
+x of a click is then the share of the drawn pairs that the classifier scores above it, and probabilities follow from x
+as in `recsys.cleaning`.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def stacked_credibility(
         positive: (1 - pi) f1(x) / ((1 - pi) f1(x) + pi),   unobserved: rho f1(x) / (rho f1(x) + 1 - rho).
 
     Mistakes are assumed to be distributed like the drawn pairs: over all users alike, so that users with many clicks
-    are trusted more, and over items in proportion to (1 + clicks of the item)^popularity.
+    are trusted more, and over items in proportion to (1 + clicks of the item)^popularity. The probabilities of
+    unobserved pairs are those for popularity = 0.
 
     Args:
         interactions: Users × items, the observed interactions.

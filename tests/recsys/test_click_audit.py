@@ -28,7 +28,7 @@ from recsys import (
 from recsys.click_audit import _auc_within
 from recsys.stacking import _describe, _draw_unobserved
 
-CLEAN = simulation.low_rank(120, 80, rank=5, density=0.15, seed=2).interactions
+CLEAN = simulation.low_rank(120, 80, rank=5, density=0.15, scale=4.0, seed=2).interactions
 NOISY = simulation.corrupt(CLEAN, 0.2, seed=2)
 CLICKS = NOISY.interactions
 FOUND = stacked_credibility(CLICKS, models=[ItemKNN(), EASE(20.0)], top=4, num_threads=1)
@@ -83,6 +83,16 @@ def test_planted_mistakes_are_found_and_their_share():
     assert FOUND.method == "stacked"
     removed = clean(CLICKS, FOUND, share=0.1).removed
     assert NOISY.added.matrix.multiply(removed.matrix).sum() > 2 * NOISY.false_positive.mean() * len(removed)
+
+
+def test_mistakes_by_popularity_are_found_where_they_are_assumed():
+    clicks = simulation.low_rank(200, 120, rank=4, density=0.15, scale=4.0, popularity=1.5, seed=4).interactions
+    noisy = simulation.corrupt(clicks, 0.2, popularity=1.0, seed=4)
+    options = {"models": [EASE(20.0)], "top": 0, "num_threads": 1}
+    right, other = (stacked_credibility(noisy.interactions, popularity=p, **options) for p in (1.0, 0.0))
+    wrong = noisy.false_positive
+    assert roc_auc_score(wrong, right.position) > roc_auc_score(wrong, other.position) + 0.01
+    assert abs(right.false_positive_share - wrong.mean()) < abs(other.false_positive_share - wrong.mean())
 
 
 def test_hidden_likes_are_unobserved_ordered_and_few_per_user():
@@ -185,6 +195,7 @@ BAD = [
     (lambda: audit_clicks(sp.csr_array(np.ones((4, 4)))), "a pair that is not observed, got none"),
     (lambda: audit_clicks(sp.csr_array([[1, 0], [0, 1]])), "at least as many as folds, 5"),
     (lambda: audit_clicks(sp.csr_array(1 - np.eye(4)[:, :3] * [1, 0, 0])), "more pairs that are not observed, got 1"),
+    (lambda: audit_clicks(CLICKS, scorer="ease", popularity=1.0), "popularity: expected 0 with the scorer ease"),
     (lambda: stacked_credibility(CLICKS, models=[]), "models: expected a list of models"),
     (lambda: stacked_credibility(CLICKS, models="ease"), "models: expected a list of models"),
     (lambda: stacked_credibility(CLICKS, models=["ease"]), "model: expected a Recommender"),
@@ -268,7 +279,7 @@ def test_bad_tables_of_the_command(tmp_path, change, words):
 
 
 def test_files_that_are_absent_or_cannot_be_written(tmp_path):
-    with pytest.raises(DataError, match="nothing.csv"):
+    with pytest.raises(DataError, match=r"nothing\.csv"):
         audit_clicks_command(str(tmp_path / "nothing.csv"), tmp_path / "out")
     (tmp_path / "out").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
