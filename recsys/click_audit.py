@@ -16,7 +16,7 @@ from recsys.interactions import Interactions, InteractionsLike, as_interactions
 from recsys.models.baselines import EASE, ItemKNN, Popularity
 from recsys.models.linear import DenoisingLinear
 from recsys.splits import Seed
-from recsys.stacking import Progress, stacked_credibility
+from recsys.stacking import Progress, as_progress, stacked_credibility
 from recsys.validation import as_array
 
 _MODELS = {"popularity": Popularity, "itemknn": ItemKNN, "ease": EASE, "linear": DenoisingLinear}
@@ -122,8 +122,7 @@ def audit_clicks(
     if scorer in _MODELS:
         if real("popularity", popularity):
             fail("popularity", f"0 with the scorer {scorer}", popularity)
-        if progress is not None:
-            progress(0, 1, f"{folds} fits of {scorer}")
+        as_progress(progress)(0, 1, f"{folds} fits of {scorer}")
         with limit_threads(1):
             found = credibility(_MODELS[scorer](), observed, **options)
     else:
@@ -141,7 +140,7 @@ def _check_truth(truth: Any, size: int) -> Any:
         fail("truth", "values of 0 (a like), 1 (a mistake) and NaN (unknown)", f"others, of type {values.dtype}")
     if not {0, 1} <= set(values.tolist()):
         fail("truth", "both mistakes and likes", "one of them only")
-    return values
+    return values if np.isnan(values).any() else values.astype(np.int64)
 
 
 def _tables(observed: Interactions, found: Credibility, truth: Any) -> ClickAudit:

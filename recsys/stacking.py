@@ -98,8 +98,7 @@ def stacked_credibility(
     chosen = [ItemKNN(), DenoisingLinear()] if models is None else list(models)
     for model in chosen:
         new_model(model)
-    if progress is not None and not callable(progress):
-        fail("progress", "a function or None", repr(progress))
+    say = as_progress(progress)
     rng, size = generator(seed), len(observed)
     check_memory(
         f"{size} positives and {m} users", 12.0 * (2 * len(chosen) + 6) * (2 * max(size, MIN_DRAWN) + 2 * top * m)
@@ -113,7 +112,6 @@ def stacked_credibility(
         fail("interactions", "more pairs that are not observed", m * n - size)
     users, items = np.append(observed.rows, drawn[0]), np.append(observed.matrix.indices, drawn[1])
     random_state, parts = int(rng.integers(2**31)), []
-    say = progress or (lambda done, total, text: None)
     # The same bits at any number of threads.
     with limit_threads(1):
         for k in range(folds):
@@ -159,6 +157,15 @@ def stacked_credibility(
         observed, positive.astype(np.float32), x[:, :size].mean(0).astype(np.float32), users[others], items[others],
         hidden[others].astype(np.float32), pi, rho, fp, fn, "stacked" if boosting else "score", folds,
     )  # fmt: skip
+
+
+def as_progress(progress: object) -> Progress:
+    """Return a function to call with progress, which does nothing for None."""
+    if progress is None:
+        return lambda done, total, text: None
+    if not callable(progress):
+        fail("progress", "a function or None", type(progress).__name__)
+    return progress
 
 
 def _draw_unobserved(

@@ -92,7 +92,7 @@ def _read(
 ) -> tuple[Interactions, Any]:
     """Return clicks, and which are true mistakes, or None."""
     from graphnoise.checks import real
-    from recsys import datasets
+    from recsys import Split, datasets
 
     if truth is not None and low_rating is not None:
         bad("--low-rating", "none together with --truth", low_rating)
@@ -100,7 +100,7 @@ def _read(
         if truth is not None or rating is not None:
             bad("--truth" if truth is not None else "--rating", "none for a data set by name", truth or rating)
         loaded = datasets.load(source, root)
-        clicks: Interactions = getattr(loaded, "train", loaded)  # type: ignore[assignment]
+        clicks = loaded.train if isinstance(loaded, Split) else loaded
     else:
         if (rating is None) != (low_rating is None):
             bad("--rating", "the column of ratings, together with --low-rating", rating)
