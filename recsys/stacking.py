@@ -32,7 +32,6 @@ from recsys.validation import Ints
 Progress = Callable[[int, int, str], object]
 # The fewest unobserved pairs to draw; otherwise as many as clicks.
 MIN_DRAWN = 5000
-_BOOSTING = {"max_leaf_nodes": 8, "min_samples_leaf": 50, "early_stopping": False}
 
 
 def stacked_credibility(
@@ -133,14 +132,10 @@ def stacked_credibility(
         users, items, features, fold = users[order], items[order], features[order], fold[order]
         label = np.repeat([1, 0, -1], [size, len(drawn[0]), len(users) - size - len(drawn[0])])
         score = features[:, 0].astype(np.float64)
-        # A click is never less likely at a higher score or a better place.
-        signs = [1] * len(chosen) + [-1] * len(chosen) + [0, 0]
         for k in range(folds if boosting else 0):
             say(folds * len(chosen) + k, folds * (len(chosen) + 1), f"classifier {k + 1} of {folds}")
-            known = (fold != k) & (label >= 0)
-            classifier = HistGradientBoostingClassifier(random_state=random_state, **_BOOSTING, monotonic_cst=signs)
-            classifier.fit(features[known], label[known])
-            score[fold == k] = classifier.predict_proba(features[fold == k])[:, 1]
+            known, own = (fold != k) & (label >= 0), fold == k
+            score[own] = _grades(features[known], label[known], features[own], len(chosen), random_state)
     x = np.empty((2, len(users)))
     for k in range(folds):
         x[:, fold == k] = ranks(np.sort(score[(fold == k) & (label == 0)]), score[fold == k], 1)
@@ -166,6 +161,18 @@ def as_progress(progress: object) -> Progress:
     if not callable(progress):
         fail("progress", "a function or None", type(progress).__name__)
     return progress
+
+
+def _grades(
+    features: NDArray[np.float32], label: Ints, queries: NDArray[np.float32], num_models: int, random_state: int
+) -> Floats:
+    """Return the probability of label 1 of each query, by a classifier of some features and labels."""
+    # A click is never less likely at a higher score or a better place.
+    signs = [1] * num_models + [-1] * num_models + [0, 0]
+    classifier = HistGradientBoostingClassifier(
+        max_leaf_nodes=8, min_samples_leaf=50, early_stopping=False, monotonic_cst=signs, random_state=random_state
+    )
+    return np.asarray(classifier.fit(features, label).predict_proba(queries)[:, 1])
 
 
 def _draw_unobserved(
