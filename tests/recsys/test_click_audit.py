@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -294,3 +295,25 @@ def test_low_ratings_are_the_truth_and_repeated_pairs_can_count_once(tmp_path, c
     assert pd.read_csv(tmp_path / "out" / "clicks.csv")["truth"].sum() == pytest.approx(
         NOISY.false_positive.sum(), abs=1
     )
+
+
+def test_the_table_of_the_page_is_the_record():
+    top = Path(__file__).parents[2]
+    record = pd.read_csv(top / "benchmarks/results/click-credibility.csv").query("seed == 0")
+    page = (top / "docs/click-audit.md").read_text()
+    lines = [
+        line.strip("| ").split(" | ") for line in page.splitlines() if re.search(r"\(\.\d{3}\)|MovieLens 100K, ", line)
+    ]
+    names = {"MovieLens 100K": "ml-100k", "ModCloth": "modcloth", "Last.fm": "lastfm"}
+    noise = {"at random": "uniform", "by popularity": "popularity", "real": "real"}
+    columns = [(names[head.split(", ")[0]], noise[head.split(", ")[1]]) for head in lines[0]]
+    figures = {}
+    for row in lines[1:]:
+        scorer = row[0].replace("`", "").replace(", ", ":")
+        for column, cell in zip(columns, row[1:], strict=True):
+            if cell.strip() != "–":
+                figures[(*column, scorer)] = [float(number) for number in re.findall(r"\.\d{3}", cell)]
+    assert len(figures) == len(record) > 20
+    for row in record.itertuples():
+        shown = figures[row.dataset, row.noise, row.scorer]
+        assert shown == pytest.approx([row.auc, row.auc_within_users, row.estimated_share], abs=6e-4)
