@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from recsys import datasets, objectives, samplers, simulation, splits
     from recsys.base import Recommender
     from recsys.cleaning import Cleaned, Credibility, clean, credibility
+    from recsys.click_audit import ClickAudit, audit_clicks
     from recsys.evaluation import Evaluation, evaluate
     from recsys.interactions import Interactions
     from recsys.models.baselines import ALS, EASE, ItemKNN, Popularity
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     from recsys.models.two_tower import TwoTower
     from recsys.significance import Comparison, compare, compare_all
     from recsys.splits import Split
+    from recsys.stacking import stacked_credibility
 
 # Names loaded on first use, as in `graphnoise`, and their modules.
 _MODULE_OF = {
     "ALS": "models.baselines",
     "Cleaned": "cleaning",
+    "ClickAudit": "click_audit",
     "Comparison": "significance",
     "Credibility": "cleaning",
     "DenoisingLinear": "models.linear",
@@ -36,11 +39,13 @@ _MODULE_OF = {
     "Recommender": "base",
     "Split": "splits",
     "TwoTower": "models.two_tower",
+    "audit_clicks": "click_audit",
     "clean": "cleaning",
     "compare": "significance",
     "compare_all": "significance",
     "credibility": "cleaning",
     "evaluate": "evaluation",
+    "stacked_credibility": "stacking",
 }
 _MODULES = ("datasets", "objectives", "simulation", "samplers", "splits")
 
@@ -48,6 +53,7 @@ __all__ = [
     "ALS",
     "EASE",
     "Cleaned",
+    "ClickAudit",
     "Comparison",
     "Credibility",
     "DataError",
@@ -63,6 +69,7 @@ __all__ = [
     "Recommender",
     "Split",
     "TwoTower",
+    "audit_clicks",
     "clean",
     "compare",
     "compare_all",
@@ -73,6 +80,7 @@ __all__ = [
     "samplers",
     "simulation",
     "splits",
+    "stacked_credibility",
 ]
 
 

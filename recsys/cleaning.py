@@ -54,7 +54,7 @@ class Credibility:
         hidden_share: rho, share of likes among the unobserved pairs.
         false_positive_rate: P(r = 1 | r* = 0), given or estimated.
         false_negative_rate: P(r = 0 | r* = 1), given or estimated.
-        method: "density" or "mixture".
+        method: "density" or "mixture"; "stacked" or "score" of `stacked_credibility`.
         folds: K.
     """
 
@@ -112,10 +112,11 @@ def credibility(
 
         positive: (1 - pi) f1(x) / ((1 - pi) f1(x) + pi),   unobserved: rho f1(x) / (rho f1(x) + 1 - rho).
 
-    Rates that are not given are estimated, and both estimates are biased upwards: pi is the density of positives in the
-    tenth of positions with the fewest, which contains some likes too; fn assumes that all pairs ranked like the highest
-    1 % of positives are likes. The order of pairs hardly depends on the rates. The model assumes false positives that
-    are distributed like unobserved pairs: those that follow popularity rank higher, and are harder to detect.
+    Rates that are not given are estimated. pi is the density of positives in the tenth of positions with the fewest:
+    too high where likes are there too, too low where false positives follow popularity, since the model assumes that
+    they are distributed like unobserved pairs (those that follow popularity are also harder to detect). fn assumes that
+    all pairs ranked like the highest 1 % of positives are likes, and is too high where they are not. The order of pairs
+    hardly depends on the rates.
 
     In-sample scores of a model with far fewer parameters than positives may order its positives as well; they are not
     comparable with scores of unseen pairs.
@@ -160,34 +161,31 @@ def credibility(
     m, n = matrix.shape
     folds = integer("folds", folds, 2)
     choice("method", method, METHODS)
-    if len(observed) < folds:
-        fail("interactions", f"at least as many as folds, {folds}", len(observed))
-    if matrix.nnz == m * n:
-        fail("interactions", "a pair that is not observed", "none")
+    check_unobserved(observed, folds)
     fp = None if false_positive_rate is None else rate("false_positive_rate", false_positive_rate)
     fn = None if false_negative_rate is None else rate("false_negative_rate", false_negative_rate)
     q = matrix.nnz / (m * n)
     _check_rates(q, fp, fn)
-    queries = None if pairs is None else _check_unobserved(pairs, observed)
+    queries = None if pairs is None else _check_pairs(pairs, observed)
     top = integer("top", top, 0)
-    fold = _assign_folds(observed, folds, generator(seed))
+    fold = assign_folds(observed, folds, generator(seed))
     models = []
     arguments = {} if fit_arguments is None else fit_arguments
-    known = inspect.signature(_new_model(model).fit).parameters
+    known = inspect.signature(new_model(model).fit).parameters
     if not isinstance(arguments, Mapping) or not arguments.keys() <= known.keys():
         fail("fit_arguments", f"arguments of fit ({', '.join(known)})", repr(fit_arguments))
-    x = np.zeros(len(observed))
+    interval = np.zeros((2, len(observed)))
     for k in range(folds):
-        fitted = _new_model(model)
+        fitted = new_model(model)
         fitted.fit(observed.subset(fold != k), show_progress, **arguments)
         models.append(fitted)
         parts = batches(partial(positive_positions, fitted, matrix, fold == k), m, n, num_threads)
-        x[fold == k] = np.concatenate(parts)
+        interval[:, fold == k] = np.concatenate(parts, 1)
     # Positives of users without any unobserved item.
     unranked = np.diff(matrix.indptr)[observed.rows] == n
-    likes, pi, fn, fp = fit_two_groups(x[~unranked], method, q, fp, fn)
+    likes, pi, fn, fp = fit_two_groups(interval[:, ~unranked], method, q, fp, fn)
     rho = fn / (1 - fn) * (1 - pi) * q / (1 - q)
-    density = likes(x)
+    density = likes(interval)
     positive = (1 - pi) * density / ((1 - pi) * density + pi)
     positive[unranked] = 1 - pi
     rows = batches(partial(hidden_likes, models, matrix, likes, rho, queries, top), m, n * folds, num_threads)
@@ -197,8 +195,8 @@ def credibility(
         place = np.searchsorted(users * n + items, queries[0] * n + queries[1])
         users, items, hidden = users[place], items[place], hidden[place]
     return Credibility(
-        observed, positive.astype(np.float32), x.astype(np.float32), users, items, hidden.astype(np.float32),
-        pi, rho, fp, fn, method, folds,
+        observed, positive.astype(np.float32), interval.mean(0).astype(np.float32), users, items,
+        hidden.astype(np.float32), pi, rho, fp, fn, method, folds,
     )  # fmt: skip
 
 
@@ -264,7 +262,15 @@ def clean(
     return Cleaned(remaining, removed, added)
 
 
-def _new_model(model: Any) -> Recommender:
+def check_unobserved(observed: Interactions, folds: int) -> None:
+    """Raise `InputError` unless there are as many interactions as folds, and an unobserved pair."""
+    if len(observed) < folds:
+        fail("interactions", f"at least as many as folds, {folds}", len(observed))
+    if len(observed) == observed.num_users * observed.num_items:
+        fail("interactions", "a pair that is not observed", "none")
+
+
+def new_model(model: Any) -> Recommender:
     """Return a new model with the same hyper-parameters."""
     if isinstance(model, Recommender):
         return cast(Recommender, clone(model))
@@ -275,7 +281,7 @@ def _new_model(model: Any) -> Recommender:
     return new
 
 
-def _assign_folds(observed: Interactions, folds: int, rng: np.random.Generator) -> Ints:
+def assign_folds(observed: Interactions, folds: int, rng: np.random.Generator) -> Ints:
     """Return a fold per interaction; those of each user are distributed evenly, starting at a random fold."""
     sizes = np.diff(observed.matrix.indptr)
     order = np.lexsort((rng.random(len(observed)), observed.rows))
@@ -284,7 +290,7 @@ def _assign_folds(observed: Interactions, folds: int, rng: np.random.Generator) 
     return np.asarray((place + rng.integers(0, folds, observed.num_users)[observed.rows]) % folds)
 
 
-def _check_unobserved(pairs: Any, observed: Interactions) -> tuple[Ints, Ints]:
+def _check_pairs(pairs: Any, observed: Interactions) -> tuple[Ints, Ints]:
     if not isinstance(pairs, tuple | list) or len(pairs) != 2:
         fail("pairs", "(users, items)", type(pairs).__name__)
     users = positions("pairs, users", pairs[0], observed.num_users)

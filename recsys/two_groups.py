@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 from sklearn.isotonic import isotonic_regression
 
 from recsys.base import Recommender
@@ -21,24 +22,32 @@ MAX_SHARE = 0.99
 
 
 def ranks(reference: Floats, scores: Floats, extra: int) -> Floats:
-    """Return positions of scores among sorted reference scores; `extra` is 1 if the pair is not among these."""
+    """Return the interval [2, n] of positions that each score covers among sorted reference scores.
+
+    A score that no other equals covers one of the len(reference) + extra steps of [0, 1], k equal ones share k steps.
+    `extra` is 1 if the pair is not among the references. The middle of an interval is the position, ties by half.
+
+    Example:
+        >>> ranks(np.array([0.0, 0.0, 2.0]), np.array([0.0, 3.0]), 1)
+        array([[0.25, 0.  ], [1. , 0.25]])
+    """
     above = len(reference) - np.searchsorted(reference, scores, "right")
-    equal = len(reference) - above - np.searchsorted(reference, scores, "left")
-    return np.asarray((above + 0.5 * (equal + extra)) / (len(reference) + extra))
+    until = len(reference) - np.searchsorted(reference, scores, "left") + extra
+    return np.stack([above, until]) / (len(reference) + extra)
 
 
 def positive_positions(model: Recommender, matrix: sp.csr_array, held: NDArray[np.bool_], part: slice) -> Floats:
-    """Return the positions of held-out positives for a slice of users."""
+    """Return the intervals of positions [2, n] of held-out positives for a slice of users."""
     users = np.arange(part.start, part.stop)
     scores = model._check_scores(model.scores(users), users)
-    positions = [np.zeros(0)]
+    intervals = [np.zeros((2, 0))]
     for row, user in enumerate(users):
         at = slice(matrix.indptr[user], matrix.indptr[user + 1])
         known = matrix.indices[at]
         free = np.ones(scores.shape[1], bool)
         free[known] = False
-        positions.append(ranks(np.sort(scores[row, free]), scores[row, known[held[at]]], 1))
-    return np.concatenate(positions)
+        intervals.append(ranks(np.sort(scores[row, free]), scores[row, known[held[at]]], 1))
+    return np.concatenate(intervals, 1)
 
 
 def hidden_likes(
@@ -82,56 +91,67 @@ def hidden_likes(
 def fit_two_groups(
     x: Floats, method: str, q: float, fp: float | None, fn: float | None
 ) -> tuple[Callable[[Floats], Floats], float, float, float]:
-    """Return f1, pi, fn and fp, estimated from the positions of positives."""
-    if not len(x):
-        x = np.array([0.5])
-    knots, heights = grenander(x)
+    """Return f1, pi, fn and fp, estimated from the intervals of positions [2, n] of positives.
 
-    def decreasing(at: Floats) -> Floats:
-        return np.asarray(heights[np.minimum(np.searchsorted(knots, at, "left"), len(heights) - 1)])
-
+    f1 takes intervals [2, k] and returns its mean over each. Intervals instead of their middles matter where many
+    scores are equal, as with a neighbourhood model that scores most pairs 0: middles of long ties leave the last
+    positions empty, as if there were no mistakes.
+    """
+    if not x.shape[1]:
+        x = np.array([[0.0], [1.0]])
+    knots, density = uniform_mixture(x)
+    widths = np.diff(knots)
+    decreasing = isotonic_regression(density, sample_weight=widths, increasing=False)
     if fn is None:
-        highest = float(decreasing(np.quantile(x, [TOP_SHARE]))[0])
+        highest = float(decreasing[np.searchsorted(knots, np.quantile(x.mean(0), TOP_SHARE), "left") - 1])
         fn = 1 - q * highest / (q * highest + 1 - q)
     if fp is None:
-        counts = np.bincount(np.minimum((x * NUM_BINS).astype(int), NUM_BINS - 1), minlength=NUM_BINS)
-        pi = min((int(counts.min()) + 1) / (len(x) + NUM_BINS) * NUM_BINS, MAX_SHARE)
+        mass = mean_density(knots, density, np.stack([np.arange(NUM_BINS), np.arange(1, NUM_BINS + 1)]) / NUM_BINS)
+        pi = min((float(mass.min()) * x.shape[1] / NUM_BINS + 1) / (x.shape[1] + NUM_BINS) * NUM_BINS, MAX_SHARE)
     else:
         pi = min(max(fp * (1 - (q - fp) / (1 - fn - fp)) / q, 0.0), MAX_SHARE) if fn + fp < 1 else MAX_SHARE
     fp = pi * q / (1 - min((1 - pi) * q / (1 - fn), MAX_SHARE)) if fp is None else fp
     if method == "mixture":
         a = power(x, pi)
-        return lambda at: a * at ** (a - 1), pi, fn, fp
+        return lambda at: power_density(at, a), pi, fn, fp
     # Preserves the order of positives where the density is below pi.
     floor = 1e-3
 
     def excess(at: Floats) -> Floats:
-        return np.asarray(np.maximum((decreasing(at) - pi) / (1 - pi), floor * (1 - at)))
+        height = mean_density(knots, decreasing, at)
+        return np.asarray(np.maximum((height - pi) / (1 - pi), floor * (1 - at.mean(0))))
 
     return excess, pi, fn, fp
 
 
-def grenander(x: Floats) -> tuple[Floats, Floats]:
-    """Return the decreasing density on [0, 1] of maximum likelihood: knots, and the height up to each knot.
+def uniform_mixture(x: Floats) -> tuple[Floats, Floats]:
+    """Return the mean of uniform densities on intervals [2, n] within [0, 1]: knots, and the height between them.
 
     Example:
-        >>> grenander(np.array([0.1, 0.2, 0.9]))
-        (array([0.1, 0.2, 0.9, 1. ]), array([3.33333333, 3.33333333, 0.47619048, 0.        ]))
+        >>> uniform_mixture(np.array([[0.0, 0.5], [1.0, 1.0]]))
+        (array([0. , 0.5, 1. ]), array([0.5, 1.5]))
     """
-    knots, counts = np.unique(np.append(x, 1.0), return_counts=True)
-    counts[-1] -= 1
-    widths = np.diff(knots, prepend=0.0)
-    heights = isotonic_regression(counts / len(x) / widths, sample_weight=widths, increasing=False)
-    return knots, np.asarray(heights, np.float64)
+    knots, place = np.unique(np.concatenate([x.ravel(), [0.0, 1.0]]), return_inverse=True)
+    height = 1 / (x[1] - x[0])
+    steps = np.bincount(place[:-2], np.concatenate([height, -height]), len(knots))
+    return knots, np.maximum(np.cumsum(steps)[:-1] / len(height), 0.0)
+
+
+def mean_density(knots: Floats, heights: Floats, at: Floats) -> Floats:
+    """Return the means over intervals [2, k] of a density given by the heights between knots."""
+    below = np.interp(at, knots, np.append(0.0, np.cumsum(heights * np.diff(knots))))
+    return np.asarray((below[1] - below[0]) / (at[1] - at[0]))
+
+
+def power_density(at: Floats, a: float) -> Floats:
+    """Return the means over intervals [2, k] of a x^(a - 1)."""
+    return np.asarray((at[1] ** a - at[0] ** a) / (at[1] - at[0]))
 
 
 def power(x: Floats, pi: float) -> float:
-    """Return the maximum-likelihood a in (0, 1] of pi + (1 - pi) a x^(a - 1), by expectation-maximisation."""
-    log, a = np.log(x), 0.5
-    for _ in range(1000):
-        density = (1 - pi) * a * np.exp((a - 1) * log)
-        weight = density / (density + pi) if pi > 0 else np.ones_like(x)
-        before, a = a, min(float(-weight.sum() / (weight @ log)), 1.0)
-        if abs(a - before) < 1e-9:
-            break
-    return a
+    """Return the maximum-likelihood a in (0, 1] of pi + (1 - pi) a x^(a - 1) over intervals [2, n]."""
+
+    def loss(a: float) -> float:
+        return -float(np.log(np.maximum(pi + (1 - pi) * power_density(x, a), 1e-300)).sum())
+
+    return float(minimize_scalar(loss, bounds=(1e-6, 1.0), method="bounded", options={"xatol": 1e-9}).x)

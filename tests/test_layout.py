@@ -41,6 +41,8 @@ LAYERS = [
     ("recsys.splits", "recsys.objectives", "recsys.samplers", "recsys.base"),
     ("recsys.datasets", "recsys.simulation", "recsys.evaluation", "recsys.two_groups"),
     ("recsys.models", "recsys.cleaning", "recsys.significance"),
+    ("recsys.stacking",),
+    ("recsys.click_audit",),
     ("graphnoise.bench",),
     ("recsys.bench",),
     ("graphnoise.cli",),

@@ -41,7 +41,7 @@ OMITTED = {
         "Estimate",
     ),
     *("NoisyInteractions", "NoisyLabels", "Cleaned", "Comparison", "Credibility", "Evaluation", "Split", "Derivatives"),
-    *("Pairs", "FalseNegatives", "SimulatedNoise", "SimulatedSplit"),
+    *("ClickAudit", "Pairs", "FalseNegatives", "SimulatedNoise", "SimulatedSplit"),
     # Downloads.
     "get",
 }
@@ -488,6 +488,16 @@ CASES: dict[str, Case] = {
     ),
     "recsys.credibility": Case(
         recsys.credibility, lambda: {"model": recsys.ItemKNN(), "interactions": _clicks(), "top": 3, "folds": 2}
+    ),
+    "recsys.stacked_credibility": Case(
+        recsys.stacked_credibility,
+        lambda: {"interactions": _clicks(), "models": [recsys.ItemKNN()], "top": 3, "folds": 2},
+        ("boosting", "seed"),
+    ),
+    "recsys.audit_clicks": Case(
+        recsys.audit_clicks,
+        lambda: {"interactions": _clicks(), "scorer": "itemknn", "top": 3, "folds": 2},
+        ("truth", "seed"),
     ),
     "recsys.clean": Case(
         recsys.clean,

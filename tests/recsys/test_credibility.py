@@ -23,7 +23,7 @@ from recsys import (
     simulation,
     splits,
 )
-from recsys.two_groups import fit_two_groups, grenander, power, ranks
+from recsys.two_groups import fit_two_groups, mean_density, power, ranks, uniform_mixture
 
 
 def world(false_positive=0.2, false_negative=0.2, seed=1, **options):
@@ -59,9 +59,9 @@ def test_simulated_mistakes_and_hidden_likes_are_detected(model, method):
     assert roc_auc_score(HIDDEN, found.hidden) > 0.76
     assert found.positive.min() >= 0
     assert found.positive.max() <= 1
-    # Both lean upwards, as is said; ALS pushes what it has not seen to the very end.
+    # Both are too high here, as is said; ALS pushes what it has not seen to the very end.
     assert NOISY.false_positive.mean() < found.false_positive_share < (0.65 if isinstance(model, ALS) else 0.42)
-    assert 0.2 < found.false_negative_rate < 0.6
+    assert 0.2 < found.false_negative_rate < 0.7
 
 
 def test_with_the_true_rates_probabilities_are_calibrated():
@@ -173,36 +173,69 @@ def test_users_with_everything_and_with_nothing():
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(0, 5))
 def test_positions_count_higher_scores(reference, score):
-    x = ranks(np.sort(np.array(reference, float)), np.array([float(score)]), 1)[0]
+    x = ranks(np.sort(np.array(reference, float)), np.array([float(score)]), 1)[:, 0]
     above, equal = sum(r > score for r in reference), sum(r == score for r in reference)
-    assert x == pytest.approx((above + 0.5 * equal + 0.5) / (len(reference) + 1))
-    assert 0 < x < 1
+    assert x * (len(reference) + 1) == pytest.approx([above, above + equal + 1])
+    assert x.mean() == pytest.approx((above + 0.5 * equal + 0.5) / (len(reference) + 1))
+
+
+def intervals(rng, size, steps=40):
+    """Return random intervals between multiples of 1 / steps."""
+    low = np.floor(rng.beta(0.5, 1, size) * steps).clip(max=steps - 1)
+    return np.stack([low, low + 1 + rng.integers(0, steps - low)]) / steps
 
 
 @given(st.integers(0, 10**6), st.integers(1, 60))
-def test_the_decreasing_density_is_the_slope_of_the_least_concave_majorant(seed, size):
-    x = np.round(np.random.default_rng(seed).beta(0.5, 1, size), 2).clip(0.01, 0.99)
-    knots, heights = grenander(x)
-    widths = np.diff(knots, prepend=0)
-    assert (np.diff(heights) <= 1e-12).all()
-    assert (heights * widths).sum() == pytest.approx(1)
-    majorant = np.cumsum(heights * widths)
-    empirical = np.array([(x <= k).mean() for k in knots])
-    assert (majorant >= empirical - 1e-9).all()
-    touched = np.append(np.diff(heights) < -1e-12, True)
-    np.testing.assert_allclose(majorant[touched], empirical[touched], atol=1e-9)
+def test_the_density_of_positions_spreads_each_over_its_interval(seed, size):
+    x = intervals(np.random.default_rng(seed), size)
+    knots, heights = uniform_mixture(x)
+    at = (knots[1:] + knots[:-1]) / 2
+    inside = (x[0][:, None] < at) & (at < x[1][:, None])
+    np.testing.assert_allclose(heights, (inside / (x[1] - x[0])[:, None]).mean(0), atol=1e-9)
+    means = mean_density(knots, heights, x)
+    area = [sum(h * max(0, min(b, hi) - max(a, lo)) for a, b, h in zip(knots[:-1], knots[1:], heights, strict=True))
+            for lo, hi in x.T]  # fmt: skip
+    np.testing.assert_allclose(means, area / (x[1] - x[0]), atol=1e-9)
+
+
+def test_a_share_of_likes_is_found_where_many_scores_are_equal():
+    """A model scores 70 of 210 items; mistakes are anywhere, so that two thirds of them tie with the other 140."""
+    rng = np.random.default_rng(0)
+    rank = np.append(np.floor(rng.beta(0.3, 3, 8000) * 70), rng.integers(0, 210, 2000))
+    x = np.stack([rank.clip(max=70), np.where(rank < 70, rank + 1, 210)]) / 210
+    for method, tail in (("density", 0.1), ("mixture", 0.5)):
+        f1, pi, _, _ = fit_two_groups(x, method, 0.05, None, None)
+        assert pi == pytest.approx(0.2, abs=0.02)
+        chance = (1 - pi) * f1(x) / ((1 - pi) * f1(x) + pi)
+        assert chance[rank >= 70].max() < tail
+        assert chance[:8000].mean() > 0.85
+
+
+def test_mistakes_of_a_sparse_neighbourhood_model_are_removed():
+    """Users and items in ten groups: ItemKNN scores all pairs across groups 0, and the mistakes lie there."""
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(10), 30)
+    clicks = Interactions.from_csr(sp.csr_array((group[:, None] == group) & (rng.random((300, 300)) < 0.4)))
+    noisy = simulation.corrupt(clicks, false_positive=0.2, seed=1)
+    found = credibility(ItemKNN(), noisy.interactions, top=0)
+    assert found.false_positive_share == pytest.approx(1 / 6, abs=0.05)
+    removed = clean(noisy.interactions, found, threshold=0.5).removed
+    right = noisy.added.matrix.multiply(removed.matrix).sum()
+    assert right > 0.9 * len(removed)
+    assert right > 0.7 * noisy.false_positive.sum()
 
 
 def test_the_mixture_finds_its_power():
     rng = np.random.default_rng(0)
     x = np.where(rng.random(40_000) < 0.3, rng.random(40_000), rng.random(40_000) ** (1 / 0.25))
-    assert power(x, 0.3) == pytest.approx(0.25, abs=0.01)
+    low = np.floor(x * 10_000)
+    assert power(np.stack([low, low + 1]) / 10_000, 0.3) == pytest.approx(0.25, abs=0.01)
 
 
 def test_rates_agree_with_each_other():
     """q = (1 - fn) p + fp (1 - p), and both shares follow by Bayes."""
     rng = np.random.default_rng(0)
-    x, q, fp, fn = rng.beta(0.4, 1, 500), 0.05, 0.01, 0.3
+    x, q, fp, fn = intervals(rng, 500), 0.05, 0.01, 0.3
     _, pi, fn_out, fp_out = fit_two_groups(x, "density", q, fp, fn)
     p = (q - fp) / (1 - fn - fp)
     assert (fn_out, fp_out) == (fn, fp)
