@@ -162,8 +162,7 @@ def _propagate(
 ) -> LabelPosterior:
     classes, labelled = len(names), np.flatnonzero(codes >= 0)
     given = codes[labelled]
-    right = EXPECTED if classes > 1 else 1.0
-    guess = symmetric(classes, 1 - right).matrix.numpy()
+    guess = symmetric(classes, 1 - EXPECTED).matrix.numpy()
     matrix = guess if known is None else known
     own: Floats | float = 0.0 if field is None else field
     shares = _shares(given, matrix)
@@ -187,13 +186,13 @@ def _propagate(
         calibration = calibrate(
             calibration, base[some] if base.ndim == 2 else base, votes[some], g[some], given[sample], matrix, scale
         )
-        prior = calibration.log_prior(base, votes, g)
-        before, probability = probability, np.exp(log_softmax(prior + evidence, axis=1))
-        prior = np.exp(prior)
-        converged = bool(np.abs(probability - before).max() <= tol)
+        log_prior = calibration.log_prior(base, votes, g)
+        prior = np.exp(log_prior)
         if known is None:
-            matrix = _transition(prior[labelled], probability[labelled], given, guess, method)
+            matrix = _transition(prior[labelled], matrix, given, guess, method)
             evidence = _evidence(matrix, codes)
+        before, probability = probability, np.exp(log_softmax(log_prior + evidence, axis=1))
+        converged = bool(np.abs(probability - before).max() <= tol)
         new_shares = probability[labelled].mean(axis=0)
         sums = joint.sum(axis=1)
         coupling = joint / (sums[:, None] * sums)
@@ -241,11 +240,14 @@ def _affinity(values: NDArray[np.float32], arcs: Arcs, shares: Floats) -> Floats
     return joint
 
 
-def _transition(prior: Floats, probability: Floats, given: Ints, guess: Floats, method: str) -> Floats:
+def _transition(prior: Floats, matrix: Floats, given: Ints, guess: Floats, method: str) -> Floats:
     """Return T from soft counts, or from the labels of nodes whose neighbours leave no doubt."""
     if method == "hard":
         sure = prior.max(axis=1) > CERTAIN
-        probability, given = np.eye(len(guess))[prior[sure].argmax(axis=1)], given[sure]
-    counts = np.array([np.bincount(given, column, minlength=len(guess)) for column in probability.T])
+        weight, given = np.eye(len(guess))[prior[sure].argmax(axis=1)], given[sure]
+    else:
+        weight = prior * matrix[:, given].T
+        weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-300)
+    counts = np.array([np.bincount(given, column, len(guess)).astype(float) for column in weight.T])
     counts += COUNTED * len(guess) * guess
     return np.asarray(counts / counts.sum(axis=1, keepdims=True))
