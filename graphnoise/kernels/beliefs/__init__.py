@@ -12,12 +12,14 @@ and `joint` is the sum over edges i < j of m_{i→j} m_{j→i}ᵀ / (m_{i→j}�
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graphnoise.kernels import _native
 from graphnoise.kernels.beliefs import reference
-from graphnoise.kernels.beliefs.arcs import Arcs, Messages, Singles, arcs_of
+from graphnoise.kernels.beliefs.arcs import Arcs, Messages, arcs_of, padded
 from graphnoise.kernels.dispatch import select
 from graphnoise.kernels.local import TIERS
 from graphnoise.resources import native_threads
@@ -30,7 +32,7 @@ CHUNKS, MAX_NUMBERS = 256, 2**22
 
 @dataclass(frozen=True, eq=False)
 class Rule:
-    """How messages are updated, in the formulas of this module; arrays are converted to float32.
+    """How messages are updated, in the formulas of this module; arrays are stored in float32.
 
     Attributes:
         field: Logarithms of what a node knows without its neighbours, its own label included, shape [n, C].
@@ -44,19 +46,21 @@ class Rule:
         keep: Part of a message that stays, from 0 to 1.
     """
 
-    field: Singles
-    prior: Singles
-    affinity: Singles
-    baseline: Singles
-    slope: Singles
-    coupling: Singles
+    field: NDArray[Any]
+    prior: NDArray[Any]
+    affinity: NDArray[Any]
+    baseline: NDArray[Any]
+    slope: NDArray[Any]
+    coupling: NDArray[Any]
     vote: float
     vote_count: float
     keep: float
 
     def __post_init__(self) -> None:
         for field in fields(self)[:6]:
-            object.__setattr__(self, field.name, np.ascontiguousarray(getattr(self, field.name), dtype=np.float32))
+            array = padded(np.shape(getattr(self, field.name)))
+            array[...] = getattr(self, field.name)
+            object.__setattr__(self, field.name, array)
 
 
 def send(arcs: Arcs, beliefs: Floats, backend: str | None = None) -> Messages:
@@ -69,8 +73,8 @@ def send(arcs: Arcs, beliefs: Floats, backend: str | None = None) -> Messages:
     """
     values = np.asarray(beliefs, dtype=np.float32)[arcs.col]
     shape = arcs.num_nodes, beliefs.shape[1]
-    heavy = None if arcs.weight is None else np.zeros(shape, dtype=np.float32)
-    messages = Messages(arcs, values, np.zeros(shape, dtype=np.float32), heavy)
+    heavy = None if arcs.weight is None else padded(shape)
+    messages = Messages(arcs, values, padded(shape), heavy)
     if select(backend, TIERS) == "reference":
         reference.sum_messages(messages)
     else:

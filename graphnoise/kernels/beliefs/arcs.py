@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,12 @@ from graphnoise.typing import Floats, Ints
 Singles = NDArray[np.float32]
 # A weight counts as at most so many times the second largest of its node.
 MAX_RATIO = 1e12
+
+
+def padded(shape: tuple[int, ...]) -> Singles:
+    """Return zeros that are readable a vector of 16 numbers beyond their end."""
+    size = math.prod(shape)
+    return np.zeros(size + 16, dtype=np.float32)[:size].reshape(shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +79,10 @@ def arcs_of(graph: UndirectedGraph) -> Arcs:
     if unit:
         return Arcs(rowptr, col, reverse, None, None, count, count)
     weight, heaviest = _relative(rowptr, rows.data)
-    a = np.where(np.isin(np.arange(len(col)), heaviest), 0.0, weight)
+    others = weight.astype(np.float64)
+    others[heaviest[heaviest >= 0]] = 0.0
     target = np.repeat(np.arange(n), np.diff(rowptr))
-    total, square = (np.bincount(target, a**k, minlength=n) for k in (1, 2))
+    total, square = (np.bincount(target, others**k, minlength=n).astype(np.float64) for k in (1, 2))
     return Arcs(rowptr, col, reverse, weight, heaviest, total, square)
 
 

@@ -16,9 +16,11 @@ constexpr int N = register_bytes / static_cast<int>(sizeof(float));
 using Lanes = Vec<float, N>;
 using Bits = Vec<std::int32_t, N>;
 
-// exp and log of single precision, as in Cephes (S. L. Moshier); exp of at most 0, log of normal numbers above 0.
+// exp and log of single precision, as in Cephes (S. L. Moshier); log of normal numbers above 0, exp of at most 0, and 0 below
+// -40: products of two results are normal numbers or 0, since others are slow.
 INLINE Lanes exp_of(Lanes x) {
-    x = x < -87.0f ? Lanes{} - 87.0f : x;
+    const auto tiny = x < -40.0f;
+    x = tiny ? Lanes{} : x;
     const Lanes magic = Lanes{} + 12582912.0f;
     const Lanes n = (x * 1.44269504f + magic) - magic;
     const Lanes r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
@@ -29,7 +31,8 @@ INLINE Lanes exp_of(Lanes x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
-    return p * bits_of<Lanes>((converted<std::int32_t, N>(n) + 127) << 23);
+    p *= bits_of<Lanes>((converted<std::int32_t, N>(n) + 127) << 23);
+    return tiny ? Lanes{} : p;
 }
 
 INLINE Lanes log_of(Lanes x) {
@@ -52,23 +55,39 @@ INLINE Lanes log_of(Lanes x) {
     return m + (m * z * p - e * 2.12194440e-4f - 0.5f * z) + e * 0.693359375f;
 }
 
-INLINE float sum_of(const Lanes &v) {
-    float sum = 0;
-    for (int l = 0; l < N; ++l) sum += v[l];
-    return sum;
+// Folded in halves, which is shorter than lane by lane.
+template <int M, class Fold>
+INLINE float folded(const Vec<float, M> &v, Fold fold) {
+    if constexpr (M == 1) {
+        return v;
+    } else {
+        Vec<float, M / 2> half[2];
+        std::memcpy(half, &v, sizeof v);
+        return folded<M / 2>(fold(half[0], half[1]), fold);
+    }
 }
 
+INLINE float sum_of(const Lanes &v) {
+    return folded<N>(v, [](const auto &a, const auto &b) { return a + b; });
+}
+
+INLINE float largest_of(const Lanes &v) {
+    return folded<N>(v, [](const auto &a, const auto &b) { return a > b ? a : b; });
+}
+
+// Numbers of neighbours with a logarithm in a table.
+constexpr int few = 512;
 
 class Chunk {
   public:
     explicit Chunk(const Arguments &s)
-        : s_(s), classes_(static_cast<int>(s.classes)), width_((classes_ + N - 1) / N * N), memory_(static_cast<std::size_t>(width_) * static_cast<std::size_t>(3 * classes_ + 12)) {
+        : s_(s), classes_(static_cast<int>(s.classes)), width_((classes_ + N - 1) / N * N), memory_(static_cast<std::size_t>(width_) * static_cast<std::size_t>(3 * classes_ + 11)) {
         float *next = memory_.data();
         const auto take = [&](int rows) { return std::exchange(next, next + static_cast<Index>(rows) * width_); };
         affinity_ = take(classes_);
         coupling_ = take(classes_);
         part_ = take(classes_);
-        for (float **row : {&prior_, &baseline_, &slope_, &left_, &field_own_, &field_other_, &out_own_, &out_other_, &old_own_, &old_other_, &score_}) *row = take(1);
+        for (float **row : {&prior_, &baseline_, &slope_, &left_, &limit_, &out_own_, &out_other_, &old_own_, &old_other_, &score_}) *row = take(1);
         for (int c = 0; c < classes_; ++c) {
             copy(affinity_ + c * width_, s.affinity + c * classes_);
             copy(coupling_ + c * width_, s.coupling + c * classes_);
@@ -76,8 +95,11 @@ class Chunk {
         copy(prior_, s.prior);
         copy(baseline_, s.baseline);
         copy(slope_, s.slope);
-        // Lanes beyond the last class get no probability.
-        for (int c = classes_; c < width_; ++c) field_own_[c] = field_other_[c] = -1e30f;
+        if (s.weight == nullptr) {
+            for (int d = 0; d < few; ++d) gains_[d] = std::log1p(static_cast<float>(d));
+        }
+        // Lanes beyond the last class get no probability, whatever is read there.
+        for (int c = 0; c < width_; ++c) limit_[c] = c < classes_ ? 3e38f : -1e30f;
     }
 
     void run(Index begin, Index end, double *joint) {
@@ -88,15 +110,13 @@ class Chunk {
             const Index last = s_.rowptr[i + 1];
             Index e = s_.rowptr[i];
             while (e < last && s_.col[e] < i) ++e;
-            if (e < last) copy(field_own_, s_.field + i * C);
             for (; e < last; ++e) {
                 if (e + ahead < last) fetch(e + ahead);
                 const Index j = s_.col[e], back = s_.reverse[e];
-                copy(field_other_, s_.field + j * C);
                 copy(old_own_, s_.messages + back * C);
                 copy(old_other_, s_.messages + e * C);
-                send(i, e, old_other_, old_own_, field_own_, out_own_);
-                send(j, back, old_own_, old_other_, field_other_, out_other_);
+                send(i, e, old_other_, old_own_, s_.field + i * C, out_own_);
+                send(j, back, old_own_, old_other_, s_.field + j * C, out_other_);
                 std::memcpy(s_.messages + back * C, out_own_, static_cast<std::size_t>(C) * sizeof(float));
                 std::memcpy(s_.messages + e * C, out_other_, static_cast<std::size_t>(C) * sizeof(float));
                 join();
@@ -115,7 +135,8 @@ class Chunk {
     const Arguments &s_;
     const int classes_, width_;
     std::vector<float> memory_;
-    float *affinity_, *coupling_, *part_, *prior_, *baseline_, *slope_, *left_, *field_own_, *field_other_, *out_own_, *out_other_, *old_own_, *old_other_, *score_;
+    float gains_[few];
+    float *affinity_, *coupling_, *part_, *prior_, *baseline_, *slope_, *left_, *limit_, *out_own_, *out_other_, *old_own_, *old_other_, *score_;
 
     INLINE void copy(float *to, const float *from) const {
         std::memcpy(to, from, static_cast<std::size_t>(classes_) * sizeof(float));
@@ -131,29 +152,38 @@ class Chunk {
     }
     // The message of node i without what came by arc e, mixed with the old one.
     INLINE void send(Index i, Index e, const float *came, const float *old, const float *field, float *out) {
-        double total = s_.total[i], square = s_.square[i];
+        double total = s_.total[i];
+        float count, scale, rest, gain;
         const float *sums = s_.sums + i * classes_;
         if (s_.weight == nullptr) {
-            total = square = total - 1;
-            for (int c = 0; c < classes_; ++c) left_[c] = sums[c] - came[c];
-        } else if (const Index top = s_.heaviest[i]; top == e) {
-            copy(left_, sums);
+            total -= 1;
+            count = static_cast<float>(total);
+            scale = rest = 1 / (count + 1);
+            gain = total < few ? gains_[static_cast<int>(total)] : std::log1p(count);
+            for (int k = 0; k < width_; k += N) store<N>(left_ + k, load<N>(sums + k) - load<N>(came + k));
         } else {
-            const float *heavy = s_.heavy + i * classes_;
-            const float a = s_.weight[e];
-            const double most = s_.weight[top];
-            total += most - a;
-            square += most * most - static_cast<double>(a) * a;
-            for (int c = 0; c < classes_; ++c) left_[c] = (sums[c] - a * came[c]) + heavy[c];
+            double square = s_.square[i];
+            if (const Index top = s_.heaviest[i]; top == e) {
+                copy(left_, sums);
+            } else {
+                const float *heavy = s_.heavy + i * classes_;
+                const float a = s_.weight[e];
+                const double most = s_.weight[top];
+                total += most - a;
+                square += most * most - static_cast<double>(a) * a;
+                for (int k = 0; k < width_; k += N) store<N>(left_ + k, (load<N>(sums + k) - a * load<N>(came + k)) + load<N>(heavy + k));
+            }
+            count = total > 0 ? static_cast<float>(total * total / square) : 0.0f;
+            rest = 1 / (count + 1);
+            scale = total > 0 ? static_cast<float>(static_cast<double>(count) / total) * rest : 0.0f;
+            gain = std::log1p(count);
         }
-        const float count = total > 0 ? static_cast<float>(total * total / square) : 0.0f;
-        const float scale = total > 0 ? static_cast<float>(count / (total * (count + 1))) : 0.0f, rest = 1 / (count + 1);
-        const float gain = std::log1p(count), power = s_.vote + s_.vote_count * gain;
-        Lanes largest = Lanes{} - 3e38f;
+        const float power = s_.vote + s_.vote_count * gain;
         for (int k = 0; k < width_; k += N) {
             const Lanes left = load<N>(left_ + k);
             store<N>(left_ + k, (left > 0.0f ? left : Lanes{}) * scale + rest * load<N>(prior_ + k));
         }
+        Lanes largest = Lanes{} - 3e38f;
         for (int k = 0; k < width_; k += N) {
             Lanes even{}, odd{};
             int c = 0;
@@ -164,12 +194,13 @@ class Chunk {
             if (c < classes_) even += left_[c] * load<N>(affinity_ + c * width_ + k);
             even += odd;
             even = even < 1e-30f ? Lanes{} + 1e-30f : even;
-            const Lanes score = load<N>(field + k) + power * (log_of(even) - load<N>(baseline_ + k)) + gain * load<N>(slope_ + k);
+            Lanes score = load<N>(field + k) + power * (log_of(even) - load<N>(baseline_ + k)) + gain * load<N>(slope_ + k);
+            const Lanes limit = load<N>(limit_ + k);
+            score = score < limit ? score : limit;
             store<N>(score_ + k, score);
             largest = score > largest ? score : largest;
         }
-        float most = largest[0];
-        for (int l = 1; l < N; ++l) most = largest[l] > most ? largest[l] : most;
+        const float most = largest_of(largest);
         Lanes sums_of{};
         for (int k = 0; k < width_; k += N) {
             const Lanes p = exp_of(load<N>(score_ + k) - most);

@@ -16,9 +16,12 @@ struct Arguments {
     const std::int32_t *col;
     const float *weight;
     const double *total, *square;
-    float *messages, *sums, *heavy;
-    // [nodes, classes] and [classes]
-    const float *field, *prior, *baseline, *slope;
+    float *messages;
+    // [nodes, classes], readable a vector beyond their end.
+    float *sums, *heavy;
+    const float *field;
+    // [classes]
+    const float *prior, *baseline, *slope;
     // [classes, classes]
     const float *affinity, *coupling;
     float vote, vote_count, keep;
