@@ -47,7 +47,7 @@ class Calibration:
         return np.asarray(log_softmax(scores, axis=1))
 
 
-def calibrate(
+def fit_calibration(
     at: Calibration, field: Floats, votes: Floats, g: Floats, labels: Ints, transition: Floats, scale: float
 ) -> Calibration:
     """Return the parameters of largest posterior given noisy labels, Σ log Σ_c P(c | neighbours) T[c, label].

@@ -12,7 +12,7 @@ from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
 from graphnoise import checks
-from graphnoise.beliefs.calibration import Calibration, calibrate
+from graphnoise.beliefs.calibration import Calibration, fit_calibration
 from graphnoise.kernels.beliefs import Arcs, Rule, arcs_of, send, update_messages
 from graphnoise.labels import check_entries, read_labels
 from graphnoise.noise import Transition
@@ -183,7 +183,7 @@ def _propagate(
         votes = np.log(np.maximum(votes @ affinity, TINY)) - baseline
         g = np.log1p(g)
         base = np.log(shares) + own
-        calibration = calibrate(
+        calibration = fit_calibration(
             calibration, base[some] if base.ndim == 2 else base, votes[some], g[some], given[sample], matrix, scale
         )
         log_prior = calibration.log_prior(base, votes, g)

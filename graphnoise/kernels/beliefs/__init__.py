@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from graphnoise.kernels import _native
 from graphnoise.kernels.beliefs import reference
-from graphnoise.kernels.beliefs.arcs import Arcs, Messages, arcs_of, padded
+from graphnoise.kernels.beliefs.arcs import Arcs, Messages, arcs_of, readable_zeros
 from graphnoise.kernels.dispatch import select
 from graphnoise.kernels.local import TIERS
 from graphnoise.resources import native_threads
@@ -58,7 +58,7 @@ class Rule:
 
     def __post_init__(self) -> None:
         for field in fields(self)[:6]:
-            array = padded(np.shape(getattr(self, field.name)))
+            array = readable_zeros(np.shape(getattr(self, field.name)))
             array[...] = getattr(self, field.name)
             object.__setattr__(self, field.name, array)
 
@@ -73,8 +73,8 @@ def send(arcs: Arcs, beliefs: Floats, backend: str | None = None) -> Messages:
     """
     values = np.asarray(beliefs, dtype=np.float32)[arcs.col]
     shape = arcs.num_nodes, beliefs.shape[1]
-    heavy = None if arcs.weight is None else padded(shape)
-    messages = Messages(arcs, values, padded(shape), heavy)
+    heavy = None if arcs.weight is None else readable_zeros(shape)
+    messages = Messages(arcs, values, readable_zeros(shape), heavy)
     if select(backend, TIERS) == "reference":
         reference.sum_messages(messages)
     else:

@@ -17,7 +17,7 @@ Singles = NDArray[np.float32]
 MAX_RATIO = 1e12
 
 
-def padded(shape: tuple[int, ...]) -> Singles:
+def readable_zeros(shape: tuple[int, ...]) -> Singles:
     """Return zeros that are readable a vector of 16 numbers beyond their end."""
     size = math.prod(shape)
     return np.zeros(size + 16, dtype=np.float32)[:size].reshape(shape)
