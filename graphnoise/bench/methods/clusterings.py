@@ -254,11 +254,13 @@ class BeliefPropagation:
         flag("known", self.known)
 
     def candidates(self, trial: Trial) -> Iterator[Candidate]:
-        """Yield the nodes that are more likely inside; the seed alone where labels of known accuracy say nothing."""
+        """Yield the nodes of largest expected F1; the seed alone where labels of known accuracy say nothing."""
         if self.known and trial.a1 + trial.a0 <= 1:
             yield Candidate(np.array([trial.seed]), conductance(trial.graph, [trial.seed]))
             return
-        rates = (trial.a1, trial.a0) if self.known else (None, None)
+        # Accuracies that a classifier was estimated to have may contradict the share of its labels.
+        known = self.known and 1 - trial.a0 < trial.labels.mean() < trial.a1
+        rates = (trial.a1, trial.a0) if known else (None, None)
         posterior = clustering.membership_posterior(
             trial.graph, trial.labels, *rates, seeds=[trial.seed], num_steps=self.num_steps
         )
