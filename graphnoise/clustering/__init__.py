@@ -2,7 +2,6 @@
 
 from graphnoise.clustering.batch import DiffusionBatch, diffuse_many, sweep_many
 from graphnoise.clustering.capacity_releasing import capacity_releasing
-from graphnoise.clustering.containers import as_undirected
 from graphnoise.clustering.diffusions import approximate_pagerank, flow_diffusion, heat_kernel, l1_pagerank
 from graphnoise.clustering.improvement import improve, mqi, simple_local
 from graphnoise.clustering.membership import Membership, predict_membership
@@ -14,6 +13,7 @@ from graphnoise.clustering.result import Cluster, Diffusion
 from graphnoise.clustering.rounding import conductance, support_cluster, sweep_cut
 from graphnoise.clustering.weights import EdgeWeights, LabelStatistics, choose_label_eps, label_statistics
 from graphnoise.kernels.csr.undirected import UndirectedGraph
+from graphnoise.undirected import as_undirected
 
 __all__ = [
     "Candidate",

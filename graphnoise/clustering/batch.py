@@ -17,7 +17,6 @@ from torch import Tensor
 from graphnoise import checks
 from graphnoise.checks import InputError
 from graphnoise.clustering import inputs
-from graphnoise.clustering.containers import as_undirected
 from graphnoise.clustering.diffusions import METHODS
 from graphnoise.clustering.inputs import CheckedLabels, PartialLabels
 from graphnoise.clustering.result import Cluster, named
@@ -25,6 +24,7 @@ from graphnoise.clustering.rounding import WALKS, sweep_cut_unchecked
 from graphnoise.kernels.csr.undirected import UndirectedGraph
 from graphnoise.kernels.push import Settings, push_sets
 from graphnoise.typing import Floats, FloatsLike, GraphLike, Ints, MembershipLike, SeedsLike
+from graphnoise.undirected import as_undirected
 
 MAX_THREADS = 1024
 

@@ -8,12 +8,12 @@ import numpy as np
 
 from graphnoise import checks
 from graphnoise.clustering import inputs
-from graphnoise.clustering.containers import as_undirected
 from graphnoise.clustering.inputs import CheckedLabels, PartialLabels
 from graphnoise.clustering.result import Diffusion
 from graphnoise.kernels.csr.undirected import UndirectedGraph
 from graphnoise.kernels.release import Released, ReleaseSettings, release
 from graphnoise.typing import Floats, GraphLike, Ints, MembershipLike, SeedsLike
+from graphnoise.undirected import as_undirected
 
 # There is a list per height.
 MAX_HEIGHT = 10_000

@@ -8,12 +8,12 @@ import numpy as np
 
 from graphnoise import checks
 from graphnoise.clustering import inputs
-from graphnoise.clustering.containers import as_undirected
 from graphnoise.clustering.inputs import CheckedLabels, PartialLabels
 from graphnoise.clustering.result import Diffusion
 from graphnoise.kernels.csr.undirected import UndirectedGraph
 from graphnoise.kernels.push import Settings, push
 from graphnoise.typing import Floats, FloatsLike, GraphLike, Ints, MembershipLike, SeedsLike
+from graphnoise.undirected import as_undirected
 
 MAX_PUSHES = 10_000_000
 SINKS = ("degree", "unit")

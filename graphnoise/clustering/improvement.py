@@ -10,13 +10,13 @@ import numpy as np
 
 from graphnoise import checks
 from graphnoise.clustering import inputs
-from graphnoise.clustering.containers import as_undirected
 from graphnoise.clustering.inputs import CheckedLabels
 from graphnoise.clustering.result import Cluster, Diffusion
 from graphnoise.clustering.rounding import conductances
 from graphnoise.kernels import cut
 from graphnoise.kernels.csr.undirected import UndirectedGraph
 from graphnoise.typing import GraphLike, Ints, MembershipLike, SeedsLike
+from graphnoise.undirected import as_undirected
 
 METHODS = ("mqi", "simple_local")
 DELTA, MAX_ROUNDS = 0.3, 100

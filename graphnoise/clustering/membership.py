@@ -19,7 +19,6 @@ from torch.nn import functional as F
 
 from graphnoise import checks
 from graphnoise.clustering import inputs
-from graphnoise.clustering.containers import as_undirected
 from graphnoise.containers import warn_of_names
 from graphnoise.graph import Graph
 from graphnoise.kernels.csr.undirected import UndirectedGraph
@@ -27,6 +26,7 @@ from graphnoise.nn import Linear, dropout, receptive_field
 from graphnoise.nn.features import compact
 from graphnoise.nn.sparse import product
 from graphnoise.typing import Bytes, Floats, GraphLike, Ints, SeedsLike
+from graphnoise.undirected import as_undirected
 
 MODELS = ("gcn", "logistic")
 # Of the GCN, as in the node benchmark.

@@ -15,7 +15,6 @@ from sklearn.utils import Tags
 from graphnoise import checks
 from graphnoise.clustering import inputs, weights
 from graphnoise.clustering.capacity_releasing import MAX_HEIGHT, release_unchecked
-from graphnoise.clustering.containers import as_undirected
 from graphnoise.clustering.diffusions import (
     MAX_PUSHES,
     SINKS,
@@ -37,6 +36,7 @@ from graphnoise.kernels.push import Settings
 from graphnoise.kernels.release import ReleaseSettings
 from graphnoise.kernels.sweep import sweep
 from graphnoise.typing import Floats, FloatsLike, GraphLike, Ints, MembershipLike, SeedsLike
+from graphnoise.undirected import as_undirected
 
 METHODS = ("flow", "pagerank", "l1_pagerank", "heat_kernel", "crd")
 SELECTIONS = ("surprise", "conductance")

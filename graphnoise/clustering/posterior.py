@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 from threadpoolctl import threadpool_limits
 
 from graphnoise import checks
 from graphnoise.clustering import inputs
-from graphnoise.clustering.containers import as_undirected
 from graphnoise.clustering.membership import Membership
 from graphnoise.clustering.result import named
-from graphnoise.kernels.csr.undirected import UndirectedGraph
+from graphnoise.kernels.beliefs import Arcs, Rule, arcs_of, send, update_messages
 from graphnoise.typing import Floats, GraphLike, Ints, MembershipLike, SeedsLike
+from graphnoise.undirected import as_undirected
 
-# Weight, in neighbours, of the mean belief of all nodes in the votes at a node.
-PRIOR = 1.0
 # w of `membership_posterior` at which calibration starts: votes count by their weight.
 START = np.array([0.0, 1.0, 0.0, 0.0])
-# Ridge of w₁, w₂, w₃ around START; mean F1 on four real graphs was .811 with .01 and .820 with 10.
+# Ridge of w₁, w₂, w₃ around START, and of w₀ times the number of labels, since w₀ is nothing but the share of label 1;
+# mean F1 on four real graphs was .811 with .01 and .820 with 10.
 RIDGE = 10.0
-# Prior of label errors of unknown rate: the expected rate, and the precision (1 / variance of logits).
-ERROR_RATE, ERROR_PRECISION = 0.2, 3.0
+# Label errors of unknown rates, inside and outside, at which calibration starts; the likeliest is kept. Around them the
+# logits of `_calibrate` have a prior of this precision (1 / variance).
+ERRORS, ERROR_PRECISION = ((0.2, 0.2), (0.4, 0.4), (0.7, 0.02)), 3.0
+# Steps with these rates.
+FIXED_STEPS = 3
+# Labelled nodes from which a fifth is hidden, and nodes that are calibrated on.
+MIN_LABELLED, MAX_CALIBRATED = 200, 50_000
+# Neighbours have to gain this log-likelihood of the hidden labels; 2 of 64 draws without any signal were above it.
+MIN_GAIN = 0.5
 # Part of a message that is kept in a step.
 DAMPING = 0.5
 
@@ -42,6 +48,7 @@ class Posterior:
         a1: P(label 1 | inside), as given or estimated.
         a0: P(label 0 | outside), as given or estimated.
         calibration: w of `membership_posterior`, shape [4].
+        informative: Whether hidden labels were likelier with their neighbours than without; if not, edges are ignored.
         steps: Number of steps.
         converged: Whether no probability changed by more than `tol` in the last one.
         arcs: Number of arcs read.
@@ -53,6 +60,7 @@ class Posterior:
     a1: float
     a0: float
     calibration: Floats
+    informative: bool
     steps: int
     converged: bool
     arcs: int
@@ -60,12 +68,22 @@ class Posterior:
 
     @property
     def nodes(self) -> Ints:
-        """Positions of the nodes with P(inside) above 1/2, ascending."""
-        return np.flatnonzero(self.probability > 0.5)
+        """Positions of the set of largest expected F1, ascending.
+
+        These are the k most probable nodes, with the k that maximises 2 Σ_top P / (k + Σ_all P); none where that is
+        below the probability Π (1 - P) that nothing is inside. `probability > 0.5` are those likelier inside than not.
+        """
+        p = self.probability
+        order = np.argsort(-p, kind="stable")
+        f1 = 2 * np.cumsum(p[order]) / (np.arange(1, len(p) + 1) + p.sum())
+        best = int(f1.argmax())
+        with np.errstate(divide="ignore"):
+            nothing = np.exp(np.log1p(-p).sum())
+        return np.flatnonzero(p >= p[order[best]]) if f1[best] > nothing else np.empty(0, dtype=np.int64)
 
     @property
     def members(self) -> Ints | list[Any]:
-        """The nodes with P(inside) above 1/2 by name where the graph has names, otherwise by position."""
+        """`nodes` by name where the graph has names, otherwise by position."""
         return named(self.nodes, self.names)
 
 
@@ -78,6 +96,7 @@ def membership_posterior(
     seeds: SeedsLike | None = None,
     num_steps: int = 20,
     tol: float = 1e-3,
+    seed: int | np.random.Generator = 0,
 ) -> Posterior:
     r"""Return the probability of each node to be inside, from noisy labels of all nodes and the edges between them.
 
@@ -110,9 +129,11 @@ def membership_posterior(
         seeds: Nodes that are known to be inside, or None.
         num_steps: Largest number of steps; each reads all arcs.
         tol: Stop once no probability changes by more than this.
+        seed: Seed of the hidden fifth of the labels, and of the nodes that w is estimated from in a large graph.
 
     Raises:
-        InputError: No labels or no labelled node, a1 without a0, a1 + a0 not above 1, bad seeds, or a parameter out of
+        InputError: No labels or no labelled node, a1 without a0, a1 + a0 not above 1, accuracies that the share of
+            label 1 contradicts by more than four standard errors (a warning from two), bad seeds, or a parameter out of
             its range.
 
     Example:
@@ -131,7 +152,9 @@ def membership_posterior(
     """
     graph = as_undirected(graph)
     ordered = isinstance(labels, Membership)
+    errors = 0.0, 0.0
     if isinstance(labels, Membership):
+        errors = (labels.a1_error if a1 is None else 0.0), (labels.a0_error if a0 is None else 0.0)
         a1, a0 = (labels.a1 if a1 is None else a1), (labels.a0 if a0 is None else a0)
         labels = labels.labels
     if (a1 is None) != (a0 is None):
@@ -142,6 +165,7 @@ def membership_posterior(
         if not a1 + a0 > 1:
             checks.fail("a1 + a0", "more than 1, or labels say nothing", f"{a1 + a0:g}")
     num_steps, tol = checks.integer("num_steps", num_steps, 1), checks.real("tol", tol, 0.0)
+    rng = checks.generator(seed)
     checked = inputs.check_labels(graph, labels, by_position=ordered)
     if checked is None:
         checks.fail("labels", "an array, {node: label} or a callable", None)
@@ -150,94 +174,129 @@ def membership_posterior(
     values[values == inputs.UNLABELLED] = np.nan
     if np.isnan(values).all():
         checks.fail("labels", "at least one labelled node", "none")
+    accuracies = None if a1 is None or a0 is None else (a1, a0)
+    if accuracies is not None:
+        _check_accuracies(values, *accuracies, errors)
     values[nodes] = 1
     # On one thread sums over nodes are the same at any number of threads.
     with threadpool_limits(1, "blas"):
-        accuracies = None if a1 is None or a0 is None else (a1, a0)
-        result = _propagate(_Arcs(graph), values, accuracies, nodes, num_steps, tol)
+        result = _fit(arcs_of(graph), values, accuracies, nodes, num_steps, tol, rng)
     return replace(result, names=graph.names)
 
 
-class _Arcs:
-    """Arcs without self-loops and repeats, the position of the reverse of each, and sums over the arcs into a node."""
+def _check_accuracies(labels: Floats, a1: float, a0: float, errors: tuple[float, float]) -> None:
+    """Refuse accuracies that the share of label 1 contradicts, and warn where that may be chance.
 
-    def __init__(self, graph: UndirectedGraph) -> None:
-        n, rowptr = graph.num_nodes, graph.rowptr
-        row = np.repeat(np.arange(n), np.diff(rowptr))
-        keep = row != graph.col
-        self.target, self.source = row[keep], graph.col[keep].astype(np.int64)
-        self.weight = None if graph.weight is None else graph.weight[keep] / graph.weight.max(initial=0.0)
-        self.num_nodes = n
-        # Repeated arcs are summed.
-        merged = scipy.sparse.coo_array((self._power(1), (self.target, self.source)), shape=(n, n)).tocsr()
-        if merged.nnz < len(self.target):
-            self.target, self.source = np.repeat(np.arange(n), np.diff(merged.indptr)), merged.indices.astype(np.int64)
-            self.weight = merged.data
-        positions = scipy.sparse.csr_array(
-            (np.arange(1, len(self.target) + 1), (self.target, self.source)), shape=(n, n)
-        )
-        positions.sort_indices()
-        self.reverse = np.empty(len(self.target), dtype=np.int64)
-        self.reverse[positions.data - 1] = positions.T.tocsr().data - 1
-        self.total, self.square = self.sum(self._power(1)), self.sum(self._power(2))
-
-    def _power(self, exponent: int) -> Floats:
-        return np.ones(len(self.target)) if self.weight is None else self.weight**exponent
-
-    def sum(self, values: Floats) -> Floats:
-        """Return the sum of values of arcs by their target."""
-        return np.asarray(np.bincount(self.target, values, minlength=self.num_nodes), dtype=np.float64)
-
-    def votes(self, messages: Floats, mean: float) -> tuple[Floats, Floats]:
-        """Return features of each node, and of the source of each arc without the message from its target."""
-        weight, reverse = self._power(1), self.reverse
-        votes = weight * messages
-        voted = self.sum(votes)
-        ends = (
-            voted[self.source] - votes[reverse],
-            self.total[self.source] - weight[reverse],
-            self.square[self.source] - weight[reverse] ** 2,
-        )
-        return _features(voted, self.total, self.square, mean), _features(*ends, mean)
+    The share lies between 1 - a0 (all nodes outside) and a1 (all inside), up to the errors of a sample and of a1 and
+    a0. Labels of one kind only cannot mislead.
+    """
+    known = labels[~np.isnan(labels)]
+    share = known.mean()
+    low, high = 1 - a0, a1
+    bound, error = (low, errors[1]) if share < low else (high, errors[0])
+    distance = abs(share - bound) * (not low <= share <= high)
+    deviation = np.sqrt(bound * (1 - bound) / len(known) + error**2)
+    if distance <= 2 * deviation:
+        return
+    got = f"a share {share:.3g} of label 1 among {len(known)} labels"
+    expected = f"accuracies with 1 - a0 < share of label 1 < a1, which are {low:.3g} and {high:.3g}"
+    if distance > 4 * deviation and 0 < share < 1:
+        checks.fail("a1, a0", expected, got)
+    warnings.warn(f"a1, a0: expected {expected}, got {got}", UserWarning, stacklevel=3)
 
 
-def _features(voted: Floats, total: Floats, square: Floats, mean: float) -> Floats:
-    """Return 1, l, l log(1 + d), log(1 + d) for sums of weight times belief, of weights and of their squares."""
-    # A smaller total is the rounding left by a last neighbour.
-    some = total > 1e-9
-    total, square = np.where(some, total, 1.0), np.where(some, square, 1.0)
-    d = np.where(some, total**2 / square, 0.0)
-    belief = np.where(some, np.clip(voted / total, 0.0, 1.0), 0.0)
-    vote, count = logit((d * belief + PRIOR * mean) / (d + PRIOR)), np.log1p(d)
-    return np.column_stack([np.ones(len(vote)), vote, vote * count, count])
+def _fit(
+    arcs: Arcs,
+    labels: Floats,
+    accuracies: tuple[float, float] | None,
+    seeds: Ints,
+    num_steps: int,
+    tol: float,
+    rng: np.random.Generator,
+) -> Posterior:
+    """Return the posterior of the start that predicts hidden labels best, without edges where none predicts them."""
+    share = labels[~np.isnan(labels)].mean()
+    # At most half of the labels 1 are errors.
+    starts = [accuracies] if accuracies else [(1 - miss1, 1 - min(miss0, share / 2)) for miss1, miss0 in ERRORS]
+    estimated = accuracies is None
+    labelled = np.setdiff1d(np.flatnonzero(~np.isnan(labels)), seeds)
+    best, read = 0, 0
+    if len(labelled) >= MIN_LABELLED:
+        hidden = rng.permutation(labelled)[: len(labelled) // 5]
+        visible = labels.copy()
+        visible[hidden] = np.nan
+        # The share of label 1 among the visible ones, by Laplace's rule.
+        count = np.array([(visible == 0).sum() + 1, (visible == 1).sum() + 1])
+        values, gains = labels[hidden], []
+        for start in starts:
+            trial = _propagate(arcs, visible, start, estimated, seeds, num_steps, tol, rng)
+            one = np.clip(1 - trial.a0 + (trial.a1 + trial.a0 - 1) * trial.prior[hidden], 1e-12, 1 - 1e-12)
+            gains.append(float(np.log(np.where(values > 0, one, 1 - one)).sum()))
+            read += trial.arcs
+        best = int(np.argmax(gains))
+        if gains[best] < np.log(count / count.sum())[values.astype(int)].sum() + MIN_GAIN:
+            a1, a0 = starts[0]
+            prior = np.full(arcs.num_nodes, _mean(share, a1, a0, arcs.num_nodes))
+            w = np.array([logit(prior[0]), 0.0, 0.0, 0.0])
+            p = expit(w[0] + _evidence(labels, a1, a0, seeds))
+            return Posterior(p, prior, float(a1), float(a0), w, False, 0, True, read)
+    result = _propagate(arcs, labels, starts[best], estimated, seeds, num_steps, tol, rng)
+    return replace(result, arcs=result.arcs + read)
+
+
+def _mean(share: float, a1: float, a0: float, n: int) -> float:
+    """Return the share of nodes inside that a share of label 1 comes from."""
+    return float(np.clip((share - (1 - a0)) / (a1 + a0 - 1), 1 / (n + 1), n / (n + 1)))
 
 
 def _propagate(
-    arcs: _Arcs, labels: Floats, accuracies: tuple[float, float] | None, seeds: Ints, num_steps: int, tol: float
+    arcs: Arcs,
+    labels: Floats,
+    start: tuple[float, float],
+    estimated: bool,
+    seeds: Ints,
+    num_steps: int,
+    tol: float,
+    rng: np.random.Generator,
 ) -> Posterior:
-    labelled = ~np.isnan(labels)
+    """Propagate beliefs; a1 and a0 begin at `start` and stay there unless they are estimated."""
+    labelled = np.flatnonzero(~np.isnan(labels))
     share = labels[labelled].mean()
-    # At most half of the labels 1 are errors.
-    expected = np.array([ERROR_RATE, min(ERROR_RATE, share / 2)])
-    a1, a0 = 1 - expected if accuracies is None else accuracies
-    guess = logit(np.clip(2 * expected, 1e-3, 1 - 1e-3)) if accuracies is None else None
-    n, w, prior, converged, step = arcs.num_nodes, START, np.zeros(0), False, 0
-    believed = messages = np.zeros(0)
+    (a1, a0), n, w, converged, step = start, arcs.num_nodes, START, False, 0
+    if len(labelled) > MAX_CALIBRATED:
+        labelled = np.sort(rng.choice(labelled, MAX_CALIBRATED, replace=False))
+    mean = _mean(share, a1, a0, n)
+    believed = prior = expit(logit(mean) + _evidence(labels, a1, a0, seeds))
+    messages = send(arcs, _two(believed))
     while not converged and step < num_steps:
-        mean = float(np.clip((share - (1 - a0)) / (a1 + a0 - 1), 1 / (n + 1), n / (n + 1)))
-        if step == 0:
-            believed = expit(logit(mean) + _evidence(labels, a1, a0, seeds))
-            messages = believed[arcs.source]
+        mean = _mean(share, a1, a0, n)
         step += 1
-        nodes, ends = arcs.votes(messages, mean)
-        w, a1, a0 = _calibrate(nodes[labelled], labels[labelled], w, a1, a0, guess)
+        x = _features(*messages.votes(np.array([1 - mean, mean])))
+        guess = _logits(*start) if estimated and step > FIXED_STEPS else None
+        w, a1, a0 = _calibrate(x[labelled], labels[labelled], w, a1, a0, guess)
         evidence = _evidence(labels, a1, a0, seeds)
-        before, prior = believed, expit(nodes @ w)
-        believed = expit(nodes @ w + evidence)
-        sent = expit(ends @ w + evidence[arcs.source])
-        messages = sent if step == 1 else DAMPING * messages + (1 - DAMPING) * sent
-        converged = bool(np.abs(believed - before).max(initial=0.0) <= tol)
-    return Posterior(believed, prior, float(a1), float(a0), w, step, converged, step * len(arcs.target))
+        before, prior = believed, expit(x @ w)
+        believed = expit(x @ w + evidence)
+        converged = bool(np.abs(believed - before).max(initial=0.0) <= tol) and step > (FIXED_STEPS if estimated else 0)
+        # With the identity as affinity, votes of the kernel are the logarithms of m and 1 - m.
+        # Infinite evidence, of seeds, is as good as a large finite one.
+        field = np.column_stack([np.zeros(n), np.clip(w[0] + evidence, -1e4, 1e4)])
+        both = np.array([1 - mean, mean])
+        slope = np.array([0.0, w[3]])
+        keep = 0.0 if step == 1 else DAMPING
+        rule = Rule(field, both, np.eye(2), np.zeros(2), slope, np.ones((2, 2)), float(w[1]), float(w[2]), keep)
+        update_messages(messages, rule)
+    return Posterior(believed, prior, float(a1), float(a0), w, True, step, converged, step * len(arcs.col))
+
+
+def _two(p: Floats) -> Floats:
+    return np.column_stack([1 - p, p])
+
+
+def _features(u: Floats, d: Floats) -> Floats:
+    """Return 1, l, l log(1 + d), log(1 + d) of each node."""
+    vote, count = np.log(u[:, 1]) - np.log(u[:, 0]), np.log1p(d)
+    return np.column_stack([np.ones(len(vote)), vote, vote * count, count])
 
 
 def _evidence(labels: Floats, a1: float, a0: float, seeds: Ints) -> Floats:
@@ -250,32 +309,38 @@ def _evidence(labels: Floats, a1: float, a0: float, seeds: Ints) -> Floats:
     return evidence
 
 
+def _logits(a1: float, a0: float) -> Floats:
+    """Return the logits of a1 and of (1 - a0) / a1."""
+    return np.asarray(logit(np.clip([a1, (1 - a0) / a1], 1e-6, 1 - 1e-6)))
+
+
 def _calibrate(
     x: Floats, labels: Floats, w: Floats, a1: float, a0: float, guess: Floats | None
 ) -> tuple[Floats, float, float]:
     """Return the w of largest posterior, with a prior around START; where `guess` is not None, a1 and a0 too.
 
-    `guess` is the prior mean of the logits v of errors s(v) / 2.
+    `guess` is the prior mean of the logits of a1 and of (1 - a0) / a1, so that a1 + a0 > 1.
     """
-    tiny = 1e-12
+    tiny, ridge = 1e-12, np.array([RIDGE / len(labels), RIDGE, RIDGE, RIDGE])
 
     def loss(at: Floats) -> tuple[float, Floats]:
-        miss1, miss0 = (1 - a1, 1 - a0) if guess is None else expit(at[4:]) / 2
-        p, away = expit(x @ at[:4]), np.append(0.0, (at[:4] - START)[1:])
-        q = np.clip(miss0 + (1 - miss1 - miss0) * p, tiny, 1 - tiny)
+        hit, ratio = (a1, (1 - a0) / a1) if guess is None else expit(at[4:])
+        p, away = expit(x @ at[:4]), at[:4] - START
+        # P(label 1) inside is `hit`, outside `hit * ratio`.
+        q = np.clip(hit * (ratio + (1 - ratio) * p), tiny, 1 - tiny)
         pull = (q - labels) / (q * (1 - q))
-        value = -(labels * np.log(q) + (1 - labels) * np.log1p(-q)).sum() + RIDGE / 2 * (away @ away)
-        slope = x.T @ (pull * (1 - miss1 - miss0) * p * (1 - p)) + RIDGE * away
+        value = -(labels * np.log(q) + (1 - labels) * np.log1p(-q)).sum() + ridge @ away**2 / 2
+        slope = x.T @ (pull * hit * (1 - ratio) * p * (1 - p)) + ridge * away
         if guess is not None:
-            by_error = np.array([-(pull * p).sum(), (pull * (1 - p)).sum()])
+            by_rate = np.array([(pull * q).sum() * (1 - hit), (pull * (1 - p)).sum() * hit * ratio * (1 - ratio)])
             off = at[4:] - guess
             value += ERROR_PRECISION / 2 * (off @ off)
-            slope = np.concatenate([slope, by_error * expit(at[4:]) * expit(-at[4:]) / 2 + ERROR_PRECISION * off])
+            slope = np.concatenate([slope, by_rate + ERROR_PRECISION * off])
         return value / len(labels), slope / len(labels)
 
-    start = w if guess is None else np.concatenate([w, logit(np.clip(2 * (1 - np.array([a1, a0])), 1e-6, 1 - 1e-6))])
+    start = w if guess is None else np.concatenate([w, _logits(a1, a0)])
     solution = np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B").x)
     if guess is None:
         return solution, a1, a0
-    miss1, miss0 = expit(solution[4:]) / 2
-    return solution[:4], 1 - miss1, 1 - miss0
+    hit, ratio = expit(solution[4:])
+    return solution[:4], float(hit), float(1 - hit * ratio)

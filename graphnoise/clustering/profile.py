@@ -22,7 +22,6 @@ from graphnoise.clustering.batch import (
     diffuse_many_unchecked,
     sweep_many_unchecked,
 )
-from graphnoise.clustering.containers import as_undirected
 from graphnoise.clustering.diffusions import METHODS
 from graphnoise.clustering.result import named
 from graphnoise.clustering.rounding import WALKS
@@ -30,6 +29,7 @@ from graphnoise.io import atomic_write
 from graphnoise.kernels.csr.undirected import UndirectedGraph
 from graphnoise.kernels.push import Settings
 from graphnoise.typing import Floats, FloatsLike, GraphLike, Ints, MembershipLike, SeedsLike
+from graphnoise.undirected import as_undirected
 
 # The parameter that sets the extent of each diffusion, and its default grid; mass as a part of the volume of the graph.
 SCALES: dict[str, tuple[str, tuple[float, ...]]] = {

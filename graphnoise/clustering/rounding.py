@@ -9,12 +9,12 @@ import numpy as np
 
 from graphnoise import checks
 from graphnoise.clustering import inputs
-from graphnoise.clustering.containers import as_undirected
 from graphnoise.clustering.inputs import CheckedLabels
 from graphnoise.clustering.result import Cluster, Diffusion
 from graphnoise.kernels.csr.undirected import UndirectedGraph
 from graphnoise.kernels.sweep import sweep
 from graphnoise.typing import Floats, FloatsLike, GraphLike, Ints, MembershipLike, SeedsLike
+from graphnoise.undirected import as_undirected
 
 # Diffusions whose values are proportional to degrees far from the seeds; sweeps divide by degrees.
 WALKS = ("pagerank", "l1_pagerank", "heat_kernel")

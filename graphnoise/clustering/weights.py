@@ -21,12 +21,12 @@ import numpy as np
 
 from graphnoise import checks
 from graphnoise.clustering import inputs
-from graphnoise.clustering.containers import as_undirected
 from graphnoise.clustering.diffusions import SINKS
 from graphnoise.clustering.inputs import PartialLabels
 from graphnoise.kernels.csr.undirected import UndirectedGraph
 from graphnoise.kernels.local import LabelLookup
 from graphnoise.typing import Bytes, Floats, GraphLike, Ints, MembershipLike, SeedsLike
+from graphnoise.undirected import as_undirected
 
 ROUNDINGS = ("support", "sweep")
 # Where the accuracy of the labels is unknown.

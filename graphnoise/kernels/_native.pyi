@@ -96,6 +96,35 @@ def normalise(
     out: int,
     /,
 ) -> None: ...
+
+class BeliefArguments:
+    nodes: int
+    classes: int
+    chunks: int
+    rowptr: int
+    reverse: int
+    heaviest: int
+    col: int
+    weight: int
+    total: int
+    square: int
+    messages: int
+    sums: int
+    heavy: int
+    field: int
+    prior: int
+    baseline: int
+    slope: int
+    affinity: int
+    coupling: int
+    vote: float
+    vote_count: float
+    keep: float
+    joint: int
+    def __init__(self) -> None: ...
+
+def sum_messages(threads: int, arguments: BeliefArguments, /) -> None: ...
+def update_messages(instruction_set: str, threads: int, arguments: BeliefArguments, /) -> None: ...
 def push(
     rowptr: int,
     col: int,

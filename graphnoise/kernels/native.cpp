@@ -4,6 +4,7 @@
 
 NB_MODULE(_native, m) {
     add_attention(m);
+    add_beliefs(m);
     add_csr(m);
     add_cut(m);
     add_normalisation(m);

@@ -43,6 +43,7 @@ void def_field(nb::class_<Struct> &type, const char *name, T Struct::*field) {
 }
 
 void add_attention(nb::module_ &m);
+void add_beliefs(nb::module_ &m);
 void add_csr(nb::module_ &m);
 void add_cut(nb::module_ &m);
 void add_normalisation(nb::module_ &m);

@@ -1,13 +1,17 @@
 """Beliefs of membership: against the same written with loops, exact cases, what must not matter, bad input."""
 
+import itertools
 import math
 from dataclasses import replace
 
+import igraph
 import networkx as nx
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import torch
 from scipy.optimize import check_grad, minimize
+from torch_geometric.data import Data
 
 from graphnoise import Graph, InputError, datasets, noise
 from graphnoise.clustering import as_undirected, membership_posterior, posterior, precision_recall_f1
@@ -45,7 +49,7 @@ def slow(weight, observed, a1, a0, steps):
         def loss(w, rows=rows):
             q = [1 - a0 + (a1 + a0 - 1) * s(x) for x in rows @ w]
             fit = -sum(math.log(p) if y else math.log(1 - p) for y, p in zip(observed, q, strict=True) if y >= 0)
-            return fit + 5 * ((w[1] - 1) ** 2 + w[2] ** 2 + w[3] ** 2)
+            return fit + 5 * (w[0] ** 2 / len(labelled) + (w[1] - 1) ** 2 + w[2] ** 2 + w[3] ** 2)
 
         w = minimize(loss, w, options={"gtol": 1e-7}).x
         new = {(i, j): s(features(i, j) @ w + own[i]) for i, j in sent}
@@ -147,9 +151,123 @@ def test_probabilities_are_shares():
         assert truth[chosen].mean() == pytest.approx(p[chosen].mean(), abs=0.12)
 
 
-def test_an_even_chance_is_not_inside():
-    result = membership_posterior(sp.csr_array((3, 3)), [0, 1, 1], 0.9, 0.9)
-    assert replace(result, probability=np.array([0.5, 0.51, 0.49])).nodes.tolist() == [1]
+@pytest.mark.parametrize("seed", range(10))
+def test_nodes_have_the_largest_expected_f1(seed):
+    """Against all sets and all truths; `nodes` takes the ratio of two expectations for that of the ratio."""
+    p = np.random.default_rng(seed).beta(0.7, 1.5, 7)
+    sets = np.array(list(itertools.product([0, 1], repeat=7)))
+    truth = np.prod(np.where(sets == 1, p, 1 - p), axis=1)
+    overlap, sizes = sets @ sets.T, sets.sum(axis=1)
+    total = sizes[:, None] + sizes
+    f1 = np.where(total == 0, 1.0, 2 * overlap / np.maximum(total, 1)) @ truth
+    empty = membership_posterior(sp.csr_array((7, 7)), [0, 1] * 3 + [1], 0.9, 0.9)
+    nodes = replace(empty, probability=p).nodes
+    chosen = np.isin(np.arange(7), nodes)
+    assert f1[(sets == chosen).all(axis=1)][0] > f1.max() - 0.05
+
+
+def test_nodes_of_rare_and_of_sure_members():
+    empty = membership_posterior(sp.csr_array((3, 3)), [0, 1, 1], 0.9, 0.9)
+    # Below 1/2, and still the best answer.
+    rare = np.append(np.full(10, 0.4), np.full(90, 0.01))
+    assert replace(empty, probability=rare).nodes.tolist() == list(range(10))
+    assert replace(empty, probability=np.full(1000, 1e-4)).nodes.tolist() == []
+    assert replace(empty, probability=np.array([0.0, 1.0, 1.0])).nodes.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_repeated_arcs_of_three_containers(weighted):
+    rng = np.random.default_rng(0)
+    single = np.array(nx.connected_caveman_graph(5, 6).edges)
+    edges = np.concatenate([single, single[::2], single[::4]])[rng.permutation(len(single) + 38 + 19)]
+    weight = rng.uniform(0.5, 2, len(edges)) if weighted else np.ones(len(edges))
+    labels = (np.arange(30) < 6).astype(int)
+    dense = sp.coo_array((weight, edges.T), shape=(30, 30)).toarray()
+    expected = membership_posterior(sp.csr_array(dense + dense.T), labels, 0.9, 0.9)
+    multi, graph = nx.MultiGraph(), igraph.Graph(30, edges.tolist())
+    multi.add_nodes_from(range(30))
+    multi.add_weighted_edges_from((*edge, w) for edge, w in zip(edges.tolist(), weight, strict=True))
+    graph.es["weight"] = weight.tolist()
+    arcs = torch.from_numpy(np.concatenate([edges, edges[:, ::-1]]).T.copy())
+    data = Data(edge_index=arcs, edge_weight=torch.from_numpy(np.tile(weight, 2)), num_nodes=30)
+    for given in (multi, graph, data):
+        result = membership_posterior(given, labels, 0.9, 0.9)
+        np.testing.assert_allclose(result.probability, expected.probability, atol=1e-4)
+        assert result.arcs == expected.arcs
+
+
+@pytest.mark.parametrize(("a1", "a0"), [(0.9, 0.7), (0.55, 0.55), (0.99, 0.6)])
+def test_accuracies_that_the_labels_contradict_are_refused(blocks, a1, a0):
+    graph, _, labels = blocks
+    with pytest.raises(InputError, match=r"a1, a0: expected accuracies with 1 - a0 < share of label 1 < a1, .* got"):
+        membership_posterior(graph, labels, a1, a0)
+
+
+def test_a_contradiction_may_be_chance(blocks):
+    graph, _, _ = blocks
+    # 72 labels 1 are 2 standard errors below the 90 of no member at all, 54 are 4.
+    for ones, words in ((75, None), (65, "got a share 0.0722"), (0, "got a share 0 ")):
+        labels = np.arange(900) < ones
+        if words is None:
+            assert membership_posterior(graph, labels, 0.9, 0.9).probability.max() < 0.5
+        else:
+            with pytest.warns(UserWarning, match=words):
+                membership_posterior(graph, labels, 0.9, 0.9, num_steps=1)
+    with pytest.raises(InputError, match="a1, a0: expected"):
+        membership_posterior(graph, np.arange(900) < 50, 0.9, 0.9)
+    # Accuracies that are estimates themselves have errors.
+    known = Membership(np.arange(900) < 50, np.zeros(900), 0.9, 0.9, 0.1, 0.1, 5)
+    assert membership_posterior(graph, known, num_steps=1).a0 == 0.9
+
+
+def test_edges_that_say_nothing_are_ignored():
+    """Where classes are independent of the edges, what neighbours have in common is chance."""
+    flat = 0
+    for seed in range(6):
+        graph = nx.connected_caveman_graph(100, 10) if seed % 2 else nx.watts_strogatz_graph(1000, 10, 0.1, seed=seed)
+        inside = np.random.default_rng(seed).random(1000) < 0.1
+        labels = noise.flip_membership(inside, a1=0.8, a0=0.8, seed=seed).y
+        result = membership_posterior(graph, labels, 0.8, 0.8)
+        flat += not result.informative
+        if not result.informative:
+            assert (result.calibration[1:] == 0).all()
+            assert result.converged
+            assert len(np.unique(result.probability)) == 2
+    assert flat >= 5
+
+
+def test_the_seed_and_whether_edges_are_informative(blocks):
+    graph, _, labels = blocks
+    first, second = (membership_posterior(graph, labels, 0.7, 0.9, seed=3) for _ in range(2))
+    assert first.informative
+    assert (first.probability == second.probability).all()
+
+
+@pytest.mark.parametrize(("a1", "a0"), [(0.3, 1.0), (0.7, 0.7)])
+def test_unknown_accuracies_far_from_the_expected_ones(blocks, a1, a0):
+    graph, inside, _ = blocks
+    labels = noise.flip_membership(inside, a1=a1, a0=a0, seed=1000).y
+    result = membership_posterior(graph, labels)
+    assert (result.a1, result.a0) == pytest.approx((a1, a0), abs=0.13)
+    assert precision_recall_f1(result.nodes, inside).f1 > 0.9
+
+
+def test_one_heavy_edge_does_not_hide_the_others(blocks):
+    graph, _, labels = blocks
+    matrix = sp.csr_array((np.ones(len(graph.col)), graph.col, graph.rowptr)).tolil()
+    base = membership_posterior(matrix.tocsr(), labels, 0.7, 0.9)
+    i, j = 300, 700
+    matrix[i, j] = matrix[j, i] = 1e12
+    heavy = membership_posterior(matrix.tocsr(), labels, 0.7, 0.9)
+    others = np.setdiff1d(np.arange(900), [i, j])
+    np.testing.assert_allclose(heavy.probability[others], base.probability[others], atol=0.05)
+    assert heavy.calibration == pytest.approx(base.calibration, abs=0.1)
+
+
+@pytest.mark.parametrize(("label", "expected"), [(1, 0.9), (0, 0.1)])
+def test_a_single_node_has_the_posterior_of_its_label(label, expected):
+    result = membership_posterior(sp.csr_array((1, 1)), [label], 0.9, 0.9)
+    assert result.probability == pytest.approx([expected], abs=0.03)
 
 
 def test_neighbours_on_the_other_side_count_as_well():
@@ -186,11 +304,13 @@ def test_seeds_names_and_memberships(blocks):
     assert membership_posterior(named, {"a": 1, "b": 1}, 0.9, 0.9, seeds="c").probability[2] == 1
 
 
-@pytest.mark.parametrize(("a1", "a0"), [(1.0, 1.0), (1.0, 0.5), (0.5, 1.0)])
+@pytest.mark.filterwarnings("ignore:a1, a0")
+@pytest.mark.parametrize(("a1", "a0"), [(1.0, 1.0), (1.0, 0.5), (0.5, 1.0), (0.9, 0.9)])
 @pytest.mark.parametrize("observed", [0, 1, "some"])
 def test_labels_without_errors_and_labels_of_one_kind(blocks, a1, a0, observed):
     graph, inside, _ = blocks
-    labels = inside if observed == "some" else np.full(len(inside), observed)
+    flipped = noise.flip_membership(inside, a1=a1, a0=a0, seed=0).y
+    labels = np.full(len(inside), observed) if observed != "some" else flipped
     result = membership_posterior(graph, labels, a1, a0)
     assert np.isfinite(result.probability).all()
     if a0 == 1:
