@@ -44,8 +44,8 @@ class LabelPosterior:
         affinity: H[c, d] = P(class d | a neighbour of class c), shape [C, C].
         class_prior: Share of each class, shape [C].
         classes: Names of the classes, sorted, shape [C].
-        labelled: Positions of the nodes that have labels, ascending.
-        calibration: Weights of votes, degrees and classes.
+        given: Position of the given class of each node, -1 where it has none, int64, shape [n].
+        calibration: Weights of the field, votes, degrees and classes.
         steps: Number of steps.
         converged: Whether no probability changed by more than `tol` in the last one.
         names: The caller's names of all nodes, or None where the graph has no names.
@@ -57,11 +57,22 @@ class LabelPosterior:
     affinity: Floats
     class_prior: Floats
     classes: NDArray[Any]
-    labelled: Ints
+    given: Ints
     calibration: Calibration
     steps: int
     converged: bool
     names: Sequence[Any] | None = None
+
+    @property
+    def labelled(self) -> Ints:
+        """Positions of the labelled nodes, ascending."""
+        return np.flatnonzero(self.given >= 0)
+
+    @property
+    def credibility(self) -> Floats:
+        """Probability that the given label is right, of each labelled node, shape [number of labelled nodes]."""
+        nodes = self.labelled
+        return self.probability[nodes, self.given[nodes]]
 
 
 def label_posterior(
@@ -82,11 +93,11 @@ def label_posterior(
     neighbours, shares π of the classes and the affinity H[c, d] = P(class d | a neighbour of class c),
 
         u_i = (Σ_k m_{k→i} + π) / (d_i + 1),   l_i = log(u_i H) - log(π H),   g_i = log(1 + d_i)
-        P(class of i | neighbours) = softmax(log π + field_i + b + (w₁ + w₂ g_i) l_i + v g_i)
+        P(class of i | neighbours) = softmax(log π + a field_i + b + (w₁ + w₂ g_i) l_i + v g_i)
 
     and Bayes' theorem multiplies by T[:, y_i] where i has a label. At each step
 
-    - b, w₁, w₂, v maximise the likelihood of the labels, Σ_i log Σ_c P(c | neighbours) T[c, y_i];
+    - a, b, w₁, w₂, v maximise the likelihood of the labels, Σ_i log Σ_c P(c | neighbours) T[c, y_i];
     - T[c, j] ∝ Σ_i P(c | all labels) [y_i = j] + 2C · T₀[c, j], or counts of labels at nodes whose neighbours leave no
       doubt; π are the mean probabilities of labelled nodes;
     - H are the rows of J over their sums, J = π πᵀ + Σ_edges ψ ∘ m mᵀ, each edge normalised, ψ = J / (q qᵀ) and q the
@@ -165,15 +176,16 @@ def _propagate(
     right = EXPECTED if classes > 1 else 1.0
     guess = symmetric(classes, 1 - right).matrix.numpy()
     matrix = guess if known is None else known
-    own: Floats | float = 0.0 if field is None else field
     shares = _shares(given, matrix)
     sample = np.arange(len(labelled))
     if len(sample) > MAX_CALIBRATED:
         sample = np.sort(rng.choice(len(sample), MAX_CALIBRATED, replace=False))
     some, scale = labelled[sample], len(labelled) / len(sample)
     evidence = _evidence(matrix, codes)
-    probability = np.exp(log_softmax(np.log(shares) + own + evidence, axis=1))
-    prior, calibration, converged, step = probability, Calibration.start(classes), False, 0
+    calibration = Calibration.start(classes, field is not None)
+    known_of = 0.0 if field is None else field
+    probability = np.exp(log_softmax(np.log(shares) + known_of + evidence, axis=1))
+    prior, converged, step = probability, False, 0
     messages = send(arcs, probability)
     affinity = _affinity(messages.values, arcs, shares)
     while not converged and step < num_steps:
@@ -183,11 +195,9 @@ def _propagate(
         votes, g = messages.votes(shares)
         votes = np.log(np.maximum(votes @ affinity, TINY)) - baseline
         g = np.log1p(g)
-        base = np.log(shares) + own
-        calibration = calibrate(
-            calibration, base[some] if base.ndim == 2 else base, votes[some], g[some], given[sample], matrix, scale
-        )
-        prior = calibration.log_prior(base, votes, g)
+        log_shares, own = np.log(shares), None if field is None else field[some]
+        calibration = calibrate(calibration, log_shares, own, votes[some], g[some], given[sample], matrix, scale)
+        prior = calibration.log_prior(log_shares, field, votes, g)
         before, probability = probability, np.exp(log_softmax(prior + evidence, axis=1))
         prior = np.exp(prior)
         converged = bool(np.abs(probability - before).max() <= tol)
@@ -198,7 +208,7 @@ def _propagate(
         sums = joint.sum(axis=1)
         coupling = joint / (sums[:, None] * sums)
         rule = Rule(
-            base + calibration.offset + evidence,
+            log_shares + calibration.field * known_of + calibration.offset + evidence,
             shares,
             affinity,
             baseline,
@@ -213,7 +223,7 @@ def _propagate(
         affinity = pairs + pairs.T + np.outer(shares, shares)
     affinity = affinity / affinity.sum(axis=1, keepdims=True)
     return LabelPosterior(
-        probability, prior, Transition(matrix), affinity, shares, names, labelled, calibration, step, converged
+        probability, prior, Transition(matrix), affinity, shares, names, codes, calibration, step, converged
     )
 
 
