@@ -2,94 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import softmax
+from scipy.special import log_softmax
 from torch import Tensor
 
-from graphnoise import checks
+from graphnoise import beliefs, checks
+from graphnoise.beliefs import LabelPosterior
 from graphnoise.containers import as_graph
-from graphnoise.labels import read_labels
+from graphnoise.graph import Graph
+from graphnoise.labels import ClassLabels, read_labels
 from graphnoise.nn.features import row_normalised
 from graphnoise.noise import Transition
 from graphnoise.robust import GraphGP
 from graphnoise.robust.smoothing import SmoothedFeatures
 from graphnoise.robust.transition_search import log_likelihoods
-from graphnoise.typing import Floats, GraphLike, Ints, LabelsLike
+from graphnoise.typing import Floats, GraphLike, LabelsLike
 
-
-@dataclass(frozen=True, eq=False)
-class LabelPosterior:
-    """Posterior probabilities of the true class of each node.
-
-    Attributes:
-        probability: P(true class | given label, neighbours, features), float64, shape [n, C].
-        prior: P(true class | neighbours, features), without the node's own label, shape [n, C].
-        transition: T[c, j] = P(given j | true c).
-        class_prior: Share of each true class, shape [C].
-        classes: Names of the classes, in the order of the columns, shape [C].
-        given: Position of the given class of each node, -1 where it has none, int64, shape [n].
-        names: The caller's names of the nodes, or None where the graph has no names.
-    """
-
-    probability: Floats
-    prior: Floats
-    transition: Transition
-    class_prior: Floats
-    classes: NDArray[Any]
-    given: Ints
-    names: Sequence[Any] | None = None
-
-    @property
-    def labelled(self) -> Ints:
-        """Positions of the labelled nodes, ascending."""
-        return np.flatnonzero(self.given >= 0)
-
-    @property
-    def credibility(self) -> Floats:
-        """Probability that the given label is right, of each labelled node, shape [number of labelled nodes]."""
-        nodes = self.labelled
-        return self.probability[nodes, self.given[nodes]]
+__all__ = ["LabelPosterior", "label_posterior"]
+# Least log-probability of a class by features, relative to its share.
+MIN_FIELD = -20.0
 
 
 def label_posterior(
-    graph: GraphLike, y: LabelsLike, x: Tensor | NDArray[Any], *, transition: Transition | None = None, seed: int = 0
+    graph: GraphLike,
+    y: LabelsLike,
+    x: Tensor | NDArray[Any] | None = None,
+    *,
+    probabilities: Tensor | NDArray[Any] | None = None,
+    transition: Transition | None = None,
+    num_steps: int = 20,
+    tol: float = 1e-3,
+    seed: int = 0,
 ) -> LabelPosterior:
-    """Return P(true class | given label, neighbours, features) of all nodes.
+    r"""Return P(true class | given label, neighbours, features) of all nodes.
+
+    Belief propagation with an affinity of classes and a transition matrix that are learned from the given labels (see
+    `graphnoise.beliefs.label_posterior`). With features, a graph Gaussian process (`graphnoise.robust.GraphGP`)
+    predicts the true class of each node without its own label, f_i, and estimates the transition matrix;
+    log(f_i / mean f) then is the field of belief propagation. How much it counts, and how much the labels of neighbours
+    count beside it, maximises the likelihood of the given labels.
 
     Args:
-        graph: Anything `as_graph` takes.
-        y: Given labels, -1, NaN or None where a node has none, shape [n].
-        x: Features, finite, shape [n, num_features].
+        graph: Anything `as_graph` takes; directed graphs are made symmetric for belief propagation.
+        y: Given labels, integers or strings, -1, NaN or None where a node has none, shape [n].
+        x: Features, finite, shape [n, num_features], or None.
+        probabilities: In place of features, predictions of the given labels or of the true classes of any classifier
+            that did not learn from the node's own label, such as of `crossfit`; the columns are in the order of the
+            sorted classes, shape [n, C].
         transition: A known transition matrix; learned if None.
-        seed: Seed of the search for the transition matrix.
+        num_steps: Largest number of steps of belief propagation.
+        tol: Belief propagation ends once no probability changes by more than this.
+        seed: Seed of the search for the transition matrix and of subsets in large graphs.
 
     Raises:
-        InputError: Labels of one class only, no labelled node, or shapes that do not fit.
+        InputError: Labels of one class only, no labelled node, shapes that do not fit, features and probabilities.
+
+    Example:
+        >>> from graphnoise import datasets, noise
+        >>> data = datasets.planted_partition([60] * 3, 0.2, 0.02, num_features=8, seed=0)
+        >>> noisy = noise.symmetric(3, 0.2).corrupt(data.y, seed=0).y
+        >>> posterior = label_posterior(data, noisy, data.x)
+        >>> wrong = (noisy != data.y).numpy()
+        >>> bool(posterior.credibility[wrong].max() < 0.5 < posterior.credibility[~wrong].min())
+        True
+
+    Source:
+        Defined by this package; belief propagation and regression as the two functions say.
     """
     arcs = as_graph(graph)
     labels = read_labels(y, size=arcs.num_nodes)
-    given, classes = labels.codes.cpu().numpy(), labels.num_classes
-    nodes = torch.from_numpy(np.flatnonzero(given >= 0))
-    if not len(nodes):
+    if not bool((labels.codes >= 0).any()):
         checks.fail("y", "at least one labelled node", "none")
-    if classes < 2:
-        checks.fail("y", "labels of at least two classes", f"class {labels.classes[0]} only")
-    features = row_normalised(checks.finite("x", x, dims=2).float())
-    if len(features) != arcs.num_nodes:
-        checks.fail("x", f"{arcs.num_nodes} rows, one per node", len(features))
+    field = None
+    if x is not None:
+        if probabilities is not None:
+            checks.fail("probabilities", "None together with x", "probabilities")
+        field, transition = _features_field(arcs, labels, x, transition, seed)
+    elif probabilities is not None:
+        given = checks.probabilities("probabilities", probabilities, labels.num_classes)
+        if len(given) != arcs.num_nodes:
+            checks.fail("probabilities", f"{arcs.num_nodes} rows, one per node", len(given))
+        field = np.log(np.maximum(np.asarray(given, dtype=np.float64), 1e-12))
+    if field is not None:
+        field = np.maximum(field - np.log(np.exp(field).mean(0)), MIN_FIELD)
+    return beliefs.label_posterior(arcs, y, field=field, transition=transition, num_steps=num_steps, tol=tol, seed=seed)
+
+
+def _features_field(
+    graph: Graph, labels: ClassLabels, x: Tensor | NDArray[Any], transition: Transition | None, seed: int
+) -> tuple[Floats, Transition]:
+    """Return log P(true class | features), without the node's own label, and the transition matrix."""
+    given = labels.codes.cpu().numpy()
+    nodes = np.flatnonzero(given >= 0)
+    if len(np.unique(given[nodes])) < 2:
+        checks.fail("y", "labels of at least two classes", f"class {labels.classes[given[nodes[0]]]} only")
+    features = row_normalised(checks.finite("x", x, dims=2).detach().cpu().float())
+    if len(features) != graph.num_nodes:
+        checks.fail("x", f"{graph.num_nodes} rows, one per node", len(features))
+    if not features.shape[1]:
+        checks.fail("x", "at least one feature", f"shape {tuple(features.shape)}")
     model = GraphGP(transition=transition, seed=seed)
-    smoothed = SmoothedFeatures(features, arcs.with_self_loops().normalise("sym"), model.hops, nodes)
-    model._fit(smoothed, nodes, given[nodes.numpy()], classes)
-    probability = model._probabilities(smoothed).numpy()
-    prior = probability.copy()
-    likelihood = log_likelihoods(model.transition_.matrix.numpy(), given[nodes.numpy()])
-    probability[nodes.numpy()] = model.posterior_
-    prior[nodes.numpy()] = softmax(np.log(np.maximum(model.posterior_, 1e-300)) - likelihood, axis=1)
-    share = model.posterior_.mean(0)
-    return LabelPosterior(probability, prior, model.transition_, share, labels.classes, given, arcs.names)
+    smoothed = SmoothedFeatures(features, graph.with_self_loops().normalise("sym"), model.hops, torch.from_numpy(nodes))
+    model._fit(smoothed, torch.from_numpy(nodes), given[nodes], labels.num_classes)
+    field = np.log(np.maximum(model._probabilities(smoothed).numpy(), 1e-300))
+    likelihood = log_likelihoods(model.transition_.matrix.numpy(), given[nodes])
+    field[nodes] = np.log(np.maximum(model.posterior_, 1e-300)) - likelihood
+    return np.asarray(log_softmax(field, axis=1)), model.transition_

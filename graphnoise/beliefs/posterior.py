@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from graphnoise import checks
 from graphnoise.beliefs.calibration import Calibration, fit_calibration
-from graphnoise.kernels.beliefs import Arcs, Rule, arcs_of, send, update_messages
+from graphnoise.kernels.beliefs import Arcs, Messages, Rule, arcs_of, send, update_messages
 from graphnoise.labels import check_entries, read_labels
 from graphnoise.noise import Transition
 from graphnoise.noise.transition import symmetric
@@ -28,7 +28,7 @@ EXPECTED, COUNTED = 0.8, 2.0
 CERTAIN = 0.9
 # Part of a message that is kept in a step.
 DAMPING = 0.5
-# Nodes that are calibrated on, at most.
+# Labelled nodes that parameters are estimated from, at most.
 MAX_CALIBRATED = 20_000
 TINY = 1e-12
 
@@ -44,8 +44,8 @@ class LabelPosterior:
         affinity: H[c, d] = P(class d | a neighbour of class c), shape [C, C].
         class_prior: Share of each class, shape [C].
         classes: Names of the classes, sorted, shape [C].
-        labelled: Positions of the nodes that have labels, ascending.
-        calibration: Weights of votes, degrees and classes.
+        given: Position of the given class of each node, -1 where it has none, int64, shape [n].
+        calibration: Weights of the field, votes, degrees and classes.
         steps: Number of steps.
         converged: Whether no probability changed by more than `tol` in the last one.
         names: The caller's names of all nodes, or None where the graph has no names.
@@ -57,11 +57,22 @@ class LabelPosterior:
     affinity: Floats
     class_prior: Floats
     classes: NDArray[Any]
-    labelled: Ints
+    given: Ints
     calibration: Calibration
     steps: int
     converged: bool
     names: Sequence[Any] | None = None
+
+    @property
+    def labelled(self) -> Ints:
+        """Positions of the labelled nodes, ascending."""
+        return np.flatnonzero(self.given >= 0)
+
+    @property
+    def credibility(self) -> Floats:
+        """Probability that the given label is right, of each labelled node, shape [number of labelled nodes]."""
+        nodes = self.labelled
+        return self.probability[nodes, self.given[nodes]]
 
 
 def label_posterior(
@@ -82,11 +93,11 @@ def label_posterior(
     neighbours, shares π of the classes and the affinity H[c, d] = P(class d | a neighbour of class c),
 
         u_i = (Σ_k m_{k→i} + π) / (d_i + 1),   l_i = log(u_i H) - log(π H),   g_i = log(1 + d_i)
-        P(class of i | neighbours) = softmax(log π + field_i + b + (w₁ + w₂ g_i) l_i + v g_i)
+        P(class of i | neighbours) = softmax(log π + a field_i + b + (w₁ + w₂ g_i) l_i + v g_i)
 
     and Bayes' theorem multiplies by T[:, y_i] where i has a label. At each step
 
-    - b, w₁, w₂, v maximise the likelihood of the labels, Σ_i log Σ_c P(c | neighbours) T[c, y_i];
+    - a, b, w₁, w₂, v maximise the likelihood of the labels, Σ_i log Σ_c P(c | neighbours) T[c, y_i];
     - T[c, j] ∝ Σ_i P(c | all labels) [y_i = j] + 2C · T₀[c, j], or counts of labels at nodes whose neighbours leave no
       doubt; π are the mean probabilities of labelled nodes;
     - H are the rows of J over their sums, J = π πᵀ + Σ_edges ψ ∘ m mᵀ, each edge normalised, ψ = J / (q qᵀ) and q the
@@ -161,43 +172,36 @@ def _propagate(
     rng: np.random.Generator,
 ) -> LabelPosterior:
     classes, labelled = len(names), np.flatnonzero(codes >= 0)
-    given = codes[labelled]
     guess = symmetric(classes, 1 - EXPECTED).matrix.numpy()
     matrix = guess if known is None else known
-    own: Floats | float = 0.0 if field is None else field
-    shares = _shares(given, matrix)
-    sample = np.arange(len(labelled))
-    if len(sample) > MAX_CALIBRATED:
-        sample = np.sort(rng.choice(len(sample), MAX_CALIBRATED, replace=False))
-    some, scale = labelled[sample], len(labelled) / len(sample)
-    evidence = _evidence(matrix, codes)
-    probability = np.exp(log_softmax(np.log(shares) + own + evidence, axis=1))
-    prior, calibration, converged, step = probability, Calibration.start(classes), False, 0
+    shares = _shares(codes[labelled], matrix)
+    # All that is estimated is estimated from these nodes.
+    some = labelled
+    if len(some) > MAX_CALIBRATED:
+        some = np.sort(rng.choice(labelled, MAX_CALIBRATED, replace=False))
+    given, own, scale = codes[some], None if field is None else field[some], len(labelled) / len(some)
+    calibration, converged, step = Calibration.start(classes, field is not None), False, 0
+    probability = np.exp(log_softmax(_unary(shares, calibration, field) + _evidence(matrix, codes), axis=1))
     messages = send(arcs, probability)
+    probability = probability[some]
     affinity = _affinity(messages.values, arcs, shares)
     while not converged and step < num_steps:
         step += 1
         joint, affinity = affinity, affinity / affinity.sum(axis=1, keepdims=True)
-        baseline = np.log(shares @ affinity)
-        votes, g = messages.votes(shares)
-        votes = np.log(np.maximum(votes @ affinity, TINY)) - baseline
-        g = np.log1p(g)
-        base = np.log(shares) + own
-        calibration = fit_calibration(
-            calibration, base[some] if base.ndim == 2 else base, votes[some], g[some], given[sample], matrix, scale
-        )
-        log_prior = calibration.log_prior(base, votes, g)
-        prior = np.exp(log_prior)
+        log_shares, baseline = np.log(shares), np.log(shares @ affinity)
+        votes, g = _log_votes(messages, shares, affinity, some)
+        calibration = fit_calibration(calibration, log_shares, own, votes, g, given, matrix, scale)
+        log_prior = calibration.log_prior(log_shares, own, votes, g)
         if known is None:
-            matrix = _transition(prior[labelled], matrix, given, guess, method)
-            evidence = _evidence(matrix, codes)
-        before, probability = probability, np.exp(log_softmax(log_prior + evidence, axis=1))
+            matrix = _transition(np.exp(log_prior), matrix, given, guess, method, scale)
+        before, probability = probability, np.exp(log_softmax(log_prior + _evidence(matrix, given), axis=1))
         converged = bool(np.abs(probability - before).max() <= tol)
-        new_shares = probability[labelled].mean(axis=0)
+        if converged or step == num_steps:
+            break
         sums = joint.sum(axis=1)
         coupling = joint / (sums[:, None] * sums)
         rule = Rule(
-            base + calibration.offset + evidence,
+            _unary(shares, calibration, field) + _evidence(matrix, codes),
             shares,
             affinity,
             baseline,
@@ -208,12 +212,36 @@ def _propagate(
             DAMPING,
         )
         pairs = coupling * update_messages(messages, rule)
-        shares = np.maximum(new_shares, TINY)
+        shares = np.maximum(probability.mean(axis=0), TINY)
         affinity = pairs + pairs.T + np.outer(shares, shares)
-    affinity = affinity / affinity.sum(axis=1, keepdims=True)
+    log_prior = calibration.log_prior(np.log(shares), field, *_log_votes(messages, shares, affinity))
+    probability = np.exp(log_softmax(log_prior + _evidence(matrix, codes), axis=1))
     return LabelPosterior(
-        probability, prior, Transition(matrix), affinity, shares, names, labelled, calibration, step, converged
+        probability,
+        np.exp(log_prior),
+        Transition(matrix),
+        affinity,
+        shares,
+        names,
+        codes,
+        calibration,
+        step,
+        converged,
     )
+
+
+def _unary(shares: Floats, calibration: Calibration, field: Floats | None) -> Floats:
+    """Return log π + b + a field, shape [n, C] or [C]."""
+    unary = np.log(shares) + calibration.offset
+    return unary if field is None else unary + calibration.field * field
+
+
+def _log_votes(
+    messages: Messages, shares: Floats, affinity: Floats, nodes: Ints | None = None
+) -> tuple[Floats, Floats]:
+    """Return l and g of some nodes, of all for None."""
+    votes, count = messages.votes(shares, nodes)
+    return np.log(np.maximum(votes @ affinity, TINY)) - np.log(shares @ affinity), np.log1p(count)
 
 
 def _shares(given: Ints, matrix: Floats) -> Floats:
@@ -240,7 +268,7 @@ def _affinity(values: NDArray[np.float32], arcs: Arcs, shares: Floats) -> Floats
     return joint
 
 
-def _transition(prior: Floats, matrix: Floats, given: Ints, guess: Floats, method: str) -> Floats:
+def _transition(prior: Floats, matrix: Floats, given: Ints, guess: Floats, method: str, scale: float) -> Floats:
     """Return T from soft counts, or from the labels of nodes whose neighbours leave no doubt."""
     if method == "hard":
         sure = prior.max(axis=1) > CERTAIN
@@ -249,5 +277,5 @@ def _transition(prior: Floats, matrix: Floats, given: Ints, guess: Floats, metho
         weight = prior * matrix[:, given].T
         weight /= np.maximum(weight.sum(axis=1, keepdims=True), 1e-300)
     counts = np.array([np.bincount(given, column, len(guess)).astype(float) for column in weight.T])
-    counts += COUNTED * len(guess) * guess
+    counts = scale * counts + COUNTED * len(guess) * guess
     return np.asarray(counts / counts.sum(axis=1, keepdims=True))

@@ -95,9 +95,9 @@ def test_the_slopes_of_the_calibration_are_those_of_its_loss(monkeypatch):
     monkeypatch.setattr(calibration, "minimize", keep)
     field, votes, g = np.log(rng.dirichlet(np.ones(3), 40)), rng.normal(size=(40, 3)), rng.uniform(0, 3, 40)
     matrix = noise.pair(3, 0.3).matrix.numpy()
-    fit_calibration(Calibration.start(3), field, votes, g, rng.integers(0, 3, 40), matrix, 2.0)
+    fit_calibration(Calibration.start(3, True), np.zeros(3), field, votes, g, rng.integers(0, 3, 40), matrix, 2.0)
     (loss, start) = losses[0]
-    assert check_grad(lambda x: loss(x)[0], lambda x: loss(x)[1], start + rng.normal(size=8) / 3) < 1e-5
+    assert check_grad(lambda x: loss(x)[0], lambda x: loss(x)[1], start + rng.normal(size=9) / 3) < 1e-5
 
 
 @pytest.fixture(scope="module")

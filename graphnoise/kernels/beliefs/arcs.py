@@ -118,13 +118,14 @@ class Messages:
     sums: Singles
     heavy: Singles | None
 
-    def votes(self, prior: Floats) -> tuple[Floats, Floats]:
-        """Return u, the mean of the messages to each node and of one for the prior, [n, C], and d, [n]."""
-        arcs, sums = self.arcs, self.sums.astype(np.float64)
-        total, square = arcs.total, arcs.square
+    def votes(self, prior: Floats, nodes: Ints | None = None) -> tuple[Floats, Floats]:
+        """Return u, the mean of the messages to some nodes (None: all) and of one for the prior, and d: [n, C], [n]."""
+        arcs, at = self.arcs, slice(None) if nodes is None else nodes
+        sums, total, square = self.sums[at].astype(np.float64), arcs.total[at], arcs.square[at]
         if self.heavy is not None and arcs.weight is not None and arcs.heaviest is not None:
-            most = np.where(arcs.heaviest < 0, 0.0, np.append(arcs.weight, np.float32(0))[arcs.heaviest])
-            sums += self.heavy
+            heaviest = arcs.heaviest[at]
+            most = np.where(heaviest < 0, 0.0, np.append(arcs.weight, np.float32(0))[heaviest])
+            sums += self.heavy[at]
             total, square = total + most, square + most**2
         some = total > 0
         d = np.where(some, total**2 / np.where(some, square, 1.0), 0.0)
