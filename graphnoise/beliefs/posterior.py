@@ -185,8 +185,7 @@ def _propagate(
     messages = send(arcs, probability)
     probability = probability[some]
     affinity = _affinity(messages.values, arcs, shares)
-    while not converged and step < num_steps:
-        step += 1
+    for step in range(1, num_steps + 1):
         joint, affinity = affinity, affinity / affinity.sum(axis=1, keepdims=True)
         log_shares, baseline = np.log(shares), np.log(shares @ affinity)
         votes, g = _log_votes(messages, shares, affinity, some)

@@ -60,7 +60,7 @@ def slow(weight, y, matrix, steps):
         sent, pi = new, belief[labelled].mean(0)
         pairs = [psi * np.outer(sent[e], sent[e[::-1]]) for e in sent]
         J = np.outer(pi, pi) + sum(pair / pair.sum() for pair in pairs)
-    return belief, priors, J / J.sum(1, keepdims=True)
+    return belief, priors, H
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -231,7 +231,9 @@ def test_bad_input_is_named(change, words):
 
 
 def test_priors_are_distributions_of_scores():
-    at = Calibration(np.array([0.1, -0.2]), 1.5, 0.2, np.array([0.0, 0.3]))
+    at = Calibration(np.array([0.1, -0.2]), 1.5, 0.2, 2.0, np.array([0.0, 0.3]))
     votes, g = np.array([[0.5, -0.5]]), np.array([2.0])
     scores = np.array([0.1, -0.2]) + (1.5 + 0.4) * votes + np.array([0.0, 0.6])
-    np.testing.assert_allclose(at.log_prior(np.zeros(2), votes, g), log_softmax(scores, axis=1))
+    np.testing.assert_allclose(at.log_prior(np.zeros(2), None, votes, g), log_softmax(scores, axis=1))
+    field = np.array([[0.4, 0.3]])
+    np.testing.assert_allclose(at.log_prior(np.zeros(2), field, votes, g), log_softmax(scores + 2 * field, axis=1))
