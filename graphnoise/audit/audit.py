@@ -95,7 +95,7 @@ class Audit:
     @cached_property
     def test(self) -> NoiseTest:
         """Test of the hypothesis that no given label is wrong, see `noise_test`; decisions play no part in it."""
-        return noise_test(self._before, seed=self.seed)
+        return noise_test(self._before, self.graph.rowptr.diff().cpu().numpy(), seed=self.seed)
 
     @cached_property
     def estimate(self) -> NoiseEstimate:

@@ -46,7 +46,7 @@ def correct(
         >>> audit = gn.Audit(data, noisy)
         >>> y, weights = correct(audit, "replace")
         >>> (noisy != data.y).sum().item(), (y != data.y).sum().item()
-        (32, 0)
+        (32, 3)
     """
     how = checks.choice("how", how, WAYS)
     fdr, min_probability = checks.rate("fdr", fdr), checks.rate("min_probability", min_probability)
