@@ -128,8 +128,8 @@ class Audit:
             min_probability: A class is suggested if its probability is at least this.
 
         Returns:
-            A row per node: node, given, credibility, suggested (None below `min_probability`), probability (of the most
-            probable other class) and why. Decided nodes are left out.
+            A row per node, its position as the index: node, given, credibility, suggested (None below
+            `min_probability`), probability (of the most probable other class) and why. Decided nodes are left out.
 
         Raises:
             InputError: A number outside of [0, 1].
@@ -148,8 +148,8 @@ class Audit:
             count: Number of looks; labels that were decided are left out.
 
         Returns:
-            A row per node: node, given, credibility, suggested, probability, and expected_wrong, the expected number
-            of wrong labels among the looks so far.
+            A row per node, as in `suspects`: node, given, credibility, suggested, probability, and expected_wrong, the
+            expected number of wrong labels among the looks so far.
 
         Raises:
             InputError: `count` is no integer of at least 0.
@@ -191,17 +191,17 @@ class Audit:
         """Return all labelled nodes, the least credible first.
 
         Returns:
-            A row per node: node, given, credibility, suggested, probability, in_suspects, decision (None where there is
-            none) and why (empty but for suspects).
+            A row per node, as in `suspects`: node, given, credibility, suggested, probability, in_suspects, decision
+            (None where there is none) and why (empty but for suspects).
         """
         suspects = self.suspects(fdr, min_probability)
         nodes = np.concatenate([self._order(), np.flatnonzero((self.decided >= 0) & (self.posterior.given >= 0))])
         frame, _ = self._frame(nodes, min_probability)
         frame["in_suspects"] = np.arange(len(frame)) < len(suspects)
-        frame["decision"] = self._classes(self.decided[nodes])
+        frame["decision"] = self._classes(self.decided[nodes]).to_numpy()
         frame["why"] = [*suspects["why"], *[""] * (len(frame) - len(suspects))]
         order = np.argsort(frame["credibility"].to_numpy(), kind="stable")
-        return frame.iloc[order].reset_index(drop=True)
+        return frame.iloc[order]
 
     def report(self, fdr: float = 0.1) -> str:
         """Return a summary in some lines of text."""
@@ -233,12 +233,12 @@ class Audit:
         shown = np.where(chances >= checks.rate("min_probability", min_probability), best, -1)
         columns = {
             "node": explain.node_names(self.posterior.names, nodes),
-            "given": self._classes(self.posterior.given[nodes]),
+            "given": self._classes(self.posterior.given[nodes]).to_numpy(),
             "credibility": self.credibility[nodes],
-            "suggested": self._classes(shown),
+            "suggested": self._classes(shown).to_numpy(),
             "probability": chances,
         }
-        return pandas.DataFrame(columns), best
+        return pandas.DataFrame(columns, index=nodes), best
 
     def _classes(self, codes: Ints) -> pandas.Series[Any]:
         """Return names of classes, None for -1."""

@@ -24,7 +24,7 @@ from graphnoise.typing import Ints
 Decisions: TypeAlias = "str | os.PathLike[str] | pandas.DataFrame"
 COLUMNS = ["node", "given", "decision"]
 # Steps of EM after new decisions.
-STEPS = 20
+STEPS = 3
 
 
 def read_decisions(name: str, decisions: Decisions, posterior: LabelPosterior) -> pandas.DataFrame:

@@ -55,7 +55,8 @@ def noise_estimate(posterior: LabelPosterior, decided: Ints, seed: int = 0) -> N
 
     Draws alternate between the true classes z_i with P(z_i = c) proportional to p_i(c) T[c, given_i], where p_i is the
     prediction without the own label, and the rows T_c, of Dirichlet distributions with the counts of (z, given) plus
-    C T_c of the estimate. Intervals hold the uncertainty of classes and of T, not that of the predictions.
+    C T_c of the estimate. The rate is that of the noise, sum_c P(c) (1 - T_cc): its interval is that for more nodes of
+    the kind. Intervals hold the uncertainty of classes and of T, not that of the predictions.
 
     Args:
         posterior: Posterior of all nodes; the estimates are its mean wrong share and its transition matrix.
@@ -81,7 +82,8 @@ def noise_estimate(posterior: LabelPosterior, decided: Ints, seed: int = 0) -> N
         gammas = np.maximum(rng.standard_gamma(strength + counts), 1e-300)
         transition = gammas / gammas.sum(1, keepdims=True)
         if step >= BURN_IN:
-            rates.append(float((true != given).mean()))
+            sizes = rng.standard_gamma(counts.sum(1) + 1 / classes)
+            rates.append(float(sizes @ (1 - transition.diagonal()) / sizes.sum()))
             rows.append(transition)
     value = float(1 - posterior.credibility.mean())
     low, high = np.quantile(rates, (LOW, HIGH))
