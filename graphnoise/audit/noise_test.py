@@ -19,7 +19,7 @@ STARTS, STEPS, START_RATE = (2, 5), 10, 0.1
 # Labelled nodes that are compared; of more, a random part.
 MAX_NODES = 3000
 # Simulated statistics as large as the observed one after which the p-value is known well enough.
-ENOUGH = 30
+ENOUGH = 10
 
 
 @dataclass(frozen=True)
