@@ -13,7 +13,7 @@ from graphnoise.audit.audit import Audit
 from graphnoise.audit.explain import short
 
 # Suspects in the table, and neighbourhoods that are drawn.
-ROWS, DRAWN = 50, 12
+ROWS, DRAWN = 25, 12
 CONFUSED = """Probability of the given class (columns) for each true class (rows); point at an entry for its 95 %
 interval."""
 FOUND = "Expected number of wrong labels found, the least credible looked at first; dashed: at random."
@@ -30,8 +30,8 @@ p { max-width: 75ch; } .soft, figcaption { color: var(--soft); } .wide { overflo
 .stars { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: 1rem; }
 figure { margin: 0; background: var(--panel); border: 1px solid var(--line); border-radius: 6px; padding: .75rem; }
 figcaption { font-size: .85rem; overflow-wrap: anywhere; } figcaption b { color: var(--text); }
-table { border-collapse: collapse; font-size: .9rem; } th { font-weight: 600; text-align: left; }
-td, th { padding: .25rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+table { border-collapse: collapse; font-size: .9rem; } th { font-weight: 600; text-align: left; white-space: nowrap; }
+td, th { padding: .25rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: break-word; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 .heat td { text-align: center; font-variant-numeric: tabular-nums; border: 1px solid var(--back); }
 .heat .right { background: color-mix(in srgb, var(--right) var(--share), var(--panel)); }
@@ -68,9 +68,9 @@ def page(audit: Audit, title: str, suspects: pandas.DataFrame, summary: str) -> 
     ]
     if len(suspects):
         sections += [
-            f"<h2>The first suspects</h2>{_table(suspects)}",
-            "<h2>Their neighbourhoods</h2>",
+            "<h2>The first suspects and their neighbours</h2>",
             f'<p class="key soft">Colours are given classes:{_key(audit)}</p><div class="stars">{stars}</div>',
+            f"<h2>Suspects</h2>{_table(suspects)}",
         ]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
     body = "\n".join(sections)
