@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import log_softmax
+from torch import Tensor
 
 from graphnoise import checks
 from graphnoise.audit.posterior import LabelPosterior
@@ -14,6 +17,8 @@ from graphnoise.typing import Floats, Ints
 
 # Powers of the predictions, how they depend on the degree, and rates of wrong labels: the likelihood chooses.
 POWERS, DEGREE_POWERS, RATES = np.geomspace(0.15, 4, 14), (0.0, 0.5, 1.0), np.geomspace(0.004, 0.5, 8)
+# Penalty of powers far from 1: predictions of a fitted model are nearly calibrated.
+PENALTY = np.tile(np.log(POWERS) ** 2 / (2 * 0.25**2), len(DEGREE_POWERS))
 # Starts of a transition matrix: the power of the hypothesis of no wrong label, and so many places above.
 STARTS, STEPS, START_RATE = (2, 5), 10, 0.1
 # Labelled nodes that are compared; of more, a random part.
@@ -37,7 +42,9 @@ class NoiseTest:
     simulations: int
 
 
-def noise_test(posterior: LabelPosterior, degrees: Ints, *, simulations: int = 199, seed: int = 0) -> NoiseTest:
+def noise_test(
+    posterior: LabelPosterior, degrees: Tensor | NDArray[Any], *, simulations: int = 199, seed: int = 0
+) -> NoiseTest:
     r"""Test whether any given label is wrong, by a likelihood ratio with a simulated null distribution.
 
     A clean label of a hard node contradicts the prediction as a wrong one does. Therefore the prediction p_i of a
@@ -46,9 +53,10 @@ def noise_test(posterior: LabelPosterior, degrees: Ints, *, simulations: int = 1
         H0: P(given_i = j) = q_ij,   H1: P(given_i = j) = \sum_c q_ic T_cj,   q_i \propto p_i^{a (1 + degree_i)^b}
 
     The statistic is 2 max log L(a, b, T) - 2 max log L(a, b, I), over a and b on a grid, and T of symmetric noise or by
-    EM. Calibrated doubt fades where predictions are sure, wrong labels do not; that tells them apart. For the null
-    distribution labels are drawn from q of H0, and a, b and T are fitted to them anew; the predictions stay as they
-    are. Simulation stops early when the p-value is large.
+    EM; a far from 1 costs (log a)^2 / (2 0.25^2), as predictions of a fitted model are nearly calibrated. Calibrated
+    doubt fades where predictions are sure, wrong labels do not; that tells them apart. For the null distribution labels
+    are drawn from q of H0, and a, b and T are fitted to them anew; the predictions stay as they are. Simulation stops
+    early when the p-value is large.
 
     Args:
         posterior: Predictions and given labels; of more than 3000 labelled nodes, a random part is used.
@@ -74,13 +82,17 @@ def noise_test(posterior: LabelPosterior, degrees: Ints, *, simulations: int = 1
     """
     simulations = checks.integer("simulations", simulations, 1)
     rng = np.random.default_rng(checks.integer("seed", seed, 0))
-    if np.shape(degrees) != posterior.given.shape:
-        checks.fail("degrees", f"{len(posterior.given)} numbers, one per node", f"shape {np.shape(degrees)}")
+    if not isinstance(posterior, LabelPosterior):
+        checks.fail("posterior", "a LabelPosterior", type(posterior).__name__)
+    neighbours = checks.finite("degrees", degrees, dims=1).detach().cpu().double().numpy()
+    if len(neighbours) != len(posterior.given) or (neighbours < 0).any():
+        expected = f"{len(posterior.given)} numbers of at least 0, one per node"
+        checks.fail("degrees", expected, f"{len(neighbours)} numbers, the least {neighbours.min(initial=np.inf):g}")
     nodes = posterior.labelled
     if len(nodes) > MAX_NODES:
         nodes = np.sort(rng.choice(nodes, MAX_NODES, replace=False))
     logs = np.log(np.maximum(posterior.prior[nodes], 1e-12))
-    sizes = 1.0 + np.asarray(degrees, dtype=float)[nodes]
+    sizes = 1 + neighbours[nodes]
     sizes /= np.exp(np.log(sizes).mean())
     powers = [power * sizes[:, None] ** slope for slope in DEGREE_POWERS for power in POWERS]
     chances = np.exp([log_softmax(power * logs, axis=1) for power in powers])
@@ -90,7 +102,7 @@ def noise_test(posterior: LabelPosterior, degrees: Ints, *, simulations: int = 1
     for count in range(1, simulations + 1):
         draw = np.minimum((rng.random((len(nodes), 1)) > cumulative).sum(1), last)
         # Equal statistics (often 0) speak for the null hypothesis, also where they differ by rounding.
-        exceeding += _ratio(chances, draw)[0] >= observed - 1e-9
+        exceeding += int(_ratio(chances, draw)[0] >= observed - 1e-9)
         if exceeding == ENOUGH:
             return NoiseTest(observed, exceeding / count, count)
     return NoiseTest(observed, (1 + exceeding) / (1 + simulations), simulations)
@@ -105,14 +117,15 @@ def _ratio(chances: Floats, labels: Ints) -> tuple[float, int]:
     """
     classes = chances.shape[2]
     right = np.maximum(chances[:, np.arange(len(labels)), labels], 1e-300)
-    likelihoods = np.log(right).sum(1)
+    likelihoods = np.log(right).sum(1) - PENALTY
     null = int(likelihoods.argmax())
     others = max(classes - 1, 1)
-    best = max(float(np.log((1 - r) * right + r / others * (1 - right)).sum(1).max()) for r in RATES)
+    mixed = (np.log((1 - rate) * right + rate / others * (1 - right)).sum(1) for rate in RATES)
+    best = max(float((likelihood - PENALTY).max()) for likelihood in mixed)
     place = null % len(POWERS)
     for start in STARTS:
         chosen = null - place + min(place + start, len(POWERS) - 1)
-        best = max(best, _likelihood_after_em(chances[chosen], labels))
+        best = max(best, _likelihood_after_em(chances[chosen], labels) - PENALTY[chosen])
     return 2 * max(best - float(likelihoods[null]), 0.0), null
 
 
