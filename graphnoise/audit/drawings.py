@@ -96,7 +96,7 @@ def neighbourhood(audit: Audit, node: int) -> str:
 def _node(audit: Audit, node: int, x: float, y: float, radius: int) -> str:
     code, classes = int(audit.posterior.given[node]), audit.posterior.classes
     name, given = node_names(audit.posterior.names, np.array([node]))[0], "no label" if code < 0 else classes[code]
-    fill = "none" if code < 0 else colour(code, len(classes))
+    fill = "var(--panel)" if code < 0 else colour(code, len(classes))
     title = f"<title>{escape(str(name))}: {escape(str(given))}</title>"
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" style="fill:{fill}">{title}</circle>'
 

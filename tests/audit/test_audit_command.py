@@ -1,9 +1,11 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -13,6 +15,7 @@ from audit.audits import NAMES, data, noisy
 from graphnoise import datasets
 from graphnoise.cli import main as cli
 
+TOP = Path(__file__).parents[2]
 FILES = ["audit.html", "corrected.csv", "labels.csv", "suspects.csv", "suspects.jsonl", "transition.csv"]
 
 
@@ -31,6 +34,7 @@ def tables(tmp_path_factory):
     features = pandas.DataFrame(data().x.numpy()).add_prefix("f")
     features.insert(0, "node", names)
     features.to_parquet(folder / "features.parquet")
+    features.to_csv(folder / "features.csv", index=False)
     return folder
 
 
@@ -64,6 +68,13 @@ def test_tables_of_ones_own(tables, tmp_path, capfd):
     given = labels.set_index("node")["given"]
     assert (corrected[given.index] == truth[given.index]).sum() > (given == truth[given.index]).sum()
     assert np.allclose(pandas.read_csv(tmp_path / "transition.csv").groupby("true")["probability"].sum(), 1, atol=1e-4)
+
+
+def test_the_command_of_the_readme_runs(tables, monkeypatch, capfd):
+    monkeypatch.chdir(tables)
+    words = re.search(r"`graphnoise audit (.+?)`", (TOP / "README.md").read_text()).group(1).split()
+    code, out, err = call(capfd, *words)
+    assert (code, "written to runs/audit-edges" in out) == (0, True), err
 
 
 def test_decisions_are_recorded_and_count_in_later_runs(tables, tmp_path, capfd):
