@@ -13,7 +13,7 @@ from torch import Tensor
 from graphnoise import checks
 from graphnoise.audit import explain
 from graphnoise.audit.correction import correct
-from graphnoise.audit.decisions import Decisions, decided_posterior, positions, read_decisions
+from graphnoise.audit.decisions import Decisions, decided_positions, decided_posterior, read_decisions
 from graphnoise.audit.estimates import NoiseEstimate, morans_i, noise_estimate, noise_kind, transition_frame
 from graphnoise.audit.noise_test import NoiseTest, noise_test
 from graphnoise.audit.posterior import LabelPosterior, label_posterior
@@ -168,7 +168,7 @@ class Audit:
             InputError: A column is missing, a node or class is none of the graph, or a given label is another one.
             DataError: The file is absent or damaged.
         """
-        new = positions(read_decisions("decisions", decisions, self._before), self._before)
+        new = decided_positions(read_decisions("decisions", decisions, self._before), self._before)
         audit = object.__new__(Audit)
         audit.graph, audit.seed, audit._before = self.graph, self.seed, self._before
         audit.decided = np.where(new >= 0, new, self.decided)

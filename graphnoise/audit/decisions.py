@@ -72,7 +72,7 @@ def read_decisions(name: str, decisions: Decisions, posterior: LabelPosterior) -
     return frame.assign(given=names)
 
 
-def positions(decisions: pandas.DataFrame, posterior: LabelPosterior) -> Ints:
+def decided_positions(decisions: pandas.DataFrame, posterior: LabelPosterior) -> Ints:
     """Return the position of the class decided for each node, -1 for none, of a table of `read_decisions`."""
     decided = np.full(len(posterior.given), -1)
     nodes = _positions(node_names(posterior.names, np.arange(len(decided)))).get_indexer(decisions["node"])

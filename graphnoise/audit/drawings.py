@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphnoise.audit.audit import Audit
-from graphnoise.audit.explain import neighbours, node_names, short
+from graphnoise.audit.explain import neighbours, node_names, two_digits
 from graphnoise.typing import Floats
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 460, 220, 52, 36
@@ -66,7 +66,7 @@ def heat_map(transition: Floats, low: Floats, high: Floats, classes: Sequence[An
             kind = "right" if i == j else "wrong"
             # Mixed with the background by a share that also shows small rates.
             style = f"--share:{100 * math.sqrt(value) * 0.8:.0f}%"
-            cells.append(f'<td class="{kind}" style="{style}" title="{title}">{short(value)}</td>')
+            cells.append(f'<td class="{kind}" style="{style}" title="{title}">{two_digits(value)}</td>')
         rows.append(f"<tr><th>{name}</th>{''.join(cells)}</tr>")
     return f'<div class="wide"><table class="heat">{"".join(rows)}</table></div>'
 

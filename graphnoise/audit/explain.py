@@ -71,7 +71,7 @@ def reasons(graph: Graph, posterior: LabelPosterior, nodes: Ints, suggested: Int
         else:
             text = "no labelled neighbour"
         top = int(posterior.prior[node].argmax())
-        chance = short(posterior.prior[node, top])
+        chance = two_digits(posterior.prior[node, top])
         texts.append(
             f"{text}; prediction without its label: {names[top]} ({chance}); given: {given_name(posterior, node)}"
         )
@@ -83,11 +83,11 @@ def given_name(posterior: LabelPosterior, node: int) -> str:
     return str(posterior.classes[posterior.given[node]]) if posterior.given[node] >= 0 else "none"
 
 
-def short(probability: float) -> str:
+def two_digits(probability: float) -> str:
     """Return a probability with two digits, without the zero before the point.
 
     Example:
-        >>> short(0.834), short(0.997)
+        >>> two_digits(0.834), two_digits(0.997)
         ('.83', '>.99')
     """
     return ">.99" if probability >= 0.995 else "<.01" if probability < 0.005 else f"{probability:.2f}"[1:]

@@ -10,7 +10,7 @@ import pandas
 
 from graphnoise.audit import drawings
 from graphnoise.audit.audit import Audit
-from graphnoise.audit.explain import short
+from graphnoise.audit.explain import two_digits
 
 # Suspects in the table, and neighbourhoods that are drawn.
 ROWS, DRAWN = 25, 12
@@ -98,9 +98,9 @@ def _table(suspects: pandas.DataFrame) -> str:
     for row in suspects[:ROWS].itertuples(index=False):
         cells = [
             f"<td>{escape(str(row.node))}</td><td>{escape(str(row.given))}</td>",
-            f'<td class="number">{short(row.credibility)}</td>',
+            f'<td class="number">{two_digits(row.credibility)}</td>',
             f"<td>{escape('–' if row.suggested is None else str(row.suggested))}</td>",
-            f'<td class="number">{short(row.probability)}</td><td>{escape(row.why)}</td>',
+            f'<td class="number">{two_digits(row.probability)}</td><td>{escape(row.why)}</td>',
         ]
         rows.append(f"<tr>{''.join(cells)}</tr>")
     more = f'<p class="soft">{len(suspects) - ROWS:,} more in suspects.csv.</p>' if len(suspects) > ROWS else ""
