@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas
+from numpy.typing import NDArray
 from scipy.special import softmax
 
 from graphnoise import checks
@@ -139,7 +140,7 @@ def _text(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
-def _positions(names: Sequence[Any]) -> pandas.Index[Any]:
+def _positions(names: Sequence[Any] | NDArray[Any]) -> pandas.Index[Any]:
     return pandas.Index([str(name) for name in names], dtype=object)
 
 

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graphnoise.audit.audit import Audit
 from graphnoise.audit.explain import neighbours, node_names, two_digits
@@ -53,7 +54,7 @@ def yield_curve(expected: Floats) -> str:
     return _svg("Expected number of wrong labels found", axes + body, "looks", "wrong labels")
 
 
-def heat_map(transition: Floats, low: Floats, high: Floats, classes: Sequence[Any]) -> str:
+def heat_map(transition: Floats, low: Floats, high: Floats, classes: Sequence[Any] | NDArray[Any]) -> str:
     """Return the transition matrix as an HTML table, darker where more probable, with intervals as tooltips."""
     if len(transition) > MAX_CLASSES:
         return f"<p>{len(transition)} classes: see transition.csv.</p>"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas
+from numpy.typing import NDArray
 
 from graphnoise.audit.posterior import LabelPosterior
 from graphnoise.graph import Graph
@@ -92,7 +93,7 @@ def noise_estimate(posterior: LabelPosterior, decided: Ints, seed: int = 0) -> N
     return NoiseEstimate(rate, estimate, np.minimum(bounds[0], estimate), np.maximum(bounds[1], estimate))
 
 
-def transition_frame(estimate: NoiseEstimate, classes: Sequence[Any]) -> pandas.DataFrame:
+def transition_frame(estimate: NoiseEstimate, classes: Sequence[Any] | NDArray[Any]) -> pandas.DataFrame:
     """Return the transition matrix with intervals, one row per pair of classes: true, given, probability, low, high."""
     names = list(classes)
     pairs = pandas.MultiIndex.from_product([names, names], names=["true", "given"])
@@ -100,7 +101,7 @@ def transition_frame(estimate: NoiseEstimate, classes: Sequence[Any]) -> pandas.
     return pandas.DataFrame({key: value.ravel() for key, value in columns.items()}, index=pairs).reset_index()
 
 
-def noise_kind(estimate: NoiseEstimate, sizes: Floats, classes: Sequence[Any]) -> str:
+def noise_kind(estimate: NoiseEstimate, sizes: Floats, classes: Sequence[Any] | NDArray[Any]) -> str:
     """Return the kind of noise in words: symmetric, pairs (which), or class-dependent.
 
     Pairs: of the wrong labels of a class, weighted by class sizes, 60 % or more have one other class. Symmetric: eight

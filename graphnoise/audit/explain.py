@@ -46,7 +46,8 @@ def neighbours(graph: Graph, node: int) -> Ints:
     """Return the distinct neighbours of a node, without itself, ascending."""
     first, last = int(graph.rowptr[node]), int(graph.rowptr[node + 1])
     ends: Ints = np.unique(graph.col[first:last].cpu().numpy())
-    return ends[ends != node]
+    others: Ints = ends[ends != node]
+    return others
 
 
 def reasons(graph: Graph, posterior: LabelPosterior, nodes: Ints, suggested: Ints, labels: Ints) -> list[str]:
