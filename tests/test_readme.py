@@ -27,7 +27,7 @@ def test_the_example_of_robust_classification_runs(capsys):
 def test_the_example_of_audits_runs(capsys):
     printed = "\n".join(run((TOP / "docs" / "audit.md").read_text(), 0, capsys))
     assert "some labels are wrong" in printed
-    assert "suggested" in printed
+    assert "neighbours say" in printed
 
 
 def test_the_example_of_graphs_runs(capsys):
