@@ -8,6 +8,7 @@ from graphnoise.errors import DataError, GraphnoiseError, InputError
 
 if TYPE_CHECKING:
     from graphnoise import audit, clustering, datasets, erase, nn, noise, robust
+    from graphnoise.audit import Audit
     from graphnoise.coding_rates import CodingRateReduction, coding_rate, coding_rate_reduction, effective_rank
     from graphnoise.containers import as_graph
     from graphnoise.correct_and_smooth import CorrectAndSmooth
@@ -20,6 +21,7 @@ __version__ = version("graphnoise")
 
 # Module of each name, loaded on first use: torch and torch_geometric take seconds, `graphnoise --help` needs neither.
 _MODULE_OF = {
+    "Audit": "audit",
     "CodingRateReduction": "coding_rates",
     "CorrectAndSmooth": "correct_and_smooth",
     "ERASE": "erase",
@@ -37,6 +39,7 @@ _MODULES = ("audit", "clustering", "datasets", "erase", "nn", "noise", "robust")
 
 __all__ = [
     "ERASE",
+    "Audit",
     "CodingRateReduction",
     "CorrectAndSmooth",
     "DataError",

@@ -24,6 +24,12 @@ def test_the_example_of_robust_classification_runs(capsys):
     assert float(accuracy) > 0.78
 
 
+def test_the_example_of_audits_runs(capsys):
+    printed = "\n".join(run((TOP / "docs" / "audit.md").read_text(), 0, capsys))
+    assert "some labels are wrong" in printed
+    assert "neighbours say" in printed
+
+
 def test_the_example_of_graphs_runs(capsys):
     rates, label_propagation, layer, erase, cluster, posterior = run(LIBRARY, 0, capsys)
     assert re.match(r"\{'train': 0\.\d+, 'val': 0\.\d+\}", rates)

@@ -1,5 +1,8 @@
 """Audit of the given labels of a graph's nodes: which are wrong, what instead, and how sure."""
 
+from graphnoise.audit.audit import Audit
+from graphnoise.audit.correction import correct
+from graphnoise.audit.noise_test import NoiseTest, noise_test
 from graphnoise.audit.posterior import LabelPosterior, label_posterior
 
-__all__ = ["LabelPosterior", "label_posterior"]
+__all__ = ["Audit", "LabelPosterior", "NoiseTest", "correct", "label_posterior", "noise_test"]

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from graphnoise.cli.audit import audit
 from graphnoise.cli.bench import bench
 from graphnoise.cli.command import Command, Reported, stops
 from graphnoise.cli.console import program, tell
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
+app.command(cls=Command)(audit)
 app.command(cls=Command)(report)
 
 

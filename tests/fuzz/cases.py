@@ -30,7 +30,9 @@ OMITTED = {
     ),
     *("Propagation", "Candidate", "Cluster", "CommunityProfile", "Diffusion", "EdgeWeights", "LabelStatistics"),
     *(
+        "LabelPosterior",
         "Membership",
+        "NoiseTest",
         "Posterior",
         "Scores",
         "CatalogueRow",
@@ -137,6 +139,18 @@ def _erase(**settings: Any) -> Any:
 
 def _graph_gp(**settings: Any) -> Any:
     return robust.GraphGP(**settings).fit(_data())
+
+
+def _audit(decisions: Any = None, fdr: Any = 0.1, min_probability: Any = 0.5, count: Any = 3, **arguments: Any) -> Any:
+    audit = gn.Audit(**arguments)
+    if decisions is not None:
+        audit = audit.with_decisions(decisions)
+    return audit.to_frame(fdr, min_probability), audit.review(count), audit.report(), audit.transition
+
+
+@functools.cache
+def _posterior() -> Any:
+    return gn.audit.label_posterior(_data(), _data().y, _data().x)
 
 
 def _layer(kind: Any, **settings: Any) -> Any:
@@ -253,6 +267,22 @@ CASES: dict[str, Case] = {
     "graphnoise.effective_rank": Case(gn.effective_rank, lambda: {"z": _few()}),
     "graphnoise.robust.GraphGP": Case(
         _graph_gp, lambda: {"hops": (1, 2), "seed": 0}, ("val_labels", "transition", "max_exact")
+    ),
+    "graphnoise.Audit": Case(
+        _audit,
+        lambda: {"graph": _data().edge_index, "y": _data().y, "x": _data().x, "posterior": _posterior()},
+        ("seed", "decisions", "fdr", "min_probability", "count"),
+    ),
+    "graphnoise.audit.correct": Case(
+        gn.audit.correct, lambda: {"audit": _posterior(), "how": "drop"}, ("fdr", "min_probability")
+    ),
+    "graphnoise.audit.label_posterior": Case(
+        gn.audit.label_posterior, lambda: {"graph": _data(), "y": _data().y, "x": _data().x}, ("transition", "seed")
+    ),
+    "graphnoise.audit.noise_test": Case(
+        gn.audit.noise_test,
+        lambda: {"posterior": _posterior(), "degrees": torch.ones(60).numpy(), "simulations": 3},
+        ("seed",),
     ),
     "graphnoise.robust.fit": Case(robust.fit, lambda: {"data": _data()}, ("method", "seed", "split")),
     "graphnoise.ERASE": Case(

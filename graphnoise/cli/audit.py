@@ -1,0 +1,156 @@
+"""`graphnoise audit`: which given labels of a graph's nodes are wrong, as tables and a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from graphnoise.cli.command import resumable
+from graphnoise.cli.console import Bar, Root, bad, out, wide
+
+if TYPE_CHECKING:
+    import pandas
+
+    from graphnoise.audit import Audit
+
+SHOWN = 10
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        help="A data set by name, a folder, a .npz or .pt file; or a table of edges, then one of labels.",
+        metavar="FILE…",
+        show_default=False,
+    ),
+]
+
+
+def audit(
+    files: Files,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Table of labels in place of those of the graph (node,label); llm: a language model's of Cora."
+        ),
+    ] = None,
+    features: Annotated[str | None, typer.Option(help="Table of features, with a table of edges.")] = None,
+    fdr: Annotated[float, typer.Option(help="Expected share of right labels among the suspects.")] = 0.1,
+    review: Annotated[int, typer.Option(help="Write the labels to look at next, so many, to review.csv.")] = 0,
+    decisions: Annotated[
+        Path | None, typer.Option(help="Table of decisions (node,decision); they are recorded in the folder.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the results. (default: runs/audit-NAME)")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of what is random.")] = 0,
+    root: Root = None,
+) -> None:
+    """Find wrong labels of nodes: how many, which, what instead, and in which order to look."""
+    from graphnoise import checks
+    from graphnoise.io import check_writable
+
+    checks.rate("--fdr", fdr)
+    checks.integer("--review", review, 0)
+    checks.integer("--seed", seed, 0)
+    if len(files) > 2 or (len(files) == 2 and labels is not None):
+        bad("FILE", "a graph, or a table of edges and one of labels", " ".join(files))
+    labels = files[1] if len(files) == 2 else labels
+    name = Path(files[0]).name.split(".")[0] or "graph"
+    folder = Path("runs", f"audit-{name}") if folder is None else folder
+    check_writable(folder / "labels.csv")
+    with resumable(folder):
+        with Bar("reading the graph") as bar:
+            graph, y, x = _read(files[0], labels, features, root)
+            bar.say("learning which labels are wrong")
+            result = _audit(graph, y, x, decisions, folder, seed)
+            bar.say("testing and writing")
+            summary = result.report(fdr)
+            suspects = _write(result, name, summary, fdr, review, folder)
+        out.print(summary)
+        if len(suspects):
+            wide(_table(suspects.head(SHOWN)))
+        out.print(f"written to {folder}: {', '.join(sorted(file.name for file in folder.iterdir() if file.suffix))}")
+
+
+def _read(name: str, labels: str | None, features: str | None, root: str | None) -> tuple[Any, Any, Any]:
+    """Return the graph, with names of nodes where there are any, the given labels by name, and features."""
+    import numpy as np
+    import torch
+
+    from graphnoise import Graph
+    from graphnoise.bench import registry
+    from graphnoise.datasets import is_table, llm_labels
+    from graphnoise.datasets.given import read_given
+    from graphnoise.labels import class_names
+
+    if is_table(name):
+        tables: dict[str, Any] = {key: value for key, value in (("labels", labels), ("features", features)) if value}
+        data = registry.graph(name, root, None, **tables)
+    else:
+        if features is not None:
+            bad("--features", "a table of edges beside it", repr(name))
+        data = registry.graph(name, root, None)
+    classes, names, codes = getattr(data, "classes", None), getattr(data, "names", None), data.y
+    if labels == "llm":
+        codes = llm_labels(name, root)
+    elif labels is not None and not is_table(name):
+        known = range(int(data.num_classes)) if classes is None else classes
+        codes = read_given(labels, int(data.num_nodes), known, names)
+    if classes is not None:
+        text = any(isinstance(value, str) for value in classes)
+        codes = class_names(np.array(classes, dtype=object if text else np.int64), torch.as_tensor(codes))
+    return Graph.from_edge_index(data.edge_index, data.num_nodes, names=names), codes, data.x
+
+
+def _audit(graph: Any, y: Any, x: Any, decisions: Path | None, folder: Path, seed: int) -> Audit:
+    """Return the audit, given the decisions of the file and those recorded in the folder, to which they are added."""
+    from graphnoise.audit import Audit
+    from graphnoise.audit.decisions import read_decisions, record_decisions
+
+    result = Audit(graph, y, x if x.shape[1] else None, seed=seed)
+    record = folder / "decisions.csv"
+    # Both are checked before anything is written.
+    before = read_decisions(str(record), record, result.posterior) if record.exists() else None
+    if decisions is not None:
+        new = read_decisions(str(decisions), decisions, result.posterior)
+        before = record_decisions(record, new)
+    return result if before is None else result.with_decisions(before)
+
+
+def _write(result: Audit, name: str, summary: str, fdr: float, review: int, folder: Path) -> pandas.DataFrame:
+    """Write all files, each atomically, and return the suspects."""
+    import pandas
+
+    from graphnoise.audit.page import page
+    from graphnoise.io import atomic_write
+
+    suspects, labels = result.suspects(fdr), result.to_frame(fdr)
+    corrected = pandas.DataFrame({"node": result.names, "label": result.corrected(fdr)})
+    texts = {
+        "labels.csv": labels.to_csv(index=False, float_format="%.6g"),
+        # Filled in, the last column is one of decisions.
+        "suspects.csv": suspects.assign(decision="").to_csv(index=False, float_format="%.6g"),
+        "suspects.jsonl": suspects.to_json(orient="records", lines=True),
+        "corrected.csv": corrected.to_csv(index=False, float_format="%.6g"),
+        "transition.csv": result.transition.to_csv(index=False, float_format="%.6g"),
+        "audit.html": page(result, name, suspects, summary),
+    }
+    if review:
+        texts["review.csv"] = result.review(review).assign(decision="").to_csv(index=False, float_format="%.6g")
+    for file, text in texts.items():
+        with atomic_write(folder / file) as stream:
+            stream.write(text.encode())
+    return suspects
+
+
+def _table(suspects: pandas.DataFrame) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in ("node", "given", "credibility", "suggested", "probability", "why"):
+        table.add_column(column, justify="right" if column in ("credibility", "probability") else "left")
+    for row in suspects.itertuples(index=False):
+        chances = f"{row.credibility:.2f}", f"{row.probability:.2f}"
+        table.add_row(str(row.node), str(row.given), chances[0], str(row.suggested or "–"), chances[1], row.why)
+    return table
