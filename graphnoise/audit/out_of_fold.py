@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graphnoise import checks
-from graphnoise.audit.detect.inputs import read_graph
+from graphnoise.audit.detect.inputs import read_labelled_graph
 from graphnoise.graph import Graph
 from graphnoise.nn import Block, GraphConvolution, dropout
 from graphnoise.nn.features import MAX_SPARSE_DENSITY, compact, row_normalised, smoothed
@@ -77,7 +77,7 @@ def crossfit(
         SGC: Wu et al., "Simplifying Graph Convolutional Networks", ICML 2019, section 2.2. GCN: Kipf and Welling,
         "Semi-Supervised Classification with Graph Convolutional Networks", ICLR 2017, section 3.
     """
-    arcs, codes, classes = read_graph(graph, y)
+    arcs, codes, classes = read_labelled_graph(graph, y)
     seed = checks.integer("seed", seed, 0, 2**62)
     fold = _folds(folds, codes, seed)
     features = checks.finite("x", x, dims=2)

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from graphnoise import checks
-from graphnoise.audit.detect.inputs import one_hot, read_graph, read_probabilities
+from graphnoise.audit.detect.inputs import one_hot, read_labelled_graph, read_probabilities
 from graphnoise.noise import confident_joint
 from graphnoise.resources import limit_threads
 from graphnoise.typing import Floats, GraphLike, Ints, LabelsLike
@@ -26,12 +26,12 @@ def graphcleaner(
     rate: float = 0.1,
     seed: int = 0,
 ) -> Floats:
-    r"""Return the probability that a label is not like synthetic wrong ones.
+    r"""Return how little a label is like synthetic wrong ones.
 
-    A part of the labels is exchanged by the class frequencies of the confident joint. A logistic regression tells these
-    from the others by (N^h P)[i, y_i] for h = 0 … hops and (N^h L)[i, y_i] for h = 1 … hops, with N the row-normalised
-    graph, P the probabilities, and L the indicators of the labels (probabilities where a node has none). It is then
-    applied to the labels as they were given.
+    A part of the labels is exchanged by the class frequencies of the confident joint. A logistic regression, in which
+    both kinds have the same weight, tells these from the others by (N^h P)[i, y_i] for h = 0 … hops and (N^h L)[i, y_i]
+    for h = 1 … hops, with N the row-normalised graph, P the probabilities, and L the indicators of the labels
+    (probabilities where a node has none). It is then applied to the labels as they were given.
 
     Args:
         graph: Anything `as_graph` takes.
@@ -60,7 +60,7 @@ def graphcleaner(
         Li, Xiong and Hooi, "GraphCleaner: Detecting Mislabelled Samples in Popular Graph Learning Benchmarks", ICML
         2023, section 4. Here all labelled nodes serve as validation nodes, and the classifier is linear.
     """
-    arcs, _, classes = read_graph(graph, y)
+    arcs, _, classes = read_labelled_graph(graph, y)
     p, codes = read_probabilities(probabilities, y)
     hops, rate = checks.integer("hops", hops, 0, 100), checks.rate("rate", rate)
     seed = checks.integer("seed", seed, 0)
@@ -79,7 +79,9 @@ def graphcleaner(
     synthetic = np.zeros(len(nodes), dtype=bool)
     synthetic[changed] = True
     with limit_threads(1):
-        model = LogisticRegression(max_iter=1000).fit(_agreement(average, powers, corrupted), synthetic)
+        model = LogisticRegression(class_weight="balanced", max_iter=1000).fit(
+            _agreement(average, powers, corrupted), synthetic
+        )
         credibility: Floats = model.predict_proba(_agreement(average, powers, codes))[:, 0]
     return credibility
 

@@ -35,7 +35,7 @@ def read_probabilities(probabilities: Tensor | NDArray[Any], y: LabelsLike) -> t
     return p, _some(labels.codes.cpu().numpy())
 
 
-def read_graph(graph: GraphLike, y: LabelsLike) -> tuple[Graph, Ints, int]:
+def read_labelled_graph(graph: GraphLike, y: LabelsLike) -> tuple[Graph, Ints, int]:
     """Return the graph, the position of each node's class, -1 where it has no label, and the number of classes.
 
     Raises:

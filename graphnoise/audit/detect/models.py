@@ -11,7 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphnoise import checks
-from graphnoise.audit.detect.inputs import read_graph
+from graphnoise.audit.detect.inputs import read_labelled_graph
 from graphnoise.audit.posterior import label_posterior
 from graphnoise.robust import GraphGP
 from graphnoise.typing import Floats, GraphLike, LabelsLike
@@ -54,7 +54,7 @@ def graph_gp(graph: GraphLike, y: LabelsLike, x: Tensor | NDArray[Any], *, seed:
         >>> int((graph_gp(data, y, data.x)[:4] < 0.5).sum())
         4
     """
-    arcs, codes, _ = read_graph(graph, y)
+    arcs, codes, _ = read_labelled_graph(graph, y)
     features = checks.finite("x", x, dims=2)
     if len(features) != arcs.num_nodes:
         checks.fail("x", f"{arcs.num_nodes} rows, one per node", len(features))

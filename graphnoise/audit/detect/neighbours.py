@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
 from graphnoise import checks
-from graphnoise.audit.detect.inputs import one_hot, read_graph
+from graphnoise.audit.detect.inputs import one_hot, read_labelled_graph
 from graphnoise.audit.detect.probabilities import lower_component
 from graphnoise.graph import Graph
 from graphnoise.propagation import propagate
@@ -38,11 +39,23 @@ def neighbour_agreement(graph: GraphLike, y: LabelsLike) -> Floats:
         >>> neighbour_agreement([[0, 1, 1, 2, 3, 1], [1, 0, 2, 1, 1, 3]], [0, 0, 0, 1])
         array([1.        , 0.66666667, 1.        , 0.        ])
     """
-    arcs, codes, classes = read_graph(graph, y)
-    nodes = np.flatnonzero(codes >= 0)
-    adjacency = arcs.to_scipy().astype(np.float64)
-    adjacency.setdiag(0.0)
-    return _shares((adjacency @ one_hot(codes, classes))[nodes], codes[nodes])
+    arcs, codes, classes = read_labelled_graph(graph, y)
+    return own_shares(neighbour_labels(arcs, codes, classes), codes[codes >= 0])
+
+
+def neighbour_labels(graph: Graph, codes: Ints, classes: int) -> Floats:
+    """Return the weight of the neighbours of each class, of the labelled nodes, shape [num_labelled, classes].
+
+    Example:
+        >>> pair = Graph.from_edge_index(torch.tensor([[0, 1], [1, 0]]))
+        >>> neighbour_labels(pair, np.array([0, 1]), 2).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
+    """
+    row, col = graph.row.numpy(), graph.col.numpy()
+    weight = np.ones(len(row)) if graph.weight is None else graph.weight.detach().double().cpu().numpy()
+    matrix = sp.csr_array((np.where(row != col, weight, 0.0), (row, col)), shape=(len(codes),) * 2)
+    received: Floats = (matrix @ one_hot(codes, classes))[codes >= 0]
+    return received
 
 
 def label_propagation(graph: GraphLike, y: LabelsLike, *, alpha: float = 0.9, num_steps: int = 10) -> Floats:
@@ -72,15 +85,26 @@ def label_propagation(graph: GraphLike, y: LabelsLike, *, alpha: float = 0.9, nu
     Source:
         Zhou et al., "Learning with Local and Global Consistency", NIPS 2003, section 2.
     """
-    arcs, codes, classes = read_graph(graph, y)
+    arcs, codes, classes = read_labelled_graph(graph, y)
     alpha, num_steps = checks.rate("alpha", alpha), checks.integer("num_steps", num_steps, 0, 1000)
-    nodes, matrix = np.flatnonzero(codes >= 0), arcs.normalise("sym")
+    return own_shares(propagated_labels(arcs, codes, classes, alpha, num_steps), codes[codes >= 0])
+
+
+def propagated_labels(graph: Graph, codes: Ints, classes: int, alpha: float, num_steps: int) -> Floats:
+    """Return what each labelled node receives from the labels of all others, see `label_propagation`.
+
+    Example:
+        >>> pair = Graph.from_edge_index(torch.tensor([[0, 1], [1, 0]]))
+        >>> propagated_labels(pair, np.array([0, 1]), 2, 0.5, 1).tolist()
+        [[0.0, 0.5], [0.5, 0.0]]
+    """
+    nodes, matrix = np.flatnonzero(codes >= 0), graph.normalise("sym")
     labels = torch.from_numpy(one_hot(codes, classes))
-    received = propagate(matrix, labels, alpha=alpha, num_steps=num_steps).y.numpy()[nodes]
-    total, rows = received.sum(1), np.arange(len(nodes))
-    received[rows, codes[nodes]] -= own_weights(matrix, nodes, alpha, num_steps)
-    received[received < MIN_SHARE * total[:, None]] = 0.0
-    return _shares(received, codes[nodes], np.bincount(codes[nodes], minlength=classes))
+    received: Floats = propagate(matrix, labels, alpha=alpha, num_steps=num_steps).y.numpy()[nodes]
+    total = received.sum(1, keepdims=True)
+    received[np.arange(len(nodes)), codes[nodes]] -= own_weights(matrix, nodes, alpha, num_steps)
+    received[received < MIN_SHARE * total] = 0.0
+    return received
 
 
 def own_weights(matrix: Graph, nodes: Ints, alpha: float, num_steps: int) -> Floats:
@@ -115,17 +139,19 @@ def own_weights(matrix: Graph, nodes: Ints, alpha: float, num_steps: int) -> Flo
     return own
 
 
-def influence_contradiction(graph: GraphLike, y: LabelsLike, *, alpha: float = 0.85) -> Floats:
+def influence_contradiction(graph: GraphLike, y: LabelsLike, *, alpha: float = 0.85, per_class: bool = True) -> Floats:
     r"""Return how surely a node is not among those that nodes of other labels influence most.
 
-    The influence is personalised PageRank, Π = (1 - alpha) (I - alpha S)^-1 with S the graph with self-loops,
-    normalised symmetrically, and the contradiction of node i is Σ_{c ≠ y_i} mean_{k: y_k = c} Π_ik. The credibility is
-    the probability of the lower of two normal distributions of the contradictions, which have one variance.
+    The influence is personalised PageRank, Π = (1 - alpha) (I - alpha S)^-1 with S the graph with self-loops, rows
+    normalised, so that those of Π sum to 1. The contradiction of node i is Σ_{c ≠ y_i} mean_{k: y_k = c} Π_ik or,
+    without `per_class`, Σ_{k: y_k ≠ y_i} Π_ik, the share of the influence. The credibility is the probability of the
+    lower of two normal distributions of the contradictions, which have one variance.
 
     Args:
         graph: Anything `as_graph` takes.
         y: Given labels, -1, NaN or None where a node has none, shape [n].
         alpha: Weight of the neighbours, in [0, 0.999].
+        per_class: Whether nodes of a class are averaged, as published; else they are added.
 
     Returns:
         Credibility of the labelled nodes, float64, shape [num_labelled].
@@ -140,15 +166,16 @@ def influence_contradiction(graph: GraphLike, y: LabelsLike, *, alpha: float = 0
         array([1., 1., 1., 1., 1., 1., 0.])
 
     Source:
-        ICGNN, "influence contradiction score", arXiv 2601.17469, without its second graph of embeddings.
+        ICGNN, "influence contradiction score", arXiv 2601.17469. There S is normalised symmetrically, and the score is
+        averaged with that of a graph of nearest embeddings.
     """
-    arcs, codes, classes = read_graph(graph, y)
+    arcs, codes, classes = read_labelled_graph(graph, y)
     alpha = checks.real("alpha", alpha, 0.0, 0.999)
     nodes = np.flatnonzero(codes >= 0)
     counts = np.bincount(codes[nodes], minlength=classes)
-    means = torch.from_numpy(one_hot(codes, classes) / counts)
-    looped = arcs.with_self_loops().normalise("sym")
-    influence = propagate(looped, means, alpha=alpha, num_steps=100_000, tol=1e-12 * float(means.max())).y
+    weights = torch.from_numpy(one_hot(codes, classes) / (counts if checks.flag("per_class", per_class) else 1))
+    looped = arcs.with_self_loops().normalise("row")
+    influence = propagate(looped, weights, alpha=alpha, num_steps=100_000, tol=1e-12 * float(weights.max())).y
     received = influence.numpy()[nodes]
     received[np.arange(len(nodes)), codes[nodes]] = 0.0
     return lower_component(received.sum(1))
@@ -159,10 +186,13 @@ def _inner(first: torch.Tensor, second: torch.Tensor) -> NDArray[np.float32]:
     return torch.linalg.vecdot(first, second, dim=0).numpy()
 
 
-def _shares(received: Floats, codes: Ints, counts: NDArray[np.int64] | None = None) -> Floats:
-    """Return the share of the own class in each row; in rows of zeros its share of all labels."""
-    counts = np.bincount(codes, minlength=received.shape[1]) if counts is None else counts
-    total = received.sum(1, keepdims=True)
-    shares = np.where(total > 0, received / np.where(total > 0, total, 1.0), counts / counts.sum())
-    out: Floats = shares[np.arange(len(codes)), codes]
-    return out
+def own_shares(received: Floats, codes: Ints) -> Floats:
+    """Return the share of the own class in each row; in rows of zeros its share of all labels.
+
+    Example:
+        >>> own_shares(np.array([[3.0, 1.0], [0.0, 0.0]]), np.array([0, 1]))
+        array([0.75, 0.5 ])
+    """
+    total, rows = received.sum(1), np.arange(len(codes))
+    share = np.bincount(codes)[codes] / len(codes)
+    return np.divide(received[rows, codes], total, out=share, where=total > 0)
