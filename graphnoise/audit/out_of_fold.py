@@ -142,7 +142,7 @@ def _narrowed(x: Tensor) -> Tensor:
     """Return features, projected to their first principal directions where there are very many entries."""
     if x.numel() <= MAX_ENTRIES or x.shape[1] <= DIRECTIONS:
         return x
-    sparse = float((x != 0).float().mean()) < MAX_SPARSE_DENSITY
+    sparse = int(x.count_nonzero()) < MAX_SPARSE_DENSITY * x.numel()
     matrix: Any = sp.csr_array(x.numpy()) if sparse else x.numpy()
     _, _, rows = randomized_svd(matrix, min(DIRECTIONS, len(x)), n_iter=2, random_state=0)
     return torch.from_numpy(np.ascontiguousarray(matrix @ rows.T)).float()

@@ -234,7 +234,7 @@ def test_a_suite_is_its_grids_and_says_what_is_missing(name, stores, tmp_path):
         ("cluster", "hits", "[41, 1]", r"hits: expected at most \d+, got 41"),
         ("nodes", "noise", "none", "rate: expected 0 where there is no noise, and nowhere else"),
         ("nodes", "rate", "0", "rate: expected 0 where there is no noise, and nowhere else"),
-        ("detect", "noise", "none", "rate: expected 0 where there is no noise, and nowhere else"),
+        ("detect", "rate", "0.3", "rate: expected 0 where there is no noise, and nowhere else"),
         ("detect", "auroc", "1.5", "expected a value of auroc"),
         ("detect", "labelled", "some", "expected a value of labelled"),
         ("recommend", "users", "AAAA", "expected a value of users"),

@@ -14,8 +14,8 @@ from graphnoise.graph import Graph
 from graphnoise.propagation import propagate
 from graphnoise.typing import Floats, GraphLike, Ints, LabelsLike
 
-# Numbers of a block of columns: 32 MB in float32.
-BLOCK_ENTRIES = 2**23
+# Numbers of a block of columns, few enough for a cache: 8 MB in float32.
+BLOCK_ENTRIES = 2**21
 # Share of what a node receives below which the rest is rounding.
 MIN_SHARE = 1e-5
 
@@ -183,7 +183,8 @@ def influence_contradiction(graph: GraphLike, y: LabelsLike, *, alpha: float = 0
 
 def _inner(first: torch.Tensor, second: torch.Tensor) -> NDArray[np.float32]:
     """Return the inner products of columns."""
-    return torch.linalg.vecdot(first, second, dim=0).numpy()
+    products: NDArray[np.float32] = torch.linalg.vecdot(first, second, dim=0).numpy()
+    return products
 
 
 def own_shares(received: Floats, codes: Ints) -> Floats:
@@ -194,5 +195,6 @@ def own_shares(received: Floats, codes: Ints) -> Floats:
         array([0.75, 0.5 ])
     """
     total, rows = received.sum(1), np.arange(len(codes))
-    share = np.bincount(codes)[codes] / len(codes)
-    return np.divide(received[rows, codes], total, out=share, where=total > 0)
+    shares: Floats = np.bincount(codes)[codes] / len(codes)
+    np.divide(received[rows, codes], total, out=shares, where=total > 0)
+    return shares

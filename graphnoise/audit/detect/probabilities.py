@@ -57,7 +57,8 @@ def normalised_margin(probabilities: Tensor | NDArray[Any], y: LabelsLike) -> Fl
     """
     p, y = _labelled(probabilities, y)
     own = np.arange(p.shape[1]) == y[:, None]
-    return (p[own] - np.where(own, 0.0, p).max(1, initial=0.0) + 1) / 2
+    margin: Floats = p[own] - np.where(own, 0.0, p).max(1, initial=0.0)
+    return (margin + 1) / 2
 
 
 def loss_mixture(probabilities: Tensor | NDArray[Any], y: LabelsLike) -> Floats:

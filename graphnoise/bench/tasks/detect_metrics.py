@@ -42,7 +42,7 @@ def checked_detection(found: object, name: str, size: int, classes: int) -> Dete
         transition = array("transition", 0, 1 + 1e-6, (len(transition), len(transition)))
     rate = None if found.rate is None else checks.rate(f"rate of {name}", float(found.rate))
     suggested = None if labels is None else labels.astype(np.int64)
-    mask = credibility < 0.5 if flagged is None else flagged > 0
+    mask = None if flagged is None else flagged > 0
     return Detection(credibility, mask, suggested, bool(found.probability), rate, transition)
 
 
@@ -77,6 +77,7 @@ def measure_detection(truth: Ints, given: Ints, found: Detection) -> dict[str, A
         (1.0, 1.0, 1.0, 0.433)
     """
     wrong, credibility = truth != given, found.credibility
+    flagged = credibility < 0.5 if found.flagged is None else found.flagged
     count, rate = int(wrong.sum()), found.rate
     order = np.argsort(credibility, kind="stable")
     fdr = power = brier = calibration = None
@@ -93,8 +94,8 @@ def measure_detection(truth: Ints, given: Ints, found: Detection) -> dict[str, A
         "error_rate": float(wrong.mean()),
         "auroc": float(roc_auc_score(wrong, -credibility)) if 0 < count < len(wrong) else None,
         "precision": float(wrong[order[:count]].mean()) if count else None,
-        "f1": float(f1_score(wrong, found.flagged, zero_division=0.0)) if count else None,
-        "flagged": float(np.mean(found.flagged)),
+        "f1": float(f1_score(wrong, flagged, zero_division=0.0)) if count else None,
+        "flagged": float(flagged.mean()),
         "fdr": fdr,
         "fdr_power": power,
         "brier": brier,
