@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from graphnoise.bench import plots, record, report
 from graphnoise.bench.plots import COLOURS, MARKERS, Style
 from graphnoise.bench.record import RUN, Column, count, flag, get, mapping, number, share
 from graphnoise.bench.report import best_rows, decimal, headline, span
-from graphnoise.bench.tasks.node_report import GIVEN
+from graphnoise.bench.tasks.node_report import GIVEN, row_label
 from graphnoise.noise import LabelNoise
 from graphnoise.statistics import Estimate, Values, estimate
 
@@ -111,10 +110,10 @@ class Section(report.Section):
 def sections(records: Sequence[Mapping[str, Any]]) -> list[Section]:
     """Group records by grid, labelled nodes and split."""
     grouped: dict[tuple[str, ...], Section] = {}
-    versions: dict[str, set[str]] = defaultdict(set)
+    variants: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     data: dict[str, set[str]] = defaultdict(set)
     for cell in records:
-        versions[_row(cell)].add(json.dumps([cell["config"]["version"], cell["config"]["parameters"]]))
+        variants[_row(cell)].append(cell["config"])
         data[cell["config"]["dataset"]].add(cell["config"]["data"])
     for cell in records:
         config, noise = cell["config"], cell["config"]["noise"]
@@ -122,11 +121,7 @@ def sections(records: Sequence[Mapping[str, Any]]) -> list[Section]:
         title = f"labels of {'all' if config['labelled'] == 'all' else 'training'} nodes"
         title += f", split seed {config['split_seed']}" if config["split_seed"] else ""
         section = grouped.setdefault(key, Section(title, key[0]))
-        row = _row(cell)
-        if len(versions[row]) > 1:
-            row += (
-                f" (version {config['version']}" + "".join(f", {k}={v}" for k, v in config["parameters"].items()) + ")"
-            )
+        row = row_label(_row(cell), config, variants[_row(cell)])
         if row not in section.methods:
             section.methods.append(row)
         marks = ["exact"] * noise["exact"] + [f"{key}={value}" for key, value in sorted(noise["options"].items())]
