@@ -161,6 +161,14 @@ def test_errors_of_the_transition_matrix_are_against_the_frequencies():
     assert other["transition_mean"] == pytest.approx(2 * (1 / 3 + 1 / 3 + 1 / 4) / 9)
 
 
+def test_bounds_of_measures():
+    # A mean of exactly 0.1 is in the set; a class that only given labels have has no row.
+    truth, given = np.zeros(2, dtype=int), np.array([1, 0])
+    found = Detection(np.array([0.1, 1.0]), probability=True, transition=np.array([[0.5, 0.5], [0.0, 1.0]]))
+    result = measure_detection(truth, given, found)
+    assert (result["fdr"], result["fdr_power"], result["transition_max"]) == (0, 1, 0)
+
+
 def test_without_errors_or_probabilities_there_is_less_to_measure():
     clean = measure_detection(TRUTH, TRUTH, Detection(CREDIBILITY, probability=True))
     assert [clean[key] for key in ("auroc", "precision", "f1", "fdr_power")] == [None] * 4
