@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from graphnoise.bench.task import Task
 
-Group = Literal["tasks", "node_methods", "clusterings", "recommenders", "noise", "datasets", "speed_operations"]
+Group = Literal[
+    "tasks", "node_methods", "detectors", "clusterings", "recommenders", "noise", "datasets", "speed_operations"
+]
 
 
 @functools.cache

@@ -28,7 +28,7 @@ def row_normalised(x: Tensor) -> Tensor:
 
 def compact(x: Tensor) -> Tensor | SparseFeatures:
     """Return features as they are, or sparse if less than a tenth of them is not zero."""
-    return SparseFeatures(x) if float((x != 0).float().mean()) < MAX_SPARSE_DENSITY else x
+    return SparseFeatures(x) if int(x.count_nonzero()) < MAX_SPARSE_DENSITY * x.numel() else x
 
 
 def smoothed(x: Tensor, looped: Graph, hops: int) -> Tensor:

@@ -30,6 +30,12 @@ GRIDS = {
         "methods": ["flow", "label_flow:label_eps=0.2"],
         "accuracies": ["0.9/0.8"],
     },
+    "detect": {
+        "datasets": ["planted(n=120,block=40,p=0.2,q=0.02)"],
+        "methods": ["lp", "self-confidence:folds=3"],
+        "noise": ["pair"],
+        "rates": [0.0, 0.3],
+    },
     "recommend": {
         "datasets": ["planted(users=60,items=40,density=0.2)"],
         "methods": ["bpr:factors=16", "linear:low_pass=0,core=autoencoder"],
@@ -228,6 +234,9 @@ def test_a_suite_is_its_grids_and_says_what_is_missing(name, stores, tmp_path):
         ("cluster", "hits", "[41, 1]", r"hits: expected at most \d+, got 41"),
         ("nodes", "noise", "none", "rate: expected 0 where there is no noise, and nowhere else"),
         ("nodes", "rate", "0", "rate: expected 0 where there is no noise, and nowhere else"),
+        ("detect", "rate", "0.3", "rate: expected 0 where there is no noise, and nowhere else"),
+        ("detect", "auroc", "1.5", "expected a value of auroc"),
+        ("detect", "labelled", "some", "expected a value of labelled"),
         ("recommend", "users", "AAAA", "expected a value of users"),
         ("recommend", "ndcg@20", "1.5", "expected a value of ndcg@20"),
         ("recommend", "rate", "", "expected a value of rate"),

@@ -11,7 +11,7 @@ import torch
 
 import graphnoise as gn
 import recsys
-from graphnoise import Graph, clustering, datasets, erase, nn, noise, robust
+from graphnoise import Graph, audit, clustering, datasets, erase, nn, noise, robust
 from recsys import objectives, samplers, simulation, splits
 
 # Results, bases and exceptions: they hold what functions return, and check nothing.
@@ -35,6 +35,7 @@ OMITTED = {
         "NoiseTest",
         "Posterior",
         "Scores",
+        "LabelPosterior",
         "CatalogueRow",
         "Check",
         "FeedbackInfo",
@@ -285,6 +286,30 @@ CASES: dict[str, Case] = {
         ("seed",),
     ),
     "graphnoise.robust.fit": Case(robust.fit, lambda: {"data": _data()}, ("method", "seed", "split")),
+    "graphnoise.audit.label_posterior": Case(
+        audit.label_posterior, lambda: {"graph": _graph(), "y": _y(), "x": _few()}, ("transition", "seed")
+    ),
+    "graphnoise.audit.crossfit": Case(
+        audit.crossfit, lambda: {"graph": _graph(), "y": _y(), "x": _few(), "folds": 2}, ("model", "seed")
+    ),
+    **{
+        f"graphnoise.audit.detect.{name}": Case(getattr(audit.detect, name), arguments, more)
+        for name, arguments, more in (
+            ("self_confidence", lambda: {"probabilities": _probabilities(), "y": _y()}, ()),
+            ("normalised_margin", lambda: {"probabilities": _probabilities(), "y": _y()}, ()),
+            ("loss_mixture", lambda: {"probabilities": _probabilities(), "y": _y()}, ()),
+            ("neighbour_agreement", lambda: {"graph": _graph(), "y": _y()}, ()),
+            ("label_propagation", lambda: {"graph": _graph(), "y": _y(), "num_steps": 3}, ("alpha",)),
+            ("influence_contradiction", lambda: {"graph": _graph(), "y": _y()}, ("alpha", "per_class")),
+            (
+                "graphcleaner",
+                lambda: {"graph": _graph(), "probabilities": _probabilities(), "y": _y()},
+                ("hops", "rate", "seed"),
+            ),
+            ("graph_gp", lambda: {"graph": _graph(), "y": _y(), "x": _few()}, ("seed",)),
+            ("posterior", lambda: {"graph": _graph(), "y": _y(), "x": _few()}, ("seed",)),
+        )
+    },
     "graphnoise.ERASE": Case(
         _erase,
         lambda: {"epochs": 2, "hidden": 8, "width": 8, "heads": 2, "layers": 2},

@@ -97,7 +97,7 @@ def _section(title: str, grid: str, records: Sequence[Mapping[str, Any]]) -> Sec
         config, noise = cell["config"], cell["config"]["noise"]
         marks = [mark for mark in ("exact", "erase_stream") if noise[mark]]
         marks += [f"{key}={value}" for key, value in sorted(noise["options"].items())]
-        label = _label(name, config, variants[name])
+        label = row_label(name, config, variants[name])
         given = round(cell["result"]["realised_rate"]["train"], 3)
         rate = given if noise["kind"] in GIVEN else float(noise["rate"])
         section.cells[label, _marked(noise["kind"], marks), rate].append(cell)
@@ -114,8 +114,14 @@ def _marked(name: str, marks: Sequence[str]) -> str:
     return name + (f" ({', '.join(marks)})" if marks else "")
 
 
-def _label(name: str, config: Mapping[str, Any], variants: Sequence[Mapping[str, Any]]) -> str:
-    """Return the name of a row, with its version and parameters as far as rows of the same name differ in them."""
+def row_label(name: str, config: Mapping[str, Any], variants: Sequence[Mapping[str, Any]]) -> str:
+    """Return the name of a row, with its version and parameters as far as rows of the same name differ in them.
+
+    Example:
+        >>> configs = [{"version": "1", "parameters": {"hops": hops, "C": 1.0}} for hops in (1, 2)]
+        >>> row_label("sgc", configs[0], configs)
+        'sgc (hops=1)'
+    """
 
     def differ(values: Iterator[Any]) -> bool:
         return len({json.dumps(value) for value in values}) > 1

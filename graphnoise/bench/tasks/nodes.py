@@ -3,51 +3,29 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Mapping, Sequence
-from inspect import signature
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
 
-from graphnoise import checks, datasets
-from graphnoise.bench import options, registry
+from graphnoise import checks
+from graphnoise.bench import registry
 from graphnoise.bench.environment import Meter, environment, one_thread
-from graphnoise.bench.grid import Count, Flag, Names, Rates, Seed, Specs, each, one_of, option
+from graphnoise.bench.grid import Count, Flag, Names, Rates, Seed, Specs, one_of, option
 from graphnoise.bench.methods.nodes import is_stochastic
 from graphnoise.bench.methods.problem import Instance, Problem, Trial
-from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, check_noise, entries, rows, unique
+from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, check_noise, entries, rows
 from graphnoise.bench.tasks import node_report
 from graphnoise.bench.tasks.graphs import PLANTED, GraphGrid, Word, load_graph, splits_per_draw
 from graphnoise.bench.tasks.node_metrics import Curves, measure, pack
-from graphnoise.bench.tasks.node_report import GIVEN
-from graphnoise.checks import DataError, InputError
-from graphnoise.datasets.files import expanded, sha256
-from graphnoise.datasets.given import read_given
-from graphnoise.noise import LabelNoise
-from graphnoise.noise.transforms import SYNONYMS
+from graphnoise.bench.tasks.node_noise import Noises, noise_axis, plant
+from graphnoise.checks import InputError
 from graphnoise.propagation import predicted_classes
 
-# Kinds that read labels outside the splits, and options of kinds that have no default.
-USES_ALL_LABELS = ("structure", "cascade", "tree_propagated")
 # Of a planted partition.
 NUM_FEATURES = 16
-DEFAULT_OPTIONS: dict[str, dict[str, Any]] = {"cascade": {"probability": 0.5}}
-
-
-def _noise(name: str, value: object) -> options.Spec:
-    kind, _, path = value.partition(":") if isinstance(value, str) else ("", "", "")
-    settings = {"path": path} if path else {}
-    spec = options.Spec(kind, settings, str(value)) if kind == "file" else options.parse(name, value)
-    checks.choice(name, spec.name, (*LabelNoise.kinds, *GIVEN, *registry.names("noise")), SYNONYMS)
-    if spec.name in GIVEN and list(spec.options) != GIVEN[spec.name]:
-        checks.fail(name, "llm, or file:PATH", repr(value))
-    if "num_classes" in spec.options:
-        checks.fail(f"{name}: {spec.name}.num_classes", "none: the data say how many", spec.options["num_classes"])
-    return spec
 
 
 class NodesGrid(GraphGrid):
@@ -82,7 +60,7 @@ class NodesGrid(GraphGrid):
     methods: Specs = option(
         ("lp", "sgc", "gcn", "gat", "mlp"), "Methods, separated by commas; NAME:KEY=VALUE sets an option.", "--method"
     )
-    noise: Annotated[tuple[options.Spec, ...], each(_noise)] = option(
+    noise: Noises = option(
         ("symmetric", "pair", "asymmetric"),
         "Kinds of noise, separated by commas; KIND:KEY=VALUE sets an option; llm (Cora) and file:PATH: given labels.",
     )
@@ -121,7 +99,7 @@ class Nodes(Task[NodesGrid]):
             "data": FromData(("data",)),
             "setting": [{"split_seed": grid.split_seed, "select": grid.select}],
             "draw": entries("draw", range(grid.first_seed, grid.first_seed + grid.seeds)),
-            "noise": _noise_axis(grid),
+            "noise": noise_axis(grid.noise, grid.rates, grid.exact, grid.erase_stream),
             "row": rows(
                 (spec.label, {"method": spec.name, "version": method.version, "parameters": parameters})
                 for spec, method, parameters in methods
@@ -132,7 +110,7 @@ class Nodes(Task[NodesGrid]):
     def load(self, dataset: str, grid: NodesGrid, root: str | None) -> Mapping[str, Sequence[Part]]:
         """Load a data set, and check that each noise is possible on it."""
         instance = load(dataset, root, grid.split_seed)
-        for part in _noise_axis(grid):
+        for part in noise_axis(grid.noise, grid.rates, grid.exact, grid.erase_stream):
             corrupt(instance, part["noise"], grid.select, grid.first_seed, root)
         return {"data": entries("data", [instance.digest])}
 
@@ -193,29 +171,6 @@ class Nodes(Task[NodesGrid]):
     figures = staticmethod(node_report.figures)
 
 
-def _noise_axis(grid: NodesGrid) -> list[Part]:
-    """Return the noise entries of a grid; at rate 0 all kinds are one."""
-    none = {"kind": "none", "rate": 0.0, "exact": False, "erase_stream": False, "options": {}}
-    shared = {"exact": grid.exact, "erase_stream": grid.erase_stream}
-    rated = itertools.product(grid.noise, grid.rates)
-    settings = [(kind, rate) for kind, rate in rated if kind.name not in GIVEN]
-    settings += [(kind, 1.0) for kind in grid.noise if kind.name in GIVEN]
-    return unique(
-        {"noise": {"kind": kind.name, "rate": rate, **shared, "options": _options(kind)} if rate else none}
-        for kind, rate in settings
-    )
-
-
-def _digest(path: str) -> str:
-    return sha256(expanded("noise", path))[:16]
-
-
-def _options(kind: options.Spec) -> dict[str, Any]:
-    # A file with other contents makes other cells.
-    digest = {"sha256": _digest(kind.options["path"])} if kind.name == "file" else {}
-    return {**DEFAULT_OPTIONS.get(kind.name, {}), **kind.options, **digest}
-
-
 @functools.lru_cache(maxsize=4)
 def load(dataset: str, root: str | None, split_seed: int) -> Instance:
     """Return a data set with its true labels, loaded once per process."""
@@ -228,80 +183,16 @@ def load(dataset: str, root: str | None, split_seed: int) -> Instance:
 def corrupt(
     instance: Instance, noise: Mapping[str, Any], select: str, seed: int, root: str | None = None
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return the noisy labels (-1 outside training and validation nodes) and the realised rates by split.
+    """Return the noisy labels (-1 outside training and validation nodes) and the realised rates by split; see `plant`.
 
     Raises:
-        InputError: The noise is impossible here: its rate, a kind that reads all labels where some are unknown, or
-            given labels that are not of these nodes and classes.
+        InputError: The noise is impossible here.
         DataError: The file of given labels cannot be had, or is not that of the cell.
     """
-    problem, truth, kind = instance.problem, instance.truth, noise["kind"]
-    labels = torch.where(problem.train_mask | problem.val_mask, truth, -1)
-    if kind == "none":
-        return labels, {"train": 0.0, "val": 0.0}
-    if kind in USES_ALL_LABELS and bool((truth < 0).any()):
-        checks.fail("noise", "a kind that does not read the labels of all nodes, as some are unknown", kind)
+    problem = instance.problem
     splits = ("train",) if select == "clean" else ("train", "val")
-    if kind in GIVEN:
-        return _given(instance, noise, labels, splits, root)
-    settings = dict(noise["options"])
-    if kind == "confidence":
-        settings["probabilities"] = _clean_probabilities(instance, labels)
-    function = kind if kind in LabelNoise.kinds else registry.load("noise", kind, "noise")
-    if not callable(function) or "splits" not in signature(function).parameters:
-        transform = LabelNoise(function, noise["rate"], splits, seed, noise["exact"], noise["erase_stream"], **settings)
-    else:
-        for key in ("exact", "erase_stream"):
-            if noise[key]:
-                checks.fail(key, f"False with {kind} noise, a transform that does not have it", True)
-        transform = function(rate=noise["rate"], splits=splits, seed=seed, **settings)
-    data = Data(
-        x=problem.x if problem.num_features else None,
-        edge_index=problem.graph.edge_index,
-        y=truth,
-        train_mask=problem.train_mask,
-        val_mask=problem.val_mask,
-    )
-    noisy = transform(data)
-    return torch.where(labels >= 0, noisy.y, -1), {"train": 0.0, "val": 0.0, **noisy.noise_rate}
-
-
-def _given(
-    instance: Instance, noise: Mapping[str, Any], labels: Tensor, splits: Sequence[str], root: str | None
-) -> tuple[Tensor, dict[str, float]]:
-    """Return the labels with the given ones in the splits, and the shares that are wrong."""
-    kind, problem, data = noise["kind"], instance.problem, instance.data
-    for key in ("exact", "erase_stream"):
-        if noise[key]:
-            checks.fail(key, f"False with {kind} noise, whose labels are given", True)
-    if kind == "llm":
-        try:
-            given = datasets.llm_labels(instance.name, root)
-        except InputError as error:
-            raise InputError(f"noise: llm: {error}") from error
-    else:
-        path, expected = noise["options"]["path"], noise["options"]["sha256"]
-        if (digest := _digest(path)) != expected:
-            raise DataError(f"{path}: expected a file of which the sha256 begins with {expected}, got {digest}")
-        given = read_given(
-            path, problem.num_nodes, data.get("classes") or range(problem.num_classes), data.get("names")
-        )
-    rates = {"train": 0.0, "val": 0.0}
-    for split in splits:
-        mask = getattr(problem, f"{split}_mask")
-        if bool((given[mask] < 0).any()):
-            checks.fail("noise", f"a given label for every node of {split}_mask", f"{kind}, which lacks some")
-        labels = torch.where(mask, given, labels)
-        rates[split] = float((given != instance.truth)[mask].double().mean())
-    return labels, rates
-
-
-def _clean_probabilities(instance: Instance, labels: Tensor) -> Tensor:
-    """Return the class probabilities of SGC trained on the true labels: the model of confidence-dependent noise."""
-    method, _ = registry.create("node_methods", "sgc")
-    with one_thread():
-        scores: Tensor = method.fit_predict(Trial(instance.problem, labels, 0)).double()
-    return scores / scores.sum(1, keepdim=True)
+    labels, rates = plant(instance, noise, {name: getattr(problem, f"{name}_mask") for name in splits}, seed, root)
+    return torch.where(problem.train_mask | problem.val_mask, labels, -1), {"train": 0.0, "val": 0.0, **rates}
 
 
 def _classes(scores: object, method: str, shape: tuple[int, int]) -> Tensor:

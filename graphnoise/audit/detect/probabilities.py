@@ -1,0 +1,123 @@
+"""Detectors that read class probabilities, and the mean of ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+
+from graphnoise import checks
+from graphnoise.audit.detect.inputs import read_probabilities
+from graphnoise.resources import limit_threads
+from graphnoise.typing import Floats, Ints, LabelsLike
+
+# Probability below which a loss no longer grows.
+MIN_PROBABILITY = 1e-12
+
+
+def self_confidence(probabilities: Tensor | NDArray[Any], y: LabelsLike) -> Floats:
+    """Return the probability of the given label, p[y].
+
+    Args:
+        probabilities: Out-of-sample class probabilities, shape [n, C]; columns are the sorted classes of y, or the
+            integers 0 to C - 1 where y lacks some of them.
+        y: Given labels, -1, NaN or None where a node has none, shape [n].
+
+    Returns:
+        Credibility of the labelled nodes, float64, shape [num_labelled].
+
+    Raises:
+        InputError: Rows are no distributions or not one per label, a class has no column, or no node has a label.
+
+    Example:
+        >>> self_confidence(np.array([[0.9, 0.1], [0.8, 0.2], [0.5, 0.5]]), [0, 1, -1])
+        array([0.9, 0.2])
+
+    Source:
+        Northcutt et al., "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 2021, section 2.1.
+    """
+    p, y = _labelled(probabilities, y)
+    out: Floats = p[np.arange(len(y)), y]
+    return out
+
+
+def normalised_margin(probabilities: Tensor | NDArray[Any], y: LabelsLike) -> Floats:
+    """Return (p[y] - max over other classes of p + 1) / 2, with arguments and errors as of `self_confidence`.
+
+    Example:
+        >>> normalised_margin(np.array([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1]]), [0, 1]).round(3)
+        array([0.75, 0.25])
+
+    Source:
+        Northcutt et al., "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 2021, section 3.2.
+    """
+    p, y = _labelled(probabilities, y)
+    own = np.arange(p.shape[1]) == y[:, None]
+    margin: Floats = p[own] - np.where(own, 0.0, p).max(1, initial=0.0)
+    return (margin + 1) / 2
+
+
+def loss_mixture(probabilities: Tensor | NDArray[Any], y: LabelsLike) -> Floats:
+    """Return P(component of lower mean | loss) under a mixture of two normal distributions of the losses -log p[y].
+
+    The two have one variance, so that the credibility decreases with the loss everywhere, which with two variances it
+    need not. It is 0.5 where all losses are equal. Arguments and errors are those of `self_confidence`.
+
+    Example:
+        >>> p = np.array([0.9, 0.95, 0.92, 0.88, 0.05, 0.08])
+        >>> loss_mixture(np.stack([p, 1 - p], 1), np.zeros(6)).round(2)
+        array([1., 1., 1., 1., 0., 0.])
+
+    Source:
+        Arazo et al., "Unsupervised Label Noise Modeling and Loss Correction", ICML 2019, section 3.1; normal
+        distributions: Li et al., "DivideMix", ICLR 2020, section 3.1.
+    """
+    return lower_component(-np.log(np.maximum(self_confidence(probabilities, y), MIN_PROBABILITY)))
+
+
+def rank_average(*credibilities: NDArray[Any]) -> Floats:
+    """Return the mean of the ranks of several credibilities of the same nodes, over n; ties have their mean rank.
+
+    Raises:
+        InputError: No credibilities, or not finite ones of one shape [n].
+
+    Example:
+        >>> rank_average([0.1, 0.9, 0.9], [0.4, 0.5, 0.6]).round(2)
+        array([0.33, 0.75, 0.92])
+    """
+    if not credibilities:
+        checks.fail("credibilities", "at least one array", "none")
+    values = [checks.finite("credibilities", value, dims=1).double().numpy() for value in credibilities]
+    if len({len(value) for value in values}) > 1:
+        checks.fail("credibilities", f"arrays of {len(values[0])} entries", sorted({len(v) for v in values}))
+    ranks: Floats = np.mean([rankdata(value) for value in values], axis=0) / max(len(values[0]), 1)
+    return ranks
+
+
+def lower_component(values: Floats) -> Floats:
+    """Return P(component of lower mean | value) under two normal distributions of one variance; 0.5 if all are equal.
+
+    Example:
+        >>> lower_component(np.array([0.0, 0.1, 5.0, 5.2])).round(3)
+        array([1., 1., 0., 0.])
+    """
+    # In order, so that the result does not depend on that of the nodes.
+    ordered = np.sort(values)
+    if ordered[-1] - ordered[0] <= 1e-12 * max(abs(ordered[0]), abs(ordered[-1])):
+        return np.full(len(values), 0.5)
+    scale = ordered.std()
+    with limit_threads(1):
+        model = GaussianMixture(2, covariance_type="tied", max_iter=1000, random_state=0)
+        model.fit(((ordered - ordered.mean()) / scale)[:, None])
+        responsibilities = model.predict_proba(((values - ordered.mean()) / scale)[:, None])
+    lower: Floats = responsibilities[:, model.means_[:, 0].argmin()]
+    return lower
+
+
+def _labelled(probabilities: Tensor | NDArray[Any], y: LabelsLike) -> tuple[Floats, Ints]:
+    p, codes = read_probabilities(probabilities, y)
+    return p[codes >= 0], codes[codes >= 0]
