@@ -42,8 +42,8 @@ Ints = NDArray[np.int64]
 HOPS = (1, 2, 4, 8, 16)
 # Hops of the class means.
 MEAN_HOPS = 2
-# Labelled nodes that the evidence is computed for.
-MAX_EVIDENCE = 1000
+# Labelled nodes that the evidence is computed for, and that the transition matrix is searched with, at most.
+MAX_EVIDENCE, MAX_SEARCHED = 1000, 4000
 # Variance of the first regression over that of greatest evidence.
 VARIANCE_FACTOR = 2.0
 ROUNDS = 2
@@ -198,9 +198,8 @@ class GraphGP(NodeClassifier):
         self.labelled_, self.n_features_in_, self._hops = nodes, smoothed.x.shape[1], smoothed.hops
 
     def _learn(self, rows: list[NDArray[np.float32]], given: Ints, classes: int) -> None:
-        subset = np.arange(len(given))
-        if len(given) > MAX_EVIDENCE:
-            subset = np.sort(np.random.default_rng(self.seed).choice(len(given), MAX_EVIDENCE, replace=False))
+        order = np.random.default_rng(self.seed).permutation(len(given))
+        subset, searched = np.sort(order[:MAX_EVIDENCE]), np.sort(order[:MAX_SEARCHED])
         regression = Regression(rows, self.max_exact)
         kernels = _kernels(regression, rows, subset)
         members = np.eye(classes)[given]
@@ -208,7 +207,7 @@ class GraphGP(NodeClassifier):
         weights = fit_weights(kernels, members[subset])
         plain = _deviation(regression.fit(weights, members))
         fit = regression.fit(np.r_[weights[:-1], VARIANCE_FACTOR * weights[-1]], members)
-        channel, self.transition_margin_ = self._channel(fit, given, subset, _deviation(fit) / plain)
+        channel, self.transition_margin_ = self._channel(fit, given, searched, _deviation(fit) / plain)
         first = _filtered(fit, channel)
         transition = channel.transition
         targets = posterior(log_softmax(first.held_out, axis=1), transition, given)

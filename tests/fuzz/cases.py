@@ -277,9 +277,6 @@ CASES: dict[str, Case] = {
     "graphnoise.audit.correct": Case(
         gn.audit.correct, lambda: {"audit": _posterior(), "how": "drop"}, ("fdr", "min_probability")
     ),
-    "graphnoise.audit.label_posterior": Case(
-        gn.audit.label_posterior, lambda: {"graph": _data(), "y": _data().y, "x": _data().x}, ("transition", "seed")
-    ),
     "graphnoise.audit.noise_test": Case(
         gn.audit.noise_test,
         lambda: {"posterior": _posterior(), "degrees": torch.ones(60).numpy(), "simulations": 3},
