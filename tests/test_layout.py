@@ -60,6 +60,8 @@ SAME_NAME = {
     *("operation", "unsupported_reason"),
     # A public function and its kernel.
     *("heat_kernel", "improve"),
+    # From edges alone, and from features as well.
+    "label_posterior",
     # Checks of arguments, and of values in suites, of CSV cells and of a command line.
     *("check", "check_labels", "flag", "integer", "real", "share", "text"),
     # Public functions of graphs and of recommenders, distinguished by their module.

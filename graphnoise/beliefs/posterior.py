@@ -41,27 +41,27 @@ class LabelPosterior:
         probability: P(class | all labels), float64, shape [n, C].
         prior: P(class | labels of other nodes), shape [n, C].
         transition: T, as given or estimated.
-        affinity: H[c, d] = P(class d | a neighbour of class c), shape [C, C].
         class_prior: Share of each class, shape [C].
         classes: Names of the classes, sorted, shape [C].
         given: Position of the given class of each node, -1 where it has none, int64, shape [n].
+        names: The caller's names of all nodes, or None where the graph has no names.
+        affinity: H[c, d] = P(class d | a neighbour of class c), shape [C, C].
         calibration: Weights of the field, votes, degrees and classes.
         steps: Number of steps.
         converged: Whether no probability changed by more than `tol` in the last one.
-        names: The caller's names of all nodes, or None where the graph has no names.
     """
 
     probability: Floats
     prior: Floats
     transition: Transition
-    affinity: Floats
     class_prior: Floats
     classes: NDArray[Any]
     given: Ints
-    calibration: Calibration
-    steps: int
-    converged: bool
     names: Sequence[Any] | None = None
+    affinity: Floats | None = None
+    calibration: Calibration | None = None
+    steps: int = 0
+    converged: bool = True
 
     @property
     def labelled(self) -> Ints:
@@ -219,13 +219,13 @@ def _propagate(
         probability,
         np.exp(log_prior),
         Transition(matrix),
-        affinity,
         shares,
         names,
         codes,
-        calibration,
-        step,
-        converged,
+        affinity=affinity,
+        calibration=calibration,
+        steps=step,
+        converged=converged,
     )
 
 

@@ -1,4 +1,4 @@
-"""`graphnoise audit`: which given labels of a graph's nodes are wrong, as tables and a page."""
+"""`graphnoise audit`: which given labels of a graph's nodes, or which clicks, are wrong, as tables and a page."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from graphnoise.audit import Audit
 
 SHOWN = 10
+CLICKS = "Clicks"
 Files = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         help="A data set by name, a folder, a .npz or .pt file; or a table of edges, then one of labels.",
         metavar="FILE…",
@@ -27,7 +28,7 @@ Files = Annotated[
 
 
 def audit(
-    files: Files,
+    files: Files = None,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -45,11 +46,49 @@ def audit(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of what is random.")] = 0,
     root: Root = None,
+    clicks: Annotated[
+        str | None,
+        typer.Option(help="In place of a graph: a table of clicks, or a data set by name.", rich_help_panel=CLICKS),
+    ] = None,
+    user: Annotated[str, typer.Option(help="Column of users.", rich_help_panel=CLICKS)] = "user",
+    item: Annotated[str, typer.Option(help="Column of items.", rich_help_panel=CLICKS)] = "item",
+    truth: Annotated[
+        str | None, typer.Option(help="Column with 1 for known mistakes, 0 for likes.", rich_help_panel=CLICKS)
+    ] = None,
+    rating: Annotated[str | None, typer.Option(help="Column of ratings.", rich_help_panel=CLICKS)] = None,
+    low_rating: Annotated[
+        float | None, typer.Option(help="Ratings up to this are known mistakes.", rich_help_panel=CLICKS)
+    ] = None,
+    duplicates: Annotated[
+        str, typer.Option(help="Of repeated pairs: error, first or last.", rich_help_panel=CLICKS)
+    ] = "error",
+    scorer: Annotated[
+        str,
+        typer.Option(help="stacked, score, popularity, itemknn, ease or linear.", rich_help_panel=CLICKS),
+    ] = "stacked",
+    popularity: Annotated[
+        float, typer.Option(help="Exponent of popularity that mistakes follow.", rich_help_panel=CLICKS)
+    ] = 0.0,
+    top: Annotated[int, typer.Option(help="Hidden likes per user.", rich_help_panel=CLICKS)] = 20,
 ) -> None:
-    """Find wrong labels of nodes: how many, which, what instead, and in which order to look."""
+    """Find wrong labels of nodes: how many, which, what instead, in which order to look. Or wrong clicks: --clicks."""
     from graphnoise import checks
     from graphnoise.io import check_writable
 
+    if clicks is not None:
+        from graphnoise.cli.audit_clicks import audit_clicks_command
+
+        if files or labels or features or decisions or review:
+            bad("--clicks", "no graph, labels, features, decisions or review beside it", clicks)
+        folder = Path("runs", f"audit-{Path(clicks).name.split('.')[0] or 'clicks'}") if folder is None else folder
+        columns: dict[str, Any] = {"user": user, "item": item, "truth": truth, "rating": rating}
+        settings: dict[str, Any] = {"low_rating": low_rating, "duplicates": duplicates, "scorer": scorer}
+        settings |= {"popularity": popularity, "top": top, "seed": seed, "root": root}
+        with resumable(folder):
+            audit_clicks_command(clicks, folder, **columns, **settings)
+        return
+    if not files:
+        bad("FILE", "a graph, a table of edges, or --clicks", "none")
     checks.rate("--fdr", fdr)
     checks.integer("--review", review, 0)
     checks.integer("--seed", seed, 0)
