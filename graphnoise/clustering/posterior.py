@@ -118,8 +118,8 @@ def membership_posterior(
 
     In contrast to a diffusion this reads the whole graph, and a cluster may have many components; in contrast to
     `LocalCluster` it needs labels. With weights, d_i is (Σ w)² / Σ w². The label of a node without one is no evidence:
-    Bayes' theorem adds nothing there, and the likelihood and rates are of labelled nodes. From 200 labels on, a fifth of
-    them is hidden first: if neighbours do not make the hidden ones likelier, edges are ignored (`informative` is
+    Bayes' theorem adds nothing there, and the likelihood and rates are of labelled nodes. From 200 labels on, a fifth
+    of them is hidden first: if neighbours do not make the hidden ones likelier, edges are ignored (`informative` is
     False). Errors of labels are taken to be independent; those that lie together look like clusters.
 
     This is no special case of `graphnoise.beliefs.label_posterior`: its calibration treats both sides alike, and its
