@@ -17,8 +17,10 @@ from graphnoise.robust import GraphGP
 from graphnoise.typing import Floats, GraphLike, LabelsLike
 
 
-def posterior(graph: GraphLike, y: LabelsLike, x: Tensor | NDArray[Any], *, seed: int = 0) -> Floats:
+def posterior(graph: GraphLike, y: LabelsLike, x: Tensor | NDArray[Any] | None = None, *, seed: int = 0) -> Floats:
     """Return `graphnoise.audit.label_posterior(graph, y, x, seed=seed).credibility`: P(the label is right).
+
+    Without features it is that of belief propagation on the labels alone.
 
     Example:
         >>> from graphnoise import datasets

@@ -101,9 +101,12 @@ class Trial:
             (model, folds), lambda: crossfit(self.graph, self.y, self.x, model=model, folds=folds, seed=self.seed)
         )
 
-    def posterior(self) -> LabelPosterior:
-        """Return `audit.label_posterior`."""
-        return self.shared("posterior", lambda: label_posterior(self.graph, self.y, self.x, seed=self.seed))
+    def posterior(self, features: bool = True) -> LabelPosterior:
+        """Return `audit.label_posterior`, with features or without."""
+        return self.shared(
+            ("posterior", features),
+            lambda: label_posterior(self.graph, self.y, self.x if features else None, seed=self.seed),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,14 +290,21 @@ class GGP:
 
 
 class Posterior:
-    """`audit.label_posterior`."""
+    """`audit.label_posterior`.
+
+    Args:
+        features: Whether features are read; None: yes. Otherwise it is belief propagation on the labels alone.
+    """
 
     version = "1"
 
+    def __init__(self, features: bool | None = None) -> None:
+        self.features = features is None or checks.flag("posterior.features", features)
+
     def detect(self, trial: Trial) -> Detection:
         """Fit the model."""
-        found = trial.posterior()
-        return _posterior(trial, found.probability[trial.nodes], found.transition.matrix.numpy())
+        result = trial.posterior(self.features)
+        return _posterior(trial, result.probability[trial.nodes], result.transition.matrix.numpy())
 
 
 class RankAverage:
@@ -311,14 +321,14 @@ class RankAverage:
 
     def detect(self, trial: Trial) -> Detection:
         """Rank the labels by both."""
-        found = Posterior().detect(trial)
+        detection = Posterior().detect(trial)
         confidence = detect.self_confidence(trial.probabilities("sgc", self.folds), trial.y)
-        credibility = detect.rank_average(found.credibility, confidence)
+        credibility = detect.rank_average(detection.credibility, confidence)
         flagged = np.zeros(len(credibility), dtype=bool)
-        flagged[np.argsort(credibility, kind="stable")[: int((found.credibility < 0.5).sum())]] = True
-        assert found.labels is not None
-        labels = np.where(flagged, found.labels, trial.given)
-        return Detection(credibility, flagged, labels, rate=1 - float(found.credibility.mean()))
+        flagged[np.argsort(credibility, kind="stable")[: int((detection.credibility < 0.5).sum())]] = True
+        assert detection.labels is not None
+        labels = np.where(flagged, detection.labels, trial.given)
+        return Detection(credibility, flagged, labels, rate=1 - float(detection.credibility.mean()))
 
 
 def _predicting(trial: Trial, credibility: Floats, p: Floats, probability: bool = False) -> Detection:
