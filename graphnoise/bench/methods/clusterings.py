@@ -246,7 +246,7 @@ class BeliefPropagation:
     num_steps: int = 20
     known: bool = True
 
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "1"
     uses_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
