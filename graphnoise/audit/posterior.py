@@ -13,6 +13,7 @@ from torch import Tensor
 from graphnoise import beliefs, checks
 from graphnoise.beliefs import LabelPosterior
 from graphnoise.containers import as_graph
+from graphnoise.erase.inputs import read_features
 from graphnoise.graph import Graph
 from graphnoise.labels import ClassLabels, read_labels
 from graphnoise.nn.features import row_normalised
@@ -47,7 +48,7 @@ def label_posterior(
     count beside it, maximises the likelihood of the given labels.
 
     Args:
-        graph: Anything `as_graph` takes; directed graphs are made symmetric for belief propagation.
+        graph: Anything `as_graph` takes; a directed graph is made symmetric.
         y: Given labels, integers or strings, -1, NaN or None where a node has none, shape [n].
         x: Features, finite, shape [n, num_features], or None.
         probabilities: In place of features, predictions of the given labels or of the true classes of any classifier
@@ -100,11 +101,12 @@ def _features_field(
     nodes = np.flatnonzero(given >= 0)
     if len(np.unique(given[nodes])) < 2:
         checks.fail("y", "labels of at least two classes", f"class {labels.classes[given[nodes[0]]]} only")
-    features = row_normalised(checks.finite("x", x, dims=2).detach().cpu().float())
+    features = row_normalised(read_features("x", x))
     if len(features) != graph.num_nodes:
         checks.fail("x", f"{graph.num_nodes} rows, one per node", len(features))
-    if not features.shape[1]:
-        checks.fail("x", "at least one feature", f"shape {tuple(features.shape)}")
+    if not graph.undirected:
+        arcs = graph.to_scipy()
+        graph = Graph.from_scipy(arcs.maximum(arcs.T))
     model = GraphGP(transition=transition, seed=seed)
     smoothed = SmoothedFeatures(features, graph.with_self_loops().normalise("sym"), model.hops, torch.from_numpy(nodes))
     model._fit(smoothed, torch.from_numpy(nodes), given[nodes], labels.num_classes)
