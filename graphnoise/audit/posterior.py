@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from graphnoise.typing import Floats, GraphLike, LabelsLike
 __all__ = ["LabelPosterior", "label_posterior"]
 # Least log-probability of a class by features, relative to its share.
 MIN_FIELD = -20.0
+# By how much right labels of a class are more frequent than those of any other one, at least.
+MARGIN = 0.01
 
 
 def label_posterior(
@@ -44,7 +47,8 @@ def label_posterior(
     Belief propagation with an affinity of classes and a transition matrix that are learned from the given labels (see
     `graphnoise.beliefs.label_posterior`). With features, a graph Gaussian process (`graphnoise.robust.GraphGP`)
     predicts the true class of each node without its own label, f_i, and estimates the transition matrix;
-    log(f_i / mean f) then is the field of belief propagation. How much it counts, and how much the labels of neighbours
+    log(f_i / mean f) then is the field of belief propagation. Where right labels are not the most frequent ones of more
+    than half of the classes in that matrix, features are not used, of which a warning tells. How much it counts, and how much the labels of neighbours
     count beside it, maximises the likelihood of the given labels.
 
     Args:
@@ -95,8 +99,8 @@ def label_posterior(
 
 def _features_field(
     graph: Graph, labels: ClassLabels, x: Tensor | NDArray[Any], transition: Transition | None, seed: int
-) -> tuple[Floats, Transition]:
-    """Return log P(true class | features), without the node's own label, and the transition matrix."""
+) -> tuple[Floats | None, Transition | None]:
+    """Return log P(true class | features), without the own label, and T; None and None if features say nothing."""
     given = labels.codes.cpu().numpy()
     nodes = np.flatnonzero(given >= 0)
     if len(np.unique(given[nodes])) < 2:
@@ -113,4 +117,12 @@ def _features_field(
     field = np.log(np.maximum(model._probabilities(smoothed).numpy(), 1e-300))
     likelihood = log_likelihoods(model.transition_.matrix.numpy(), given[nodes])
     field[nodes] = np.log(np.maximum(model.posterior_, 1e-300)) - likelihood
-    return np.asarray(log_softmax(field, axis=1)), model.transition_
+    learned = model.transition_
+    # Features that say nothing leave T open, up to an exchange of classes.
+    right = learned.matrix.diagonal()
+    others = (learned.matrix - torch.diag(right)).amax(1)
+    if transition is None and 2 * int((right > others + MARGIN).sum()) <= labels.num_classes:
+        text = "features are not used: by them, most labels of most classes would be wrong (do they say nothing?)"
+        warnings.warn(text, UserWarning, stacklevel=3)
+        return None, None
+    return np.asarray(log_softmax(field, axis=1)), learned

@@ -203,5 +203,12 @@ def _table(suspects: pandas.DataFrame) -> Any:
         table.add_column(column, justify="right" if column in ("credibility", "probability") else "left")
     for row in suspects.itertuples(index=False):
         chances = f"{row.credibility:.2f}", f"{row.probability:.2f}"
-        table.add_row(str(row.node), str(row.given), chances[0], "–" if row.suggested is None else str(row.suggested), chances[1], row.why)
+        table.add_row(
+            str(row.node),
+            str(row.given),
+            chances[0],
+            "–" if row.suggested is None else str(row.suggested),
+            chances[1],
+            row.why,
+        )
     return table

@@ -254,6 +254,15 @@ def test_features_of_a_sparse_matrix_and_directed_graphs():
     assert (directed == dense).all()
 
 
+def test_features_that_say_nothing_are_not_used():
+    clean = gn.datasets.planted_partition([50, 50], 0.15, 0.03, num_features=0, seed=0)
+    with pytest.warns(UserWarning, match="features are not used"):
+        constant = gn.Audit(gn.as_graph(clean), clean.y, torch.ones(100, 1))
+    assert (constant.posterior.probability == gn.Audit(gn.as_graph(clean), clean.y).posterior.probability).all()
+    assert constant.test.p_value > 0.05
+    assert constant.estimate.rate.value < 0.05
+
+
 def test_posteriors_of_ones_own():
     made = audit().posterior
     same = gn.Audit(data(), noisy(), posterior=made)
