@@ -47,9 +47,9 @@ def label_posterior(
     Belief propagation with an affinity of classes and a transition matrix that are learned from the given labels (see
     `graphnoise.beliefs.label_posterior`). With features, a graph Gaussian process (`graphnoise.robust.GraphGP`)
     predicts the true class of each node without its own label, f_i, and estimates the transition matrix;
-    log(f_i / mean f) then is the field of belief propagation. Where right labels are not the most frequent ones of more
-    than half of the classes in that matrix, features are not used, of which a warning tells. How much it counts, and how much the labels of neighbours
-    count beside it, maximises the likelihood of the given labels.
+    log(f_i / mean f) then is the field of belief propagation. How much it counts, and how much the labels of neighbours
+    count beside it, maximises the likelihood of the given labels. Features by which at most half of the classes have
+    right labels most often are not used, of which a warning tells.
 
     Args:
         graph: Anything `as_graph` takes; a directed graph is made symmetric.
