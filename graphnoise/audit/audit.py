@@ -198,7 +198,7 @@ class Audit:
         nodes = np.concatenate([self._order(), np.flatnonzero((self.decided >= 0) & (self.posterior.given >= 0))])
         frame, _ = self._frame(nodes, min_probability)
         frame["in_suspects"] = np.arange(len(frame)) < len(suspects)
-        frame["decision"] = self._classes(self.decided[nodes]).to_numpy()
+        frame["decision"] = self._classes(self.decided[nodes], nodes)
         frame["why"] = [*suspects["why"], *[""] * (len(frame) - len(suspects))]
         order = np.argsort(frame["credibility"].to_numpy(), kind="stable")
         return frame.iloc[order]
@@ -233,17 +233,17 @@ class Audit:
         shown = np.where(chances >= checks.rate("min_probability", min_probability), best, -1)
         columns = {
             "node": explain.node_names(self.posterior.names, nodes),
-            "given": self._classes(self.posterior.given[nodes]).to_numpy(),
+            "given": self._classes(self.posterior.given[nodes], nodes),
             "credibility": self.credibility[nodes],
-            "suggested": self._classes(shown).to_numpy(),
+            "suggested": self._classes(shown, nodes),
             "probability": chances,
         }
         return pandas.DataFrame(columns, index=nodes), best
 
-    def _classes(self, codes: Ints) -> pandas.Series[Any]:
-        """Return names of classes, None for -1."""
+    def _classes(self, codes: Ints, nodes: Ints) -> pandas.Series[Any]:
+        """Return names of the classes of some nodes, None for -1, also among strings, for which pandas takes NaN."""
         names = [None if code < 0 else self.posterior.classes[code] for code in codes]
-        return pandas.Series(names, dtype=object)
+        return pandas.Series(names, index=nodes, dtype=object)
 
 
 def _check_posterior(posterior: object, y: LabelsLike, num_nodes: int) -> None:

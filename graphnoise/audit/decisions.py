@@ -55,15 +55,11 @@ def read_decisions(name: str, decisions: Decisions, posterior: LabelPosterior) -
     for key in COLUMNS:
         frame[key] = ["" if pandas.isna(value) else _text(value) for value in frame[key]]
     frame = frame[frame["decision"] != ""].reset_index(drop=True)
-    nodes = _positions(node_names(posterior.names, np.arange(len(posterior.given)))).get_indexer(frame["node"])
+    nodes = _positions(node_names(posterior.names, np.arange(len(posterior.given))), frame["node"])
     _check(name, frame["node"], nodes, "nodes of the graph")
-    classes = list(map(str, posterior.classes))
-    _check(
-        name,
-        frame["decision"],
-        _positions(classes).get_indexer(frame["decision"]),
-        f"classes ({', '.join(classes[:8])})",
-    )
+    classes = list(map(_text, posterior.classes))
+    codes = _positions(classes, frame["decision"])
+    _check(name, frame["decision"], codes, f"classes ({', '.join(classes[:8])})")
     names = np.array([*classes, ""], dtype=object)[posterior.given[nodes]]
     other = np.flatnonzero((frame["given"] != "") & (frame["given"] != names))
     if len(other):
@@ -76,9 +72,9 @@ def read_decisions(name: str, decisions: Decisions, posterior: LabelPosterior) -
 def decided_positions(decisions: pandas.DataFrame, posterior: LabelPosterior) -> Ints:
     """Return the position of the class decided for each node, -1 for none, of a table of `read_decisions`."""
     decided = np.full(len(posterior.given), -1)
-    nodes = _positions(node_names(posterior.names, np.arange(len(decided)))).get_indexer(decisions["node"])
+    nodes = _positions(node_names(posterior.names, np.arange(len(decided))), decisions["node"])
     # In this order, so that the last decision on a node counts.
-    for node, code in zip(nodes, _positions(posterior.classes).get_indexer(decisions["decision"]), strict=True):
+    for node, code in zip(nodes, _positions(posterior.classes, decisions["decision"]), strict=True):
         decided[node] = code
     return decided
 
@@ -140,8 +136,12 @@ def _text(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
-def _positions(names: Sequence[Any] | NDArray[Any]) -> pandas.Index[Any]:
-    return pandas.Index([str(name) for name in names], dtype=object)
+def _positions(names: Sequence[Any] | NDArray[Any], values: pandas.Series[Any]) -> Ints:
+    """Return the positions of the names that texts stand for, -1 for none; of names with one text none is meant."""
+    places = pandas.Series(np.arange(len(names)), index=pandas.Index([_text(name) for name in names], dtype=object))
+    places = places[~places.index.duplicated(keep=False)]
+    found: Ints = places.reindex(values, fill_value=-1).to_numpy()
+    return found
 
 
 def _check(name: str, values: pandas.Series[Any], places: Ints, expected: str) -> None:

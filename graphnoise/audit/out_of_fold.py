@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from graphnoise import checks
 from graphnoise.audit.detect.inputs import read_labelled_graph
+from graphnoise.erase.inputs import read_features
 from graphnoise.graph import Graph
 from graphnoise.nn import Block, GraphConvolution, dropout
 from graphnoise.nn.features import MAX_SPARSE_DENSITY, compact, row_normalised, smoothed
@@ -80,18 +81,16 @@ def crossfit(
     arcs, codes, classes = read_labelled_graph(graph, y)
     seed = checks.integer("seed", seed, 0, 2**62)
     fold = _folds(folds, codes, seed)
-    features = checks.finite("x", x, dims=2)
+    features = read_features("x", x)
     if len(features) != len(codes):
         checks.fail("x", f"{len(codes)} rows, one per node", len(features))
-    if 0 in features.shape:
-        checks.fail("x", "at least one feature", f"shape {tuple(features.shape)}")
     if callable(model):
         return _out_of_fold(_checked(model, len(codes), classes), codes, fold, classes)
     checks.choice("model", model, ("sgc", "gcn"))
     # Dense algebra rounds differently with other numbers of threads.
     with limit_threads(1):
         looped = arcs.with_self_loops().normalise("sym")
-        rows = row_normalised(features.detach().cpu().to_dense().float())
+        rows = row_normalised(features)
         fit = _sgc(rows, looped, classes) if model == "sgc" else _gcn(rows, looped, classes, seed)
         return _out_of_fold(fit, codes, fold, classes)
 

@@ -78,7 +78,8 @@ def page(audit: Audit, title: str, suspects: pandas.DataFrame, summary: str) -> 
 
 
 def _star(audit: Audit, node: int, row: Any) -> str:
-    names = [escape(str(value)) for value in (row.node, row.given, row.suggested or "no suggestion", row.why)]
+    suggested = "no suggestion" if row.suggested is None else row.suggested
+    names = [escape(str(value)) for value in (row.node, row.given, suggested, row.why)]
     text = f"<b>{names[0]}</b>: {names[1]} → <b>{names[2]}</b><br>{names[3]}"
     return f"<figure>{drawings.neighbourhood(audit, node)}<figcaption>{text}</figcaption></figure>"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from graphnoise import beliefs, checks
 from graphnoise.beliefs import LabelPosterior
 from graphnoise.containers import as_graph
+from graphnoise.erase.inputs import read_features
 from graphnoise.graph import Graph
 from graphnoise.labels import ClassLabels, read_labels
 from graphnoise.nn.features import row_normalised
@@ -25,6 +27,8 @@ from graphnoise.typing import Floats, GraphLike, LabelsLike
 __all__ = ["LabelPosterior", "label_posterior"]
 # Least log-probability of a class by features, relative to its share.
 MIN_FIELD = -20.0
+# By how much right labels of a class are more frequent than those of any other one, at least.
+MARGIN = 0.01
 
 
 def label_posterior(
@@ -44,10 +48,11 @@ def label_posterior(
     `graphnoise.beliefs.label_posterior`). With features, a graph Gaussian process (`graphnoise.robust.GraphGP`)
     predicts the true class of each node without its own label, f_i, and estimates the transition matrix;
     log(f_i / mean f) then is the field of belief propagation. How much it counts, and how much the labels of neighbours
-    count beside it, maximises the likelihood of the given labels.
+    count beside it, maximises the likelihood of the given labels. Features by which at most half of the classes have
+    right labels most often are not used, of which a warning tells.
 
     Args:
-        graph: Anything `as_graph` takes; directed graphs are made symmetric for belief propagation.
+        graph: Anything `as_graph` takes; a directed graph is made symmetric.
         y: Given labels, integers or strings, -1, NaN or None where a node has none, shape [n].
         x: Features, finite, shape [n, num_features], or None.
         probabilities: In place of features, predictions of the given labels or of the true classes of any classifier
@@ -67,7 +72,7 @@ def label_posterior(
         >>> noisy = noise.symmetric(3, 0.2).corrupt(data.y, seed=0).y
         >>> posterior = label_posterior(data, noisy, data.x)
         >>> wrong = (noisy != data.y).numpy()
-        >>> bool(posterior.credibility[wrong].max() < 0.5 < posterior.credibility[~wrong].min())
+        >>> bool(posterior.credibility[wrong].max() < posterior.credibility[~wrong].min())
         True
 
     Source:
@@ -94,21 +99,30 @@ def label_posterior(
 
 def _features_field(
     graph: Graph, labels: ClassLabels, x: Tensor | NDArray[Any], transition: Transition | None, seed: int
-) -> tuple[Floats, Transition]:
-    """Return log P(true class | features), without the node's own label, and the transition matrix."""
+) -> tuple[Floats | None, Transition | None]:
+    """Return log P(true class | features), without the own label, and T; None and None if features say nothing."""
     given = labels.codes.cpu().numpy()
     nodes = np.flatnonzero(given >= 0)
     if len(np.unique(given[nodes])) < 2:
         checks.fail("y", "labels of at least two classes", f"class {labels.classes[given[nodes[0]]]} only")
-    features = row_normalised(checks.finite("x", x, dims=2).detach().cpu().float())
+    features = row_normalised(read_features("x", x))
     if len(features) != graph.num_nodes:
         checks.fail("x", f"{graph.num_nodes} rows, one per node", len(features))
-    if not features.shape[1]:
-        checks.fail("x", "at least one feature", f"shape {tuple(features.shape)}")
+    if not graph.undirected:
+        arcs = graph.to_scipy()
+        graph = Graph.from_scipy(arcs.maximum(arcs.T))
     model = GraphGP(transition=transition, seed=seed)
     smoothed = SmoothedFeatures(features, graph.with_self_loops().normalise("sym"), model.hops, torch.from_numpy(nodes))
     model._fit(smoothed, torch.from_numpy(nodes), given[nodes], labels.num_classes)
     field = np.log(np.maximum(model._probabilities(smoothed).numpy(), 1e-300))
     likelihood = log_likelihoods(model.transition_.matrix.numpy(), given[nodes])
     field[nodes] = np.log(np.maximum(model.posterior_, 1e-300)) - likelihood
-    return np.asarray(log_softmax(field, axis=1)), model.transition_
+    learned = model.transition_
+    # Features that say nothing leave T open, up to an exchange of classes.
+    right = learned.matrix.diagonal()
+    others = (learned.matrix - torch.diag(right)).amax(1)
+    if transition is None and 2 * int((right > others + MARGIN).sum()) <= labels.num_classes:
+        text = "features are not used: by them, most labels of most classes would be wrong (do they say nothing?)"
+        warnings.warn(text, UserWarning, stacklevel=3)
+        return None, None
+    return np.asarray(log_softmax(field, axis=1)), learned

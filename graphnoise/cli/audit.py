@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 SHOWN = 10
 CLICKS = "Clicks"
+# Options that only the audit of a graph reads, and only that of clicks.
+GRAPH_OPTIONS = "labels", "features", "fdr", "review", "decisions"
+CLICK_OPTIONS = "user", "item", "truth", "rating", "low_rating", "duplicates", "scorer", "popularity", "top"
 Files = Annotated[
     list[str] | None,
     typer.Argument(
@@ -28,6 +31,7 @@ Files = Annotated[
 
 
 def audit(
+    context: typer.Context,
     files: Files = None,
     labels: Annotated[
         str | None,
@@ -75,11 +79,16 @@ def audit(
     from graphnoise import checks
     from graphnoise.io import check_writable
 
+    unused = GRAPH_OPTIONS if clicks is not None else CLICK_OPTIONS
+    given = [key for key in unused if str(context.get_parameter_source(key)).endswith("COMMANDLINE")]
+    if given:
+        option = "--" + given[0].replace("_", "-")
+        bad(option, "a graph" if clicks is not None else "--clicks", "--clicks" if clicks is not None else "none")
     if clicks is not None:
         from graphnoise.cli.audit_clicks import audit_clicks_command
 
-        if files or labels or features or decisions or review:
-            bad("--clicks", "no graph, labels, features, decisions or review beside it", clicks)
+        if files:
+            bad("FILE", "no graph beside --clicks", " ".join(files))
         folder = Path("runs", f"audit-{Path(clicks).name.split('.')[0] or 'clicks'}") if folder is None else folder
         columns: dict[str, Any] = {"user": user, "item": item, "truth": truth, "rating": rating}
         settings: dict[str, Any] = {"low_rating": low_rating, "duplicates": duplicates, "scorer": scorer}
@@ -105,11 +114,12 @@ def audit(
             result = _audit(graph, y, x, decisions, folder, seed)
             bar.say("testing and writing")
             summary = result.report(fdr)
-            suspects = _write(result, name, summary, fdr, review, folder)
+            suspects, written = _write(result, name, summary, fdr, review, folder)
         out.print(summary)
         if len(suspects):
             wide(_table(suspects.head(SHOWN)))
-        out.print(f"written to {folder}: {', '.join(sorted(file.name for file in folder.iterdir() if file.suffix))}")
+        written += ["decisions.csv"] * (decisions is not None)
+        out.print(f"written to {folder}: {', '.join(sorted(written))}")
 
 
 def _read(name: str, labels: str | None, features: str | None, root: str | None) -> tuple[Any, Any, Any]:
@@ -157,8 +167,10 @@ def _audit(graph: Any, y: Any, x: Any, decisions: Path | None, folder: Path, see
     return result if before is None else result.with_decisions(before)
 
 
-def _write(result: Audit, name: str, summary: str, fdr: float, review: int, folder: Path) -> pandas.DataFrame:
-    """Write all files, each atomically, and return the suspects."""
+def _write(
+    result: Audit, name: str, summary: str, fdr: float, review: int, folder: Path
+) -> tuple[pandas.DataFrame, list[str]]:
+    """Write all files, each atomically, and return the suspects and the names of the files."""
     import pandas
 
     from graphnoise.audit.page import page
@@ -180,7 +192,7 @@ def _write(result: Audit, name: str, summary: str, fdr: float, review: int, fold
     for file, text in texts.items():
         with atomic_write(folder / file) as stream:
             stream.write(text.encode())
-    return suspects
+    return suspects, list(texts)
 
 
 def _table(suspects: pandas.DataFrame) -> Any:
@@ -191,5 +203,12 @@ def _table(suspects: pandas.DataFrame) -> Any:
         table.add_column(column, justify="right" if column in ("credibility", "probability") else "left")
     for row in suspects.itertuples(index=False):
         chances = f"{row.credibility:.2f}", f"{row.probability:.2f}"
-        table.add_row(str(row.node), str(row.given), chances[0], str(row.suggested or "–"), chances[1], row.why)
+        table.add_row(
+            str(row.node),
+            str(row.given),
+            chances[0],
+            "–" if row.suggested is None else str(row.suggested),
+            chances[1],
+            row.why,
+        )
     return table

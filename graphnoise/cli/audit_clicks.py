@@ -97,8 +97,10 @@ def _read(
     if truth is not None and low_rating is not None:
         bad("--low-rating", "none together with --truth", low_rating)
     if source in datasets.names() and not Path(source).exists():
-        if truth is not None or rating is not None:
-            bad("--truth" if truth is not None else "--rating", "none for a data set by name", truth or rating)
+        given = {"truth": (truth, None), "rating": (rating, None), "user": (user, "user"), "item": (item, "item")}
+        for option, (value, default) in (given | {"duplicates": (duplicates, "error")}).items():
+            if value != default:
+                bad(f"--{option}", "none for a data set by name", value)
         loaded = datasets.load(source, root)
         clicks = loaded.train if isinstance(loaded, Split) else loaded
     else:

@@ -157,7 +157,21 @@ def _unweighted(graph: Graph) -> Graph:
     return Graph._from_arcs(graph.edge_index[:, weight > 0], graph.num_nodes, None, graph.names)
 
 
-def check_scale(x: Tensor) -> None:
+def read_features(name: str, x: object) -> Tensor:
+    """Return features of any node classifier as a dense float32 matrix on the CPU, of at least one node and feature.
+
+    Raises:
+        InputError: They are no matrix, empty, not finite, or of a size beyond float32.
+    """
+    read = checks.finite(name, x, dims=2).detach().cpu()
+    read = (read.to_dense() if read.layout != torch.strided else read).float()
+    if 0 in read.shape:
+        checks.fail(name, "at least one node and one feature", f"shape {tuple(read.shape)}")
+    check_scale(read, name)
+    return read
+
+
+def check_scale(x: Tensor, name: str = "data.x") -> None:
     """Refuse features so large or so small that their norms overflow or count as zero in float32.
 
     Raises:
@@ -165,9 +179,9 @@ def check_scale(x: Tensor) -> None:
     """
     size = float(x.abs().max())
     if size > MAX_FEATURE:
-        checks.fail("data.x", f"features of at most {MAX_FEATURE:g} in size (scale them)", f"{size:g}")
+        checks.fail(name, f"features of at most {MAX_FEATURE:g} in size (scale them)", f"{size:g}")
     if 0 < size < MIN_FEATURE:
-        checks.fail("data.x", f"some feature of at least {MIN_FEATURE:g} in size (scale them)", f"{size:g} at most")
+        checks.fail(name, f"some feature of at least {MIN_FEATURE:g} in size (scale them)", f"{size:g} at most")
 
 
 def read_training_labels(

@@ -18,7 +18,7 @@ from torch_geometric.data import Data
 
 from graphnoise import checks
 from graphnoise.containers import as_graph
-from graphnoise.erase.inputs import check_scale
+from graphnoise.erase.inputs import read_features
 from graphnoise.graph import Graph
 from graphnoise.homophily import label_homophily, warn_of_heterophily
 from graphnoise.labels import check_entries, read_labels
@@ -295,11 +295,7 @@ def _read(data: object) -> tuple[Tensor, Graph]:
         checks.fail("data", "a torch_geometric Data", type(data).__name__)
     if getattr(data, "x", None) is None:
         checks.fail("data", "a Data with x (label propagation needs no features: graphnoise.LabelPropagation)", "none")
-    x = checks.finite("data.x", data.x, dims=2).detach().cpu()
-    x = (x.to_dense() if x.layout != torch.strided else x).float()
-    if 0 in x.shape:
-        checks.fail("data.x", "at least one node and one feature", f"shape {tuple(x.shape)}")
-    check_scale(x)
+    x = read_features("data.x", data.x)
     graph = as_graph(data)
     if graph.num_nodes != len(x):
         checks.fail("data.x", f"{graph.num_nodes} rows, one per node", len(x))

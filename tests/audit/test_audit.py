@@ -226,6 +226,8 @@ def test_same_seed_same_result():
         (lambda: gn.Audit(data(), noisy()[:5]), "120 labels, one per node"),
         (lambda: gn.Audit(data(), noisy(), data().x[:5]), "x: expected 120 rows"),
         (lambda: gn.Audit(data(), noisy(), data().x * float("nan")), "finite"),
+        (lambda: gn.Audit(data(), noisy(), data().x.double() * 1e300), "x: expected features of at most"),
+        (lambda: gn.audit.label_posterior(data(), noisy(), data().x[:, :0]), "x: expected at least one node and one"),
         (lambda: gn.Audit(None, noisy(), data().x), "graph: expected"),
         (lambda: gn.Audit(data(), noisy(), seed=-1), "seed"),
         (lambda: gn.Audit(data(), noisy(), posterior=3), "posterior: expected a LabelPosterior, got int"),
@@ -239,6 +241,26 @@ def test_same_seed_same_result():
 def test_odd_arguments(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+def test_features_of_a_sparse_matrix_and_directed_graphs():
+    dense = gn.audit.label_posterior(data(), noisy(), data().x).probability
+    sparse = gn.audit.label_posterior(data(), noisy(), data().x.to_sparse_csr()).probability
+    # One arc per edge, with no warning.
+    once = data().edge_index[:, data().edge_index[0] < data().edge_index[1]]
+    directed = gn.audit.label_posterior(once, noisy(), data().x).probability
+    assert (sparse == dense).all()
+    assert (directed == dense).all()
+
+
+def test_features_that_say_nothing_are_not_used():
+    clean = gn.datasets.planted_partition([50, 50], 0.15, 0.03, num_features=0, seed=0)
+    with pytest.warns(UserWarning, match="features are not used"):
+        constant = gn.Audit(gn.as_graph(clean), clean.y, torch.ones(100, 1))
+    assert (constant.posterior.probability == gn.Audit(gn.as_graph(clean), clean.y).posterior.probability).all()
+    assert constant.test.p_value > 0.05
+    assert constant.estimate.rate.value < 0.05
 
 
 def test_posteriors_of_ones_own():

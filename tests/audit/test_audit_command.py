@@ -77,6 +77,21 @@ def test_the_command_of_the_readme_runs(tables, monkeypatch, capfd):
     assert (code, "written to runs/audit-edges" in out) == (0, True), err
 
 
+def test_class_0_is_suggested_and_only_written_files_are_named(tmp_path, capfd):
+    path = datasets.save_npz(data(), tmp_path / "planted.npz")
+    pandas.DataFrame({"node": range(120), "label": noisy().numpy()}).to_csv(tmp_path / "labels.csv", index=False)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "notes.txt").touch()
+    code, out, err = call(capfd, path, "--labels", tmp_path / "labels.csv", "--out", tmp_path / "a", "--fdr", "0.05")
+    assert code == 0, err
+    suggested = pandas.read_csv(tmp_path / "a" / "suspects.csv")["suggested"][:10]
+    assert 0 in set(suggested)
+    rows = [line.split() for line in out.splitlines()]
+    rows = rows[next(k for k, row in enumerate(rows) if row[:1] == ["node"]) + 1 :][: len(suggested)]
+    assert [row[3] for row in rows] == [f"{code:g}" for code in suggested]
+    assert "notes.txt" not in out
+
+
 def test_decisions_are_recorded_and_count_in_later_runs(tables, tmp_path, capfd):
     folder, file = tmp_path / "out", tmp_path / "mine.csv"
     file.write_text("node,decision\nn001,cat\nn002,\n")
@@ -119,6 +134,12 @@ def test_files_of_pyg_and_labels_beside_them(tmp_path, capfd):
         (["edges.csv", "labels.csv", "--features", "absent.csv"], "absent.csv"),
         (["cora", "--features", "features.parquet"], "--features: expected a table of edges"),
         (["edges.csv", "labels.csv", "--out", "labels.csv"], "cannot be written"),
+        (["edges.csv", "labels.csv", "--top", "20"], "--top: expected --clicks, got none"),
+        (["edges.csv", "labels.csv", "--low-rating", "2"], "--low-rating: expected --clicks, got none"),
+        (["--clicks", "labels.csv", "--fdr", "0.1"], "--fdr: expected a graph, got --clicks"),
+        (["edges.csv", "--clicks", "labels.csv"], "FILE: expected no graph beside --clicks, got edges.csv"),
+        (["--clicks", "ml-100k", "--user", "who"], "--user: expected none for a data set by name, got who"),
+        (["--clicks", "ml-100k", "--duplicates", "last"], "--duplicates: expected none for a data set by name"),
         (["edges.csv", "one.csv", "--features", "features.parquet"], "at least two classes"),
         (["edges.csv", "labels.csv", "--decisions", "absent.csv", "--features", "features.parquet"], "absent.csv"),
     ],

@@ -132,7 +132,7 @@ BAD = {
     "one of all": ({"folds": np.zeros(90, dtype=int)}, "folds: expected labelled nodes in at least two folds"),
     "a label": ({"y": [0] + [-1] * 89}, "folds: expected labelled nodes in at least two folds, got 1 labelled"),
     "rows": ({"x": X[1:]}, "x: expected 90 rows, one per node, got 89"),
-    "no features": ({"x": X[:, :0]}, "x: expected at least one feature"),
+    "no features": ({"x": X[:, :0]}, "x: expected at least one node and one feature"),
     "NaN": ({"x": X * np.nan}, "x: expected finite numbers"),
     "shape": ({"model": lambda nodes, y: np.ones((90, 1))}, "probabilities of model: expected 3 columns"),
     "rows of a model": ({"model": lambda nodes, y: np.eye(3)}, "probabilities of model: expected 90 rows"),

@@ -137,3 +137,15 @@ def test_integer_names_stay_names():
     assert after.decided[3] == 2
     with pytest.raises(InputError, match="nodes of the graph"):
         result.with_decisions(pandas.DataFrame({"node": [3], "decision": [2]}))
+
+
+def test_names_that_a_table_writes_otherwise():
+    names, given = [float(i) for i in range(120)], [f" {name} " for name in NAMES[noisy().numpy()]]
+    written = gn.Audit(gn.Graph.from_edge_index(data().edge_index, 120, names=names), given)
+    looked = written.review(3)
+    after = written.with_decisions(looked.assign(decision=looked["given"]))
+    assert (after.decided[looked.index] == noisy().numpy()[looked.index]).all()
+    twice = gn.Audit(gn.Graph.from_edge_index(data().edge_index, 120, names=[1, "1", *range(2, 120)]), noisy())
+    assert (twice.with_decisions(pandas.DataFrame({"node": [2], "decision": [0]})).decided >= 0).sum() == 1
+    with pytest.raises(InputError, match="expected nodes of the graph, got '1'"):
+        twice.with_decisions(pandas.DataFrame({"node": [1], "decision": [0]}))

@@ -106,3 +106,20 @@ def test_drawings_hold_the_numbers():
 @pytest.mark.parametrize("values", [np.zeros(3), np.ones(1), np.linspace(0, 1, 5000)])
 def test_histograms_of_odd_numbers(values):
     assert "nan" not in histogram(values)
+
+
+def test_class_0_is_a_suggestion():
+    suspects = audit().suspects(0.05, 0)
+    assert (suspects["suggested"][:12] == 0).any()
+    assert "no suggestion" not in page(audit(), "x", suspects, "")
+
+
+def test_no_suggestion_among_names_of_classes():
+    audited = named()
+    suspects = audited.suspects(0.5, 1)
+    missing = [value for value in suspects["suggested"] if not isinstance(value, str)]
+    assert len(missing) > 5
+    assert set(missing) == {None}
+    html = page(audited, "x", suspects, "")
+    assert "nan" not in html
+    assert [value for value in audited.to_frame()["decision"] if value is not None] == []
