@@ -19,7 +19,8 @@ def report(
         Path | None, typer.Option(help="File of a suite: show its cells only, by its grids and row names.")
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="Cells of this benchmark only: nodes, cluster, detect or recommend. (default: all)")
+        str | None,
+        typer.Option(help="Cells of this benchmark only: nodes, cluster, detect or recommend. (default: all)"),
     ] = None,
     plot: Annotated[
         str | None,
