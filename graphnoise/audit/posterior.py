@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import log_softmax
+from scipy.special import log_softmax, logsumexp
 from torch import Tensor
 
 from graphnoise import beliefs, checks
@@ -27,8 +27,8 @@ from graphnoise.typing import Floats, GraphLike, LabelsLike
 __all__ = ["LabelPosterior", "label_posterior"]
 # Least log-probability of a class by features, relative to its share.
 MIN_FIELD = -20.0
-# By how much right labels of a class are more frequent than those of any other one, at least.
-MARGIN = 0.01
+# Log-likelihood that features must gain to be used.
+MIN_GAIN = 1.0
 
 
 def label_posterior(
@@ -48,8 +48,8 @@ def label_posterior(
     `graphnoise.beliefs.label_posterior`). With features, a graph Gaussian process (`graphnoise.robust.GraphGP`)
     predicts the true class of each node without its own label, f_i, and estimates the transition matrix;
     log(f_i / mean f) then is the field of belief propagation. How much it counts, and how much the labels of neighbours
-    count beside it, maximises the likelihood of the given labels. Features by which at most half of the classes have
-    right labels most often are not used, of which a warning tells.
+    count beside it, maximises the likelihood of the given labels. Features that do not make the given labels likelier
+    are not used, of which a warning tells.
 
     Args:
         graph: Anything `as_graph` takes; a directed graph is made symmetric.
@@ -117,12 +117,12 @@ def _features_field(
     field = np.log(np.maximum(model._probabilities(smoothed).numpy(), 1e-300))
     likelihood = log_likelihoods(model.transition_.matrix.numpy(), given[nodes])
     field[nodes] = np.log(np.maximum(model.posterior_, 1e-300)) - likelihood
-    learned = model.transition_
-    # Features that say nothing leave T open, up to an exchange of classes.
-    right = learned.matrix.diagonal()
-    others = (learned.matrix - torch.diag(right)).amax(1)
-    if transition is None and 2 * int((right > others + MARGIN).sum()) <= labels.num_classes:
-        text = "features are not used: by them, most labels of most classes would be wrong (do they say nothing?)"
+    field = np.asarray(log_softmax(field, axis=1))
+    # Log-likelihood of the given labels beyond that of their shares; without any, T is open.
+    shares = np.bincount(given[nodes]) / len(nodes)
+    gain = float((logsumexp(field[nodes] + likelihood, axis=1) - np.log(shares[given[nodes]])).sum())
+    if transition is None and gain < MIN_GAIN:
+        text = "features are not used: they do not make the given labels likelier than the shares of the classes do"
         warnings.warn(text, UserWarning, stacklevel=3)
         return None, None
-    return np.asarray(log_softmax(field, axis=1)), learned
+    return field, model.transition_

@@ -254,13 +254,14 @@ def test_features_of_a_sparse_matrix_and_directed_graphs():
     assert (directed == dense).all()
 
 
-def test_features_that_say_nothing_are_not_used():
-    clean = gn.datasets.planted_partition([50, 50], 0.15, 0.03, num_features=0, seed=0)
+@pytest.mark.parametrize("x", [torch.ones(100, 1), torch.randn(100, 1, generator=torch.Generator().manual_seed(1))])
+def test_features_that_say_nothing_are_not_used(x):
+    clean = gn.datasets.planted_partition([50, 50], 0.2, 0.02, num_features=0, seed=1)
     with pytest.warns(UserWarning, match="features are not used"):
-        constant = gn.Audit(gn.as_graph(clean), clean.y, torch.ones(100, 1))
-    assert (constant.posterior.probability == gn.Audit(gn.as_graph(clean), clean.y).posterior.probability).all()
-    assert constant.test.p_value > 0.05
-    assert constant.estimate.rate.value < 0.05
+        result = gn.Audit(gn.as_graph(clean), clean.y, x)
+    assert (result.posterior.probability == gn.Audit(gn.as_graph(clean), clean.y).posterior.probability).all()
+    assert result.test.p_value > 0.05
+    assert result.estimate.rate.value < 0.05
 
 
 def test_posteriors_of_ones_own():
@@ -288,6 +289,7 @@ def test_a_graph_without_edges_and_more_classes_than_can_be_learned():
     assert result.morans_i is None
     assert list(result.suspects()["why"].str.startswith("no labelled neighbour")) == [True] * len(result.suspects())
     # Each node has a class of its own: nothing can be learned, and nothing is claimed.
-    alone = gn.Audit(data(), np.where(np.arange(120) % 12 == 0, np.arange(120), -1))
+    with pytest.warns(UserWarning, match="features are not used"):
+        alone = gn.Audit(data(), np.where(np.arange(120) % 12 == 0, np.arange(120), -1))
     assert alone.test.p_value > 0.05
     assert np.isfinite(alone.posterior.probability).all()
