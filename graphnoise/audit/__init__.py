@@ -3,7 +3,7 @@
 from graphnoise.audit import detect
 from graphnoise.audit.audit import Audit
 from graphnoise.audit.correction import correct
-from graphnoise.audit.noise_test import NoiseTest, noise_test
+from graphnoise.audit.likelihood_ratio import NoiseTest, noise_test
 from graphnoise.audit.out_of_fold import crossfit
 from graphnoise.audit.posterior import LabelPosterior, label_posterior
 

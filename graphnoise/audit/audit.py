@@ -15,7 +15,7 @@ from graphnoise.audit import explain
 from graphnoise.audit.correction import correct
 from graphnoise.audit.decisions import Decisions, decided_positions, decided_posterior, read_decisions
 from graphnoise.audit.estimates import NoiseEstimate, morans_i, noise_estimate, noise_kind, transition_frame
-from graphnoise.audit.noise_test import NoiseTest, noise_test
+from graphnoise.audit.likelihood_ratio import NoiseTest, noise_test
 from graphnoise.audit.posterior import LabelPosterior, label_posterior
 from graphnoise.containers import as_graph
 from graphnoise.labels import class_names, read_labels

@@ -128,7 +128,7 @@ def label_posterior(
         >>> noisy = noise.pair(4, 0.3).corrupt(data.y, seed=0).y
         >>> posterior = label_posterior(Graph.from_data(data), noisy)
         >>> [round(float((y == data.y.numpy()).mean()), 2) for y in (noisy.numpy(), posterior.probability.argmax(1))]
-        [0.71, 1.0]
+        [0.67, 1.0]
 
     Source: Belief propagation: Pearl, "Probabilistic reasoning in intelligent systems", 1988,
         chapter 4. Forward correction: Patrini et al., "Making deep neural networks robust to label noise", CVPR 2017,
