@@ -96,8 +96,8 @@ class GraphGP(NodeClassifier):
         transition: A known transition matrix over the classes in the order of `classes_`; learned if None.
         max_exact: Number of labelled nodes up to which the exact kernel is inverted; beyond it, features of more than
             600 dimensions are projected (Nyström).
-        seed: Seed of the starts of the search for T and of the subset of nodes that the evidence is computed for, where
-            more than 1000 are labelled.
+        seed: Seed of the starts of the search for T, and of the subsets of labelled nodes that the evidence is computed
+            for, at most 1000, and that T is searched with, at most 4000.
 
     Attributes:
         classes_: Names of the classes, in the order of the columns of `predict_proba`.

@@ -32,7 +32,7 @@ def read_probabilities(probabilities: Tensor | NDArray[Any], y: LabelsLike) -> t
         if p.shape[1] < labels.num_classes or names.dtype.kind == "O":
             checks.fail("probabilities", f"{labels.num_classes} columns, one per class of y", p.shape[1])
         labels = read_labels(y, p.shape[1])
-    return p, _some(labels.codes.cpu().numpy())
+    return p, _with_labels(labels.codes.cpu().numpy())
 
 
 def read_labelled_graph(graph: GraphLike, y: LabelsLike) -> tuple[Graph, Ints, int]:
@@ -45,7 +45,7 @@ def read_labelled_graph(graph: GraphLike, y: LabelsLike) -> tuple[Graph, Ints, i
     if arcs.normalisation is not None:
         checks.fail("graph", "a graph that is not normalised", f"normalisation {arcs.normalisation!r}")
     labels = read_labels(y, size=arcs.num_nodes)
-    codes = _some(labels.codes.cpu().numpy())
+    codes = _with_labels(labels.codes.cpu().numpy())
     check_entries("y", arcs.num_nodes, labels.num_classes)
     return arcs, codes, labels.num_classes
 
@@ -61,7 +61,7 @@ def one_hot(codes: Ints, classes: int) -> Floats:
     return out
 
 
-def _some(codes: Ints) -> Ints:
+def _with_labels(codes: Ints) -> Ints:
     if not bool((codes >= 0).any()):
         checks.fail("y", "at least one labelled node", "none")
     return codes

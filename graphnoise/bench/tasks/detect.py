@@ -128,13 +128,13 @@ class Detect(Task[DetectGrid]):
         with one_thread():
             meter.start()
             try:
-                found = detector.detect(trial)
+                detection = detector.detect(trial)
             except SystemExit as stop:
                 raise InputError(f"{name}: expected a Detection, got a call of sys.exit({stop.code})") from stop
             used = meter.read()
         used["seconds"] += trial.reused
-        found = checked_detection(found, name, len(given), instance.problem.num_classes)
-        return {**measure_detection(truth, given, found), "run": {**used, **environment()}}
+        detection = checked_detection(detection, name, len(given), instance.problem.num_classes)
+        return {**measure_detection(truth, given, detection), "run": {**used, **environment()}}
 
     sections = staticmethod(detect_report.sections)
     render = staticmethod(detect_report.render)

@@ -16,17 +16,17 @@ from graphnoise.typing import Floats, Ints
 NOMINAL_FDR, BINS = 0.1, 10
 
 
-def checked_detection(found: object, name: str, size: int, classes: int) -> Detection:
+def checked_detection(detection: object, name: str, size: int, classes: int) -> Detection:
     """Return what a detector returned, as arrays.
 
     Raises:
         InputError: It is no `Detection`, or an entry is of the wrong shape or out of range.
     """
-    if not isinstance(found, Detection):
-        checks.fail(f"result of {name}", "a Detection", type(found).__name__)
+    if not isinstance(detection, Detection):
+        checks.fail(f"result of {name}", "a Detection", type(detection).__name__)
 
     def array(field: str, low: float, high: float, shape: tuple[int, ...] = (size,)) -> Floats | None:
-        if (value := getattr(found, field)) is None:
+        if (value := getattr(detection, field)) is None:
             return None
         values = np.asarray(value)
         numeric = values.dtype.kind in "biuf" and values.shape == shape
@@ -37,13 +37,13 @@ def checked_detection(found: object, name: str, size: int, classes: int) -> Dete
     credibility, flagged, labels = array("credibility", 0, 1), array("flagged", 0, 1), array("labels", 0, classes - 1)
     if credibility is None:
         checks.fail(f"credibility of {name}", f"values of shape [{size}]", "none")
-    transition = found.transition
+    transition = detection.transition
     if transition is not None:
         transition = array("transition", 0, 1 + 1e-6, (len(transition), len(transition)))
-    rate = None if found.rate is None else checks.rate(f"rate of {name}", float(found.rate))
+    rate = None if detection.rate is None else checks.rate(f"rate of {name}", float(detection.rate))
     suggested = None if labels is None else labels.astype(np.int64)
     mask = None if flagged is None else flagged > 0
-    return Detection(credibility, mask, suggested, bool(found.probability), rate, transition)
+    return Detection(credibility, mask, suggested, bool(detection.probability), rate, transition)
 
 
 def _text(values: NDArray[Any]) -> str:
@@ -52,13 +52,13 @@ def _text(values: NDArray[Any]) -> str:
     return f"shape {list(values.shape)}, from {values.min():g} to {values.max():g}"
 
 
-def measure_detection(truth: Ints, given: Ints, found: Detection) -> dict[str, Any]:
+def measure_detection(truth: Ints, given: Ints, detection: Detection) -> dict[str, Any]:
     """Return the measures of a detection, None where there is nothing to measure.
 
     Args:
         truth: True labels of the labelled nodes.
         given: Given labels.
-        found: As of `checked_detection`.
+        detection: As of `checked_detection`.
 
     Returns:
         error_rate: share of wrong labels; auroc: P(a wrong label has less credibility than a right one), ties half;
@@ -71,17 +71,17 @@ def measure_detection(truth: Ints, given: Ints, found: Detection) -> dict[str, A
         error of the entries of T against the draw's frequencies, over true classes that are there.
 
     Example:
-        >>> found = Detection(np.array([0.9, 0.2, 0.6]), np.array([False, True, False]), probability=True)
-        >>> result = measure_detection(np.array([0, 1, 1]), np.array([0, 0, 1]), found)
+        >>> detection = Detection(np.array([0.9, 0.2, 0.6]), np.array([False, True, False]), probability=True)
+        >>> result = measure_detection(np.array([0, 1, 1]), np.array([0, 0, 1]), detection)
         >>> result["auroc"], result["precision"], result["f1"], round(result["rate"], 3)
         (1.0, 1.0, 1.0, 0.433)
     """
-    wrong, credibility = truth != given, found.credibility
-    flagged = credibility < 0.5 if found.flagged is None else found.flagged
-    count, rate = int(wrong.sum()), found.rate
+    wrong, credibility = truth != given, detection.credibility
+    flagged = credibility < 0.5 if detection.flagged is None else detection.flagged
+    count, rate = int(wrong.sum()), detection.rate
     order = np.argsort(credibility, kind="stable")
     fdr = power = brier = calibration = None
-    if found.probability:
+    if detection.probability:
         rate = 1 - float(credibility.mean()) if rate is None else rate
         means = np.cumsum(credibility[order]) / np.arange(1, len(order) + 1)
         chosen = order[: int(np.searchsorted(means, NOMINAL_FDR, side="right"))]
@@ -89,7 +89,7 @@ def measure_detection(truth: Ints, given: Ints, found: Detection) -> dict[str, A
         power = float(wrong[chosen].sum() / count) if count else None
         brier = float(np.mean((credibility - ~wrong) ** 2))
         calibration = _calibration(credibility, ~wrong)
-    mean_error, max_error = _transition_errors(truth, given, found.transition)
+    mean_error, max_error = _transition_errors(truth, given, detection.transition)
     return {
         "error_rate": float(wrong.mean()),
         "auroc": float(roc_auc_score(wrong, -credibility)) if 0 < count < len(wrong) else None,
@@ -101,7 +101,7 @@ def measure_detection(truth: Ints, given: Ints, found: Detection) -> dict[str, A
         "brier": brier,
         "calibration": calibration,
         "given_accuracy": float((~wrong).mean()),
-        "corrected_accuracy": None if found.labels is None else float((found.labels == truth).mean()),
+        "corrected_accuracy": None if detection.labels is None else float((detection.labels == truth).mean()),
         "rate": rate,
         "rate_error": None if rate is None else rate - float(wrong.mean()),
         "transition_mean": mean_error,
