@@ -1,4 +1,4 @@
-"""Threads and memory: thread counts, contexts that limit the threads of a block, available memory."""
+"""Threads, memory and devices: thread counts and limits, torch's modes, available memory, available devices."""
 
 from __future__ import annotations
 
@@ -110,3 +110,35 @@ def limit_threads(count: int) -> Iterator[None]:
 def _pools() -> ThreadpoolController:
     """Return the thread pools of the libraries loaded so far; the search takes milliseconds."""
     return ThreadpoolController()
+
+
+@contextlib.contextmanager
+def default_modes(num_threads: int) -> Iterator[None]:
+    """Switch off inference mode, autocast and a default device of the caller, and set the number of threads."""
+    kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(limit_threads(thread_count(num_threads)))
+        for kind in kinds:
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        yield
+
+
+def read_device(device: object) -> torch.device | None:
+    """Return an available device, or None for that of the data."""
+    if device is None:
+        return None
+    if not isinstance(device, str | torch.device):
+        fail("device", "'cpu', 'cuda' or a torch.device", repr(device))
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        fail("device", "'cpu', 'cuda' or a torch.device", repr(device))
+    if chosen.type not in ("cpu", "cuda"):
+        fail("device", "'cpu' or 'cuda'", repr(str(chosen)))
+    if chosen.type == "cuda" and (not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count()):
+        got = f"{str(chosen)!r}, and torch sees {torch.cuda.device_count()} GPUs"
+        fail("device", "a device of this machine", got)
+    return chosen

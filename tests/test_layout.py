@@ -31,7 +31,7 @@ LAYERS = [
     ("graphnoise.node_order", "graphnoise.solvers", "graphnoise.coding_rates", "graphnoise.undirected"),
     ("graphnoise.propagation",),
     ("graphnoise.correct_and_smooth", "graphnoise.nn", "graphnoise.noise", "graphnoise.datasets"),
-    ("graphnoise.node_classifier", "graphnoise.homophily", "graphnoise.beliefs"),
+    ("graphnoise.checkpoint", "graphnoise.node_classifier", "graphnoise.homophily", "graphnoise.beliefs"),
     ("graphnoise.erase", "graphnoise.clustering"),
     ("graphnoise.robust",),
     ("graphnoise.audit",),

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import re
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch_geometric.data import Data
 
 from graphnoise import checks
+from graphnoise.checkpoint import check_file, expanded, resume, run_epochs
 from graphnoise.erase.blend import blend
-from graphnoise.erase.checkpoint import alike, read_checkpoint, write_checkpoint
 from graphnoise.erase.encoders import full_graph_inputs
 from graphnoise.erase.ensemble import Ensemble, start
 from graphnoise.erase.inputs import Inputs, Labels, digest, read, read_training_labels
 from graphnoise.erase.probe import Probe
 from graphnoise.erase.settings import Settings, settings
 from graphnoise.erase.train import COLLAPSED_RANK, CollapseWarning, Training
-from graphnoise.errors import DataError, InputError
+from graphnoise.errors import InputError
 from graphnoise.homophily import label_homophily, warn_of_heterophily
 from graphnoise.node_classifier import NodeClassifier
-from graphnoise.resources import limit_threads, thread_count
+from graphnoise.resources import default_modes, read_device, thread_count
 
 
 class ERASE(NodeClassifier):
@@ -119,11 +116,9 @@ class ERASE(NodeClassifier):
         if self.progress is not None and not isinstance(self.progress, bool):
             checks.fail("progress", "True, False or None", repr(self.progress))
         thread_count(self.num_threads)
-        file = self.checkpoint
-        if file is not None and not (isinstance(file, str | Path) and Path(file).name and "\0" not in str(file)):
-            checks.fail("checkpoint", "the path of a file", repr(file))
+        check_file(self.checkpoint)
         self.checkpoint_every = checks.integer("checkpoint_every", self.checkpoint_every, 1)
-        _device(self.device)
+        read_device(self.device)
         return self.settings
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -163,8 +158,8 @@ class ERASE(NodeClassifier):
             checks.fail("on_epoch", "a callable or None", repr(on_epoch))
         # As in scikit-learn, attributes may have been assigned since the constructor checked them.
         s = self._check()
-        with _default_modes(self.num_threads), torch.enable_grad():
-            inputs = read(data, s.normalise_features, _device(self.device))
+        with default_modes(self.num_threads), torch.enable_grad():
+            inputs = read(data, s.normalise_features, read_device(self.device))
             selecting = s.select == "validation"
             labels = read_training_labels(data, inputs, self.num_classes, validated=selecting, split=split)
             return self._fit(s, inputs, labels, on_epoch)
@@ -180,46 +175,19 @@ class ERASE(NodeClassifier):
         homophily = label_homophily(inputs.graph, nodes, given, labels.num_classes)
         warn_of_heterophily("ERASE", homophily, stacklevel=4)
         training = start(inputs, labels, s, self.seed)
-        file = None if self.checkpoint is None else _expanded(self.checkpoint)
+        file = expanded(self.checkpoint)
         mark = "" if file is None else self._mark(s, digest(inputs, labels, training.encoder))
         if file is not None and file.exists():
-            _restore(training, file, mark)
-            if training.epochs_done > s.epochs:
-                expected = f"{training.epochs_done} or more, as {file} has them"
-                checks.fail("epochs", expected, f"{s.epochs} (remove the file to start anew)")
+            resume(training, file, mark, s.epochs, "ERASE")
         if training.epochs_done == s.epochs and not training.fitted:
             training.fit_probe()
-        try:
-            self._run(training, on_epoch, file, mark)
-        except KeyboardInterrupt as interrupt:
-            if file is not None:
-                anew = f"nothing is saved in {file} yet: the same call begins anew"
-                interrupt.add_note(f"the same call goes on from {file}" if file.exists() else anew)
-            raise
+        every = self.checkpoint_every
+        run_epochs(
+            training, "ERASE", s.epochs, progress=self.progress, on_epoch=on_epoch, file=file, every=every, mark=mark
+        )
         self._set_fitted(training)
         self.homophily_ = None if homophily is None else homophily[0]
         return self
-
-    def _run(
-        self,
-        training: Training | Ensemble,
-        on_epoch: Callable[[Training | Ensemble], object] | None,
-        file: Path | None,
-        mark: str,
-    ) -> None:
-        shown = sys.stderr.isatty() if self.progress is None else self.progress
-        columns = (TextColumn("ERASE"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-        with Progress(*columns, TimeRemainingColumn(), disable=not shown) as bar:
-            task = bar.add_task("", total=training.s.epochs, completed=training.epochs_done)
-            while not training.finished:
-                training.epoch()
-                if on_epoch is not None:
-                    on_epoch(training)
-                if file is not None and (training.finished or training.epochs_done % self.checkpoint_every == 0):
-                    write_checkpoint(file, training.state(), mark)
-                loss, best = training.history["loss"][-1], training.best_accuracy
-                text = f"loss {loss:.3f}" + (f"  best on validation {best:.1%}" if best >= 0 else "")
-                bar.update(task, completed=training.epochs_done, description=text)
 
     def _set_fitted(self, training: Training | Ensemble) -> None:
         """Set the fitted attributes, and warn where the embeddings have collapsed."""
@@ -255,7 +223,7 @@ class ERASE(NodeClassifier):
             NotFittedError: The model is not fitted.
             InputError: The data have other features.
         """
-        with _default_modes(self.num_threads), torch.no_grad():
+        with default_modes(self.num_threads), torch.no_grad():
             return next(self._embeddings(self._read(data), [self.encoder_.state_dict()]))
 
     def predict_proba(self, data: Data) -> Tensor:
@@ -264,7 +232,7 @@ class ERASE(NodeClassifier):
         Raises:
             InputError, NotFittedError: As `embed`.
         """
-        with _default_modes(self.num_threads), torch.no_grad():
+        with default_modes(self.num_threads), torch.no_grad():
             return self._predict_proba(self._read(data))
 
     def _read(self, data: Data) -> Inputs:
@@ -328,59 +296,3 @@ class ERASE(NodeClassifier):
 
 _ARGUMENTS = ("preset", "seed", "num_classes", "device", "progress", "num_threads", "checkpoint", "checkpoint_every")
 _HYPER_PARAMETERS = frozenset(field.name for field in dataclasses.fields(Settings))
-
-
-@contextlib.contextmanager
-def _default_modes(num_threads: int) -> Iterator[None]:
-    """Switch off inference mode, autocast and a default device of the caller, and set the number of threads."""
-    kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(limit_threads(thread_count(num_threads)))
-        for kind in kinds:
-            stack.enter_context(torch.autocast(kind, enabled=False))
-        if torch.get_default_device().type != "cpu":
-            stack.enter_context(torch.device("cpu"))
-        yield
-
-
-def _expanded(file: str | Path) -> Path:
-    """Return the path of a file with ~ expanded."""
-    try:
-        return Path(file).expanduser()
-    except RuntimeError as error:
-        raise InputError(f"checkpoint: expected a home folder that is there, got {str(file)!r}") from error
-
-
-def _restore(training: Training | Ensemble, file: Path, mark: str) -> None:
-    """Resume training from a checkpoint.
-
-    Raises:
-        InputError: It was written for other data or settings.
-        DataError: It is damaged.
-    """
-    state = read_checkpoint(file, mark)
-    if not alike(training.state(), state):
-        raise DataError(f"{file}: expected a checkpoint of ERASE, got one of other entries or shapes")
-    try:
-        training.restore(state)
-    except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{file}: expected a checkpoint of ERASE, got a damaged one") from error
-
-
-def _device(device: object) -> torch.device | None:
-    """Return an available device, or None for that of the data."""
-    if device is None:
-        return None
-    if not isinstance(device, str | torch.device):
-        checks.fail("device", "'cpu', 'cuda' or a torch.device", repr(device))
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        checks.fail("device", "'cpu', 'cuda' or a torch.device", repr(device))
-    if chosen.type not in ("cpu", "cuda"):
-        checks.fail("device", "'cpu' or 'cuda'", repr(str(chosen)))
-    if chosen.type == "cuda" and (not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count()):
-        got = f"{str(chosen)!r}, and torch sees {torch.cuda.device_count()} GPUs"
-        checks.fail("device", "a device of this machine", got)
-    return chosen

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -252,37 +251,6 @@ class GraphGP(NodeClassifier):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "classes_")
-
-
-def fit(data: Data, method: str = "auto", *, seed: int = 0, split: int | None = None) -> NodeClassifier:
-    """Fit a classifier of nodes to labels of which a part is wrong.
-
-    Args:
-        data: A torch_geometric `Data` with x, edge_index or adj_t, y, train_mask and, if there is one, val_mask: labels
-            of both are used, and may both be wrong.
-        method: "auto" or "ggp": `GraphGP`, whose prediction mixes a Gaussian process, a matched filter and class means
-            by the likelihood of the given labels; "erase": `graphnoise.ERASE`.
-        seed: Seed of what is random.
-        split: Column of masks of several splits.
-
-    Returns:
-        A fitted estimator with `predict`, `predict_proba` and `score`.
-
-    Raises:
-        InputError: An unknown method, or data that it cannot read.
-
-    Example:
-        >>> from graphnoise import datasets, noise
-        >>> data = datasets.planted_partition([60, 60], 0.2, 0.02, num_features=8, split=(15, 40, 40), seed=0)
-        >>> noisy = noise.LabelNoise("symmetric", 0.3, splits=("train", "val"), seed=0)(data)
-        >>> fit(noisy).score(noisy) > 0.9
-        True
-    """
-    from graphnoise.erase import ERASE
-
-    kind: Any = ERASE if checks.choice("method", method, ("auto", "ggp", "erase")) == "erase" else GraphGP
-    model: NodeClassifier = kind(seed=seed).fit(data, split=split)
-    return model
 
 
 def _read(data: object) -> tuple[Tensor, Graph]:

@@ -1,0 +1,188 @@
+"""Networks that are trained: the default graph convolutional network, and modules of users, with outputs checked."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+import itertools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.parameter import UninitializedParameter
+from torch_geometric.nn import MessagePassing
+
+from graphnoise import checks
+from graphnoise.checks import GraphnoiseError, InputError
+from graphnoise.erase.encoders import shared_rng
+from graphnoise.nn import GraphConvolution, Propagate, SparseFeatures, dropout
+from graphnoise.robust.training.views import View
+
+
+class Output(NamedTuple):
+    """What a network computes.
+
+    Attributes:
+        logits: Shape [num_nodes, num_classes].
+        embedding: Input of the last layer, shape [num_nodes, width].
+    """
+
+    logits: Tensor
+    embedding: Tensor
+
+
+class GCN(torch.nn.Module):
+    """Graph convolutional network: convolution, ReLU and dropout by turns; sparse features stay sparse.
+
+    Args:
+        num_features: Number of features.
+        hidden: Width of the hidden layers.
+        num_classes: Number of classes.
+        num_layers: Number of layers.
+        dropout: Probability of dropping an input of a layer.
+        generator: Source of the initial weights.
+
+    Source:
+        Kipf and Welling, "Semi-Supervised Classification with Graph Convolutional Networks", ICLR 2017, section 3.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        hidden: int,
+        num_classes: int,
+        *,
+        num_layers: int = 2,
+        dropout: float = 0.5,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        widths = [num_features, *[hidden] * (num_layers - 1), num_classes]
+        self.layers = torch.nn.ModuleList(
+            GraphConvolution(*size, generator=generator) for size in itertools.pairwise(widths)
+        )
+        self.dropout = dropout
+        self.propagate = Propagate(1, mode="power")
+
+    def forward(
+        self, x: Tensor | SparseFeatures, view: View, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return logits and the input of the last layer; with dropout where a generator is given."""
+        embedding = x
+        for i, layer in enumerate(self.layers):
+            x = F.relu(x) if i and isinstance(x, Tensor) else x
+            embedding = x
+            x = self._convolved(layer, dropout(x, self.dropout, generator), view)
+        assert isinstance(x, Tensor)
+        return x, embedding if isinstance(embedding, Tensor) else view.x
+
+    def _convolved(self, layer: Any, x: Tensor | SparseFeatures, view: View) -> Tensor:
+        if view.edge_weight is None:
+            out: Tensor = layer(x, view.block)
+            return out
+        weighted: Tensor = self.propagate(layer.linear(x), view.edge_index, view.edge_weight) + layer.bias
+        return weighted
+
+
+class Network(torch.nn.Module):
+    """A module that is called as `module(x, edge_index)`, or with `edge_weight` too, and its outputs, checked.
+
+    Args:
+        module: The default `GCN`, or a user's module, which is copied.
+        num_classes: Number of classes.
+
+    Raises:
+        InputError: The module cannot be copied or has nothing to train.
+    """
+
+    def __init__(self, module: torch.nn.Module, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes, self.name = num_classes, type(module).__name__
+        self.module = module if isinstance(module, GCN) else _copied(module)
+        self._inputs: list[Tensor] = []
+        if not isinstance(module, GCN):
+            layers = [part for part in self.module.modules() if isinstance(part, MessagePassing)]
+            for layer in layers or [part for part in self.module.modules() if isinstance(part, torch.nn.Linear)]:
+                layer.register_forward_pre_hook(lambda _, arguments: self._inputs.append(arguments[0]))
+
+    def forward(self, view: View, generator: torch.Generator | None = None) -> Output:
+        """Return logits and embeddings of the view's nodes; dropout draws from the generator, and is off without one.
+
+        Raises:
+            InputError: The module fails, or its output is not a finite matrix with a row per node and a column per
+                class.
+        """
+        self.train(generator is not None)
+        if isinstance(self.module, GCN):
+            logits, embedding = self.module(view.features, view, generator)
+        else:
+            logits, embedding = self._called(view, generator)
+        if not bool(torch.isfinite(logits).all()):
+            checks.fail("model", f"finite outputs of {self.name} (a lower lr may help)", "NaN or infinite ones")
+        return Output(logits, embedding)
+
+    def _called(self, view: View, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        weights = () if view.edge_weight is None else (view.edge_weight,)
+        if weights and not self.takes_weights:
+            checks.fail("model", "a module whose forward takes edge_weight, for this method", self.name)
+        self._inputs.clear()
+        rng = torch.Generator(view.x.device).manual_seed(0) if generator is None else generator
+        arguments = f"features of shape {tuple(view.x.shape)} and edge_index of shape {tuple(view.edge_index.shape)}"
+        with shared_rng(rng), reraised(f"a module that takes {arguments}, got"):
+            # A module may change its arguments in place.
+            out = self.module(view.x.clone(), view.edge_index, *weights)
+        shape = (view.num_nodes, self.num_classes)
+        if not isinstance(out, Tensor) or not out.is_floating_point() or tuple(out.shape) != shape:
+            got = f"{tuple(out.shape)} of type {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
+            checks.fail("model", f"logits of shape {shape} from {self.name}", got)
+        embedding = self._inputs[-1] if self._inputs else out
+        self._inputs.clear()
+        return out.float(), embedding if isinstance(embedding, Tensor) and len(embedding) == len(out) else out
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether the module can be called with weights of arcs."""
+        if isinstance(self.module, GCN):
+            return True
+        parameters = list(inspect.signature(self.module.forward).parameters)
+        return len(parameters) > 2 and parameters[2] in ("edge_weight", "edge_weights")
+
+    def reset(self, seed: int) -> None:
+        """Draw new initial weights.
+
+        Raises:
+            InputError: The module has no `reset_parameters`.
+        """
+        parts: list[Any] = [part for part in self.module.modules() if hasattr(part, "reset_parameters")]
+        if not parts:
+            checks.fail("model", "layers with reset_parameters, for a method of several networks", self.name)
+        with shared_rng(torch.Generator().manual_seed(seed)):
+            for part in parts:
+                part.reset_parameters()
+
+
+def _copied(module: torch.nn.Module) -> torch.nn.Module:
+    name = type(module).__name__
+    if any(isinstance(p, UninitializedParameter) for p in module.parameters()):
+        checks.fail("model", "a module whose weights have their shapes (call it once)", f"a lazy {name}")
+    if not any(p.requires_grad for p in module.parameters()):
+        checks.fail("model", "a module with parameters to train", name)
+    if any(getattr(part, "cached", False) is True for part in module.modules()):
+        checks.fail("model", "layers that read the arcs of each call (cached=False)", f"a cached layer in {name}")
+    with reraised(f"a module that can be copied, got {name}:"):
+        return copy.deepcopy(module)
+
+
+@contextlib.contextmanager
+def reraised(expected: str) -> Iterator[None]:
+    """Raise errors of a user's module, except for lack of memory, as an `InputError` on the model."""
+    try:
+        yield
+    except (GraphnoiseError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        message = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
+        raise InputError(f"model: expected {expected} {message}") from error

@@ -1,0 +1,77 @@
+"""What a network reads of a graph: features and arcs, with the usual random changes (augmentations)."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from graphnoise.graph import Graph
+from graphnoise.nn import Block, SparseFeatures
+from graphnoise.nn.features import compact
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Features and arcs that a network reads.
+
+    Attributes:
+        x: Features, float32, shape [num_nodes, num_features].
+        edge_index: Arcs (source, target), without added self-loops, shape [2, num_arcs].
+        edge_weight: Weights of the arcs, at least 0, shape [num_arcs]; gradients may pass. None: all are 1.
+        sampled: Whether the arcs are sampled, and so directed even where the graph is not.
+    """
+
+    x: Tensor
+    edge_index: Tensor
+    edge_weight: Tensor | None = None
+    sampled: bool = False
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes."""
+        return self.x.shape[0]
+
+    @cached_property
+    def features(self) -> Tensor | SparseFeatures:
+        """The features, sparse where few are not zero."""
+        return compact(self.x) if self.x.device.type == "cpu" else self.x
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The graph with self-loops, normalised symmetrically, without weights."""
+        with warnings.catch_warnings():
+            if self.sampled:
+                warnings.simplefilter("ignore")
+            return Graph.from_edge_index(self.edge_index, self.num_nodes).with_self_loops().normalise("sym")
+
+    @cached_property
+    def block(self) -> Block:
+        """`graph` as the operand of a layer."""
+        return Block.full(self.graph)
+
+    def with_arcs(self, edge_index: Tensor, edge_weight: Tensor | None = None) -> View:
+        """Return the same features with other arcs."""
+        view = View(self.x, edge_index, edge_weight, self.sampled)
+        # Both are computed from the features alone.
+        vars(view)["features"] = self.features
+        return view
+
+    def drop_arcs(self, rate: float, generator: torch.Generator) -> View:
+        """Return a view without a random share of the arcs."""
+        kept = torch.rand(self.edge_index.shape[1], generator=generator, device=generator.device) >= rate
+        return self.with_arcs(self.edge_index[:, kept], None if self.edge_weight is None else self.edge_weight[kept])
+
+    def mask_features(self, rate: float, generator: torch.Generator) -> View:
+        """Return a view in which a random share of the columns of the features is zero."""
+        kept = (torch.rand(self.x.shape[1], generator=generator, device=generator.device) >= rate).to(self.x.dtype)
+        view = replace(self, x=self.x * kept)
+        if isinstance(self.features, SparseFeatures):
+            vars(view)["features"] = self.features.scaled(kept[self.features.pattern.col])
+        for name in ("graph", "block"):
+            if name in vars(self):
+                vars(view)[name] = vars(self)[name]
+        return view

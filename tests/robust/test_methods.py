@@ -1,0 +1,129 @@
+"""Contract of the methods of robust training: each is run on small planted partitions."""
+
+import functools
+
+import pytest
+import torch
+
+from graphnoise import datasets, noise
+from graphnoise.checks import InputError
+from graphnoise.robust import RobustGNN, methods
+
+EPOCHS = 40
+
+
+@functools.cache
+def planted(seed=0):
+    sizes, split = [40, 40, 40], (10, 30, 60)
+    return datasets.planted_partition(sizes, 0.2, 0.02, num_features=8, separation=1.5, split=split, seed=seed)
+
+
+@functools.cache
+def noisy(seed=0):
+    return noise.LabelNoise("symmetric", 0.3, splits=("train", "val"), seed=seed)(planted(seed))
+
+
+def trained(name, data, **settings):
+    return RobustGNN(name, **{"epochs": EPOCHS, "hidden": 16, "seed": 1, **settings}).fit(data)
+
+
+@functools.cache
+def probabilities(name):
+    return trained(name, noisy()).predict_proba(noisy())
+
+
+@functools.cache
+def accuracy(name):
+    return trained(name, planted()).score(planted())
+
+
+@pytest.fixture(params=methods.names())
+def name(request):
+    return request.param
+
+
+def test_clean_labels_are_learned_as_well_as_by_cross_entropy(name):
+    assert accuracy(name) >= accuracy("ce") - 0.05
+
+
+def test_probabilities_are_probabilities(name):
+    p = probabilities(name)
+    assert p.shape == (120, 3)
+    assert float(p.min()) >= 0
+    assert torch.allclose(p.sum(1), torch.ones(120).to(p), atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_result(name):
+    assert torch.equal(trained(name, noisy()).predict_proba(noisy()), probabilities(name))
+
+
+def test_labels_outside_the_masks_and_true_labels_are_not_read(name):
+    data = noisy().clone()
+    read = data.train_mask | data.val_mask
+    data.y = torch.where(read, data.y, (data.y + 1) % 3)
+    data.y_true = (data.y_true + 1) % 3
+    assert torch.equal(trained(name, data).predict_proba(data), probabilities(name))
+
+
+def test_validation_labels_do_not_train(name):
+    data = noisy().clone()
+    del data.val_mask
+    fitted = trained(name, data)
+    changed = data.clone()
+    changed.y = torch.where(noisy().val_mask, (data.y + 1) % 3, data.y)
+    assert torch.equal(fitted.predict_proba(data), trained(name, changed).predict_proba(data))
+
+
+def test_losses_and_weights_stay_finite_and_weights_change(name):
+    fitted = trained(name, noisy())
+    assert all(torch.isfinite(torch.tensor(fitted.history_["loss"])))
+    for module in (*fitted.networks_, fitted.method_):
+        assert all(bool(torch.isfinite(p).all()) for p in module.parameters())
+    untrained = RobustGNN(name, epochs=1, lr=1e-12, weight_decay=0, hidden=16, seed=1).fit(noisy())
+    before, after = ([p.detach() for p in model.networks_[0].parameters()] for model in (untrained, fitted))
+    assert any(not torch.allclose(old, new) for old, new in zip(before, after, strict=True))
+
+
+def test_mini_batches(name):
+    fitted = trained(name, planted(), batch_size=8, fanouts=(5, 5), epochs=10)
+    assert fitted.score(planted()) > 0.6
+
+
+def test_isolated_nodes_and_a_missing_class(name):
+    data = noisy().clone()
+    lonely = torch.arange(0, 120, 10)
+    kept = ~torch.isin(data.edge_index, lonely).any(0)
+    data.edge_index = data.edge_index[:, kept]
+    # No training label of class 2 is left; validation labels have it.
+    data.y = torch.where(data.train_mask & (data.y == 2), 0, data.y)
+    p = trained(name, data).predict_proba(data)
+    assert p.shape == (120, 2)
+    assert bool(torch.isfinite(p).all())
+
+
+def test_a_run_goes_on_from_a_checkpoint(name, tmp_path):
+    file = tmp_path / "run.ckpt"
+    stopped = RobustGNN(name, epochs=EPOCHS, hidden=16, seed=1, checkpoint=file, checkpoint_every=1)
+    stopped.fit(noisy(), callbacks=[lambda run: run.epochs_done >= 15])
+    resumed = RobustGNN(name, epochs=EPOCHS, hidden=16, seed=1, checkpoint=file).fit(noisy())
+    assert len(resumed.history_["loss"]) == EPOCHS
+    assert torch.equal(resumed.predict_proba(noisy()), probabilities(name))
+
+
+def test_settings_are_attributes_and_shown(name):
+    method = methods.create(name)
+    assert method.settings() == type(method).defaults()
+    assert repr(method).startswith(type(method).__name__)
+    with pytest.raises(InputError, match=r"setting of|no setting"):
+        methods.create(name, colour="red")
+
+
+def test_a_user_module_is_trained(name):
+    from torch_geometric.nn import GCN
+
+    torch.manual_seed(0)
+    model = GCN(8, 16, 2, 3)
+    before = [p.detach().clone() for p in model.parameters()]
+    fitted = trained(name, planted(), model=model, epochs=10)
+    assert fitted.score(planted()) > 0.6
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
