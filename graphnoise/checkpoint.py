@@ -96,8 +96,8 @@ def check_file(file: object) -> None:
         checks.fail("checkpoint", "the path of a file", repr(file))
 
 
-def expanded(file: str | Path | None) -> Path | None:
-    """Return the path of a file with ~ expanded.
+def checkpoint_path(file: str | Path | None) -> Path | None:
+    """Return the path of a file with ~ checkpoint_path.
 
     Raises:
         InputError: There is no home folder.

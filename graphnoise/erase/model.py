@@ -14,7 +14,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphnoise import checks
-from graphnoise.checkpoint import check_file, expanded, resume, run_epochs
+from graphnoise.checkpoint import check_file, checkpoint_path, resume, run_epochs
 from graphnoise.erase.blend import blend
 from graphnoise.erase.encoders import full_graph_inputs
 from graphnoise.erase.ensemble import Ensemble, start
@@ -175,7 +175,7 @@ class ERASE(NodeClassifier):
         homophily = label_homophily(inputs.graph, nodes, given, labels.num_classes)
         warn_of_heterophily("ERASE", homophily, stacklevel=4)
         training = start(inputs, labels, s, self.seed)
-        file = expanded(self.checkpoint)
+        file = checkpoint_path(self.checkpoint)
         mark = "" if file is None else self._mark(s, digest(inputs, labels, training.encoder))
         if file is not None and file.exists():
             resume(training, file, mark, s.epochs, "ERASE")

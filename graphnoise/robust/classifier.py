@@ -12,12 +12,12 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphnoise import checks
-from graphnoise.checkpoint import check_file, expanded, resume, run_epochs
+from graphnoise.checkpoint import check_file, checkpoint_path, resume, run_epochs
 from graphnoise.erase.inputs import Inputs, Labels, digest, read, read_training_labels
 from graphnoise.homophily import label_homophily, warn_of_heterophily
 from graphnoise.node_classifier import NodeClassifier
 from graphnoise.resources import default_modes, read_device, thread_count
-from graphnoise.robust.methods import create
+from graphnoise.robust.methods import create_method
 from graphnoise.robust.training import GCN, Context, Method, Network, Training, View
 from graphnoise.robust.training.batches import Batches, FullBatch, LoadedBatches, SampledBatches
 from graphnoise.robust.training.loop import Optimisation
@@ -127,7 +127,7 @@ class RobustGNN(NodeClassifier):
         read_device(self.device)
         if isinstance(self.method, Method):
             return copy.deepcopy(self.method)
-        return create(self.method)
+        return create_method(self.method)
 
     def fit(
         self,
@@ -206,7 +206,7 @@ class RobustGNN(NodeClassifier):
             self._batches(view, labels.train, loader),
             Optimisation(self.epochs, self.lr, self.weight_decay, self.patience),
         )
-        file = expanded(self.checkpoint)
+        file = checkpoint_path(self.checkpoint)
         mark = "" if file is None else self._mark(method, digest(inputs, labels, training.modules))
         if file is not None and file.exists():
             resume(training, file, mark, self.epochs, "RobustGNN")

@@ -111,11 +111,11 @@ def test_a_run_goes_on_from_a_checkpoint(name, tmp_path):
 
 
 def test_settings_are_attributes_and_shown(name):
-    method = methods.create(name)
+    method = methods.create_method(name)
     assert method.settings() == type(method).defaults()
     assert repr(method).startswith(type(method).__name__)
     with pytest.raises(InputError, match=r"setting of|no setting"):
-        methods.create(name, colour="red")
+        methods.create_method(name, colour="red")
 
 
 def test_a_user_module_is_trained(name):

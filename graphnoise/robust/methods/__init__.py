@@ -33,7 +33,7 @@ def load(name: str) -> type[Method]:
     return kind
 
 
-def create(name: str, **settings: Any) -> Method:
+def create_method(name: str, **settings: Any) -> Method:
     """Return a method with these settings.
 
     Raises:
