@@ -23,6 +23,7 @@ from graphnoise.robust import GraphGP
 from graphnoise.robust.smoothing import SmoothedFeatures
 from graphnoise.robust.transition_search import log_likelihoods
 from graphnoise.typing import Floats, GraphLike, LabelsLike
+from graphnoise.undirected import symmetrised
 
 __all__ = ["LabelPosterior", "label_posterior"]
 # Least log-probability of a class by features, relative to its share.
@@ -78,7 +79,7 @@ def label_posterior(
     Source:
         Defined by this package; belief propagation and regression as the two functions say.
     """
-    arcs = as_graph(graph)
+    arcs = symmetrised(as_graph(graph))
     labels = read_labels(y, size=arcs.num_nodes)
     if not bool((labels.codes >= 0).any()):
         checks.fail("y", "at least one labelled node", "none")
@@ -108,9 +109,6 @@ def _features_field(
     features = row_normalised(read_features("x", x))
     if len(features) != graph.num_nodes:
         checks.fail("x", f"{graph.num_nodes} rows, one per node", len(features))
-    if not graph.undirected:
-        arcs = graph.to_scipy()
-        graph = Graph.from_scipy(arcs.maximum(arcs.T))
     model = GraphGP(transition=transition, seed=seed)
     smoothed = SmoothedFeatures(features, graph.with_self_loops().normalise("sym"), model.hops, torch.from_numpy(nodes))
     model._fit(smoothed, torch.from_numpy(nodes), given[nodes], labels.num_classes)

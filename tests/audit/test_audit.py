@@ -254,6 +254,14 @@ def test_features_of_a_sparse_matrix_and_directed_graphs():
     assert (directed == dense).all()
 
 
+def test_all_of_the_audit_of_a_directed_graph_is_that_of_the_undirected_one():
+    once = data().edge_index[:, data().edge_index[0] < data().edge_index[1]]
+    directed, both = gn.Audit(once, noisy(), data().x), audit()
+    pandas.testing.assert_frame_equal(directed.suspects(), both.suspects())
+    assert directed.morans_i == pytest.approx(both.morans_i)
+    assert directed.test == both.test
+
+
 @pytest.mark.parametrize("x", [torch.ones(100, 1), torch.randn(100, 1, generator=torch.Generator().manual_seed(1))])
 def test_features_that_say_nothing_are_not_used(x):
     clean = gn.datasets.planted_partition([50, 50], 0.2, 0.02, num_features=0, seed=1)
