@@ -19,7 +19,7 @@ from graphnoise.audit.likelihood_ratio import NoiseTest, noise_test
 from graphnoise.audit.posterior import LabelPosterior, label_posterior
 from graphnoise.containers import as_graph
 from graphnoise.labels import class_names, read_labels
-from graphnoise.typing import Floats, GraphLike, Ints, LabelsLike
+from graphnoise.typing import FeaturesLike, Floats, GraphLike, Ints, LabelsLike
 from graphnoise.undirected import symmetrised
 
 # Level of the test in words, and Moran's I from which on errors are said to come in clumps.
@@ -35,7 +35,7 @@ class Audit:
     Args:
         graph: Anything `as_graph` takes; a directed graph is made symmetric.
         y: Given labels, integers or strings, -1, NaN or None where a node has none, shape [n].
-        x: Features, finite, shape [n, num_features]; those of a torch_geometric `Data` by default.
+        x: Features, dense or sparse, finite, shape [n, num_features]; those of a torch_geometric `Data` by default.
         posterior: The posterior, computed by `label_posterior` if None.
         seed: Seed of what is random: the search for the transition matrix, simulations, draws for intervals.
 
@@ -64,14 +64,14 @@ class Audit:
         self,
         graph: GraphLike,
         y: LabelsLike,
-        x: Tensor | NDArray[Any] | None = None,
+        x: FeaturesLike | None = None,
         *,
         posterior: LabelPosterior | None = None,
         seed: int = 0,
     ) -> None:
         self.seed = checks.integer("seed", seed, 0, 2**62)
         features: Any = getattr(graph, "x", None) if x is None else x
-        if x is None and features is not None and not features.numel():
+        if x is None and features is not None and 0 in features.shape:
             features = None
         self.graph = symmetrised(as_graph(graph))
         if posterior is None:

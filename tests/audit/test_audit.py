@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pandas
 import pytest
+import scipy.sparse as sp
 import torch
 from audit.audits import NAMES, audit, data, named, noisy
 from hypothesis import given, settings
@@ -247,6 +248,14 @@ def test_odd_arguments(make, message):
 def test_features_of_a_sparse_matrix_and_directed_graphs():
     dense = gn.audit.label_posterior(data(), noisy(), data().x).probability
     sparse = gn.audit.label_posterior(data(), noisy(), data().x.to_sparse_csr()).probability
+    of_data = data().clone()
+    of_data.x = sp.csc_array(data().x.numpy())
+    assert (gn.Audit(of_data, noisy()).posterior.probability == dense).all()
+    for detect in (gn.audit.detect.posterior, gn.audit.detect.graph_gp, gn.audit.crossfit):
+        assert (detect(data(), noisy(), of_data.x) == detect(data(), noisy(), data().x)).all()
+    of_data.x.indices[0] = 500
+    with pytest.raises(InputError, match="x: expected a valid SciPy sparse matrix, got one whose indices"):
+        gn.audit.label_posterior(data(), noisy(), of_data.x)
     # One arc per edge, with no warning.
     once = data().edge_index[:, data().edge_index[0] < data().edge_index[1]]
     directed = gn.audit.label_posterior(once, noisy(), data().x).probability
