@@ -68,8 +68,7 @@ def symmetrised(graph: Graph) -> Graph:
     """
     read = as_undirected(graph, symmetrise=True)
     weight = None if graph.weight is None else graph.weight.detach().cpu().double().numpy()
-    pairs: tuple[tuple[Any, Any], ...]
-    pairs = (read.rowptr, graph.rowptr.cpu()), (read.col, graph.col.cpu()), (read.weight, weight)
+    pairs: Any = (read.rowptr, graph.rowptr.cpu()), (read.col, graph.col.cpu()), (read.weight, weight)
     return graph if all(np.array_equal(first, second) for first, second in pairs) else as_graph(read)
 
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas
-from numpy.typing import NDArray
-from torch import Tensor
 
 from graphnoise import checks
 from graphnoise.audit import explain

@@ -134,16 +134,14 @@ def _read(name: str, labels: str | None, features: str | None, root: str | None)
     from graphnoise.labels import class_names
 
     if is_table(name):
-        tables: dict[str, Any] = {key: value for key, value in (("labels", labels), ("features", features)) if value}
-        data = registry.graph(name, root, None, **tables)
-    else:
-        if features is not None:
-            bad("--features", "a table of edges beside it", repr(name))
-        data = registry.graph(name, root, None)
+        return _read_tables(name, labels, features)
+    if features is not None:
+        bad("--features", "a table of edges beside it", repr(name))
+    data = registry.graph(name, root, None)
     classes, names, codes = getattr(data, "classes", None), getattr(data, "names", None), data.y
     if labels == "llm":
         codes = llm_labels(name, root)
-    elif labels is not None and not is_table(name):
+    elif labels is not None:
         known = range(int(data.num_classes)) if classes is None else classes
         codes = read_given(labels, int(data.num_nodes), known, names)
     if classes is not None:
@@ -152,12 +150,31 @@ def _read(name: str, labels: str | None, features: str | None, root: str | None)
     return Graph.from_edge_index(data.edge_index, data.num_nodes, names=names), codes, data.x
 
 
+def _read_tables(name: str, labels: str | None, features: str | None) -> tuple[Any, Any, Any]:
+    """Return what `_read` does of tables: a simple graph, in which the weights of repeated edges add up."""
+    import numpy as np
+    from torch_geometric.utils import coalesce, remove_self_loops
+
+    from graphnoise import Graph
+    from graphnoise.datasets import read_edges
+    from graphnoise.labels import class_names
+
+    if labels is None:
+        bad("--labels", f"a table of labels for the edges in {name}", "none")
+    data = read_edges(name, labels, features, all_features=True)
+    text = any(isinstance(value, str) for value in data.classes)
+    given = class_names(np.array(data.classes, dtype=object if text else np.int64), data.y)
+    arcs, weight = remove_self_loops(data.edge_index, getattr(data, "edge_weight", None))
+    arcs, weight = coalesce(arcs, weight, data.num_nodes)
+    return Graph.from_edge_index(arcs, data.num_nodes, weight, names=data.names), given, getattr(data, "x", None)
+
+
 def _audit(graph: Any, y: Any, x: Any, decisions: Path | None, folder: Path, seed: int) -> Audit:
     """Return the audit, given the decisions of the file and those recorded in the folder, to which they are added."""
     from graphnoise.audit import Audit
     from graphnoise.audit.decisions import read_decisions, record_decisions
 
-    result = Audit(graph, y, x if x.shape[1] else None, seed=seed)
+    result = Audit(graph, y, None if x is None or not x.shape[1] else x, seed=seed)
     record = folder / "decisions.csv"
     # Both are checked before anything is written.
     before = read_decisions(str(record), record, result.posterior) if record.exists() else None

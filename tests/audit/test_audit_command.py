@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
+import torch
 from audit.audits import NAMES, data, noisy
 
+import graphnoise as gn
 from graphnoise import datasets
 from graphnoise.cli import main as cli
 
@@ -68,6 +70,40 @@ def test_tables_of_ones_own(tables, tmp_path, capfd):
     given = labels.set_index("node")["given"]
     assert (corrected[given.index] == truth[given.index]).sum() > (given == truth[given.index]).sum()
     assert np.allclose(pandas.read_csv(tmp_path / "transition.csv").groupby("true")["probability"].sum(), 1, atol=1e-4)
+
+
+def test_weights_of_edges_count(tables, tmp_path, capfd):
+    edges = pandas.read_csv(tables / "edges.csv")
+    same = data().y[edges["source"].str[1:].astype(int)] == data().y[edges["target"].str[1:].astype(int)]
+    edges["weight"] = np.where(same, 1.0, 0.01)
+    # Weights of a repeated edge add up; a self-loop is left out.
+    halves = pandas.concat([edges.assign(weight=edges["weight"] / 2)] * 2)
+    halves.loc[len(halves)] = ["n000", "n000", 5.0]
+    for name, table in (("weighted", edges), ("halves", halves)):
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+        words = tmp_path / f"{name}.csv", tables / "labels.csv", "--out", tmp_path / name
+        assert call(capfd, *words)[0] == 0
+    found = pandas.read_csv(tmp_path / "weighted" / "labels.csv").set_index("node")["credibility"]
+    ends = torch.tensor([[int(name[1:]) for name in edges[key]] for key in ("source", "target")])
+    arcs, weights = torch.cat([ends, ends.flip(0)], 1), torch.from_numpy(np.tile(edges["weight"], 2))
+    graph = gn.Graph.from_edge_index(arcs, 120, weights, names=[f"n{i:03d}" for i in range(120)])
+    given = NAMES[noisy().numpy()].copy()
+    given[::15] = None
+    expected = gn.Audit(graph, given).to_frame().set_index("node")["credibility"]
+    assert np.allclose(found, expected[found.index], atol=1e-4)
+    without = gn.Audit(gn.Graph.from_edge_index(arcs, 120, names=graph.names), given).to_frame().set_index("node")
+    assert not np.allclose(found, without["credibility"][found.index], atol=0.05)
+    halved = pandas.read_csv(tmp_path / "halves" / "labels.csv").set_index("node")["credibility"]
+    assert np.allclose(halved[found.index], found, atol=1e-4)
+
+
+def test_nodes_without_features_are_an_error(tables, tmp_path, capfd):
+    pandas.read_csv(tables / "features.csv")[2:].to_csv(tmp_path / "some.csv", index=False)
+    words = tables / "edges.csv", tables / "labels.csv", "--features", tmp_path / "some.csv", "--out", tmp_path / "out"
+    code, _, err = call(capfd, *words)
+    assert code == 1
+    expected = "--features: expected a row for each of the 120 nodes, got 2 without one, the first 'n000'"
+    assert err.splitlines() == [f"graphnoise: error: {expected}"]
 
 
 def test_the_command_of_the_readme_runs(tables, monkeypatch, capfd):
