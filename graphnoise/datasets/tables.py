@@ -67,9 +67,14 @@ def read_frame(path: str | os.PathLike[str], **options: Any) -> pandas.DataFrame
         DataError: The file is absent or damaged, has more than 2 GiB of text or a line of more than 16 MiB, or rows
             with more fields than its first line names.
     """
-    file = expanded("path", path)
+    return named_frame("path", path, **options)
+
+
+def named_frame(name: str, path: str | os.PathLike[str], **options: Any) -> pandas.DataFrame:
+    """Return what `read_frame` does, with the name of the argument for messages."""
+    file = expanded(name, path)
     if not is_table(file):
-        fail("path", f"a file that ends in {', '.join(SUFFIXES[:-1])} or .parquet", str(file))
+        fail(name, f"a file that ends in {', '.join(SUFFIXES[:-1])} or .parquet", str(file))
     with reading(file):
         if file.suffix == ".parquet":
             frame = pandas.read_parquet(file, **options)
@@ -207,12 +212,12 @@ def _frame(
         # Ids such as "NA" and "null" are ids; an empty field is none.
         text: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "skipinitialspace": True}
         if Path(table).suffix == ".parquet":
-            frame = read_frame(table)
+            frame = named_frame(name, table)
         else:
-            frame = read_frame(table, header=None, nrows=2, dtype=str, **text)
+            frame = named_frame(name, table, header=None, nrows=2, dtype=str, **text)
             named = _has_names(frame) if header is None else header
             # In parts of a file, types would be guessed for each part.
-            frame = read_frame(table, header=0 if named else None, dtype=dtype, low_memory=False, **text)
+            frame = named_frame(name, table, header=0 if named else None, dtype=dtype, low_memory=False, **text)
             frame.columns = frame.columns.str.strip()
             for place in range(frame.shape[1]):
                 column = frame.iloc[:, place]

@@ -148,6 +148,44 @@ def test_decisions_are_recorded_and_count_in_later_runs(tables, tmp_path, capfd)
     assert (folder / "decisions.csv").read_text() == recorded
 
 
+def test_tables_of_earlier_runs_do_not_stay_and_what_was_filled_in_does(tables, tmp_path, capfd):
+    words = own(tables, "--out", tmp_path)
+
+    def fill_in(name, decision):
+        table = pandas.read_csv(tmp_path / name, dtype=str, keep_default_na=False)
+        table.loc[0, "decision"] = decision
+        table.to_csv(tmp_path / name, index=False)
+        return table["node"][0]
+
+    assert call(capfd, *words, "--review", "5")[0] == 0
+    assert call(capfd, *words)[0] == 0
+    assert sorted(os.listdir(tmp_path)) == FILES
+    # Decisions that are recorded are in no need of the table that they were in.
+    node = fill_in("suspects.csv", "cat")
+    code, out, _ = call(capfd, *words, "--decisions", tmp_path / "suspects.csv", "--review", "5")
+    assert (code, "not recorded" in out) == (0, False)
+    assert sorted(os.listdir(tmp_path)) == sorted([*FILES, "decisions.csv", "review.csv"])
+    assert node in (tmp_path / "decisions.csv").read_text()
+    fill_in("suspects.csv", "bee")
+    fill_in("review.csv", "bee")
+    texts = [(tmp_path / name).read_text() for name in ("suspects.csv", "review.csv")]
+    code, out, _ = call(capfd, *words)
+    assert (code, out.count("decisions that are not recorded")) == (0, 2)
+    fill_in("suspects.csv", "bee")
+    assert call(capfd, *words)[0] == 0
+    aside = ["suspects-1.csv", "review-1.csv"]
+    assert [(tmp_path / name).read_text() for name in aside] == texts
+    assert sorted(os.listdir(tmp_path)) == sorted([*FILES, "decisions.csv", *aside, "suspects-2.csv"])
+
+
+def test_a_folder_in_place_of_a_table_is_named_by_its_option(tables, tmp_path, capfd):
+    for option in ("--decisions", "--features"):
+        words = tables / "edges.csv", tables / "labels.csv", option, tmp_path, "--out", tmp_path / "out"
+        code, _, err = call(capfd, *words)
+        assert (code, len(err.splitlines())) == (1, 1)
+        assert f"{option}: expected a file that ends in .csv" in err
+
+
 def test_files_of_pyg_and_labels_beside_them(tmp_path, capfd):
     path = datasets.save_npz(data(), tmp_path / "planted.npz")
     labels = tmp_path / "labels.csv"
