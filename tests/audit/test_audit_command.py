@@ -212,6 +212,7 @@ def test_files_of_pyg_and_labels_beside_them(tmp_path, capfd):
         (["edges.csv", "labels.csv", "--low-rating", "2"], "--low-rating: expected --clicks, got none"),
         (["--clicks", "labels.csv", "--fdr", "0.1"], "--fdr: expected a graph, got --clicks"),
         (["edges.csv", "--clicks", "labels.csv"], "FILE: expected no graph beside --clicks, got edges.csv"),
+        (["--clicks", "."], "--clicks: expected a file that ends in .csv"),
         (["--clicks", "ml-100k", "--user", "who"], "--user: expected none for a data set by name, got who"),
         (["--clicks", "ml-100k", "--duplicates", "last"], "--duplicates: expected none for a data set by name"),
         (["edges.csv", "one.csv", "--features", "features.parquet"], "at least two classes"),

@@ -67,7 +67,7 @@ def test_simulated_mistakes_and_hidden_likes_are_detected(model, method):
 
 @pytest.mark.parametrize("likes", [1.0, 0.5])
 def test_of_the_pairs_ranked_first_a_share_is_observed(likes):
-    """fn is right where all of these are likes, and is otherwise 1 - (share of likes) (1 - fn) - (share of others) fp."""
+    """fn is right where all of these are likes; otherwise others, of which fewer are observed, count as hidden."""
     rng, users, items, fn, fp = np.random.default_rng(0), 400, 200, 0.4, 0.05
     # The first forty pairs of each user are likes in this share, of the others none.
     liked = np.where(np.arange(items) < 40, rng.random((users, items)) < likes, False)
