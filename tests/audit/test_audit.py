@@ -269,6 +269,8 @@ def test_all_of_the_audit_of_a_directed_graph_is_that_of_the_undirected_one():
     pandas.testing.assert_frame_equal(directed.suspects(), both.suspects())
     assert directed.morans_i == pytest.approx(both.morans_i)
     assert directed.test == both.test
+    for detect in (gn.audit.detect.graph_gp, gn.audit.detect.posterior):
+        assert (detect(once, noisy(), data().x) == detect(data(), noisy(), data().x)).all()
 
 
 @pytest.mark.parametrize("x", [torch.ones(100, 1), torch.randn(100, 1, generator=torch.Generator().manual_seed(1))])

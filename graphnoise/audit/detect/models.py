@@ -12,6 +12,7 @@ from graphnoise.audit.posterior import label_posterior
 from graphnoise.erase.inputs import read_features
 from graphnoise.robust import GraphGP
 from graphnoise.typing import FeaturesLike, Floats, GraphLike, LabelsLike
+from graphnoise.undirected import symmetrised
 
 
 def posterior(graph: GraphLike, y: LabelsLike, x: FeaturesLike | None = None, *, seed: int = 0) -> Floats:
@@ -34,7 +35,7 @@ def graph_gp(graph: GraphLike, y: LabelsLike, x: FeaturesLike, *, seed: int = 0)
     """Return P(the label is right) under `graphnoise.robust.GraphGP`, fitted to all labelled nodes.
 
     Args:
-        graph: Anything `as_graph` takes.
+        graph: Anything `as_graph` takes; a directed graph is made symmetric.
         y: Given labels, -1, NaN or None where a node has none, shape [n].
         x: Features, dense or sparse, finite, shape [n, num_features].
         seed: Seed of the search for the transition matrix.
@@ -54,7 +55,7 @@ def graph_gp(graph: GraphLike, y: LabelsLike, x: FeaturesLike, *, seed: int = 0)
         4
     """
     arcs, codes, _ = read_labelled_graph(graph, y)
-    features = read_features("x", x)
+    arcs, features = symmetrised(arcs), read_features("x", x)
     if len(features) != arcs.num_nodes:
         checks.fail("x", f"{arcs.num_nodes} rows, one per node", len(features))
     given = torch.from_numpy(codes)
