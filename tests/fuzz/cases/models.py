@@ -22,6 +22,10 @@ def _graph_gp(**settings: Any) -> Any:
     return robust.GraphGP(**settings).fit(data())
 
 
+def _robust_gnn(**settings: Any) -> Any:
+    return robust.RobustGNN(**settings).fit(data())
+
+
 def _layer(kind: Any, **settings: Any) -> Any:
     layer, graph = kind(**settings), karate().with_self_loops().normalise()
     x = few(width=settings.get("inputs", 2) if kind is not nn.Propagate else 2)
@@ -32,7 +36,26 @@ CASES: dict[str, Case] = {
     "graphnoise.robust.GraphGP": Case(
         _graph_gp, lambda: {"hops": (1, 2), "seed": 0}, ("val_labels", "transition", "max_exact")
     ),
-    "graphnoise.robust.fit": Case(robust.fit, lambda: {"data": data()}, ("method", "seed", "split")),
+    "graphnoise.robust.RobustGNN": Case(
+        _robust_gnn,
+        lambda: {"method": "ce", "epochs": 2, "hidden": 4},
+        (
+            "model",
+            "dropout",
+            "lr",
+            "weight_decay",
+            "patience",
+            "val_labels",
+            "batch_size",
+            "fanouts",
+            "seed",
+            "device",
+            "progress",
+            "num_threads",
+            "checkpoint_every",
+        ),
+    ),
+    "graphnoise.robust.fit": Case(robust.fit, lambda: {"data": data()}, ("model", "method", "seed", "split")),
     "graphnoise.ERASE": Case(
         _erase,
         lambda: {"epochs": 2, "hidden": 8, "width": 8, "heads": 2, "layers": 2},

@@ -59,6 +59,11 @@ CASES: dict[str, Case] = {
     "recsys.Popularity": Case(functools.partial(_fit, recsys.Popularity), dict),
     "recsys.DenoisingLinear": Case(functools.partial(_fit, recsys.DenoisingLinear), lambda: {"directions": 4}),
     "recsys.LightGCN": Case(functools.partial(_fit, recsys.LightGCN), lambda: {"factors": 4, "iterations": 1}),
+    "recsys.RobustFactorization": Case(
+        functools.partial(_fit, recsys.RobustFactorization),
+        lambda: {"factors": 4, "iterations": 1},
+        ("method", "learning_rate", "regularization", "num_negatives", "batch_size", "random_state"),
+    ),
     "recsys.TwoTower": Case(
         functools.partial(_fit, recsys.TwoTower), lambda: {"factors": 4, "hidden": (5,), "iterations": 1}
     ),
