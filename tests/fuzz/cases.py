@@ -13,6 +13,7 @@ import graphnoise as gn
 import recsys
 from graphnoise import Graph, audit, clustering, datasets, erase, nn, noise, robust
 from recsys import objectives, samplers, simulation, splits
+from tests.fuzz import robust_cases
 
 # Results, bases and exceptions: they hold what functions return, and check nothing.
 OMITTED = {
@@ -615,3 +616,4 @@ for _name in ("NBPO", "NBPOEM", "NBPOo", "NBPOs", "SampledSoftmax", "TruncatedCE
 CASES["recsys.objectives.NonNegativePU"] = Case(objectives.NonNegativePU, lambda: {"prior": 0.1})
 for _name in samplers.SAMPLERS.values():
     CASES[f"recsys.samplers.{_name.__name__}"] = Case(functools.partial(_sample, _name), dict)
+CASES.update({name: Case(*call) for name, call in robust_cases.CALLS.items()})

@@ -18,7 +18,7 @@ def width_probabilities(width: int, scale: float) -> Tensor:
         >>> width_probabilities(4, 2.0).flip(0).cumsum(0).flip(0)       # P(a dimension is kept)
         tensor([1.0000, 0.3870, 0.0974, 0.0144], dtype=torch.float64)
     """
-    return -(torch.arange(1, width + 1, dtype=torch.float64) / scale).square().softmax(0)
+    return (-(torch.arange(1, width + 1, dtype=torch.float64) / scale).square()).softmax(0)
 
 
 class NestedDropout(Method):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graphnoise import checks
-from graphnoise.noise import Transition, anchor_points
+from graphnoise.noise import Transition, anchor_points, symmetric
 from graphnoise.robust.losses import backward_correction, forward_correction, importance_reweighting
 from graphnoise.robust.training import Context, Method, Step
 
@@ -18,8 +19,9 @@ class TransitionMethod(Method):
     r"""Base of methods that read T: cross-entropy first, from whose best epoch T is estimated, then another loss.
 
     T is read at anchor points of the predictions for all nodes, without dropout, in the epoch of the warm-up with the
-    least cross-entropy of the given validation labels (without any, its last epoch). Training goes on with the weights
-    of the last one. Epochs of the warm-up are not selected; a run that ends in it was plain cross-entropy.
+    least cross-entropy of the given validation labels (without any, its last epoch). Training then starts again from
+    the initial weights, since those of the warm-up may have learned wrong labels by heart; Adam keeps its averages.
+    Epochs of the warm-up are not selected; a run that ends in it was plain cross-entropy.
 
     Args:
         transition: T if it is known, a `Transition` or a matrix [C, C]; there is no warm-up then.
@@ -66,13 +68,16 @@ class TransitionMethod(Method):
             expected = f"{context.num_classes} classes, as the labelled nodes have"
             checks.fail("transition", expected, len(start))
         self.transition = start.to(device)
+        self._initial = copy.deepcopy(_modules(context).state_dict())
         self.register_buffer("warming", torch.tensor(not self.known))
         self.register_buffer("least", torch.tensor(math.inf, dtype=torch.float64))
 
     def start_epoch(self, context: Context) -> None:
-        """End the warm-up."""
-        if context.progress >= self.warm_up:
+        """End the warm-up, and start again from the initial weights."""
+        if self.warming and context.progress >= self.warm_up:
             self.warming.fill_(False)
+            _modules(context).load_state_dict(self._initial)
+            context.forget()
 
     def ready(self, context: Context) -> bool:
         """Return whether the warm-up is over."""
@@ -101,11 +106,14 @@ class TransitionMethod(Method):
         raise NotImplementedError
 
 
+def _modules(context: Context) -> torch.nn.ModuleList:
+    return torch.nn.ModuleList(context.networks)  # type: ignore[arg-type]
+
+
 class Forward(TransitionMethod):
     r"""Forward correction: -log (Tᵗ p)_y, the likelihood of the given label if p are the true classes.
 
-    Predictions are p. See `TransitionMethod` for the estimate of T. The paper trains a new network after it; here the
-    same one goes on.
+    Predictions are p. See `TransitionMethod` for the estimate of T.
 
     Source:
         Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach", CVPR 2017,
@@ -180,7 +188,7 @@ class TRevision(TransitionMethod):
 
     def revised(self) -> Tensor:
         """Return the estimate of T plus its learned change, as a transition matrix."""
-        matrix = (self.estimate + self.revision * self.change).clamp(min=1e-8)
+        matrix = (self.estimate + self.revision * self.change).clamp(min=1e-12)
         return matrix / matrix.sum(1, keepdim=True)
 
     def end_epoch(self, context: Context) -> None:
@@ -226,10 +234,8 @@ class SModel(Method):
 
     def setup(self, context: Context) -> None:
         """Make the layer."""
-        eye = torch.eye(context.num_classes, dtype=torch.float64, device=context.given.device)
-        others = self.noise_rate / max(context.num_classes - 1, 1)
-        start = (1 - self.noise_rate) * eye + others * (1 - eye)
-        self.scores = torch.nn.Parameter(start.log())
+        start = symmetric(context.num_classes, self.noise_rate).matrix.log()
+        self.scores = torch.nn.Parameter(start.to(context.given.device))
         self.register_buffer("transition", self.scores.detach().softmax(1))
 
     def loss(self, step: Step, targets: Tensor) -> Tensor:

@@ -1,0 +1,55 @@
+"""Valid calls of the losses of robust training: each function, and its arguments."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from graphnoise import noise
+from graphnoise.robust import losses
+
+
+def _logits() -> torch.Tensor:
+    return torch.randn(34, 2, generator=torch.Generator().manual_seed(0))
+
+
+def _arguments(more: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    return lambda: {"logits": _logits(), "target": torch.arange(34) % 2, "reduction": "mean", **more}
+
+
+def _corrected(more: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    shared = {"reduction": "mean", **more}
+    return lambda: {"logits": _logits(), "noisy": _logits().softmax(1), "transition": noise.symmetric(2, 0.2), **shared}
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "active_passive": {"active": "nce", "passive": "rce", "alpha": 1.0, "beta": 1.0},
+    "cross_entropy": {},
+    "focal": {"gamma": 2.0},
+    "gce": {"q": 0.7},
+    "hard_bootstrapping": {"beta": 0.8},
+    "label_smoothing": {"smoothing": 0.1},
+    "mae": {},
+    "nce": {},
+    "nfl": {"gamma": 0.5},
+    "phuber": {"tau": 10.0},
+    "rce": {"clip": 1e-4},
+    "sce": {"alpha": 0.1, "beta": 1.0, "clip": 1e-4},
+    "soft_bootstrapping": {"beta": 0.95},
+    "taylor": {"order": 2},
+    "truncated_gce": {"q": 0.7, "threshold": 0.5},
+}
+CORRECTED: dict[str, dict[str, Any]] = {
+    "backward_correction": {"pseudo_inverse": True},
+    "forward_correction": {},
+    "importance_reweighting": {"detach": True},
+}
+CALLS = {
+    **{
+        f"graphnoise.robust.losses.{name}": (getattr(losses, name), _arguments(more)) for name, more in SETTINGS.items()
+    },
+    **{
+        f"graphnoise.robust.losses.{name}": (getattr(losses, name), _corrected(more))
+        for name, more in CORRECTED.items()
+    },
+}
