@@ -443,3 +443,13 @@ def test_predictions_of_nested_dropout_read_the_chosen_dimensions():
     with torch.no_grad():
         network.module.layers[1].linear.weight.data[:, width:] = 99.0
     assert torch.equal(fitted.predict_proba(data), before)
+
+
+@pytest.mark.parametrize("name", ["backward", "t-revision"])
+def test_a_run_goes_on_from_a_checkpoint_of_the_warm_up(name, tmp_path):
+    settings = {"epochs": 20, "hidden": 8, "seed": 1, "checkpoint_every": 1}
+    data, file = planted(), tmp_path / "run.ckpt"
+    RobustGNN(name, checkpoint=file, **settings).fit(data, callbacks=[lambda run: run.epochs_done >= 3])
+    resumed, whole = RobustGNN(name, checkpoint=file, **settings).fit(data), RobustGNN(name, **settings).fit(data)
+    assert torch.equal(resumed.predict_proba(data), whole.predict_proba(data))
+    assert torch.equal(resumed.method_.transition, whole.method_.transition)
