@@ -199,8 +199,8 @@ def test_the_transition_is_estimated_in_the_best_epoch_of_the_warm_up():
     assert float(network.weight.detach()) == 3
     method.start_epoch(state)
     assert method.ready(state)
-    # Training starts again.
-    assert float(network.weight.detach()) == 0
+    # Training goes on from the best weights.
+    assert float(network.weight.detach()) == 2
     network.weight.data.fill_(5.0)
     torch.testing.assert_close(method.loss(now, GIVEN), losses.forward_correction(now.logits, GIVEN, expected, "none"))
     # The estimate is kept.

@@ -19,9 +19,8 @@ class TransitionMethod(Method):
     r"""Base of methods that read T: cross-entropy first, from whose best epoch T is estimated, then another loss.
 
     T is read at anchor points of the predictions for all nodes, without dropout, in the epoch of the warm-up with the
-    least cross-entropy of the given validation labels (without any, its last epoch). Training then starts again from
-    the initial weights, since those of the warm-up may have learned wrong labels by heart; Adam keeps its averages.
-    Epochs of the warm-up are not selected; a run that ends in it was plain cross-entropy.
+    least cross-entropy of the given validation labels (without any, its last epoch). Training goes on from the weights
+    of that epoch. Epochs of the warm-up are not selected; a run that ends in it was plain cross-entropy.
 
     Args:
         transition: T if it is known, a `Transition` or a matrix [C, C]; there is no warm-up then.
@@ -68,15 +67,16 @@ class TransitionMethod(Method):
             expected = f"{context.num_classes} classes, as the labelled nodes have"
             checks.fail("transition", expected, len(start))
         self.transition = start.to(device)
-        self._initial = copy.deepcopy(_modules(context).state_dict())
+        # The networks of the best epoch of the warm-up.
+        self.best = copy.deepcopy(_modules(context)).requires_grad_(False)
         self.register_buffer("warming", torch.tensor(not self.known))
         self.register_buffer("least", torch.tensor(math.inf, dtype=torch.float64))
 
     def start_epoch(self, context: Context) -> None:
-        """End the warm-up, and start again from the initial weights."""
+        """End the warm-up, and go on from its best weights."""
         if self.warming and context.progress >= self.warm_up:
             self.warming.fill_(False)
-            _modules(context).load_state_dict(self._initial)
+            _modules(context).load_state_dict(self.best.state_dict())
             context.forget()
 
     def ready(self, context: Context) -> bool:
@@ -96,6 +96,7 @@ class TransitionMethod(Method):
                 return
             self.least.copy_(loss)
         self.transition = anchor_points(p, self.percentile).transition.matrix.to(p.device)
+        self.best.load_state_dict(_modules(context).state_dict())
 
     def loss(self, step: Step, targets: Tensor) -> Tensor:
         """Return cross-entropy in the warm-up, then the corrected loss."""
@@ -113,7 +114,8 @@ def _modules(context: Context) -> torch.nn.ModuleList:
 class Forward(TransitionMethod):
     r"""Forward correction: -log (Tᵗ p)_y, the likelihood of the given label if p are the true classes.
 
-    Predictions are p. See `TransitionMethod` for the estimate of T.
+    Predictions are p. See `TransitionMethod` for the estimate of T. The paper trains a new network after it; here the
+    best one of the warm-up goes on.
 
     Source:
         Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach", CVPR 2017,
