@@ -9,7 +9,35 @@ from graphnoise import checks
 from graphnoise.robust.training import Method
 
 # Module and class of each method.
-_METHODS = {"ce": ("graphnoise.robust.training.method", "Method")}
+_METHODS = {
+    "ce": ("graphnoise.robust.training.method", "Method"),
+    **{
+        name: ("graphnoise.robust.methods.losses", kind)
+        for name, kind in {
+            "bootstrap-hard": "HardBootstrapping",
+            "bootstrap-soft": "SoftBootstrapping",
+            "elr": "ELR",
+            "focal": "Focal",
+            "gce": "GCE",
+            "label-smoothing": "LabelSmoothing",
+            "mae": "MAE",
+            "nce": "NCE",
+            "nce-mae": "NCEandMAE",
+            "nce-rce": "NCEandRCE",
+            "nfl-rce": "NFLandRCE",
+            "phuber": "PHuber",
+            "rce": "RCE",
+            "sce": "SCE",
+            "taylor": "Taylor",
+            "truncated-gce": "TruncatedGCE",
+        }.items()
+    },
+    "backward": ("graphnoise.robust.methods.transitions", "Backward"),
+    "forward": ("graphnoise.robust.methods.transitions", "Forward"),
+    "nested-dropout": ("graphnoise.robust.methods.nested_dropout", "NestedDropout"),
+    "s-model": ("graphnoise.robust.methods.transitions", "SModel"),
+    "t-revision": ("graphnoise.robust.methods.transitions", "TRevision"),
+}
 
 
 def names() -> list[str]:
