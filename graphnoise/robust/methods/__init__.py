@@ -9,7 +9,14 @@ from graphnoise import checks
 from graphnoise.robust.training import Method
 
 # Module and class of each method.
-_METHODS = {"ce": ("graphnoise.robust.training.method", "Method")}
+_METHODS = {
+    "ce": ("graphnoise.robust.training.method", "Method"),
+    "co-teaching": ("graphnoise.robust.methods.two_networks", "CoTeaching"),
+    "co-teaching-plus": ("graphnoise.robust.methods.two_networks", "CoTeachingPlus"),
+    "ggp-targets": ("graphnoise.robust.methods.ggp_targets", "GGPTargets"),
+    "jocor": ("graphnoise.robust.methods.two_networks", "JoCoR"),
+    "small-loss": ("graphnoise.robust.methods.two_networks", "SmallLoss"),
+}
 
 
 def names() -> list[str]:
