@@ -11,11 +11,17 @@ from graphnoise.robust.training import Method
 # Module and class of each method.
 _METHODS = {
     "ce": ("graphnoise.robust.training.method", "Method"),
+    "clnode": ("graphnoise.robust.methods.curriculum", "CLNode"),
     "co-teaching": ("graphnoise.robust.methods.two_networks", "CoTeaching"),
     "co-teaching-plus": ("graphnoise.robust.methods.two_networks", "CoTeachingPlus"),
+    "confident-learning": ("graphnoise.robust.methods.correction", "ConfidentLearning"),
     "ggp-targets": ("graphnoise.robust.methods.ggp_targets", "GGPTargets"),
+    "gnn-cleaner": ("graphnoise.robust.methods.correction", "GNNCleaner"),
     "jocor": ("graphnoise.robust.methods.two_networks", "JoCoR"),
+    "r2lp": ("graphnoise.robust.methods.correction", "R2LP"),
+    "self-training": ("graphnoise.robust.methods.correction", "SelfTraining"),
     "small-loss": ("graphnoise.robust.methods.two_networks", "SmallLoss"),
+    "tss": ("graphnoise.robust.methods.curriculum", "TSS"),
 }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,28 +9,8 @@ from torch.nn import functional as F
 from graphnoise import checks
 from graphnoise.noise.mixture import lower_component
 from graphnoise.robust.methods.ggp_targets import noise_rate
+from graphnoise.robust.methods.selection import smallest
 from graphnoise.robust.training import Context, Method, Step
-
-
-def smallest(values: Tensor, given: Tensor, share: float) -> Tensor:
-    """Return a mask of the share of rows with the smallest values, rounded up, and of the smallest of each class.
-
-    Args:
-        values: Such as losses, shape [n].
-        given: Class of each row, int64, shape [n].
-        share: Share of the rows, in [0, 1].
-
-    Example:
-        >>> smallest(torch.tensor([0.1, 0.2, 0.3, 0.9]), torch.tensor([0, 0, 0, 1]), 0.5).tolist()
-        [True, True, False, True]
-    """
-    order = values.argsort(stable=True)
-    rank = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
-    if not len(rank):
-        return rank < 0
-    best = torch.full((int(given.max()) + 1,), len(rank), device=rank.device).scatter_reduce(0, given, rank, "amin")
-    # Products such as 0.7 · 10 may be above the integer by rounding.
-    return (rank < math.ceil(share * len(rank) - 1e-9)) | (rank == best[given])
 
 
 class CoTeaching(Method):
@@ -42,28 +20,32 @@ class CoTeaching(Method):
 
         R(t) = 1 - rate · min(t / ramp, 1)
 
-    of the labelled nodes of the batch with its smallest cross-entropies, and the other one trains on them. At least the
-    node of smallest loss of each class is selected, so that a rate of 1 leaves one node per class; a rate of 0 is
-    plain training of two networks, whose predictions are averaged.
+    of each class's labelled nodes of the batch, with its smallest cross-entropies, and the other one trains on them. At
+    least the node of smallest loss of each class is selected, so that a rate of 1 leaves one node per class; a rate of
+    0 is plain training of two networks, whose predictions are averaged.
 
     Args:
         rate: Share of the labels that is wrong. None: that of `GraphGP`, fitted to the labelled nodes once.
         ramp: Epochs until the whole rate is left out.
+        balanced: Whether the share is that of each class, or of all labelled nodes.
 
     Attributes:
         rate_: The rate used.
 
     Source:
         Han et al., "Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels", NeurIPS 2018,
-        algorithm 1. One node per class, and the estimated rate, are additions.
+        algorithm 1, with the share of all nodes, and ramp 10, which are thousands of steps. An epoch of a full batch
+        is one, and what is learned first is which class is frequent: its nodes then have the smallest losses. The
+        estimated rate is an addition.
     """
 
     num_networks = 2
 
-    def __init__(self, rate: float | None = None, ramp: int = 10) -> None:
+    def __init__(self, rate: float | None = None, ramp: int = 50, balanced: bool = True) -> None:
         super().__init__()
         self.rate = None if rate is None else checks.rate("rate", rate)
         self.ramp = checks.integer("ramp", ramp, 1)
+        self.balanced = checks.flag("balanced", balanced)
 
     def setup(self, context: Context) -> None:
         """Estimate the rate, where it is not given."""
@@ -76,7 +58,11 @@ class CoTeaching(Method):
 
     def select(self, step: Step) -> Tensor:
         """Return the selection of the other network."""
-        return smallest(_losses(step.peer), step.given, self.share(step.context.epoch))
+        return self.chosen(_losses(step.peer), step)
+
+    def chosen(self, losses: Tensor, step: Step) -> Tensor:
+        """Return which nodes have losses among the share of smallest ones."""
+        return smallest(losses, step.given, self.share(step.context.epoch), balanced=self.balanced)
 
 
 class CoTeachingPlus(CoTeaching):
@@ -88,6 +74,7 @@ class CoTeachingPlus(CoTeaching):
     Args:
         rate: Share of the labels that is wrong. None: that of `GraphGP`, fitted to the labelled nodes once.
         ramp: Epochs until the whole rate is left out.
+        balanced: Whether the share is that of each class, or of all labelled nodes.
         warmup: Epochs of co-teaching before.
         minimum: Number of nodes predicted differently from which on only they count.
 
@@ -98,8 +85,15 @@ class CoTeachingPlus(CoTeaching):
         Yu et al., "How does Disagreement Help Generalization against Label Corruption?", ICML 2019, algorithm 1.
     """
 
-    def __init__(self, rate: float | None = None, ramp: int = 10, warmup: int = 20, minimum: int = 10) -> None:
-        super().__init__(rate, ramp)
+    def __init__(
+        self,
+        rate: float | None = None,
+        ramp: int = 50,
+        balanced: bool = True,
+        warmup: int = 50,
+        minimum: int = 10,
+    ) -> None:
+        super().__init__(rate, ramp, balanced)
         self.warmup = checks.integer("warmup", warmup, 0)
         self.minimum = checks.integer("minimum", minimum, 1)
 
@@ -108,7 +102,8 @@ class CoTeachingPlus(CoTeaching):
         differ = step.logits.argmax(1) != step.peer.logits.argmax(1)
         if step.context.epoch < self.warmup or int(differ.sum()) < self.minimum:
             return super().select(step)
-        chosen = smallest(_losses(step.peer)[differ], step.given[differ], self.share(step.context.epoch))
+        share = self.share(step.context.epoch)
+        chosen = smallest(_losses(step.peer)[differ], step.given[differ], share, balanced=self.balanced)
         return differ.masked_scatter(differ, chosen)
 
 
@@ -123,6 +118,7 @@ class JoCoR(CoTeaching):
     Args:
         rate: Share of the labels that is wrong. None: that of `GraphGP`, fitted to the labelled nodes once.
         ramp: Epochs until the whole rate is left out.
+        balanced: Whether the share is that of each class, or of all labelled nodes.
         weight: Weight of the divergences, the paper's lambda, in [0, 1].
 
     Attributes:
@@ -133,8 +129,8 @@ class JoCoR(CoTeaching):
         equations 1 to 5. The paper selects the weight for each data set, from 0.05 to 0.95.
     """
 
-    def __init__(self, rate: float | None = None, ramp: int = 10, weight: float = 0.9) -> None:
-        super().__init__(rate, ramp)
+    def __init__(self, rate: float | None = None, ramp: int = 50, balanced: bool = True, weight: float = 0.1) -> None:
+        super().__init__(rate, ramp, balanced)
         self.weight = checks.rate("weight", weight)
 
     def select(self, step: Step) -> Tensor:
@@ -142,7 +138,7 @@ class JoCoR(CoTeaching):
         # In one order for both networks, so that rounding is the same too.
         first = step if step.network == 0 else step.peer
         joint = self.loss(first, step.given) + self.loss(first.peer, step.given)
-        return smallest(joint, step.given, self.share(step.context.epoch))
+        return self.chosen(joint, step)
 
     def loss(self, step: Step, targets: Tensor) -> Tensor:
         """Return this network's part of the joint loss."""
@@ -177,7 +173,7 @@ class SmallLoss(Method):
 
     def __init__(
         self,
-        warmup: int = 20,
+        warmup: int = 50,
         threshold: float = 0.5,
         temperature: float = 0.5,
         weight: float = 1.0,
