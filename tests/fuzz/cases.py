@@ -269,6 +269,16 @@ CASES: dict[str, Case] = {
     "graphnoise.robust.GraphGP": Case(
         _graph_gp, lambda: {"hops": (1, 2), "seed": 0}, ("val_labels", "transition", "max_exact")
     ),
+    "graphnoise.robust.methods.create_method": Case(
+        robust.methods.create_method, lambda: {"name": "co-teaching", "rate": 0.2, "ramp": 3}
+    ),
+    "graphnoise.robust.methods.Drop": Case(
+        robust.methods.Drop, lambda: {"credibility": _few(9, 1)[:, 0], "threshold": 0.5}
+    ),
+    "graphnoise.robust.methods.Reweight": Case(robust.methods.Reweight, lambda: {"credibility": _few(9, 1)[:, 0]}),
+    "graphnoise.robust.methods.Soften": Case(
+        robust.methods.Soften, lambda: {"credibility": _few(9, 1)[:, 0], "to": "uniform"}
+    ),
     "graphnoise.Audit": Case(
         _audit,
         lambda: {"graph": _data().edge_index, "y": _data().y, "x": _data().x, "posterior": _posterior()},

@@ -6,7 +6,10 @@ import importlib
 from typing import Any
 
 from graphnoise import checks
+from graphnoise.robust.methods.adapters import Drop, Reweight, Soften
 from graphnoise.robust.training import Method
+
+__all__ = ["Drop", "Reweight", "Soften", "create_method", "load", "names"]
 
 # Module and class of each method.
 _METHODS = {
