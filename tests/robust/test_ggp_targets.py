@@ -65,6 +65,7 @@ def test_labels_of_one_class_are_the_target():
     assert torch.equal(method.transition, torch.eye(2).double())
 
 
+@pytest.mark.filterwarnings("ignore::graphnoise.homophily.HeterophilyWarning")
 def test_useless_features_leave_targets_near_the_given_labels():
     generator = torch.Generator().manual_seed(0)
     data = NOISY.clone()

@@ -26,6 +26,8 @@ class _Credible(Method):
             and the features that returns them, as those of `graphnoise.audit.detect` do.
     """
 
+    credibilities: Tensor
+
     def __init__(self, credibility: Any) -> None:
         super().__init__()
         if not callable(credibility):
@@ -78,6 +80,8 @@ class Drop(_Credible):
         True
     """
 
+    kept: Tensor
+
     def __init__(self, credibility: Any, threshold: float = 0.5) -> None:
         super().__init__(credibility)
         self.threshold = checks.rate("threshold", threshold)
@@ -127,6 +131,8 @@ class Soften(_Credible):
         >>> Soften(torch.tensor([0.9, 0.2]), to="prediction")
         Soften(to='prediction')
     """
+
+    other: Tensor
 
     def __init__(self, credibility: Any, to: str | Tensor = "uniform") -> None:
         super().__init__(credibility)

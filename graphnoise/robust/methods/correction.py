@@ -56,6 +56,9 @@ class ConfidentLearning(Method):
         3.2.
     """
 
+    kept: Tensor
+    class_weights: Tensor
+
     def __init__(self, prune: str = "noise_rate", folds: int = 5, reweight: bool = True) -> None:
         super().__init__()
         self.prune = checks.choice("prune", prune, RULES)
@@ -64,7 +67,7 @@ class ConfidentLearning(Method):
 
     def setup(self, context: Context) -> None:
         """Estimate the confident joint, and prune."""
-        present, codes = context.given.unique(return_inverse=True)
+        present, codes = torch.unique(context.given, return_inverse=True)
         kept, weights = torch.ones(len(codes), dtype=torch.bool), torch.ones(len(present))
         if int((torch.bincount(codes) > 1).sum()) > 1:
             p = _out_of_fold(context, codes.cpu().numpy(), self.folds)
@@ -151,6 +154,8 @@ class SelfTraining(Method):
         algorithm 2, which adds the pseudo-labels to the labels once; rounds, threshold and weight are additions.
     """
 
+    pseudo: Tensor
+
     def __init__(self, per_class: int = 20, every: int = 20, threshold: float = 0.5, weight: float = 1.0) -> None:
         super().__init__()
         self.per_class = checks.integer("per_class", per_class, 1)
@@ -208,6 +213,9 @@ class GNNCleaner(Method):
         lambda and the gradient in closed form are ours.
     """
 
+    propagated: Tensor
+    clean: Tensor
+
     def __init__(self, warmup: int = 30, every: int = 10, alpha: float = 0.9, num_steps: int = 50) -> None:
         super().__init__()
         self.warmup = checks.integer("warmup", warmup, 0)
@@ -231,8 +239,8 @@ class GNNCleaner(Method):
         one_hot = F.one_hot(context.given, context.num_classes).float()
         labels = torch.zeros(view.num_nodes, context.num_classes, device=h.device)
         labels[context.labelled] = one_hot
-        steps = {"alpha": self.alpha, "num_steps": self.num_steps, "normalisation": "row"}
-        arrived = propagate(graph, labels, **steps).y[context.labelled] - (1 - self.alpha) * one_hot
+        spread = propagate(graph, labels, alpha=self.alpha, num_steps=self.num_steps, normalisation="row").y
+        arrived = spread[context.labelled] - (1 - self.alpha) * one_hot
         total = arrived.clamp(min=0).sum(1, keepdim=True)
         q = torch.where(total > 1e-6, arrived.clamp(min=0) / total.clamp(min=1e-6), one_hot)
         self.propagated.copy_(q)
@@ -288,6 +296,9 @@ class R2LP(Method):
         its initial embeddings), propagation, selection in rounds. The paper starts from given clean labels. Here the
         inverse is that of a matrix of the embeddings' width, so that no matrix [n, n] is made.
     """
+
+    labels: Tensor
+    pool: Tensor
 
     def __init__(
         self,

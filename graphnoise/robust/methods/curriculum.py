@@ -51,6 +51,9 @@ class Curriculum(Method):
         pacing: Growth of the share, see `pace`.
     """
 
+    accuracy: Tensor
+    difficulty: Tensor
+    usable: Tensor
     num_networks = 2
 
     def __init__(self, warmup: int, first: float, length: int, pacing: str) -> None:
@@ -250,7 +253,7 @@ def class_betweenness(
 def _pagerank(graph: Graph, rows: Tensor, ends: Tensor, teleport: float, num_steps: int) -> Tensor:
     """Return the entries of some rows and columns of PageRank, shape [len(rows), len(ends)]."""
     blocks = []
-    for part in ends.split(BLOCK):
+    for part in torch.split(ends, BLOCK):
         start = torch.zeros(graph.num_nodes, len(part), device=rows.device)
         start[part, torch.arange(len(part), device=rows.device)] = 1.0
         blocks.append(propagate(graph, start, alpha=1 - teleport, num_steps=num_steps).y[rows])

@@ -20,7 +20,7 @@ def fit_graph_gp(context: Context) -> tuple[GraphGP, SmoothedFeatures] | None:
 
     Its classes are those that some labelled node has.
     """
-    present, codes = context.given.cpu().unique(return_inverse=True)
+    present, codes = torch.unique(context.given.cpu(), return_inverse=True)
     if len(present) < 2:
         return None
     seed = int(torch.randint(2**31, (1,), generator=context.generator, device=context.generator.device))
@@ -36,7 +36,7 @@ def noise_rate(context: Context) -> float:
     fitted = fit_graph_gp(context)
     if fitted is None:
         return 0.0
-    codes = context.given.cpu().unique(return_inverse=True)[1]
+    codes = torch.unique(context.given.cpu(), return_inverse=True)[1]
     right = torch.from_numpy(fitted[0].posterior_).gather(1, codes.unsqueeze(1))
     return float((1 - right.mean()).clamp(0, 1))
 
@@ -66,13 +66,16 @@ class GGPTargets(Method):
         Defined by this package.
     """
 
+    expected: Tensor
+    transition: Tensor
+
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
         self.weight = checks.real("weight", weight, 0.0)
 
     def setup(self, context: Context) -> None:
         """Fit the Gaussian process."""
-        present = context.given.unique()
+        present = torch.unique(context.given)
         expected = torch.zeros(context.full.num_nodes, context.num_classes)
         transition = torch.eye(context.num_classes, dtype=torch.float64)
         fitted = fit_graph_gp(context)

@@ -34,14 +34,15 @@ class CoTeaching(Method):
 
     Source:
         Han et al., "Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels", NeurIPS 2018,
-        algorithm 1, with the share of all nodes, and ramp 10, which are thousands of steps. An epoch of a full batch
-        is one, and what is learned first is which class is frequent: its nodes then have the smallest losses. The
-        estimated rate is an addition.
+        algorithm 1, with the share of all nodes. On a graph, whole classes have small losses in the first epochs, of one
+        step each, and the others are then never selected: hence the share of each class. The estimated rate is an
+        addition.
     """
 
+    rate_: Tensor
     num_networks = 2
 
-    def __init__(self, rate: float | None = None, ramp: int = 50, balanced: bool = True) -> None:
+    def __init__(self, rate: float | None = None, ramp: int = 10, balanced: bool = True) -> None:
         super().__init__()
         self.rate = None if rate is None else checks.rate("rate", rate)
         self.ramp = checks.integer("ramp", ramp, 1)
@@ -88,7 +89,7 @@ class CoTeachingPlus(CoTeaching):
     def __init__(
         self,
         rate: float | None = None,
-        ramp: int = 50,
+        ramp: int = 10,
         balanced: bool = True,
         warmup: int = 50,
         minimum: int = 10,
@@ -129,7 +130,7 @@ class JoCoR(CoTeaching):
         equations 1 to 5. The paper selects the weight for each data set, from 0.05 to 0.95.
     """
 
-    def __init__(self, rate: float | None = None, ramp: int = 50, balanced: bool = True, weight: float = 0.1) -> None:
+    def __init__(self, rate: float | None = None, ramp: int = 10, balanced: bool = True, weight: float = 0.1) -> None:
         super().__init__(rate, ramp, balanced)
         self.weight = checks.rate("weight", weight)
 
@@ -150,8 +151,8 @@ class JoCoR(CoTeaching):
 class SmallLoss(Method):
     r"""Two networks, each trained on the labels that a mixture of the other one's losses takes to be right.
 
-    Every few epochs, two normal distributions of one variance are fitted to the cross-entropies of each network, as in
-    `graphnoise.audit.detect.loss_mixture`. The labels that belong to the lower one with probability above `threshold`
+    Every few epochs, two normal distributions of one variance are fitted to the cross-entropies of each network, less
+    the mean of their class, as in `graphnoise.audit.detect.loss_mixture`. The labels that belong to the lower one with probability above `threshold`
     are targets of the other network as they are. The others are replaced by the mean prediction p of both networks,
     sharpened to p^(1 / temperature), normalised, and count by `weight`.
 
@@ -166,14 +167,17 @@ class SmallLoss(Method):
 
     Source:
         Li et al., "DivideMix: Learning with Noisy Labels as Semi-supervised Learning", ICLR 2020, sections 3.1 and 3.2,
-        without MixMatch, whose mixed inputs have no counterpart on a graph.
+        without MixMatch, whose mixed inputs have no counterpart on a graph. There, losses are not centred: whole classes
+        have large ones on a graph.
     """
 
+    clean: Tensor
+    predicted: Tensor
     num_networks = 2
 
     def __init__(
         self,
-        warmup: int = 50,
+        warmup: int = 30,
         threshold: float = 0.5,
         temperature: float = 0.5,
         weight: float = 1.0,
@@ -204,7 +208,11 @@ class SmallLoss(Method):
     def divide(self, logits: Tensor, given: Tensor) -> Tensor:
         """Return which labels are kept, Boolean, shape [n]."""
         losses = F.cross_entropy(logits, given, reduction="none").double()
-        right = torch.from_numpy(lower_component(losses.cpu().numpy())).to(losses.device)
+        sizes = torch.bincount(given).clamp(min=1)
+        means = losses.new_zeros(len(sizes)).index_add(0, given, losses) / sizes
+        # Rounded, so that equal losses stay equal.
+        centred = (losses - means[given]).round(decimals=9)
+        right = torch.from_numpy(lower_component(centred.cpu().numpy())).to(losses.device)
         equal = (right == right[0]).all()
         return equal | (right > self.threshold) | smallest(losses, given, 0.0)
 
