@@ -9,16 +9,17 @@ from torch_geometric.data import Data
 from graphnoise import checks, datasets
 from graphnoise.bench import options, registry
 from graphnoise.bench.grid import GridModel, checked, option
-from graphnoise.bench.tasks.protocols import PROTOCOLS, split
+from graphnoise.bench.tasks.protocols import PROTOCOLS, published_split
 
 PLANTED = "planted(n=10000,block=500,p=0.03,q=0.002)"
 _KINDS = {"n": int, "block": int, "p": float, "q": float, "features": int, "separation": float, "seed": int}
 
 
 # Options of a data set, as `datasets.load` takes them.
-_OPTIONS = ("labels", "features", "split", "split_sizes", "protocol")
-# Another option: a new split for each noise draw, with its seed.
+_OPTIONS = ("labels", "features", "split", "split_sizes")
+# Other options: a new split for each noise draw, with its seed; the split of a published protocol.
 SPLIT_PER_DRAW = ("split_seed", "draw")
+PROTOCOL = "protocol"
 
 
 def _text(name: str, value: object) -> str:
@@ -74,7 +75,7 @@ def _spec(name: str) -> options.Spec:
         return options.Spec(name, {}, name)
     spec = options.parse("dataset", name)
     for key in spec.options:
-        checks.choice(f"dataset: {head}", key, (*_OPTIONS, SPLIT_PER_DRAW[0]))
+        checks.choice(f"dataset: {head}", key, (*_OPTIONS, SPLIT_PER_DRAW[0], PROTOCOL))
     return spec
 
 
@@ -85,9 +86,9 @@ def _options(name: str) -> tuple[str, dict[str, Any]]:
     if values.pop(*SPLIT_PER_DRAW) != SPLIT_PER_DRAW[1]:
         expected = "'draw', a split for each draw (or --split-seed)"
         checks.fail(f"dataset: {spec.name}: split_seed", expected, spec.options[SPLIT_PER_DRAW[0]])
-    if "protocol" in values:
+    if PROTOCOL in values:
         known = [key for key, protocol in PROTOCOLS.items() if protocol.splits]
-        checks.choice(f"dataset: {spec.name}: protocol", values["protocol"], known)
+        checks.choice(f"dataset: {spec.name}: protocol", values[PROTOCOL], known)
         for key in ("split", "split_sizes"):
             if key in values:
                 checks.fail(f"dataset: {spec.name}: {key}", "none next to a protocol, which has its split", values[key])
@@ -136,9 +137,9 @@ def load_graph(name: str, root: str | None, split_seed: int | None, num_features
     """
     if options.call_name(name) != "planted":
         name, settings = _options(name)
-        protocol = settings.pop("protocol", None)
+        protocol = settings.pop(PROTOCOL, None)
         data = registry.graph(name, root, split_seed, **settings)
-        return data if protocol is None or split_seed is None else split(data, protocol, name, split_seed)
+        return data if protocol is None or split_seed is None else published_split(data, protocol, name, split_seed)
     values = options.parse_call("dataset", name, _KINDS, required=("n", "block", "p", "q"))
     if values is None:
         checks.fail("dataset", "planted(n=NODES,block=SIZE,p=INSIDE,q=OUTSIDE,seed=SEED)", repr(name))

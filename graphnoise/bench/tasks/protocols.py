@@ -51,7 +51,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 )
 
 
-def split(data: Data, protocol: str, name: str, seed: int) -> Data:
+def published_split(data: Data, protocol: str, name: str, seed: int) -> Data:
     """Return a data set with the split of a protocol.
 
     NoisyGL: the public splits of Cora, CiteSeer and PubMed; 20 nodes per class, 500 and 1000 others of Amazon; 1 %,

@@ -34,8 +34,8 @@ class CoTeaching(Method):
 
     Source:
         Han et al., "Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy Labels", NeurIPS 2018,
-        algorithm 1, with the share of all nodes. On a graph, whole classes have small losses in the first epochs, of one
-        step each, and the others are then never selected: hence the share of each class. The estimated rate is an
+        algorithm 1, with the share of all nodes. On a graph, whole classes have small losses in the first epochs, of
+        one step each, and the others are then never selected: hence the share of each class. The estimated rate is an
         addition.
     """
 
@@ -152,9 +152,9 @@ class SmallLoss(Method):
     r"""Two networks, each trained on the labels that a mixture of the other one's losses takes to be right.
 
     Every few epochs, two normal distributions of one variance are fitted to the cross-entropies of each network, less
-    the mean of their class, as in `graphnoise.audit.detect.loss_mixture`. The labels that belong to the lower one with probability above `threshold`
-    are targets of the other network as they are. The others are replaced by the mean prediction p of both networks,
-    sharpened to p^(1 / temperature), normalised, and count by `weight`.
+    the mean of their class, as in `graphnoise.audit.detect.loss_mixture`. The labels that belong to the lower one with
+    probability above `threshold` are targets of the other network as they are. The others are replaced by the mean
+    prediction p of both networks, sharpened to p^(1 / temperature), normalised, and count by `weight`.
 
     The label of smallest loss of each class is always kept, and all are where losses are equal.
 
@@ -167,8 +167,8 @@ class SmallLoss(Method):
 
     Source:
         Li et al., "DivideMix: Learning with Noisy Labels as Semi-supervised Learning", ICLR 2020, sections 3.1 and 3.2,
-        without MixMatch, whose mixed inputs have no counterpart on a graph. There, losses are not centred: whole classes
-        have large ones on a graph.
+        without MixMatch, whose mixed inputs have no counterpart on a graph, and with losses centred: on a graph, whole
+        classes have large ones.
     """
 
     clean: Tensor

@@ -31,11 +31,13 @@ class Method(torch.nn.Module):
     Attributes:
         version: Changes with results; the benchmark records it.
         num_networks: Number of networks that are trained together.
+        needs_graph: Whether it reads arcs, and so cannot train on (user, item) pairs.
         search: Settings that a search of hyper-parameters may vary, with their ranges.
     """
 
     version: ClassVar[str] = "1"
     num_networks: ClassVar[int] = 1
+    needs_graph: ClassVar[bool] = False
     search: ClassVar[dict[str, tuple[float, float]]] = {}
 
     def setup(self, context: Context) -> None:
