@@ -214,7 +214,7 @@ def test_bad_arguments(settings, message):
 
 
 def test_bad_data():
-    with pytest.raises(InputError, match="data.train_mask: expected at least one labelled node"):
+    with pytest.raises(InputError, match=r"data.train_mask: expected at least one labelled node"):
         fit(changed(train_mask=torch.zeros(120, dtype=torch.bool)), method="ce")
     with pytest.raises(InputError, match="labels of at least two classes"):
         fit(changed(y=torch.zeros(120, dtype=torch.long)), method="ce")

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from graphnoise import checks
 from graphnoise.audit.detect.inputs import one_hot, read_labelled_graph
-from graphnoise.audit.detect.probabilities import lower_component
 from graphnoise.graph import Graph
+from graphnoise.noise.mixture import lower_component
 from graphnoise.propagation import propagate
 from graphnoise.typing import Floats, GraphLike, Ints, LabelsLike
 

@@ -6,38 +6,50 @@ import importlib
 from typing import Any
 
 from graphnoise import checks
+from graphnoise.robust.methods.adapters import Drop, Reweight, Soften
 from graphnoise.robust.training import Method
 
-# Module and class of each method.
-_METHODS = {
-    "ce": ("graphnoise.robust.training.method", "Method"),
-    **{
-        name: ("graphnoise.robust.methods.losses", kind)
-        for name, kind in {
-            "bootstrap-hard": "HardBootstrapping",
-            "bootstrap-soft": "SoftBootstrapping",
-            "elr": "ELR",
-            "focal": "Focal",
-            "gce": "GCE",
-            "label-smoothing": "LabelSmoothing",
-            "mae": "MAE",
-            "nce": "NCE",
-            "nce-mae": "NCEandMAE",
-            "nce-rce": "NCEandRCE",
-            "nfl-rce": "NFLandRCE",
-            "phuber": "PHuber",
-            "rce": "RCE",
-            "sce": "SCE",
-            "taylor": "Taylor",
-            "truncated-gce": "TruncatedGCE",
-        }.items()
+__all__ = ["Drop", "Reweight", "Soften", "create_method", "load", "names"]
+
+# By module of this package, the class of each method.
+_CLASSES = {
+    "correction": {
+        "confident-learning": "ConfidentLearning",
+        "gnn-cleaner": "GNNCleaner",
+        "r2lp": "R2LP",
+        "self-training": "SelfTraining",
     },
-    "backward": ("graphnoise.robust.methods.transitions", "Backward"),
-    "forward": ("graphnoise.robust.methods.transitions", "Forward"),
-    "nested-dropout": ("graphnoise.robust.methods.nested_dropout", "NestedDropout"),
-    "s-model": ("graphnoise.robust.methods.transitions", "SModel"),
-    "t-revision": ("graphnoise.robust.methods.transitions", "TRevision"),
+    "curriculum": {"clnode": "CLNode", "tss": "TSS"},
+    "ggp_targets": {"ggp-targets": "GGPTargets"},
+    "losses": {
+        "bootstrap-hard": "HardBootstrapping",
+        "bootstrap-soft": "SoftBootstrapping",
+        "ce": "CrossEntropy",
+        "elr": "ELR",
+        "focal": "Focal",
+        "gce": "GCE",
+        "label-smoothing": "LabelSmoothing",
+        "mae": "MAE",
+        "nce": "NCE",
+        "nce-mae": "NCEandMAE",
+        "nce-rce": "NCEandRCE",
+        "nfl-rce": "NFLandRCE",
+        "phuber": "PHuber",
+        "rce": "RCE",
+        "sce": "SCE",
+        "taylor": "Taylor",
+        "truncated-gce": "TruncatedGCE",
+    },
+    "nested_dropout": {"nested-dropout": "NestedDropout"},
+    "transitions": {"backward": "Backward", "forward": "Forward", "s-model": "SModel", "t-revision": "TRevision"},
+    "two_networks": {
+        "co-teaching": "CoTeaching",
+        "co-teaching-plus": "CoTeachingPlus",
+        "jocor": "JoCoR",
+        "small-loss": "SmallLoss",
+    },
 }
+_METHODS = {name: (module, kind) for module, kinds in _CLASSES.items() for name, kind in kinds.items()}
 
 
 def names() -> list[str]:
@@ -57,7 +69,7 @@ def load(name: str) -> type[Method]:
         InputError: There is no method of this name.
     """
     module, attribute = _METHODS[checks.choice("method", name, _METHODS)]
-    kind: type[Method] = getattr(importlib.import_module(module), attribute)
+    kind: type[Method] = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
     return kind
 
 

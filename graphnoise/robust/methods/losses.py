@@ -55,6 +55,10 @@ class LossMethod(Method):
         return {p.name: p.default for p in keywords if p.name not in ("reduction", *cls.fixed)}
 
 
+class CrossEntropy(Method):
+    """Training with cross-entropy on the given labels: the plain baseline."""
+
+
 class MAE(LossMethod):
     """Training with `gn.robust.losses.mae`. It learns slowly where p of the label is small, wrong labels or not."""
 

@@ -26,6 +26,10 @@ def _robust_gnn(**settings: Any) -> Any:
     return robust.RobustGNN(**settings).fit(data())
 
 
+def _adapted(kind: Any, **settings: Any) -> Any:
+    return robust.RobustGNN(kind(**settings), epochs=2, hidden=4).fit(data())
+
+
 def _layer(kind: Any, **settings: Any) -> Any:
     layer, graph = kind(**settings), karate().with_self_loops().normalise()
     x = few(width=settings.get("inputs", 2) if kind is not nn.Propagate else 2)
@@ -54,6 +58,19 @@ CASES: dict[str, Case] = {
             "num_threads",
             "checkpoint_every",
         ),
+    ),
+    **{
+        f"graphnoise.robust.methods.{kind.__name__}": Case(
+            functools.partial(_adapted, kind), lambda more=more: {"credibility": few(10, 1)[:, 0], **more}
+        )
+        for kind, more in (
+            (robust.methods.Drop, {"threshold": 0.5}),
+            (robust.methods.Reweight, {}),
+            (robust.methods.Soften, {"to": "uniform"}),
+        )
+    },
+    "graphnoise.robust.methods.create_method": Case(
+        robust.methods.create_method, lambda: {"name": "co-teaching", "rate": 0.2, "ramp": 3, "balanced": True}
     ),
     "graphnoise.robust.fit": Case(robust.fit, lambda: {"data": data()}, ("model", "method", "seed", "split")),
     "graphnoise.ERASE": Case(
