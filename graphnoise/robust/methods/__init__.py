@@ -9,7 +9,10 @@ from graphnoise import checks
 from graphnoise.robust.training import Method
 
 # Module and class of each method.
-_METHODS = {"ce": ("graphnoise.robust.training.method", "Method")}
+_METHODS = {
+    "ce": ("graphnoise.robust.training.method", "Method"),
+    "nrgnn": ("graphnoise.robust.methods.nrgnn", "NRGNN"),
+}
 
 
 def names() -> list[str]:

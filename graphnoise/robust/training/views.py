@@ -53,6 +53,26 @@ class View:
         """`graph` as the operand of a layer."""
         return Block.full(self.graph)
 
+    @cached_property
+    def edges(self) -> Tensor:
+        """Pairs of distinct nodes with an arc, each once, the smaller node first, in order, shape [2, num_edges]."""
+        low, high = self.edge_index.sort(0).values
+        keys = torch.unique((low * self.num_nodes + high)[low < high])
+        return torch.stack([keys // self.num_nodes, keys % self.num_nodes])
+
+    def joined(self, pairs: Tensor) -> Tensor:
+        """Return which pairs of nodes, shape [2, num_pairs], have an arc in either direction, Boolean."""
+        keys, (low, high) = self.edges[0] * self.num_nodes + self.edges[1], pairs.sort(0).values
+        wanted = low * self.num_nodes + high
+        if not len(keys):
+            return torch.zeros_like(wanted, dtype=torch.bool)
+        return keys[torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)] == wanted
+
+    def non_edges(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw pairs of distinct nodes without an arc, shape [2, at most count]: other pairs drawn are left out."""
+        pairs = torch.randint(self.num_nodes, (2, count), generator=generator, device=generator.device)
+        return pairs[:, (pairs[0] != pairs[1]) & ~self.joined(pairs)]
+
     def with_arcs(self, edge_index: Tensor, edge_weight: Tensor | None = None) -> View:
         """Return the same features with other arcs."""
         view = View(self.x, edge_index, edge_weight, self.sampled)
