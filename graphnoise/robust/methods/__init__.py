@@ -12,6 +12,7 @@ from graphnoise.robust.training import Method
 _METHODS = {
     "ce": ("graphnoise.robust.training.method", "Method"),
     "nrgnn": ("graphnoise.robust.methods.nrgnn", "NRGNN"),
+    "rtgnn": ("graphnoise.robust.methods.rtgnn", "RTGNN"),
 }
 
 
