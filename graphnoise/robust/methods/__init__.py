@@ -13,6 +13,9 @@ _METHODS = {
     "ce": ("graphnoise.robust.training.method", "Method"),
     "nrgnn": ("graphnoise.robust.methods.nrgnn", "NRGNN"),
     "rtgnn": ("graphnoise.robust.methods.rtgnn", "RTGNN"),
+    "cp": ("graphnoise.robust.methods.community", "CommunityPreservation"),
+    "pi-gnn": ("graphnoise.robust.methods.pi_gnn", "PIGNN"),
+    "d-gnn": ("graphnoise.robust.methods.d_gnn", "DGNN"),
 }
 
 
