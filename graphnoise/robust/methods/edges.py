@@ -90,9 +90,9 @@ class LearnedLinks(torch.nn.Module):
 
     def __init__(self, context: Context, links: Tensor, hidden: int, cut: float) -> None:
         super().__init__()
-        self.full, self.cut = context.full, cut
-        width = context.full.x.shape[1]
-        self.encoder = GCN(width, hidden, hidden, generator=context.generator).to(context.full.x.device)
+        # Not a buffer, so that checkpoints do not hold the features.
+        self.x, self.cut = context.full.x, cut
+        self.encoder = GCN(self.x.shape[1], hidden, hidden, generator=context.generator).to(self.x.device)
         self.register_buffer("links", links)
 
     def forward(self, view: View, nodes: Tensor | None = None) -> tuple[View, Tensor]:
@@ -105,7 +105,7 @@ class LearnedLinks(torch.nn.Module):
         """
         h = self.encoder(view.features, view)[0]
         links = self.links if nodes is None else self._within(nodes)
-        if nodes is None and view.x is not self.full.x and not torch.equal(view.x, self.full.x):
+        if nodes is None and view.x is not self.x and not torch.equal(view.x, self.x):
             links = links[:, :0]
         with torch.no_grad():
             links = links[:, pair_products(h, links) > self.cut]
@@ -115,7 +115,7 @@ class LearnedLinks(torch.nn.Module):
 
     def _within(self, nodes: Tensor) -> Tensor:
         """Return the links between these nodes, by their places among them."""
-        place = torch.full((self.full.num_nodes,), -1, device=nodes.device)
+        place = torch.full((len(self.x),), -1, device=nodes.device)
         place[nodes] = torch.arange(len(nodes), device=nodes.device)
         links = place[self.links]
         return links[:, (links >= 0).all(0)]
