@@ -13,6 +13,7 @@ __all__ = ["Drop", "Reweight", "Soften", "create_method", "load", "names"]
 
 # By module of this package, the class of each method.
 _CLASSES = {
+    "community": {"cp": "CommunityPreservation"},
     "correction": {
         "confident-learning": "ConfidentLearning",
         "gnn-cleaner": "GNNCleaner",
@@ -20,6 +21,7 @@ _CLASSES = {
         "self-training": "SelfTraining",
     },
     "curriculum": {"clnode": "CLNode", "tss": "TSS"},
+    "d_gnn": {"d-gnn": "DGNN"},
     "ggp_targets": {"ggp-targets": "GGPTargets"},
     "losses": {
         "bootstrap-hard": "HardBootstrapping",
@@ -41,6 +43,9 @@ _CLASSES = {
         "truncated-gce": "TruncatedGCE",
     },
     "nested_dropout": {"nested-dropout": "NestedDropout"},
+    "nrgnn": {"nrgnn": "NRGNN"},
+    "pi_gnn": {"pi-gnn": "PIGNN"},
+    "rtgnn": {"rtgnn": "RTGNN"},
     "transitions": {"backward": "Backward", "forward": "Forward", "s-model": "SModel", "t-revision": "TRevision"},
     "two_networks": {
         "co-teaching": "CoTeaching",

@@ -68,7 +68,7 @@ class GCN(torch.nn.Module):
             GraphConvolution(*size, generator=generator) for size in itertools.pairwise(widths)
         )
         self.dropout = dropout
-        self.propagate = Propagate(1, mode="power")
+        self.propagate = Propagate(1, mode="power", normalisation="none", add_self_loops=False)
 
     def forward(
         self,
@@ -92,7 +92,7 @@ class GCN(torch.nn.Module):
         if view.edge_weight is None:
             out: Tensor = layer(x, view.block)
             return out
-        weighted: Tensor = self.propagate(layer.linear(x), view.edge_index, view.edge_weight) + layer.bias
+        weighted: Tensor = self.propagate(layer.linear(x), view.weighted) + layer.bias
         return weighted
 
 
