@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from graphnoise import checks
 from graphnoise.audit.detect.inputs import read_probabilities
-from graphnoise.resources import limit_threads
+from graphnoise.mixture import lower_component
 from graphnoise.typing import Floats, Ints, LabelsLike
 
 # Probability below which a loss no longer grows.
@@ -96,26 +95,6 @@ def rank_average(*credibilities: NDArray[Any]) -> Floats:
         checks.fail("credibilities", f"arrays of {len(values[0])} entries", sorted({len(v) for v in values}))
     ranks: Floats = np.mean([rankdata(value) for value in values], axis=0) / max(len(values[0]), 1)
     return ranks
-
-
-def lower_component(values: Floats) -> Floats:
-    """Return P(component of lower mean | value) under two normal distributions of one variance; 0.5 if all are equal.
-
-    Example:
-        >>> lower_component(np.array([0.0, 0.1, 5.0, 5.2])).round(3)
-        array([1., 1., 0., 0.])
-    """
-    # In order, so that the result does not depend on that of the nodes.
-    ordered = np.sort(values)
-    if ordered[-1] - ordered[0] <= 1e-12 * max(abs(ordered[0]), abs(ordered[-1])):
-        return np.full(len(values), 0.5)
-    scale = ordered.std()
-    with limit_threads(1):
-        model = GaussianMixture(2, covariance_type="tied", max_iter=1000, random_state=0)
-        model.fit(((ordered - ordered.mean()) / scale)[:, None])
-        responsibilities = model.predict_proba(((values - ordered.mean()) / scale)[:, None])
-    lower: Floats = responsibilities[:, model.means_[:, 0].argmin()]
-    return lower
 
 
 def _labelled(probabilities: Tensor | NDArray[Any], y: LabelsLike) -> tuple[Floats, Ints]:
