@@ -28,6 +28,7 @@ def influence_contradictions(
         Contradictions of the labelled nodes, float64, shape [num_labelled].
 
     Example:
+        >>> import torch
         >>> arcs = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
         >>> looped = Graph.from_edge_index(arcs).with_self_loops().normalise("row")
         >>> influence_contradictions(looped, torch.tensor([0, -1, 1]), 2, alpha=0.5).round(decimals=3)

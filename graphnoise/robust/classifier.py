@@ -31,8 +31,8 @@ class RobustGNN(NodeClassifier):
     Args:
         method: Name of a method (`gn.robust.methods.names()`), or a `Method` with its settings.
         model: A torch_geometric module, or any module that is called as `model(x, edge_index)` and returns logits,
-            shape [num_nodes, num_classes]. It is copied, and trained from the weights it has. None: a graph
-            convolutional network.
+            shape [num_nodes, num_classes]. It is copied, and trained from the weights it has. None: that of the
+            method, which is a graph convolutional network unless the method says otherwise.
         hidden: Width of the hidden layer of the default network.
         dropout: Probability of dropping an input of a layer of the default network.
         epochs: Largest number of epochs.
@@ -240,7 +240,8 @@ class RobustGNN(NodeClassifier):
             module: torch.nn.Module
             if self.model is None:
                 size = (view.x.shape[1], self.hidden, num_classes)
-                module = GCN(*size, dropout=self.dropout, generator=generator)
+                own = method.default_network(*size, self.dropout, generator)
+                module = GCN(*size, dropout=self.dropout, generator=generator) if own is None else own
             else:
                 module = self.model
             network = Network(module, num_classes).to(view.x.device)

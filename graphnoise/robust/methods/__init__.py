@@ -9,7 +9,14 @@ from graphnoise import checks
 from graphnoise.robust.training import Method
 
 # Module and class of each method.
-_METHODS = {"ce": ("graphnoise.robust.training.method", "Method")}
+_METHODS = {
+    "ce": ("graphnoise.robust.training.method", "Method"),
+    "cgnn": ("graphnoise.robust.methods.cgnn", "CGNN"),
+    "crgnn": ("graphnoise.robust.methods.crgnn", "CRGNN"),
+    "dnd-net": ("graphnoise.robust.methods.dnd_net", "DnDNet"),
+    "icgnn": ("graphnoise.robust.methods.icgnn", "ICGNN"),
+    "unionnet": ("graphnoise.robust.methods.unionnet", "UnionNET"),
+}
 
 
 def names() -> list[str]:

@@ -36,6 +36,12 @@ class Method(torch.nn.Module):
     version: ClassVar[str] = "1"
     num_networks: ClassVar[int] = 1
 
+    def default_network(
+        self, num_features: int, hidden: int, num_classes: int, dropout: float, generator: torch.Generator
+    ) -> torch.nn.Module | None:
+        """Return the network that is trained where the user gives none; None: a `GCN`."""
+        return None
+
     def setup(self, context: Context) -> None:
         """Make the state, before the first epoch."""
 

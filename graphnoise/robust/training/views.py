@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from graphnoise.graph import Graph
-from graphnoise.nn import Block, SparseFeatures
+from graphnoise.nn import Block, Propagate, SparseFeatures
 from graphnoise.nn.features import compact
 
 
@@ -52,6 +52,15 @@ class View:
     def block(self) -> Block:
         """`graph` as the operand of a layer."""
         return Block.full(self.graph)
+
+    def propagated(self, num_steps: int, alpha: float) -> Tensor:
+        """Return the features after steps of propagation with restart; computed once."""
+        key = f"propagated {num_steps} {alpha}"
+        if key not in vars(self):
+            steps = Propagate(num_steps, alpha)
+            vars(self)[key] = steps(self.x, self.edge_index, self.edge_weight)
+        x: Tensor = vars(self)[key]
+        return x
 
     def with_arcs(self, edge_index: Tensor, edge_weight: Tensor | None = None) -> View:
         """Return the same features with other arcs."""
