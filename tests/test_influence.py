@@ -7,7 +7,7 @@ import torch
 from graphnoise import datasets
 from graphnoise.graph import Graph
 from graphnoise.influence import influence_contradictions
-from graphnoise.mixture import lower_component
+from graphnoise.noise.mixture import lower_component
 
 DATA = datasets.planted_partition([20, 20, 20], 0.3, 0.05, num_features=4, seed=0)
 MATRIX = Graph.from_edge_index(DATA.edge_index, 60).with_self_loops().normalise("sym")

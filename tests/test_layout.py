@@ -23,7 +23,7 @@ LAYERS = [
     ("graphnoise", "recsys"),
     ("graphnoise.checks",),
     ("graphnoise.io", "graphnoise.resources", "graphnoise.typing"),
-    ("graphnoise.labels", "graphnoise.mixture"),
+    ("graphnoise.labels",),
     ("graphnoise.kernels",),
     ("graphnoise.readers",),
     ("graphnoise.graph",),

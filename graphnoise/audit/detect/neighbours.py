@@ -11,7 +11,7 @@ from graphnoise import checks
 from graphnoise.audit.detect.inputs import one_hot, read_labelled_graph
 from graphnoise.graph import Graph
 from graphnoise.influence import influence_contradictions
-from graphnoise.mixture import lower_component
+from graphnoise.noise.mixture import lower_component
 from graphnoise.propagation import propagate
 from graphnoise.typing import Floats, GraphLike, Ints, LabelsLike
 

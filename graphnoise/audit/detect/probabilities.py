@@ -11,7 +11,7 @@ from torch import Tensor
 
 from graphnoise import checks
 from graphnoise.audit.detect.inputs import read_probabilities
-from graphnoise.mixture import lower_component
+from graphnoise.noise.mixture import lower_component
 from graphnoise.typing import Floats, Ints, LabelsLike
 
 # Probability below which a loss no longer grows.

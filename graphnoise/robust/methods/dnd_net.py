@@ -8,10 +8,11 @@ from torch.nn import functional as F
 
 from graphnoise import checks
 from graphnoise.propagation import propagate
-from graphnoise.robust.training import Context, Method, SmoothedMLP, Step
+from graphnoise.robust.methods.warm_up import WarmUp
+from graphnoise.robust.training import Context, SmoothedMLP, Step
 
 
-class DnDNet(Method):
+class DnDNet(WarmUp):
     r"""Decoupled propagation, a loss that weights labels by what the neighbourhood predicts, and pseudo-labels.
 
         loss = Σ_labelled w_i CE(f_i, y_i) / Σ_labelled w_i + λ mean_reliable CE(f_i, c_i),   w_i = q_i(y_i)
@@ -37,8 +38,8 @@ class DnDNet(Method):
         against Label Noise", KDD 2024.
     """
 
-    predicted: Tensor
     agreed: Tensor
+    pseudo: Tensor
 
     def __init__(
         self,
@@ -48,18 +49,24 @@ class DnDNet(Method):
         pseudo_weight: float = 1.0,
         warmup: float = 0.15,
     ) -> None:
-        super().__init__()
+        super().__init__(warmup)
         self.num_steps, self.alpha = checks.integer("num_steps", num_steps, 0, 1000), checks.rate("alpha", alpha)
         self.threshold = checks.rate("threshold", threshold)
         self.pseudo_weight = checks.real("pseudo_weight", pseudo_weight, 0.0)
-        self.warmup = checks.rate("warmup", warmup)
 
     def default_network(
         self, num_features: int, hidden: int, num_classes: int, dropout: float, generator: torch.Generator
     ) -> torch.nn.Module:
         """Return a perceptron on propagated features."""
-        steps = {"num_steps": self.num_steps, "alpha": self.alpha}
-        return SmoothedMLP(num_features, hidden, num_classes, dropout=dropout, generator=generator, **steps)
+        return SmoothedMLP(
+            num_features,
+            hidden,
+            num_classes,
+            num_steps=self.num_steps,
+            alpha=self.alpha,
+            dropout=dropout,
+            generator=generator,
+        )
 
     def setup(self, context: Context) -> None:
         """Make the state: predictions of the neighbourhoods, and pseudo-labels, -1 where there is none."""
@@ -70,7 +77,7 @@ class DnDNet(Method):
     @torch.no_grad()
     def start_epoch(self, context: Context) -> None:
         """Compute predictions of the neighbourhoods and pseudo-labels."""
-        if context.progress >= self.warmup:
+        if not self.warming(context):
             p = context.evaluate().logits.softmax(1)
             q = F.normalize(propagate(context.full.graph, p, alpha=1.0, num_steps=1).y, p=1.0)
             self.agreed.copy_(q)
@@ -87,10 +94,6 @@ class DnDNet(Method):
         if not bool(at.any()):
             return 0.0
         return self.pseudo_weight * F.cross_entropy(step.output.logits[step.others[at]], labels[at])
-
-    def ready(self, context: Context) -> bool:
-        """Return whether the warm-up is over."""
-        return (context.epoch - 1) / context.epochs >= self.warmup
 
 
 def reliable_labels(p: Tensor, q: Tensor, threshold: float) -> Tensor:

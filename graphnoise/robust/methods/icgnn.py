@@ -10,16 +10,17 @@ from torch.nn import functional as F
 from graphnoise import checks
 from graphnoise.graph import Graph
 from graphnoise.influence import influence_contradictions
-from graphnoise.mixture import lower_component
+from graphnoise.noise.mixture import lower_component
 from graphnoise.propagation import propagate
 from graphnoise.resources import limit_threads
-from graphnoise.robust.training import Context, Method, Step
+from graphnoise.robust.methods.warm_up import WarmUp
+from graphnoise.robust.training import Context, Step
 
-# Relative change at which propagation ends: scores and predictions need no more.
-TOLERANCE = 1e-4
+# Change at which the propagation of predictions ends, and that of the scores, whose values are small.
+TOLERANCE, SCORE_TOLERANCE = 1e-4, 1e-9
 
 
-class ICGNN(Method):
+class ICGNN(WarmUp):
     r"""Soft labels where a label contradicts the nodes that influence it; pseudo-labels for all other nodes.
 
     With T = ε (I - (1 - ε) S)^-1, S the graph with self-loops, normalised symmetrically, and R the same of the graph of
@@ -49,6 +50,8 @@ class ICGNN(Method):
 
     clean: Tensor
     aggregated: Tensor
+    structure: Tensor
+    age: Tensor
 
     def __init__(
         self,
@@ -60,13 +63,12 @@ class ICGNN(Method):
         warmup: float = 0.15,
         refresh: int = 50,
     ) -> None:
-        super().__init__()
+        super().__init__(warmup)
         self.epsilon = checks.real("epsilon", epsilon, 0.001, 1.0)
         self.alpha = checks.rate("alpha", alpha)
         self.num_neighbours = checks.integer("num_neighbours", num_neighbours, 1)
         self.temperature = checks.real("temperature", temperature, 1e-3)
         self.pseudo_weight = checks.real("pseudo_weight", pseudo_weight, 0.0)
-        self.warmup = checks.rate("warmup", warmup)
         self.refresh = checks.integer("refresh", refresh, 1)
 
     def setup(self, context: Context) -> None:
@@ -79,11 +81,7 @@ class ICGNN(Method):
 
     def _scores(self, context: Context, graph: Graph) -> Tensor:
         y = torch.full((graph.num_nodes,), -1).index_copy_(0, context.labelled, context.given)
-        return influence_contradictions(graph, y, context.num_classes, alpha=1 - self.epsilon, tol=TOLERANCE)
-
-    def warming(self, context: Context) -> bool:
-        """Return whether the epoch that begins is one of the warm-up."""
-        return context.progress < self.warmup
+        return influence_contradictions(graph, y, context.num_classes, alpha=1 - self.epsilon, tol=SCORE_TOLERANCE)
 
     @torch.no_grad()
     def start_epoch(self, context: Context) -> None:
@@ -91,8 +89,8 @@ class ICGNN(Method):
         if self.warming(context):
             return
         output = context.evaluate()
-        settings = {"alpha": 1 - self.epsilon, "num_steps": 100_000, "tol": TOLERANCE}
-        received = propagate(context.full.graph, output.logits.softmax(1), **settings).y  # type: ignore[arg-type]
+        p, alpha = output.logits.softmax(1), 1 - self.epsilon
+        received = propagate(context.full.graph, p, alpha=alpha, num_steps=100_000, tol=TOLERANCE).y
         self.aggregated.copy_((received / self.temperature).softmax(1))
         self.age += 1
         if int(self.age) % self.refresh == 0:
@@ -115,10 +113,6 @@ class ICGNN(Method):
             return 0.0
         targets = self.aggregated[step.batch.nodes[step.others]]
         return self.pseudo_weight * F.cross_entropy(step.output.logits[step.others], targets)
-
-    def ready(self, context: Context) -> bool:
-        """Return whether the warm-up is over."""
-        return (context.epoch - 1) / context.epochs >= self.warmup
 
 
 def nearest_graph(x: Tensor, count: int) -> Graph:

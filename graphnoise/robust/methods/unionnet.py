@@ -8,13 +8,14 @@ from torch.nn import functional as F
 
 from graphnoise import checks
 from graphnoise.graph import Graph
-from graphnoise.robust.training import Context, Method, Step
+from graphnoise.robust.methods.warm_up import WarmUp
+from graphnoise.robust.training import Context, Step
 
 # Labelled nodes whose random walks are drawn at once.
 CHUNK = 2048
 
 
-class UnionNET(Method):
+class UnionNET(WarmUp):
     r"""Weights and corrections of labels from class probabilities among labelled nodes that random walks reach.
 
         P_i(c) = Σ_{j in S_i, y_j = c} exp(h_i · h_j) / Σ_{j in S_i} exp(h_i · h_j)
@@ -44,6 +45,7 @@ class UnionNET(Method):
 
     supports: Tensor
     probabilities: Tensor
+    prior: Tensor
 
     def __init__(
         self,
@@ -54,11 +56,10 @@ class UnionNET(Method):
         length: int = 10,
         warmup: float = 0.1,
     ) -> None:
-        super().__init__()
+        super().__init__(warmup)
         self.num_supports = checks.integer("num_supports", num_supports, 1)
         self.alpha, self.beta = checks.rate("alpha", alpha), checks.real("beta", beta, 0.0)
         self.num_walks, self.length = checks.integer("num_walks", num_walks, 1), checks.integer("length", length, 1)
-        self.warmup = checks.rate("warmup", warmup)
 
     def setup(self, context: Context) -> None:
         """Draw the support sets."""
@@ -67,10 +68,6 @@ class UnionNET(Method):
         self.register_buffer("supports", supports)
         self.register_buffer("probabilities", F.one_hot(context.given, context.num_classes).float())
         self.register_buffer("prior", self.probabilities.mean(0))
-
-    def warming(self, context: Context) -> bool:
-        """Return whether the epoch that begins is one of the warm-up."""
-        return context.progress < self.warmup
 
     @torch.no_grad()
     def start_epoch(self, context: Context) -> None:
@@ -94,10 +91,6 @@ class UnionNET(Method):
             return 0.0
         mean = step.logits.softmax(1).mean(0).clamp(min=1e-12)
         return self.beta * F.kl_div(mean.log(), self.prior, reduction="sum")
-
-    def ready(self, context: Context) -> bool:
-        """Return whether the warm-up is over."""
-        return (context.epoch - 1) / context.epochs >= self.warmup
 
 
 def class_probabilities(embedding: Tensor, supports: Tensor, y: Tensor, num_classes: int) -> Tensor:
@@ -142,7 +135,7 @@ def support_sets(
     degree, size = graph.rowptr.diff(), len(labelled)
     position = torch.full((graph.num_nodes,), -1).index_copy_(0, labelled, torch.arange(size))
     supports = torch.full((size, count), -1)
-    for rows in torch.arange(size).split(CHUNK):
+    for rows in torch.split(torch.arange(size), CHUNK):
         row = rows.repeat_interleave(num_walks)
         node, keys = labelled[row], []
         for _ in range(length):

@@ -91,12 +91,15 @@ class Step:
         """Outputs of this network for all rows of the batch."""
         return self.outputs[self.network]
 
+    # Targets, which are computed without gradients, may be the first to read it.
     @cached_property
+    @torch.enable_grad()
     def logits(self) -> Tensor:
         """Logits of the labelled nodes of the batch, shape [batch_size, num_classes]."""
         return self.output.logits[self.batch.at]
 
     @cached_property
+    @torch.enable_grad()
     def embedding(self) -> Tensor:
         """Embeddings of the labelled nodes of the batch, shape [batch_size, width]."""
         return self.output.embedding[self.batch.at]

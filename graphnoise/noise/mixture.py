@@ -1,4 +1,4 @@
-"""Mixture of two normal distributions of one variance, which divides scores into low and high ones."""
+"""Mixture of two normal distributions, of losses or of other scores that wrong labels raise."""
 
 from __future__ import annotations
 
