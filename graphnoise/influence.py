@@ -25,7 +25,7 @@ def influence_contradictions(
         tol: Change in a step, relative to the largest entry of the indicators, at which propagation ends.
 
     Returns:
-        Contradictions of the labelled nodes, float64, shape [num_labelled].
+        Contradictions of the labelled nodes, in the order of the nodes, float64, shape [num_labelled].
 
     Example:
         >>> import torch

@@ -50,6 +50,7 @@ def test_targets_mix_given_labels_with_aggregated_predictions(alpha):
     attributes = diffusion(normalised(nearest(output.embedding.numpy(), 4)), 0.3)
     scores = (1 - alpha) * contradictions(structure, labelled, y) + alpha * contradictions(attributes, labelled, y)
     clean = lower_component(scores)
+    np.testing.assert_allclose(method.structure, contradictions(structure, labelled, y), atol=1e-7)
     p = output.logits.softmax(1).double().numpy()
     aggregated = torch.from_numpy(structure @ p / 0.7).softmax(1).numpy()
     expected = clean[:, None] * np.eye(3)[y] + (1 - clean[:, None]) * aggregated[labelled]

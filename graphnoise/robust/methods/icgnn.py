@@ -81,7 +81,10 @@ class ICGNN(WarmUp):
 
     def _scores(self, context: Context, graph: Graph) -> Tensor:
         y = torch.full((graph.num_nodes,), -1).index_copy_(0, context.labelled, context.given)
-        return influence_contradictions(graph, y, context.num_classes, alpha=1 - self.epsilon, tol=SCORE_TOLERANCE)
+        settings = {"alpha": 1 - self.epsilon, "tol": SCORE_TOLERANCE}
+        scores = influence_contradictions(graph, y, context.num_classes, **settings)
+        # They come in the order of the nodes.
+        return scores[context.labelled.argsort().argsort()]
 
     @torch.no_grad()
     def start_epoch(self, context: Context) -> None:
