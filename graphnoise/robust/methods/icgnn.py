@@ -81,8 +81,8 @@ class ICGNN(WarmUp):
 
     def _scores(self, context: Context, graph: Graph) -> Tensor:
         y = torch.full((graph.num_nodes,), -1).index_copy_(0, context.labelled, context.given)
-        settings = {"alpha": 1 - self.epsilon, "tol": SCORE_TOLERANCE}
-        scores = influence_contradictions(graph, y, context.num_classes, **settings)
+        alpha = 1 - self.epsilon
+        scores = influence_contradictions(graph, y, context.num_classes, alpha=alpha, tol=SCORE_TOLERANCE)
         # They come in the order of the nodes.
         return scores[context.labelled.argsort().argsort()]
 
