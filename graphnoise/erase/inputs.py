@@ -232,10 +232,10 @@ def _positions(data: Data, name: str, size: int, split: int | None) -> Tensor:
     return checks.mask(f"data.{name}", data[name], size, split=split).nonzero().view(-1)
 
 
-def digest(inputs: Inputs, labels: Labels, encoder: torch.nn.Module) -> str:
+def digest(x: Tensor, edge_index: Tensor, labels: Labels, encoder: torch.nn.Module) -> str:
     """Return a hash of everything that training reads, including the initial weights."""
     state = hashlib.blake2b(digest_size=16)
-    values = (inputs.x, inputs.graph.edge_index, labels.train, labels.given, labels.val, labels.val_labels)
+    values = (x, edge_index, labels.train, labels.given, labels.val, labels.val_labels)
     for value in (*values, *(weight.detach() for weight in encoder.state_dict().values())):
         state.update(f"{value.dtype}{tuple(value.shape)}".encode())
         state.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
