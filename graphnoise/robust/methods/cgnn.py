@@ -36,6 +36,7 @@ class CGNN(Method):
         Yuan et al., "Learning on Graphs under Label Noise", ICASSP 2023, arXiv 2306.08194.
     """
 
+    needs_graph = True
     labels: Tensor
 
     def __init__(

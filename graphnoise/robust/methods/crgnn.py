@@ -39,6 +39,8 @@ class CRGNN(Method):
         Li et al., "Contrastive learning of graphs under label noise", Neural Networks 172, 2024.
     """
 
+    needs_graph = True
+
     def __init__(
         self,
         alpha: float = 0.2,

@@ -38,6 +38,7 @@ class DnDNet(WarmUp):
         against Label Noise", KDD 2024.
     """
 
+    needs_graph = True
     agreed: Tensor
     pseudo: Tensor
 

@@ -48,6 +48,7 @@ class ICGNN(WarmUp):
         arXiv 2601.17469.
     """
 
+    needs_graph = True
     clean: Tensor
     aggregated: Tensor
     structure: Tensor

@@ -43,6 +43,7 @@ class UnionNET(WarmUp):
         arXiv 2103.03414.
     """
 
+    needs_graph = True
     supports: Tensor
     probabilities: Tensor
     prior: Tensor
