@@ -16,15 +16,16 @@ from graphnoise.robust.training import SmoothedMLP, View
 def test_the_network_is_a_perceptron_on_propagated_features():
     network = SmoothedMLP(4, 6, 3, num_steps=3, alpha=0.8, generator=torch.Generator().manual_seed(0))
     logits, embedding = network(VIEW.features, VIEW)
-    x = APPNP(3, 0.2)(VIEW.x, VIEW.edge_index)
+    x = F.normalize(APPNP(3, 0.2)(VIEW.x, VIEW.edge_index))
     hidden = (x @ network.first.weight + network.first.bias).relu()
     torch.testing.assert_close(embedding, hidden)
     torch.testing.assert_close(logits, hidden @ network.last.weight + network.last.bias)
     weight = torch.rand(VIEW.edge_index.shape[1], generator=torch.Generator().manual_seed(0))
     weighted = View(VIEW.x, VIEW.edge_index, weight)
-    torch.testing.assert_close(weighted.propagated(3, 0.8), APPNP(3, 0.2)(VIEW.x, VIEW.edge_index, weight))
-    assert VIEW.propagated(3, 0.8) is VIEW.propagated(3, 0.8)
-    assert not torch.equal(VIEW.propagated(3, 0.8), VIEW.propagated(2, 0.8))
+    x = F.normalize(APPNP(3, 0.2)(VIEW.x, VIEW.edge_index, weight))
+    torch.testing.assert_close(weighted.smoothed(3, 0.8), x)
+    assert VIEW.smoothed(3, 0.8) is VIEW.smoothed(3, 0.8)
+    assert not torch.equal(VIEW.smoothed(3, 0.8), VIEW.smoothed(2, 0.8))
 
 
 def test_a_method_may_name_its_network_and_a_model_overrides_it():

@@ -92,7 +92,7 @@ class GCN(ViewNetwork):
 
 
 class SmoothedMLP(ViewNetwork):
-    """Features propagated over the graph (with restart), then a perceptron with one hidden layer.
+    """Features propagated over the graph (with restart), in rows of length 1, then a perceptron with one hidden layer.
 
     Args:
         num_features: Number of features.
@@ -128,7 +128,7 @@ class SmoothedMLP(ViewNetwork):
         self, x: Tensor | SparseFeatures, view: View, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return logits and the hidden layer; with dropout where a generator is given."""
-        embedding = F.relu(self.first(dropout(view.propagated(self.num_steps, self.alpha), self.dropout, generator)))
+        embedding = F.relu(self.first(dropout(view.smoothed(self.num_steps, self.alpha), self.dropout, generator)))
         return self.last(dropout(embedding, self.dropout, generator)), embedding
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from graphnoise.graph import Graph
 from graphnoise.nn import Block, Propagate, SparseFeatures
@@ -60,13 +61,13 @@ class View:
         pairs, edge = torch.unique(low * self.num_nodes + high, return_inverse=True)
         return len(pairs), edge
 
-    def propagated(self, num_steps: int, alpha: float) -> Tensor:
-        """Return the features after steps of propagation with restart; computed once."""
-        key = f"propagated {num_steps} {alpha}"
+    def smoothed(self, num_steps: int, alpha: float) -> Tensor:
+        """Return the features after steps of propagation with restart, rows of length 1; computed once."""
+        key = f"smoothed {num_steps} {alpha}"
         if key not in vars(self):
             steps = Propagate(num_steps, alpha, add_self_loops=self.edge_weight is not None)
             arcs = (self.graph,) if self.edge_weight is None else (self.edge_index, self.edge_weight)
-            vars(self)[key] = steps(self.x, *arcs)
+            vars(self)[key] = F.normalize(steps(self.x, *arcs))
         x: Tensor = vars(self)[key]
         return x
 
