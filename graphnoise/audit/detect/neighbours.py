@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from graphnoise import checks
 from graphnoise.audit.detect.inputs import one_hot, read_labelled_graph
 from graphnoise.graph import Graph
+from graphnoise.influence import influence_contradictions
 from graphnoise.noise.mixture import lower_component
 from graphnoise.propagation import propagate
 from graphnoise.typing import Floats, GraphLike, Ints, LabelsLike
@@ -171,14 +172,9 @@ def influence_contradiction(graph: GraphLike, y: LabelsLike, *, alpha: float = 0
     """
     arcs, codes, classes = read_labelled_graph(graph, y)
     alpha = checks.real("alpha", alpha, 0.0, 0.999)
-    nodes = np.flatnonzero(codes >= 0)
-    counts = np.bincount(codes[nodes], minlength=classes)
-    weights = torch.from_numpy(one_hot(codes, classes) / (counts if checks.flag("per_class", per_class) else 1))
-    looped = arcs.with_self_loops().normalise("row")
-    influence = propagate(looped, weights, alpha=alpha, num_steps=100_000, tol=1e-12 * float(weights.max())).y
-    received = influence.numpy()[nodes]
-    received[np.arange(len(nodes)), codes[nodes]] = 0.0
-    return lower_component(received.sum(1))
+    looped, per_class = arcs.with_self_loops().normalise("row"), checks.flag("per_class", per_class)
+    scores = influence_contradictions(looped, torch.from_numpy(codes), classes, alpha=alpha, per_class=per_class)
+    return lower_component(scores.numpy())
 
 
 def _inner(first: torch.Tensor, second: torch.Tensor) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ __all__ = ["Drop", "Reweight", "Soften", "create_method", "load", "names"]
 
 # By module of this package, the class of each method.
 _CLASSES = {
+    "cgnn": {"cgnn": "CGNN"},
     "community": {"cp": "CommunityPreservation"},
     "correction": {
         "confident-learning": "ConfidentLearning",
@@ -20,9 +21,12 @@ _CLASSES = {
         "r2lp": "R2LP",
         "self-training": "SelfTraining",
     },
+    "crgnn": {"crgnn": "CRGNN"},
     "curriculum": {"clnode": "CLNode", "tss": "TSS"},
     "d_gnn": {"d-gnn": "DGNN"},
+    "dnd_net": {"dnd-net": "DnDNet"},
     "ggp_targets": {"ggp-targets": "GGPTargets"},
+    "icgnn": {"icgnn": "ICGNN"},
     "losses": {
         "bootstrap-hard": "HardBootstrapping",
         "bootstrap-soft": "SoftBootstrapping",
@@ -53,6 +57,7 @@ _CLASSES = {
         "jocor": "JoCoR",
         "small-loss": "SmallLoss",
     },
+    "unionnet": {"unionnet": "UnionNET"},
 }
 _METHODS = {name: (module, kind) for module, kinds in _CLASSES.items() for name, kind in kinds.items()}
 

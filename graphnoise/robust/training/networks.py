@@ -18,7 +18,7 @@ from torch_geometric.nn import MessagePassing
 from graphnoise import checks
 from graphnoise.checks import GraphnoiseError, InputError
 from graphnoise.erase.encoders import shared_rng
-from graphnoise.nn import GraphConvolution, Propagate, SparseFeatures, dropout
+from graphnoise.nn import GraphConvolution, Linear, Propagate, SparseFeatures, dropout
 from graphnoise.robust.training.views import View
 
 # What the input of the last layer, shape [num_nodes, width], is replaced by.
@@ -37,7 +37,11 @@ class Output(NamedTuple):
     embedding: Tensor
 
 
-class GCN(torch.nn.Module):
+class ViewNetwork(torch.nn.Module):
+    """A network that is called with features, view, generator and transform, and returns logits and embeddings."""
+
+
+class GCN(ViewNetwork):
     """Graph convolutional network: convolution, ReLU and dropout by turns; sparse features stay sparse.
 
     Args:
@@ -96,11 +100,57 @@ class GCN(torch.nn.Module):
         return weighted
 
 
+class SmoothedMLP(ViewNetwork):
+    """Features propagated over the graph (with restart), in rows of length 1, then a perceptron with one hidden layer.
+
+    Args:
+        num_features: Number of features.
+        hidden: Width of the hidden layer.
+        num_classes: Number of classes.
+        num_steps: Number of steps of propagation.
+        alpha: Weight of the neighbours in each step.
+        dropout: Probability of dropping an input of a layer.
+        generator: Source of the initial weights.
+
+    Source:
+        The propagation is that of Gasteiger et al., "Predict then Propagate", ICLR 2019, equation 4, before the
+        perceptron in place of after it.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        hidden: int,
+        num_classes: int,
+        *,
+        num_steps: int = 10,
+        alpha: float = 0.9,
+        dropout: float = 0.5,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.first = Linear(num_features, hidden, bias=True, generator=generator)
+        self.last = Linear(hidden, num_classes, bias=True, generator=generator)
+        self.num_steps, self.alpha, self.dropout = num_steps, alpha, dropout
+
+    def forward(
+        self,
+        x: Tensor | SparseFeatures,
+        view: View,
+        generator: torch.Generator | None = None,
+        transform: Transform | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return logits and the hidden layer; with dropout where a generator is given."""
+        embedding = F.relu(self.first(dropout(view.smoothed(self.num_steps, self.alpha), self.dropout, generator)))
+        embedding = embedding if transform is None else transform(embedding)
+        return self.last(dropout(embedding, self.dropout, generator)), embedding
+
+
 class Network(torch.nn.Module):
     """A module that is called as `module(x, edge_index)`, or with `edge_weight` too, and its outputs, checked.
 
     Args:
-        module: The default `GCN`, or a user's module, which is copied.
+        module: A `ViewNetwork`, or a user's module, which is copied.
         num_classes: Number of classes.
 
     Raises:
@@ -110,12 +160,12 @@ class Network(torch.nn.Module):
     def __init__(self, module: torch.nn.Module, num_classes: int) -> None:
         super().__init__()
         self.num_classes, self.name = num_classes, type(module).__name__
-        self.module = module if isinstance(module, GCN) else _copied(module)
+        self.module = module if isinstance(module, ViewNetwork) else _copied(module)
         self._inputs: list[Tensor] = []
         # Number of calls of layers in a pass; unknown before the first one.
         self._calls = 0
         self._transform: Transform | None = None
-        if not isinstance(module, GCN):
+        if not isinstance(module, ViewNetwork):
             layers = [part for part in self.module.modules() if isinstance(part, MessagePassing)]
             for layer in layers or [part for part in self.module.modules() if isinstance(part, torch.nn.Linear)]:
                 layer.register_forward_pre_hook(lambda _, arguments: self._read(arguments))
@@ -139,7 +189,7 @@ class Network(torch.nn.Module):
                 class.
         """
         self.train(generator is not None)
-        if isinstance(self.module, GCN):
+        if isinstance(self.module, ViewNetwork):
             logits, embedding = self.module(view.features, view, generator, transform)
         else:
             if transform is not None and not self._calls:
@@ -183,7 +233,7 @@ class Network(torch.nn.Module):
     @property
     def takes_weights(self) -> bool:
         """Whether the module can be called with weights of arcs."""
-        if isinstance(self.module, GCN):
+        if isinstance(self.module, ViewNetwork):
             return True
         parameters = list(inspect.signature(self.module.forward).parameters)
         return len(parameters) > 2 and parameters[2] in ("edge_weight", "edge_weights")

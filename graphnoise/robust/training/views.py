@@ -8,9 +8,10 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from graphnoise.graph import Graph, power_or_zero
-from graphnoise.nn import Block, SparseFeatures
+from graphnoise.nn import Block, Propagate, SparseFeatures
 from graphnoise.nn.features import compact
 
 
@@ -89,6 +90,23 @@ class View:
         pairs = torch.stack([keys // n, keys % n])
         return pairs[:, (pairs[0] != pairs[1]) & ~self.joined(pairs)]
 
+    @cached_property
+    def _edge_of_arc(self) -> tuple[int, Tensor]:
+        """Number of pairs of nodes with an arc, and which of them each arc is of, whatever its direction."""
+        low, high = self.edge_index.sort(0).values
+        pairs, edge = torch.unique(low * self.num_nodes + high, return_inverse=True)
+        return len(pairs), edge
+
+    def smoothed(self, num_steps: int, alpha: float) -> Tensor:
+        """Return the features after steps of propagation with restart, rows of length 1; computed once."""
+        key = f"smoothed {num_steps} {alpha}"
+        if key not in vars(self):
+            steps = Propagate(num_steps, alpha, add_self_loops=self.edge_weight is not None)
+            arcs = (self.graph,) if self.edge_weight is None else (self.edge_index, self.edge_weight)
+            vars(self)[key] = F.normalize(steps(self.x, *arcs))
+        x: Tensor = vars(self)[key]
+        return x
+
     def with_arcs(self, edge_index: Tensor, edge_weight: Tensor | None = None) -> View:
         """Return the same features with other arcs."""
         view = View(self.x, edge_index, edge_weight, self.sampled)
@@ -97,8 +115,9 @@ class View:
         return view
 
     def drop_arcs(self, rate: float, generator: torch.Generator) -> View:
-        """Return a view without a random share of the arcs."""
-        kept = torch.rand(self.edge_index.shape[1], generator=generator, device=generator.device) >= rate
+        """Return a view without a random share of the arcs; an arc and its reverse stay or go together."""
+        count, edge = self._edge_of_arc
+        kept = (torch.rand(count, generator=generator, device=generator.device) >= rate)[edge]
         return self.with_arcs(self.edge_index[:, kept], None if self.edge_weight is None else self.edge_weight[kept])
 
     def mask_features(self, rate: float, generator: torch.Generator) -> View:
