@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -155,6 +156,7 @@ class SelfTraining(Method):
     """
 
     pseudo: Tensor
+    search: ClassVar[dict[str, tuple[float, float]]] = {"threshold": (0.3, 0.9), "weight": (0.1, 2.0)}
 
     def __init__(self, per_class: int = 20, every: int = 20, threshold: float = 0.5, weight: float = 1.0) -> None:
         super().__init__()
@@ -215,6 +217,7 @@ class GNNCleaner(Method):
 
     propagated: Tensor
     clean: Tensor
+    search: ClassVar[dict[str, tuple[float, float]]] = {"alpha": (0.5, 0.99)}
 
     def __init__(self, warmup: int = 30, every: int = 10, alpha: float = 0.9, num_steps: int = 50) -> None:
         super().__init__()
@@ -299,6 +302,7 @@ class R2LP(Method):
 
     labels: Tensor
     pool: Tensor
+    search: ClassVar[dict[str, tuple[float, float]]] = {"alpha": (0.3, 0.95), "ridge": (0.01, 1.0)}
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -130,6 +130,8 @@ class CLNode(Curriculum):
         embeddings have unit length here, without which exponentials have no bound.
     """
 
+    search: ClassVar[dict[str, tuple[float, float]]] = {"first": (0.25, 0.75), "weight": (0.0, 2.0)}
+
     def __init__(
         self,
         warmup: int = 30,
@@ -177,6 +179,8 @@ class TSS(Curriculum):
         Wu et al., "Mitigating Label Noise on Graphs via Topological Sample Selection", ICML 2024, sections 3.2 and 3.3.
         The length is shorter than in the field's benchmark (400 epochs), since runs have 200.
     """
+
+    search: ClassVar[dict[str, tuple[float, float]]] = {"first": (0.1, 0.75)}
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -68,6 +69,7 @@ class GGPTargets(Method):
 
     expected: Tensor
     transition: Tensor
+    search: ClassVar[dict[str, tuple[float, float]]] = {"weight": (0.0, 2.0)}
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()

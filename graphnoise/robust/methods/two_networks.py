@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -41,6 +43,7 @@ class CoTeaching(Method):
 
     rate_: Tensor
     num_networks = 2
+    search: ClassVar[dict[str, tuple[float, float]]] = {"rate": (0.0, 0.6)}
 
     def __init__(self, rate: float | None = None, ramp: int = 10, balanced: bool = True) -> None:
         super().__init__()
@@ -130,6 +133,8 @@ class JoCoR(CoTeaching):
         equations 1 to 5. The paper selects the weight for each data set, from 0.05 to 0.95.
     """
 
+    search: ClassVar[dict[str, tuple[float, float]]] = {"rate": (0.0, 0.6), "weight": (0.05, 0.95)}
+
     def __init__(self, rate: float | None = None, ramp: int = 10, balanced: bool = True, weight: float = 0.1) -> None:
         super().__init__(rate, ramp, balanced)
         self.weight = checks.rate("weight", weight)
@@ -174,6 +179,7 @@ class SmallLoss(Method):
     clean: Tensor
     predicted: Tensor
     num_networks = 2
+    search: ClassVar[dict[str, tuple[float, float]]] = {"threshold": (0.3, 0.9), "weight": (0.0, 2.0)}
 
     def __init__(
         self,
