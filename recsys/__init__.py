@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from recsys.models.lightgcn import LightGCN
     from recsys.models.linear import DenoisingLinear
     from recsys.models.mf import MatrixFactorization
+    from recsys.models.robust import RobustFactorization
     from recsys.models.two_tower import TwoTower
     from recsys.significance import Comparison, compare, compare_all
     from recsys.splits import Split
@@ -34,6 +35,7 @@ _MODULE_OF = {
     "Interactions": "interactions",
     "ItemKNN": "models.baselines",
     "LightGCN": "models.lightgcn",
+    "RobustFactorization": "models.robust",
     "MatrixFactorization": "models.mf",
     "Popularity": "models.baselines",
     "Recommender": "base",
@@ -67,6 +69,7 @@ __all__ = [
     "MatrixFactorization",
     "Popularity",
     "Recommender",
+    "RobustFactorization",
     "Split",
     "TwoTower",
     "audit_clicks",

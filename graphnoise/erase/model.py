@@ -176,7 +176,9 @@ class ERASE(NodeClassifier):
         warn_of_heterophily("ERASE", homophily, stacklevel=4)
         training = start(inputs, labels, s, self.seed)
         file = checkpoint_path(self.checkpoint)
-        mark = "" if file is None else self._mark(s, digest(inputs, labels, training.encoder))
+        mark = (
+            "" if file is None else self._mark(s, digest(inputs.x, inputs.graph.edge_index, labels, training.encoder))
+        )
         if file is not None and file.exists():
             resume(training, file, mark, s.epochs, "ERASE")
         if training.epochs_done == s.epochs and not training.fitted:

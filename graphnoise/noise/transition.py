@@ -175,10 +175,13 @@ def symmetric(num_classes: int, rate: float) -> Transition:
     return _flips(rate, others / max(classes - 1, 1))
 
 
-def pair(num_classes: int, rate: float) -> Transition:
-    """Return pair noise, cyclic upwards: T[i, i] = 1 - rate, T[i, (i + 1) mod C] = rate.
+def pair(num_classes: int, rate: float, offset: int = 1) -> Transition:
+    """Return pair noise, cyclic: T[i, i] = 1 - rate, T[i, (i + offset) mod C] = rate.
 
-    NoisyGL turns the same cycle downwards (i - 1 mod C). Raises as `symmetric` does.
+    NoisyGL and ICGNN turn the cycle downwards (`offset=-1`).
+
+    Raises:
+        InputError: As `symmetric`; or a class would keep its label, as offset is a multiple of C.
 
     Example:
         >>> pair(3, 0.25).matrix[2]
@@ -188,7 +191,10 @@ def pair(num_classes: int, rate: float) -> Transition:
         Han et al. 2018, Co-teaching, section 4.
     """
     classes, rate = _check(num_classes, rate)
-    return _flips(rate, torch.eye(classes).roll(1, dims=1))
+    offset = checks.integer("offset", offset)
+    if rate and offset % classes == 0:
+        checks.fail("offset", f"no multiple of {classes}, the number of classes", offset)
+    return _flips(rate, torch.eye(classes).roll(offset % classes, dims=1))
 
 
 def asymmetric(num_classes: int, rate: float, seed: Seed = 0) -> Transition:

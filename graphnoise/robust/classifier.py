@@ -161,8 +161,11 @@ class RobustGNN(NodeClassifier):
         with default_modes(self.num_threads), torch.enable_grad():
             inputs = read(data, self.normalise_features, read_device(self.device))
             labels = self._labels(data, inputs, split)
-            view = View(inputs.x, inputs.graph.edge_index)
-            self._fit(method, view, labels, loader, callbacks, inputs)
+            nodes, given = torch.cat([labels.train, labels.val]), torch.cat([labels.given, labels.val_labels])
+            homophily = label_homophily(inputs.graph, nodes, given, labels.num_classes)
+            warn_of_heterophily("RobustGNN", homophily, stacklevel=3)
+            self._fit(method, View(inputs.x, inputs.graph.edge_index), labels, callbacks, loader)
+        self.homophily_ = None if homophily is None else homophily[0]
         return self
 
     def _labels(self, data: Data, inputs: Inputs, split: int | None) -> Labels:
@@ -180,13 +183,9 @@ class RobustGNN(NodeClassifier):
         method: Method,
         view: View,
         labels: Labels,
-        loader: Iterable[Any] | None,
-        callbacks: Sequence[Callable[[Training], object]],
-        inputs: Inputs,
+        callbacks: Sequence[Callable[[Training], object]] = (),
+        loader: Iterable[Any] | None = None,
     ) -> None:
-        nodes, given = torch.cat([labels.train, labels.val]), torch.cat([labels.given, labels.val_labels])
-        homophily = label_homophily(inputs.graph, nodes, given, labels.num_classes)
-        warn_of_heterophily("RobustGNN", homophily, stacklevel=4)
         networks = self._networks(method, view, labels.num_classes)
         generator = torch.Generator(view.x.device).manual_seed(self.seed + 1)
         context = Context(
@@ -207,7 +206,7 @@ class RobustGNN(NodeClassifier):
             Optimisation(self.epochs, self.lr, self.weight_decay, self.patience),
         )
         file = checkpoint_path(self.checkpoint)
-        mark = "" if file is None else self._mark(method, digest(inputs, labels, training.modules))
+        mark = "" if file is None else self._mark(method, digest(view.x, view.edge_index, labels, training.modules))
         if file is not None and file.exists():
             resume(training, file, mark, self.epochs, "RobustGNN")
 
@@ -230,7 +229,6 @@ class RobustGNN(NodeClassifier):
         self.method_, self.networks_, self._context = method, networks, context
         self.best_epoch_, self.history_ = training.best_epoch, training.history
         self.classes_, self.n_features_in_ = labels.classes, view.x.shape[1]
-        self.homophily_ = None if homophily is None else homophily[0]
         self._normalised = self.normalise_features
 
     def _networks(self, method: Method, view: View, num_classes: int) -> list[Network]:

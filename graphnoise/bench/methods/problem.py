@@ -137,16 +137,17 @@ class Instance:
     Args:
         data: As `Problem` takes it; y is -1 where a node in no split has no label.
         name: Name of the data set.
+        every_class: Whether a class may not lack training nodes.
 
     Raises:
         InputError: As `Problem`; or a class has no training node.
     """
 
-    def __init__(self, data: Data, name: str = "") -> None:
+    def __init__(self, data: Data, name: str = "", every_class: bool = True) -> None:
         self.data, self.problem, self.name = data, Problem(data), name
         self.truth = _labels(data, self.problem)
         counts = torch.bincount(self.truth[self.problem.train_mask], minlength=self.problem.num_classes)
-        if (counts == 0).any():
+        if every_class and (counts == 0).any():
             checks.fail("data.train_mask", "training nodes of every class", f"none of class {int(counts.argmin())}")
 
     @cached_property

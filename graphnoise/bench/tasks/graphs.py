@@ -9,6 +9,7 @@ from torch_geometric.data import Data
 from graphnoise import checks, datasets
 from graphnoise.bench import options, registry
 from graphnoise.bench.grid import GridModel, checked, option
+from graphnoise.bench.tasks.protocols import PROTOCOLS, published_split
 
 PLANTED = "planted(n=10000,block=500,p=0.03,q=0.002)"
 _KINDS = {"n": int, "block": int, "p": float, "q": float, "features": int, "separation": float, "seed": int}
@@ -16,8 +17,9 @@ _KINDS = {"n": int, "block": int, "p": float, "q": float, "features": int, "sepa
 
 # Options of a data set, as `datasets.load` takes them.
 _OPTIONS = ("labels", "features", "split", "split_sizes")
-# Another option: a new split for each noise draw, with its seed.
+# Other options: a new split for each noise draw, with its seed; the split of a published protocol.
 SPLIT_PER_DRAW = ("split_seed", "draw")
+PROTOCOL = "protocol"
 
 
 def _text(name: str, value: object) -> str:
@@ -73,7 +75,7 @@ def _spec(name: str) -> options.Spec:
         return options.Spec(name, {}, name)
     spec = options.parse("dataset", name)
     for key in spec.options:
-        checks.choice(f"dataset: {head}", key, (*_OPTIONS, SPLIT_PER_DRAW[0]))
+        checks.choice(f"dataset: {head}", key, (*_OPTIONS, SPLIT_PER_DRAW[0], PROTOCOL))
     return spec
 
 
@@ -84,6 +86,12 @@ def _options(name: str) -> tuple[str, dict[str, Any]]:
     if values.pop(*SPLIT_PER_DRAW) != SPLIT_PER_DRAW[1]:
         expected = "'draw', a split for each draw (or --split-seed)"
         checks.fail(f"dataset: {spec.name}: split_seed", expected, spec.options[SPLIT_PER_DRAW[0]])
+    if PROTOCOL in values:
+        known = [key for key, protocol in PROTOCOLS.items() if protocol.splits]
+        checks.choice(f"dataset: {spec.name}: protocol", values[PROTOCOL], known)
+        for key in ("split", "split_sizes"):
+            if key in values:
+                checks.fail(f"dataset: {spec.name}: {key}", "none next to a protocol, which has its split", values[key])
     if "split_sizes" in values:
         parts = str(values["split_sizes"]).split("/")
         values["split_sizes"] = [options.value(part) for part in parts]
@@ -109,7 +117,8 @@ def load_graph(name: str, root: str | None, split_seed: int | None, num_features
 
     Args:
         name: The name, a path, or the call; the options of a name or path are labels, features, split and split_sizes
-            (20/500/1000), see `datasets.load`, and split_seed=draw, which the task reads.
+            (20/500/1000), see `datasets.load`, protocol (noisygl or icgnn, for its split), and split_seed=draw, which
+            the task reads.
         root: Folder of the data sets.
         split_seed: Seed of the split where there is no public one; None for no split.
         num_features: Number of features of a planted partition for which the call gives none.
@@ -128,7 +137,9 @@ def load_graph(name: str, root: str | None, split_seed: int | None, num_features
     """
     if options.call_name(name) != "planted":
         name, settings = _options(name)
-        return registry.graph(name, root, split_seed, **settings)
+        protocol = settings.pop(PROTOCOL, None)
+        data = registry.graph(name, root, split_seed, **settings)
+        return data if protocol is None or split_seed is None else published_split(data, protocol, name, split_seed)
     values = options.parse_call("dataset", name, _KINDS, required=("n", "block", "p", "q"))
     if values is None:
         checks.fail("dataset", "planted(n=NODES,block=SIZE,p=INSIDE,q=OUTSIDE,seed=SEED)", repr(name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from graphnoise.bench.tasks import node_report
 from graphnoise.bench.tasks.graphs import PLANTED, GraphGrid, Word, load_graph, splits_per_draw
 from graphnoise.bench.tasks.node_metrics import Curves, measure, pack
 from graphnoise.bench.tasks.node_noise import Noises, noise_axis, plant
+from graphnoise.bench.tasks.protocols import PROTOCOLS
 from graphnoise.checks import InputError
 from graphnoise.propagation import predicted_classes
 
@@ -50,6 +52,7 @@ class NodesGrid(GraphGrid):
         split_sizes: Sizes of a new split, as in 20/500/1000: training nodes per class, validation and test nodes;
             numbers below 1 are shares.
         split: Which split, where the data have several: 0, 1 and so on.
+        protocol: Splits, where noise goes, and selection of a published table, see `protocols.PROTOCOLS`.
     """
 
     datasets: Names = option(
@@ -76,6 +79,33 @@ class NodesGrid(GraphGrid):
     split_seed: Seed = option(0, "Seed of the split where there is no public one.")
     split_sizes: Word = option("", "Sizes of a new split: TRAIN_PER_CLASS/VAL/TEST, as in 20/500/1000; shares below 1.")
     split: Word = option("", "Which split, where the data have several: 0, 1 and so on.")
+    protocol: Annotated[str, one_of(*PROTOCOLS)] = option(
+        "honest", "Splits, noise and selection as in a published table: honest (this package's), erase, noisygl, icgnn."
+    )
+
+    def resolved(self) -> NodesGrid:
+        """Return the grid with what its protocol fixes.
+
+        Raises:
+            InputError: A field has another value than that of the protocol.
+        """
+        protocol, changes = PROTOCOLS[self.protocol], dict[str, Any]()
+        for key, value in protocol.fields.items():
+            if getattr(self, key) not in (value, type(self).model_fields[key].default):
+                checks.fail(key, f"{value!r} with protocol {self.protocol}", repr(getattr(self, key)))
+            changes[key] = value
+        if protocol.splits:
+            changes["datasets"] = tuple(
+                name if "protocol=" in name else f"{name}{',' if ':' in name else ':'}protocol={self.protocol}"
+                for name in self.datasets
+            )
+        if protocol.pair_offset != 1:
+            turned = {"offset": protocol.pair_offset}
+            changes["noise"] = tuple(
+                replace(spec, options={**turned, **spec.options}) if spec.name == "pair" else spec
+                for spec in self.noise
+            )
+        return self.model_copy(update={**changes, "protocol": "honest"})
 
 
 class Nodes(Task[NodesGrid]):
@@ -91,6 +121,7 @@ class Nodes(Task[NodesGrid]):
 
     def axes(self, grid: NodesGrid) -> Mapping[str, Axis]:
         """Return the axes: draws outside, so that a grid stopped early has all settings at fewer draws."""
+        grid = grid.resolved()
         if grid.erase_stream and grid.select != "clean":
             checks.fail("erase_stream", "select='clean' (that stream corrupts training labels only)", repr(grid.select))
         methods = [(spec, *registry.create("node_methods", spec.name, spec.options)) for spec in grid.methods]
@@ -109,7 +140,7 @@ class Nodes(Task[NodesGrid]):
 
     def load(self, dataset: str, grid: NodesGrid, root: str | None) -> Mapping[str, Sequence[Part]]:
         """Load a data set, and check that each noise is possible on it."""
-        instance = load(dataset, root, grid.split_seed)
+        grid, instance = grid.resolved(), load(dataset, root, grid.split_seed)
         for part in noise_axis(grid.noise, grid.rates, grid.exact, grid.erase_stream):
             corrupt(instance, part["noise"], grid.select, grid.first_seed, root)
         return {"data": entries("data", [instance.digest])}
@@ -168,6 +199,7 @@ class Nodes(Task[NodesGrid]):
 
     sections = staticmethod(node_report.sections)
     render = staticmethod(node_report.render)
+    summary = staticmethod(node_report.summary)
     figures = staticmethod(node_report.figures)
 
 
@@ -175,7 +207,8 @@ class Nodes(Task[NodesGrid]):
 def load(dataset: str, root: str | None, split_seed: int) -> Instance:
     """Return a data set with its true labels, loaded once per process."""
     try:
-        return Instance(load_graph(dataset, root, split_seed, NUM_FEATURES), dataset.partition(":")[0])
+        data, protocol = load_graph(dataset, root, split_seed, NUM_FEATURES), "protocol=" in dataset
+        return Instance(data, dataset.partition(":")[0], every_class=not protocol)
     except InputError as error:
         raise InputError(f"{dataset}: {error}") from error
 

@@ -65,6 +65,12 @@ class Context:
                 self._predicted[key] = self.networks[network](self.full)
         return self._predicted[key]
 
+    def evaluate_view(self, view: Any) -> list[Output]:
+        """Return the outputs of each network for a view, without dropout."""
+        if view is self.full:
+            return [self.evaluate(k) for k in range(len(self.networks))]
+        return [network(view) for network in self.networks]
+
     def forget(self) -> None:
         """Drop cached outputs, since weights have changed."""
         self._predicted.clear()

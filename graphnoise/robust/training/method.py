@@ -31,10 +31,14 @@ class Method(torch.nn.Module):
     Attributes:
         version: Changes with results; the benchmark records it.
         num_networks: Number of networks that are trained together.
+        needs_graph: Whether it reads arcs, and so cannot train on (user, item) pairs.
+        search: Settings that a search of hyper-parameters may vary, with their ranges.
     """
 
     version: ClassVar[str] = "1"
     num_networks: ClassVar[int] = 1
+    needs_graph: ClassVar[bool] = False
+    search: ClassVar[dict[str, tuple[float, float]]] = {}
 
     def setup(self, context: Context) -> None:
         """Make the state, before the first epoch."""
@@ -75,7 +79,7 @@ class Method(torch.nn.Module):
 
     def predict(self, context: Context, view: Any) -> Tensor:
         """Return class probabilities of the view's nodes: the mean over the networks."""
-        outputs = [network(view) for network in context.networks]
+        outputs = context.evaluate_view(view)
         return torch.stack([output.logits.softmax(1) for output in outputs]).mean(0)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Valid calls of the losses of robust training: each function, and its arguments."""
+"""Cases of the losses of robust training."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +7,7 @@ import torch
 
 from graphnoise import noise
 from graphnoise.robust import losses
+from tests.fuzz.cases.inputs import Case
 
 
 def _logits() -> torch.Tensor:
@@ -44,12 +45,8 @@ CORRECTED: dict[str, dict[str, Any]] = {
     "forward_correction": {},
     "importance_reweighting": {"detach": True},
 }
-CALLS = {
-    **{
-        f"graphnoise.robust.losses.{name}": (getattr(losses, name), _arguments(more)) for name, more in SETTINGS.items()
-    },
-    **{
-        f"graphnoise.robust.losses.{name}": (getattr(losses, name), _corrected(more))
-        for name, more in CORRECTED.items()
-    },
+CASES = {
+    f"graphnoise.robust.losses.{name}": Case(getattr(losses, name), arguments(more))
+    for arguments, settings in ((_arguments, SETTINGS), (_corrected, CORRECTED))
+    for name, more in settings.items()
 }

@@ -1,0 +1,79 @@
+"""Robust training of matrix factorization: contract of the methods on pairs, conventions, bad input."""
+
+import functools
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import recsys
+from graphnoise.checks import InputError
+from graphnoise.robust import methods
+from recsys.models.robust import RobustFactorization
+
+METHODS = [name for name in methods.names() if not methods.load(name).needs_graph]
+
+
+@functools.cache
+def clicks():
+    """Users and items in three blocks, with half of the pairs inside a block and a few outside."""
+    rng = np.random.default_rng(0)
+    blocks = np.kron(np.eye(3), np.ones((20, 15)))
+    return sp.csr_array((rng.random(blocks.shape) < np.where(blocks > 0, 0.5, 0.03)).astype(np.float32))
+
+
+@functools.cache
+def fitted(name):
+    return RobustFactorization(name, 8, iterations=20, batch_size=512).fit(clicks(), show_progress=False)
+
+
+def inside(model):
+    """Return the share of recommended items that lie in the user's block."""
+    users = np.arange(60)
+    items, _ = model.recommend(users, clicks(), N=5)
+    return float((items // 15 == users[:, None] // 20).mean())
+
+
+@pytest.fixture(params=METHODS)
+def name(request):
+    return request.param
+
+
+def test_recommendations_are_of_the_block(name):
+    assert inside(fitted(name)) > min(0.8, inside(fitted("ce")) - 0.1)
+
+
+def test_the_same_seed_gives_the_same_vectors(name):
+    again = RobustFactorization(name, 8, iterations=20, batch_size=512).fit(clicks(), show_progress=False)
+    assert np.array_equal(again.user_factors, fitted(name).user_factors)
+
+
+def test_vectors_are_finite_and_saved(name, tmp_path):
+    model = fitted(name)
+    assert all(np.isfinite(getattr(model, key)).all() for key in ("user_factors", "item_factors", "item_biases"))
+    assert all(np.isfinite(model.history["loss"]))
+
+
+def test_drawn_pairs_are_no_clicks_and_come_once():
+    users, items, labels = RobustFactorization("ce", num_negatives=3)._pairs(clicks())
+    pairs = users * 45 + items
+    dense = clicks().toarray().ravel()
+    assert len(np.unique(pairs)) == len(pairs)
+    assert np.array_equal(dense[pairs], labels)
+
+
+def test_bad_input():
+    with pytest.raises(InputError, match="method: expected one of"):
+        RobustFactorization("cee")
+    with pytest.raises(InputError, match="num_negatives: expected an integer"):
+        RobustFactorization(num_negatives=0)
+    assert recsys.RobustFactorization is RobustFactorization
+
+
+def test_methods_that_read_arcs_are_refused():
+    with pytest.raises(InputError, match="method: expected a method that needs no graph"):
+        RobustFactorization(_Arcs())
+
+
+class _Arcs(methods.load("ce")):
+    needs_graph = True
