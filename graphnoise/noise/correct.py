@@ -143,7 +143,7 @@ def read_loss_arguments(logits: Tensor, target: LabelsLike, reduction: str, name
     Raises:
         InputError: Shapes do not fit, logits are not finite (or there are none, for a mean), bad labels.
     """
-    scores = checks.finite("logits", logits, dims=2)
+    scores = checks.finite("logits", checks.tensor("logits", logits), dims=2)
     size, classes = scores.shape
     checks.choice("reduction", reduction, ("mean", "none", "sum"))
     if reduction == "mean" and not size:
@@ -185,7 +185,7 @@ def _check(
         got = tuple(matrix.shape) if isinstance(matrix, Tensor) else type(matrix).__name__
         checks.fail("transition", f"a Transition or a tensor [{classes}, {classes}]", got)
     if matrix is transition:
-        matrix = checks.finite("transition", matrix)
+        matrix = checks.finite("transition", checks.tensor("transition", matrix))
         values = matrix.detach().double()
         sums = values.sum(1)
         if bool((values < 0).any()):

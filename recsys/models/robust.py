@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,9 +56,15 @@ class PairNetwork(torch.nn.Module):
         )
         self.bias = torch.nn.Parameter(torch.zeros(shape[1]))
 
-    def forward(self, view: PairView, generator: torch.Generator | None = None) -> Output:
-        """Return the logits of the pairs, and the products of their vectors, entry by entry."""
+    def forward(
+        self,
+        view: PairView,
+        generator: torch.Generator | None = None,
+        transform: Callable[[Tensor], Tensor] | None = None,
+    ) -> Output:
+        """Return the logits of the pairs, and the products of their vectors, entry by entry, transformed if asked."""
         products = self.user[view.users] * self.item[view.items]
+        products = products if transform is None else transform(products)
         score = products.sum(1) + self.bias[view.items]
         return Output(torch.stack([torch.zeros_like(score), score], 1), products)
 

@@ -191,3 +191,12 @@ def test_impossible_labels_and_singular_matrices():
     for singular in (never, noise.symmetric(3, 2 / 3)):
         with pytest.raises(InputError, match="transition: expected an invertible matrix"):
             backward_correction(logits_of(), Y, singular)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+@pytest.mark.parametrize("loss", LOSSES)
+def test_sparse_arguments_are_refused(loss):
+    with pytest.raises(InputError, match="logits: expected a dense tensor"):
+        loss(logits_of().to_sparse_csr(), Y, T)
+    with pytest.raises(InputError, match="transition: expected a dense tensor"):
+        loss(logits_of(), Y, torch.eye(3).to_sparse_csr())

@@ -69,6 +69,7 @@ class GCE(LossMethod):
     """Training with `gn.robust.losses.gce`."""
 
     function = losses.gce
+    search = MappingProxyType({"q": (0.1, 1.0)})
 
 
 class RCE(LossMethod):
@@ -81,6 +82,7 @@ class SCE(LossMethod):
     """Training with `gn.robust.losses.sce`."""
 
     function = losses.sce
+    search = MappingProxyType({"alpha": (0.01, 6.0), "beta": (0.01, 6.0)})
 
 
 class NCE(LossMethod):
@@ -94,6 +96,7 @@ class NCEandRCE(LossMethod):
 
     function = losses.active_passive
     fixed = MappingProxyType({"active": "nce", "passive": "rce"})
+    search = MappingProxyType({"alpha": (0.1, 10.0), "beta": (0.1, 10.0)})
 
 
 class NCEandMAE(LossMethod):
@@ -101,6 +104,7 @@ class NCEandMAE(LossMethod):
 
     function = losses.active_passive
     fixed = MappingProxyType({"active": "nce", "passive": "mae"})
+    search = MappingProxyType({"alpha": (0.1, 10.0), "beta": (0.1, 10.0)})
 
 
 class NFLandRCE(LossMethod):
@@ -108,18 +112,21 @@ class NFLandRCE(LossMethod):
 
     function = losses.active_passive
     fixed = MappingProxyType({"active": "nfl", "passive": "rce"})
+    search = MappingProxyType({"alpha": (0.1, 10.0), "beta": (0.1, 10.0)})
 
 
 class Focal(LossMethod):
     """Training with `gn.robust.losses.focal`. It is no defence against noise."""
 
     function = losses.focal
+    search = MappingProxyType({"gamma": (0.0, 5.0)})
 
 
 class PHuber(LossMethod):
     """Training with `gn.robust.losses.phuber`."""
 
     function = losses.phuber
+    search = MappingProxyType({"tau": (1.0, 50.0)})
 
 
 class Taylor(LossMethod):
@@ -132,18 +139,21 @@ class SoftBootstrapping(LossMethod):
     """Training with `gn.robust.losses.soft_bootstrapping`."""
 
     function = losses.soft_bootstrapping
+    search = MappingProxyType({"beta": (0.5, 1.0)})
 
 
 class HardBootstrapping(LossMethod):
     """Training with `gn.robust.losses.hard_bootstrapping`."""
 
     function = losses.hard_bootstrapping
+    search = MappingProxyType({"beta": (0.5, 1.0)})
 
 
 class LabelSmoothing(LossMethod):
     """Training with `gn.robust.losses.label_smoothing`."""
 
     function = losses.label_smoothing
+    search = MappingProxyType({"smoothing": (0.0, 0.8)})
 
 
 class TruncatedGCE(Method):
@@ -165,6 +175,7 @@ class TruncatedGCE(Method):
         Zhang and Sabuncu, NeurIPS 2018, section 3.3 and algorithm 1.
     """
 
+    search = MappingProxyType({"q": (0.1, 1.0), "threshold": (0.1, 0.6)})
     kept: Tensor
 
     def __init__(self, q: float = 0.7, threshold: float = 0.5, warm_up: int = 40, interval: int = 10) -> None:
@@ -198,7 +209,8 @@ class ELR(Method):
 
     The loss is cross-entropy + lam · mean log(1 - <t_i, p_i>), with p from 1e-4 to 1 - 1e-4. The memory t of each
     labelled node starts at 0, and each step sets t to beta t + (1 - beta) p / sum p before it is used; predictions
-    leave it as it is. Gradients do not pass through t.
+    leave it as it is. Gradients do not pass through t. Where one class is much larger than the others, what is learned
+    first is that class, and the term holds on to it.
 
     Args:
         lam: Weight of the term, at least 0; the paper has 3 for CIFAR-10 and 7 for CIFAR-100.
@@ -212,6 +224,7 @@ class ELR(Method):
         and 9.
     """
 
+    search = MappingProxyType({"lam": (0.5, 7.0), "beta": (0.5, 0.95)})
     memory: Tensor
 
     def __init__(self, lam: float = 3.0, beta: float = 0.7) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -41,6 +42,7 @@ class NestedDropout(Method):
         Chen et al., "Boosting Co-teaching with Compression Regularization for Label Noise", CVPR workshops 2021.
     """
 
+    search = MappingProxyType({"scale": (0.05, 1.0)})
     width: Tensor
 
     def __init__(self, scale: float = 0.2) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -35,6 +36,7 @@ class TransitionMethod(Method):
         InputError: A setting out of its range, or T of another number of classes.
     """
 
+    search = MappingProxyType({"warm_up": (0.1, 0.6)})
     transition: Tensor
     warming: Tensor
     least: Tensor
@@ -229,6 +231,8 @@ class SModel(Method):
         Goldberger and Ben-Reuven, "Training Deep Neural-Networks Using a Noise Adaptation Layer", ICLR 2017, section 3
         (the simple model).
     """
+
+    search = MappingProxyType({"noise_rate": (0.05, 0.7)})
 
     def __init__(self, noise_rate: float = 0.1) -> None:
         super().__init__()

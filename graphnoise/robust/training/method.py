@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -38,7 +40,7 @@ class Method(torch.nn.Module):
     version: ClassVar[str] = "1"
     num_networks: ClassVar[int] = 1
     needs_graph: ClassVar[bool] = False
-    search: ClassVar[dict[str, tuple[float, float]]] = {}
+    search: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({})
 
     def default_network(
         self, num_features: int, hidden: int, num_classes: int, dropout: float, generator: torch.Generator
