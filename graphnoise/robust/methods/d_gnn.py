@@ -82,7 +82,8 @@ class DGNN(Method):
     ) -> torch.nn.Module:
         """Return torch_geometric's GIN of two layers."""
         with shared_rng(generator):
-            return GIN(num_features, hidden, 2, num_classes, dropout=dropout)
+            network: torch.nn.Module = GIN(num_features, hidden, 2, num_classes, dropout=dropout)
+        return network
 
     def setup(self, context: Context) -> None:
         """Begin without noise."""
@@ -108,4 +109,5 @@ class DGNN(Method):
 
 def _backward_corrected(logits: Tensor, labels: Tensor, transition: Tensor) -> Tensor:
     inverse = torch.linalg.pinv(transition.double()).to(logits.dtype)
-    return -(inverse[labels] * F.log_softmax(logits, 1)).sum(1)
+    losses: Tensor = -(inverse[labels] * F.log_softmax(logits, 1)).sum(1)
+    return losses
