@@ -59,11 +59,11 @@ def test_default_network_is_a_gin_and_users_may_bring_another():
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_gin_is_that_of_torch_geometric(weighted):
-    from torch_geometric.nn import GIN as TorchGIN
+    import torch_geometric
 
     generator = torch.Generator().manual_seed(0)
     network = GIN(5, 4, 3, generator=generator)
-    reference = TorchGIN(5, 4, 2, 3)
+    reference = torch_geometric.nn.GIN(5, 4, 2, 3)
     for layer, conv in zip(network.layers, reference.convs, strict=True):
         first, second = conv.nn.lins
         first.weight.data, first.bias.data = layer.first.weight.data.t(), torch.randn(first.bias.shape)
