@@ -6,7 +6,8 @@ from torch.nn import functional as F
 
 from graphnoise import datasets, noise
 from graphnoise.robust import RobustGNN
-from graphnoise.robust.methods.d_gnn import DGNN, _backward_corrected, anchor_transition
+from graphnoise.robust.methods.d_gnn import DGNN, GIN, _backward_corrected, anchor_transition
+from graphnoise.robust.training import View
 
 T = torch.tensor([[0.7, 0.2, 0.1], [0.0, 0.6, 0.4], [0.2, 0.2, 0.6]])
 
@@ -54,6 +55,24 @@ def test_default_network_is_a_gin_and_users_may_bring_another():
 
     assert RobustGNN("d-gnn", epochs=2).fit(noisy()).networks_[0].name == "GIN"
     assert RobustGNN("d-gnn", model=GCN(6, 4, 2, 2), epochs=2).fit(noisy()).networks_[0].name == "GCN"
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gin_is_that_of_torch_geometric(weighted):
+    import torch_geometric
+
+    generator = torch.Generator().manual_seed(0)
+    network = GIN(5, 4, 3, generator=generator)
+    reference = torch_geometric.nn.GIN(5, 4, 2, 3)
+    for layer, conv in zip(network.layers, reference.convs, strict=True):
+        first, second = conv.nn.lins
+        first.weight.data, first.bias.data = layer.first.weight.data.t(), torch.randn(first.bias.shape)
+        layer.bias.data = first.bias.data
+        second.weight.data, second.bias.data = layer.second.weight.data.t(), layer.second.bias.data
+    x, adjacency = torch.rand(8, 5, generator=generator), torch.rand(8, 8, generator=generator).triu(1) > 0.6
+    edge_index = (adjacency | adjacency.t()).nonzero().t()
+    view = View(x, edge_index, torch.ones(edge_index.shape[1]) if weighted else None)
+    assert torch.allclose(network(view.features, view)[0], reference(x, edge_index), atol=1e-5)
 
 
 def test_initial_weights_come_from_the_seed():

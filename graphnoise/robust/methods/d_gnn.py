@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch_geometric.nn import GIN
 
 from graphnoise import checks
-from graphnoise.erase.encoders import shared_rng
-from graphnoise.robust.training import Context, Method, Step
+from graphnoise.graph import Graph
+from graphnoise.nn import Linear, SparseFeatures
+from graphnoise.robust.training import GCN, Context, Method, Step, View
 
 
 def anchor_transition(probabilities: Tensor, percentile: float) -> Tensor:
@@ -37,6 +37,43 @@ def anchor_transition(probabilities: Tensor, percentile: float) -> Tensor:
     return probabilities[order[int(percentile / 100 * (len(order) - 1))]]
 
 
+class _Perceptron(torch.nn.Module):
+    def __init__(self, inputs: int, outputs: int, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.first = Linear(inputs, outputs, bias=False, generator=generator)
+        self.bias = torch.nn.Parameter(torch.zeros(outputs))
+        self.second = Linear(outputs, outputs, bias=True, generator=generator)
+
+
+class GIN(GCN):
+    r"""Graph isomorphism network: each layer is a perceptron of two layers on the sum over a node and its neighbours.
+
+    It computes what torch_geometric's GIN does; the first linear map is taken before the sum, so that sparse features
+    stay sparse. A self-loop in the graph is counted once. Arguments are those of `GCN`.
+
+    Example:
+        >>> network = GIN(2, 4, 3, generator=torch.Generator().manual_seed(0))
+        >>> view = View(torch.eye(2), torch.tensor([[0, 1], [1, 0]]))
+        >>> network(view.features, view)[0].shape
+        torch.Size([2, 3])
+
+    Source:
+        Xu et al., "How Powerful are Graph Neural Networks?", ICLR 2019, equation 4.1, with epsilon 0.
+    """
+
+    layer = _Perceptron
+
+    def convolved(self, layer: _Perceptron, x: Tensor | SparseFeatures, view: View) -> Tensor:
+        """Return the output of a layer."""
+        h = layer.first(x)
+        if view.edge_weight is None:
+            summed = self.propagate(h, Graph.unchecked(view.graph.rowptr, view.graph.col))
+        else:
+            summed = h + self.propagate(h, view.edge_index, view.edge_weight)
+        out: Tensor = layer.second(F.relu(summed + layer.bias))
+        return out
+
+
 class DGNN(Method):
     r"""A graph isomorphism network trained with backward correction.
 
@@ -48,7 +85,7 @@ class DGNN(Method):
 
     whose mean over the noise is the cross-entropy of the true class. It may be negative. The inverse is the
     pseudo-inverse where T is singular. The epoch that is kept is one after the warm-up. The default network is
-    torch_geometric's GIN.
+    `GIN`.
 
     Args:
         warmup: Share of the epochs before T is estimated.
@@ -80,9 +117,8 @@ class DGNN(Method):
     def default_network(
         self, num_features: int, hidden: int, num_classes: int, dropout: float, generator: torch.Generator
     ) -> torch.nn.Module:
-        """Return torch_geometric's GIN of two layers."""
-        with shared_rng(generator):
-            return GIN(num_features, hidden, 2, num_classes, dropout=dropout)
+        """Return a graph isomorphism network of two layers."""
+        return GIN(num_features, hidden, num_classes, dropout=dropout, generator=generator)
 
     def setup(self, context: Context) -> None:
         """Begin without noise."""
@@ -108,4 +144,5 @@ class DGNN(Method):
 
 def _backward_corrected(logits: Tensor, labels: Tensor, transition: Tensor) -> Tensor:
     inverse = torch.linalg.pinv(transition.double()).to(logits.dtype)
-    return -(inverse[labels] * F.log_softmax(logits, 1)).sum(1)
+    losses: Tensor = -(inverse[labels] * F.log_softmax(logits, 1)).sum(1)
+    return losses

@@ -61,7 +61,7 @@ def nearest(view: View, queries: Tensor, candidates: Tensor, count: int) -> Tens
     sparse = isinstance(view.features, SparseFeatures)
     rows = view.features.rows(candidates) if isinstance(view.features, SparseFeatures) else view.x[candidates]
     parts = []
-    for block in queries.split(max(1, BLOCK // len(candidates))):
+    for block in torch.split(queries, max(1, BLOCK // len(candidates))):
         other = view.x[block].t()
         similarity = (rows @ (other.contiguous() if sparse else other)).t() / length
         best, at = similarity.topk(count, 1)
@@ -87,6 +87,8 @@ class LearnedLinks(torch.nn.Module):
         Dai et al., "NRGNN: Learning a Label Noise-Resistant Graph Neural Network on Sparsely and Noisily Labeled
         Graphs", KDD 2021, section 4.1.
     """
+
+    links: Tensor
 
     def __init__(self, context: Context, links: Tensor, hidden: int, cut: float) -> None:
         super().__init__()

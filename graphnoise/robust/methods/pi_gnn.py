@@ -74,4 +74,6 @@ class PIGNN(Method):
         confidence = agreement.detach().sigmoid() if context.progress >= self.start else torch.ones_like(signs)
         own = -F.logsigmoid(signs * pair_products(step.output.logits, pairs))
         losses = self.coefficient * confidence * own - F.logsigmoid(agreement)
-        return sum((part.mean() / 2 for part in losses.split([edges.shape[1], others.shape[1]]) if len(part)), 0.0)
+        return sum(
+            (part.mean() / 2 for part in torch.split(losses, [edges.shape[1], others.shape[1]]) if len(part)), 0.0
+        )

@@ -111,7 +111,7 @@ class Training:
         method = self.method
         with torch.no_grad():
             keep, weights, targets = method.select(step), method.weights(step), method.targets(step)
-            counts = torch.ones(len(step.rows)) if weights is None else weights.float()
+            counts = torch.ones(len(step.rows), device=step.rows.device) if weights is None else weights.float()
             counts = counts if keep is None else counts * keep
         losses = method.loss(step, targets.detach())
         total = counts.sum()

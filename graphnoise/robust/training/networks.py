@@ -7,7 +7,7 @@ import copy
 import inspect
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,6 +44,8 @@ class ViewNetwork(torch.nn.Module):
 class GCN(ViewNetwork):
     """Graph convolutional network: convolution, ReLU and dropout by turns; sparse features stay sparse.
 
+    Subclasses may have other layers.
+
     Args:
         num_features: Number of features.
         hidden: Width of the hidden layers.
@@ -55,6 +57,8 @@ class GCN(ViewNetwork):
     Source:
         Kipf and Welling, "Semi-Supervised Classification with Graph Convolutional Networks", ICLR 2017, section 3.
     """
+
+    layer: ClassVar[Callable[..., torch.nn.Module]] = GraphConvolution
 
     def __init__(
         self,
@@ -68,10 +72,9 @@ class GCN(ViewNetwork):
     ) -> None:
         super().__init__()
         widths = [num_features, *[hidden] * (num_layers - 1), num_classes]
-        self.layers = torch.nn.ModuleList(
-            GraphConvolution(*size, generator=generator) for size in itertools.pairwise(widths)
-        )
+        self.layers = torch.nn.ModuleList(self.layer(*size, generator=generator) for size in itertools.pairwise(widths))
         self.dropout = dropout
+        # Of weights that are normalised as they should be.
         self.propagate = Propagate(1, mode="power", normalisation="none", add_self_loops=False)
 
     def forward(
@@ -88,11 +91,12 @@ class GCN(ViewNetwork):
             if transform is not None and i == len(self.layers) - 1:
                 x = transform(x if isinstance(x, Tensor) else view.x)
             embedding = x
-            x = self._convolved(layer, dropout(x, self.dropout, generator), view)
+            x = self.convolved(layer, dropout(x, self.dropout, generator), view)
         assert isinstance(x, Tensor)
         return x, embedding if isinstance(embedding, Tensor) else view.x
 
-    def _convolved(self, layer: Any, x: Tensor | SparseFeatures, view: View) -> Tensor:
+    def convolved(self, layer: Any, x: Tensor | SparseFeatures, view: View) -> Tensor:
+        """Return the output of a layer."""
         if view.edge_weight is None:
             out: Tensor = layer(x, view.block)
             return out

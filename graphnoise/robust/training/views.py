@@ -80,7 +80,8 @@ class View:
         wanted = low * self.num_nodes + high
         if not len(keys):
             return torch.zeros_like(wanted, dtype=torch.bool)
-        return keys[torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)] == wanted
+        found: Tensor = keys[torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)] == wanted
+        return found
 
     def non_edges(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw pairs of distinct nodes without an arc, shape [2, at most count]: other pairs drawn are left out."""
