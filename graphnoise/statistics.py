@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from graphnoise import checks
+
 # By draw: a value per initialisation.
 Values = Mapping[int, Sequence[float]]
 
@@ -150,3 +152,52 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     steps = values[order] * np.arange(values.size, 0, -1)
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return corrected
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Mean ranks of methods over settings.
+
+    Attributes:
+        ranks: Mean rank of each method, 1 for the best; ties share their ranks; in increasing order.
+        critical_difference: Mean ranks that differ by less are not told apart at the 5 % level (Nemenyi).
+        p: Of Friedman's test that all methods are alike.
+        settings: Number of settings.
+    """
+
+    ranks: Mapping[str, float]
+    critical_difference: float
+    p: float
+    settings: int
+
+
+def rank_methods(scores: Mapping[str, Sequence[float]]) -> Ranking:
+    """Rank at least three methods over at least two settings (data sets, kinds and rates of noise).
+
+    Args:
+        scores: Of each method, its score in each setting, higher is better.
+
+    Raises:
+        InputError: Fewer methods or settings, or methods with different numbers of scores.
+
+    Example:
+        >>> ranking = rank_methods({"a": [3.0, 2.0], "b": [2.0, 3.0], "c": [1.0, 1.0]})
+        >>> ranking.ranks, round(ranking.critical_difference, 2)
+        ({'a': 1.5, 'b': 1.5, 'c': 3.0}, 2.34)
+
+    Source:
+        Demsar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7, 2006, sections 3.2.1, 3.2.2.
+    """
+    if len(scores) < 3 or len({len(row) for row in scores.values()}) != 1 or len(next(iter(scores.values()))) < 2:
+        got = ", ".join(f"{len(row)} of {name}" for name, row in scores.items())
+        checks.fail("scores", "at least three methods with the same two or more settings", got or "none")
+    table = np.array(list(scores.values()), dtype=float).T
+    settings, methods = table.shape
+    ranks = stats.rankdata(-table, axis=1)
+    means = dict(sorted(zip(scores, ranks.mean(0).tolist(), strict=True), key=lambda pair: pair[1]))
+    quantile = stats.studentized_range.ppf(1 - 0.05, methods, np.inf) / np.sqrt(2)
+    difference = float(quantile * np.sqrt(methods * (methods + 1) / (6 * settings)))
+    # Where all scores are tied the statistic is 0 / 0.
+    alike = bool((ranks == ranks[:, :1]).all())
+    p = 1.0 if alike else float(stats.friedmanchisquare(*table.T).pvalue)
+    return Ranking(means, difference, p, settings)

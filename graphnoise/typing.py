@@ -30,6 +30,8 @@ GraphLike: TypeAlias = (
 )
 # One label per node, a mask, or positions.
 LabelsLike: TypeAlias = "Tensor | NDArray[Any] | pandas.Series[Any] | pandas.DataFrame | Sequence[Any]"
+# Features of nodes, one row each.
+FeaturesLike: TypeAlias = "Tensor | NDArray[Any] | scipy.sparse.sparray | scipy.sparse.spmatrix"
 # Labels 0/1 of local clustering: of all nodes, of some (with -1, NaN or None, or by node), or computed for an array.
 MembershipLike: TypeAlias = "LabelsLike | Mapping[Any, Any] | Callable[[Any], Any]"
 # Numbers, or one number.

@@ -54,6 +54,24 @@ def as_undirected(
     return _from_graph(as_graph(matrix, weight=weight), bool(symmetrise))
 
 
+def symmetrised(graph: Graph) -> Graph:
+    """Return the graph with the larger weight of both directions of each edge, and without arcs of weight 0.
+
+    It is the graph that `as_undirected(graph, symmetrise=True)` reads; the graph itself, if it is one already.
+
+    Raises:
+        InputError: As of `as_undirected`.
+
+    Example:
+        >>> symmetrised(Graph.from_edge_index(torch.tensor([[0, 1], [1, 2]]))).edge_index.tolist()
+        [[1, 0, 2, 1], [0, 1, 1, 2]]
+    """
+    read = as_undirected(graph, symmetrise=True)
+    weight = None if graph.weight is None else graph.weight.detach().cpu().double().numpy()
+    pairs: Any = (read.rowptr, graph.rowptr.cpu()), (read.col, graph.col.cpu()), (read.weight, weight)
+    return graph if all(np.array_equal(first, second) for first, second in pairs) else as_graph(read)
+
+
 def _from_graph(graph: Graph, symmetrise: bool, ignore_weights: bool = False) -> UndirectedGraph:
     if graph.normalisation is not None:
         checks.fail("graph", "a graph that is not normalised", f"normalisation {graph.normalisation!r}")

@@ -114,9 +114,10 @@ def credibility(
 
     Rates that are not given are estimated. pi is the density of positives in the tenth of positions with the fewest:
     too high where likes are there too, too low where false positives follow popularity, since the model assumes that
-    they are distributed like unobserved pairs (those that follow popularity are also harder to detect). fn assumes that
-    all pairs ranked like the highest 1 % of positives are likes, and is too high where they are not. The order of pairs
-    hardly depends on the rates.
+    they are distributed like unobserved pairs (those that follow popularity are also harder to detect). 1 - fn is the
+    share of observed pairs among those ranked like the highest 1 % of positives. If a share s of these are likes, that
+    is s (1 - fn) + (1 - s) fp: the estimate of fn is an upper bound, reached at s = 1, and positions do not tell s. The
+    order of pairs hardly depends on the rates.
 
     In-sample scores of a model with far fewer parameters than positives may order its positives as well; they are not
     comparable with scores of unseen pairs.

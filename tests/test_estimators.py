@@ -16,8 +16,18 @@ from torch_geometric.data import Data
 
 from graphnoise import ERASE, InputError, NotFittedError
 from graphnoise.clustering import LocalCluster
-from graphnoise.robust import GraphGP
-from recsys import ALS, EASE, DenoisingLinear, ItemKNN, LightGCN, MatrixFactorization, Popularity, TwoTower
+from graphnoise.robust import GraphGP, RobustGNN
+from recsys import (
+    ALS,
+    EASE,
+    DenoisingLinear,
+    ItemKNN,
+    LightGCN,
+    MatrixFactorization,
+    Popularity,
+    RobustFactorization,
+    TwoTower,
+)
 from recsys.objectives import BPR, NonNegativePU, RelevanceMF
 from recsys.samplers import DNS, SRNS
 
@@ -44,7 +54,7 @@ def of_arrays(kind):
 
     def predict(self, X):
         self.check_fitted()
-        if kind is TwoTower:
+        if kind in (TwoTower, RobustFactorization):
             return self.scores(np.arange(X.shape[0]) % self.num_users).max(1)
         return self.scores_for(positives(X)).max(1)
 
@@ -95,6 +105,13 @@ class GraphGPOfArrays(OfPaths, GraphGP):
     __sklearn_tags__ = tags
 
 
+class RobustGNNOfArrays(OfPaths, RobustGNN):
+    def predict_proba(self, X):
+        return super().predict_proba(path(X) if self.__sklearn_is_fitted__() else X)
+
+    __sklearn_tags__ = tags
+
+
 def path(X, y=None):
     """Return the path through the rows of an array, as data of which all nodes are for training."""
     ends = torch.arange(X.shape[0] - 1)
@@ -103,14 +120,14 @@ def path(X, y=None):
     return Data(torch.tensor(X, dtype=torch.float32), edges, y=y, train_mask=torch.ones(X.shape[0]) > 0)
 
 
-KINDS = (Popularity, ItemKNN, EASE, ALS, DenoisingLinear, MatrixFactorization, LightGCN, TwoTower)
+KINDS = (Popularity, ItemKNN, EASE, ALS, DenoisingLinear, MatrixFactorization, LightGCN, TwoTower, RobustFactorization)
 globals().update((kind.__name__, kind) for kind in map(of_arrays, KINDS))
 RECOMMENDERS = [globals()[f"{kind.__name__}OfArrays"]() for kind in KINDS]
 for model in RECOMMENDERS:
     if hasattr(model, "iterations"):
         model.set_params(iterations=2)
 ESTIMATORS = [*RECOMMENDERS, LocalClusterOfArrays(), ERASEOfArrays(epochs=2, hidden=8, width=4, select="last")]
-ESTIMATORS.append(GraphGPOfArrays())
+ESTIMATORS += [GraphGPOfArrays(), RobustGNNOfArrays(epochs=3, hidden=4)]
 
 
 # Checks that cannot hold, and why.
@@ -133,6 +150,8 @@ EXPECTED = {
     "TwoTower": CHECKED | NAMES | SEED | ROWS,
     "LocalCluster": CHECKED | ROWS,
     "GraphGP": CHECKED | ROWS | ONE_CLASS,
+    "RobustGNN": CHECKED | ROWS | ONE_CLASS,
+    "RobustFactorization": CHECKED | NAMES | ROWS,
     "ERASE": CHECKED
     | ROWS
     | ONE_CLASS
@@ -172,6 +191,7 @@ def test_an_unfitted_estimator_says_so():
         lambda: LocalCluster().nodes_,
         lambda: ERASE().predict(path(np.eye(3))),
         lambda: GraphGP().predict(path(np.eye(3))),
+        lambda: RobustGNN().predict(path(np.eye(3))),
     ):
         with pytest.raises(NotFittedError, match=text) as raised:
             call()

@@ -24,6 +24,12 @@ def test_the_example_of_robust_classification_runs(capsys):
     assert float(accuracy) > 0.78
 
 
+def test_the_example_of_losses_runs(capsys):
+    printed = "\n".join(run((TOP / "docs" / "robust-methods.md").read_text(), 0, capsys))
+    assert "grad_fn" in printed
+    assert 0 < float(printed.split()[-1]) < 1
+
+
 def test_the_example_of_audits_runs(capsys):
     printed = "\n".join(run((TOP / "docs" / "audit.md").read_text(), 0, capsys))
     assert "some labels are wrong" in printed

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas
-from numpy.typing import NDArray
-from torch import Tensor
 
 from graphnoise import checks
 from graphnoise.audit import explain
@@ -19,7 +17,8 @@ from graphnoise.audit.likelihood_ratio import NoiseTest, noise_test
 from graphnoise.audit.posterior import LabelPosterior, label_posterior
 from graphnoise.containers import as_graph
 from graphnoise.labels import class_names, read_labels
-from graphnoise.typing import Floats, GraphLike, Ints, LabelsLike
+from graphnoise.typing import FeaturesLike, Floats, GraphLike, Ints, LabelsLike
+from graphnoise.undirected import symmetrised
 
 # Level of the test in words, and Moran's I from which on errors are said to come in clumps.
 LEVEL, CLUMPED = 0.05, 0.2
@@ -32,14 +31,14 @@ class Audit:
     neighbours, features), see `label_posterior`. The credibility of a label is the probability that it is right.
 
     Args:
-        graph: Anything `as_graph` takes.
+        graph: Anything `as_graph` takes; a directed graph is made symmetric.
         y: Given labels, integers or strings, -1, NaN or None where a node has none, shape [n].
-        x: Features, finite, shape [n, num_features]; those of a torch_geometric `Data` by default.
+        x: Features, dense or sparse, finite, shape [n, num_features]; those of a torch_geometric `Data` by default.
         posterior: The posterior, computed by `label_posterior` if None.
         seed: Seed of what is random: the search for the transition matrix, simulations, draws for intervals.
 
     Attributes:
-        graph: The graph, as `Graph`.
+        graph: The graph, as `Graph`, with both directions of each edge.
         posterior: The posterior, given the decisions.
         decided: Position of the class that was decided for a node, -1 for none, int64, shape [n].
 
@@ -63,16 +62,16 @@ class Audit:
         self,
         graph: GraphLike,
         y: LabelsLike,
-        x: Tensor | NDArray[Any] | None = None,
+        x: FeaturesLike | None = None,
         *,
         posterior: LabelPosterior | None = None,
         seed: int = 0,
     ) -> None:
         self.seed = checks.integer("seed", seed, 0, 2**62)
         features: Any = getattr(graph, "x", None) if x is None else x
-        if x is None and features is not None and not features.numel():
+        if x is None and features is not None and 0 in features.shape:
             features = None
-        self.graph = as_graph(graph)
+        self.graph = symmetrised(as_graph(graph))
         if posterior is None:
             posterior = label_posterior(self.graph, y, features, seed=self.seed)
         else:

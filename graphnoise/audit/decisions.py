@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,8 +18,9 @@ from scipy.special import softmax
 from graphnoise import checks
 from graphnoise.audit.explain import node_names
 from graphnoise.audit.posterior import LabelPosterior
-from graphnoise.datasets import read_frame
-from graphnoise.io import atomic_write
+from graphnoise.datasets.tables import named_frame
+from graphnoise.errors import GraphnoiseError
+from graphnoise.io import atomic_write, reading
 from graphnoise.noise import Transition
 from graphnoise.robust.transition_search import log_likelihoods, transition_step
 from graphnoise.typing import Ints
@@ -41,12 +44,7 @@ def read_decisions(name: str, decisions: Decisions, posterior: LabelPosterior) -
         InputError: A column is missing, a node or class is none of the graph, or a given label is another one.
         DataError: The file is absent or damaged.
     """
-    options = {"dtype": str, "keep_default_na": False}
-    if isinstance(decisions, pandas.DataFrame):
-        frame = decisions.copy()
-    else:
-        path = checks.path(name, decisions)
-        frame = read_frame(path) if path.suffix == ".parquet" else read_frame(path, **options)
+    frame = decisions.copy() if isinstance(decisions, pandas.DataFrame) else read_texts(name, decisions)
     frame.columns = [str(column).strip().lower() for column in frame.columns]
     column = next((key for key in ("decision", "label") if key in frame), None)
     if column is None or "node" not in frame or frame.columns.duplicated().any():
@@ -67,6 +65,18 @@ def read_decisions(name: str, decisions: Decisions, posterior: LabelPosterior) -
         got = f"{row['given']!r}, while the graph has {names[other[0]]!r} (is this a file of another graph?)"
         checks.fail(name, f"the given label of node {row['node']}", got)
     return frame.assign(given=names)
+
+
+def read_texts(name: str, file: str | os.PathLike[str]) -> pandas.DataFrame:
+    """Return the table in a file, without conversion of texts.
+
+    Raises:
+        InputError: A path that does not end as tables do.
+        DataError: The file is absent or damaged.
+    """
+    path = checks.path(name, file)
+    options: dict[str, Any] = {} if path.suffix == ".parquet" else {"dtype": str, "keep_default_na": False}
+    return named_frame(name, path, **options)
 
 
 def decided_positions(decisions: pandas.DataFrame, posterior: LabelPosterior) -> Ints:
@@ -91,7 +101,7 @@ def record_decisions(path: Path, decisions: pandas.DataFrame) -> pandas.DataFram
     """
     before = pandas.DataFrame(columns=COLUMNS, dtype=str)
     if path.exists():
-        before = read_frame(path, dtype=str, keep_default_na=False)[COLUMNS]
+        before = read_texts("path", path)[COLUMNS]
     latest = dict(zip(before["node"], before["decision"], strict=True))
     new = []
     for row in decisions[COLUMNS].itertuples(index=False):
@@ -103,6 +113,31 @@ def record_decisions(path: Path, decisions: pandas.DataFrame) -> pandas.DataFram
         with atomic_write(path) as file:
             file.write(together.to_csv(index=False).encode())
     return together
+
+
+def set_aside(path: Path, record: Path, posterior: LabelPosterior) -> Path | None:
+    """Rename a table of an earlier run if it has decisions that are not recorded; return its new name, or None.
+
+    Args:
+        path: The table; a file that cannot be read counts as one that has.
+        record: The file of `record_decisions`.
+        posterior: Posterior of the graph.
+
+    Raises:
+        DataError: The file cannot be renamed.
+    """
+    if not path.exists():
+        return None
+    with contextlib.suppress(GraphnoiseError):
+        files = [file for file in (path, record) if file.exists()]
+        made, *recorded = (read_decisions(str(file), file, posterior) for file in files)
+        pairs = [set(zip(table["node"], table["decision"], strict=True)) for table in (made, *recorded)]
+        if not pairs[0].difference(*pairs[1:]):
+            return None
+    free = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(1))
+    target = next(file for file in free if not file.exists())
+    with reading(path):
+        return path.rename(target)
 
 
 def decided_posterior(posterior: LabelPosterior, decided: Ints) -> LabelPosterior:

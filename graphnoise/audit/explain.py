@@ -54,7 +54,7 @@ def reasons(graph: Graph, posterior: LabelPosterior, nodes: Ints, suggested: Int
     """Return for each node what its neighbours' labels and the prediction say, in words.
 
     Args:
-        graph: The graph.
+        graph: The graph, with both directions of each edge.
         posterior: Posterior of all nodes.
         nodes: Positions of the nodes to explain.
         suggested: Position of the class suggested for each of them.

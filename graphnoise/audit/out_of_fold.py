@@ -21,7 +21,8 @@ from graphnoise.graph import Graph
 from graphnoise.nn import Block, GraphConvolution, dropout
 from graphnoise.nn.features import MAX_SPARSE_DENSITY, compact, row_normalised, smoothed
 from graphnoise.resources import limit_threads
-from graphnoise.typing import Floats, GraphLike, Ints, LabelsLike
+from graphnoise.typing import FeaturesLike, Floats, GraphLike, Ints, LabelsLike
+from graphnoise.undirected import symmetrised
 
 # A model: the nodes to learn from and the class of each node, -1 elsewhere, to probabilities [n, C].
 Model = Callable[[Ints, Ints], Any]
@@ -35,7 +36,7 @@ HIDDEN, EPOCHS, LEARNING_RATE, DROPOUT, WEIGHT_DECAY = 32, 100, 0.02, 0.5, 5e-4
 def crossfit(
     graph: GraphLike,
     y: LabelsLike,
-    x: Tensor | NDArray[Any],
+    x: FeaturesLike,
     *,
     model: str | Model = "sgc",
     folds: int | Sequence[int] | NDArray[np.int64] = 5,
@@ -48,9 +49,9 @@ def crossfit(
     reaches its own prediction. Nodes without a label get the mean over folds.
 
     Args:
-        graph: Anything `as_graph` takes.
+        graph: Anything `as_graph` takes; a directed graph is made symmetric.
         y: Given labels, -1, NaN or None where a node has none, shape [n].
-        x: Features, finite, shape [n, num_features].
+        x: Features, dense or sparse, finite, shape [n, num_features].
         model: "sgc", logistic regression on features smoothed over two steps; "gcn", a graph convolutional network of
             two layers; or a function of the nodes to learn from (int64 positions) and the classes of all nodes (int64
             positions in the sorted classes, -1 for other folds and for nodes without a label) that returns
@@ -89,7 +90,7 @@ def crossfit(
     checks.choice("model", model, ("sgc", "gcn"))
     # Dense algebra rounds differently with other numbers of threads.
     with limit_threads(1):
-        looped = arcs.with_self_loops().normalise("sym")
+        looped = symmetrised(arcs).with_self_loops().normalise("sym")
         rows = row_normalised(features)
         fit = _sgc(rows, looped, classes) if model == "sgc" else _gcn(rows, looped, classes, seed)
         return _out_of_fold(fit, codes, fold, classes)

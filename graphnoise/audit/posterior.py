@@ -22,7 +22,8 @@ from graphnoise.noise import Transition
 from graphnoise.robust import GraphGP
 from graphnoise.robust.smoothing import SmoothedFeatures
 from graphnoise.robust.transition_search import log_likelihoods
-from graphnoise.typing import Floats, GraphLike, LabelsLike
+from graphnoise.typing import FeaturesLike, Floats, GraphLike, LabelsLike
+from graphnoise.undirected import symmetrised
 
 __all__ = ["LabelPosterior", "label_posterior"]
 # Least log-probability of a class by features, relative to its share.
@@ -34,7 +35,7 @@ MIN_GAIN = 1.0
 def label_posterior(
     graph: GraphLike,
     y: LabelsLike,
-    x: Tensor | NDArray[Any] | None = None,
+    x: FeaturesLike | None = None,
     *,
     probabilities: Tensor | NDArray[Any] | None = None,
     transition: Transition | None = None,
@@ -54,7 +55,7 @@ def label_posterior(
     Args:
         graph: Anything `as_graph` takes; a directed graph is made symmetric.
         y: Given labels, integers or strings, -1, NaN or None where a node has none, shape [n].
-        x: Features, finite, shape [n, num_features], or None.
+        x: Features, dense or sparse, finite, shape [n, num_features], or None.
         probabilities: In place of features, predictions of the given labels or of the true classes of any classifier
             that did not learn from the node's own label, such as of `crossfit`; the columns are in the order of the
             sorted classes, shape [n, C].
@@ -78,7 +79,7 @@ def label_posterior(
     Source:
         Defined by this package; belief propagation and regression as the two functions say.
     """
-    arcs = as_graph(graph)
+    arcs = symmetrised(as_graph(graph))
     labels = read_labels(y, size=arcs.num_nodes)
     if not bool((labels.codes >= 0).any()):
         checks.fail("y", "at least one labelled node", "none")
@@ -98,7 +99,7 @@ def label_posterior(
 
 
 def _features_field(
-    graph: Graph, labels: ClassLabels, x: Tensor | NDArray[Any], transition: Transition | None, seed: int
+    graph: Graph, labels: ClassLabels, x: FeaturesLike, transition: Transition | None, seed: int
 ) -> tuple[Floats | None, Transition | None]:
     """Return log P(true class | features), without the own label, and T; None and None if features say nothing."""
     given = labels.codes.cpu().numpy()
@@ -108,9 +109,6 @@ def _features_field(
     features = row_normalised(read_features("x", x))
     if len(features) != graph.num_nodes:
         checks.fail("x", f"{graph.num_nodes} rows, one per node", len(features))
-    if not graph.undirected:
-        arcs = graph.to_scipy()
-        graph = Graph.from_scipy(arcs.maximum(arcs.T))
     model = GraphGP(transition=transition, seed=seed)
     smoothed = SmoothedFeatures(features, graph.with_self_loops().normalise("sym"), model.hops, torch.from_numpy(nodes))
     model._fit(smoothed, torch.from_numpy(nodes), given[nodes], labels.num_classes)

@@ -147,6 +147,10 @@ class Task(ABC, Generic[G]):
     def figures(self, sections: Any, styles: Mapping[str, Style]) -> Mapping[str, Figure]:
         """Return figures by suffix of the file name, the main one under ""; all sections are of one grid."""
 
+    def summary(self, sections: Any) -> Iterator[RenderableType]:
+        """Yield what is printed after all sections: by default nothing."""
+        return iter(())
+
     # What follows is the same for all tasks.
 
     def cells(self, grid: G, root: str | None = None) -> list[dict[str, Any]]:

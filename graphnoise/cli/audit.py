@@ -107,19 +107,26 @@ def audit(
     name = Path(files[0]).name.split(".")[0] or "graph"
     folder = Path("runs", f"audit-{name}") if folder is None else folder
     check_writable(folder / "labels.csv")
+    table = None
+    if decisions is not None:
+        from graphnoise.audit.decisions import read_texts
+
+        table = read_texts("--decisions", decisions)
     with resumable(folder):
         with Bar("reading the graph") as bar:
             graph, y, x = _read(files[0], labels, features, root)
             bar.say("learning which labels are wrong")
-            result = _audit(graph, y, x, decisions, folder, seed)
+            result = _audit(graph, y, x, table, str(decisions), folder, seed)
             bar.say("testing and writing")
             summary = result.report(fdr)
-            suspects, written = _write(result, name, summary, fdr, review, folder)
+            suspects, written, aside = _write(result, name, summary, fdr, review, folder)
         out.print(summary)
         if len(suspects):
             wide(_table(suspects.head(SHOWN)))
         written += ["decisions.csv"] * (decisions is not None)
         out.print(f"written to {folder}: {', '.join(sorted(written))}")
+        for file in aside:
+            out.print(f"of an earlier run, with decisions that are not recorded: {file} (--decisions {file})")
 
 
 def _read(name: str, labels: str | None, features: str | None, root: str | None) -> tuple[Any, Any, Any]:
@@ -134,16 +141,14 @@ def _read(name: str, labels: str | None, features: str | None, root: str | None)
     from graphnoise.labels import class_names
 
     if is_table(name):
-        tables: dict[str, Any] = {key: value for key, value in (("labels", labels), ("features", features)) if value}
-        data = registry.graph(name, root, None, **tables)
-    else:
-        if features is not None:
-            bad("--features", "a table of edges beside it", repr(name))
-        data = registry.graph(name, root, None)
+        return _read_tables(name, labels, features)
+    if features is not None:
+        bad("--features", "a table of edges beside it", repr(name))
+    data = registry.graph(name, root, None)
     classes, names, codes = getattr(data, "classes", None), getattr(data, "names", None), data.y
     if labels == "llm":
         codes = llm_labels(name, root)
-    elif labels is not None and not is_table(name):
+    elif labels is not None:
         known = range(int(data.num_classes)) if classes is None else classes
         codes = read_given(labels, int(data.num_nodes), known, names)
     if classes is not None:
@@ -152,27 +157,50 @@ def _read(name: str, labels: str | None, features: str | None, root: str | None)
     return Graph.from_edge_index(data.edge_index, data.num_nodes, names=names), codes, data.x
 
 
-def _audit(graph: Any, y: Any, x: Any, decisions: Path | None, folder: Path, seed: int) -> Audit:
-    """Return the audit, given the decisions of the file and those recorded in the folder, to which they are added."""
+def _read_tables(name: str, labels: str | None, features: str | None) -> tuple[Any, Any, Any]:
+    """Return what `_read` does of tables: a simple graph, in which the weights of repeated edges add up."""
+    import numpy as np
+    from torch_geometric.utils import coalesce, remove_self_loops
+
+    from graphnoise import Graph
+    from graphnoise.datasets import read_edges
+    from graphnoise.labels import class_names
+
+    if labels is None:
+        bad("--labels", f"a table of labels for the edges in {name}", "none")
+    data = read_edges(name, labels, features, all_features=True)
+    text = any(isinstance(value, str) for value in data.classes)
+    given = class_names(np.array(data.classes, dtype=object if text else np.int64), data.y)
+    arcs, weight = remove_self_loops(data.edge_index, getattr(data, "edge_weight", None))
+    arcs, weight = coalesce(arcs, weight, data.num_nodes)
+    return Graph.from_edge_index(arcs, data.num_nodes, weight, names=data.names), given, getattr(data, "x", None)
+
+
+def _audit(graph: Any, y: Any, x: Any, decisions: pandas.DataFrame | None, name: str, folder: Path, seed: int) -> Audit:
+    """Return the audit given decisions of a file and those recorded in the folder, to which they are added."""
     from graphnoise.audit import Audit
     from graphnoise.audit.decisions import read_decisions, record_decisions
 
-    result = Audit(graph, y, x if x.shape[1] else None, seed=seed)
+    result = Audit(graph, y, None if x is None or not x.shape[1] else x, seed=seed)
     record = folder / "decisions.csv"
     # Both are checked before anything is written.
     before = read_decisions(str(record), record, result.posterior) if record.exists() else None
     if decisions is not None:
-        new = read_decisions(str(decisions), decisions, result.posterior)
+        new = read_decisions(name, decisions, result.posterior)
         before = record_decisions(record, new)
     return result if before is None else result.with_decisions(before)
 
 
 def _write(
     result: Audit, name: str, summary: str, fdr: float, review: int, folder: Path
-) -> tuple[pandas.DataFrame, list[str]]:
-    """Write all files, each atomically, and return the suspects and the names of the files."""
+) -> tuple[pandas.DataFrame, list[str], list[Path]]:
+    """Write all files, each atomically; return the suspects, the files, and those of earlier runs that got new names.
+
+    No file of an earlier run keeps the name of one that this run could have written.
+    """
     import pandas
 
+    from graphnoise.audit.decisions import set_aside
     from graphnoise.audit.page import page
     from graphnoise.io import atomic_write
 
@@ -189,10 +217,14 @@ def _write(
     }
     if review:
         texts["review.csv"] = result.review(review).assign(decision="").to_csv(index=False, float_format="%.6g")
+    names = (folder / "suspects.csv", folder / "review.csv")
+    aside = [set_aside(path, folder / "decisions.csv", result.posterior) for path in names]
+    if not review:
+        (folder / "review.csv").unlink(missing_ok=True)
     for file, text in texts.items():
         with atomic_write(folder / file) as stream:
             stream.write(text.encode())
-    return suspects, list(texts)
+    return suspects, list(texts), [path for path in aside if path is not None]
 
 
 def _table(suspects: pandas.DataFrame) -> Any:

@@ -91,7 +91,8 @@ def _read(
     root: str | None,
 ) -> tuple[Interactions, Any]:
     """Return clicks, and which are true mistakes, or None."""
-    from graphnoise.checks import real
+    from graphnoise.bench.grid import renamed
+    from graphnoise.checks import InputError, real
     from recsys import Split, datasets
 
     if truth is not None and low_rating is not None:
@@ -106,7 +107,10 @@ def _read(
     else:
         if (rating is None) != (low_rating is None):
             bad("--rating", "the column of ratings, together with --low-rating", rating)
-        clicks = datasets.read_table(source, user, item, truth or rating, duplicates=duplicates)
+        try:
+            clicks = datasets.read_table(source, user, item, truth or rating, duplicates=duplicates)
+        except InputError as error:
+            raise InputError(renamed(str(error), {"path": "--clicks"})) from error
     if low_rating is None:
         return clicks, clicks.ratings if truth is not None else None
     if clicks.ratings is None:

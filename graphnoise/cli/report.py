@@ -79,6 +79,8 @@ def _report(folder: Path, suite: Path | None, task: str | None, plot: str | None
         else:
             for piece in (piece for section in sections for piece in reports.render(benchmark, section)):
                 wide(piece)
+            for piece in benchmark.summary(sections):
+                wide(piece)
         if plot is not None:
             target = _target(folder, plot, benchmark.plot_name)
             if plot and name != next(iter(parts)):

@@ -67,9 +67,14 @@ def read_frame(path: str | os.PathLike[str], **options: Any) -> pandas.DataFrame
         DataError: The file is absent or damaged, has more than 2 GiB of text or a line of more than 16 MiB, or rows
             with more fields than its first line names.
     """
-    file = expanded("path", path)
+    return named_frame("path", path, **options)
+
+
+def named_frame(name: str, path: str | os.PathLike[str], **options: Any) -> pandas.DataFrame:
+    """Return what `read_frame` does, with the name of the argument for messages."""
+    file = expanded(name, path)
     if not is_table(file):
-        fail("path", f"a file that ends in {', '.join(SUFFIXES[:-1])} or .parquet", str(file))
+        fail(name, f"a file that ends in {', '.join(SUFFIXES[:-1])} or .parquet", str(file))
     with reading(file):
         if file.suffix == ".parquet":
             frame = pandas.read_parquet(file, **options)
@@ -94,6 +99,7 @@ def read_edges(
     weight: str | None = None,
     directed: bool = False,
     header: bool | None = None,
+    all_features: bool = False,
 ) -> Data:
     r"""Return a graph from a table of edges, with labels and features from tables of nodes.
 
@@ -113,6 +119,7 @@ def read_edges(
         directed: Whether an edge is the arc from its first to its second node; by default it is both arcs.
         header: Whether the first line of text files has names of columns; by default if its first two fields are
             names of columns that this function knows, or are no numbers while those of the next line are.
+        all_features: Whether a node without a row of features is an error.
 
     Returns:
         A `Data` with `edge_index`, `num_nodes`, `names` (ids by position) and where given `edge_weight`, `x`, `y`
@@ -131,7 +138,7 @@ def read_edges(
         (['c', 'a', 'b'], [1, 0, -1], ['ham', 'spam'], [[1, 2, 2, 0], [2, 1, 0, 2]])
     """
     header = None if header is None else checks.flag("header", header)
-    directed = checks.flag("directed", directed)
+    directed, all_features = checks.flag("directed", directed), checks.flag("all_features", all_features)
     tables = {"labels": labels, "features": features, "edges": edges}
     frames = {name: _frame(name, value, header) for name, value in tables.items() if value is not None}
     table, nodes = frames["edges"], {name: frame for name, frame in frames.items() if name != "edges"}
@@ -164,6 +171,10 @@ def read_edges(
             fail(f"{name}.{keys[name]}", "ids of nodes of which edges has some", got)
     _put_edges(data, torch.from_numpy(np.stack(parts[-2:])), _weights(table, weight), directed)
     if "features" in nodes:
+        lacking = np.setdiff1d(np.arange(len(names)), positions["features"])
+        if all_features and len(lacking):
+            got = f"{len(lacking)} without one, the first {data.names[lacking[0]]!r}"
+            fail("features", f"a row for each of the {len(names)} nodes", got)
         _put_features(data, nodes["features"].drop(columns=keys["features"]), positions["features"])
     if "labels" in nodes:
         _put_labels(data, nodes["labels"], keys["labels"], positions["labels"])
@@ -201,12 +212,12 @@ def _frame(
         # Ids such as "NA" and "null" are ids; an empty field is none.
         text: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "skipinitialspace": True}
         if Path(table).suffix == ".parquet":
-            frame = read_frame(table)
+            frame = named_frame(name, table)
         else:
-            frame = read_frame(table, header=None, nrows=2, dtype=str, **text)
+            frame = named_frame(name, table, header=None, nrows=2, dtype=str, **text)
             named = _has_names(frame) if header is None else header
             # In parts of a file, types would be guessed for each part.
-            frame = read_frame(table, header=0 if named else None, dtype=dtype, low_memory=False, **text)
+            frame = named_frame(name, table, header=0 if named else None, dtype=dtype, low_memory=False, **text)
             frame.columns = frame.columns.str.strip()
             for place in range(frame.shape[1]):
                 column = frame.iloc[:, place]

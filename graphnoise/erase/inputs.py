@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import scipy.sparse
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,6 +21,7 @@ from graphnoise.graph import Graph
 from graphnoise.labels import check_entries, read_labels
 from graphnoise.nn.features import compact, principal, row_normalised, smoothed
 from graphnoise.nn.sparse import SparseFeatures
+from graphnoise.resources import check_memory
 
 # Squares of larger features have no finite sum in float32.
 MAX_FEATURE = 1e16
@@ -118,8 +121,8 @@ def read(data: object, normalise_features: bool, device: torch.device | None) ->
     """Return features and graph of a `Data`.
 
     Args:
-        data: A torch_geometric `Data` with x and edge_index or adj_t. Encoders take unweighted graphs: weights other
-            than 1 are not used, of which a warning tells; arcs of weight 0 are left out.
+        data: A torch_geometric `Data` with x, dense or sparse, and edge_index or adj_t. Encoders take unweighted
+            graphs: weights other than 1 are not used, of which a warning tells; arcs of weight 0 are left out.
         normalise_features: Whether the features' rows are scaled to sum to 1 (where all are at least 0).
         device: Device to move both to; None for that of the features.
 
@@ -130,7 +133,7 @@ def read(data: object, normalise_features: bool, device: torch.device | None) ->
         checks.fail("data", "a torch_geometric Data", type(data).__name__)
     if getattr(data, "x", None) is None:
         checks.fail("data", "a Data with x", "none")
-    x = checks.tensor("data.x", data.x, compressed=True).detach()
+    x = checks.tensor("data.x", _without_scipy("data.x", data.x), compressed=True).detach()
     x = x.to_dense() if x.layout == torch.sparse_csr else x
     # Infinite in float32 counts, too.
     x = checks.finite("data.x", x if x.is_complex() else x.float(), dims=2)
@@ -160,15 +163,30 @@ def _unweighted(graph: Graph) -> Graph:
 def read_features(name: str, x: object) -> Tensor:
     """Return features of any node classifier as a dense float32 matrix on the CPU, of at least one node and feature.
 
+    Sparse matrices of SciPy and compressed ones of torch are made dense.
+
     Raises:
         InputError: They are no matrix, empty, not finite, or of a size beyond float32.
     """
-    read = checks.finite(name, x, dims=2).detach().cpu()
+    read = checks.finite(name, _without_scipy(name, x), dims=2).detach().cpu()
     read = (read.to_dense() if read.layout != torch.strided else read).float()
     if 0 in read.shape:
         checks.fail(name, "at least one node and one feature", f"shape {tuple(read.shape)}")
     check_scale(read, name)
     return read
+
+
+def _without_scipy(name: str, x: Any) -> Any:
+    """Return a sparse matrix of SciPy as an array, anything else as it is."""
+    if not scipy.sparse.issparse(x):
+        return x
+    if hasattr(x, "check_format"):
+        try:
+            checks.check_format(x)
+        except ValueError as error:
+            checks.fail(name, "a valid SciPy sparse matrix", f"one whose {error}")
+    check_memory(f"{name} as a dense matrix", float(x.dtype.itemsize) * math.prod(x.shape))
+    return x.toarray()
 
 
 def check_scale(x: Tensor, name: str = "data.x") -> None:

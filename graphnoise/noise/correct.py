@@ -2,10 +2,12 @@
 
 With f = logits, p = softmax(f), T[i, j] = P(observed j | true i) and y the observed label. Each takes a
 `Transition`, or a tensor [C, C] if T is to be learned (gradients then reach it): entries of at least 0, rows
-that sum to 1 within 1e-3.
+that sum to 1 within 1e-3. Of observed labels that are class probabilities, the loss is the expectation.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -29,7 +31,7 @@ def forward_correction(
 
     Args:
         logits: [n, C].
-        noisy: Observed labels [n].
+        noisy: Observed labels [n], or their probabilities [n, C].
         transition: The transition T.
         reduction: "mean", "sum" or "none" (one loss per sample, [n]).
 
@@ -44,19 +46,31 @@ def forward_correction(
     Source:
         Patrini et al. 2017, Making deep neural networks robust to label noise, theorem 2.
     """
-    log_p, y, matrix = _check(logits, noisy, transition, reduction)
-    return _reduce(-_log_observed(log_p, y, matrix).to(log_p.dtype), reduction)
+    log_p, target, matrix = _check(logits, noisy, transition, reduction)
+    _check_possible(target, matrix)
+    return reduced(_expected(lambda y: -_log_observed(log_p, y, matrix), target).to(log_p.dtype), reduction)
 
 
 def backward_correction(
-    logits: Tensor, noisy: LabelsLike, transition: Transition | Tensor, reduction: str = "mean"
+    logits: Tensor,
+    noisy: LabelsLike,
+    transition: Transition | Tensor,
+    reduction: str = "mean",
+    *,
+    pseudo_inverse: bool = False,
 ) -> Tensor:
     """Return (T⁻¹ l)_y with l_k = -log p_k: unbiased, as sum_j T[i, j] (T⁻¹ l)_j = l_i. It may be negative.
 
-    Arguments as in `forward_correction`; T must be invertible.
+    Args:
+        logits: [n, C].
+        noisy: Observed labels [n], or their probabilities [n, C].
+        transition: The transition T, invertible.
+        reduction: "mean", "sum" or "none".
+        pseudo_inverse: Whether the pseudo-inverse stands in for T⁻¹ where T is singular: the mean over the noise is
+            then the projection of l on the range of T.
 
     Raises:
-        InputError: As there, or T is singular (condition number in the maximum norm above 1e12).
+        InputError: As `forward_correction`, or T is singular (condition number in the maximum norm above 1e12).
 
     Example:
         >>> logits, noise = torch.tensor([[0.3, -1.0]]), Transition([[0.9, 0.1], [0.2, 0.8]])
@@ -67,14 +81,17 @@ def backward_correction(
     Source:
         Patrini et al. 2017, theorem 1.
     """
-    log_p, y, matrix = _check(logits, noisy, transition, reduction)
+    log_p, target, matrix = _check(logits, noisy, transition, reduction)
     unit = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
     inverse, info = torch.linalg.solve_ex(matrix, unit)
     norm = torch.linalg.matrix_norm
     condition = float(norm(matrix.detach(), torch.inf) * norm(inverse.detach(), torch.inf))
     if int(info) or not condition <= 1e12:
-        checks.fail("transition", "an invertible matrix", "a singular one")
-    return _reduce(-(inverse[y].to(log_p.dtype) * log_p).sum(1), reduction)
+        if not checks.flag("pseudo_inverse", pseudo_inverse):
+            checks.fail("transition", "an invertible matrix", "a singular one")
+        inverse = torch.linalg.pinv(matrix, rtol=1e-9)
+    rows = inverse[target] if target.dim() == 1 else target.double() @ inverse
+    return reduced(-(rows.to(log_p.dtype) * log_p).sum(1), reduction)
 
 
 def importance_reweighting(
@@ -91,7 +108,7 @@ def importance_reweighting(
 
     Args:
         logits: [n, C].
-        noisy: Observed labels [n].
+        noisy: Observed labels [n], or their probabilities [n, C].
         transition: The transition T.
         reduction: "mean", "sum" or "none".
         detach: Whether w is a constant, as importance weights are; False lets gradients through it.
@@ -108,22 +125,61 @@ def importance_reweighting(
         Liu and Tao 2016, Classification with noisy labels by importance reweighting; Xia et al. 2019,
         T-revision.
     """
-    log_p, y, matrix = _check(logits, noisy, transition, reduction)
-    log_p_y = log_p.gather(1, y[:, None])[:, 0].double()
-    weights = (log_p_y - _log_observed(log_p, y, matrix)).clamp(max=MAX_LOG_WEIGHT).exp()
-    weights = weights.detach() if checks.flag("detach", detach) else weights
-    return _reduce((-weights * log_p_y).to(log_p.dtype), reduction)
+    log_p, target, matrix = _check(logits, noisy, transition, reduction)
+    _check_possible(target, matrix)
+    constant = checks.flag("detach", detach)
+
+    def loss(y: Tensor) -> Tensor:
+        log_p_y = log_p.gather(1, y[:, None])[:, 0].double()
+        weights = (log_p_y - _log_observed(log_p, y, matrix)).clamp(max=MAX_LOG_WEIGHT).exp()
+        return -(weights.detach() if constant else weights) * log_p_y
+
+    return reduced(_expected(loss, target).to(log_p.dtype), reduction)
+
+
+def read_loss_arguments(logits: Tensor, target: LabelsLike, reduction: str, name: str) -> tuple[Tensor, Tensor]:
+    """Return log p [n, C], and class positions [n] or probabilities [n, C] of the type of log p.
+
+    Raises:
+        InputError: Shapes do not fit, logits are not finite (or there are none, for a mean), bad labels.
+    """
+    scores = checks.finite("logits", logits, dims=2)
+    size, classes = scores.shape
+    checks.choice("reduction", reduction, ("mean", "none", "sum"))
+    if reduction == "mean" and not size:
+        checks.fail("logits", "at least one row to take a mean of", "none")
+    log_p = checks.finite("log_softmax(logits)", scores.log_softmax(1))
+    soft = getattr(target, "ndim", 1) == 2 and getattr(target, "shape", (0, 0))[1] == classes
+    if soft and checks.tensor(name, target).is_floating_point():
+        probabilities = checks.probabilities(name, target, classes)
+        if len(probabilities) != size:
+            checks.fail(name, f"{size} rows, one per row of logits", len(probabilities))
+        return log_p, probabilities.to(log_p)
+    return log_p, class_positions(target, classes, size=size, name=name).to(log_p.device)
+
+
+def reduced(losses: Tensor, reduction: str) -> Tensor:
+    """Return losses, their mean or their sum."""
+    return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses
+
+
+def _expected(loss: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
+    """Return the losses of labels [n], or their expectation over class probabilities [n, C]."""
+    if target.dim() == 1:
+        return loss(target)
+    total = target.new_zeros(len(target), dtype=torch.float64)
+    # Classes that no row has may be impossible, and their loss infinite.
+    for k in (target != 0).any(0).nonzero().view(-1).tolist():
+        total = total + target[:, k] * loss(target.new_full((len(target),), k, dtype=torch.long))
+    return total
 
 
 def _check(
     logits: Tensor, noisy: LabelsLike, transition: Transition | Tensor, reduction: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return log p [n, C], labels [n] and T in float64, all on the device of the logits."""
-    scores = checks.finite("logits", logits, dims=2)
-    classes = scores.shape[1]
-    checks.choice("reduction", reduction, ("mean", "none", "sum"))
-    if reduction == "mean" and not len(scores):
-        checks.fail("logits", "at least one row to take a mean of", "none")
+    """Return log p, the target and T in float64, all on the device of the logits."""
+    log_p, target = read_loss_arguments(logits, noisy, reduction, "noisy")
+    classes = log_p.shape[1]
     matrix = transition.matrix if isinstance(transition, Transition) else transition
     if not isinstance(matrix, Tensor) or matrix.shape != (classes, classes):
         got = tuple(matrix.shape) if isinstance(matrix, Tensor) else type(matrix).__name__
@@ -137,8 +193,16 @@ def _check(
         worst = int((sums - 1).abs().argmax())
         if abs(float(sums[worst]) - 1) > 1e-3:
             checks.fail("transition", "rows that sum to 1", f"{float(sums[worst]):.6g} in row {worst}")
-    y = class_positions(noisy, classes, size=len(scores), name="noisy").to(scores.device)
-    return scores.log_softmax(1), y, matrix.to(scores.device, torch.float64)
+    return log_p, target, matrix.to(log_p.device, torch.float64)
+
+
+def _check_possible(target: Tensor, matrix: Tensor) -> None:
+    impossible = (matrix.detach() <= 0).all(0)
+    bad = impossible[target] if target.dim() == 1 else (target * impossible != 0).any(1)
+    if bool(bad.any()):
+        where = int(bad.nonzero()[0])
+        got = int(target[where] if target.dim() == 1 else (target[where] * impossible).argmax())
+        checks.fail("noisy", "labels that the transition can produce", f"{got} at position {where}")
 
 
 def _log_observed(log_p: Tensor, y: Tensor, matrix: Tensor) -> Tensor:
@@ -147,14 +211,6 @@ def _log_observed(log_p: Tensor, y: Tensor, matrix: Tensor) -> Tensor:
     p is scaled by its greatest entry where T[i, y] > 0. Greater entries have T[i, y] = 0; the clamp to e⁶⁰ changes
     only their gradient for T.
     """
-    impossible = (matrix.detach() <= 0).all(0)[y]
-    if bool(impossible.any()):
-        where = int(impossible.nonzero()[0])
-        checks.fail("noisy", "labels that the transition can produce", f"{int(y[where])} at position {where}")
     columns, log_p = matrix.T[y], log_p.double()
     scale = log_p.detach().where(columns.detach() > 0, -torch.inf).amax(1, keepdim=True)
     return ((log_p - scale).clamp(max=MAX_LOG_WEIGHT).exp() * columns).sum(1).log() + scale[:, 0]
-
-
-def _reduce(losses: Tensor, reduction: str) -> Tensor:
-    return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses

@@ -18,7 +18,7 @@ from graphnoise.homophily import label_homophily, warn_of_heterophily
 from graphnoise.node_classifier import NodeClassifier
 from graphnoise.resources import default_modes, read_device, thread_count
 from graphnoise.robust.methods import create_method
-from graphnoise.robust.training import GCN, Context, Method, Network, Training, View
+from graphnoise.robust.training import Context, Method, Network, Training, View
 from graphnoise.robust.training.batches import Batches, FullBatch, LoadedBatches, SampledBatches
 from graphnoise.robust.training.loop import Optimisation
 
@@ -31,8 +31,8 @@ class RobustGNN(NodeClassifier):
     Args:
         method: Name of a method (`gn.robust.methods.names()`), or a `Method` with its settings.
         model: A torch_geometric module, or any module that is called as `model(x, edge_index)` and returns logits,
-            shape [num_nodes, num_classes]. It is copied, and trained from the weights it has. None: that of the
-            method, which is a graph convolutional network unless the method says otherwise.
+            shape [num_nodes, num_classes]. It is copied, and trained from the weights it has. None: the
+            method's own, a graph convolutional network for most.
         hidden: Width of the hidden layer of the default network.
         dropout: Probability of dropping an input of a layer of the default network.
         epochs: Largest number of epochs.
@@ -235,13 +235,9 @@ class RobustGNN(NodeClassifier):
         networks = []
         for k in range(method.num_networks):
             generator = torch.Generator().manual_seed(self.seed + 7919 * k)
-            module: torch.nn.Module
-            if self.model is None:
-                size = (view.x.shape[1], self.hidden, num_classes)
-                own = method.default_network(*size, self.dropout, generator)
-                module = GCN(*size, dropout=self.dropout, generator=generator) if own is None else own
-            else:
-                module = self.model
+            module = self.model
+            if module is None:
+                module = method.default_network(view.x.shape[1], self.hidden, num_classes, self.dropout, generator)
             network = Network(module, num_classes).to(view.x.device)
             if self.model is not None and k:
                 network.reset(self.seed + 7919 * k)

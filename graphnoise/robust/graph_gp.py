@@ -155,8 +155,8 @@ class GraphGP(NodeClassifier):
         """Learn from `data.y` at `data.train_mask` and, with `val_labels`, at `data.val_mask`.
 
         Args:
-            data: A torch_geometric `Data` with x, edge_index or adj_t, y and train_mask; val_mask is used if it is
-                there, and may overlap. Labels are integers or strings, in any container (see
+            data: A torch_geometric `Data` with x (dense or sparse), edge_index or adj_t, y and train_mask; val_mask is
+                used if it is there, and may overlap. Labels are integers or strings, in any container (see
                 `graphnoise.labels.read_labels`).
             split: Column of masks of shape [num_nodes, number of splits].
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pandas
 import pytest
+import scipy.sparse as sp
 import torch
 from audit.audits import NAMES, audit, data, named, noisy
 from hypothesis import given, settings
@@ -247,11 +248,29 @@ def test_odd_arguments(make, message):
 def test_features_of_a_sparse_matrix_and_directed_graphs():
     dense = gn.audit.label_posterior(data(), noisy(), data().x).probability
     sparse = gn.audit.label_posterior(data(), noisy(), data().x.to_sparse_csr()).probability
+    of_data = data().clone()
+    of_data.x = sp.csc_array(data().x.numpy())
+    assert (gn.Audit(of_data, noisy()).posterior.probability == dense).all()
+    for detect in (gn.audit.detect.posterior, gn.audit.detect.graph_gp, gn.audit.crossfit):
+        assert (detect(data(), noisy(), of_data.x) == detect(data(), noisy(), data().x)).all()
+    of_data.x.indices[0] = 500
+    with pytest.raises(InputError, match="x: expected a valid SciPy sparse matrix, got one whose indices"):
+        gn.audit.label_posterior(data(), noisy(), of_data.x)
     # One arc per edge, with no warning.
     once = data().edge_index[:, data().edge_index[0] < data().edge_index[1]]
     directed = gn.audit.label_posterior(once, noisy(), data().x).probability
     assert (sparse == dense).all()
     assert (directed == dense).all()
+
+
+def test_all_of_the_audit_of_a_directed_graph_is_that_of_the_undirected_one():
+    once = data().edge_index[:, data().edge_index[0] < data().edge_index[1]]
+    directed, both = gn.Audit(once, noisy(), data().x), audit()
+    pandas.testing.assert_frame_equal(directed.suspects(), both.suspects())
+    assert directed.morans_i == pytest.approx(both.morans_i)
+    assert directed.test == both.test
+    for detect in (gn.audit.detect.graph_gp, gn.audit.detect.posterior):
+        assert (detect(once, noisy(), data().x) == detect(data(), noisy(), data().x)).all()
 
 
 @pytest.mark.parametrize("x", [torch.ones(100, 1), torch.randn(100, 1, generator=torch.Generator().manual_seed(1))])

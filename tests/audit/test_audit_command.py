@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
+import torch
 from audit.audits import NAMES, data, noisy
 
+import graphnoise as gn
 from graphnoise import datasets
 from graphnoise.cli import main as cli
 
@@ -70,6 +72,40 @@ def test_tables_of_ones_own(tables, tmp_path, capfd):
     assert np.allclose(pandas.read_csv(tmp_path / "transition.csv").groupby("true")["probability"].sum(), 1, atol=1e-4)
 
 
+def test_weights_of_edges_count(tables, tmp_path, capfd):
+    edges = pandas.read_csv(tables / "edges.csv")
+    same = data().y[edges["source"].str[1:].astype(int)] == data().y[edges["target"].str[1:].astype(int)]
+    edges["weight"] = np.where(same, 1.0, 0.01)
+    # Weights of a repeated edge add up; a self-loop is left out.
+    halves = pandas.concat([edges.assign(weight=edges["weight"] / 2)] * 2)
+    halves.loc[len(halves)] = ["n000", "n000", 5.0]
+    for name, table in (("weighted", edges), ("halves", halves)):
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+        words = tmp_path / f"{name}.csv", tables / "labels.csv", "--out", tmp_path / name
+        assert call(capfd, *words)[0] == 0
+    found = pandas.read_csv(tmp_path / "weighted" / "labels.csv").set_index("node")["credibility"]
+    ends = torch.tensor([[int(name[1:]) for name in edges[key]] for key in ("source", "target")])
+    arcs, weights = torch.cat([ends, ends.flip(0)], 1), torch.from_numpy(np.tile(edges["weight"], 2))
+    graph = gn.Graph.from_edge_index(arcs, 120, weights, names=[f"n{i:03d}" for i in range(120)])
+    given = NAMES[noisy().numpy()].copy()
+    given[::15] = None
+    expected = gn.Audit(graph, given).to_frame().set_index("node")["credibility"]
+    assert np.allclose(found, expected[found.index], atol=1e-4)
+    without = gn.Audit(gn.Graph.from_edge_index(arcs, 120, names=graph.names), given).to_frame().set_index("node")
+    assert not np.allclose(found, without["credibility"][found.index], atol=0.05)
+    halved = pandas.read_csv(tmp_path / "halves" / "labels.csv").set_index("node")["credibility"]
+    assert np.allclose(halved[found.index], found, atol=1e-4)
+
+
+def test_nodes_without_features_are_an_error(tables, tmp_path, capfd):
+    pandas.read_csv(tables / "features.csv")[2:].to_csv(tmp_path / "some.csv", index=False)
+    words = tables / "edges.csv", tables / "labels.csv", "--features", tmp_path / "some.csv", "--out", tmp_path / "out"
+    code, _, err = call(capfd, *words)
+    assert code == 1
+    expected = "--features: expected a row for each of the 120 nodes, got 2 without one, the first 'n000'"
+    assert err.splitlines() == [f"graphnoise: error: {expected}"]
+
+
 def test_the_command_of_the_readme_runs(tables, monkeypatch, capfd):
     monkeypatch.chdir(tables)
     words = re.search(r"`graphnoise audit (.+?)`", (TOP / "README.md").read_text()).group(1).split()
@@ -112,6 +148,44 @@ def test_decisions_are_recorded_and_count_in_later_runs(tables, tmp_path, capfd)
     assert (folder / "decisions.csv").read_text() == recorded
 
 
+def test_tables_of_earlier_runs_do_not_stay_and_what_was_filled_in_does(tables, tmp_path, capfd):
+    words = own(tables, "--out", tmp_path)
+
+    def fill_in(name, decision):
+        table = pandas.read_csv(tmp_path / name, dtype=str, keep_default_na=False)
+        table.loc[0, "decision"] = decision
+        table.to_csv(tmp_path / name, index=False)
+        return table["node"][0]
+
+    assert call(capfd, *words, "--review", "5")[0] == 0
+    assert call(capfd, *words)[0] == 0
+    assert sorted(os.listdir(tmp_path)) == FILES
+    # Decisions that are recorded are in no need of the table that they were in.
+    node = fill_in("suspects.csv", "cat")
+    code, out, _ = call(capfd, *words, "--decisions", tmp_path / "suspects.csv", "--review", "5")
+    assert (code, "not recorded" in out) == (0, False)
+    assert sorted(os.listdir(tmp_path)) == sorted([*FILES, "decisions.csv", "review.csv"])
+    assert node in (tmp_path / "decisions.csv").read_text()
+    fill_in("suspects.csv", "bee")
+    fill_in("review.csv", "bee")
+    texts = [(tmp_path / name).read_text() for name in ("suspects.csv", "review.csv")]
+    code, out, _ = call(capfd, *words)
+    assert (code, out.count("decisions that are not recorded")) == (0, 2)
+    fill_in("suspects.csv", "bee")
+    assert call(capfd, *words)[0] == 0
+    aside = ["suspects-1.csv", "review-1.csv"]
+    assert [(tmp_path / name).read_text() for name in aside] == texts
+    assert sorted(os.listdir(tmp_path)) == sorted([*FILES, "decisions.csv", *aside, "suspects-2.csv"])
+
+
+def test_a_folder_in_place_of_a_table_is_named_by_its_option(tables, tmp_path, capfd):
+    for option in ("--decisions", "--features"):
+        words = tables / "edges.csv", tables / "labels.csv", option, tmp_path, "--out", tmp_path / "out"
+        code, _, err = call(capfd, *words)
+        assert (code, len(err.splitlines())) == (1, 1)
+        assert f"{option}: expected a file that ends in .csv" in err
+
+
 def test_files_of_pyg_and_labels_beside_them(tmp_path, capfd):
     path = datasets.save_npz(data(), tmp_path / "planted.npz")
     labels = tmp_path / "labels.csv"
@@ -138,6 +212,7 @@ def test_files_of_pyg_and_labels_beside_them(tmp_path, capfd):
         (["edges.csv", "labels.csv", "--low-rating", "2"], "--low-rating: expected --clicks, got none"),
         (["--clicks", "labels.csv", "--fdr", "0.1"], "--fdr: expected a graph, got --clicks"),
         (["edges.csv", "--clicks", "labels.csv"], "FILE: expected no graph beside --clicks, got edges.csv"),
+        (["--clicks", "."], "--clicks: expected a file that ends in .csv"),
         (["--clicks", "ml-100k", "--user", "who"], "--user: expected none for a data set by name, got who"),
         (["--clicks", "ml-100k", "--duplicates", "last"], "--duplicates: expected none for a data set by name"),
         (["edges.csv", "one.csv", "--features", "features.parquet"], "at least two classes"),

@@ -69,6 +69,13 @@ def test_sgc_is_logistic_regression_on_smoothed_features_of_the_other_folds():
     np.testing.assert_allclose(found[y.numpy() < 0], np.mean(means, axis=0), atol=1e-6)
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_a_directed_graph_is_made_symmetric(model):
+    arcs = DATA.edge_index[:, DATA.edge_index[0] < DATA.edge_index[1]]
+    found = crossfit(arcs, Y, X, model=model, folds=FOLDS)
+    np.testing.assert_allclose(found, crossfit(GRAPH, Y, X, model=model, folds=FOLDS), atol=1e-5)
+
+
 def test_folds_divide_each_class_and_all_nodes_evenly():
     codes = np.repeat([0, 1, 2, -1], [17, 3, 1, 6])
     fold = out_of_fold._folds(5, codes, 0)

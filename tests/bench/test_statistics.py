@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from graphnoise.statistics import compare_draws, estimate, holm
+from graphnoise.checks import InputError
+from graphnoise.statistics import compare_draws, estimate, holm, rank_methods
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
@@ -116,3 +117,29 @@ def test_what_does_not_vary_has_no_interval_and_is_in_no_family():
     raw = [stats.ttest_rel([noisy[d][0] for d in noisy], [m[0][0]] * 9).pvalue for m in (steady, other)]
     np.testing.assert_allclose([compared["s", "n"].p, compared["o", "n"].p], holm(raw))
     assert compared["s", "o"].p is None
+
+
+@pytest.mark.parametrize(
+    ("methods", "quantile"),
+    [(3, 2.343), (4, 2.569), (5, 2.728), (6, 2.850), (7, 2.949), (8, 3.031), (9, 3.102), (10, 3.164)],
+)
+def test_critical_differences_have_the_quantiles_of_demsar(methods, quantile):
+    # Table 5 (a) of the paper.
+    scores = np.random.default_rng(methods).random((methods, 14))
+    ranking = rank_methods({str(k): row.tolist() for k, row in enumerate(scores)})
+    expected = quantile * np.sqrt(methods * (methods + 1) / (6 * 14))
+    assert ranking.critical_difference == pytest.approx(expected, rel=5e-4)
+    assert sum(ranking.ranks.values()) == pytest.approx(methods * (methods + 1) / 2)
+    by_hand = {str(k): float(np.mean((scores >= scores[k]).sum(0))) for k in range(methods)}
+    assert ranking.ranks == pytest.approx(by_hand)
+    assert list(ranking.ranks.values()) == sorted(ranking.ranks.values())
+
+
+def test_ranks_of_ties_and_bad_scores():
+    alike = rank_methods({name: [1.0, 2.0] for name in "abc"})
+    assert set(alike.ranks.values()) == {2.0}
+    assert alike.p == 1.0
+    with pytest.raises(InputError, match="scores: expected at least three methods"):
+        rank_methods({"a": [1.0, 2.0], "b": [1.0, 2.0]})
+    with pytest.raises(InputError, match="the same two or more settings"):
+        rank_methods({"a": [1.0, 2.0], "b": [1.0], "c": [1.0, 2.0]})

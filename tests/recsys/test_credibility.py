@@ -59,9 +59,22 @@ def test_simulated_mistakes_and_hidden_likes_are_detected(model, method):
     assert roc_auc_score(HIDDEN, found.hidden) > 0.76
     assert found.positive.min() >= 0
     assert found.positive.max() <= 1
-    # Both are too high here, as is said; ALS pushes what it has not seen to the very end.
+    # Both are too high, fn since not all pairs that are ranked first are likes (see the next test); ALS pushes what it
+    # has not seen to the very end.
     assert NOISY.false_positive.mean() < found.false_positive_share < (0.65 if isinstance(model, ALS) else 0.42)
     assert 0.2 < found.false_negative_rate < 0.7
+
+
+@pytest.mark.parametrize("likes", [1.0, 0.5])
+def test_of_the_pairs_ranked_first_a_share_is_observed(likes):
+    """fn is right where all of these are likes; otherwise others, of which fewer are observed, count as hidden."""
+    rng, users, items, fn, fp = np.random.default_rng(0), 400, 200, 0.4, 0.05
+    # The first forty pairs of each user are likes in this share, of the others none.
+    liked = np.where(np.arange(items) < 40, rng.random((users, items)) < likes, False)
+    observed = rng.random((users, items)) < np.where(liked, 1 - fn, fp)
+    x = [ranks(np.sort(-np.flatnonzero(~row)), -np.flatnonzero(row), 1) for row in observed]
+    *_, found, _ = fit_two_groups(np.concatenate(x, 1), "density", float(observed.mean()), None, None)
+    assert found == pytest.approx(1 - likes * (1 - fn) - (1 - likes) * fp, abs=0.03)
 
 
 def test_with_the_true_rates_probabilities_are_calibrated():

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from estimators import altered
 from sklearn.base import clone
@@ -172,6 +173,7 @@ def test_equal_data_in_other_forms_give_the_same(planted):
         "features as an array": {"x": planted.x.numpy()},
         "labels as a list": {"y": planted.y.tolist()},
         "sparse features": {"x": planted.x.to_sparse_csr()},
+        "sparse features of SciPy": {"x": scipy.sparse.csr_array(planted.x.numpy())},
         "features with a gradient": {"x": planted.x.clone().requires_grad_()},
         "several splits": {
             f"{name}_mask": torch.stack([~labelled, planted[f"{name}_mask"]], 1) for name in ("train", "val")

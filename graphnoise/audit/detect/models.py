@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 from torch_geometric.data import Data
 
 from graphnoise import checks
 from graphnoise.audit.detect.inputs import read_labelled_graph
 from graphnoise.audit.posterior import label_posterior
+from graphnoise.erase.inputs import read_features
 from graphnoise.robust import GraphGP
-from graphnoise.typing import Floats, GraphLike, LabelsLike
+from graphnoise.typing import FeaturesLike, Floats, GraphLike, LabelsLike
+from graphnoise.undirected import symmetrised
 
 
-def posterior(graph: GraphLike, y: LabelsLike, x: Tensor | NDArray[Any] | None = None, *, seed: int = 0) -> Floats:
+def posterior(graph: GraphLike, y: LabelsLike, x: FeaturesLike | None = None, *, seed: int = 0) -> Floats:
     """Return `graphnoise.audit.label_posterior(graph, y, x, seed=seed).credibility`: P(the label is right).
 
     Without features it is that of belief propagation on the labels alone.
@@ -33,13 +31,13 @@ def posterior(graph: GraphLike, y: LabelsLike, x: Tensor | NDArray[Any] | None =
     return label_posterior(graph, y, x, seed=seed).credibility
 
 
-def graph_gp(graph: GraphLike, y: LabelsLike, x: Tensor | NDArray[Any], *, seed: int = 0) -> Floats:
+def graph_gp(graph: GraphLike, y: LabelsLike, x: FeaturesLike, *, seed: int = 0) -> Floats:
     """Return P(the label is right) under `graphnoise.robust.GraphGP`, fitted to all labelled nodes.
 
     Args:
-        graph: Anything `as_graph` takes.
+        graph: Anything `as_graph` takes; a directed graph is made symmetric.
         y: Given labels, -1, NaN or None where a node has none, shape [n].
-        x: Features, finite, shape [n, num_features].
+        x: Features, dense or sparse, finite, shape [n, num_features].
         seed: Seed of the search for the transition matrix.
 
     Returns:
@@ -57,7 +55,7 @@ def graph_gp(graph: GraphLike, y: LabelsLike, x: Tensor | NDArray[Any], *, seed:
         4
     """
     arcs, codes, _ = read_labelled_graph(graph, y)
-    features = checks.finite("x", x, dims=2)
+    arcs, features = symmetrised(arcs), read_features("x", x)
     if len(features) != arcs.num_nodes:
         checks.fail("x", f"{arcs.num_nodes} rows, one per node", len(features))
     given = torch.from_numpy(codes)

@@ -19,7 +19,7 @@ from graphnoise.bench.plots import COLOURS, Style
 from graphnoise.bench.record import RUN, Column, count, flag, mapping, share
 from graphnoise.bench.report import LEVEL, NoiseSection, best_rows, by_setting, columns, decimal, headline, span
 from graphnoise.noise import LabelNoise
-from graphnoise.statistics import DrawComparison, Estimate, compare_draws
+from graphnoise.statistics import DrawComparison, Estimate, Ranking, compare_draws, rank_methods
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -144,6 +144,42 @@ def render(section: Section) -> Iterator[RenderableType]:
         yield from _label_effects(section, kind, max(section.rates(kind)))
 
 
+def ranked(sections: Sequence[Section]) -> Ranking | None:
+    """Return mean ranks over data sets, kinds and rates of noise of the methods that have cells everywhere.
+
+    None where fewer than three methods or two settings are left.
+    """
+    points = {
+        (s.heading, kind if rate else "none", rate): s for s in sections for kind in s.kinds for rate in s.rates(kind)
+    }
+    scores = {}
+    for method in dict.fromkeys(name for section in sections for name in section.methods):
+        row = [section.estimate(method, kind, rate, ACCURACY) for (_, kind, rate), section in points.items()]
+        if None not in row:
+            scores[method] = [e.mean for e in row if e is not None]
+    return rank_methods(scores) if len(scores) > 2 and len(points) > 1 else None
+
+
+def summary(sections: Sequence[Section]) -> Iterator[RenderableType]:
+    """Yield the mean ranks of methods over the sections of each grid."""
+    for grid in dict.fromkeys(section.grid for section in sections):
+        if (ranking := ranked([section for section in sections if section.grid == grid])) is not None:
+            yield from _rank_table(grid, ranking)
+
+
+def _rank_table(grid: str, ranking: Ranking) -> Iterator[RenderableType]:
+    note = (
+        f"over {ranking.settings} settings (data set, kind and rate of noise), of methods that have them all; "
+        f"Friedman's test p = {ranking.p:.2g};\nranks that differ by less than {ranking.critical_difference:.2f} "
+        "are not told apart (Nemenyi, 5 %)"
+    )
+    yield headline(f"{grid}: mean ranks by test accuracy".removeprefix(": ").capitalize(), note)
+    table = columns("method", ["mean rank"])
+    for method, rank in ranking.ranks.items():
+        table.add_row(method, f"{rank:.2f}")
+    yield table
+
+
 def _by_rate(rates: Sequence[float]) -> Table:
     return columns("rate", [f"{rate:g}" for rate in rates])
 
@@ -238,7 +274,7 @@ def _label_effects(section: Section, kind: str, rate: float) -> Iterator[Rendera
 def figures(sections: Sequence[Section], styles: Mapping[str, Style]) -> dict[str, Figure]:
     """Return accuracy against rate and, where methods train by epochs, training by epoch: a row of panels per section.
 
-    A table of cells has no curves, and so no figure of training.
+    A table of cells has no curves, and so no figure of training. With three methods or more there are mean ranks.
     """
     accuracy = plots.over_rates(sections, ACCURACY, styles, ("nominal noise rate", "test accuracy, %"), 100)
     # Rows of one method lie close together.
@@ -248,7 +284,23 @@ def figures(sections: Sequence[Section], styles: Mapping[str, Style]) -> dict[st
         for panel in panels:
             panel.set_ylim(lowest - lowest % 20, 100)
     training = _training(sections)
-    return {"": accuracy} | ({} if training is None else {"-training": training})
+    figures = {"": accuracy} | ({} if training is None else {"-training": training})
+    ranking = ranked(sections)
+    return figures | ({} if ranking is None else {"-ranking": _ranking(ranking)})
+
+
+def _ranking(ranking: Ranking) -> Figure:
+    """Draw mean ranks as points, with half a critical difference to each side: bars that overlap are not told apart."""
+    names, ranks = list(ranking.ranks), list(ranking.ranks.values())
+    figure, panels = plots.panels(1, 1, (6.4, 0.9 + 0.24 * len(names)))
+    panel, places = panels[0][0], np.arange(len(names))
+    panel.errorbar(
+        ranks, places, xerr=ranking.critical_difference / 2, fmt="o", color=COLOURS[0], capsize=2, markersize=4
+    )
+    panel.set_yticks(places, names)
+    panel.invert_yaxis()
+    panel.set_xlabel(f"mean rank over {ranking.settings} settings ± half a critical difference")
+    return figure
 
 
 _TRAINING = {

@@ -199,6 +199,7 @@ class Nodes(Task[NodesGrid]):
 
     sections = staticmethod(node_report.sections)
     render = staticmethod(node_report.render)
+    summary = staticmethod(node_report.summary)
     figures = staticmethod(node_report.figures)
 
 

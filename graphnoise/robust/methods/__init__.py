@@ -6,17 +6,60 @@ import importlib
 from typing import Any
 
 from graphnoise import checks
+from graphnoise.robust.methods.adapters import Drop, Reweight, Soften
 from graphnoise.robust.training import Method
 
-# Module and class of each method.
-_METHODS = {
-    "ce": ("graphnoise.robust.training.method", "Method"),
-    "cgnn": ("graphnoise.robust.methods.cgnn", "CGNN"),
-    "crgnn": ("graphnoise.robust.methods.crgnn", "CRGNN"),
-    "dnd-net": ("graphnoise.robust.methods.dnd_net", "DnDNet"),
-    "icgnn": ("graphnoise.robust.methods.icgnn", "ICGNN"),
-    "unionnet": ("graphnoise.robust.methods.unionnet", "UnionNET"),
+__all__ = ["Drop", "Reweight", "Soften", "create_method", "load", "names"]
+
+# By module of this package, the class of each method.
+_CLASSES = {
+    "cgnn": {"cgnn": "CGNN"},
+    "community": {"cp": "CommunityPreservation"},
+    "correction": {
+        "confident-learning": "ConfidentLearning",
+        "gnn-cleaner": "GNNCleaner",
+        "r2lp": "R2LP",
+        "self-training": "SelfTraining",
+    },
+    "crgnn": {"crgnn": "CRGNN"},
+    "curriculum": {"clnode": "CLNode", "tss": "TSS"},
+    "d_gnn": {"d-gnn": "DGNN"},
+    "dnd_net": {"dnd-net": "DnDNet"},
+    "ggp_targets": {"ggp-targets": "GGPTargets"},
+    "icgnn": {"icgnn": "ICGNN"},
+    "losses": {
+        "bootstrap-hard": "HardBootstrapping",
+        "bootstrap-soft": "SoftBootstrapping",
+        "ce": "CrossEntropy",
+        "elr": "ELR",
+        "focal": "Focal",
+        "gce": "GCE",
+        "label-smoothing": "LabelSmoothing",
+        "mae": "MAE",
+        "nce": "NCE",
+        "nce-mae": "NCEandMAE",
+        "nce-rce": "NCEandRCE",
+        "nfl-rce": "NFLandRCE",
+        "phuber": "PHuber",
+        "rce": "RCE",
+        "sce": "SCE",
+        "taylor": "Taylor",
+        "truncated-gce": "TruncatedGCE",
+    },
+    "nested_dropout": {"nested-dropout": "NestedDropout"},
+    "nrgnn": {"nrgnn": "NRGNN"},
+    "pi_gnn": {"pi-gnn": "PIGNN"},
+    "rtgnn": {"rtgnn": "RTGNN"},
+    "transitions": {"backward": "Backward", "forward": "Forward", "s-model": "SModel", "t-revision": "TRevision"},
+    "two_networks": {
+        "co-teaching": "CoTeaching",
+        "co-teaching-plus": "CoTeachingPlus",
+        "jocor": "JoCoR",
+        "small-loss": "SmallLoss",
+    },
+    "unionnet": {"unionnet": "UnionNET"},
 }
+_METHODS = {name: (module, kind) for module, kinds in _CLASSES.items() for name, kind in kinds.items()}
 
 
 def names() -> list[str]:
@@ -36,7 +79,7 @@ def load(name: str) -> type[Method]:
         InputError: There is no method of this name.
     """
     module, attribute = _METHODS[checks.choice("method", name, _METHODS)]
-    kind: type[Method] = getattr(importlib.import_module(module), attribute)
+    kind: type[Method] = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
     return kind
 
 

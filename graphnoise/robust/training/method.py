@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from graphnoise.robust.training.batches import Batch
 from graphnoise.robust.training.context import Context, Step
-from graphnoise.robust.training.networks import Output
+from graphnoise.robust.training.networks import GCN, Output
 
 
 class Method(torch.nn.Module):
@@ -42,9 +42,9 @@ class Method(torch.nn.Module):
 
     def default_network(
         self, num_features: int, hidden: int, num_classes: int, dropout: float, generator: torch.Generator
-    ) -> torch.nn.Module | None:
-        """Return the network that is trained where the user gives none; None: a `GCN`."""
-        return None
+    ) -> torch.nn.Module:
+        """Return the network that is trained where the user gives none; its weights are drawn from the generator."""
+        return GCN(num_features, hidden, num_classes, dropout=dropout, generator=generator)
 
     def setup(self, context: Context) -> None:
         """Make the state, before the first epoch."""

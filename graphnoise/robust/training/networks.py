@@ -6,7 +6,7 @@ import contextlib
 import copy
 import inspect
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +20,9 @@ from graphnoise.checks import GraphnoiseError, InputError
 from graphnoise.erase.encoders import shared_rng
 from graphnoise.nn import GraphConvolution, Linear, Propagate, SparseFeatures, dropout
 from graphnoise.robust.training.views import View
+
+# What the input of the last layer, shape [num_nodes, width], is replaced by.
+Transform = Callable[[Tensor], Tensor]
 
 
 class Output(NamedTuple):
@@ -35,7 +38,7 @@ class Output(NamedTuple):
 
 
 class ViewNetwork(torch.nn.Module):
-    """A network that is called with features, the view and a generator, and returns logits and embeddings."""
+    """A network that is called with features, view, generator and transform, and returns logits and embeddings."""
 
 
 class GCN(ViewNetwork):
@@ -69,15 +72,21 @@ class GCN(ViewNetwork):
             GraphConvolution(*size, generator=generator) for size in itertools.pairwise(widths)
         )
         self.dropout = dropout
-        self.propagate = Propagate(1, mode="power")
+        self.propagate = Propagate(1, mode="power", normalisation="none", add_self_loops=False)
 
     def forward(
-        self, x: Tensor | SparseFeatures, view: View, generator: torch.Generator | None = None
+        self,
+        x: Tensor | SparseFeatures,
+        view: View,
+        generator: torch.Generator | None = None,
+        transform: Transform | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return logits and the input of the last layer; with dropout where a generator is given."""
         embedding = x
         for i, layer in enumerate(self.layers):
             x = F.relu(x) if i and isinstance(x, Tensor) else x
+            if transform is not None and i == len(self.layers) - 1:
+                x = transform(x if isinstance(x, Tensor) else view.x)
             embedding = x
             x = self._convolved(layer, dropout(x, self.dropout, generator), view)
         assert isinstance(x, Tensor)
@@ -87,7 +96,7 @@ class GCN(ViewNetwork):
         if view.edge_weight is None:
             out: Tensor = layer(x, view.block)
             return out
-        weighted: Tensor = self.propagate(layer.linear(x), view.edge_index, view.edge_weight) + layer.bias
+        weighted: Tensor = self.propagate(layer.linear(x), view.weighted) + layer.bias
         return weighted
 
 
@@ -125,10 +134,15 @@ class SmoothedMLP(ViewNetwork):
         self.num_steps, self.alpha, self.dropout = num_steps, alpha, dropout
 
     def forward(
-        self, x: Tensor | SparseFeatures, view: View, generator: torch.Generator | None = None
+        self,
+        x: Tensor | SparseFeatures,
+        view: View,
+        generator: torch.Generator | None = None,
+        transform: Transform | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return logits and the hidden layer; with dropout where a generator is given."""
         embedding = F.relu(self.first(view.smoothed(self.num_steps, self.alpha)))
+        embedding = embedding if transform is None else transform(embedding)
         return self.last(dropout(embedding, self.dropout, generator)), embedding
 
 
@@ -148,13 +162,27 @@ class Network(torch.nn.Module):
         self.num_classes, self.name = num_classes, type(module).__name__
         self.module = module if isinstance(module, ViewNetwork) else _copied(module)
         self._inputs: list[Tensor] = []
+        # Number of calls of layers in a pass; unknown before the first one.
+        self._calls = 0
+        self._transform: Transform | None = None
         if not isinstance(module, ViewNetwork):
             layers = [part for part in self.module.modules() if isinstance(part, MessagePassing)]
             for layer in layers or [part for part in self.module.modules() if isinstance(part, torch.nn.Linear)]:
-                layer.register_forward_pre_hook(lambda _, arguments: self._inputs.append(arguments[0]))
+                layer.register_forward_pre_hook(lambda _, arguments: self._read(arguments))
 
-    def forward(self, view: View, generator: torch.Generator | None = None) -> Output:
+    def _read(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Keep the input of a layer, transformed if it is the last call of one."""
+        if self._transform is not None and len(self._inputs) == self._calls - 1:
+            arguments = (self._transform(arguments[0]), *arguments[1:])
+        self._inputs.append(arguments[0])
+        return arguments
+
+    def forward(
+        self, view: View, generator: torch.Generator | None = None, transform: Transform | None = None
+    ) -> Output:
         """Return logits and embeddings of the view's nodes; dropout draws from the generator, and is off without one.
+
+        With `transform`, the last layer reads what it makes of the embeddings, before dropout.
 
         Raises:
             InputError: The module fails, or its output is not a finite matrix with a row per node and a column per
@@ -162,12 +190,26 @@ class Network(torch.nn.Module):
         """
         self.train(generator is not None)
         if isinstance(self.module, ViewNetwork):
-            logits, embedding = self.module(view.features, view, generator)
+            logits, embedding = self.module(view.features, view, generator, transform)
         else:
+            if transform is not None and not self._calls:
+                self._count(view)
+            self._transform = transform
             logits, embedding = self._called(view, generator)
+            self._transform = None
         if not bool(torch.isfinite(logits).all()):
             checks.fail("model", f"finite outputs of {self.name} (a lower lr may help)", "NaN or infinite ones")
         return Output(logits, embedding)
+
+    def _count(self, view: View) -> None:
+        """Count the calls of layers, which tell the last one."""
+        training = self.training
+        with torch.no_grad():
+            self.eval()
+            self._called(view, None)
+        self.train(training)
+        if not self._calls:
+            checks.fail("model", "a layer of torch_geometric or torch.nn.Linear, for this method", self.name)
 
     def _called(self, view: View, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         weights = () if view.edge_weight is None else (view.edge_weight,)
@@ -184,6 +226,7 @@ class Network(torch.nn.Module):
             got = f"{tuple(out.shape)} of type {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
             checks.fail("model", f"logits of shape {shape} from {self.name}", got)
         embedding = self._inputs[-1] if self._inputs else out
+        self._calls = len(self._inputs)
         self._inputs.clear()
         return out.float(), embedding if isinstance(embedding, Tensor) and len(embedding) == len(out) else out
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from graphnoise.graph import Graph
+from graphnoise.graph import Graph, power_or_zero
 from graphnoise.nn import Block, Propagate, SparseFeatures
 from graphnoise.nn.features import compact
 
@@ -53,6 +53,42 @@ class View:
     def block(self) -> Block:
         """`graph` as the operand of a layer."""
         return Block.full(self.graph)
+
+    @cached_property
+    def weighted(self) -> Graph:
+        """The graph with self-loops of weight 1, its weights normalised symmetrically; gradients pass."""
+        source, target = self.edge_index
+        weight = self.x.new_ones(len(source)) if self.edge_weight is None else self.edge_weight
+        nodes = torch.arange(self.num_nodes, device=target.device)
+        # Nodes with a self-loop keep its weight.
+        loops = torch.ones_like(nodes, dtype=weight.dtype).index_fill(0, target[source == target], 0.0)
+        scale = power_or_zero(loops.index_add(0, target, weight), -0.5)
+        arcs = torch.cat([self.edge_index, torch.stack([nodes, nodes])], 1)
+        values = torch.cat([weight * scale[source] * scale[target], loops * scale**2])
+        return Graph.from_edge_index(arcs, self.num_nodes, values)
+
+    @cached_property
+    def edges(self) -> Tensor:
+        """Pairs of distinct nodes with an arc, each once, the smaller node first, in order, shape [2, num_edges]."""
+        low, high = self.edge_index.sort(0).values
+        keys = torch.unique((low * self.num_nodes + high)[low < high])
+        return torch.stack([keys // self.num_nodes, keys % self.num_nodes])
+
+    def joined(self, pairs: Tensor) -> Tensor:
+        """Return which pairs of nodes, shape [2, num_pairs], have an arc in either direction, Boolean."""
+        keys, (low, high) = self.edges[0] * self.num_nodes + self.edges[1], pairs.sort(0).values
+        wanted = low * self.num_nodes + high
+        if not len(keys):
+            return torch.zeros_like(wanted, dtype=torch.bool)
+        return keys[torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)] == wanted
+
+    def non_edges(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw pairs of distinct nodes without an arc, shape [2, at most count]: other pairs drawn are left out."""
+        n = self.num_nodes
+        # In order, so that arcs and rows are found near each other.
+        keys = torch.randint(n * n, (count,), generator=generator, device=generator.device).sort().values
+        pairs = torch.stack([keys // n, keys % n])
+        return pairs[:, (pairs[0] != pairs[1]) & ~self.joined(pairs)]
 
     @cached_property
     def _edge_of_arc(self) -> tuple[int, Tensor]:

@@ -1,0 +1,85 @@
+"""Nested dropout of the embedding: its first dimensions learn what is general."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from graphnoise import checks
+from graphnoise.robust.training import Batch, Context, Method, Output
+
+
+def width_probabilities(width: int, scale: float) -> Tensor:
+    """Return P(k) proportional to exp(-(k / scale)^2), for k = 1 to `width`, float64.
+
+    Example:
+        >>> width_probabilities(4, 2.0).flip(0).cumsum(0).flip(0)       # P(a dimension is kept)
+        tensor([1.0000, 0.3870, 0.0974, 0.0144], dtype=torch.float64)
+    """
+    return (-(torch.arange(1, width + 1, dtype=torch.float64) / scale).square()).softmax(0)
+
+
+class NestedDropout(Method):
+    r"""Each step keeps only the first k dimensions of the embedding, with P(k) proportional to exp(-(k / s)^2).
+
+    The embedding is the input of the last layer. Dimensions are not rescaled. Predictions keep the k of the highest
+    accuracy on the given validation labels less 1e-5 k, of the powers of 2 and the whole width (the paper tries every
+    k); all dimensions without validation labels.
+
+    Args:
+        scale: s over the width of the embedding; the paper has 100 of 512.
+
+    Attributes:
+        width: k of predictions.
+
+    Raises:
+        InputError: A setting out of its range, or a model without a layer of torch_geometric or `torch.nn.Linear`.
+
+    Source:
+        Chen et al., "Boosting Co-teaching with Compression Regularization for Label Noise", CVPR workshops 2021.
+    """
+
+    width: Tensor
+
+    def __init__(self, scale: float = 0.2) -> None:
+        super().__init__()
+        self.scale = checks.real("scale", scale, 1e-3, 1e3)
+
+    def setup(self, context: Context) -> None:
+        """Start with all dimensions."""
+        self.register_buffer("width", torch.tensor(context.evaluate().embedding.shape[1]))
+
+    def forward(self, context: Context, batch: Batch) -> list[Output]:
+        """Return the outputs of each network for a batch, all with the same k."""
+        drawn = float(torch.rand((), generator=context.generator, device=context.generator.device))
+
+        def dropped(embedding: Tensor) -> Tensor:
+            chances = width_probabilities(embedding.shape[1], self.scale * embedding.shape[1]).cumsum(0)
+            return first_dimensions(int((chances < drawn).sum()) + 1)(embedding)
+
+        return [network(batch.view, context.generator, dropped) for network in context.networks]
+
+    def end_epoch(self, context: Context) -> None:
+        """Choose k."""
+        if not len(context.val):
+            return
+        full, best = context.evaluate().embedding.shape[1], -1.0
+        for k in [*(2**i for i in range(full.bit_length()) if 2**i < full), full]:
+            output = context.networks[0](context.full, None, first_dimensions(k))
+            right = output.logits[context.val].argmax(1) == context.val_given
+            score = float(right.double().mean()) - 1e-5 * k
+            if score > best:
+                best = score
+                self.width.fill_(k)
+
+    def predict(self, context: Context, view: object) -> Tensor:
+        """Return class probabilities of the view's nodes, from the chosen dimensions."""
+        outputs = [network(view, None, first_dimensions(int(self.width))) for network in context.networks]
+        return torch.stack([output.logits.softmax(1) for output in outputs]).mean(0)
+
+
+def first_dimensions(k: int) -> Callable[[Tensor], Tensor]:
+    """Return a function that sets all but the first k columns of a matrix to 0."""
+    return lambda x: x * (torch.arange(x.shape[1], device=x.device) < k)

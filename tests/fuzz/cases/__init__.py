@@ -1,0 +1,40 @@
+"""A valid call of each public callable: keyword arguments, made anew for each call; cases by package."""
+
+from tests.fuzz.cases import audit, clustering, datasets, graphs, losses, models, noise, recommenders
+
+MODULES = graphs, audit, losses, models, clustering, datasets, noise, recommenders
+CASES = {name: case for module in MODULES for name, case in module.CASES.items()}
+# Results, bases and exceptions: they hold what functions return, and check nothing.
+OMITTED = {
+    *(
+        "DataError",
+        "GraphnoiseError",
+        "InputError",
+        "NotFittedError",
+        "CollapseWarning",
+        "HeterophilyWarning",
+        "AmbiguousTransitionWarning",
+        "Recommender",
+        "Objective",
+        "Sampler",
+    ),
+    *("Propagation", "Candidate", "Cluster", "CommunityProfile", "Diffusion", "EdgeWeights", "LabelStatistics"),
+    *(
+        "LabelPosterior",
+        "Membership",
+        "NoiseTest",
+        "Posterior",
+        "Scores",
+        "LabelPosterior",
+        "CatalogueRow",
+        "Check",
+        "FeedbackInfo",
+        "GraphInfo",
+        "LabelsInfo",
+        "Estimate",
+    ),
+    *("NoisyInteractions", "NoisyLabels", "Cleaned", "Comparison", "Credibility", "Evaluation", "Split", "Derivatives"),
+    *("ClickAudit", "Pairs", "FalseNegatives", "SimulatedNoise", "SimulatedSplit"),
+    # Downloads.
+    "get",
+}
