@@ -113,7 +113,7 @@ class SmoothedMLP(ViewNetwork):
         num_classes: Number of classes.
         num_steps: Number of steps of propagation.
         alpha: Weight of the neighbours in each step.
-        dropout: Probability of dropping an input of a layer.
+        dropout: Probability of dropping an entry of the hidden layer.
         generator: Source of the initial weights.
 
     Source:
@@ -145,7 +145,7 @@ class SmoothedMLP(ViewNetwork):
         transform: Transform | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return logits and the hidden layer; with dropout where a generator is given."""
-        embedding = F.relu(self.first(dropout(view.smoothed(self.num_steps, self.alpha), self.dropout, generator)))
+        embedding = F.relu(self.first(view.smoothed(self.num_steps, self.alpha)))
         embedding = embedding if transform is None else transform(embedding)
         return self.last(dropout(embedding, self.dropout, generator)), embedding
 

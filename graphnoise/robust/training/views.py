@@ -125,8 +125,9 @@ class View:
         """Return a view in which a random share of the columns of the features is zero."""
         kept = (torch.rand(self.x.shape[1], generator=generator, device=generator.device) >= rate).to(self.x.dtype)
         view = replace(self, x=self.x * kept)
-        if isinstance(self.features, SparseFeatures):
-            vars(view)["features"] = self.features.scaled(kept[self.features.pattern.col])
+        # Sparse or dense as before: to find out again costs more than a step.
+        x = self.features
+        vars(view)["features"] = x.scaled(kept[x.pattern.col]) if isinstance(x, SparseFeatures) else view.x
         for name in ("graph", "block"):
             if name in vars(self):
                 vars(view)[name] = vars(self)[name]
