@@ -24,7 +24,13 @@ def clicks():
 
 @functools.cache
 def fitted(name):
-    return RobustFactorization(name, 8, iterations=40, batch_size=512).fit(clicks(), show_progress=False)
+    return factorization(name).fit(clicks(), show_progress=False)
+
+
+def factorization(name):
+    # The rate is estimated by features of nodes otherwise.
+    method = methods.create_method(name, **({"rate": 0.1} if "rate" in methods.load(name).defaults() else {}))
+    return RobustFactorization(method, 8, iterations=40, batch_size=512)
 
 
 def inside(model):
@@ -46,7 +52,7 @@ def test_recommendations_are_of_the_block(name):
 
 
 def test_the_same_seed_gives_the_same_vectors(name):
-    again = RobustFactorization(name, 8, iterations=40, batch_size=512).fit(clicks(), show_progress=False)
+    again = factorization(name).fit(clicks(), show_progress=False)
     assert np.array_equal(again.user_factors, fitted(name).user_factors)
 
 
@@ -75,6 +81,9 @@ def test_bad_input():
 def test_methods_that_read_arcs_are_refused():
     with pytest.raises(InputError, match="method: expected a method that needs no graph"):
         RobustFactorization(_Arcs())
+
+    with pytest.raises(InputError, match="rate: expected a number where there is no graph to estimate it by, got None"):
+        RobustFactorization("co-teaching").fit(clicks(), show_progress=False)
 
 
 class _Arcs(methods.load("ce")):

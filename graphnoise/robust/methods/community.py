@@ -69,6 +69,7 @@ class CommunityPreservation(Method):
         Networks", ICDM 2020, section V.
     """
 
+    needs_graph = True
     community: Tensor
 
     def __init__(self, coefficient: float = 0.2, clusters: int = 8) -> None:

@@ -57,6 +57,7 @@ class ConfidentLearning(Method):
         3.2.
     """
 
+    needs_graph = True
     kept: Tensor
     class_weights: Tensor
 
@@ -215,6 +216,7 @@ class GNNCleaner(Method):
         lambda and the gradient in closed form are ours.
     """
 
+    needs_graph = True
     propagated: Tensor
     clean: Tensor
     search: ClassVar[dict[str, tuple[float, float]]] = {"alpha": (0.5, 0.99)}
@@ -300,6 +302,7 @@ class R2LP(Method):
         inverse is that of a matrix of the embeddings' width, so that no matrix [n, n] is made.
     """
 
+    needs_graph = True
     labels: Tensor
     pool: Tensor
     search: ClassVar[dict[str, tuple[float, float]]] = {"alpha": (0.3, 0.95), "ridge": (0.01, 1.0)}

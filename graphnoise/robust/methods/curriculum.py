@@ -51,6 +51,7 @@ class Curriculum(Method):
         pacing: Growth of the share, see `pace`.
     """
 
+    needs_graph = True
     accuracy: Tensor
     difficulty: Tensor
     usable: Tensor

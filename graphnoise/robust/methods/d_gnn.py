@@ -106,6 +106,7 @@ class DGNN(Method):
         limited labeled data, sections 2 and 3; Patrini et al., CVPR 2017, theorem 1.
     """
 
+    needs_graph = True
     transition: Tensor
     estimated: Tensor
 

@@ -13,7 +13,7 @@ from graphnoise import checks
 from graphnoise.nn.features import row_normalised
 from graphnoise.robust.graph_gp import AMBIGUOUS, AmbiguousTransitionWarning, GraphGP
 from graphnoise.robust.smoothing import SmoothedFeatures
-from graphnoise.robust.training import Context, Method, Step
+from graphnoise.robust.training import Context, Method, Step, View
 
 
 def fit_graph_gp(context: Context) -> tuple[GraphGP, SmoothedFeatures] | None:
@@ -33,7 +33,13 @@ def fit_graph_gp(context: Context) -> tuple[GraphGP, SmoothedFeatures] | None:
 
 
 def noise_rate(context: Context) -> float:
-    """Return the share of the given labels that is wrong by the posteriors of `GraphGP`; 0 for labels of one class."""
+    """Return the share of the given labels that is wrong by the posteriors of `GraphGP`; 0 for labels of one class.
+
+    Raises:
+        InputError: There is no graph.
+    """
+    if not isinstance(context.full, View):
+        checks.fail("rate", "a number where there is no graph to estimate it by", "None")
     fitted = fit_graph_gp(context)
     if fitted is None:
         return 0.0
@@ -67,6 +73,7 @@ class GGPTargets(Method):
         Defined by this package.
     """
 
+    needs_graph = True
     expected: Tensor
     transition: Tensor
     search: ClassVar[dict[str, tuple[float, float]]] = {"weight": (0.0, 2.0)}

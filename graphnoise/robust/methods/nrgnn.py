@@ -48,6 +48,7 @@ class NRGNN(Method):
         Labeled Graphs", KDD 2021, section 4.
     """
 
+    needs_graph = True
     num_networks = 2
     pseudo: Tensor
     mined: Tensor

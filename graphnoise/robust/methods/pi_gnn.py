@@ -41,6 +41,8 @@ class PIGNN(Method):
         Pairwise Interactions", TMLR 2023, section 3 ("PI-GNN", 2021).
     """
 
+    needs_graph = True
+
     def __init__(self, coefficient: float = 1.0, start: float = 0.5, hidden: int = 64) -> None:
         super().__init__()
         self.coefficient = checks.real("coefficient", coefficient, 0.0)

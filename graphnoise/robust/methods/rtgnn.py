@@ -120,6 +120,7 @@ class RTGNN(Method):
         2023, section 4.
     """
 
+    needs_graph = True
     num_networks = 2
 
     def __init__(
