@@ -407,7 +407,7 @@ def test_a_module_without_layers_has_no_embedding_to_transform():
 
 def test_nested_dropout_draws_one_width_per_step():
     state = context(Last(), val=())
-    method = ready(NestedDropout(scale=0.5), state)
+    method = ready(NestedDropout(scale=2.5), state)
     widths = []
     for _ in range(400):
         (output,) = method.forward(state, Batch(None, torch.arange(8), torch.arange(6), torch.arange(6)))

@@ -30,7 +30,7 @@ class NestedDropout(Method):
     k); all dimensions without validation labels.
 
     Args:
-        scale: s over the width of the embedding; the paper has 100 of 512.
+        scale: s, in dimensions; the paper has 100 for widths of 512, and 10 for small problems.
 
     Attributes:
         width: k of predictions.
@@ -42,12 +42,12 @@ class NestedDropout(Method):
         Chen et al., "Boosting Co-teaching with Compression Regularization for Label Noise", CVPR workshops 2021.
     """
 
-    search = MappingProxyType({"scale": (0.05, 1.0)})
+    search = MappingProxyType({"scale": (2.0, 100.0)})
     width: Tensor
 
-    def __init__(self, scale: float = 0.2) -> None:
+    def __init__(self, scale: float = 10.0) -> None:
         super().__init__()
-        self.scale = checks.real("scale", scale, 1e-3, 1e3)
+        self.scale = checks.real("scale", scale, 1e-3, 1e6)
 
     def setup(self, context: Context) -> None:
         """Start with all dimensions."""
@@ -58,7 +58,7 @@ class NestedDropout(Method):
         drawn = float(torch.rand((), generator=context.generator, device=context.generator.device))
 
         def dropped(embedding: Tensor) -> Tensor:
-            chances = width_probabilities(embedding.shape[1], self.scale * embedding.shape[1]).cumsum(0)
+            chances = width_probabilities(embedding.shape[1], self.scale).cumsum(0)
             return first_dimensions(int((chances < drawn).sum()) + 1)(embedding)
 
         return [network(batch.view, context.generator, dropped) for network in context.networks]
