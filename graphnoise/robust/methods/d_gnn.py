@@ -38,18 +38,18 @@ def anchor_transition(probabilities: Tensor, percentile: float) -> Tensor:
 
 
 class _Perceptron(torch.nn.Module):
-    def __init__(self, inputs: int, outputs: int, *, generator: torch.Generator) -> None:
+    def __init__(self, inputs: int, hidden: int, outputs: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.first = Linear(inputs, outputs, bias=False, generator=generator)
-        self.bias = torch.nn.Parameter(torch.zeros(outputs))
-        self.second = Linear(outputs, outputs, bias=True, generator=generator)
+        self.first = Linear(inputs, hidden, bias=False, generator=generator)
+        self.bias = torch.nn.Parameter(torch.zeros(hidden))
+        self.second = Linear(hidden, outputs, bias=True, generator=generator)
 
 
 class GIN(GCN):
     r"""Graph isomorphism network: each layer is a perceptron of two layers on the sum over a node and its neighbours.
 
-    It computes what torch_geometric's GIN does; the first linear map is taken before the sum, so that sparse features
-    stay sparse. A self-loop in the graph is counted once. Arguments are those of `GCN`.
+    It computes what torch_geometric's GINConv does; the first linear map is taken before the sum, so that sparse
+    features stay sparse. A self-loop in the graph is counted once. Arguments are those of `GCN`.
 
     Example:
         >>> network = GIN(2, 4, 3, generator=torch.Generator().manual_seed(0))
@@ -61,7 +61,9 @@ class GIN(GCN):
         Xu et al., "How Powerful are Graph Neural Networks?", ICLR 2019, equation 4.1, with epsilon 0.
     """
 
-    layer = _Perceptron
+    def build(self, inputs: int, outputs: int, hidden: int, generator: torch.Generator) -> torch.nn.Module:
+        """Return one layer."""
+        return _Perceptron(inputs, hidden, outputs, generator)
 
     def convolved(self, layer: _Perceptron, x: Tensor | SparseFeatures, view: View) -> Tensor:
         """Return the output of a layer."""

@@ -6,8 +6,8 @@ import contextlib
 import copy
 import inspect
 import itertools
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,8 +58,6 @@ class GCN(ViewNetwork):
         Kipf and Welling, "Semi-Supervised Classification with Graph Convolutional Networks", ICLR 2017, section 3.
     """
 
-    layer: ClassVar[Callable[..., torch.nn.Module]] = GraphConvolution
-
     def __init__(
         self,
         num_features: int,
@@ -72,7 +70,7 @@ class GCN(ViewNetwork):
     ) -> None:
         super().__init__()
         widths = [num_features, *[hidden] * (num_layers - 1), num_classes]
-        self.layers = torch.nn.ModuleList(self.layer(*size, generator=generator) for size in itertools.pairwise(widths))
+        self.layers = torch.nn.ModuleList(self.build(*size, hidden, generator) for size in itertools.pairwise(widths))
         self.dropout = dropout
         # Of weights that are normalised as they should be.
         self.propagate = Propagate(1, mode="power", normalisation="none", add_self_loops=False)
@@ -94,6 +92,10 @@ class GCN(ViewNetwork):
             x = self.convolved(layer, dropout(x, self.dropout, generator), view)
         assert isinstance(x, Tensor)
         return x, embedding if isinstance(embedding, Tensor) else view.x
+
+    def build(self, inputs: int, outputs: int, hidden: int, generator: torch.Generator) -> torch.nn.Module:
+        """Return one layer."""
+        return GraphConvolution(inputs, outputs, generator=generator)
 
     def convolved(self, layer: Any, x: Tensor | SparseFeatures, view: View) -> Tensor:
         """Return the output of a layer."""
