@@ -1,6 +1,8 @@
 """RobustGNN and fit: what is trained, batches of a loader, selection, checkpoints, callbacks, bad input."""
 
+import copy
 import functools
+import pickle
 
 import pytest
 import torch
@@ -236,3 +238,13 @@ def test_fewer_labels_than_classes():
     fitted = RobustGNN("ce", epochs=10).fit(changed(train_mask=mask, val_mask=noisy().val_mask & ~mask))
     assert len(fitted.classes_) == 2
     assert fitted.predict_proba(noisy()).shape == (120, 2)
+
+
+def test_fitted_models_are_copied_and_pickled():
+    fitted = RobustGNN("ce", epochs=3).fit(noisy())
+    for again in (copy.deepcopy(fitted), pickle.loads(pickle.dumps(fitted))):
+        assert torch.equal(again.predict_proba(noisy()), fitted.predict_proba(noisy()))
+    user = RobustGNN("ce", model=Sage(), epochs=3).fit(noisy())
+    for again in (copy.deepcopy(user), pickle.loads(pickle.dumps(user))):
+        assert torch.equal(again.predict_proba(noisy()), user.predict_proba(noisy()))
+        assert torch.equal(again._context.evaluate().embedding, user._context.evaluate().embedding)

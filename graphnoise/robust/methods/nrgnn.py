@@ -34,14 +34,14 @@ class NRGNN(Method):
         confidence: Smallest probability of a pseudo label.
         neighbours: Number of similar labelled nodes that an unlabelled node may be linked to.
         negatives: Number of pairs without an edge per node in the reconstruction.
-        hidden: Width of the edge predictor.
+        width: Width of the edge predictor.
 
     Raises:
         InputError: A setting out of its range.
 
     Example:
         >>> NRGNN(alpha=0.3)
-        NRGNN(alpha=0.3, beta=1.0, cut=0.1, confidence=0.8, neighbours=50, negatives=50, hidden=64)
+        NRGNN(alpha=0.3, beta=1.0, cut=0.1, confidence=0.8, neighbours=50, negatives=50, width=64)
 
     Source:
         Dai, Aggarwal and Wang, "NRGNN: Learning a Label Noise-Resistant Graph Neural Network on Sparsely and Noisily
@@ -62,20 +62,20 @@ class NRGNN(Method):
         confidence: float = 0.8,
         neighbours: int = 50,
         negatives: int = 50,
-        hidden: int = 64,
+        width: int = 64,
     ) -> None:
         super().__init__()
         self.alpha, self.beta = checks.real("alpha", alpha, 0.0), checks.real("beta", beta, 0.0)
         self.cut, self.confidence = checks.real("cut", cut, 0.0), checks.rate("confidence", confidence)
         self.neighbours = checks.integer("neighbours", neighbours, 0)
         self.negatives = checks.integer("negatives", negatives, 1)
-        self.hidden = checks.integer("hidden", hidden, 1)
+        self.width = checks.integer("width", width, 1)
         self._reconstruction: Tensor | None = None
 
     def setup(self, context: Context) -> None:
         """Choose the links, and make the edge predictor."""
         links = nearest(context.full, context.unlabelled, context.labelled, self.neighbours)
-        self.edges = LearnedLinks(context, links, self.hidden, self.cut)
+        self.edges = LearnedLinks(context, links, self.width, self.cut)
         x = context.full.x
         self.register_buffer("pseudo", x.new_zeros(len(x), context.num_classes))
         self.register_buffer("mined", torch.zeros(len(x), dtype=torch.bool, device=x.device))

@@ -27,14 +27,14 @@ class PIGNN(Method):
     Args:
         coefficient: Weight of the loss on pairs.
         start: Share of the epochs before confidences weigh the pairs.
-        hidden: Width of the hidden layer of the second network.
+        width: Width of the hidden layer of the second network.
 
     Raises:
         InputError: A setting out of its range.
 
     Example:
         >>> PIGNN(start=0.25)
-        PIGNN(coefficient=1.0, start=0.25, hidden=64)
+        PIGNN(coefficient=1.0, start=0.25, width=64)
 
     Source:
         Du, Bian, Rong, Han, Liu, Xu, Huang, Li and Huang, "Noise-robust Graph Learning by Estimating and Leveraging
@@ -43,18 +43,18 @@ class PIGNN(Method):
 
     needs_graph = True
 
-    def __init__(self, coefficient: float = 1.0, start: float = 0.5, hidden: int = 64) -> None:
+    def __init__(self, coefficient: float = 1.0, start: float = 0.5, width: int = 64) -> None:
         super().__init__()
         self.coefficient = checks.real("coefficient", coefficient, 0.0)
         self.start = checks.rate("start", start)
-        self.hidden = checks.integer("hidden", hidden, 1)
+        self.width = checks.integer("width", width, 1)
         # Outputs of the second network in the step that is computed.
         self._outputs: Tensor | None = None
 
     def setup(self, context: Context) -> None:
         """Make the second network."""
         x = context.full.x
-        size = (x.shape[1], self.hidden, context.num_classes)
+        size = (x.shape[1], self.width, context.num_classes)
         self.second = GCN(*size, generator=context.generator).to(x.device)
 
     def forward(self, context: Context, batch: Batch) -> list[Output]:

@@ -106,7 +106,7 @@ class RTGNN(Method):
         cut: Smallest weight of a link.
         neighbours: Number of similar unlabelled nodes that a labelled node may be linked to.
         negatives: Number of pairs without an edge per node in the reconstruction.
-        hidden: Width of the edge predictor.
+        width: Width of the edge predictor.
 
     Raises:
         InputError: A setting out of its range.
@@ -132,7 +132,7 @@ class RTGNN(Method):
         cut: float = 0.05,
         neighbours: int = 100,
         negatives: int = 50,
-        hidden: int = 64,
+        width: int = 64,
     ) -> None:
         super().__init__()
         self.alpha = checks.real("alpha", alpha, 0.0)
@@ -141,14 +141,14 @@ class RTGNN(Method):
         self.cut = checks.real("cut", cut, 0.0)
         self.neighbours = checks.integer("neighbours", neighbours, 0)
         self.negatives = checks.integer("negatives", negatives, 1)
-        self.hidden = checks.integer("hidden", hidden, 1)
+        self.width = checks.integer("width", width, 1)
         # Of the step that is computed: the graph with links, and the reconstruction.
         self._step: tuple[View, Tensor] | None = None
 
     def setup(self, context: Context) -> None:
         """Choose the links, and make the edge predictor."""
         links = nearest(context.full, context.labelled, context.unlabelled, self.neighbours)
-        self.edges = LearnedLinks(context, links, self.hidden, self.cut)
+        self.edges = LearnedLinks(context, links, self.width, self.cut)
 
     def forward(self, context: Context, batch: Batch) -> list[Output]:
         """Return the outputs of both networks on the batch with its links."""

@@ -51,7 +51,8 @@ class FullBatch:
 
     def __init__(self, view: View, labelled: Tensor) -> None:
         self.full = view
-        self._batch = Batch(view, torch.arange(view.num_nodes), labelled, torch.arange(len(labelled)))
+        nodes, rows = (torch.arange(count, device=labelled.device) for count in (view.num_nodes, len(labelled)))
+        self._batch = Batch(view, nodes, labelled, rows)
 
     def epoch(self, generator: torch.Generator) -> Iterator[Batch]:
         """Yield the batch."""

@@ -52,7 +52,7 @@ class Context:
     @cached_property
     def unlabelled(self) -> Tensor:
         """Positions of the nodes that are not trained on, validation nodes among them."""
-        free = torch.ones(self.full.num_nodes, dtype=torch.bool)
+        free = torch.ones(self.full.num_nodes, dtype=torch.bool, device=self.labelled.device)
         free[self.labelled] = False
         return free.nonzero().view(-1)
 
@@ -133,6 +133,4 @@ class Step:
     @cached_property
     def others(self) -> Tensor:
         """Positions of the unlabelled nodes of the batch among the outputs."""
-        free = torch.ones(len(self.batch.nodes), dtype=torch.bool)
-        labelled = torch.isin(self.batch.nodes, self.context.labelled)
-        return (free & ~labelled).nonzero().view(-1)
+        return (~torch.isin(self.batch.nodes, self.context.labelled)).nonzero().view(-1)

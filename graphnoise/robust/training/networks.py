@@ -6,7 +6,7 @@ import contextlib
 import copy
 import inspect
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -167,21 +167,28 @@ class Network(torch.nn.Module):
         super().__init__()
         self.num_classes, self.name = num_classes, type(module).__name__
         self.module = module if isinstance(module, ViewNetwork) else _copied(module)
-        self._inputs: list[Tensor] = []
         # Number of calls of layers in a pass; unknown before the first one.
         self._calls = 0
-        self._transform: Transform | None = None
-        if not isinstance(module, ViewNetwork):
-            layers = [part for part in self.module.modules() if isinstance(part, MessagePassing)]
-            for layer in layers or [part for part in self.module.modules() if isinstance(part, torch.nn.Linear)]:
-                layer.register_forward_pre_hook(lambda _, arguments: self._read(arguments))
 
-    def _read(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Keep the input of a layer, transformed if it is the last call of one."""
-        if self._transform is not None and len(self._inputs) == self._calls - 1:
-            arguments = (self._transform(arguments[0]), *arguments[1:])
-        self._inputs.append(arguments[0])
-        return arguments
+    @contextlib.contextmanager
+    def _layer_inputs(self, transform: Transform | None) -> Iterator[list[Tensor]]:
+        """Yield the inputs of the layers that are called in the block; that of the last call is transformed."""
+        inputs: list[Tensor] = []
+
+        def read(_: torch.nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+            if transform is not None and len(inputs) == self._calls - 1:
+                arguments = (transform(arguments[0]), *arguments[1:])
+            inputs.append(arguments[0])
+            return arguments
+
+        layers = [part for part in self.module.modules() if isinstance(part, MessagePassing)]
+        layers = layers or [part for part in self.module.modules() if isinstance(part, torch.nn.Linear)]
+        hooks = [layer.register_forward_pre_hook(read) for layer in layers]
+        try:
+            yield inputs
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def forward(
         self, view: View, generator: torch.Generator | None = None, transform: Transform | None = None
@@ -200,9 +207,7 @@ class Network(torch.nn.Module):
         else:
             if transform is not None and not self._calls:
                 self._count(view)
-            self._transform = transform
-            logits, embedding = self._called(view, generator)
-            self._transform = None
+            logits, embedding = self._called(view, generator, transform)
         if not bool(torch.isfinite(logits).all()):
             checks.fail("model", f"finite outputs of {self.name} (a lower lr may help)", "NaN or infinite ones")
         return Output(logits, embedding)
@@ -212,28 +217,28 @@ class Network(torch.nn.Module):
         training = self.training
         with torch.no_grad():
             self.eval()
-            self._called(view, None)
+            self._called(view, None, None)
         self.train(training)
         if not self._calls:
             checks.fail("model", "a layer of torch_geometric or torch.nn.Linear, for this method", self.name)
 
-    def _called(self, view: View, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def _called(
+        self, view: View, generator: torch.Generator | None, transform: Transform | None
+    ) -> tuple[Tensor, Tensor]:
         weights = () if view.edge_weight is None else (view.edge_weight,)
         if weights and not self.takes_weights:
             checks.fail("model", "a module whose forward takes edge_weight, for this method", self.name)
-        self._inputs.clear()
         rng = torch.Generator(view.x.device).manual_seed(0) if generator is None else generator
         arguments = f"features of shape {tuple(view.x.shape)} and edge_index of shape {tuple(view.edge_index.shape)}"
-        with shared_rng(rng), reraised(f"a module that takes {arguments}, got"):
+        taken = f"a module that takes {arguments}, got"
+        with shared_rng(rng), reraised(taken), self._layer_inputs(transform) as inputs:
             # A module may change its arguments in place.
             out = self.module(view.x.clone(), view.edge_index, *weights)
         shape = (view.num_nodes, self.num_classes)
         if not isinstance(out, Tensor) or not out.is_floating_point() or tuple(out.shape) != shape:
             got = f"{tuple(out.shape)} of type {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
             checks.fail("model", f"logits of shape {shape} from {self.name}", got)
-        embedding = self._inputs[-1] if self._inputs else out
-        self._calls = len(self._inputs)
-        self._inputs.clear()
+        embedding, self._calls = inputs[-1] if inputs else out, len(inputs)
         return out.float(), embedding if isinstance(embedding, Tensor) and len(embedding) == len(out) else out
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import torch
@@ -30,6 +30,10 @@ class View:
     edge_index: Tensor
     edge_weight: Tensor | None = None
     sampled: bool = False
+
+    def __getstate__(self) -> dict[str, object]:
+        # What is computed from the fields is computed again: sparse tensors cannot be copied.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def num_nodes(self) -> int:
