@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch_geometric.data import Data
 
 from graphnoise import checks
@@ -44,7 +45,8 @@ class RobustGNN(NodeClassifier):
             "none". Without a val_mask the last epoch is kept.
         batch_size: Number of labelled nodes of a mini-batch; None: the whole graph at once.
         fanouts: Number of sampled neighbours per node for each layer, with mini-batches; -1 for all.
-        normalise_features: Whether rows of non-negative features are scaled to sum to 1.
+        normalise_features: Whether rows of features are scaled to length 1. Networks learn slowly from rows that sum to
+            1, where many entries are not 0.
         seed: Seed of initial weights of the default network, dropout, batches, and what is random in the method.
         device: Where to train, and then to predict; by default where `data.x` is in `fit`.
         progress: Whether to show a progress bar; by default where standard error is a terminal.
@@ -159,12 +161,12 @@ class RobustGNN(NodeClassifier):
         if not isinstance(callbacks, Sequence) or not all(callable(callback) for callback in callbacks):
             checks.fail("callbacks", "a sequence of callables", repr(callbacks))
         with default_modes(self.num_threads), torch.enable_grad():
-            inputs = read(data, self.normalise_features, read_device(self.device))
+            inputs = read(data, False, read_device(self.device))
             labels = self._labels(data, inputs, split)
             nodes, given = torch.cat([labels.train, labels.val]), torch.cat([labels.given, labels.val_labels])
             homophily = label_homophily(inputs.graph, nodes, given, labels.num_classes)
             warn_of_heterophily("RobustGNN", homophily, stacklevel=3)
-            self._fit(method, View(inputs.x, inputs.graph.edge_index), labels, callbacks, loader)
+            self._fit(method, _view(inputs, self.normalise_features), labels, callbacks, loader)
         self.homophily_ = None if homophily is None else homophily[0]
         return self
 
@@ -264,10 +266,10 @@ class RobustGNN(NodeClassifier):
             checks.unfitted("RobustGNN")
         with default_modes(self.num_threads), torch.no_grad():
             device = next(self.networks_[0].parameters()).device
-            inputs = read(data, self._normalised, device)
+            inputs = read(data, False, device)
             if inputs.x.shape[1] != self.n_features_in_:
                 checks.fail("data.x", f"{self.n_features_in_} features, as in fit", inputs.x.shape[1])
-            return self.method_.predict(self._context, View(inputs.x, inputs.graph.edge_index))
+            return self.method_.predict(self._context, _view(inputs, self._normalised))
 
     def _mark(self, method: Method, data: str) -> str:
         """Return what a checkpoint must have been written for; epochs and patience may be raised later."""
@@ -276,3 +278,7 @@ class RobustGNN(NodeClassifier):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "networks_")
+
+
+def _view(inputs: Inputs, normalise_features: bool) -> View:
+    return View(F.normalize(inputs.x) if normalise_features else inputs.x, inputs.graph.edge_index)

@@ -24,7 +24,8 @@ def fit(
 
     Args:
         data: A torch_geometric `Data` with x, edge_index or adj_t, y, train_mask and, if there is one, val_mask: labels
-            of both are used, and may both be wrong.
+            of both are used, and may both be wrong. Other methods than "auto", "ggp", "erase" and "ggp-targets" select
+            the epoch by those of val_mask.
         model: A torch_geometric module to train, see `RobustGNN`; methods that train no network refuse one.
         method: "auto" or "ggp": `GraphGP`, whose prediction mixes a Gaussian process, a matched filter and class means
             by the likelihood of the given labels; with a model, "auto" trains it on what `GraphGP` infers
@@ -56,4 +57,6 @@ def fit(
         return ERASE(seed=seed).fit(data, split=split)
     if method == "ggp" or (method == "auto" and model is None):
         return GraphGP(seed=seed).fit(data, split=split)
-    return RobustGNN("ggp-targets" if method == "auto" else method, model=model, seed=seed).fit(data, split=split)
+    # Posteriors of all labelled nodes are targets that need no selection of an epoch.
+    name, val_labels = ("ggp-targets", "train") if method in ("auto", "ggp-targets") else (method, "select")
+    return RobustGNN(name, model=model, val_labels=val_labels, seed=seed).fit(data, split=split)

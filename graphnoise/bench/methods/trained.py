@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from graphnoise import checks
 from graphnoise.bench.methods.problem import Problem, Trial
@@ -113,8 +114,8 @@ class Trained:
 @functools.lru_cache(maxsize=2)
 def _view(problem: Problem) -> View:
     """Return features and arcs, computed once per problem."""
-    view = View(problem.normalised, problem.graph.edge_index)
-    vars(view).update(features=problem.features, graph=problem.looped)
+    view = View(F.normalize(problem.x), problem.graph.edge_index)
+    vars(view)["graph"] = problem.looped
     return view
 
 
