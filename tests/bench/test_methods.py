@@ -12,7 +12,8 @@ from graphnoise.propagation import propagate
 
 LINEAR = ("lp", "centroid", "sgc", "sgc-tv", "lpc", "ggp")
 NETWORKS = ("mlp", "gcn", "gat")
-NAMES = (*LINEAR, *NETWORKS, "gcn-tv")
+TRAINED = ("ce", "forward", "co-teaching", "icgnn")
+NAMES = (*LINEAR, *NETWORKS, "gcn-tv", *TRAINED)
 
 
 def create(name, settings=None):
@@ -216,7 +217,7 @@ def test_a_class_without_given_labels_is_not_predicted(name, instance):
 def test_unknown_names_suggest_the_nearest():
     assert set(NAMES) <= set(registry.names("node_methods"))
     with pytest.raises(InputError, match="did you mean 'gcn'"):
-        create("gcnn")
+        create("gnc")
     with pytest.raises(InputError, match=r"hyper-parameter of gcn: .*did you mean 'hidden'"):
         create("gcn", {"hiden": 3})
     with pytest.raises(InputError, match=r"gat.dropout: expected a number in \[0, 0.99\], got 1.5"):
