@@ -55,8 +55,11 @@ def test_validation_labels_may_train():
 def test_a_search_keeps_the_best_of_its_trials():
     pytest.importorskip("optuna")
     made = create("gce", search=4, epochs=10, hidden=8)[0]
-    scores = made.fit_predict(trial())
-    assert torch.equal(scores, made.fit_predict(trial()))
+    first, second = trial(), trial()
+    scores = made.fit_predict(first)
+    assert torch.equal(scores, made.fit_predict(second))
+    assert first.searched == second.searched
+    assert first.searched.keys() == {"lr", "weight_decay", "hidden", "dropout", "q"}
     val = INSTANCE.problem.val
     once = create("gce", epochs=10, hidden=8, lr=1e-4)[0].fit_predict(trial())
     right = [(p.argmax(1) == INSTANCE.truth)[val].float().mean() for p in (scores, once)]

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -178,12 +179,14 @@ class Trial:
         seed: Seed of initial weights and dropout.
         report: Called after each epoch with the loss and the predicted classes of the training nodes, in order of
             position, for the curves.
+        searched: Settings that a method has chosen by a search of its own, which the cell records.
     """
 
     problem: Problem
     y: Tensor
     seed: int
     report: Callable[[float, Tensor], None] = field(default=lambda loss, predicted: None)
+    searched: dict[str, Any] = field(default_factory=dict)
 
     def given(self, val_labels: bool = False) -> tuple[Tensor, Tensor]:
         """Return the training nodes, then if asked for the validation nodes, and the given labels of these nodes."""

@@ -80,6 +80,7 @@ class Trained:
 
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=trial.seed))
         study.optimize(objective, n_trials=self.search)
+        trial.searched.update(study.best_params)
         return best[0][1]
 
     def _fitted(self, trial: Trial, shared: dict[str, Any], settings: dict[str, Any]) -> RobustGNN:

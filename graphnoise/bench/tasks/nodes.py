@@ -179,10 +179,11 @@ class Nodes(Task[NodesGrid]):
         # is a mean over initialisations too.
         seed = int(np.random.SeedSequence([config["draw"], config["init"]]).generate_state(1)[0])
         curves, meter = Curves(problem, instance.truth, labels), Meter()
+        trial = Trial(visible, labels.clone(), seed, curves.record)
         with one_thread():
             meter.start()
             try:
-                scores = method.fit_predict(Trial(visible, labels.clone(), seed, curves.record))
+                scores = method.fit_predict(trial)
             except SystemExit as stop:
                 raise InputError(f"{name}: expected scores, got a call of sys.exit({stop.code})") from stop
             used = meter.read()
@@ -194,6 +195,7 @@ class Nodes(Task[NodesGrid]):
             "init_seed": seed,
             "curves": curves.rows,
             "predictions": pack(predicted),
+            **({"searched": trial.searched} if trial.searched else {}),
             "run": {**used, **environment()},
         }
 
