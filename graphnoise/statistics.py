@@ -97,7 +97,7 @@ class DrawComparison:
     pairs: int
 
 
-def compare_draws(methods: Mapping[str, Values], reference: str = "") -> list[DrawComparison]:
+def compare_draws(methods: Mapping[str, Values], references: Sequence[str] = ()) -> list[DrawComparison]:
     """Compare methods in pairs of draws; all comparisons are one family for Holm's correction.
 
     A method's value at a draw is its mean over initialisations. Where the differences do not vary (two deterministic
@@ -105,15 +105,16 @@ def compare_draws(methods: Mapping[str, Values], reference: str = "") -> list[Dr
 
     Args:
         methods: By name, the values.
-        reference: The method that each other one is compared with; by default every two are compared.
+        references: The methods that each other one is compared with; by default every two are compared.
 
     Example:
         >>> a, b = {0: [0.80], 1: [0.78], 2: [0.83]}, {0: [0.70], 1: [0.69], 2: [0.72]}
         >>> [(c.first, c.second, round(c.difference, 3), c.p < 0.01) for c in compare_draws({"a": a, "b": b})]
         [('a', 'b', 0.1, True)]
     """
-    pairs = [pair for pair in itertools.combinations(methods, 2) if not reference]
-    pairs += [(name, reference) for name in methods if reference in methods and name != reference]
+    others = [name for name in methods if name not in references]
+    known = [name for name in references if name in methods]
+    pairs = [(name, other) for other in known for name in others] if references else itertools.combinations(methods, 2)
     compared = [c for pair in pairs if (c := _compare(*pair, *(methods[name] for name in pair))) is not None]
     corrected = iter(holm([c.p for c in compared if c.p is not None]).tolist())
     return [c if c.p is None else replace(c, p=next(corrected)) for c in compared]

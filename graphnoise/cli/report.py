@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +22,10 @@ def report(
     task: Annotated[
         str | None,
         typer.Option(help="Cells of this benchmark only: nodes, cluster, detect or recommend. (default: all)"),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Rows that all others are compared with, separated by commas. (nodes; default: every pair)"),
     ] = None,
     plot: Annotated[
         str | None,
@@ -51,10 +56,12 @@ def report(
         if head and not {"dataset", "method"} <= set(head.strip().split(",")):
             bad("--csv", "a new file, or cells to replace", f"{table!r}, which has other contents")
     with Bar("report", lines_only=True):
-        _report(folder, suite, task, plot, table)
+        _report(folder, suite, task, against, plot, table)
 
 
-def _report(folder: Path, suite: Path | None, task: str | None, plot: str | None, table: str | None) -> None:
+def _report(
+    folder: Path, suite: Path | None, task: str | None, against: str | None, plot: str | None, table: str | None
+) -> None:
     """Report cells, with checked options."""
     from graphnoise.bench import plots, record, registry
     from graphnoise.bench import report as reports
@@ -73,6 +80,8 @@ def _report(folder: Path, suite: Path | None, task: str | None, plot: str | None
     for name, records in parts.items():
         benchmark = registry.task(name)
         sections = benchmark.sections(records)
+        if against is not None:
+            _compare_with(sections, against)
         if table == "":
             # Standard output is for the cells then.
             print(record.to_csv(benchmark, records), end="")
@@ -95,6 +104,19 @@ def _report(folder: Path, suite: Path | None, task: str | None, plot: str | None
         print(f"wrote {table}")
     for file in drawn:
         (err if table == "" else out).print(f"wrote {file}", soft_wrap=True)
+
+
+def _compare_with(sections: Sequence[Any], against: str) -> None:
+    """Set the rows that others are compared with."""
+    from graphnoise.bench import options
+    from graphnoise.checks import choice
+
+    labels = {label for section in sections for label in section.methods}
+    names = [choice("--against", name, labels) for name in options.split("--against", against)]
+    for section in sections:
+        if not hasattr(section, "references"):
+            bad("--against", "cells of nodes", "those of another benchmark")
+        section.references = names
 
 
 def _target(folder: Path, plot: str, name: str) -> Path:

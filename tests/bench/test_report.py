@@ -6,12 +6,14 @@ import re
 
 import pytest
 from grids import node_sections, node_tables
+from rich.console import Console
 
 from graphnoise.bench import plots
 from graphnoise.bench.record import Table, by_task, to_csv
 from graphnoise.bench.report import NoiseSection, Section
 from graphnoise.bench.runner import Store, cell_key
 from graphnoise.bench.tasks.nodes import Nodes
+from graphnoise.cli.report import _compare_with
 from graphnoise.errors import DataError, InputError
 
 NODES = Nodes()
@@ -159,3 +161,15 @@ def test_plots_are_written_whole(planted, store, tmp_path):
         plots.draw(NODES, drawn, tmp_path / "plot.pgn")
     with pytest.raises(DataError, match="cannot be written"):
         plots.draw(NODES, drawn, tmp_path / "a" / "plot.png" / "plot.png")
+
+
+def test_all_rows_are_compared_with_those_asked_for(plain_suite, plain_store):
+    sections = node_sections(plain_suite.select(plain_store))
+    _compare_with(sections[:1], "sgc,lp")
+    console = Console(width=120, file=io.StringIO())
+    for part in Nodes().render(sections[0]):
+        console.print(part)
+    tables = console.file.getvalue()
+    assert [pair in tables for pair in ("mlp − sgc", "mlp − lp", "sgc − lp", "lp − sgc")] == [True, True, False, False]
+    with pytest.raises(InputError, match="against: expected one of"):
+        _compare_with(sections[:1], "gcn")

@@ -77,9 +77,9 @@ def test_two_draws_are_enough():
 
 def test_a_reference_is_compared_with_each_other_method():
     values = {name: {0: [at], 1: [at + 1]} for at, name in enumerate("abc")}
-    compared = compare_draws(values, "b")
+    compared = compare_draws(values, ["b"])
     assert [(c.first, c.second, c.difference) for c in compared] == [("a", "b", -1.0), ("c", "b", 1.0)]
-    assert compare_draws(values, "d") == []
+    assert compare_draws(values, ["d"]) == []
 
 
 def test_paired_tests_equal_scipy_on_the_draws_in_common():
@@ -133,6 +133,15 @@ def test_critical_differences_have_the_quantiles_of_demsar(methods, quantile):
     by_hand = {str(k): float(np.mean((scores >= scores[k]).sum(0))) for k in range(methods)}
     assert ranking.ranks == pytest.approx(by_hand)
     assert list(ranking.ranks.values()) == sorted(ranking.ranks.values())
+
+
+def test_several_references_are_one_family():
+    draws = np.random.default_rng(0).random((4, 5))
+    values = {name: {d: [v] for d, v in enumerate(row)} for name, row in zip("abcd", draws, strict=True)}
+    compared = compare_draws(values, ["c", "d", "x"])
+    assert [(c.first, c.second) for c in compared] == [("a", "c"), ("b", "c"), ("a", "d"), ("b", "d")]
+    single = [stats.ttest_rel(draws["abcd".index(c.first)], draws["abcd".index(c.second)]).pvalue for c in compared]
+    assert [c.p for c in compared] == pytest.approx(holm(single).tolist())
 
 
 def test_ranks_of_ties_and_bad_scores():

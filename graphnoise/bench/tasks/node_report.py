@@ -73,11 +73,12 @@ class Section(NoiseSection):
     """All cells of one data set under one protocol.
 
     Attributes:
-        reference: The row that the others are compared with, where a method has several rows; else empty.
+        references: Rows that the others are compared with: those that are asked for; else, where a method has several
+            rows, its first one.
     """
 
     kind_order = LabelNoise.kinds
-    reference: str = ""
+    references: Sequence[str] = ()
 
 
 def sections(records: Sequence[Mapping[str, Any]]) -> list[Section]:
@@ -104,7 +105,7 @@ def _section(title: str, grid: str, records: Sequence[Mapping[str, Any]]) -> Sec
         labels[config["method"]][label] = None
     section.methods = list(dict.fromkeys(method for method, _, _ in section.cells))
     if grid:
-        section.reference = next((next(iter(rows)) for rows in labels.values() if len(rows) > 1), "")
+        section.references = [next(iter(rows)) for rows in labels.values() if len(rows) > 1][:1]
     else:
         section.methods.sort()
     return section
@@ -211,12 +212,15 @@ def _tests(section: Section, kind: str) -> Iterator[RenderableType]:
     points = {r: {m: v for m in section.methods if (v := section.values(m, kind, r, ACCURACY))} for r in rates}
     if all(len(methods) < 2 for methods in points.values()):
         return
-    family = f"comparisons with {section.reference!r} at a rate" if section.reference else "pairs of a rate"
-    note = f"paired t-test over draws; * p < {LEVEL:g} after Holm's correction over the {family}"
+    known = " and ".join(map(repr, section.references))
+    family = f"comparisons with {known} at a rate" if known else "pairs of a rate"
+    note = (
+        f"± half a 95 % interval; paired t-test over draws; * p < {LEVEL:g} after Holm's correction over the {family}"
+    )
     yield headline(f"Paired differences in points, {kind} noise", note)
     table = _by_rate(rates)
     compared = [
-        {(c.first, c.second): c for c in compare_draws(methods, section.reference)} for methods in points.values()
+        {(c.first, c.second): c for c in compare_draws(methods, section.references)} for methods in points.values()
     ]
     for pair in dict.fromkeys(pair for at_rate in compared for pair in at_rate):
         table.add_row(f"{pair[0]} − {pair[1]}", *(_difference(at_rate.get(pair)) for at_rate in compared))
@@ -224,7 +228,10 @@ def _tests(section: Section, kind: str) -> Iterator[RenderableType]:
 
 
 def _difference(c: DrawComparison | None) -> str:
-    return "" if c is None else f"{100 * c.difference:+.1f}{'*' if c.p is not None and c.p < LEVEL else ' '}"
+    if c is None:
+        return ""
+    half = f"±{100 * c.half_width:.1f}" if c.half_width and c.half_width > 1e-6 else ""
+    return f"{100 * c.difference:+.1f}{half}{'*' if c.p is not None and c.p < LEVEL else ' '}"
 
 
 def _variance(section: Section, kind: str, estimates: Estimates) -> Iterator[RenderableType]:
@@ -278,7 +285,7 @@ def figures(sections: Sequence[Section], styles: Mapping[str, Style]) -> dict[st
     """
     accuracy = plots.over_rates(sections, ACCURACY, styles, ("nominal noise rate", "test accuracy, %"), 100)
     # Rows of one method lie close together.
-    if not any(section.reference for section in sections):
+    if not any(section.references for section in sections):
         panels = [panel for panel in accuracy.axes if panel.has_data()]
         lowest = max(min((panel.get_ylim()[0] for panel in panels), default=0.0), 0.0)
         for panel in panels:
