@@ -248,3 +248,18 @@ def test_fitted_models_are_copied_and_pickled():
     for again in (copy.deepcopy(user), pickle.loads(pickle.dumps(user))):
         assert torch.equal(again.predict_proba(noisy()), user.predict_proba(noisy()))
         assert torch.equal(again._context.evaluate().embedding, user._context.evaluate().embedding)
+
+
+@pytest.mark.filterwarnings("ignore::graphnoise.robust.AmbiguousTransitionWarning")
+@pytest.mark.parametrize("method", ["gce", "ggp-targets", "rtgnn"])
+def test_modes_of_the_caller_do_not_matter(method):
+    expected = RobustGNN(method, epochs=3).fit(noisy()).predict_proba(noisy())
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = RobustGNN(method, epochs=3).fit(noisy()).predict_proba(noisy())
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, expected)
+    with torch.inference_mode(), torch.device("meta"), torch.autocast("cpu"):
+        assert torch.equal(RobustGNN(method, epochs=3).fit(noisy()).predict_proba(noisy()), expected)
