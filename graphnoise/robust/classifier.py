@@ -144,7 +144,7 @@ class RobustGNN(NodeClassifier):
                 Of other nodes no label is read.
             split: Column of masks of shape [num_nodes, number of splits].
             loader: Batches of the data, as `torch_geometric.loader.NeighborLoader` yields them, in place of
-                `batch_size`.
+                `batch_size`; features are those of `data`, normalised alike.
             callbacks: Each is called with the training run after each epoch; training ends when one returns True.
 
         Returns:

@@ -106,14 +106,40 @@ def test_default_network_equals_torch_geometric():
 
 def test_batches_of_a_loader():
     data = noisy()
-    fitted = RobustGNN("ce", model=Sage(), epochs=20, normalise_features=False).fit(data, loader=Loader(data, 8))
-    assert fitted.score(data) > 0.6
+    for more in ({}, {"normalise_features": False}):
+        fitted = RobustGNN("ce", model=Sage(), epochs=20, **more).fit(data, loader=Loader(data, 8))
+        assert fitted.score(data) > 0.6
     with pytest.raises(InputError, match="loader: expected batches with n_id"):
         RobustGNN("ce", epochs=1).fit(data, loader=[Data(x=data.x, edge_index=data.edge_index, batch_size=3)])
     with pytest.raises(InputError, match="loader: expected batches with labelled nodes, got none"):
         RobustGNN("ce", epochs=1).fit(data, loader=[])
     with pytest.raises(InputError, match="loader: expected None next to batch_size"):
         RobustGNN("ce", epochs=1, batch_size=5).fit(data, loader=[])
+    with pytest.raises(InputError, match="loader: expected an iterable of batches, got int"):
+        RobustGNN("ce", epochs=1).fit(data, loader=3)
+
+
+def test_features_of_a_loader_are_normalised_as_those_of_predictions():
+    data, seen = changed(x=noisy().x.abs() + 1), []
+    whole = Data(edge_index=data.edge_index, n_id=torch.arange(120), batch_size=120)
+    fitted = RobustGNN("ce", model=Constant(lambda x, w: seen.append(x) or x[:, :3] * w), epochs=1)
+    fitted.fit(data, loader=[whole])
+    assert all(torch.equal(x, fitted._context.full.x) for x in seen)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"n_id": torch.arange(120) + 1}, "loader: n_id: expected node positions from 0 to 119, got values from 1"),
+        ({"n_id": torch.arange(3)}, "loader: edge_index: expected node positions from 0 to 2"),
+        ({"batch_size": 500}, "loader: batch_size: expected an integer from 0 to 120, got 500"),
+        ({"edge_index": torch.zeros(3, 2).long()}, r"loader: edge_index: expected shape \[2, num_arcs\]"),
+    ],
+)
+def test_batches_of_other_data_are_refused(fields, message):
+    batch = Data(**{"edge_index": noisy().edge_index, "n_id": torch.arange(120), "batch_size": 120, **fields})
+    with pytest.raises(InputError, match=message):
+        RobustGNN("ce", epochs=1).fit(noisy(), loader=[batch])
 
 
 def test_whole_neighbourhoods_are_the_full_batch():
