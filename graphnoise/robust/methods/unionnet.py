@@ -58,9 +58,10 @@ class UnionNET(WarmUp):
         warmup: float = 0.1,
     ) -> None:
         super().__init__(warmup)
-        self.num_supports = checks.integer("num_supports", num_supports, 1)
+        self.num_supports = checks.integer("num_supports", num_supports, 1, 10_000)
         self.alpha, self.beta = checks.rate("alpha", alpha), checks.real("beta", beta, 0.0)
-        self.num_walks, self.length = checks.integer("num_walks", num_walks, 1), checks.integer("length", length, 1)
+        self.num_walks = checks.integer("num_walks", num_walks, 1, 10_000)
+        self.length = checks.integer("length", length, 1)
 
     def setup(self, context: Context) -> None:
         """Draw the support sets."""
