@@ -74,9 +74,8 @@ class TransitionMethod(Method):
             checks.fail("transition", expected, len(start))
         impossible = (start[:, torch.unique(context.given.cpu())] <= 0).all(0)
         if bool(impossible.any()):
-            checks.fail(
-                "transition", "a matrix that can produce all given labels", f"{int(impossible.sum())} it cannot"
-            )
+            expected = "a matrix that can produce all given labels"
+            checks.fail("transition", expected, f"one that cannot produce {int(impossible.sum())} of their classes")
         self.transition = start.to(device)
         # The networks of the best epoch of the warm-up.
         self.best = copy.deepcopy(_modules(context)).requires_grad_(False)
