@@ -41,7 +41,7 @@ class RobustGNN(NodeClassifier):
         patience: Epochs without a better validation score before training ends; None: all epochs are run.
         val_labels: What given labels of `data.val_mask` are used for: "select" (the epoch of the highest accuracy on
             them is kept, though some are wrong), "train" (they are training labels, and the last epoch is kept), or
-            "none". Without a val_mask the last epoch is kept.
+            "none". Without a val_mask, or where its labels are of none of the trained classes, the last epoch is kept.
         batch_size: Number of labelled nodes of a mini-batch; None: the whole graph at once.
         fanouts: Number of sampled neighbours per node for each layer, with mini-batches; -1 for all.
         normalise_features: Whether rows of non-negative features are scaled to sum to 1.

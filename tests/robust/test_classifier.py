@@ -266,6 +266,15 @@ def test_fewer_labels_than_classes():
     assert fitted.predict_proba(noisy()).shape == (120, 2)
 
 
+def test_validation_labels_of_other_classes_select_nothing():
+    y, train = noisy().y_true, noisy().train_mask & (noisy().y_true < 2)
+    fitted = RobustGNN("ce", epochs=5).fit(changed(y=y, train_mask=train, val_mask=noisy().val_mask & (y == 2)))
+    assert fitted.best_epoch_ == 5
+    assert fitted.history_["val_loss"] == [None] * 5
+    some = RobustGNN("ce", epochs=5).fit(changed(y=y, train_mask=train))
+    assert all(loss > 0 for loss in some.history_["val_loss"])
+
+
 def test_fitted_models_are_copied_and_pickled():
     fitted = RobustGNN("ce", epochs=3).fit(noisy())
     for again in (copy.deepcopy(fitted), pickle.loads(pickle.dumps(fitted))):
