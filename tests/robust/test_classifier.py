@@ -88,6 +88,22 @@ def test_the_embedding_is_the_input_of_the_last_layer():
     assert torch.equal(output.logits, module(x, arcs))
 
 
+class DoubleSage(Sage):
+    def __init__(self):
+        super().__init__()
+        self.double()
+
+    def forward(self, x, edge_index):
+        return super().forward(x.double(), edge_index)
+
+
+@pytest.mark.parametrize("method", ["ce", "unionnet", "clnode", "cp", "cgnn", "nested-dropout"])
+def test_a_module_may_compute_in_double(method):
+    fitted = RobustGNN(method, model=DoubleSage(), epochs=3).fit(noisy())
+    assert fitted._context.evaluate().embedding.dtype == torch.float32
+    assert fitted.predict_proba(noisy()).isfinite().all()
+
+
 def test_default_network_equals_torch_geometric():
     from torch_geometric.nn import GCNConv
 
