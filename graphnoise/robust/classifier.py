@@ -141,7 +141,7 @@ class RobustGNN(NodeClassifier):
 
         Args:
             data: A torch_geometric `Data` with x, edge_index or adj_t, y, train_mask and, if there is one, val_mask.
-                Of other nodes no label is read.
+                Of other nodes no label is read. Weights of arcs are not used, of which a warning tells.
             split: Column of masks of shape [num_nodes, number of splits].
             loader: Batches of the data, as `torch_geometric.loader.NeighborLoader` yields them, in place of
                 `batch_size`; features are those of `data`, normalised alike.
