@@ -42,7 +42,7 @@ class Trained:
     stochastic = True
 
     def __init__(self, search: int = 0, **settings: Any) -> None:
-        self.search = checks.integer(f"{self.name}.search", search, 0, 10_000)
+        self.search = checks.integer("search", search, 0, 10_000)
         self.shared = {key: settings.pop(key, default) for key, default in SHARED.items()}
         self.settings = settings
         # Checks all settings.
