@@ -324,6 +324,11 @@ def test_t_revision_reports_what_it_learned():
     assert 1e-4 < float(moved) < 0.1
 
 
+def test_s_model_is_finite_at_a_learning_rate_without_reason():
+    fitted = RobustGNN("s-model", epochs=4, lr=1e6).fit(planted())
+    assert all(torch.tensor(fitted.history_["loss"]).isfinite())
+
+
 def test_s_model_starts_at_symmetric_noise_and_learns_a_transition():
     state = context()
     method = ready(SModel(0.3), state)

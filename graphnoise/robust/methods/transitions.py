@@ -254,7 +254,8 @@ class SModel(Method):
 
     def loss(self, step: Step, targets: Tensor) -> Tensor:
         """Return the loss of each labelled node of the batch."""
-        return forward_correction(step.logits, targets, self.scores.softmax(1), "none")
+        # No class has probability 0, whatever the learning rate.
+        return forward_correction(step.logits, targets, self.scores.softmax(1).clamp(min=1e-12), "none")
 
     def end_epoch(self, context: Context) -> None:
         """Report T."""
