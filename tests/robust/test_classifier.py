@@ -201,6 +201,21 @@ def test_targets_are_detached_and_selections_weigh():
     assert loss == pytest.approx(float((weights * entropies)[rows].sum() / weights[rows].sum()), abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("select", lambda rows: torch.ones(3, dtype=torch.bool), r"select of Own: expected a value for each .* \(3,\)"),
+        ("weights", lambda rows: torch.full((len(rows),), torch.nan), "weights of Own: expected finite numbers"),
+        ("weights", lambda rows: -torch.ones(len(rows)), "weights of Own: expected finite numbers of at least 0"),
+        ("loss", lambda rows: torch.tensor(1.0), "loss of Own: expected a value for each of the 30 labelled nodes"),
+    ],
+)
+def test_what_a_method_of_the_user_returns_is_checked(part, value, message):
+    own = type("Own", (Method,), {part: lambda self, step, *targets: value(step.rows)})
+    with pytest.raises(InputError, match=message):
+        RobustGNN(own(), epochs=1).fit(noisy())
+
+
 def test_callbacks_end_training():
     seen = []
     fitted = RobustGNN("ce", epochs=50).fit(
