@@ -114,7 +114,7 @@ def _pools() -> ThreadpoolController:
 
 @contextlib.contextmanager
 def default_modes(num_threads: int) -> Iterator[None]:
-    """Switch off inference mode, autocast and a default device of the caller, and set the number of threads."""
+    """Switch off inference mode, autocast, default device and type of the caller, and set the number of threads."""
     kinds = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -123,6 +123,8 @@ def default_modes(num_threads: int) -> Iterator[None]:
             stack.enter_context(torch.autocast(kind, enabled=False))
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
+        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+        torch.set_default_dtype(torch.float32)
         yield
 
 

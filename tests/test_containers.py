@@ -489,8 +489,11 @@ def test_workflows_of_torch_geometric(transform):
     assert clustering.LocalCluster().fit(graph, [0, 119, 0]).predict([0, 119, 0]).tolist() == [True] * 3
     model = gn.ERASE(seed=0, epochs=3, encoder="gcn")
     if weighted:
-        with pytest.warns(UserWarning, match=r"weights of arcs \(edge_weight, edge_attr or values of adj_t\) are not"):
+        with pytest.warns(
+            UserWarning, match=r"weights of arcs \(edge_weight, edge_attr or values of adj_t\) are not"
+        ) as caught:
             model.fit(data)
+        assert caught[0].filename == __file__
         with pytest.warns(UserWarning, match="are not used"):
             assert model.predict(data).shape == (120,)
     else:

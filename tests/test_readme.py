@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from graphnoise.robust import methods
+
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text()
 LIBRARY = (TOP / "docs" / "library.md").read_text()
@@ -22,6 +24,19 @@ def test_the_example_of_the_readme_runs(capsys):
 def test_the_example_of_robust_classification_runs(capsys):
     accuracy, *_ = run((TOP / "docs" / "robust.md").read_text(), 0, capsys)
     assert float(accuracy) > 0.78
+
+
+def test_the_example_of_a_method_of_ones_own_runs(capsys):
+    (accuracy,) = run((TOP / "docs" / "robust-methods.md").read_text(), 1, capsys)
+    assert float(accuracy) > 0.8
+
+
+def test_methods_that_the_page_offers_for_pairs_need_no_graph():
+    text = (TOP / "docs" / "robust-methods.md").read_text()
+    offered = re.findall(r"`([a-z-]+)`", text[text.index("It trains with") : text.index("the other methods need")])
+    losses = re.findall(r"^\| (`[^|]+) \|", text[: text.index("## Selection")], re.MULTILINE)
+    named = {*(set(offered) - {"rate"}), *re.findall(r"`([a-z-]+)`", " ".join(losses))}
+    assert named == {name for name in methods.names() if not methods.load(name).needs_graph}
 
 
 def test_the_example_of_losses_runs(capsys):

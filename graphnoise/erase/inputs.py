@@ -155,8 +155,8 @@ def _unweighted(graph: Graph) -> Graph:
     if weight is None:
         return graph
     if bool((weight != 1).any()):
-        text = "weights of arcs (edge_weight, edge_attr or values of adj_t) are not used: ERASE's encoders take none"
-        warnings.warn(text, UserWarning, stacklevel=2)
+        text = "weights of arcs (edge_weight, edge_attr or values of adj_t) are not used: every arc counts as 1"
+        warnings.warn(text, UserWarning, stacklevel=4)
     return Graph._from_arcs(graph.edge_index[:, weight > 0], graph.num_nodes, None, graph.names)
 
 

@@ -42,7 +42,7 @@ class RobustGNN(NodeClassifier):
         patience: Epochs without a better validation score before training ends; None: all epochs are run.
         val_labels: What given labels of `data.val_mask` are used for: "select" (the epoch of the highest accuracy on
             them is kept, though some are wrong), "train" (they are training labels, and the last epoch is kept), or
-            "none". Without a val_mask the last epoch is kept.
+            "none". Without a val_mask, or where its labels are of none of the trained classes, the last epoch is kept.
         batch_size: Number of labelled nodes of a mini-batch; None: the whole graph at once.
         fanouts: Number of sampled neighbours per node for each layer, with mini-batches; -1 for all.
         normalise_features: Whether rows of features are scaled to length 1. Networks learn slowly from rows that sum to
@@ -143,10 +143,10 @@ class RobustGNN(NodeClassifier):
 
         Args:
             data: A torch_geometric `Data` with x, edge_index or adj_t, y, train_mask and, if there is one, val_mask.
-                Of other nodes no label is read.
+                Of other nodes no label is read. Weights of arcs are not used, of which a warning tells.
             split: Column of masks of shape [num_nodes, number of splits].
             loader: Batches of the data, as `torch_geometric.loader.NeighborLoader` yields them, in place of
-                `batch_size`.
+                `batch_size`; features are those of `data`, normalised alike.
             callbacks: Each is called with the training run after each epoch; training ends when one returns True.
 
         Returns:

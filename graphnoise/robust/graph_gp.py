@@ -56,6 +56,15 @@ class AmbiguousTransitionWarning(UserWarning):
     """Another transition matrix explains the given labels nearly as well."""
 
 
+def warn_of_ambiguity(who: str, margin: float, stacklevel: int) -> None:
+    """Warn where another transition matrix explains the given labels nearly as well, or better."""
+    if margin < AMBIGUOUS:
+        how = f"nearly as well (log-likelihood lower by {margin:.1f})" if margin > 0 else "as well"
+        text = f"{who}: a clearly different transition matrix explains the labels {how}; classes may be exchanged. "
+        text += "More labels, or a known `transition`, would decide"
+        warnings.warn(text, AmbiguousTransitionWarning, stacklevel)
+
+
 @dataclass(frozen=True, eq=False)
 class Scores:
     """Linear scores of classes: the sum over hops of the smoothed features times coefficients, and an intercept.
@@ -179,13 +188,7 @@ class GraphGP(NodeClassifier):
         warn_of_heterophily("GraphGP", homophily, stacklevel=3)
         self._fit(SmoothedFeatures(x, looped, self.hops, nodes), nodes, labels.codes.cpu().numpy(), labels.num_classes)
         self.classes_, self.homophily_ = labels.classes, None if homophily is None else homophily[0]
-        if self.transition_margin_ < AMBIGUOUS:
-            text = (
-                f"GraphGP: a clearly different transition matrix explains the labels nearly as well (log-likelihood "
-                f"lower by {self.transition_margin_:.1f}); classes may be exchanged. More labels, or a known "
-                "`transition`, would decide"
-            )
-            warnings.warn(text, AmbiguousTransitionWarning, stacklevel=2)
+        warn_of_ambiguity("GraphGP", self.transition_margin_, stacklevel=3)
         return self
 
     def _fit(self, smoothed: SmoothedFeatures, nodes: Tensor, given: Ints, classes: int) -> None:
@@ -206,7 +209,9 @@ class GraphGP(NodeClassifier):
         weights = fit_weights(kernels, members[subset])
         plain = _deviation(regression.fit(weights, members))
         fit = regression.fit(np.r_[weights[:-1], VARIANCE_FACTOR * weights[-1]], members)
-        channel, self.transition_margin_ = self._channel(fit, given, searched, _deviation(fit) / plain)
+        # Features of zeros predict nothing but the mean.
+        scale = _deviation(fit) / plain if plain > 0 else 1.0
+        channel, self.transition_margin_ = self._channel(fit, given, searched, scale)
         first = _filtered(fit, channel)
         transition = channel.transition
         targets = posterior(log_softmax(first.held_out, axis=1), transition, given)

@@ -51,6 +51,8 @@ def fit(
     from graphnoise.erase import ERASE
 
     checks.choice("method", method, ("auto", "ggp", "erase", *methods.names()))
+    if isinstance(model, str):
+        checks.fail("model", "a torch.nn.Module or None (a name of a method is method=NAME)", repr(model))
     if method in ("ggp", "erase") and model is not None:
         checks.fail("model", f"None with method={method!r}, which trains no module", type(model).__name__)
     if method == "erase":

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from graphnoise.checkpoint import run_epochs
 from graphnoise.checks import fail, integer, real
-from graphnoise.resources import limit_threads
+from graphnoise.resources import default_modes
 from graphnoise.robust.methods import create_method
 from graphnoise.robust.training import Batch, Context, Method, Output, Training
 from graphnoise.robust.training.loop import Optimisation
@@ -145,6 +145,10 @@ class RobustFactorization(FactorModel):
         return method
 
     def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
+        with default_modes(1), torch.enable_grad():
+            self._train(user_items, show_progress, callback)
+
+    def _train(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
         method, generator = self._method(), torch.Generator().manual_seed(self.random_state)
         users, items, labels = self._pairs(user_items)
         view = PairView(torch.from_numpy(users), torch.from_numpy(items))
@@ -152,16 +156,15 @@ class RobustFactorization(FactorModel):
         rows, none = torch.arange(len(users)), torch.empty(0, dtype=torch.long)
         given = torch.from_numpy(labels)
         context = Context(view, rows, given, 2, self.iterations, list(networks), generator, none, none)
-        with limit_threads(1), torch.enable_grad():
-            settings = Optimisation(self.iterations, self.learning_rate, self.regularization)
-            training = Training(method, context, PairBatches(view, self.batch_size), settings)
+        settings = Optimisation(self.iterations, self.learning_rate, self.regularization)
+        training = Training(method, context, PairBatches(view, self.batch_size), settings)
 
-            def report(run: Training) -> None:
-                if callback is not None:
-                    callback(run.epochs_done - 1, run.history["seconds"][-1])
+        def report(run: Training) -> None:
+            if callback is not None:
+                callback(run.epochs_done - 1, run.history["seconds"][-1])
 
-            shown = None if show_progress else False
-            run_epochs(training, "RobustFactorization", self.iterations, progress=shown, on_epoch=report)
+        shown = None if show_progress else False
+        run_epochs(training, "RobustFactorization", self.iterations, progress=shown, on_epoch=report)
         self.method_, self.history = method, {key: training.history[key] for key in ("loss", "kept", "seconds")}
         self._set_factors(networks)
 

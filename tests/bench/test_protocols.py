@@ -79,6 +79,8 @@ def test_a_protocol_fixes_fields_of_the_grid():
 def test_what_contradicts_a_protocol_is_refused():
     with pytest.raises(InputError, match="protocol: expected one of erase, honest, icgnn, noisygl"):
         NodesGrid(protocol="icgn")
+    with pytest.raises(InputError, match=r"^dataset: expected a data set with a name, of which icgnn has a split, got"):
+        Nodes().cells(NodesGrid(protocol="icgnn", datasets=["planted(n=100,block=50,p=0.1,q=0.01)"]))
     with pytest.raises(InputError, match="split_sizes: expected none next to a protocol"):
         Nodes().cells(NodesGrid(protocol="icgnn", datasets=["cora"], split_sizes="20/30/40"))
     with pytest.raises(InputError, match="protocol: expected one of icgnn, noisygl"):

@@ -75,10 +75,16 @@ def test_a_class_without_training_labels_is_not_predicted():
     assert bool((alike.argmax(1) == 1).all())
 
 
-def test_bad_settings():
-    with pytest.raises(InputError, match="hyper-parameter of gce: expected one of"):
-        create("gce", colour=1)
-    with pytest.raises(InputError, match="method gce: q: expected"):
-        create("gce", q=2)
-    with pytest.raises(InputError, match=r"method ce: ce\.search: expected an integer"):
-        create("ce", search=-1)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"search": -1}, "^method gce: search: expected an integer from 0 to 10000, got -1"),
+        ({"search": 2, "val_labels": "none"}, "^method gce: search: expected 0 without val_labels=select"),
+        ({"val_labels": "all"}, "^method gce: val_labels: expected one of none, select, train"),
+        ({"q": 2}, "^method gce: q: expected a rate"),
+        ({"seed": 1}, "hyper-parameter of gce: expected one of dropout, epochs"),
+    ],
+)
+def test_bad_settings_are_named(settings, message):
+    with pytest.raises(InputError, match=message):
+        create("gce", **settings)

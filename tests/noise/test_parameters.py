@@ -24,7 +24,7 @@ REQUIRED = {
     "asymmetric": {"num_classes": 9, "rate": 0.31},
     "random": {"num_classes": 9, "rate": 0.31},
     "symmetric": {"num_classes": 3, "rate": 0.31},
-    "pair": {"num_classes": 3, "rate": 0.31},
+    "pair": {"num_classes": 3, "rate": 0.31, "offset": 1},
     "from_counts": {"counts": [[1, 2], [0, 3]]},
     "from_mapping": {"mapping": {0: 1}, "num_classes": 3, "rate": 0.31},
 }

@@ -235,7 +235,7 @@ def test_noise_after_noise_with_more_classes():
         (lambda: LabelNoise(noise.identity(2), 0.5), "rate: expected None with a Transition"),
         (lambda: LabelNoise("cascade", 0.1), "options: expected probability=… for cascade noise"),
         (lambda: LabelNoise("cascade", 0.1, probability=0.1, exact=True), "exact: expected False with cascade"),
-        (lambda: LabelNoise("pair", 0.1, base=0.1), "options: expected one of num_classes, got 'base'"),
+        (lambda: LabelNoise("pair", 0.1, base=0.1), "options: expected one of num_classes, offset, got 'base'"),
         (lambda: LabelNoise("structure", 0.1, bas=0.1), "options: .*did you mean 'base'"),
         (lambda: LabelNoise(noise.identity(2), num_classes=2), "options: "),
         (lambda: LabelNoise("random", 0.1, erase_stream=True), "erase_stream: expected symmetric, asymmetric or pair"),

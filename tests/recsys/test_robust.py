@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import torch
 
 import recsys
 from graphnoise.checks import InputError
@@ -60,6 +61,14 @@ def test_vectors_are_finite_and_saved(name, tmp_path):
     model = fitted(name)
     assert all(np.isfinite(getattr(model, key)).all() for key in ("user_factors", "item_factors", "item_biases"))
     assert all(np.isfinite(model.history["loss"]))
+
+
+def test_modes_of_the_caller_do_not_matter():
+    expected = RobustFactorization("gce", 4, iterations=2).fit(clicks(), show_progress=False).user_factors
+    for mode in (torch.inference_mode(), torch.device("meta"), torch.autocast("cpu")):
+        with mode:
+            found = RobustFactorization("gce", 4, iterations=2).fit(clicks(), show_progress=False)
+        np.testing.assert_array_equal(found.user_factors, expected)
 
 
 def test_drawn_pairs_are_no_clicks_and_come_once():

@@ -86,3 +86,10 @@ def test_the_posterior_helps():
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.filterwarnings("ignore::graphnoise.robust.AmbiguousTransitionWarning")
+@pytest.mark.parametrize("name", ["posterior", "graph_gp", "neighbour_agreement", "label_propagation"])
+def test_detectors_are_taken_as_they_are(name):
+    fitted = RobustGNN(Drop(getattr(detect, name)), epochs=2).fit(NOISY)
+    assert 0 < int(fitted.method_.kept.sum()) < len(fitted.method_.kept)

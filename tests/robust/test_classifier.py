@@ -88,6 +88,22 @@ def test_the_embedding_is_the_input_of_the_last_layer():
     assert torch.equal(output.logits, module(x, arcs))
 
 
+class DoubleSage(Sage):
+    def __init__(self):
+        super().__init__()
+        self.double()
+
+    def forward(self, x, edge_index):
+        return super().forward(x.double(), edge_index)
+
+
+@pytest.mark.parametrize("method", ["ce", "unionnet", "clnode", "cp", "cgnn", "nested-dropout"])
+def test_a_module_may_compute_in_double(method):
+    fitted = RobustGNN(method, model=DoubleSage(), epochs=3).fit(noisy())
+    assert fitted._context.evaluate().embedding.dtype == torch.float32
+    assert fitted.predict_proba(noisy()).isfinite().all()
+
+
 def test_default_network_equals_torch_geometric():
     from torch_geometric.nn import GCNConv
 
@@ -106,14 +122,40 @@ def test_default_network_equals_torch_geometric():
 
 def test_batches_of_a_loader():
     data = noisy()
-    fitted = RobustGNN("ce", model=Sage(), epochs=20, normalise_features=False).fit(data, loader=Loader(data, 8))
-    assert fitted.score(data) > 0.6
+    for more in ({}, {"normalise_features": False}):
+        fitted = RobustGNN("ce", model=Sage(), epochs=20, **more).fit(data, loader=Loader(data, 8))
+        assert fitted.score(data) > 0.6
     with pytest.raises(InputError, match="loader: expected batches with n_id"):
         RobustGNN("ce", epochs=1).fit(data, loader=[Data(x=data.x, edge_index=data.edge_index, batch_size=3)])
     with pytest.raises(InputError, match="loader: expected batches with labelled nodes, got none"):
         RobustGNN("ce", epochs=1).fit(data, loader=[])
     with pytest.raises(InputError, match="loader: expected None next to batch_size"):
         RobustGNN("ce", epochs=1, batch_size=5).fit(data, loader=[])
+    with pytest.raises(InputError, match="loader: expected an iterable of batches, got int"):
+        RobustGNN("ce", epochs=1).fit(data, loader=3)
+
+
+def test_features_of_a_loader_are_normalised_as_those_of_predictions():
+    data, seen = changed(x=noisy().x.abs() + 1), []
+    whole = Data(edge_index=data.edge_index, n_id=torch.arange(120), batch_size=120)
+    fitted = RobustGNN("ce", model=Constant(lambda x, w: seen.append(x) or x[:, :3] * w), epochs=1)
+    fitted.fit(data, loader=[whole])
+    assert all(torch.equal(x, fitted._context.full.x) for x in seen)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"n_id": torch.arange(120) + 1}, "loader: n_id: expected node positions from 0 to 119, got values from 1"),
+        ({"n_id": torch.arange(3)}, "loader: edge_index: expected node positions from 0 to 2"),
+        ({"batch_size": 500}, "loader: batch_size: expected an integer from 0 to 120, got 500"),
+        ({"edge_index": torch.zeros(3, 2).long()}, r"loader: edge_index: expected shape \[2, num_arcs\]"),
+    ],
+)
+def test_batches_of_other_data_are_refused(fields, message):
+    batch = Data(**{"edge_index": noisy().edge_index, "n_id": torch.arange(120), "batch_size": 120, **fields})
+    with pytest.raises(InputError, match=message):
+        RobustGNN("ce", epochs=1).fit(noisy(), loader=[batch])
 
 
 def test_whole_neighbourhoods_are_the_full_batch():
@@ -157,6 +199,21 @@ def test_targets_are_detached_and_selections_weigh():
     rows, weights = context.given == 0, torch.arange(len(context.given)).float()
     entropies = -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
     assert loss == pytest.approx(float((weights * entropies)[rows].sum() / weights[rows].sum()), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("select", lambda rows: torch.ones(3, dtype=torch.bool), r"select of Own: expected a value for each .* \(3,\)"),
+        ("weights", lambda rows: torch.full((len(rows),), torch.nan), "weights of Own: expected finite numbers"),
+        ("weights", lambda rows: -torch.ones(len(rows)), "weights of Own: expected finite numbers of at least 0"),
+        ("loss", lambda rows: torch.tensor(1.0), "loss of Own: expected a value for each of the 30 labelled nodes"),
+    ],
+)
+def test_what_a_method_of_the_user_returns_is_checked(part, value, message):
+    own = type("Own", (Method,), {part: lambda self, step, *targets: value(step.rows)})
+    with pytest.raises(InputError, match=message):
+        RobustGNN(own(), epochs=1).fit(noisy())
 
 
 def test_callbacks_end_training():
@@ -240,6 +297,15 @@ def test_fewer_labels_than_classes():
     assert fitted.predict_proba(noisy()).shape == (120, 2)
 
 
+def test_validation_labels_of_other_classes_select_nothing():
+    y, train = noisy().y_true, noisy().train_mask & (noisy().y_true < 2)
+    fitted = RobustGNN("ce", epochs=5).fit(changed(y=y, train_mask=train, val_mask=noisy().val_mask & (y == 2)))
+    assert fitted.best_epoch_ == 5
+    assert fitted.history_["val_loss"] == [None] * 5
+    some = RobustGNN("ce", epochs=5).fit(changed(y=y, train_mask=train))
+    assert all(loss > 0 for loss in some.history_["val_loss"])
+
+
 def test_fitted_models_are_copied_and_pickled():
     fitted = RobustGNN("ce", epochs=3).fit(noisy())
     for again in (copy.deepcopy(fitted), pickle.loads(pickle.dumps(fitted))):
@@ -248,3 +314,18 @@ def test_fitted_models_are_copied_and_pickled():
     for again in (copy.deepcopy(user), pickle.loads(pickle.dumps(user))):
         assert torch.equal(again.predict_proba(noisy()), user.predict_proba(noisy()))
         assert torch.equal(again._context.evaluate().embedding, user._context.evaluate().embedding)
+
+
+@pytest.mark.filterwarnings("ignore::graphnoise.robust.AmbiguousTransitionWarning")
+@pytest.mark.parametrize("method", ["gce", "ggp-targets", "rtgnn"])
+def test_modes_of_the_caller_do_not_matter(method):
+    expected = RobustGNN(method, epochs=3).fit(noisy()).predict_proba(noisy())
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = RobustGNN(method, epochs=3).fit(noisy()).predict_proba(noisy())
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, expected)
+    with torch.inference_mode(), torch.device("meta"), torch.autocast("cpu"):
+        assert torch.equal(RobustGNN(method, epochs=3).fit(noisy()).predict_proba(noisy()), expected)

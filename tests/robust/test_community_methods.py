@@ -60,3 +60,8 @@ def test_network_and_head_are_trained_by_the_term():
     model.method_.terms(Step(model._context, batch, [Output(*output)])).backward()
     assert model.method_.head.weight.grad.abs().max() > 0
     assert next(model.networks_[0].parameters()).grad.abs().max() > 0
+
+
+def test_a_complete_graph_has_one_community_without_warnings():
+    view = View(torch.ones(20, 1), torch.ones(20, 20).nonzero().t().contiguous())
+    assert len(communities(view.graph, 8, seed=0)) == 20

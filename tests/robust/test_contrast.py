@@ -142,3 +142,12 @@ def test_all_arcs_of_a_view_may_be_missing():
     seen = VIEW.drop_arcs(1.0, torch.Generator().manual_seed(0))
     assert seen.edge_index.shape == (2, 0)
     assert seen.graph.num_arcs == 60
+
+
+@pytest.mark.parametrize("method", ["cgnn", "crgnn"])
+def test_a_directed_graph_is_warned_of_once(method):
+    data = datasets.planted_partition([30, 30], 0.2, 0.02, num_features=4, split=(10, 20, 20), seed=0)
+    data.edge_index = data.edge_index[:, data.edge_index[0] < data.edge_index[1]]
+    with pytest.warns(UserWarning, match="directed graph") as caught:
+        RobustGNN(method, epochs=3).fit(data)
+    assert len(caught) == 1

@@ -104,7 +104,7 @@ def test_settings_of_presets_are_checked():
         (lambda: SModel(0.0), "noise_rate: expected a number in"),
         (lambda: Forward(warm_up=1.0), "warm_up: expected a number in"),
         (lambda: Forward(percentile=101), "percentile: expected a number in"),
-        (lambda: Forward(torch.eye(3) * 0.9), "matrix: expected rows that sum to 1, got 0.9"),
+        (lambda: Forward(torch.eye(3) * 0.9), "transition: matrix: expected rows that sum to 1, got 0.9"),
         (lambda: Forward("symmetric"), "transition: expected"),
         (lambda: TRevision(revise_from=2), "revise_from: expected a rate"),
         (lambda: NestedDropout(0.0), "scale: expected a number in"),
@@ -250,6 +250,8 @@ def test_a_known_transition_needs_no_warm_up(kind, function):
         torch.testing.assert_close(method.transition, T.matrix, rtol=0, atol=1e-6)
     with pytest.raises(InputError, match="transition: expected 3 classes, as the labelled nodes have, got 2"):
         kind(noise.identity(2)).setup(context())
+    with pytest.raises(InputError, match="transition: expected a matrix that can produce all given labels"):
+        kind(torch.tensor([[1.0, 0.0, 0.0]]).repeat(3, 1)).setup(context())
 
 
 def test_forward_correction_without_noise_trains_as_cross_entropy():
@@ -320,6 +322,11 @@ def test_t_revision_reports_what_it_learned():
     fitted = RobustGNN("t-revision", epochs=40, seed=1, val_labels="none").fit(data)
     moved = (fitted.method_.transition - fitted.method_.estimate).abs().max()
     assert 1e-4 < float(moved) < 0.1
+
+
+def test_s_model_is_finite_at_a_learning_rate_without_reason():
+    fitted = RobustGNN("s-model", epochs=4, lr=1e6).fit(planted())
+    assert all(torch.tensor(fitted.history_["loss"]).isfinite())
 
 
 def test_s_model_starts_at_symmetric_noise_and_learns_a_transition():

@@ -5,6 +5,7 @@ import torch
 from graph_steps import DATA, LABELLED, VIEW, context, step
 from torch.nn import functional as F
 
+from graphnoise.checks import InputError
 from graphnoise.graph import Graph
 from graphnoise.robust import methods
 from graphnoise.robust.methods.unionnet import class_probabilities, support_sets
@@ -88,3 +89,12 @@ def test_the_warm_up_is_cross_entropy():
     method.start_epoch(at)
     assert torch.equal(method.targets(step(at)), F.one_hot(at.given, 3).float())
     assert method.terms(step(at)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [("unionnet", "num_supports"), ("unionnet", "num_walks"), ("nrgnn", "negatives"), ("rtgnn", "negatives")],
+)
+def test_counts_that_no_memory_holds_are_refused(name, setting):
+    with pytest.raises(InputError, match=f"{setting}: expected an integer from 1 to 10000"):
+        methods.create_method(name, **{setting: 10**9})

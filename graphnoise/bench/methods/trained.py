@@ -43,8 +43,10 @@ class Trained:
     stochastic = True
 
     def __init__(self, search: int = 0, **settings: Any) -> None:
-        self.search = checks.integer(f"{self.name}.search", search, 0, 10_000)
+        self.search = checks.integer("search", search, 0, 10_000)
         self.shared = {key: settings.pop(key, default) for key, default in SHARED.items()}
+        if self.search and self.shared["val_labels"] != "select":
+            checks.fail("search", "0 without val_labels=select, whose labels it selects by", self.search)
         self.settings = settings
         # Checks all settings.
         RobustGNN(methods.create_method(self.name, **settings), **self.shared)

@@ -17,6 +17,7 @@ from graphnoise.bench.environment import Meter, environment, one_thread
 from graphnoise.bench.grid import Count, Flag, Names, Rates, Seed, Specs, one_of, option
 from graphnoise.bench.methods.nodes import is_stochastic
 from graphnoise.bench.methods.problem import Instance, Problem, Trial
+from graphnoise.bench.options import call_name
 from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, check_noise, entries, rows
 from graphnoise.bench.tasks import node_report
 from graphnoise.bench.tasks.graphs import PLANTED, GraphGrid, Word, load_graph, splits_per_draw
@@ -87,7 +88,8 @@ class NodesGrid(GraphGrid):
         """Return the grid with what its protocol fixes.
 
         Raises:
-            InputError: A field has another value than that of the protocol.
+            InputError: A field has another value than that of the protocol or its default, or the protocol has no split
+                of a data set.
         """
         protocol, changes = PROTOCOLS[self.protocol], dict[str, Any]()
         for key, value in protocol.fields.items():
@@ -95,6 +97,9 @@ class NodesGrid(GraphGrid):
                 checks.fail(key, f"{value!r} with protocol {self.protocol}", repr(getattr(self, key)))
             changes[key] = value
         if protocol.splits:
+            for name in self.datasets:
+                if call_name(name) == "planted":
+                    checks.fail("dataset", f"a data set with a name, of which {self.protocol} has a split", repr(name))
             changes["datasets"] = tuple(
                 name if "protocol=" in name else f"{name}{',' if ':' in name else ':'}protocol={self.protocol}"
                 for name in self.datasets

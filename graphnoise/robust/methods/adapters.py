@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -22,8 +23,9 @@ class _Credible(Method):
 
     Args:
         credibility: Credibilities of the labelled nodes, in [0, 1] (1: surely right), shape [num_labelled], in the
-            order of their positions; or a function of the graph, the given labels (-1 without one, shape [num_nodes])
-            and the features that returns them, as those of `graphnoise.audit.detect` do.
+            order of their positions; or a function that returns them from the graph, the given labels (-1 without one,
+            shape [num_nodes]) and, with a third parameter, the features: `posterior`, `graph_gp`,
+            `neighbour_agreement` and `label_propagation` of `graphnoise.audit.detect` are such functions.
     """
 
     credibilities: Tensor
@@ -45,7 +47,9 @@ class _Credible(Method):
             view, y = context.full, torch.full((context.full.num_nodes,), -1)
             y[context.labelled.cpu()] = context.given.cpu()
             graph = Graph.from_edge_index(view.edge_index.cpu(), view.num_nodes)
-            values = _checked(values(graph, y, view.x.cpu()))
+            # Parameters that are given by name only are settings.
+            taken = [p for p in inspect.signature(values).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+            values = _checked(values(graph, y, view.x.cpu()) if len(taken) > 2 else values(graph, y))
         if len(values) != len(context.given):
             checks.fail("credibility", f"{len(context.given)} numbers, one per labelled node", len(values))
         self.register_buffer("credibilities", values.float().to(context.given.device))
@@ -63,8 +67,9 @@ class Drop(_Credible):
 
     Args:
         credibility: Credibilities of the labelled nodes, in [0, 1] (1: surely right), shape [num_labelled], in the
-            order of their positions; or a function of the graph, the given labels (-1 without one, shape [num_nodes])
-            and the features that returns them, as those of `graphnoise.audit.detect` do.
+            order of their positions; or a function that returns them from the graph, the given labels (-1 without one,
+            shape [num_nodes]) and, with a third parameter, the features: `posterior`, `graph_gp`,
+            `neighbour_agreement` and `label_propagation` of `graphnoise.audit.detect` are such functions.
         threshold: Least credibility of a label that is kept.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from scipy.sparse import csr_array
 from sklearn.cluster import KMeans
@@ -39,7 +40,9 @@ def communities(graph: Graph, count: int, seed: int, width: int = 128) -> Tensor
     if n < 3:
         return torch.zeros(n, dtype=torch.int64, device=graph.device)
     svd = TruncatedSVD(min(width, n - 1), random_state=seed)
-    position = torch.from_numpy(svd.fit_transform(matrix)).float()
+    # Of columns that do not vary, scikit-learn divides variances by 0.
+    with np.errstate(all="ignore"):
+        position = torch.from_numpy(svd.fit_transform(matrix)).float()
     place = F.normalize(position).numpy()
     clusters = KMeans(min(count, n), n_init=10, random_state=seed).fit_predict(place)
     return torch.from_numpy(clusters).long().to(graph.device)

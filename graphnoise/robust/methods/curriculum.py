@@ -45,7 +45,7 @@ class Curriculum(Method):
     last one.
 
     Args:
-        warmup: Epochs of plain training of the first network.
+        warm_up: Epochs of plain training of the first network.
         first: Share of the nodes that the second one starts with.
         length: Epochs of the second one after which all nodes are in use.
         pacing: Growth of the share, see `pace`.
@@ -57,9 +57,9 @@ class Curriculum(Method):
     usable: Tensor
     num_networks = 2
 
-    def __init__(self, warmup: int, first: float, length: int, pacing: str) -> None:
+    def __init__(self, warm_up: int, first: float, length: int, pacing: str) -> None:
         super().__init__()
-        self.warmup = checks.integer("warmup", warmup, 1)
+        self.warm_up = checks.integer("warm_up", warm_up, 1)
         self.first = checks.real("first", first, 1e-6, 1.0)
         self.length = checks.integer("length", length, 1)
         self.pacing = checks.choice("pacing", pacing, PACES)
@@ -75,11 +75,11 @@ class Curriculum(Method):
 
     def forward(self, context: Context, batch: Batch) -> list[Output]:
         """Return the outputs of the network that is trained."""
-        return [context.networks[int(context.epoch >= self.warmup)](batch.view, context.generator)]
+        return [context.networks[int(context.epoch >= self.warm_up)](batch.view, context.generator)]
 
     def end_epoch(self, context: Context) -> None:
         """Judge the nodes, in an epoch of the warm-up that is the best one so far."""
-        if context.epoch > self.warmup:
+        if context.epoch > self.warm_up:
             return
         output = context.evaluate(0)
         right = (output.logits[context.val].argmax(1) == context.val_given).double()
@@ -89,18 +89,18 @@ class Curriculum(Method):
 
     def in_use(self, context: Context) -> Tensor:
         """Return which labelled nodes are in use, at least one of each class, Boolean, shape [num_labelled]."""
-        given, share = context.given, pace(self.pacing, self.first, (context.epoch - self.warmup) / self.length)
+        given, share = context.given, pace(self.pacing, self.first, (context.epoch - self.warm_up) / self.length)
         kept = smallest(self.difficulty, given, share) & self.usable
         missing = torch.bincount(given[kept], minlength=context.num_classes) == 0
         return kept | (smallest(self.difficulty, given, 0.0) & missing[given])
 
     def select(self, step: Step) -> Tensor | None:
         """Return the nodes of the batch that are in use; all in the warm-up."""
-        return None if step.context.epoch < self.warmup else self.in_use(step.context)[step.rows]
+        return None if step.context.epoch < self.warm_up else self.in_use(step.context)[step.rows]
 
     def ready(self, context: Context) -> bool:
         """Return whether the warm-up is over."""
-        return context.epoch > self.warmup
+        return context.epoch > self.warm_up
 
     def predict(self, context: Context, view: Any) -> Tensor:
         """Return the class probabilities of the second network; in the warm-up, those of the first one."""
@@ -120,7 +120,7 @@ class CLNode(Curriculum):
     Nodes that are not trained on count with their predicted class. Settings are those of `Curriculum`.
 
     Args:
-        warmup: Epochs of plain training of the first network.
+        warm_up: Epochs of plain training of the first network.
         first: Share of the nodes that the second one starts with.
         length: Epochs of the second one after which all nodes are in use.
         pacing: Growth of the share: "linear", "root" or "geometric", see `pace`.
@@ -135,13 +135,13 @@ class CLNode(Curriculum):
 
     def __init__(
         self,
-        warmup: int = 30,
+        warm_up: int = 30,
         first: float = 0.5,
         length: int = 50,
         pacing: str = "geometric",
         weight: float = 1.0,
     ) -> None:
-        super().__init__(warmup, first, length, pacing)
+        super().__init__(warm_up, first, length, pacing)
         self.weight = checks.real("weight", weight, 0.0)
 
     def setup(self, context: Context) -> None:
@@ -170,7 +170,7 @@ class TSS(Curriculum):
     whose label is what the first network predicts; of a class without any, the one of least difficulty.
 
     Args:
-        warmup: Epochs of plain training of the first network.
+        warm_up: Epochs of plain training of the first network.
         first: Share of the nodes that the second one starts with.
         length: Epochs of the second one after which all nodes are in use.
         pacing: Growth of the share: "linear", "root" or "geometric", see `pace`.
@@ -185,13 +185,13 @@ class TSS(Curriculum):
 
     def __init__(
         self,
-        warmup: int = 30,
+        warm_up: int = 30,
         first: float = 0.25,
         length: int = 100,
         pacing: str = "linear",
         teleport: float = 0.15,
     ) -> None:
-        super().__init__(warmup, first, length, pacing)
+        super().__init__(warm_up, first, length, pacing)
         self.teleport = checks.real("teleport", teleport, 1e-3, 1.0)
 
     def setup(self, context: Context) -> None:

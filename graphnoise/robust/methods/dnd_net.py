@@ -31,7 +31,7 @@ class DnDNet(WarmUp):
         alpha: Weight of the neighbours in each of them.
         threshold: Confidence of a pseudo-label.
         pseudo_weight: Weight λ of the pseudo-labels.
-        warmup: Share of the epochs with plain cross-entropy.
+        warm_up: Share of the epochs with plain cross-entropy.
 
     Source:
         Parts: Ding et al., "Divide and Denoise: Empowering Simple Models for Robust Semi-Supervised Node Classification
@@ -48,9 +48,9 @@ class DnDNet(WarmUp):
         alpha: float = 0.9,
         threshold: float = 0.8,
         pseudo_weight: float = 1.0,
-        warmup: float = 0.15,
+        warm_up: float = 0.15,
     ) -> None:
-        super().__init__(warmup)
+        super().__init__(warm_up)
         self.num_steps, self.alpha = checks.integer("num_steps", num_steps, 0, 1000), checks.rate("alpha", alpha)
         self.threshold = checks.rate("threshold", threshold)
         self.pseudo_weight = checks.real("pseudo_weight", pseudo_weight, 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import ClassVar
 
 import torch
@@ -11,7 +10,7 @@ from torch.nn import functional as F
 
 from graphnoise import checks
 from graphnoise.nn.features import row_normalised
-from graphnoise.robust.graph_gp import AMBIGUOUS, AmbiguousTransitionWarning, GraphGP
+from graphnoise.robust.graph_gp import GraphGP, warn_of_ambiguity
 from graphnoise.robust.smoothing import SmoothedFeatures
 from graphnoise.robust.training import Context, Method, Step, View
 
@@ -95,12 +94,7 @@ class GGPTargets(Method):
             expected[:, present] = model._probabilities(smoothed).float()
             expected[context.labelled.unsqueeze(1), present] = torch.from_numpy(model.posterior_).float()
             transition[present.unsqueeze(1), present] = model.transition_.matrix
-            if model.transition_margin_ < AMBIGUOUS:
-                text = (
-                    "ggp-targets: a clearly different transition matrix explains the labels nearly as well "
-                    f"(log-likelihood lower by {model.transition_margin_:.1f}); classes may be exchanged"
-                )
-                warnings.warn(text, AmbiguousTransitionWarning, stacklevel=5)
+            warn_of_ambiguity("ggp-targets", model.transition_margin_, stacklevel=6)
         self.register_buffer("expected", expected.to(context.full.x.device))
         self.register_buffer("transition", transition)
 

@@ -40,7 +40,7 @@ class ICGNN(WarmUp):
         num_neighbours: Number of nearest embeddings (cosine) of a node.
         temperature: Temperature τ.
         pseudo_weight: Weight λ of the unlabelled nodes.
-        warmup: Share of the epochs with plain cross-entropy.
+        warm_up: Share of the epochs with plain cross-entropy.
         refresh: Epochs between two searches for nearest embeddings.
 
     Source:
@@ -61,10 +61,10 @@ class ICGNN(WarmUp):
         num_neighbours: int = 20,
         temperature: float = 0.5,
         pseudo_weight: float = 1.0,
-        warmup: float = 0.15,
+        warm_up: float = 0.15,
         refresh: int = 50,
     ) -> None:
-        super().__init__(warmup)
+        super().__init__(warm_up)
         self.epsilon = checks.real("epsilon", epsilon, 0.001, 1.0)
         self.alpha = checks.rate("alpha", alpha)
         self.num_neighbours = checks.integer("num_neighbours", num_neighbours, 1)

@@ -38,8 +38,8 @@ class LossMethod(Method):
             checks.choice(f"setting of {type(self).__name__}", name, self.defaults())
         for name, value in {**self.defaults(), **settings}.items():
             setattr(self, name, value)
-        # Checks the settings.
-        self._values(torch.zeros(1, 2), torch.tensor([0]))
+        # Checks the settings, whatever the default device.
+        self._values(torch.zeros(1, 2, device="cpu"), torch.zeros(1, dtype=torch.int64, device="cpu"))
 
     def loss(self, step: Step, targets: Tensor) -> Tensor:
         """Return the loss of each labelled node of the batch."""

@@ -68,7 +68,7 @@ class NRGNN(Method):
         self.alpha, self.beta = checks.real("alpha", alpha, 0.0), checks.real("beta", beta, 0.0)
         self.cut, self.confidence = checks.real("cut", cut, 0.0), checks.rate("confidence", confidence)
         self.neighbours = checks.integer("neighbours", neighbours, 0)
-        self.negatives = checks.integer("negatives", negatives, 1)
+        self.negatives = checks.integer("negatives", negatives, 1, 10_000)
         self.width = checks.integer("width", width, 1)
         self._reconstruction: Tensor | None = None
 

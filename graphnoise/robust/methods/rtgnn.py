@@ -140,7 +140,7 @@ class RTGNN(Method):
         self.threshold, self.decay = checks.rate("threshold", threshold), checks.rate("decay", decay)
         self.cut = checks.real("cut", cut, 0.0)
         self.neighbours = checks.integer("neighbours", neighbours, 0)
-        self.negatives = checks.integer("negatives", negatives, 1)
+        self.negatives = checks.integer("negatives", negatives, 1, 10_000)
         self.width = checks.integer("width", width, 1)
         # Of the step that is computed: the graph with links, and the reconstruction.
         self._step: tuple[View, Tensor] | None = None

@@ -33,7 +33,7 @@ class TransitionMethod(Method):
         transition: T, known or estimated, float64, shape [C, C].
 
     Raises:
-        InputError: A setting out of its range, or T of another number of classes.
+        InputError: A setting out of its range, T of another number of classes, or given labels that T cannot produce.
     """
 
     search = MappingProxyType({"warm_up": (0.1, 0.6)})
@@ -53,7 +53,11 @@ class TransitionMethod(Method):
         self.percentile = None if percentile is None else checks.real("percentile", percentile, 0.0, 100.0)
         self.known = transition is not None
         if transition is not None and not isinstance(transition, Transition):
-            transition = Transition(checks.finite("transition", transition, dims=2))
+            matrix = checks.finite("transition", transition, dims=2)
+            try:
+                transition = Transition(matrix)
+            except checks.InputError as error:
+                raise checks.InputError(f"transition: {error}") from error
         self.register_buffer("transition", None if transition is None else transition.matrix)
 
     @property
@@ -68,6 +72,10 @@ class TransitionMethod(Method):
         if len(start) != context.num_classes:
             expected = f"{context.num_classes} classes, as the labelled nodes have"
             checks.fail("transition", expected, len(start))
+        impossible = (start[:, torch.unique(context.given.cpu())] <= 0).all(0)
+        if bool(impossible.any()):
+            expected = "a matrix that can produce all given labels"
+            checks.fail("transition", expected, f"one that cannot produce {int(impossible.sum())} of their classes")
         self.transition = start.to(device)
         # The networks of the best epoch of the warm-up.
         self.best = copy.deepcopy(_modules(context)).requires_grad_(False)
@@ -246,7 +254,8 @@ class SModel(Method):
 
     def loss(self, step: Step, targets: Tensor) -> Tensor:
         """Return the loss of each labelled node of the batch."""
-        return forward_correction(step.logits, targets, self.scores.softmax(1), "none")
+        # No class has probability 0, whatever the learning rate.
+        return forward_correction(step.logits, targets, self.scores.softmax(1).clamp(min=1e-12), "none")
 
     def end_epoch(self, context: Context) -> None:
         """Report T."""

@@ -79,7 +79,7 @@ class CoTeachingPlus(CoTeaching):
         rate: Share of the labels that is wrong. None: that of `GraphGP`, fitted to the labelled nodes once.
         ramp: Epochs until the whole rate is left out.
         balanced: Whether the share is that of each class, or of all labelled nodes.
-        warmup: Epochs of co-teaching before.
+        warm_up: Epochs of co-teaching before.
         minimum: Number of nodes predicted differently from which on only they count.
 
     Attributes:
@@ -94,17 +94,17 @@ class CoTeachingPlus(CoTeaching):
         rate: float | None = None,
         ramp: int = 10,
         balanced: bool = True,
-        warmup: int = 50,
+        warm_up: int = 50,
         minimum: int = 10,
     ) -> None:
         super().__init__(rate, ramp, balanced)
-        self.warmup = checks.integer("warmup", warmup, 0)
+        self.warm_up = checks.integer("warm_up", warm_up, 0)
         self.minimum = checks.integer("minimum", minimum, 1)
 
     def select(self, step: Step) -> Tensor:
         """Return the selection of the other network among the nodes that are predicted differently."""
         differ = step.logits.argmax(1) != step.peer.logits.argmax(1)
-        if step.context.epoch < self.warmup or int(differ.sum()) < self.minimum:
+        if step.context.epoch < self.warm_up or int(differ.sum()) < self.minimum:
             return super().select(step)
         share = self.share(step.context.epoch)
         chosen = smallest(_losses(step.peer)[differ], step.given[differ], share, balanced=self.balanced)
@@ -164,7 +164,7 @@ class SmallLoss(Method):
     The label of smallest loss of each class is always kept, and all are where losses are equal.
 
     Args:
-        warmup: Epochs of plain training before, which are not selected as the best.
+        warm_up: Epochs of plain training before, which are not selected as the best.
         threshold: Probability above which a label is kept.
         temperature: Temperature of the predictions that replace labels.
         weight: Weight of the nodes whose label is replaced.
@@ -183,14 +183,14 @@ class SmallLoss(Method):
 
     def __init__(
         self,
-        warmup: int = 30,
+        warm_up: int = 30,
         threshold: float = 0.5,
         temperature: float = 0.5,
         weight: float = 1.0,
         every: int = 5,
     ) -> None:
         super().__init__()
-        self.warmup = checks.integer("warmup", warmup, 0)
+        self.warm_up = checks.integer("warm_up", warm_up, 0)
         self.threshold = checks.rate("threshold", threshold)
         self.temperature = checks.real("temperature", temperature, 1e-3)
         self.weight = checks.real("weight", weight, 0.0)
@@ -204,7 +204,7 @@ class SmallLoss(Method):
 
     def start_epoch(self, context: Context) -> None:
         """Divide the labels anew, by the losses of each network."""
-        if context.epoch < self.warmup or (context.epoch - self.warmup) % self.every:
+        if context.epoch < self.warm_up or (context.epoch - self.warm_up) % self.every:
             return
         logits = [context.evaluate(k).logits[context.labelled] for k in range(2)]
         self.clean.copy_(torch.stack([self.divide(scores, context.given) for scores in logits]))
@@ -235,7 +235,7 @@ class SmallLoss(Method):
 
     def ready(self, context: Context) -> bool:
         """Return whether the warm-up is over."""
-        return context.epoch > self.warmup
+        return context.epoch > self.warm_up
 
 
 def _losses(step: Step) -> Tensor:

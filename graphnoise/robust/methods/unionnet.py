@@ -31,7 +31,7 @@ class UnionNET(WarmUp):
         beta: Weight β of the prior.
         num_walks: Number of random walks from each labelled node.
         length: Steps of a walk.
-        warmup: Share of the epochs with plain cross-entropy.
+        warm_up: Share of the epochs with plain cross-entropy.
 
     Attributes:
         supports: Positions of the support sets among the labelled nodes, -1 where there are fewer, shape
@@ -55,12 +55,13 @@ class UnionNET(WarmUp):
         beta: float = 1.0,
         num_walks: int = 100,
         length: int = 10,
-        warmup: float = 0.1,
+        warm_up: float = 0.1,
     ) -> None:
-        super().__init__(warmup)
-        self.num_supports = checks.integer("num_supports", num_supports, 1)
+        super().__init__(warm_up)
+        self.num_supports = checks.integer("num_supports", num_supports, 1, 10_000)
         self.alpha, self.beta = checks.rate("alpha", alpha), checks.real("beta", beta, 0.0)
-        self.num_walks, self.length = checks.integer("num_walks", num_walks, 1), checks.integer("length", length, 1)
+        self.num_walks = checks.integer("num_walks", num_walks, 1, 10_000)
+        self.length = checks.integer("length", length, 1)
 
     def setup(self, context: Context) -> None:
         """Draw the support sets."""

@@ -10,17 +10,17 @@ class WarmUp(Method):
     """A method whose first epochs are plain cross-entropy; none of them is selected as the best.
 
     Args:
-        warmup: Share of the epochs.
+        warm_up: Share of the epochs.
     """
 
-    def __init__(self, warmup: float) -> None:
+    def __init__(self, warm_up: float) -> None:
         super().__init__()
-        self.warmup = checks.rate("warmup", warmup)
+        self.warm_up = checks.rate("warm_up", warm_up)
 
     def warming(self, context: Context) -> bool:
         """Return whether the epoch that begins, or runs, is one of the warm-up."""
-        return context.progress < self.warmup
+        return context.progress < self.warm_up
 
     def ready(self, context: Context) -> bool:
         """Return whether the epoch that has just ended was not one of the warm-up."""
-        return (context.epoch - 1) / context.epochs >= self.warmup
+        return (context.epoch - 1) / context.epochs >= self.warm_up

@@ -104,11 +104,16 @@ class LoadedBatches:
     Args:
         view: The whole graph.
         labelled: Positions of the labelled nodes.
-        loader: Yields `Data` with x, edge_index, n_id (the nodes' positions in the whole graph) and batch_size (how
-            many of the first nodes are outputs).
+        loader: Yields `Data` with edge_index, n_id (the nodes' positions in the whole graph) and batch_size (how many
+            of the first nodes are outputs). Features are those of the whole graph.
+
+    Raises:
+        InputError: The loader cannot be iterated over.
     """
 
     def __init__(self, view: View, labelled: Tensor, loader: Iterable[Any]) -> None:
+        if not isinstance(loader, Iterable):
+            checks.fail("loader", "an iterable of batches", type(loader).__name__)
         self.full, self.loader = view, loader
         self.row = torch.full((view.num_nodes,), -1)
         self.row[labelled] = torch.arange(len(labelled))
@@ -117,13 +122,16 @@ class LoadedBatches:
         """Yield the loader's batches; those without a labelled output are left out.
 
         Raises:
-            InputError: A batch lacks a field.
+            InputError: A batch lacks a field, or is not one of these data.
         """
         for data in self.loader:
-            for name in ("x", "edge_index", "n_id", "batch_size"):
+            for name in ("edge_index", "n_id", "batch_size"):
                 if getattr(data, name, None) is None:
                     checks.fail("loader", f"batches with {name}", "one without")
-            rows = self.row[data.n_id[: int(data.batch_size)]]
+            nodes = checks.tensor("loader: n_id", data.n_id).view(-1)
+            nodes = checks.edge_index("loader: n_id", nodes.expand(2, -1), len(self.row))[0]
+            arcs = checks.edge_index("loader: edge_index", data.edge_index, len(nodes))
+            rows = self.row[nodes[: checks.integer("loader: batch_size", data.batch_size, 0, len(nodes))]]
             at = (rows >= 0).nonzero().view(-1)
             if len(at):
-                yield Batch(View(data.x.float(), data.edge_index, sampled=True), data.n_id, at, rows[at])
+                yield Batch(View(self.full.x[nodes], arcs, sampled=True), nodes, at, rows[at])

@@ -44,6 +44,11 @@ class Context:
     epoch: int = 0
     _predicted: dict[tuple[int, int], Output] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # Labels of other classes only cannot tell which epoch is best.
+        if not bool((self.val_given >= 0).any()):
+            self.val, self.val_given = self.val[:0], self.val_given[:0]
+
     @property
     def progress(self) -> float:
         """Share of the epochs that are done, in [0, 1)."""

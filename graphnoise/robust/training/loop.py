@@ -111,10 +111,16 @@ class Training:
         method = self.method
         with torch.no_grad():
             keep, weights, targets = method.select(step), method.weights(step), method.targets(step)
-            counts = torch.ones(len(step.rows), device=step.rows.device) if weights is None else weights.float()
-            counts = counts if keep is None else counts * keep
         losses = method.loss(step, targets.detach())
+        for name, values in (("select", keep), ("weights", weights), ("loss", losses)):
+            if values is not None and values.shape != step.rows.shape:
+                expected = f"a value for each of the {len(step.rows)} labelled nodes of the batch"
+                checks.fail(f"method: {name} of {type(method).__name__}", expected, f"shape {tuple(values.shape)}")
+        counts = torch.ones(len(step.rows), device=step.rows.device) if weights is None else weights.float()
+        counts = counts if keep is None else counts * keep
         total = counts.sum()
+        if not bool((counts >= 0).all()) or math.isinf(float(total)):
+            checks.fail(f"method: weights of {type(method).__name__}", "finite numbers of at least 0", "others")
         mean = (counts * losses).sum() / total if float(total) > 0 else losses.sum() * 0.0
         return mean + method.terms(step), float((counts > 0).float().mean())
 

@@ -239,7 +239,8 @@ class Network(torch.nn.Module):
             got = f"{tuple(out.shape)} of type {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
             checks.fail("model", f"logits of shape {shape} from {self.name}", got)
         embedding, self._calls = inputs[-1] if inputs else out, len(inputs)
-        return out.float(), embedding if isinstance(embedding, Tensor) and len(embedding) == len(out) else out
+        embedding = embedding if isinstance(embedding, Tensor) and len(embedding) == len(out) else out
+        return out.float(), embedding.float()
 
     @property
     def takes_weights(self) -> bool:

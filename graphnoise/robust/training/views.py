@@ -23,7 +23,7 @@ class View:
         x: Features, float32, shape [num_nodes, num_features].
         edge_index: Arcs (source, target), without added self-loops, shape [2, num_arcs].
         edge_weight: Weights of the arcs, at least 0, shape [num_arcs]; gradients may pass. None: all are 1.
-        sampled: Whether the arcs are sampled, and so directed even where the graph is not.
+        sampled: Whether the arcs are not those of the graph, and so no warning tells that they are directed.
     """
 
     x: Tensor
@@ -114,7 +114,7 @@ class View:
 
     def with_arcs(self, edge_index: Tensor, edge_weight: Tensor | None = None) -> View:
         """Return the same features with other arcs."""
-        view = View(self.x, edge_index, edge_weight, self.sampled)
+        view = View(self.x, edge_index, edge_weight, sampled=True)
         # Both are computed from the features alone.
         vars(view)["features"] = self.features
         return view
