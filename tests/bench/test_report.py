@@ -170,6 +170,11 @@ def test_all_rows_are_compared_with_those_asked_for(plain_suite, plain_store):
     for part in Nodes().render(sections[0]):
         console.print(part)
     tables = console.file.getvalue()
-    assert [pair in tables for pair in ("mlp − sgc", "mlp − lp", "\nsgc − lp", "\nlp − sgc")] == [True, True, False, False]
+    assert [pair in tables for pair in ("mlp − sgc", "mlp − lp", "\nsgc − lp", "\nlp − sgc")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     with pytest.raises(InputError, match="against: expected one of"):
         _compare_with(sections[:1], "gcn")

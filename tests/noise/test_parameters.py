@@ -24,7 +24,7 @@ REQUIRED = {
     "asymmetric": {"num_classes": 9, "rate": 0.31},
     "random": {"num_classes": 9, "rate": 0.31},
     "symmetric": {"num_classes": 3, "rate": 0.31},
-    "pair": {"num_classes": 3, "rate": 0.31, "offset": 1},
+    "pair": {"num_classes": 3, "rate": 0.31},
     "from_counts": {"counts": [[1, 2], [0, 3]]},
     "from_mapping": {"mapping": {0: 1}, "num_classes": 3, "rate": 0.31},
 }
@@ -39,6 +39,7 @@ OPTIONAL = {
     "base": (0.05, 9.0),
     "seed_share": (0.1, 0.9),
     "offset": ("random", "next"),
+    "pair.offset": (1, 2),
     "false_negative_rate": (0.0, 0.2),
     "popularity": (0.0, 3.0),
     "hidden_popularity": (0.0, 3.0),
