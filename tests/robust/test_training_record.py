@@ -1,0 +1,78 @@
+"""The committed records of robust training: what docs/robust-methods.md shows of them."""
+
+import re
+from pathlib import Path
+
+import pandas
+import pytest
+
+from graphnoise.robust import methods
+from graphnoise.statistics import estimate, rank_methods
+
+TOP = Path(__file__).parents[2]
+SETTINGS = [("none", 0.0), ("symmetric", 0.4), ("pair", 0.4)]
+
+
+def record(name):
+    return pandas.read_csv(TOP / "benchmarks" / "results" / f"{name}.csv")
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return record("robust-training")
+
+
+def shown(values):
+    half = estimate({draw: [value] for draw, value in enumerate(values)}).half_width
+    return f"{100 * values.mean():.1f}" + (f" ± {100 * half:.1f}" if half and half > 5e-4 else "")
+
+
+def tables():
+    """Yield the header and the rows of each table of the page."""
+    header = None
+    for line in (TOP / "docs" / "robust-methods.md").read_text(encoding="utf-8").splitlines():
+        entries = [entry.strip().strip("*`") for entry in line.strip("|").split("|")]
+        if not line.startswith("|"):
+            header = None
+        elif header is None:
+            header = entries
+        elif not line.startswith("|---"):
+            yield header, entries
+
+
+def test_the_page_shows_what_is_recorded(cells):
+    rows = {
+        entries[0]: entries[1:] for header, entries in tables() if header[1:] == ["no noise", "symmetric .4", "pair .4"]
+    }
+    assert rows.keys() == set(cells["row"])
+    for row, entries in rows.items():
+        for (kind, rate), entry in zip(SETTINGS, entries, strict=True):
+            chosen = cells[(cells["row"] == row) & (cells["noise"] == kind) & (cells["rate"] == rate)]
+            assert entry == shown(chosen["test_accuracy"].to_numpy()), (row, kind)
+
+
+def test_all_methods_are_recorded_and_none_is_left_out_of_the_tables(cells):
+    assert set(methods.names()) <= set(cells["row"])
+    listed = {name for _, entries in tables() for name in re.findall(r"[\w-]+", entries[0])}
+    assert set(methods.names()) <= listed
+
+
+def test_what_the_page_says_of_the_record(cells):
+    means = cells.pivot_table(index=["noise", "rate"], columns="row", values="test_accuracy")
+    noisy = means.loc[[("symmetric", 0.4), ("pair", 0.4)]]
+    few = [name for name in methods.names() if name in noisy]
+    # On training labels alone, no method reaches a baseline that learns from validation labels as well.
+    assert (noisy[few].max(axis=1) < noisy[["sgc-tv", "lpc", "centroid"]].min(axis=1)).all()
+    symmetric, pair = noisy.loc[("symmetric", 0.4)], noisy.loc[("pair", 0.4)]
+    for name in ("co-teaching:val_labels=train", "confident-learning:val_labels=train"):
+        assert symmetric["ce:val_labels=train"] + 0.1 < symmetric[name] < symmetric["lpc"]
+        assert pair["ce:val_labels=train"] + 0.1 < pair[name] < pair["ggp"]
+    assert (abs(means["ggp-targets:val_labels=train"] - means["ggp"]) < 0.01).all()
+    losses = ["gce", "mae", "rce", "sce", "nce", "nce-mae", "nce-rce", "nfl-rce", "phuber", "taylor", "focal", "elr"]
+    assert (noisy[losses].max(axis=1) < noisy["ce"] + 0.02).all()
+
+
+def test_the_critical_difference_exceeds_the_range_of_ranks(cells):
+    means = cells.pivot_table(index=["noise", "rate"], columns="row", values="test_accuracy")
+    ranking = rank_methods({row: means[row].tolist() for row in means})
+    assert max(ranking.ranks.values()) - min(ranking.ranks.values()) < ranking.critical_difference
