@@ -13,6 +13,8 @@ PAGE = (TOP / "docs" / "audit.md").read_text(encoding="utf-8")
 NAMES = {"cora": "Cora", "citeseer": "CiteSeer", "pubmed": "PubMed", "amazon-photo": "Photo"}
 LARGER = {"coauthor-cs": "Coauthor CS", "amazon-computers": "Computers"}
 KINDS = [(name, kind) for name in NAMES for kind in ("symmetric", "pair")] + [("cora", "llm")]
+# One draw, in the table of the posterior alone.
+LARGEST = {"coauthor-physics": "Coauthor Physics"}
 LARGER_KINDS = [(name, kind) for name in LARGER for kind in ("symmetric", "pair")]
 DETECTORS = {
     "posterior": "posterior",
@@ -78,7 +80,7 @@ def posterior_lines(cells):
         means = group[columns].mean()
         setting = "clean" if kind == "none" else "LLM" if kind == "llm" else f"{kind} {rate:g}".replace("0.", ".")
         entries = [share(means[column]) for column in columns]
-        yield f"| {(NAMES | LARGER)[name]} {setting} ({len(group)}) | {' | '.join(entries)} |"
+        yield f"| {(NAMES | LARGER | LARGEST)[name]} {setting} ({len(group)}) | {' | '.join(entries)} |"
 
 
 def training_lines(table):
