@@ -6,6 +6,8 @@ from pathlib import Path
 import pandas
 import pytest
 
+from graphnoise.bench.record import Table
+from graphnoise.bench.suite import Suite
 from graphnoise.robust import methods
 from graphnoise.statistics import estimate, rank_methods
 
@@ -76,3 +78,38 @@ def test_the_critical_difference_exceeds_the_range_of_ranks(cells):
     means = cells.pivot_table(index=["noise", "rate"], columns="row", values="test_accuracy")
     ranking = rank_methods({row: means[row].tolist() for row in means})
     assert max(ranking.ranks.values()) - min(ranking.ranks.values()) < ranking.critical_difference
+
+
+DATA = {"cora": "Cora", "citeseer": "CiteSeer", "dblp": "DBLP", "amazon-photo": "Photo", "coauthor-cs": "CS"}
+DATA["pubmed"] = "PubMed"
+
+
+def test_the_page_shows_the_records_of_published_protocols():
+    icgnn, noisygl = record("icgnn"), record("noisygl")
+    icgnn["name"] = icgnn["dataset"].str.partition(":")[0].map(DATA) + " " + icgnn["noise"]
+    checked = 0
+    for header, (first, *entries) in tables():
+        for column, entry in zip(header[1:], entries, strict=True):
+            if header[0] in ("ten draws", "one draw") and not column.startswith("published"):
+                chosen = icgnn[(icgnn["name"] == first) & (icgnn["method"] == column)]
+                if header[0] == "ten draws":
+                    chosen = chosen[chosen["grid"].str.startswith("ten-draws")]
+                    text = shown(chosen["test_accuracy"].to_numpy()) if len(chosen) else "–"
+                    text += "" if len(chosen) in (0, 10) else f" ({len(chosen)})"
+                else:
+                    chosen = chosen[(chosen["draw"] == 10) & (chosen["grid"] != "ten-draws-targets")]
+                    text = shown(chosen["test_accuracy"].to_numpy())
+            elif header[1:] == ["symmetric", "pair", "random", "feature"]:
+                chosen = noisygl[(noisygl["row"] == first) & (noisygl["noise"] == column)]
+                text = f"{100 * chosen['test_accuracy'].mean():.1f}"
+            else:
+                continue
+            assert entry == text, (header[0], first, column)
+            checked += 1
+    assert checked == 12 * 5 + 4 * 6 + 24 * 4
+
+
+@pytest.mark.parametrize("name", ["robust-training", "icgnn", "noisygl"])
+def test_the_records_are_complete(name):
+    suite = Suite.read(TOP / "benchmarks" / "suites" / f"{name}.toml")
+    assert suite.select(Table(TOP / "benchmarks" / "results" / f"{name}.csv")).remarks() == []
