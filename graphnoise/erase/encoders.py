@@ -241,15 +241,15 @@ class CustomEncoder(Encoder):
 
 
 @contextlib.contextmanager
-def reraise_as_input_error(expected: str) -> Iterator[None]:
-    """Raise errors of a user's module, except for lack of memory, as an `InputError` on the encoder."""
+def reraise_as_input_error(expected: str, name: str = "encoder") -> Iterator[None]:
+    """Raise errors of a user's module, except for lack of memory, as an `InputError` on an argument."""
     try:
         yield
     except (GraphnoiseError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         message = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
-        raise InputError(f"encoder: expected {expected} {message}") from error
+        raise InputError(f"{name}: expected {expected} {message}") from error
 
 
 @contextlib.contextmanager

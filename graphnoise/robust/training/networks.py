@@ -16,8 +16,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch_geometric.nn import MessagePassing
 
 from graphnoise import checks
-from graphnoise.checks import GraphnoiseError, InputError
-from graphnoise.erase.encoders import shared_rng
+from graphnoise.erase.encoders import reraise_as_input_error, shared_rng
 from graphnoise.nn import GraphConvolution, Linear, Propagate, SparseFeatures, dropout
 from graphnoise.robust.training.views import View
 
@@ -231,7 +230,7 @@ class Network(torch.nn.Module):
         rng = torch.Generator(view.x.device).manual_seed(0) if generator is None else generator
         arguments = f"features of shape {tuple(view.x.shape)} and edge_index of shape {tuple(view.edge_index.shape)}"
         taken = f"a module that takes {arguments}, got"
-        with shared_rng(rng), reraised(taken), self._layer_inputs(transform) as inputs:
+        with shared_rng(rng), reraise_as_input_error(taken, "model"), self._layer_inputs(transform) as inputs:
             # A module may change its arguments in place.
             out = self.module(view.x.clone(), view.edge_index, *weights)
         shape = (view.num_nodes, self.num_classes)
@@ -272,17 +271,5 @@ def _copied(module: torch.nn.Module) -> torch.nn.Module:
         checks.fail("model", "a module with parameters to train", name)
     if any(getattr(part, "cached", False) is True for part in module.modules()):
         checks.fail("model", "layers that read the arcs of each call (cached=False)", f"a cached layer in {name}")
-    with reraised(f"a module that can be copied, got {name}:"):
+    with reraise_as_input_error(f"a module that can be copied, got {name}:", "model"):
         return copy.deepcopy(module)
-
-
-@contextlib.contextmanager
-def reraised(expected: str) -> Iterator[None]:
-    """Raise errors of a user's module, except for lack of memory, as an `InputError` on the model."""
-    try:
-        yield
-    except (GraphnoiseError, MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        message = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
-        raise InputError(f"model: expected {expected} {message}") from error
