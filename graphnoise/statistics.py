@@ -161,7 +161,7 @@ class Ranking:
 
     Attributes:
         ranks: Mean rank of each method, 1 for the best; ties share their ranks; in increasing order.
-        critical_difference: Mean ranks that differ by less are not told apart at the 5 % level (Nemenyi).
+        critical_difference: Mean ranks that differ by less do not differ significantly at the 5 % level (Nemenyi).
         p: Of Friedman's test that all methods are alike.
         settings: Number of settings.
     """

@@ -172,7 +172,7 @@ def _rank_table(grid: str, ranking: Ranking) -> Iterator[RenderableType]:
     note = (
         f"over {ranking.settings} settings (data set, kind and rate of noise), of methods that have them all; "
         f"Friedman's test p = {ranking.p:.2g};\nranks that differ by less than {ranking.critical_difference:.2f} "
-        "are not told apart (Nemenyi, 5 %)"
+        "do not differ significantly (Nemenyi, 5 %)"
     )
     yield headline(f"{grid}: mean ranks by test accuracy".removeprefix(": ").capitalize(), note)
     table = columns("method", ["mean rank"])
@@ -297,7 +297,7 @@ def figures(sections: Sequence[Section], styles: Mapping[str, Style]) -> dict[st
 
 
 def _ranking(ranking: Ranking) -> Figure:
-    """Draw mean ranks as points, with half a critical difference to each side: bars that overlap are not told apart."""
+    """Draw mean ranks as points, with half a critical difference to each side."""
     names, ranks = list(ranking.ranks), list(ranking.ranks.values())
     figure, panels = plots.panels(1, 1, (6.4, 0.9 + 0.24 * len(names)))
     panel, places = panels[0][0], np.arange(len(names))

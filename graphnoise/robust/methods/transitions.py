@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from types import MappingProxyType
 
 import torch
@@ -16,7 +17,7 @@ from graphnoise.robust.losses import backward_correction, forward_correction, im
 from graphnoise.robust.training import Context, Method, Step
 
 
-class TransitionMethod(Method):
+class TransitionMethod(Method, ABC):
     r"""Base of methods that read T: cross-entropy first, from whose best epoch T is estimated, then another loss.
 
     T is read at anchor points of the predictions for all nodes, without dropout, in the epoch of the warm-up with the
@@ -112,9 +113,9 @@ class TransitionMethod(Method):
         """Return cross-entropy in the warm-up, then the corrected loss."""
         return super().loss(step, targets) if self.warming else self.corrected(step, targets)
 
+    @abstractmethod
     def corrected(self, step: Step, targets: Tensor) -> Tensor:
         """Return the corrected loss of each labelled node of the batch."""
-        raise NotImplementedError
 
 
 def _modules(context: Context) -> torch.nn.ModuleList:
