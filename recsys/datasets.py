@@ -18,8 +18,19 @@ from graphnoise.datasets.tables import parse_text
 from graphnoise.io import reading
 from recsys.interactions import Interactions
 from recsys.splits import Split
+from recsys.validation import pair_keys
 
-_NOISY = "modcloth-noisy"
+# By name, the data set of the manifest, and which of its parts are the training and the test set.
+_PARTS = {
+    "modcloth": ("modcloth", "train", "test_clean"),
+    "modcloth-noisy": ("modcloth", "train", "test_noisy"),
+    "retail-rocket-views": ("retail-rocket", "views", "test"),
+    "retail-rocket-carts": ("retail-rocket", "carts", "test"),
+    "retail-rocket-purchases": ("retail-rocket", "purchases", "test"),
+    "coat": ("coat", "train", "random"),
+}
+# The lowest rating of what counts as a like among Coat's items drawn at random.
+_LIKED = 4
 
 
 def names() -> tuple[str, ...]:
@@ -29,7 +40,8 @@ def names() -> tuple[str, ...]:
         >>> names()[:3]
         ('ml-latest-small', 'ml-100k', 'ml-1m')
     """
-    return (*feedback_names(), _NOISY)
+    several = {source for source, *_ in _PARTS.values()}
+    return (*(name for name in feedback_names() if name not in several), *_PARTS)
 
 
 def load(name: str, root: str | os.PathLike[str] | None = None) -> Interactions | Split:
@@ -37,15 +49,20 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Interactions 
 
     MovieLens (`ml-latest-small`, `ml-100k`, `ml-1m`, `ml-10m`, `ml-20m`, `ml-25m`, `ml-32m`): every rating is a
     positive, with its stars and its time in seconds. `amazon-beauty`: a time is the position in the user's sequence.
-    `gowalla`, `lastfm`: training and test set, no validation. `amazon-nbpo`: all three. `modcloth`: all ratings are in
-    the training set, and only items rated 5 in the test set (clean); `modcloth-noisy`: items of any rating in the test
-    set.
+    `gowalla`, `lastfm`: training and test set, no validation. `amazon-nbpo`: all three.
+
+    With real noise: `modcloth`: all ratings are in the training set, and only items rated 5 in the test set (clean);
+    `modcloth-noisy`: items of any rating in the test set. `retail-rocket-views`, `-carts`, `-purchases`: the training
+    set is what users viewed, put into the cart or bought, with times in seconds; the test set is always the same
+    purchase of each user, which is in none of the three. `coat`: the training set are the items that users chose to
+    rate, whatever the rating (many are dislikes; see `Interactions.at_least`); the test set are the likes (4 or 5)
+    among the 16 items that were drawn for each user at random, all equally likely, without those of the training set:
+    recall on these estimates recall on all likes.
 
     Files are searched in `root`, then in the cache, then downloaded if their terms allow it, and verified against the
-    SHA-256 and the counts of the manifest. Files that may not be redistributed are read from `root` alone: MovieLens 1M
-    and larger
-    (`ml-1m/ratings.dat`, `ml-20m/ratings.csv` as they come out of GroupLens's archives) and NBPO's Amazon split
-    (`amazon-nbpo/train_data.json` and so on).
+    SHA-256 and the counts of the manifest. Others are read from `root` alone: MovieLens 1M and larger
+    (`ml-1m/ratings.dat`, `ml-20m/ratings.csv` as they come out of GroupLens's archives), NBPO's Amazon split
+    (`amazon-nbpo/train_data.json` and so on), Retail Rocket (`retail-rocket/views.csv` and so on).
 
     Args:
         name: One of `names()`.
@@ -55,21 +72,25 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Interactions 
         InputError: The name is unknown, or the root folder does not exist.
         DataError: A file is absent or damaged, no source has it, or counts differ.
 
-    Source: the manifest of the data sets, which names the publishers of each.
+    Source: the manifest of the data sets, which names the publishers of each; Coat: Schnabel et al., "Recommendations
+        as treatments", ICML 2016, section 6.
     """
     choice("name", name, names())
     if root is not None and not isinstance(root, str | os.PathLike):
         fail("root", "a path or None", repr(root))
-    dataset = feedback_info("modcloth" if name == _NOISY else name)
+    source, train, test = _PARTS.get(name, (name, "train", "test"))
+    dataset = feedback_info(source)
     place = available(dataset, root)
     parts = read_feedback(dataset, place.folder, place.variant)
     with reading(place.folder):
         together = _together(parts)
     if "all" in together:
         return together["all"]
-    test = {"modcloth": "test_clean", _NOISY: "test_noisy"}.get(name, "test")
-    nothing = together["train"].subset(np.zeros(len(together["train"]), dtype=bool))
-    return Split(together["train"], together.get("validation", nothing), together[test])
+    known, held_out = together[train], together[test]
+    if name == "coat":
+        held_out = held_out.at_least(_LIKED)
+        held_out = held_out.subset(~np.isin(pair_keys(held_out.matrix), pair_keys(known.matrix)))
+    return Split(known, together.get("validation", known.subset(np.zeros(len(known), dtype=bool))), held_out)
 
 
 def _together(parts: Mapping[str, Triples]) -> dict[str, Interactions]:

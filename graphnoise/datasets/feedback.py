@@ -69,18 +69,19 @@ def feedback_counts(dataset: FeedbackInfo, parts: Mapping[str, Triples]) -> list
     return counts + [(f"interactions, {name}", dataset.parts.get(name, 0), size) for name, size in sizes.items()]
 
 
-def _table(path: Path, separator: str, columns: Sequence[int], skip: int = 0, double: str = "") -> list[Array]:
-    """Return columns of a text file: integers, but float32 for the third one (ratings)."""
-    kinds = [("u", np.int64), ("i", np.int64), ("r", np.float32), ("t", np.int64)][: len(columns)]
+def _table(path: Path, separator: str, columns: str, skip: int = 0, double: str = "") -> Triples:
+    """Read the first columns of a text file: u(ser), i(tem), r(ating), t(ime); integers, but float32 for ratings."""
+    kinds = [(name, np.float32 if name == "r" else np.int64) for name in columns]
     with reading(path), warnings.catch_warnings():
         # Counts that differ from the manifest are an error elsewhere.
         warnings.filterwarnings("ignore", "loadtxt: input contained no data")
         content = read_text_bytes(path)
         content = content.replace(double.encode(), separator.encode()) if double else content
         rows = np.loadtxt(
-            BytesIO(content), np.dtype(kinds), delimiter=separator, skiprows=skip, usecols=columns, ndmin=1
+            BytesIO(content), np.dtype(kinds), delimiter=separator, skiprows=skip, usecols=range(len(kinds)), ndmin=1
         )
-        return [np.ascontiguousarray(rows[name]) for name, _ in kinds]
+        values = {name: np.ascontiguousarray(rows[name]) for name in columns}
+        return Triples(values["u"], values["i"], values.get("r"), values.get("t"))
 
 
 def _lists(lines: Sequence[Sequence[int]], users: Sequence[int] | None = None) -> Triples:
@@ -93,15 +94,15 @@ def _lists(lines: Sequence[Sequence[int]], users: Sequence[int] | None = None) -
 
 
 def _movielens_csv(folder: Path, files: list[str]) -> dict[str, Triples]:
-    return {"all": Triples(*_table(folder / files[0], ",", (0, 1, 2, 3), skip=1))}
+    return {"all": _table(folder / files[0], ",", "uirt", skip=1)}
 
 
 def _movielens_dat(folder: Path, files: list[str]) -> dict[str, Triples]:
-    return {"all": Triples(*_table(folder / files[0], "\t", (0, 1, 2, 3), double="::"))}
+    return {"all": _table(folder / files[0], "\t", "uirt", double="::")}
 
 
 def _recbole(folder: Path, files: list[str]) -> dict[str, Triples]:
-    return {"all": Triples(*_table(folder / files[0], "\t", (0, 1, 2, 3), skip=1))}
+    return {"all": _table(folder / files[0], "\t", "uirt", skip=1)}
 
 
 def _gowalla(folder: Path, files: list[str]) -> dict[str, Triples]:
@@ -159,12 +160,26 @@ def _json_lists(folder: Path, files: list[str]) -> dict[str, Triples]:
 def _deca(folder: Path, files: list[str]) -> dict[str, Triples]:
     """Read DeCA's files; `test.negative` holds, despite its name, the clean test pairs: those rated 5."""
     parts = ("train", "validation", "test_noisy", "test_clean")
-    return {part: Triples(*_table(folder / name, "\t", (0, 1, 2))) for part, name in zip(parts, files, strict=True)}
+    return {part: _table(folder / name, "\t", "uir") for part, name in zip(parts, files, strict=True)}
 
 
 def _lightgcn(folder: Path, files: list[str]) -> dict[str, Triples]:
     names = zip(("train", "test"), files, strict=True)
-    return {part: Triples(*_table(folder / name, "\t", (0, 1))) for part, name in names}
+    return {part: _table(folder / name, "\t", "ui") for part, name in names}
+
+
+def _retail_rocket(folder: Path, files: list[str]) -> dict[str, Triples]:
+    """Read tables with a header; that of the test part has no times."""
+    names = ("views", "carts", "purchases", "test")
+    columns = ("uit", "uit", "uit", "ui")
+    parts = zip(names, files, columns, strict=True)
+    return {part: _table(folder / name, ",", read, skip=1) for part, name, read in parts}
+
+
+def _coat(folder: Path, files: list[str]) -> dict[str, Triples]:
+    """Read ratings of items that the user chose ("train"), and of items that were drawn at random ("random")."""
+    names = zip(("train", "random"), files, strict=True)
+    return {part: _table(folder / name, ",", "uir") for part, name in names}
 
 
 READERS: dict[str, Callable[[Path, list[str]], dict[str, Triples]]] = {
@@ -176,4 +191,6 @@ READERS: dict[str, Callable[[Path, list[str]], dict[str, Triples]]] = {
     "json-lists": _json_lists,
     "deca": _deca,
     "lightgcn": _lightgcn,
+    "retail-rocket": _retail_rocket,
+    "coat": _coat,
 }

@@ -20,7 +20,7 @@ def feedback(feedback_cache, monkeypatch):
     monkeypatch.setenv("GRAPHNOISE_CACHE", str(feedback_cache))
 
     def loaded(name: str):
-        known = "modcloth" if name == "modcloth-noisy" else name
+        known = datasets._PARTS.get(name, (name,))[0]
         found = {entry.name: found for entry, found in feedback_catalogue()}
         if found[known] == "absent":
             if all(variant.wheel is None for variant in feedback_info(known).variants):

@@ -69,6 +69,29 @@ def test_lastfm_and_beauty_have_their_counts(feedback):
     assert beauty.items[first][beauty.times[: len(first)].argsort()].tolist() == [1, 2, 3, 4, 5]
 
 
+def test_retail_rocket_learns_from_views_carts_or_purchases_and_tests_on_one_purchase_a_user(feedback):
+    splits = {kind: feedback(f"retail-rocket-{kind}") for kind in ("views", "carts", "purchases")}
+    sizes = {kind: (len(split.train), len(split.validation)) for kind, split in splits.items()}
+    assert sizes == {"views": (75374, 0), "carts": (12456, 0), "purchases": (9551, 0)}
+    for split in splits.values():
+        assert split.train.matrix.shape == (2174, 30113)
+        assert np.diff(split.test.matrix.indptr).tolist() == [1] * 2174
+        assert np.array_equal(split.test.matrix.indices, splits["views"].test.matrix.indices)
+    viewed, bought = (splits[kind].train.matrix for kind in ("views", "purchases"))
+    assert (viewed.multiply(bought).nnz, int((np.diff(viewed.indptr) == 0).sum())) == (8423, 91)
+    # Float32 would round seconds to multiples of 128.
+    assert splits["views"].train.times[:2].tolist() == [1433222501, 1433222323]
+
+
+def test_coat_tests_on_likes_among_items_drawn_at_random(feedback):
+    split = feedback("coat")
+    assert (split.train.matrix.shape, len(split.train), len(split.validation)) == ((290, 300), 6960, 0)
+    assert np.unique(split.train.ratings, return_counts=True)[1].tolist() == [1901, 1437, 1717, 1275, 630]
+    assert np.diff(split.train.matrix.indptr).tolist() == [24] * 290
+    # Of 860 likes, 91 are of items that the user chose to rate as well.
+    assert (len(split.test), set(split.test.ratings.tolist())) == (769, {4, 5})
+
+
 MADE_UP = {
     "movielens-csv": {"ratings.csv": "userId,movieId,rating,timestamp\r\n1,10,3.5,99\r\n2,10,1.0,98\r\n"},
     "movielens-dat": {"ratings.dat": "1::10::3.5::99\n2::10::1::98\n"},
@@ -88,6 +111,21 @@ def test_tables_of_ratings(reader, tmp_path):
     (tmp_path / name).write_text(text + "1,x", newline="")
     with pytest.raises(DataError, match=name):
         READERS[reader](tmp_path, [name])
+
+
+def test_parts_in_files_of_their_own(tmp_path):
+    (tmp_path / "v").write_text("user,item,time\n0,7,1433222501\n")
+    (tmp_path / "t").write_text("user,item\n0,9\n")
+    parts = READERS["retail-rocket"](tmp_path, ["v", "v", "v", "t"])
+    assert list(parts) == ["views", "carts", "purchases", "test"]
+    assert (parts["views"].items.tolist(), parts["views"].times.tolist()) == ([7], [1433222501])
+    assert (parts["test"].items.tolist(), parts["test"].ratings, parts["test"].times) == ([9], None, None)
+    (tmp_path / "r").write_text("0,72,2\n1,3,5\n")
+    parts = READERS["coat"](tmp_path, ["r", "r"])
+    assert (parts["random"].users.tolist(), parts["random"].ratings.tolist()) == ([0, 1], [2, 5])
+    (tmp_path / "r").write_text("0,72\n")
+    with pytest.raises(DataError, match="/r: "):
+        READERS["coat"](tmp_path, ["r", "r"])
 
 
 def test_lists_and_graphs(tmp_path):
