@@ -93,21 +93,24 @@ class NoiseSection(Section):
         return {m: [self.estimate(m, kind, rate, measure) for rate in self.rates(kind)] for m in self.methods}
 
 
-def by_setting(records: Iterable[Mapping[str, Any]], validation: str) -> list[tuple[str, str, list[Mapping[str, Any]]]]:
-    """Return title, grid and records of each grid, data set, split and kind of validation.
+def by_setting(
+    records: Iterable[Mapping[str, Any]], selection: Callable[[Mapping[str, Any]], str]
+) -> list[tuple[str, str, list[Mapping[str, Any]]]]:
+    """Return title, grid and records of each grid, data set, split and kind of selection.
 
     Args:
         records: The records; groups are in their order if a suite selected them, sorted otherwise.
-        validation: What titles call the validation part, as in "noisy validation labels".
+        selection: Returns from a configuration what titles say of selection, as in "noisy validation labels".
     """
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for record in records:
         setting = [record["config"][key] for key in ("dataset", "data", "split_seed", "select")]
+        setting.append(selection(record["config"]))
         groups[record.get("grid", ""), json.dumps(setting)].append(record)
     result = []
     for key in groups if any(grid for grid, _ in groups) else sorted(groups):
-        dataset, digest, split_seed, select = json.loads(key[1])
-        title = f"{dataset}, {select} {validation}, data {digest[:8]}"
+        dataset, digest, split_seed, _, selected = json.loads(key[1])
+        title = f"{dataset}, {selected}, data {digest[:8]}"
         title += f", split seed {split_seed}" if split_seed else ""
         result.append((title, key[0], groups[key]))
     return result

@@ -11,15 +11,16 @@ import numpy as np
 from graphnoise import checks
 from graphnoise.bench import options, registry
 from graphnoise.bench.environment import Meter, environment, one_thread
-from graphnoise.bench.grid import Count, GridModel, Names, Rates, Seed, Specs, each, one_of, option
+from graphnoise.bench.grid import Count, Flag, GridModel, Names, Rates, Seed, Specs, each, one_of, option
 from graphnoise.bench.record import RUN, Column, count, mapping, share
 from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, check_noise, entries, rows, unique
 from graphnoise.errors import InputError
 from recsys.base import Recommender
 from recsys.bench import data, methods, report
-from recsys.bench.report import METRIC, METRICS, RULE
+from recsys.bench.report import METRIC, METRICS, PROCEDURES, RULE
 from recsys.bench.search import load_optuna, search
 from recsys.evaluation import Evaluation, evaluate
+from recsys.interactions import Interactions
 from recsys.metrics import Values
 from recsys.splits import Split
 
@@ -31,7 +32,11 @@ METHODS = ("itemknn", "als", "ease", "bpr", "linear")
 class RecommendGrid(GridModel):
     """What to run. Every list is crossed with every other; popularity and plain ItemKNN are in every table."""
 
-    datasets: Names = option(("ml-100k",), f"Data sets, separated by commas, or {data.EXAMPLE}.", "--dataset")
+    datasets: Names = option(
+        ("ml-100k",),
+        f"Data sets, {data.EXAMPLE}, or files (clicks.csv:user=NAME,item=NAME, names of columns), separated by commas.",
+        "--dataset",
+    )
     methods: Specs = option(METHODS, "Methods, separated by commas; NAME:PARAMETER=VALUE sets one.", "--method")
     noise: Annotated[tuple[str, ...], each(lambda name, value: checks.choice(name, value, data.NOISE))] = option(
         ("false-positive", "false-negative"), f"Kinds of noise, separated by commas: {', '.join(data.NOISE)}."
@@ -41,12 +46,21 @@ class RecommendGrid(GridModel):
     trials: Count = option(20, "Settings that the search of each method may try.")
     select: Annotated[str, one_of("noisy", "clean")] = option("noisy", "Validation of the search: noisy or clean.")
     split_seed: Seed = option(0, "Seed of the split where none is published.")
+    protocol: Annotated[str, one_of("honest", "published")] = option(
+        "honest", "honest: settings are chosen on validation; published: trained on all of a published training part."
+    )
+    refit: Flag = option(False, "Train the chosen setting again, on training and validation clicks.")
+
+    @property
+    def procedure(self) -> str:
+        """The entry of configurations that stands for protocol and refit; with refit both protocols are the same."""
+        return "refit" if self.refit else self.protocol
 
 
-def _row(spec: options.Spec, trials: int) -> Part:
+def _row(spec: options.Spec, grid: RecommendGrid) -> Part:
     """Return a row; a method without a search has the same cell for any number of trials."""
     method, fixed = methods.parse(spec)
-    budget = trials if method.searched(fixed) else 1
+    budget = grid.trials if method.searched(fixed) and grid.procedure != "published" else 1
     return {"method": spec.name, "version": method.version, "fixed": fixed, "trials": budget}
 
 
@@ -67,6 +81,10 @@ def _size(text: str) -> int:
 
 def _optional_size(text: str) -> int | None:
     return _size(text) if text else None
+
+
+def _optional_count(text: str) -> int | None:
+    return count(text) if text else None
 
 
 def _users(text: str) -> str:
@@ -96,6 +114,9 @@ class Recommend(Task[RecommendGrid]):
         Column("noise", "config.noise.kind", lambda text: checks.choice("value", text, data.NOISE)),
         Column("rate", "config.noise.rate", _share),
         Column("select", "config.select", str),
+        Column(
+            "procedure", "config.procedure", lambda text: checks.choice("value", text, PROCEDURES), default="honest"
+        ),
         Column("seed", "config.seed", count),
         Column("method", "config.method", str),
         Column("version", "config.version", str),
@@ -104,8 +125,9 @@ class Recommend(Task[RecommendGrid]):
         Column("realised_false_positive", "result.realised_rate.false_positive", _share),
         Column("realised_false_negative", "result.realised_rate.false_negative", _share),
         Column("parameters", "result.parameters", mapping),
-        Column("best_trial", "result.best_trial", count),
-        Column("validation", "result.validation", _share),
+        # Empty where nothing is chosen.
+        Column("best_trial", "result.best_trial", _optional_count),
+        Column("validation", "result.validation", share),
         *(Column(metric, f"result.test.{metric}", _share) for metric in METRICS),
         *RUN,
         Column("users", "result.users", _users),
@@ -117,17 +139,21 @@ class Recommend(Task[RecommendGrid]):
         return {
             "dataset": entries("dataset", grid.datasets),
             "data": FromData(("data",)),
-            "setting": [{"split_seed": grid.split_seed, "select": grid.select}],
+            "setting": [{"split_seed": grid.split_seed, "select": grid.select, "procedure": grid.procedure}],
             "seed": entries("seed", range(grid.first_seed, grid.first_seed + grid.seeds)),
             "noise": _noise(grid),
-            "row": rows((spec.label, _row(spec, grid.trials)) for spec in specs),
+            "row": rows((spec.label, _row(spec, grid)) for spec in specs),
         }
 
     def load(self, dataset: str, grid: RecommendGrid, root: str | None) -> Mapping[str, Sequence[Part]]:
         """Load a data set, and draw each noise once; Optuna has to be there where a method is searched."""
-        if any(method.searched(fixed) for method, fixed in map(methods.parse, grid.methods)):
+        published = grid.procedure == "published"
+        if not published and any(method.searched(fixed) for method, fixed in map(methods.parse, grid.methods)):
             load_optuna()
-        split, digest = data.load(dataset, root, grid.split_seed)
+        if grid.protocol == "published" and not published:
+            # Raises where no split is published.
+            data.load(dataset, root, published=True)
+        split, digest = data.load(dataset, root, grid.split_seed, published)
         for part in _noise(grid):
             data.corrupt(dataset, split, part["noise"], grid.select, grid.first_seed)
         return {"data": entries("data", [digest])}
@@ -140,6 +166,9 @@ class Recommend(Task[RecommendGrid]):
     def complete(self, record: dict[str, Any]) -> None:
         """Check columns against each other; no values of epochs are no epochs."""
         check_noise(record["config"]["noise"])
+        chosen = [record["result"][name] for name in ("validation", "best_trial")]
+        if chosen.count(None) != 2 * (record["config"]["procedure"] == "published"):
+            checks.fail("validation, best_trial", "values, but none under procedure published", chosen)
         epochs = record["result"]["epochs"]
         if epochs["rule"] is None:
             record["result"]["epochs"] = None
@@ -153,46 +182,59 @@ class Recommend(Task[RecommendGrid]):
             DataError: The data set is not the one of the configuration.
             InputError: No setting of the search could be fitted.
         """
-        name, fixed, seed = config["method"], config["fixed"], config["seed"]
-        clean, digest = data.load(config["dataset"], root, config["split_seed"])
+        name, fixed, seed, procedure = (config[key] for key in ("method", "fixed", "seed", "procedure"))
+        clean, digest = data.load(config["dataset"], root, config["split_seed"], procedure == "published")
         check_digest(config, digest)
         split, realised = data.corrupt(config["dataset"], clean, config["noise"], config["select"], seed)
         method: methods.Method = registry.load("recommenders", name)
         trials, meter = list[dict[str, Any]](), Meter()
 
         def score(parameters: dict[str, Any]) -> float | None:
-            began, value, error = time.perf_counter(), None, {}
+            began, entry = time.perf_counter(), dict[str, Any]()
             try:
-                value = _fit(method.model({**parameters, **fixed}, seed), split, method.epochs)
+                model = method.model({**parameters, **fixed}, seed)
+                value = _fit(model, split, method.epochs)
             except InputError as diverged:
-                error = {"error": " ".join(str(diverged).split())[:200]}
-            entry = {"parameters": parameters, "score": None if value is None else round(value, 6), **error}
+                value, entry = None, {"error": " ".join(str(diverged).split())[:200]}
+            else:
+                entry = {"epochs": model.best_epoch + 1} if method.epochs else {}
+            entry = {"parameters": parameters, "score": None if value is None else round(value, 6), **entry}
             trials.append({**entry, "seconds": round(time.perf_counter() - began, 3)})
             return value
 
         # A setting that diverges raises, so NumPy need not warn before.
         with one_thread(), np.errstate(over="ignore", invalid="ignore"):
             meter.start()
-            best = search(method.searched(fixed), config["trials"], [seed, 1], score)
-            if best is None:
-                raise InputError(f"{name}: expected a setting that can be fitted, got none: {trials[-1]['error']}")
-            parameters = {**trials[best]["parameters"], **fixed}
+            best, validation, parameters, known = None, None, dict(fixed), split.train
+            if procedure != "published":
+                best = search(method.searched(fixed), config["trials"], [seed, 1], score)
+                if best is None:
+                    raise InputError(f"{name}: expected a setting that can be fitted, got none: {trials[-1]['error']}")
+                chosen = trials[best]
+                parameters, validation = {**chosen["parameters"], **fixed}, chosen["score"]
+                if procedure == "refit":
+                    known = Interactions(split.train.matrix + split.validation.matrix)
+                    parameters |= {"iterations": chosen["epochs"]} if method.epochs else {}
             model = method.model(parameters, seed)
             curve: list[float] = []
 
             def watch(epoch: int, *_: object) -> None:
                 curve.append(evaluate(model, split.train, split.test, [METRIC], num_threads=1)[METRIC])
 
-            # Fitted again, with the test part evaluated after each epoch.
-            validation = _fit(model, split, method.epochs, watch if method.epochs else None)
-            tested = evaluate(model, split.train, split.test, METRICS, num_threads=1)
+            watched = procedure == "honest" and method.epochs
+            if watched:
+                # Fitted again, with the test part evaluated after each epoch.
+                _fit(model, split, True, watch)
+            else:
+                model.fit(known, False)
+            tested = evaluate(model, known, split.test, METRICS, num_threads=1)
             used = meter.read()
         return {
             "parameters": parameters,
-            "validation": round(validation, 6),
+            "validation": validation,
             "test": {metric: round(float(value), 6) for metric, value in tested.means.items()},
             "users": data.pack(_by_user(tested, clean)),
-            "epochs": _epochs(model, curve) if method.epochs else None,
+            "epochs": _epochs(model, curve) if watched else None,
             "trials": trials,
             "best_trial": best,
             "realised_rate": realised,

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import RenderableType
 
 from graphnoise.bench import options, plots, registry, report
+from graphnoise.bench.record import get
 from graphnoise.bench.report import LEVEL, NoiseSection, columns, decimal, headline, interval
 from recsys.bench.data import NOISE, unpack
 from recsys.evaluation import Evaluation
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 METRIC = "ndcg@20"
 METRICS = (METRIC, "recall@20", "f1@10", "coverage@20")
 RULE = "best validation ndcg@20, the earliest of equal ones"
+# What a cell does, and how tables say it.
+PROCEDURES = {
+    "honest": "settings chosen on validation",
+    "refit": "settings and epochs chosen on validation, then trained on training and validation",
+    "published": "settings as given, trained on the whole training part",
+}
 # Paths within results: what tables compare, and further columns with heading and digits.
 SCORE = f"test.{METRIC}"
 COLUMNS = {
@@ -90,6 +97,16 @@ class Recommendations(NoiseSection):
         return compare(one, two, METRIC, names=(first, second))
 
 
+def _selection(config: Mapping[str, Any]) -> str:
+    """Return what titles say of how settings are chosen."""
+    chosen = {
+        "honest": "{} validation",
+        "refit": "{} validation, trained again with it",
+        "published": "published protocol",
+    }
+    return chosen[config["procedure"]].format(config["select"])
+
+
 def _plain(name: str) -> bool:
     return name in registry.names("recommenders") and bool(registry.load("recommenders", name).plain)
 
@@ -102,7 +119,7 @@ def sections(records: Sequence[Mapping[str, Any]]) -> list[Recommendations]:
         variants[record.get("row") or label(config)].add((config["trials"], config["version"]))
     order = {name: place for place, name in enumerate(registry.names("recommenders"))}
     result = []
-    for title, grid, group in report.by_setting(records, "validation"):
+    for title, grid, group in report.by_setting(records, _selection):
         section = Recommendations(title, grid)
         for record in group:
             config, row = record["config"], record.get("row") or label(record["config"])
@@ -141,15 +158,22 @@ def _point(section: Recommendations, kind: str, rate: float) -> Iterator[Rendera
     records = [r for r in (section.records(m, kind, rate) for m in section.methods) if r]
     results = [record["result"] for of_row in records for record in of_row]
     trials = [len(result["trials"]) for result in results if "trials" in result]
-    note = f"means over {report.span(map(len, records))} seed(s) ± half a 95 % interval; settings chosen on validation"
-    note += f", at most {max(trials)} trials a method" if trials else ""
-    note += f";\nepoch: {RULE};\nbest epoch and its {METRIC}: what is best on the test part itself, of the epochs run"
+    shown = {
+        path: column for path, column in COLUMNS.items() if any(get(result, path) is not None for result in results)
+    }
+    note = f"means over {report.span(map(len, records))} seed(s) ± half a 95 % interval; "
+    note += PROCEDURES[records[0][0]["config"]["procedure"]]
+    note += f", at most {max(trials)} trials a method" if any(trials) else ""
+    if "epochs.picked" in shown:
+        note += (
+            f";\nepoch: {RULE};\nbest epoch and its {METRIC}: what is best on the test part itself, of the epochs run"
+        )
     yield headline(f"{section.dataset}, {_noise(kind, rate)}", note)
-    table = columns("method", [METRIC, *(heading for heading, _ in COLUMNS.values())], fold=True)
+    table = columns("method", [METRIC, *(heading for heading, _ in shown.values())], fold=True)
     means = {m: [e] for m in section.methods if (e := section.estimate(m, kind, rate, SCORE))}
 
     def others(method: str) -> Iterator[str]:
-        for path, (_, digits) in COLUMNS.items():
+        for path, (_, digits) in shown.items():
             yield decimal(section.estimate(method, kind, rate, path), 1, digits)
 
     report.best_rows(table, means, _text, others)

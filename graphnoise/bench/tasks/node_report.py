@@ -83,7 +83,7 @@ class Section(NoiseSection):
 
 def sections(records: Sequence[Mapping[str, Any]]) -> list[Section]:
     """Group records by grid, data set, data hash, split and selection."""
-    return [_section(*group) for group in by_setting(records, "validation labels")]
+    return [_section(*group) for group in by_setting(records, lambda config: f"{config['select']} validation labels")]
 
 
 def _section(title: str, grid: str, records: Sequence[Mapping[str, Any]]) -> Section:

@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from graphnoise import DataError, InputError
+from graphnoise.bench.task import CellIndex
 from recsys import EASE, Interactions, Split, evaluate
 from recsys.bench import data, methods
 from recsys.bench.recommend import Recommend, RecommendGrid
@@ -142,7 +143,11 @@ def test_users_whose_training_clicks_are_all_hidden_have_no_value():
         ({"select": "best"}, "select: expected one of clean, noisy"),
         ({"datasets": ["planted(users=4,items=3,density=0.99)"]}, "expected interactions in every part|free pairs"),
         ({"datasets": ["planted(users=10,items=5,density=1)"]}, "density: expected a number above 0 and below 1"),
-        ({"datasets": ["cora"]}, r"dataset: expected one of .*ml-100k.*planted\(users=400,items=200\), got 'cora'"),
+        ({"datasets": ["cora"]}, r"dataset: expected one of .*ml-100k.*planted\(users=400,items=200\).*, got 'cora'"),
+        ({"protocol": "published"}, "dataset: expected one with a published split.* got 'planted"),
+        ({"protocol": "published", "refit": True}, "dataset: expected one with a published split.* got 'planted"),
+        ({"protocol": "public"}, "protocol: expected one of honest, published, got 'public'"),
+        ({"refit": 1}, "refit: expected true or false"),
         (
             {"noise": ["false-negative"], "rates": [1.0]},
             "at rate 1: expected interactions in every part, got none in the train",
@@ -152,6 +157,115 @@ def test_users_whose_training_clicks_are_all_hidden_have_no_value():
 def test_bad_grids_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         TASK.cells(RecommendGrid(**{"datasets": [DATA], "noise": ["false-positive"], **settings}))
+
+
+def test_a_refit_trains_the_chosen_setting_on_training_and_validation_and_masks_both():
+    honest, refit = (TASK.run_cell(cell(refit=again)) for again in (False, True))
+    for name in ("parameters", "best_trial", "validation"):
+        assert refit[name] == honest[name]
+    split, _ = data.load(DATA)
+    both = split.train.matrix + split.validation.matrix
+    tested = evaluate(EASE(**refit["parameters"]).fit(both), both, split.test, METRICS)
+    assert refit["test"] == pytest.approx(tested.means, abs=1e-6)
+    assert data.unpack(refit["users"]) == pytest.approx(tested.values["ndcg@20"], abs=0.51 / data.PACKED_STEPS)
+    assert refit["test"]["ndcg@20"] != honest["test"]["ndcg@20"]
+
+
+def test_a_refit_runs_as_many_epochs_as_validation_picked():
+    honest, refit = (TASK.run_cell(cell("bpr", trials=1, refit=again)) for again in (False, True))
+    assert refit["epochs"] is None
+    assert refit["parameters"] == {**honest["parameters"], "iterations": honest["epochs"]["picked"]}
+    split, _ = data.load(DATA)
+    both = split.train.matrix + split.validation.matrix
+    model = methods.BPR.model(refit["parameters"], 0).fit(both, False)
+    assert refit["test"]["ndcg@20"] == pytest.approx(evaluate(model, both, split.test)["ndcg@20"], abs=1e-6)
+    assert model.epochs == honest["epochs"]["picked"]
+
+
+@pytest.fixture
+def published_set(monkeypatch):
+    """A published split with validation, under the name of a data set."""
+    rng = np.random.default_rng(0)
+    part = rng.choice(4, p=[0.7, 0.2, 0.05, 0.05], size=(60, 40))
+    parts = published(monkeypatch, *(part == number for number in (1, 2, 3)))
+    data.load.cache_clear()
+    yield parts
+    data.load.cache_clear()
+
+
+def test_the_published_protocol_trains_on_the_training_part_as_it_is(published_set):
+    train, _, test = published_set
+    grid = RecommendGrid(datasets=["gowalla"], methods=["ease:regularization=7", "bpr"], noise=["none"], seeds=1)
+    both = [TASK.cells(grid.model_copy(update={"protocol": name})) for name in ("honest", "published")]
+    assert {config["data"] for config in both[0]}.isdisjoint({config["data"] for config in both[1]})
+    ease, bpr = both[1][2:]
+    assert (ease["trials"], bpr["trials"], bpr["procedure"]) == (1, 1, "published")
+    result = TASK.run_cell(ease)
+    nothing = {
+        "parameters": {"regularization": 7},
+        "validation": None,
+        "best_trial": None,
+        "epochs": None,
+        "trials": [],
+    }
+    assert {name: result[name] for name in nothing} == nothing
+    tested = evaluate(EASE(7).fit(train), train, test, METRICS)
+    assert result["test"] == pytest.approx(tested.means, abs=1e-6)
+    result = TASK.run_cell(bpr)
+    model = methods.BPR.model({}, 0).fit(train, False)
+    assert (result["parameters"], model.epochs) == ({}, methods.TRAINING["iterations"])
+    assert result["test"] == pytest.approx(evaluate(model, train, test, METRICS).means, abs=1e-6)
+
+
+def test_noise_of_the_published_protocol_is_in_training_only(published_set):
+    grid = RecommendGrid(datasets=["gowalla"], methods=["ease"], noise=["both"], seeds=1, protocol="published")
+    result = TASK.run_cell(TASK.cells(grid)[-1])
+    split, _ = data.load("gowalla", None, 0, True)
+    noisy, rates = data.corrupt("gowalla", split, {"kind": "both", "rate": 0.2}, "noisy", 0)
+    assert (len(noisy.validation), result["realised_rate"]) == (0, rates)
+    assert rates["false_positive"] == pytest.approx(0.2, abs=0.02)
+
+
+def test_cells_of_one_protocol_are_in_no_grid_of_another(published_set):
+    grids = [
+        RecommendGrid(datasets=["gowalla"], methods=["ease:regularization=7"], seeds=1, **settings)
+        for settings in ({}, {"refit": True}, {"protocol": "published"}, {"protocol": "published", "refit": True})
+    ]
+    cells_of = [TASK.cells(grid) for grid in grids]
+    # With refit both protocols are the same.
+    assert cells_of[1] == cells_of[3]
+    for index in (CellIndex(TASK, grid) for grid in grids[:3]):
+        found = [all(index.position(config) is not None for config in configs) for configs in cells_of[:3]]
+        assert found.count(True) == 1
+
+
+def test_tables_of_clicks(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [f"u{u},{i},{rng.integers(1, 6)}" for u in range(30) for i in rng.choice(20, 8, replace=False)]
+    path = tmp_path / "clicks.csv"
+    path.write_text("\n".join(["user,item,stars", *rows]))
+    (config,) = (
+        c for c in TASK.cells(RecommendGrid(datasets=[str(path)], noise=["none"], seeds=1)) if c["method"] == "als"
+    )
+    split, digest = data.load(str(path))
+    assert [len(part) for part in split] == [180, 30, 30]
+    assert (config["dataset"], config["data"]) == (str(path), digest)
+    few, _ = data.load(f"{path}:rating=stars,at_least=3")
+    assert sum(map(len, few)) == sum(int(row[-1]) >= 3 for row in rows)
+    path = tmp_path / "log.csv"
+    path.write_text("who,what\n7,1\n7,1\n8,2\n")
+    assert len(data.read_clicks(f"{path}:user=who,item=what,duplicates=last")) == 2
+    for text, message in [
+        ("", r"columns: expected one of what, who, got 'user'"),
+        (":user=who,item=what", r"users, items: expected every pair"),
+        (":users=who", r"log\.csv: expected one of .*, got 'users' \(did you mean 'user'"),
+        (":user=who,item=what,rating=r", r"log\.csv: expected rating=COLUMN and at_least=NUMBER together"),
+        (":user", r"dataset: expected .*KEY=VALUE"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            TASK.cells(RecommendGrid(datasets=[f"{path}{text}"], methods=["ease"]))
+    with pytest.raises(DataError, match=r"absent\.csv: "):
+        TASK.cells(RecommendGrid(datasets=[str(tmp_path / "absent.csv")], methods=["ease"]))
 
 
 def test_packed_values():

@@ -1,15 +1,18 @@
 """Recorded cells of recommenders: means, comparisons, what is printed and drawn."""
 
+import csv
 import io
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from graphnoise import DataError
 from graphnoise.bench import plots, report
+from graphnoise.bench.record import Table, to_csv
 from recsys.bench.data import pack
 from recsys.bench.recommend import Recommend
-from recsys.bench.report import METRICS, RULE, SCORE
+from recsys.bench.report import METRICS, PROCEDURES, RULE, SCORE
 
 USERS = 40
 TASK = Recommend()
@@ -18,8 +21,8 @@ TASK = Recommend()
 def record(method, seed, values, kind="none", rate=0.0, epochs=False, **config):
     config = {
         "task": "recommend", "protocol": 1, "dataset": "d", "data": "0" * 32, "split_seed": 0,
-        "noise": {"kind": kind, "rate": rate}, "select": "noisy", "seed": seed, "method": method, "version": "1",
-        "fixed": {}, "trials": 3, **config,
+        "noise": {"kind": kind, "rate": rate}, "select": "noisy", "procedure": "honest", "seed": seed,
+        "method": method, "version": "1", "fixed": {}, "trials": 3, **config,
     }  # fmt: skip
     picked = {"rule": RULE, "run": 9, "picked": 3, "oracle": 5, "oracle_test": float(np.mean(values)) + 0.01}
     test = {**dict.fromkeys(METRICS, 0.25), "ndcg@20": round(float(np.nanmean(values)), 6)}
@@ -144,3 +147,36 @@ def test_a_row_looks_the_same_in_all_panels(records):
             line = handle if hasattr(handle, "get_color") else handle[0]
             assert colours.setdefault(label, line.get_color()) == line.get_color()
     assert set(colours) == {*names, "ease", "bpr", "linear"}
+
+
+def test_each_procedure_is_a_section_that_says_so(records):
+    for procedure, words in (("refit", "trained again with it"), ("published", "published protocol")):
+        others = [
+            {**r, "config": {**r["config"], "procedure": procedure}}
+            for r in records
+            if r["config"]["noise"]["rate"] == 0
+        ]
+        assert len(TASK.sections([*records, *others])) == 2
+        text = printed(section_of(others))
+        assert words in section_of(others).title
+        assert PROCEDURES[procedure] in text
+        assert PROCEDURES["honest"] not in text
+
+
+def test_tables_from_before_the_procedure_are_honest(records, tmp_path):
+    rows = list(csv.DictReader(io.StringIO(to_csv(TASK, records))))
+    with (tmp_path / "old.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [name for name in rows[0] if name != "procedure"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    read = Table(tmp_path / "old.csv").records()
+    assert [cell["config"]["procedure"] for cell in read] == ["honest"] * len(records)
+
+
+@pytest.mark.parametrize(("procedure", "validation"), [("published", 0.3), ("honest", None), ("refit", None)])
+def test_only_the_published_protocol_has_no_validation(procedure, validation, tmp_path):
+    cell = half("ease", procedure=procedure)
+    cell["result"]["validation"] = validation
+    (tmp_path / "wrong.csv").write_text(to_csv(TASK, [cell]))
+    with pytest.raises(DataError, match="validation, best_trial: expected values, but none under procedure published"):
+        Table(tmp_path / "wrong.csv")
