@@ -26,6 +26,8 @@ PARTS = ("train", "validation", "test")
 # Options of a table.
 TABLE_OPTIONS = ("user", "item", "rating", "at_least", "duplicates")
 EXAMPLE = "planted(users=400,items=200)"
+# Users on whose validation interactions settings and epochs are chosen: after each epoch all items are ranked for them.
+MAX_VALIDATION_USERS = 10_000
 PACKED_STEPS = 65_534
 PACKED_NAN = 65_535
 # Bytes of unpacked values: those of 134 million users.
@@ -145,6 +147,15 @@ def corrupt(
     rates = {"false_positive": noisy.train.false_positive_rate, "false_negative": noisy.train.false_negative_rate}
     remaining = _known_users(f"{name} with {noise['kind']} noise at rate {noise['rate']:g}", noisy.split, needed)
     return remaining, {key: round(value, 6) for key, value in rates.items()}
+
+
+def for_choices(split: Split) -> Split:
+    """Return the split with validation of at most MAX_VALIDATION_USERS users, drawn at random."""
+    users = np.flatnonzero(np.diff(split.validation.matrix.indptr))
+    if len(users) <= MAX_VALIDATION_USERS:
+        return split
+    drawn = np.random.default_rng(0).choice(users, MAX_VALIDATION_USERS, replace=False)
+    return Split(split.train, split.validation.subset(np.isin(split.validation.rows, drawn)), split.test)
 
 
 def pack(values: ArrayLike) -> str:

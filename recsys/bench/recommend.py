@@ -186,6 +186,7 @@ class Recommend(Task[RecommendGrid]):
         clean, digest = data.load(config["dataset"], root, config["split_seed"], procedure == "published")
         check_digest(config, digest)
         split, realised = data.corrupt(config["dataset"], clean, config["noise"], config["select"], seed)
+        for_choices = data.for_choices(split)
         method: methods.Method = registry.load("recommenders", name)
         trials, meter = list[dict[str, Any]](), Meter()
 
@@ -193,7 +194,7 @@ class Recommend(Task[RecommendGrid]):
             began, entry = time.perf_counter(), dict[str, Any]()
             try:
                 model = method.model({**parameters, **fixed}, seed)
-                value = _fit(model, split, method.epochs)
+                value = _fit(model, for_choices, method.epochs)
             except InputError as diverged:
                 value, entry = None, {"error": " ".join(str(diverged).split())[:200]}
             else:
@@ -224,7 +225,7 @@ class Recommend(Task[RecommendGrid]):
             watched = procedure == "honest" and method.epochs
             if watched:
                 # Fitted again, with the test part evaluated after each epoch.
-                _fit(model, split, True, watch)
+                _fit(model, for_choices, True, watch)
             else:
                 model.fit(known, False)
             tested = evaluate(model, known, split.test, METRICS, num_threads=1)

@@ -171,6 +171,22 @@ def test_a_refit_trains_the_chosen_setting_on_training_and_validation_and_masks_
     assert refit["test"]["ndcg@20"] != honest["test"]["ndcg@20"]
 
 
+def test_choices_are_made_on_a_limited_number_of_users(monkeypatch):
+    whole = TASK.run_cell(cell())
+    split, _ = data.load(DATA)
+    assert data.for_choices(split) is split
+    monkeypatch.setattr(data, "MAX_VALIDATION_USERS", 20)
+    few = data.for_choices(split)
+    assert int((np.diff(few.validation.matrix.indptr) > 0).sum()) == 20
+    kept = few.validation.rows[0]
+    assert few.validation.matrix[[kept]].indices.tolist() == split.validation.matrix[[kept]].indices.tolist()
+    result = TASK.run_cell(cell())
+    model = EASE(**result["parameters"]).fit(split.train)
+    assert result["validation"] == pytest.approx(evaluate(model, split.train, few.validation)["ndcg@20"], abs=1e-6)
+    assert result["validation"] != whole["validation"]
+    assert len(data.unpack(result["users"])) == len(data.unpack(whole["users"]))
+
+
 def test_a_refit_runs_as_many_epochs_as_validation_picked():
     honest, refit = (TASK.run_cell(cell("bpr", trials=1, refit=again)) for again in (False, True))
     assert refit["epochs"] is None
