@@ -113,17 +113,17 @@ def _plain(name: str) -> bool:
 
 def sections(records: Sequence[Mapping[str, Any]]) -> list[Recommendations]:
     """Group records into sections; without a suite, rows are in the order of the installed methods."""
-    variants: dict[str, set[tuple[Any, ...]]] = defaultdict(set)
+    variants: dict[tuple[str, str], set[tuple[Any, ...]]] = defaultdict(set)
     for record in records:
         config = record["config"]
-        variants[record.get("row") or label(config)].add((config["trials"], config["version"]))
+        variants[config["procedure"], record.get("row") or label(config)].add((config["trials"], config["version"]))
     order = {name: place for place, name in enumerate(registry.names("recommenders"))}
     result = []
     for title, grid, group in report.by_setting(records, _selection):
         section = Recommendations(title, grid)
         for record in group:
             config, row = record["config"], record.get("row") or label(record["config"])
-            if len(variants[row]) > 1:
+            if len(variants[config["procedure"], row]) > 1:
                 row += f" ({config['trials']} trials, version {config['version']})"
             section.names[row] = config["method"]
             section.cells[row, config["noise"]["kind"], float(config["noise"]["rate"])].append(record)
