@@ -128,6 +128,7 @@ class Recommend(Task[RecommendGrid]):
         if any(method.searched(fixed) for method, fixed in map(methods.parse, grid.methods)):
             load_optuna()
         split, digest = data.load(dataset, root, grid.split_seed)
+        methods.check_fits(grid.methods, dataset, split.train.matrix)
         for part in _noise(grid):
             data.corrupt(dataset, split, part["noise"], grid.select, grid.first_seed)
         return {"data": entries("data", [digest])}
@@ -173,7 +174,7 @@ class Recommend(Task[RecommendGrid]):
         # A setting that diverges raises, so NumPy need not warn before.
         with one_thread(), np.errstate(over="ignore", invalid="ignore"):
             meter.start()
-            best = search(method.searched(fixed), config["trials"], [seed, 1], score)
+            best = search(method.searched(fixed), config["trials"], [seed, 1], score, method.start(fixed))
             if best is None:
                 raise InputError(f"{name}: expected a setting that can be fitted, got none: {trials[-1]['error']}")
             parameters = {**trials[best]["parameters"], **fixed}
