@@ -81,7 +81,7 @@ class SLIM(ItemWeights):
     def memory_needed(self, user_items: sp.csr_array) -> float:
         """Return the bytes of XᵀX, and of the matrices of the alternation."""
         width = np.dtype(self._type(user_items)).itemsize * (1 if self.solver == "cd" else 6)
-        return float(width) * user_items.shape[1] ** 2
+        return float(width * user_items.shape[1] ** 2)
 
     def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
         together = gram.gram(user_items, self._type(user_items))

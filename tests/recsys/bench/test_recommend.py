@@ -154,6 +154,20 @@ def test_bad_grids_are_refused(settings, message):
         TASK.cells(RecommendGrid(**{"datasets": [DATA], "noise": ["false-positive"], **settings}))
 
 
+def test_what_exceeds_the_memory_is_refused_before_any_cell(monkeypatch):
+    monkeypatch.setattr("graphnoise.resources.available_memory", lambda: 2**31)
+    monkeypatch.setattr(methods, "available_memory", lambda: 2**31)
+    split, _ = data.load(DATA)
+    wide = Interactions(sp.csr_array((1000, 300_000)) + sp.csr_array(([1.0], ([0], [299_999])), shape=(1000, 300_000)))
+    monkeypatch.setattr(data, "load", lambda *_: (Split(wide, split.validation, split.test), "x"))
+    with pytest.raises(
+        InputError,
+        match=r"ease on planted.*, 300000 items: expected to need at most 1\.8 GiB of memory, got 335\.3 GiB; "
+        r"less than that: popularity, itemknn-plain, itemknn, .*ease-sparse.*rp3beta",
+    ):
+        TASK.load(DATA, RecommendGrid(datasets=[DATA], methods=["itemknn", "ease"]), None)
+
+
 def test_packed_values():
     values = np.random.default_rng(0).random(1000)
     values[[3, 500]] = [1.0, np.nan]
