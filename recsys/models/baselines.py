@@ -192,14 +192,14 @@ class EASE(ItemWeights):
         size = int(user_items.shape[1])
         if self.neighbours is not None:
             return 16.0 * size * min(self.neighbours, size)
-        return gram.dense_bytes(size, gram.precision(user_items, self._penalty(user_items)))
+        return gram.dense_bytes(size, gram.inversion_type(user_items, self._penalty(user_items)))
 
     def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
         penalty = self._penalty(user_items)
         if self.neighbours is not None:
             weights: Any = gram.regress_on_few("EASE", user_items, penalty, self.neighbours, self.num_threads)
         else:
-            together = gram.gram(user_items, gram.precision(user_items, penalty))
+            together = gram.gram(user_items, gram.inversion_type(user_items, penalty))
             np.fill_diagonal(together, together.diagonal() + penalty)
             weights = gram.regress("EASE", together)
         self.user_items, self.weights = user_items, weights

@@ -90,7 +90,7 @@ def gram(matrix: sp.csr_array, dtype: Any) -> NDArray[Any]:
     return out
 
 
-def precision(matrix: sp.csr_array, penalty: Reals) -> type:
+def inversion_type(matrix: sp.csr_array, penalty: Reals) -> type:
     """Return the type in which XᵀX + diag(penalty) is inverted: double for few items or a large condition number.
 
     The condition number is bounded by the largest row sum over the least penalty.

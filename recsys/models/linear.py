@@ -108,7 +108,7 @@ class DenoisingLinear(ItemWeights):
         if self.core == "neighbourhood":
             return vectors + 24.0 * gram.pairs_in_rows(user_items)
         scaled = self._scaled(user_items)
-        return vectors + gram.dense_bytes(size, gram.precision(scaled, self._penalty(scaled)))
+        return vectors + gram.dense_bytes(size, gram.inversion_type(scaled, self._penalty(scaled)))
 
     def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
         size, scaled = user_items.shape[1], self._scaled(user_items)
@@ -120,7 +120,7 @@ class DenoisingLinear(ItemWeights):
         weights: Any
         if self.core == "autoencoder":
             penalty = self._penalty(scaled)
-            together = gram.gram(scaled, gram.precision(scaled, penalty))
+            together = gram.gram(scaled, gram.inversion_type(scaled, penalty))
             np.fill_diagonal(together, together.diagonal() + penalty)
             weights = gram.regress("DenoisingLinear", together)
         elif 2 * gram.pairs_in_rows(user_items) < size**2:

@@ -76,7 +76,7 @@ class SLIM(ItemWeights):
         self.num_threads = integer("num_threads", num_threads, 0)
 
     def _type(self, user_items: sp.csr_array) -> type:
-        return gram.precision(user_items, np.full(user_items.shape[1], self.l2_regularization))
+        return gram.inversion_type(user_items, np.full(user_items.shape[1], self.l2_regularization))
 
     def memory_needed(self, user_items: sp.csr_array) -> float:
         """Return the bytes of XᵀX, and of the matrices of the alternation."""

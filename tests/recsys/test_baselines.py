@@ -158,8 +158,8 @@ def test_ease_in_single_precision_is_ease(monkeypatch):
     clicks = sp.csr_array((rng.random((300, 1300)) < 0.03 * rng.exponential(size=1300)).astype(np.float32))
     double = EASE(5.0, 0.2).fit(clicks).weights
     monkeypatch.setattr(gram, "SMALL", 100)
-    assert gram.precision(clicks, np.full(1300, 5.0)) is np.float32
-    assert gram.precision(clicks, np.full(1300, 1e-3)) is np.float64
+    assert gram.inversion_type(clicks, np.full(1300, 5.0)) is np.float32
+    assert gram.inversion_type(clicks, np.full(1300, 1e-3)) is np.float64
     single = EASE(5.0, 0.2)
     assert single.memory_needed(clicks) == 4 * 1300**2
     np.testing.assert_allclose(single.fit(clicks).weights, double, atol=1e-6)
