@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from recsys.models.lightgcn import LightGCN
     from recsys.models.linear import DenoisingLinear
     from recsys.models.mf import MatrixFactorization
+    from recsys.models.neighbours import RP3beta, UserKNN
     from recsys.models.robust import RobustFactorization
+    from recsys.models.slim import SLIM
     from recsys.models.two_tower import TwoTower
     from recsys.significance import Comparison, compare, compare_all
     from recsys.splits import Split
@@ -35,12 +37,15 @@ _MODULE_OF = {
     "Interactions": "interactions",
     "ItemKNN": "models.baselines",
     "LightGCN": "models.lightgcn",
+    "RP3beta": "models.neighbours",
     "RobustFactorization": "models.robust",
+    "SLIM": "models.slim",
     "MatrixFactorization": "models.mf",
     "Popularity": "models.baselines",
     "Recommender": "base",
     "Split": "splits",
     "TwoTower": "models.two_tower",
+    "UserKNN": "models.neighbours",
     "audit_clicks": "click_audit",
     "clean": "cleaning",
     "compare": "significance",
@@ -54,6 +59,7 @@ _MODULES = ("datasets", "objectives", "simulation", "samplers", "splits")
 __all__ = [
     "ALS",
     "EASE",
+    "SLIM",
     "Cleaned",
     "ClickAudit",
     "Comparison",
@@ -68,10 +74,12 @@ __all__ = [
     "LightGCN",
     "MatrixFactorization",
     "Popularity",
+    "RP3beta",
     "Recommender",
     "RobustFactorization",
     "Split",
     "TwoTower",
+    "UserKNN",
     "audit_clicks",
     "clean",
     "compare",

@@ -105,8 +105,14 @@ class Recommender(BaseEstimator, ABC):  # type: ignore[misc]
         matrix = as_csr("user_items", user_items, weights=self._weighted)
         if matrix.nnz == 0:
             fail("user_items", "at least one interaction", f"none, {matrix.shape[0]} users × {matrix.shape[1]} items")
-        check_memory(f"{matrix.shape[0]} users × {matrix.shape[1]} items", 16.0 * sum(matrix.shape))
+        what = f"{matrix.shape[0]} users × {matrix.shape[1]} items"
+        check_memory(what, 16.0 * sum(matrix.shape))
+        check_memory(f"{type(self).__name__} of {what}", self.memory_needed(matrix))
         return matrix
+
+    def memory_needed(self, user_items: sp.csr_array) -> float:
+        """Return the bytes that `fit` allocates at most for a checked matrix, in addition to it."""
+        return 16.0 * float(sum(user_items.shape))
 
     def _fit_checked(self, matrix: sp.csr_array, show_progress: bool, callback: Callback | None) -> Self:
         self._fit(matrix, show_progress, callback)

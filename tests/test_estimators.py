@@ -20,13 +20,16 @@ from graphnoise.robust import GraphGP, RobustGNN
 from recsys import (
     ALS,
     EASE,
+    SLIM,
     DenoisingLinear,
     ItemKNN,
     LightGCN,
     MatrixFactorization,
     Popularity,
     RobustFactorization,
+    RP3beta,
     TwoTower,
+    UserKNN,
 )
 from recsys.objectives import BPR, NonNegativePU, RelevanceMF
 from recsys.samplers import DNS, SRNS
@@ -120,7 +123,20 @@ def path(X, y=None):
     return Data(torch.tensor(X, dtype=torch.float32), edges, y=y, train_mask=torch.ones(X.shape[0]) > 0)
 
 
-KINDS = (Popularity, ItemKNN, EASE, ALS, DenoisingLinear, MatrixFactorization, LightGCN, TwoTower, RobustFactorization)
+KINDS = (
+    Popularity,
+    ItemKNN,
+    EASE,
+    SLIM,
+    UserKNN,
+    RP3beta,
+    ALS,
+    DenoisingLinear,
+    MatrixFactorization,
+    LightGCN,
+    TwoTower,
+    RobustFactorization,
+)
 globals().update((kind.__name__, kind) for kind in map(of_arrays, KINDS))
 RECOMMENDERS = [globals()[f"{kind.__name__}OfArrays"]() for kind in KINDS]
 for model in RECOMMENDERS:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import scipy.sparse as sp
 
 from graphnoise import checks
 from graphnoise.bench import registry
 from graphnoise.bench.options import Spec
 from graphnoise.errors import InputError
+from graphnoise.resources import available_memory, check_memory
 from recsys.base import Recommender
 from recsys.bench.search import Range, choice, integer, log_real, real
-from recsys.models import baselines
+from recsys.models import baselines, neighbours, slim
 from recsys.models.lightgcn import LightGCN
 from recsys.models.linear import DenoisingLinear
 from recsys.models.mf import MatrixFactorization
@@ -49,11 +52,26 @@ class Method:
     epochs: bool = False
     plain: bool = False
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    version: str = "2"
+    version: str = "3"
 
     def searched(self, fixed: Mapping[str, Any]) -> dict[str, Range]:
         """Return the ranges that are left to search."""
         return {name: values for name, values in self.space.items() if name not in fixed}
+
+    def start(self, fixed: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the defaults of what is left to search, where the search starts.
+
+        What has no default in its range starts in the middle of it.
+        """
+        model: Any = self.model(fixed, 0)
+        values = model.get_params(deep=False)
+        if hasattr(model, "objective_and_sampler"):
+            values = {**model.objective_and_sampler()[0].parameters(), **values}
+        searched = self.searched(fixed).items()
+        return {
+            name: values[name] if name in values and space.place(values[name]) is not None else space(0.5)
+            for name, space in searched
+        }
 
     def model(self, parameters: Mapping[str, Any], seed: int) -> Recommender:
         """Return the model with these hyper-parameters, and defaults for the others."""
@@ -79,11 +97,14 @@ def _factors(objective: str, *, adam: bool = False, plain: bool = False, **range
 def _preset(name: str) -> Method:
     """Return a factorisation with the settings of NBPO's authors' code for Amazon; nothing is searched."""
     defaults = {"num_negatives": 4, "iterations": 200}
-    return Method(functools.partial(MatrixFactorization.from_preset, name), epochs=True, defaults=defaults)
+    build = functools.partial(MatrixFactorization.from_preset, name)
+    return Method(build, epochs=True, defaults=defaults, version="2")
 
 
-POPULARITY = Method(lambda **_: baselines.Popularity())
-ITEMKNN_PLAIN = Method(_deterministic(baselines.ItemKNN), plain=True, defaults={"neighbours": None})
+POPULARITY = Method(lambda **_: baselines.Popularity(), plain=True, version="2")
+ITEMKNN_PLAIN = Method(
+    _deterministic(baselines.ItemKNN), plain=True, defaults={"neighbours": None, "shrinkage": 0.0}, version="2"
+)
 ITEMKNN = Method(
     _deterministic(baselines.ItemKNN),
     {"neighbours": integer(5, 1000, none=0.2), "shrinkage": log_real(0.1, 200, zero=0.25)},
@@ -92,14 +113,37 @@ ITEMKNN = Method(
 ALS = Method(
     baselines.ALS,
     {
-        "factors": integer(8, 192),
-        "regularization": log_real(1e-2, 100),
+        "factors": integer(16, 512),
+        "regularization": log_real(1e-2, 200),
         "alpha": log_real(0.3, 40),
         "iterations": integer(5, 30),
     },
     plain=True,
 )
-EASE = Method(_deterministic(baselines.EASE), {"regularization": log_real(1, 3000)}, plain=True)
+EASE = Method(
+    _deterministic(baselines.EASE),
+    {"regularization": log_real(1, 3000)},
+    plain=True,
+    defaults={"dropout": 0.0, "neighbours": None},
+)
+EASE_SPARSE = Method(functools.partial(EASE.build, neighbours=200), EASE.space, plain=True, defaults={"dropout": 0.0})
+EDLAE = Method(EASE.build, {**EASE.space, "dropout": real(0.0, 0.9, zero=0.1)}, plain=True)
+SLIM_CD = Method(
+    _deterministic(slim.SLIM),
+    {"l1_regularization": log_real(1e-2, 30), "l2_regularization": log_real(1, 1000)},
+    plain=True,
+    defaults={"nonnegative": True, "solver": "cd"},
+)
+USERKNN = Method(
+    _deterministic(neighbours.UserKNN),
+    {"neighbours": integer(5, 1000), "shrinkage": log_real(0.1, 200, zero=0.25)},
+    plain=True,
+)
+RP3BETA = Method(
+    _deterministic(neighbours.RP3beta),
+    {"neighbours": integer(5, 1000), "alpha": real(0.2, 1.6), "beta": real(0.0, 1.2)},
+    plain=True,
+)
 BPR = _factors("bpr", plain=True, sampler=SAMPLER)
 LINEAR = Method(
     _deterministic(DenoisingLinear),
@@ -163,3 +207,26 @@ def parse(spec: Spec) -> tuple[Method, dict[str, Any]]:
     except InputError as error:
         raise InputError(f"{spec.name}: {error}") from error
     return method, fixed
+
+
+def check_fits(specs: Iterable[Spec], dataset: str, matrix: sp.csr_array) -> None:
+    """Raise `InputError` if a method with its defaults exceeds the available memory; name plain ones that do not.
+
+    Raises:
+        InputError: A method needs too much memory for this matrix.
+    """
+
+    def needed(method: Method, fixed: Mapping[str, Any]) -> float:
+        return method.model({**method.start(fixed), **fixed}, 0).memory_needed(matrix)
+
+    for spec in specs:
+        try:
+            check_memory(f"{spec.label} on {dataset}, {matrix.shape[1]} items", needed(*parse(spec)))
+        except InputError as error:
+            plain = {
+                name: method
+                for name in registry.names("recommenders")
+                if (method := registry.load("recommenders", name)).plain
+            }
+            fitting = [name for name, method in plain.items() if needed(method, {}) <= 0.9 * available_memory()]
+            raise InputError(f"{error}; less than that: {', '.join(fitting)}") from error

@@ -154,6 +154,7 @@ class Recommend(Task[RecommendGrid]):
             # Raises where no split is published.
             data.load(dataset, root, published=True)
         split, digest = data.load(dataset, root, grid.split_seed, published)
+        methods.check_fits(grid.methods, dataset, split.train.matrix)
         for part in _noise(grid):
             data.corrupt(dataset, split, part["noise"], grid.select, grid.first_seed)
         return {"data": entries("data", [digest])}
@@ -208,7 +209,7 @@ class Recommend(Task[RecommendGrid]):
             meter.start()
             best, validation, parameters, known = None, None, dict(fixed), split.train
             if procedure != "published":
-                best = search(method.searched(fixed), config["trials"], [seed, 1], score)
+                best = search(method.searched(fixed), config["trials"], [seed, 1], score, method.start(fixed))
                 if best is None:
                     raise InputError(f"{name}: expected a setting that can be fitted, got none: {trials[-1]['error']}")
                 chosen = trials[best]

@@ -48,6 +48,25 @@ class Range:
         value = math.exp(value) if self.log else value
         return min(int(self.high), round(value)) if self.whole else float(f"{value:.4g}")
 
+    def place(self, value: Any) -> float | None:
+        """Return a u with this value, or None if the range has no such value.
+
+        Example:
+            >>> log_real(1, 100).place(10), integer(1, 100, none=0.2).place(None), real(1, 3).place(4)
+            (0.5, 0.9, None)
+        """
+        if self.options:
+            return (self.options.index(value) + 0.5) / len(self.options) if value in self.options else None
+        if value is None:
+            return 1 - self.none / 2 if self.none else None
+        if value == 0 and self.zero:
+            return self.zero / 2
+        if isinstance(value, bool | str) or not self.low <= value <= self.high:
+            return None
+        low, high, value = (math.log(x) if self.log else x for x in (self.low, self.high, value))
+        u: float = self.zero + (value - low) / (high - low) * (1 - self.zero - self.none)
+        return min(u, math.nextafter(1 - self.none, 0.0))
+
 
 real, log_real = Range, partial(Range, log=True)
 integer = partial(Range, log=True, whole=True)
@@ -69,18 +88,24 @@ def load_optuna() -> Any:
 
 
 def search(
-    space: Mapping[str, Range], trials: int, seed: Sequence[int], score: Callable[[dict[str, Any]], float | None]
+    space: Mapping[str, Range],
+    trials: int,
+    seed: Sequence[int],
+    score: Callable[[dict[str, Any]], float | None],
+    start: Mapping[str, Any] | None = None,
 ) -> int | None:
     """Score `trials` settings from a space, and return the number of the best, the first of equal ones.
 
-    Optuna's tree-structured Parzen estimator proposes the settings, the first RANDOM_TRIALS at random, by the u of
-    numbers and the category of choices. The number of trials does not depend on the space, but an empty one has one.
+    Optuna's tree-structured Parzen estimator proposes the settings, the first RANDOM_TRIALS at random but for `start`,
+    by the u of numbers and the category of choices. The number of trials does not depend on the space, but an empty one
+    has one.
 
     Args:
         space: Ranges by name.
         trials: Number of trials, at least 1.
         seed: Seed of all draws.
         score: Function of a setting, higher is better; None for one that fails, which ranks below all others.
+        start: The first setting, with a value of each range; None: one at random.
 
     Returns:
         The number of the best trial, or None if all failed.
@@ -110,6 +135,13 @@ def search(
             return values.options[trial.suggest_categorical(name, range(len(values.options)))]
         return values(trial.suggest_float(name, 0.0, BELOW_ONE))
 
+    if start is not None:
+        study.enqueue_trial(
+            {
+                name: values.options.index(start[name]) if values.options else values.place(start[name])
+                for name, values in space.items()
+            }
+        )
     states = optuna.trial.TrialState
     for _ in range(trials):
         trial = study.ask()

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.linalg import cho_factor, cho_solve
 from threadpoolctl import threadpool_limits
 
 from graphnoise.checks import InputError, integer, real
-from graphnoise.resources import check_memory
-from recsys.base import BATCH, Callback, Recommender
+from recsys.base import Callback, Recommender
+from recsys.models import gram
 from recsys.models.factors import FactorModel
-from recsys.topk import Floats, top_k
+from recsys.topk import Floats
 from recsys.validation import Ints
+
+# Largest score of a user without interactions, who gets the popular items.
+UNKNOWN_USER = np.float32(1e-9)
 
 
 class Popularity(Recommender):
@@ -43,7 +44,10 @@ class Popularity(Recommender):
 
 
 class ItemWeights(Recommender):
-    """A linear model with item-item weights: score(u, i) = sum over the items j of u of weights[j, i]."""
+    """A linear model with item-item weights: score(u, i) = sum over the items j of u of weights[j, i].
+
+    Users without items get the popular ones: scores from 0 to 1e-9, in proportion to the number of users of an item.
+    """
 
     _arrays: tuple[str, ...] = ("user_items", "weights")
     user_items: Any = None
@@ -55,19 +59,35 @@ class ItemWeights(Recommender):
 
     def scores_for(self, user_items: sp.csr_array) -> Floats:
         """Return the scores of users given by their items alone."""
-        scores = user_items @ self.weights
-        return np.asarray(scores.toarray() if sp.issparse(scores) else scores, np.float32)
+        return self._complete(user_items @ self.weights, user_items)
+
+    def _complete(self, scores: Any, user_items: sp.csr_array) -> Floats:
+        """Return scores as a dense array, those of empty rows by popularity."""
+        dense = np.asarray(scores.toarray() if sp.issparse(scores) else scores, np.float32)
+        empty = np.diff(user_items.indptr) == 0
+        if empty.any():
+            dense[empty] = UNKNOWN_USER * relative_popularity(self.user_items)
+        return dense
 
     def _item_similarity(self, itemids: Ints) -> Floats:
-        # Column i holds the neighbours of i, without i itself.
-        weights = self.weights[:, itemids].T
-        similarity = np.array(weights.toarray() if sp.issparse(weights) else weights)
-        similarity[np.arange(len(itemids)), itemids] = 1
-        return np.asarray(similarity, np.float32)
+        return _cosines(self.user_items.T.tocsr(), itemids)
 
     def _user_similarity(self, userids: Ints) -> Floats:
-        unit = _unit_rows(self.user_items)
-        return np.asarray((unit[userids] @ unit.T).toarray(), np.float32)
+        return _cosines(self.user_items, userids)
+
+
+def relative_popularity(user_items: sp.csr_array) -> Floats:
+    """Return the number of users of each item over the largest such number."""
+    counts = np.bincount(user_items.indices, minlength=user_items.shape[1])
+    return np.asarray(counts / counts.max(), np.float32)
+
+
+def _cosines(matrix: sp.csr_array, selected: Ints) -> Floats:
+    """Return the cosines of selected rows of a matrix of ones with all rows."""
+    sizes = np.diff(matrix.indptr)
+    data = np.repeat(1 / np.sqrt(np.maximum(sizes, 1)), sizes).astype(np.float32)
+    unit = sp.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+    return np.asarray((unit[selected] @ unit.T).toarray(), np.float32)
 
 
 class ItemKNN(ItemWeights):
@@ -85,7 +105,7 @@ class ItemKNN(ItemWeights):
             memory.
 
     Example:
-        >>> model = ItemKNN().fit(sp.csr_array([[1, 1, 0], [0, 1, 1], [1, 1, 0]]))
+        >>> model = ItemKNN(shrinkage=0).fit(sp.csr_array([[1, 1, 0], [0, 1, 1], [1, 1, 0]]))
         >>> model.scores(np.array([0])).round(3)
         array([[0.816, 0.816, 0.577]], dtype=float32)
 
@@ -98,94 +118,91 @@ class ItemKNN(ItemWeights):
         self.shrinkage = real("shrinkage", shrinkage, 0.0)
         self.num_threads = integer("num_threads", num_threads, 0)
 
+    def memory_needed(self, user_items: sp.csr_array) -> float:
+        """Return the bytes of the similarities, and of their blocks."""
+        return 16.0 * min(gram.pairs_in_rows(user_items), float(user_items.shape[1]) * (self.neighbours or np.inf))
+
     def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
-        size, sizes = user_items.shape[1], np.diff(user_items.indptr).astype(np.float64)
-        entries = min(float((sizes**2).sum()), float(size) ** 2)
-        if self.neighbours is not None:
-            entries = min(entries, float(size) * self.neighbours)
-        check_memory(f"ItemKNN of {size} items", 8 * 2 * entries)
-        columns = user_items.astype(np.float64).tocsc()
-        item_users = columns.T.tocsr()
-        counts = np.diff(item_users.indptr)
-        roots = np.sqrt(counts)
-        cost = np.minimum(item_users @ sizes, size) if self.neighbours is None else np.where(counts, size, 0)
-        # Blocks of rows with about `BATCH` entries.
-        block_of = (cost.cumsum() // BATCH).astype(np.int64)
-        parts = []
-        for start, stop in itertools.pairwise([0, *(np.flatnonzero(np.diff(block_of)) + 1), size]):
-            block = (item_users[start:stop] @ columns).tocsr()
-            rows = np.repeat(np.arange(start, stop), np.diff(block.indptr))
-            block.data /= roots[rows] * roots[block.indices] + self.shrinkage
-            block.data[rows == block.indices] = 0
-            block.eliminate_zeros()
-            block = block.astype(np.float32)
-            parts.append(block if self.neighbours is None else _largest(block, min(self.neighbours, size)))
+        matrix = user_items.astype(np.float64)
+        roots = np.sqrt(np.bincount(matrix.indices, minlength=matrix.shape[1]))
+        nearest = gram.similar(
+            matrix.T.tocsr(), matrix, self.neighbours, lambda i, j: roots[i] * roots[j] + self.shrinkage
+        )
         # Symmetric, unless neighbours were selected.
-        similar = sp.vstack(parts, format="csr")
-        weights = sp.csr_array(similar.T.tocsr() if self.neighbours is not None else similar)
+        weights = sp.csr_array(nearest.T.tocsr() if self.neighbours is not None else nearest)
         weights.sort_indices()
         self.user_items, self.weights = user_items, weights
 
-
-def _largest(block: sp.csr_array, k: int) -> sp.csr_array:
-    """Return the k largest entries of each row."""
-    filled = np.flatnonzero(np.diff(block.indptr))
-    items, similarity = top_k(block[filled].toarray(), k)
-    positive = similarity > 0
-    sizes = np.zeros(block.shape[0], np.int64)
-    sizes[filled] = positive.sum(1)
-    indptr = np.concatenate([[0], sizes.cumsum()])
-    return sp.csr_array((similarity[positive], items[positive], indptr), shape=block.shape)
-
-
-def _unit_rows(matrix: sp.csr_array) -> sp.csr_array:
-    """Return the rows of a matrix of ones, scaled to length 1."""
-    sizes = np.diff(matrix.indptr)
-    data = np.repeat(1 / np.sqrt(np.maximum(sizes, 1)), sizes).astype(np.float32)
-    return sp.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+    def _item_similarity(self, itemids: Ints) -> Floats:
+        # Column i holds the neighbours of i, without i itself.
+        similarity = self.weights[:, itemids].T.toarray()
+        similarity[np.arange(len(itemids)), itemids] = 1
+        return np.asarray(similarity, np.float32)
 
 
 class EASE(ItemWeights):
-    r"""A linear autoencoder without hidden layer: B minimises |X - X B|^2 + λ |B|^2 under a zero diagonal.
+    r"""A linear autoencoder without hidden layer: each item is regressed on the others.
 
-    With P = (XᵀX + λ I)⁻¹, B[i, j] = -P[i, j] / P[j, j] for i ≠ j. The score of a user is the row X B. P is dense:
-    memory is at most 24 · items² bytes and time items³; `fit` raises if that exceeds the available memory.
+    B minimises |X - X B|^2 + |Λ^½ B|^2 under a zero diagonal, Λ = λ I + p/(1 - p) diag(XᵀX). With P = (XᵀX + Λ)⁻¹,
+    B[i, j] = -P[i, j] / P[j, j] for i ≠ j. The score of a user is the row X B. With p > 0 it is EDLAE: the expected
+    loss if each click of the input is hidden with probability p and the others count 1/(1 - p).
+
+    P is dense, and made in the memory of XᵀX: 4 · items² bytes, or 12 · items² up to 4,096 items and where λ is small
+    against XᵀX (double precision); time items³. With `neighbours` each item is regressed on that many others only, and
+    memory is 16 · items · neighbours bytes.
 
     Args:
         regularization: λ, positive.
-        num_threads: Threads of `recommend`; 0 is one per core.
+        dropout: p, in [0, 1).
+        neighbours: Number of items i with B[i, j] ≠ 0 for each j at most: those with the largest G[i, j]² / A[i, i],
+            G = XᵀX and A = G + Λ, by which each alone would lower the loss; None: all others.
+        num_threads: Threads of `recommend`, and of `fit` with `neighbours`; 0 is one per core.
 
     Raises:
-        InputError: λ is not positive; on `fit`, more items than memory allows.
+        InputError: A number out of range; on `fit`, more items than memory allows.
 
     Example:
         >>> model = EASE(regularization=1.0).fit(sp.csr_array([[1, 1, 0], [0, 1, 1], [1, 1, 0]]))
         >>> model.recommend(0, model.user_items[[0]], N=1)[0].tolist()
         [2]
 
-    Source: Steck, "Embarrassingly shallow autoencoders for sparse data", 2019, section 3.1.
+    Source: Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019, section 3.1; "Autoencoders that
+    don't overfit towards the identity", NeurIPS 2020 (dropout); "Markov random fields for collaborative filtering",
+    NeurIPS 2019, section 3.2 (regression on few items).
     """
 
-    def __init__(self, regularization: float = 250.0, num_threads: int = 0) -> None:
+    def __init__(
+        self,
+        regularization: float = 250.0,
+        dropout: float = 0.0,
+        neighbours: int | None = None,
+        num_threads: int = 0,
+    ) -> None:
         self.regularization = real("regularization", regularization, 1e-12)
+        self.dropout = real("dropout", dropout, 0.0, 1 - 1e-9, "a number of at least 0 and below 1")
+        self.neighbours = None if neighbours is None else integer("neighbours", neighbours, 1)
         self.num_threads = integer("num_threads", num_threads, 0)
 
-    def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
-        size = user_items.shape[1]
-        check_memory(f"EASE of {size} items", 24.0 * size**2)
-        matrix = user_items.astype(np.float64)
-        gram = (matrix.T @ matrix).toarray()
-        gram[np.diag_indices(size)] += self.regularization
-        inverse = cho_solve(cho_factor(gram, lower=True, overwrite_a=True), np.eye(size), overwrite_b=True)
-        inverse /= -np.diag(inverse)
-        inverse[np.diag_indices(size)] = 0
-        self.user_items, self.weights = user_items, inverse.astype(np.float32)
+    def _penalty(self, user_items: sp.csr_array) -> gram.Reals:
+        counts = np.bincount(user_items.indices, minlength=user_items.shape[1])
+        return np.asarray(self.regularization + self.dropout / (1 - self.dropout) * counts)
 
-    def _item_similarity(self, itemids: Ints) -> Floats:
-        # The weights are not similarities.
-        columns = self.user_items.T.tocsr()
-        unit = _unit_rows(columns)
-        return np.asarray((unit[itemids] @ unit.T).toarray(), np.float32)
+    def memory_needed(self, user_items: sp.csr_array) -> float:
+        """Return the bytes of the weights and of what they are computed from."""
+        size = int(user_items.shape[1])
+        if self.neighbours is not None:
+            return 16.0 * size * min(self.neighbours, size)
+        return gram.dense_bytes(size, gram.inversion_type(user_items, self._penalty(user_items)))
+
+    def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
+        penalty = self._penalty(user_items)
+        if self.neighbours is not None:
+            weights: Any = gram.regress_on_few("EASE", user_items, penalty, self.neighbours, self.num_threads)
+        else:
+            together = gram.gram(user_items, gram.inversion_type(user_items, penalty))
+            np.fill_diagonal(together, together.diagonal() + penalty)
+            weights = gram.regress("EASE", together)
+        self.user_items, self.weights = user_items, weights
 
 
 class ALS(FactorModel):
@@ -235,10 +252,14 @@ class ALS(FactorModel):
         self.random_state = integer("random_state", random_state, 0, 2**32 - 1)
         self.num_threads = integer("num_threads", num_threads, 0)
 
+    def memory_needed(self, user_items: sp.csr_array) -> float:
+        """Return the bytes of the factors and of two copies, for Ctrl-C."""
+        return 12.0 * self.factors * float(sum(user_items.shape))
+
     def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
-        size = 8.0 * self.factors * sum(user_items.shape)
-        check_memory(f"ALS of {user_items.shape[0]} users × {user_items.shape[1]} items, {self.factors} factors", size)
         model = self._implicit_model()
+        # Decides between equal scores only, as those of users without interactions are.
+        self.item_biases = UNKNOWN_USER * relative_popularity(user_items)
         from implicit.recommender_base import ModelFitError
 
         last: list[Any] = []

@@ -6,15 +6,20 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.linalg import cho_factor, cho_solve, eigh
+from scipy.linalg import eigh
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from graphnoise.checks import choice, integer, real
-from graphnoise.resources import check_memory
 from recsys.base import Callback
-from recsys.models.baselines import EASE, ItemWeights
+from recsys.models import gram
+from recsys.models.baselines import ItemWeights, relative_popularity
 from recsys.topk import Floats
 
 CORES = ("autoencoder", "neighbourhood")
+# Items up to which all eigenvectors are computed, as where a quarter of them is asked for.
+_FEW = 256
+# Rows of the weights to which the low-pass filter is added at a time.
+_ROWS = 512
 
 
 class DenoisingLinear(ItemWeights):
@@ -32,8 +37,8 @@ class DenoisingLinear(ItemWeights):
     - π is the popularity of an item relative to the largest one, which serves users with few or no clicks.
 
     The dropout p counters hidden likes; a (less weight for users with many clicks) and w counter false clicks. With
-    a = b = c = w = p = 0 it is EASE with regularization λ g. G and P are dense: memory is at most 40 · items² bytes and
-    time items³; `fit` raises if that exceeds the available memory.
+    a = b = c = w = p = 0 it is EASE with regularization λ g, and needs as much memory and time: P is dense. As
+    "neighbourhood" the weights are sparse where G is, and V is kept apart.
 
     Args:
         regularization: λ, positive.
@@ -59,7 +64,9 @@ class DenoisingLinear(ItemWeights):
         "How powerful is graph convolution for recommendation?", CIKM 2021 (scaling and low-pass filter).
     """
 
-    _arrays = ("user_items", "weights", "popularity")
+    _arrays = ("user_items", "weights", "vectors", "popularity")
+    # V √w, where it is not part of the weights.
+    vectors: Any = None
     popularity: Any = None
 
     def __init__(
@@ -84,36 +91,65 @@ class DenoisingLinear(ItemWeights):
         self.core = choice("core", core, CORES)
         self.num_threads = integer("num_threads", num_threads, 0)
 
-    def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
-        size = user_items.shape[1]
-        check_memory(f"DenoisingLinear of {size} items", 40.0 * size**2)
+    def _scaled(self, user_items: sp.csr_array) -> sp.csr_array:
         users = np.maximum(np.diff(user_items.indptr), 1) ** -self.user_power
-        counts = np.bincount(user_items.indices, minlength=size)
+        counts = np.bincount(user_items.indices, minlength=user_items.shape[1])
         items = np.maximum(counts, 1) ** -self.item_power
-        scaled = (sp.diags_array(users) @ user_items.astype(np.float64) @ sp.diags_array(items)).tocsr()
-        gram = (scaled.T @ scaled).toarray()
-        count = min(self.directions, size)
-        # The largest eigenvalue is always needed.
-        first = size - count if self.low_pass > 0 else size - 1
-        largest, vectors = eigh(gram, subset_by_index=[first, size - 1])
+        return sp.csr_array(sp.diags_array(users) @ user_items.astype(np.float64) @ sp.diags_array(items))
+
+    def _penalty(self, scaled: sp.csr_array) -> gram.Reals:
+        diagonal = np.bincount(scaled.indices, scaled.data**2, minlength=scaled.shape[1])
+        return np.asarray(self.regularization * diagonal.mean() + self.dropout / (1 - self.dropout) * diagonal)
+
+    def memory_needed(self, user_items: sp.csr_array) -> float:
+        """Return the bytes of the weights, the eigenvectors and what they are computed from."""
+        size = user_items.shape[1]
+        vectors = 24.0 * size * min(self.directions, size) if self.low_pass > 0 else 0.0
         if self.core == "neighbourhood":
-            weights = gram / largest[-1]
+            return vectors + 24.0 * gram.pairs_in_rows(user_items)
+        scaled = self._scaled(user_items)
+        return vectors + gram.dense_bytes(size, gram.inversion_type(scaled, self._penalty(scaled)))
+
+    def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
+        size, scaled = user_items.shape[1], self._scaled(user_items)
+        self.vectors, self.popularity = None, relative_popularity(user_items)
+        if self.low_pass > 0 or self.core == "neighbourhood":
+            # The largest eigenvalue is always needed.
+            largest, vectors = _largest_eigenvectors(scaled, min(self.directions, size) if self.low_pass > 0 else 1)
+            filtered = (np.sqrt(self.low_pass) * vectors).astype(np.float32)
+        weights: Any
+        if self.core == "autoencoder":
+            penalty = self._penalty(scaled)
+            together = gram.gram(scaled, gram.inversion_type(scaled, penalty))
+            np.fill_diagonal(together, together.diagonal() + penalty)
+            weights = gram.regress("DenoisingLinear", together)
+        elif 2 * gram.pairs_in_rows(user_items) < size**2:
+            scaled.data /= np.sqrt(largest.max())
+            weights = sp.csr_array(scaled.T.tocsr() @ scaled).astype(np.float32)
         else:
-            diagonal = np.diag(gram).copy()
-            gram[np.diag_indices(size)] += (
-                self.regularization * diagonal.mean() + self.dropout / (1 - self.dropout) * diagonal
-            )
-            weights = cho_solve(cho_factor(gram, lower=True, overwrite_a=True), np.eye(size), overwrite_b=True)
-            weights /= -np.diag(weights)
-            weights[np.diag_indices(size)] = 0
-        if self.low_pass > 0:
-            weights += self.low_pass * (vectors @ vectors.T)
-        self.user_items, self.weights = user_items, weights.astype(np.float32)
-        self.popularity = (counts / counts.max()).astype(np.float32)
+            weights = (gram.gram(scaled, np.float64) / largest.max()).astype(np.float32)
+        if self.low_pass > 0 and sp.issparse(weights):
+            self.vectors = filtered
+        elif self.low_pass > 0:
+            for start in range(0, size, _ROWS):
+                weights[start : start + _ROWS] += filtered[start : start + _ROWS] @ filtered.T
+        self.user_items, self.weights = user_items, weights
 
     def scores_for(self, user_items: sp.csr_array) -> Floats:
         """Return the scores of users given by their items alone."""
         scores: Floats = super().scores_for(user_items) + np.float32(self.intercept) * self.popularity
+        if self.vectors is not None:
+            scores += (user_items @ self.vectors) @ self.vectors.T
         return scores
 
-    _item_similarity = EASE._item_similarity
+
+def _largest_eigenvectors(scaled: sp.csr_array, count: int) -> tuple[gram.Reals, gram.Reals]:
+    """Return the largest eigenvalues of X̃ᵀX̃ and their vectors [n, count]."""
+    size = scaled.shape[1]
+    if size <= _FEW or 4 * count > size:
+        values, vectors = eigh(gram.gram(scaled, np.float64), subset_by_index=[size - count, size - 1])
+        return values, vectors
+    transposed = scaled.T.tocsr()
+    product = LinearOperator((size, size), lambda vector: transposed @ (scaled @ vector), dtype=np.float64)
+    values, vectors = eigsh(product, count, v0=np.random.default_rng(0).normal(size=size))
+    return values, vectors

@@ -1,5 +1,7 @@
 """Cells of the recommender benchmark: configurations, results, and the data that methods see."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -282,6 +284,19 @@ def test_tables_of_clicks(tmp_path):
             TASK.cells(RecommendGrid(datasets=[f"{path}{text}"], methods=["ease"]))
     with pytest.raises(DataError, match=r"absent\.csv: "):
         TASK.cells(RecommendGrid(datasets=[str(tmp_path / "absent.csv")], methods=["ease"]))
+
+
+def test_what_exceeds_the_memory_is_refused_before_any_cell(monkeypatch):
+    monkeypatch.setattr("graphnoise.resources.available_memory", lambda: 2**31)
+    monkeypatch.setattr(methods, "available_memory", lambda: 2**31)
+    wide = Interactions(sp.csr_array(([1.0], ([0], [299_999])), shape=(1000, 300_000)))
+    monkeypatch.setattr(data, "load", lambda *_: (SimpleNamespace(train=wide), "x"))
+    with pytest.raises(
+        InputError,
+        match=r"ease on planted.*, 300000 items: expected to need at most 1\.8 GiB of memory, got 335\.3 GiB; "
+        r"less than that: popularity, itemknn-plain, itemknn, .*ease-sparse.*rp3beta",
+    ):
+        TASK.load(DATA, RecommendGrid(datasets=[DATA], methods=["itemknn", "ease"]), None)
 
 
 def test_packed_values():

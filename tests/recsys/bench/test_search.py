@@ -80,6 +80,35 @@ def test_without_a_space_there_is_one_trial():
     assert seen == [{}]
 
 
+def test_a_search_starts_where_it_is_told():
+    seen = []
+    space = {"x": real(0, 1), "k": integer(5, 1000, none=0.2), "way": choice("a", "b"), "z": log_real(0.1, 9, zero=0.2)}
+    for start in ({"x": 0.25, "k": 200, "way": "b", "z": 0.0}, {"x": 1.0, "k": None, "way": "a", "z": 9.0}):
+        seen.clear()
+        search(space, 5, [0], lambda p: seen.append(p) or 1.0, start)
+        assert seen[0] == start
+        assert len(seen) == 5
+
+
+@given(UNIT)
+def test_every_value_has_its_place(u):
+    for values in (real(2, 3, zero=0.3), log_real(0.5, 8), integer(5, 900, none=0.2), choice("a", "b", "c")):
+        assert values(values.place(values(u))) == values(u)
+    assert [integer(5, 900).place(x) for x in (None, 4, 901, "5", True)] == [None] * 5
+    assert [integer(5, 900, none=0.2)(integer(5, 900, none=0.2).place(x)) for x in (5, 900, None)] == [5, 900, None]
+
+
+@pytest.mark.parametrize("name", registry.names("recommenders"))
+def test_every_search_starts_at_the_defaults(name):
+    method = registry.load("recommenders", name)
+    start = method.start({})
+    assert start.keys() == method.space.keys()
+    assert all(values(values.place(start[key])) == start[key] for key, values in method.space.items())
+    if method.plain and name not in ("bpr", "itemknn-plain", "popularity"):
+        defaults = type(method.model({}, 0))()
+        assert all(getattr(defaults, key) == value for key, value in start.items())
+
+
 @pytest.mark.parametrize("name", registry.names("recommenders"))
 def test_every_corner_of_every_space_is_a_model(name):
     method = registry.load("recommenders", name)
