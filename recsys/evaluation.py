@@ -13,9 +13,10 @@ from threadpoolctl import threadpool_limits
 
 from graphnoise.checks import choice, fail
 from graphnoise.resources import check_memory
-from recsys.base import Ranking, Recommender, batches
+from recsys.base import Recommender, batches
 from recsys.interactions import InteractionsLike, as_csr, check_disjoint
 from recsys.metrics import CATALOGUE, PER_USER, Values, parse
+from recsys.queries import Ranking
 from recsys.topk import NONE, Floats, check_finite, top_k
 from recsys.validation import Ints, pair_keys, transposed
 

@@ -90,7 +90,7 @@ ITEMKNN = Method(
     plain=True,
 )
 ALS = Method(
-    baselines.ALS,
+    functools.partial(baselines.ALS, weights="ones"),
     {
         "factors": integer(8, 192),
         "regularization": log_real(1e-2, 100),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ import scipy.sparse as sp
 from scipy.linalg import cho_factor, cho_solve
 from threadpoolctl import threadpool_limits
 
-from graphnoise.checks import InputError, integer, real
+from graphnoise.checks import InputError, choice, integer, real
 from graphnoise.resources import check_memory
-from recsys.base import BATCH, Callback, Recommender
-from recsys.models.factors import FactorModel
+from recsys.base import BATCH, Callback, Recommender, wants_stop
+from recsys.interactions import Interactions, InteractionsLike, as_csr
+from recsys.models.factors import FactorModel, cosine
 from recsys.topk import Floats, top_k
 from recsys.validation import Ints
 
@@ -57,6 +59,17 @@ class ItemWeights(Recommender):
         """Return the scores of users given by their items alone."""
         scores = user_items @ self.weights
         return np.asarray(scores.toarray() if sp.issparse(scores) else scores, np.float32)
+
+    def _explain(self, row: sp.csr_array, item: int, user_weights: Any) -> tuple[float, Floats, Any]:
+        column = self.weights[:, [item]]
+        parts = np.asarray(column.toarray() if sp.issparse(column) else column)[row.indices, 0]
+        return float(self.scores_for(row)[0, item]), parts, None
+
+    def _new_users(self, rows: sp.csr_array) -> dict[str, Any]:
+        return {"user_items": rows}
+
+    def _new_item_similarity(self, itemids: Ints, item_users: sp.csr_array) -> Floats:
+        return np.asarray((_unit_rows(item_users) @ _unit_rows(self.user_items.T.tocsr()).T).toarray(), np.float32)
 
     def _item_similarity(self, itemids: Ints) -> Floats:
         # Column i holds the neighbours of i, without i itself.
@@ -126,6 +139,13 @@ class ItemKNN(ItemWeights):
         weights.sort_indices()
         self.user_items, self.weights = user_items, weights
 
+    def _new_item_similarity(self, itemids: Ints, item_users: sp.csr_array) -> Floats:
+        columns = self.user_items.T.tocsr()
+        roots = np.sqrt(np.outer(np.diff(item_users.indptr), np.diff(columns.indptr))) + self.shrinkage
+        similarity = (item_users @ self.user_items).toarray() / np.maximum(roots, 1e-12)
+        similarity[np.arange(len(itemids)), itemids] = 1
+        return np.asarray(similarity, np.float32)
+
 
 def _largest(block: sp.csr_array, k: int) -> sp.csr_array:
     """Return the k largest entries of each row."""
@@ -192,9 +212,11 @@ class ALS(FactorModel):
     """Matrix factorisation by alternating least squares, from `implicit`: all pairs count, positives count more.
 
     Minimises the sum over all pairs of c_ui (p_ui - <U_u, V_i>)^2 + λ (|U|^2 + |V|^2), with p = 1 and c = alpha · value
-    for positives, p = 0 and c = 1 for the rest. Values are those of a SciPy matrix; ratings of `Interactions` do not
-    count unless they are passed as one, `csr_array((x.ratings, x.matrix.indices, x.matrix.indptr), x.matrix.shape)`.
-    Ctrl-C during `fit` restores the last complete epoch.
+    for positives, p = 0 and c = 1 for the rest. Ctrl-C during `fit` restores the last complete epoch.
+
+    Values are those of a SciPy matrix, as in `implicit`, or all 1, or the ratings of `Interactions`, which counts
+    become in `Interactions.from_csr`. Stars are mostly no confidence: if `weights` does not say what ratings are, they
+    count as 1 and a warning says so.
 
     Args:
         factors: Length of the vectors.
@@ -203,6 +225,8 @@ class ALS(FactorModel):
         iterations: Alternations between users and items.
         random_state: Seed of the initial values; the result does not depend on the number of threads.
         num_threads: Threads of fitting and of `recommend`; 0 is one per core.
+        weights: What the values are: "ratings" of `Interactions`, or values of a matrix; "ones"; None is the values of
+            a matrix, and 1 for `Interactions`.
 
     Raises:
         InputError: A number out of range; on `fit`, `implicit` is not installed (extra `recsys`), or NaN in the
@@ -217,8 +241,6 @@ class ALS(FactorModel):
     Source: Hu, Koren and Volinsky, "Collaborative filtering for implicit feedback datasets", 2008.
     """
 
-    _weighted = True
-
     def __init__(
         self,
         factors: int = 64,
@@ -227,6 +249,7 @@ class ALS(FactorModel):
         iterations: int = 15,
         random_state: int = 0,
         num_threads: int = 0,
+        weights: str | None = None,
     ) -> None:
         self.factors = integer("factors", factors, 1)
         self.regularization = real("regularization", regularization, 0.0)
@@ -234,6 +257,23 @@ class ALS(FactorModel):
         self.iterations = integer("iterations", iterations, 1)
         self.random_state = integer("random_state", random_state, 0, 2**32 - 1)
         self.num_threads = integer("num_threads", num_threads, 0)
+        self.weights = None if weights is None else choice("weights", weights, ("ones", "ratings"))
+
+    def _matrix(
+        self, name: str, value: InteractionsLike, shape: tuple[int | None, int | None] = (None, None)
+    ) -> sp.csr_array:
+        if isinstance(value, Interactions) and self.weights == "ratings":
+            value = value.weighted()
+        return as_csr(name, value, weights=self.weights != "ones", shape=shape)
+
+    def _check_fit(self, user_items: InteractionsLike, callback: Callback | None) -> sp.csr_array:
+        matrix = super()._check_fit(user_items, callback)
+        if self.weights is None and isinstance(user_items, Interactions) and user_items.ratings is not None:
+            text = (
+                'ALS: ratings count as 1; weights="ratings" takes them as confidence, weights="ones" says they are none'
+            )
+            warnings.warn(text, UserWarning, stacklevel=3)
+        return matrix
 
     def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
         size = 8.0 * self.factors * sum(user_items.shape)
@@ -245,13 +285,15 @@ class ALS(FactorModel):
 
         def each_epoch(*progress: Any) -> None:
             last[:] = model.user_factors.copy(), model.item_factors.copy()
-            if callback is not None:
-                callback(*progress)
+            if callback is not None and wants_stop(callback(*progress)):
+                raise StopIteration
 
         # `implicit` uses its own threads.
         with threadpool_limits(1, "blas"):
             try:
                 model.fit(sp.csr_matrix(user_items), show_progress=show_progress, callback=each_epoch)
+            except StopIteration:
+                pass
             except KeyboardInterrupt:
                 if last:
                     self.user_factors, self.item_factors = last
@@ -271,11 +313,35 @@ class ALS(FactorModel):
         with threadpool_limits(1, "blas"):
             return AlternatingLeastSquares(**{name: getattr(self, name) for name in names})
 
-    def scores_for(self, user_items: sp.csr_array) -> Floats:
-        """Return the scores of users given by their rows: one least-squares step with the items fixed."""
+    def _fitted_implicit_model(self) -> Any:
         model = self._implicit_model()
         # `implicit` takes no array that is read-only, as those of an open file are.
-        model.item_factors = np.require(self.item_factors, requirements="W")
-        rows = sp.csr_matrix(user_items)
+        model.user_factors, model.item_factors = (
+            np.require(part, requirements="W") for part in (self.user_factors, self.item_factors)
+        )
+        return model
+
+    def scores_for(self, user_items: sp.csr_array) -> Floats:
+        """Return the scores of users given by their rows: one least-squares step with the items fixed."""
+        return self._score(self._new_users(user_items)["user_factors"])
+
+    def _new_users(self, rows: sp.csr_array) -> dict[str, Any]:
         with threadpool_limits(1, "blas"):
-            return self._score(np.asarray(model.recalculate_user(np.arange(rows.shape[0]), rows)))
+            found = self._fitted_implicit_model().recalculate_user(np.arange(rows.shape[0]), sp.csr_matrix(rows))
+        return {"user_factors": np.asarray(found)}
+
+    def _new_items(self, rows: sp.csr_array) -> dict[str, Any]:
+        with threadpool_limits(1, "blas"):
+            found = self._fitted_implicit_model().recalculate_item(np.arange(rows.shape[0]), sp.csr_matrix(rows))
+        return {"item_factors": np.asarray(found)}
+
+    def _new_item_similarity(self, itemids: Ints, item_users: sp.csr_array) -> Floats:
+        return cosine(self.item_factors, itemids, self._new_items(item_users)["item_factors"])
+
+    def _explain(self, row: sp.csr_array, item: int, user_weights: Any) -> tuple[float, Floats, Any]:
+        model = self._fitted_implicit_model()
+        score, parts, weights = model.explain(0, sp.csr_matrix(row), item, user_weights, N=row.nnz)
+        place = np.searchsorted(row.indices, [item for item, _ in parts])
+        shares = np.zeros(row.nnz)
+        shares[place] = [share for _, share in parts]
+        return score, shares, weights

@@ -127,7 +127,7 @@ def test_a_matrix_that_is_transposed(call, words):
         (3, X, "1 users, one row for each userid: user_items[[userid]], got 7, all users of fit"),
         ([3, 1], X, "2 users, one row for each userid: user_items[userid], got 7"),
         (np.array([3]), X.tocsc(), "user_items[userid], got 7"),
-        (3, NAMED, "user_items.matrix[[userid]], got 7"),
+        (3, NAMED, "user_items[[userid]], got 7"),
     ],
 )
 @pytest.mark.parametrize("recalculate", [True, False])
@@ -274,13 +274,28 @@ def test_a_column_that_is_there_twice():
         Interactions.from_frame(twice, "u", "i")
 
 
-def test_ratings_count_for_als_where_they_are_the_values_of_a_matrix():
+def test_ratings_count_for_als_where_it_is_told_so():
     row, col = X.nonzero()
     x = Interactions.from_triples(row, col, ratings=1 + 3 * row, num_users=7, num_items=5)
-    counts = sp.csr_array((x.ratings, x.matrix.indices, x.matrix.indptr), x.matrix.shape)
-    plain, ones, weighted = (ALS(2, iterations=3).fit(given, False).user_factors for given in (x, x.matrix, counts))
-    np.testing.assert_array_equal(plain, ones)
+    np.testing.assert_array_equal(x.weighted().toarray(), X.toarray() * (1 + 3 * np.arange(7))[:, None])
+
+    def vectors(given, weights=None):
+        return ALS(2, iterations=3, weights=weights).fit(given, False).user_factors
+
+    with pytest.warns(UserWarning, match=r'ALS: ratings count as 1; weights="ratings" takes them as confidence'):
+        plain = vectors(x)
+    weighted = vectors(x.weighted())
+    for found in (plain, vectors(x, "ones"), vectors(x.weighted(), "ones"), vectors(x.matrix)):
+        np.testing.assert_array_equal(found, vectors(X))
+    for found in (vectors(x, "ratings"), vectors(Interactions.from_csr(x.weighted()), "ratings")):
+        np.testing.assert_array_equal(found, weighted)
     assert not np.allclose(plain, weighted)
+    # Of a row given later as well.
+    model = ALS(2, iterations=3, weights="ratings").fit(x, False)
+    again = model.recommend(3, x[3], recalculate_user=True)
+    np.testing.assert_allclose(again[1], model.recommend(3, x.weighted()[[3]], recalculate_user=True)[1])
+    with pytest.raises(InputError, match="weights: expected one of ones, ratings, got 'stars'"):
+        ALS(weights="stars")
 
 
 def test_features_of_the_other_side():
