@@ -121,9 +121,13 @@ class Queries(Ids):
         check_memory(f"{size} users", 16.0 * size)
         for name, value in self._new_users(rows).items():
             setattr(self, name, _replaced(getattr(self, name), places, value, size))
+        self._set_users(places, ids, user_items, size)
+
+    def _set_users(self, places: Ints, ids: Array | None, user_items: InteractionsLike, size: int) -> None:
+        """Set the number of users, their ids, and the dislikes of some of them."""
         disliked = getattr(user_items, "dislikes", None)
         if disliked is not None or self.dislikes is not None:
-            shapes = (self.num_users, self.num_items), rows.shape
+            shapes = (self.num_users, self.num_items), (len(places), self.num_items)
             known = self.dislikes if self.dislikes is not None else sp.csr_array(shapes[0], dtype=np.float32)
             new = disliked if disliked is not None else sp.csr_array(shapes[1], dtype=np.float32)
             self.dislikes = _replaced(known, places, new, size)

@@ -43,6 +43,9 @@ class Popularity(Recommender):
         """Return the number of users of each item."""
         return self.scores(np.zeros(user_items.shape[0], np.int64))
 
+    def _new_users(self, rows: sp.csr_array) -> dict[str, Any]:
+        return {}
+
 
 class ItemWeights(Recommender):
     """A linear model with item-item weights: score(u, i) = sum over the items j of u of weights[j, i]."""
