@@ -18,10 +18,11 @@ from recsys import (
     Popularity,
     Split,
     TwoTower,
+    compare,
     evaluate,
 )
 from recsys.datasets import read_table
-from recsys.splits import global_time, ratio
+from recsys.splits import global_time, leave_k_out, ratio, user_time
 
 X = sp.csr_array((np.random.default_rng(0).random((7, 5)) < 0.5).astype(float))
 NAMED = Interactions.from_csr(X, users=list("abcdefg"), items=[10, 11, 12, 13, 14])
@@ -171,7 +172,10 @@ def test_a_table_where_triples_or_a_matrix_belong(table, call):
             r"got list; of lists .*: Interactions\.from_triples\(users, items\)",
         ),
         (lambda: Popularity().fit(ratio(X)), r"got Split; its parts are \.train, \.validation and \.test"),
-        (lambda: evaluate(MODEL, ratio(X), X), r"train: .* got Split; its parts are \.train"),
+        (lambda: evaluate(MODEL, ratio(X), X), r"test: expected None with a Split \(metrics by name"),
+        (lambda: evaluate(MODEL, ratio(X), ["ndcg@3"]), r"test: expected None with a Split \(metrics by name"),
+        (lambda: evaluate(MODEL, ratio(X), validation=X), r"validation: expected None with a Split"),
+        (lambda: evaluate(MODEL, X), r"test: expected held-out interactions, or a Split in place of train, got None"),
         (lambda: Popularity().fit(None), r"users × items, got NoneType$"),
         (lambda: Popularity().fit("clicks.csv"), r"users × items, got str$"),
         (
@@ -253,9 +257,16 @@ def test_dates_that_are_none(times):
         Interactions.from_triples(["ann", "bob"], [7, 9], times=times)
 
 
-@pytest.mark.parametrize("times", [[5, 5, 5, 5], [5, 5, 5, 9], ["2024-01-01"] * 4])
-def test_times_that_leave_nothing_to_train_on(times):
+@pytest.mark.parametrize("times", [[5, 5, 5, 5], ["2024-01-01"] * 4])
+@pytest.mark.parametrize("split", [global_time, user_time, lambda clicks: leave_k_out(clicks, newest=True)])
+def test_a_single_time_is_no_order(times, split):
     clicks = Interactions.from_triples([0, 0, 1, 1], [0, 1, 0, 1], times=times)
+    with pytest.raises(InputError, match=r"interactions: expected times that differ, for .* to order by, got .* every"):
+        split(clicks)
+
+
+def test_times_that_leave_nothing_to_train_on():
+    clicks = Interactions.from_triples([0, 0, 1, 1], [0, 1, 0, 1], times=[5, 5, 5, 9])
     with pytest.raises(
         InputError, match="interactions: expected times of which some are before the first cut, got none"
     ):
@@ -266,6 +277,27 @@ def test_a_split_is_three_parts():
     train, validation, test = split = ratio(X, 0.2, 0.2)
     assert (train, validation, test) == (split.train, split.validation, split.test)
     assert len(train) + len(validation) + len(test) == X.nnz
+
+
+def test_a_split_is_evaluated_as_its_parts():
+    split = ratio(X, 0.2, 0.2)
+    model = ItemKNN().fit(split.train)
+    for mask in ("train", "train+validation", "none"):
+        expected = evaluate(model, split.train, split.test, validation=split.validation, mask=mask)
+        assert evaluate(model, split, mask=mask).means == expected.means
+    without = ratio(X, 0.0, 0.4)
+    assert evaluate(model, without).means == evaluate(model, without.train, without.test).means
+
+
+def test_evaluations_are_compared_by_their_first_metric():
+    split = ratio(X, 0.0, 0.4)
+    one, two = (evaluate(kind.fit(split.train), split) for kind in (ItemKNN(), Popularity()))
+    assert compare(one, two) == compare(one, two, "ndcg@20")
+    other = evaluate(MODEL, split, metrics=["mrr@3"])
+    with pytest.raises(InputError, match="second: expected one of the metrics of first, ndcg@20, recall@20, f1@10"):
+        compare(one, other)
+    with pytest.raises(InputError, match="second: expected what evaluate returned, got int"):
+        compare(one, 3)
 
 
 def test_a_column_that_is_there_twice():
