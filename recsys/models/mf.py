@@ -196,7 +196,7 @@ class MatrixFactorization(EpochModel):
             users, items, self.factors, objective.logits, self.init, self.biases, self.dtype, rng
         )
         sampler.num_threads = plan.num_threads
-        known = fit_sampler(sampler, user_items)
+        known = fit_sampler(sampler, user_items, self.dislikes)
         distribution = sampler.probabilities() if hasattr(sampler, "probabilities") else None
         objective.fit(user_items, distribution)
         training: Minibatch | NativeTraining
