@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from recsys import datasets, objectives, samplers, simulation, splits
     from recsys.base import Recommender
     from recsys.cleaning import Cleaned, Credibility, clean, credibility
+    from recsys.cleaning_gain import CleaningTrial, clean_if_better
     from recsys.click_audit import ClickAudit, audit_clicks
     from recsys.evaluation import Evaluation, evaluate
     from recsys.interactions import Interactions
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _MODULE_OF = {
     "ALS": "models.baselines",
     "Cleaned": "cleaning",
+    "CleaningTrial": "cleaning_gain",
     "ClickAudit": "click_audit",
     "Comparison": "significance",
     "Credibility": "cleaning",
@@ -43,6 +45,7 @@ _MODULE_OF = {
     "TwoTower": "models.two_tower",
     "audit_clicks": "click_audit",
     "clean": "cleaning",
+    "clean_if_better": "cleaning_gain",
     "compare": "significance",
     "compare_all": "significance",
     "credibility": "cleaning",
@@ -55,6 +58,7 @@ __all__ = [
     "ALS",
     "EASE",
     "Cleaned",
+    "CleaningTrial",
     "ClickAudit",
     "Comparison",
     "Credibility",
@@ -74,6 +78,7 @@ __all__ = [
     "TwoTower",
     "audit_clicks",
     "clean",
+    "clean_if_better",
     "compare",
     "compare_all",
     "credibility",

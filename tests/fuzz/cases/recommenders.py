@@ -113,6 +113,9 @@ CASES: dict[str, Case] = {
         lambda: {"interactions": clicks(), "scorer": "itemknn", "top": 3, "folds": 2},
         ("truth", "seed"),
     ),
+    "recsys.clean_if_better": Case(
+        recsys.clean_if_better, lambda: {"interactions": clicks(), "model": recsys.ItemKNN(), "share": 0.1}, ("scorer",)
+    ),
     "recsys.clean": Case(
         recsys.clean,
         lambda: {
