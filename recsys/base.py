@@ -232,7 +232,8 @@ class Recommender(Queries, BaseEstimator, ABC):  # type: ignore[misc]
             [0, -1]
         """
         self.check_fitted()
-        single, by_id, users = self._users(userid, new=recalculate_user)
+        flag("filter_already_liked_items", filter_already_liked_items)
+        single, by_id, users = self._users(userid, new=flag("recalculate_user", recalculate_user))
         if items is not None and filter_items is not None:
             fail("filter_items", "None together with items", "a list")
         chosen = None if items is None else np.unique(self._find("items", items, "item", by_id))
@@ -297,7 +298,7 @@ class Recommender(Queries, BaseEstimator, ABC):  # type: ignore[misc]
             NotFittedError: The model is not fitted.
             InputError: It has no similarity of items, an item is unknown, or rows that do not match the items.
         """
-        if not recalculate_item:
+        if not flag("recalculate_item", recalculate_item):
             return self._similar("item", self._item_similarity, itemid, N, filter_items, items)
         self.check_fitted()
         _, _, places = find("itemid", itemid, self.num_items, self.items)

@@ -32,6 +32,8 @@ def file_name(file: ModelFile) -> str:
 
 def _path(file: str | os.PathLike[str]) -> Path:
     path = checks.path("file", file)
+    if not path.name:
+        fail("file", "the path of a file", repr(file))
     return path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphnoise.checks import fail
+from graphnoise.resources import check_memory
 from recsys.validation import Array, IdsLike, Ints, PositionsLike, as_array, identifiers, positions
 
 # Positions, or ids that are text: one, or a list.
@@ -70,6 +71,7 @@ class Ids:
 def names(name: str, value: Any, size: int, ids: Array | None) -> NDArray[np.object_]:
     """Return the ids of positions, or the positions where there are no ids; None where they are -1."""
     places = as_array(name, value)
+    check_memory(f"ids of {places.size} positions", 16.0 * places.size)
     if places.size == 0:
         return np.empty(places.shape, object)
     inside = places.dtype.kind in "iu" and places.min() >= -1 and places.max() < size

@@ -269,7 +269,8 @@ class Interactions(Ids):
             Interactions(2 users × 2 items, 2 interactions)
         """
         columns = getattr(frame, "columns", frame)
-        if not hasattr(frame, "__getitem__") or not isinstance(columns, Iterable) or isinstance(frame, str):
+        array = hasattr(frame, "shape") and not hasattr(frame, "columns")
+        if array or isinstance(frame, str) or not (hasattr(frame, "__getitem__") and isinstance(columns, Iterable)):
             fail("frame", "a table with named columns", type(frame).__name__)
         known = [str(column) for column in columns]
         columns_read: list[Any] = []
