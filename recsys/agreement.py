@@ -30,7 +30,7 @@ class Agreement(NamedTuple):
         return f"AUC {self.auc:.3f}{inside}, popularity alone {self.popularity:.3f}{alone}"
 
 
-def agreement(suspicion: Any, clicks: Any, users: Any, truth: Any) -> Agreement:
+def agree_with_truth(suspicion: Any, clicks: Any, users: Any, truth: Any) -> Agreement:
     """Return the agreement of an order with the truth.
 
     Args:
@@ -40,7 +40,7 @@ def agreement(suspicion: Any, clicks: Any, users: Any, truth: Any) -> Agreement:
         truth: [n] 1 for a mistake, 0 for a like; both occur.
 
     Example:
-        >>> found = agreement([0.9, 0.2, 0.4], [1, 5, 1], [0, 0, 1], [1, 0, 0])
+        >>> found = agree_with_truth([0.9, 0.2, 0.4], [1, 5, 1], [0, 0, 1], [1, 0, 0])
         >>> print(found)
         AUC 1.000 (1.000 within users), popularity alone 0.750 (1.000)
     """

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from graphnoise.checks import choice, fail, generator, integer, rate
-from recsys.agreement import Agreement, agreement
+from recsys.agreement import Agreement, agree_with_truth
 from recsys.base import Recommender, batches
 from recsys.interactions import Interactions, InteractionsLike, as_interactions
 from recsys.splits import Seed
@@ -222,7 +222,7 @@ def dislike_agreement(observed: Interactions, positions: Any, of_dislikes: Any) 
     likes, dislikes = observed.matrix, observed.dislikes
     clicks = np.bincount(likes.indices, minlength=observed.num_items)
     users = [np.repeat(np.arange(observed.num_users), np.diff(x.indptr)) for x in (likes, dislikes)]
-    return agreement(
+    return agree_with_truth(
         np.append(positions, of_dislikes),
         np.append(clicks[likes.indices] - 1, clicks[dislikes.indices]),
         np.concatenate(users),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from graphnoise.checks import choice, fail, real
 from graphnoise.resources import limit_threads
-from recsys.agreement import Agreement, agreement
+from recsys.agreement import Agreement, agree_with_truth
 from recsys.cleaning import Credibility, credibility
 from recsys.interactions import Interactions, InteractionsLike, as_interactions
 from recsys.models.baselines import EASE, ItemKNN, Popularity
@@ -173,7 +173,7 @@ def _tables(observed: Interactions, found: Credibility, truth: Any) -> ClickAudi
         clicks["truth"] = truth
         known = ~np.isnan(truth)
         others = np.bincount(cols, minlength=observed.num_items)[cols] - 1
-        found_by = agreement(suspicion.to_numpy()[known], others[known], rows[known], truth[known])
+        found_by = agree_with_truth(suspicion.to_numpy()[known], others[known], rows[known], truth[known])
     hidden = pd.DataFrame({"user": user_ids[found.users], "item": item_ids[found.items], "like": found.hidden})
     likely = hidden.sort_values("like", ascending=False, kind="stable")
     tables = [table.reset_index(drop=True) for table in (clicks.sort_values("rank"), likely, *sums)]

@@ -26,7 +26,7 @@ from recsys import (
     stacked_credibility,
     stacking,
 )
-from recsys.agreement import agreement
+from recsys.agreement import agree_with_truth
 from recsys.stacking import _describe, _draw_unobserved
 
 CLEAN = simulation.low_rank(120, 80, rank=5, density=0.15, scale=4.0, seed=2).interactions
@@ -185,7 +185,7 @@ def test_the_auc_within_users_is_over_pairs_of_one_user(seed):
              if users[a] == users[b] and truth[a] > truth[b]]  # fmt: skip
     if len(set(truth)) < 2:
         return
-    found = agreement(value, 9 - value, users, truth)
+    found = agree_with_truth(value, 9 - value, users, truth)
     assert found.within_users == (pytest.approx(np.mean(pairs)) if pairs else None)
     assert found.auc == pytest.approx(roc_auc_score(truth, value))
     # The popularity given is the reverse order.
