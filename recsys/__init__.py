@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from recsys import datasets, objectives, samplers, simulation, splits
     from recsys.base import Recommender
     from recsys.cleaning import Cleaned, Credibility, clean, credibility
+    from recsys.cleaning_gain import CleaningTrial, clean_if_better
     from recsys.click_audit import ClickAudit, audit_clicks
     from recsys.evaluation import Evaluation, evaluate
     from recsys.interactions import Interactions
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _MODULE_OF = {
     "ALS": "models.baselines",
     "Cleaned": "cleaning",
+    "CleaningTrial": "cleaning_gain",
     "ClickAudit": "click_audit",
     "Comparison": "significance",
     "Credibility": "cleaning",
@@ -48,6 +50,7 @@ _MODULE_OF = {
     "UserKNN": "models.neighbours",
     "audit_clicks": "click_audit",
     "clean": "cleaning",
+    "clean_if_better": "cleaning_gain",
     "compare": "significance",
     "compare_all": "significance",
     "credibility": "cleaning",
@@ -61,6 +64,7 @@ __all__ = [
     "EASE",
     "SLIM",
     "Cleaned",
+    "CleaningTrial",
     "ClickAudit",
     "Comparison",
     "Credibility",
@@ -82,6 +86,7 @@ __all__ = [
     "UserKNN",
     "audit_clicks",
     "clean",
+    "clean_if_better",
     "compare",
     "compare_all",
     "credibility",

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from graphnoise.checks import choice, fail, generator, integer, rate
+from recsys.agreement import Agreement, agree_with_truth
 from recsys.base import Recommender, batches
 from recsys.interactions import Interactions, InteractionsLike, as_interactions
 from recsys.splits import Seed
@@ -56,6 +57,8 @@ class Credibility:
         false_negative_rate: P(r = 0 | r* = 1), given or estimated.
         method: "density" or "mixture"; "stacked" or "score" of `stacked_credibility`.
         folds: K.
+        dislikes: How well positions tell the dislikes of the interactions from positives (`recsys.agreement.Agreement`,
+            the dislikes being the mistakes), beside popularity alone; None without dislikes.
     """
 
     interactions: Interactions
@@ -70,9 +73,11 @@ class Credibility:
     false_negative_rate: float
     method: str
     folds: int
+    dislikes: Agreement | None = None
 
     def __repr__(self) -> str:
         shares = f"{self.false_positive_share:.3f} mistakes, {self.hidden_share:.4f} hidden likes"
+        shares += "" if self.dislikes is None else f"; dislikes: {self.dislikes}"
         return f"Credibility({len(self.positive)} positives, {len(self.hidden)} unobserved pairs; {shares})"
 
 
@@ -126,7 +131,7 @@ def credibility(
         model: The hyper-parameters of the models to fit: a recommender (which is not modified), or a function that
             returns a new one.
         interactions: Users × items, the observed interactions.
-        top: Number of unobserved items to return per user, the most probable.
+        top: Number of unobserved items to return per user, the most probable; dislikes are none of them.
         pairs: (users, items), positions of unobserved pairs to score instead of `top`.
         method: f1 is "density": decreasing in x (Grenander's estimate of the density of positives, minus pi); or
             "mixture": a x^(a - 1), with a by expectation-maximisation for this pi.
@@ -169,7 +174,12 @@ def credibility(
     _check_rates(q, fp, fn)
     queries = None if pairs is None else _check_pairs(pairs, observed)
     top = integer("top", top, 0)
-    fold = assign_folds(observed, folds, generator(seed))
+    rng = generator(seed)
+    fold = assign_folds(observed, folds, rng)
+    disliked = observed.dislikes
+    # Dislikes are scored by one model each, as positives are.
+    disliked_fold = rng.integers(0, folds, 0 if disliked is None else disliked.nnz)
+    low = np.zeros((2, len(disliked_fold)))
     models = []
     arguments = {} if fit_arguments is None else fit_arguments
     known = inspect.signature(new_model(model).fit).parameters
@@ -180,8 +190,10 @@ def credibility(
         fitted = new_model(model)
         fitted.fit(observed.subset(fold != k), show_progress, **arguments)
         models.append(fitted)
-        parts = batches(partial(positive_positions, fitted, matrix, fold == k), m, n, num_threads)
-        interval[:, fold == k] = np.concatenate(parts, 1)
+        for pairs_of, at, into in ((matrix, fold == k, interval), (disliked, disliked_fold == k, low)):
+            if pairs_of is not None:
+                parts = batches(partial(positive_positions, fitted, matrix, pairs_of, at), m, n, num_threads)
+                into[:, at] = np.concatenate(parts, 1)
     # Positives of users without any unobserved item.
     unranked = np.diff(matrix.indptr)[observed.rows] == n
     likes, pi, fn, fp = fit_two_groups(interval[:, ~unranked], method, q, fp, fn)
@@ -189,7 +201,8 @@ def credibility(
     density = likes(interval)
     positive = (1 - pi) * density / ((1 - pi) * density + pi)
     positive[unranked] = 1 - pi
-    rows = batches(partial(hidden_likes, models, matrix, likes, rho, queries, top), m, n * folds, num_threads)
+    search = partial(hidden_likes, models, matrix, likes, rho, queries, top, disliked)
+    rows = batches(search, m, n * folds, num_threads)
     users, items, hidden = (np.concatenate([row[k] for row in rows]) for k in range(3))
     if queries is not None:
         # In the order of the argument.
@@ -198,7 +211,23 @@ def credibility(
     return Credibility(
         observed, positive.astype(np.float32), interval.mean(0).astype(np.float32), users, items,
         hidden.astype(np.float32), pi, rho, fp, fn, method, folds,
+        dislike_agreement(observed, interval.mean(0), low.mean(0)),
     )  # fmt: skip
+
+
+def dislike_agreement(observed: Interactions, positions: Any, of_dislikes: Any) -> Agreement | None:
+    """Return how well positions (low for likes) tell dislikes from positives, or None without dislikes."""
+    if observed.dislikes is None or not len(observed):
+        return None
+    likes, dislikes = observed.matrix, observed.dislikes
+    clicks = np.bincount(likes.indices, minlength=observed.num_items)
+    users = [np.repeat(np.arange(observed.num_users), np.diff(x.indptr)) for x in (likes, dislikes)]
+    return agree_with_truth(
+        np.append(positions, of_dislikes),
+        np.append(clicks[likes.indices] - 1, clicks[dislikes.indices]),
+        np.concatenate(users),
+        np.repeat([0, 1], [likes.nnz, dislikes.nnz]),
+    )
 
 
 def clean(
@@ -259,7 +288,8 @@ def clean(
     matrix = sp.csr_array((np.ones(len(new), np.float32), where), shape=observed.matrix.shape)
     added = Interactions.from_csr(matrix, observed.users, observed.items)
     if len(new):
-        remaining = Interactions.from_csr(remaining.matrix + added.matrix, observed.users, observed.items)
+        both = remaining.matrix + added.matrix
+        remaining = Interactions(both, None, None, observed.users, observed.items, observed.dislikes)
     return Cleaned(remaining, removed, added)
 
 

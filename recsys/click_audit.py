@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
 from graphnoise.checks import choice, fail, real
 from graphnoise.resources import limit_threads
+from recsys.agreement import Agreement, agree_with_truth
 from recsys.cleaning import Credibility, credibility
 from recsys.interactions import Interactions, InteractionsLike, as_interactions
 from recsys.models.baselines import EASE, ItemKNN, Popularity
@@ -36,8 +36,8 @@ class ClickAudit:
         users: user, clicks, expected_mistakes (sum of the probabilities), share (of the clicks); most mistakes first.
         items: The same of items.
         mistake_share: Estimated share of mistakes among the clicks.
-        auc: P(a true mistake ranks above another click), ties by half; None where the truth is unknown.
-        auc_within_users: The same, of pairs of clicks of one user; None if no user has both.
+        agreement: `recsys.agreement.Agreement` of the order of suspicion with the truth, beside that of popularity
+            alone; None where the truth is unknown.
         credibility: What the tables are made of, for `recsys.clean`.
     """
 
@@ -46,9 +46,18 @@ class ClickAudit:
     users: pd.DataFrame = field(repr=False)
     items: pd.DataFrame = field(repr=False)
     mistake_share: float
-    auc: float | None
-    auc_within_users: float | None
+    agreement: Agreement | None
     credibility: Credibility
+
+    @property
+    def auc(self) -> float | None:
+        """P(a true mistake ranks above another click), ties by half; None where the truth is unknown."""
+        return None if self.agreement is None else self.agreement.auc
+
+    @property
+    def auc_within_users(self) -> float | None:
+        """The same, of pairs of clicks of one user; None if no user has both."""
+        return None if self.agreement is None else self.agreement.within_users
 
     def summary(self) -> str:
         """Return what the audit says of all clicks, and what it cannot say, in sentences."""
@@ -58,9 +67,10 @@ class ClickAudit:
             "clicks at random. This finds clicks that do not fit the others of a user; a click on purpose that "
             "disappointed mostly fits, and is hardly visible. It also counts rare tastes as mistakes."
         )
-        if self.auc is not None:
-            text += f" Against the truth given, the order of suspicion has an AUC of {self.auc:.3f}"
-            text += "." if self.auc_within_users is None else f" ({self.auc_within_users:.3f} within users)."
+        if self.agreement is not None:
+            text += f" Against the truth given: {self.agreement}."
+        if self.credibility.dislikes is not None:
+            text += f" Dislikes against clicks: {self.credibility.dislikes}."
         return text
 
 
@@ -158,21 +168,13 @@ def _tables(observed: Interactions, found: Credibility, truth: Any) -> ClickAudi
     # Probabilities are equal over steps of the position, which orders the clicks of a step.
     suspicion = pd.DataFrame({"mistake": mistake, "position": found.position}).groupby(["mistake", "position"]).ngroup()
     clicks["rank"] = suspicion.rank(method="first", ascending=False).astype(np.int64)
-    auc = within = None
+    found_by = None
     if truth is not None:
         clicks["truth"] = truth
         known = ~np.isnan(truth)
-        auc = float(roc_auc_score(truth[known], suspicion[known]))
-        within = _auc_within(rows[known], suspicion[known].groupby(rows[known]).rank().to_numpy(), truth[known])
+        others = np.bincount(cols, minlength=observed.num_items)[cols] - 1
+        found_by = agree_with_truth(suspicion.to_numpy()[known], others[known], rows[known], truth[known])
     hidden = pd.DataFrame({"user": user_ids[found.users], "item": item_ids[found.items], "like": found.hidden})
     likely = hidden.sort_values("like", ascending=False, kind="stable")
     tables = [table.reset_index(drop=True) for table in (clicks.sort_values("rank"), likely, *sums)]
-    return ClickAudit(tables[0], tables[1], tables[2], tables[3], found.false_positive_share, auc, within, found)
-
-
-def _auc_within(users: Any, ranks: Any, truth: Any) -> float | None:
-    """Return the share of (mistake, like) pairs of one user in which the mistake ranks higher, over all such pairs."""
-    mistakes, clicks = np.bincount(users, truth), np.bincount(users)
-    pairs = mistakes * (clicks - mistakes)
-    higher = np.bincount(users, ranks * truth) - mistakes * (mistakes + 1) / 2
-    return float(higher.sum() / pairs.sum()) if pairs.sum() else None
+    return ClickAudit(tables[0], tables[1], tables[2], tables[3], found.false_positive_share, found_by, found)

@@ -139,7 +139,7 @@ def read_table(
         path: Ends in `.csv`, `.tsv`, `.txt` or `.parquet` (which needs pyarrow), text files optionally with `.gz`.
         user: Column of the user ids, integers or text.
         item: Column of the item ids.
-        rating: Column of the ratings, numbers of at least 0.
+        rating: Column of the ratings; rows with a negative one are dislikes.
         time: Column of the times: numbers, or dates (text in ISO 8601 too), which become seconds since 1970; those
             without a time zone are UTC.
         duplicates: As in `Interactions.from_triples`.

@@ -13,9 +13,11 @@ from threadpoolctl import threadpool_limits
 
 from graphnoise.checks import choice, fail
 from graphnoise.resources import check_memory
-from recsys.base import Ranking, Recommender, batches
+from recsys.base import Recommender, batches
 from recsys.interactions import InteractionsLike, as_csr, check_disjoint
 from recsys.metrics import CATALOGUE, PER_USER, Values, parse
+from recsys.queries import Ranking
+from recsys.splits import Split
 from recsys.topk import NONE, Floats, check_finite, top_k
 from recsys.validation import Ints, pair_keys, transposed
 
@@ -59,8 +61,8 @@ class Evaluation:
 
 def evaluate(
     model: Scorer,
-    train: InteractionsLike,
-    test: InteractionsLike,
+    train: InteractionsLike | Split,
+    test: InteractionsLike | None = None,
     metrics: Iterable[str] = ("ndcg@20", "recall@20", "f1@10"),
     *,
     validation: InteractionsLike | None = None,
@@ -75,18 +77,20 @@ def evaluate(
 
     Args:
         model: A fitted `Recommender`, anything with `scores(userids)`, or a model of `implicit` with factors.
-        train: Users × items, the training interactions of the model.
-        test: Users × items, held out.
+        train: Users × items, the training interactions of the model, or a `Split` that has the test part and the
+            validation part too. Its dislikes are excluded as its interactions are, since no model recommends them.
+        test: Users × items, held out; not with a `Split`.
         metrics: Names with k: precision (hits / k), capped_precision (hits / min(k, |T|)), recall, f1, ndcg, map, mrr,
             hit, coverage, gini; for instance "ndcg@20". Ranks above the number of items are empty.
-        validation: Users × items, required by the mask "train+validation".
+        validation: Users × items, required by the mask "train+validation"; not with a `Split`.
         mask: What is excluded from the candidates. "train" leaves validation items in the ranking, where they compete
             with test items; "train+validation" excludes them too; "none" ranks everything.
         num_threads: Threads; 0 is one per core.
 
     Raises:
-        InputError: Shapes differ, `test` is empty or shares a pair with the mask, `validation` shares a pair with
-            `train`, a metric or mask is unknown, the ranks exceed the available memory, or a score is NaN.
+        InputError: Shapes differ, `test` is absent, empty or shares a pair with the mask, `validation` shares a pair
+            with `train`, there are parts beside a `Split`, a metric or mask is unknown, the ranks exceed the available
+            memory, or a score is NaN.
 
     Example:
         >>> from recsys import Popularity
@@ -94,8 +98,21 @@ def evaluate(
         >>> result = evaluate(Popularity().fit(train), train, test, ["ndcg@1", "recall@2"])
         >>> result["ndcg@1"], result.users.tolist(), result.skipped
         (1.0, [0], 1)
+        >>> from recsys import splits
+        >>> split = splits.ratio(train + test, 0, 0.4)
+        >>> print(evaluate(Popularity().fit(split.train), split, metrics=["recall@2"]))
+        recall@2 1.0000  (2 users, masked: train)
     """
     choice("mask", mask, MASKS)
+    if isinstance(train, Split):
+        for name, part in (("test", test), ("validation", validation)):
+            if part is not None:
+                fail(name, "None with a Split (metrics by name: metrics=[...])", type(part).__name__)
+        split, train = train, train.train
+        validation = split.validation if len(split.validation) or mask == "train+validation" else None
+        test = split.test
+    elif test is None:
+        fail("test", "held-out interactions, or a Split in place of train", None)
     known = as_csr("train", train)
     held_out = as_csr("test", test, shape=known.shape)
     parts = [("train", known)]
@@ -105,6 +122,10 @@ def evaluate(
     elif mask == "train+validation":
         fail("validation", 'interactions, which the mask "train+validation" needs', None)
     masked = {"none": None, "train": known, "train+validation": known + parts[-1][1]}[mask]
+    dislikes = getattr(train, "dislikes", None)
+    if dislikes is not None and masked is not None:
+        check_disjoint([("dislikes of train", dislikes), ("test", held_out)])
+        masked = masked + dislikes
     if masked is not None:
         masked.sort_indices()
         check_disjoint([(mask, masked), ("test", held_out)])

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,10 +21,19 @@ from recsys.validation import Array
 
 FORMAT = 1
 _PARTS = ("data", "indices", "indptr", "shape")
+# A path, or a binary file that is open.
+ModelFile: TypeAlias = str | os.PathLike[str] | BinaryIO
+
+
+def file_name(file: ModelFile) -> str:
+    """Return what messages call a file."""
+    return str(getattr(file, "name", type(file).__name__)) if hasattr(file, "read") else os.fspath(file)
 
 
 def _path(file: str | os.PathLike[str]) -> Path:
     path = checks.path("file", file)
+    if not path.name:
+        fail("file", "the path of a file", repr(file))
     return path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
 
 
@@ -38,7 +47,7 @@ def _digest(head: bytes, arrays: Mapping[str, Array]) -> str:
 
 
 def write_model(
-    file: str | os.PathLike[str],
+    file: ModelFile,
     kind: str,
     parameters: Mapping[str, Any],
     sizes: Mapping[str, int],
@@ -47,7 +56,7 @@ def write_model(
     """Write a model: class, hyper-parameters, sizes and arrays (NumPy or SciPy CSR; None is omitted).
 
     Raises:
-        InputError: A hyper-parameter is not a number, text or None, or an array is not numeric.
+        InputError: A hyper-parameter is not a number, text or None, or an array is neither of numbers nor text.
         DataError: The file cannot be written.
     """
     try:
@@ -64,38 +73,44 @@ def write_model(
         elif value is not None:
             contents[name] = np.asarray(value)
     for name, value in contents.items():
-        if value.dtype.kind not in "biuf":
-            fail(name, "an array of numbers", f"values of type {value.dtype}")
+        if value.dtype.kind not in "biufUS":
+            fail(name, "an array of numbers or text", f"values of type {value.dtype}")
     blob = io.BytesIO()
     digest = _digest(head.encode(), contents)
     np.savez(blob, allow_pickle=False, head=np.array(head), digest=np.array(digest), **contents)
+    if hasattr(file, "write"):
+        with reading(file_name(file)):
+            file.write(blob.getbuffer())
+        return
     with atomic_write(_path(file)) as out:
         out.write(blob.getbuffer())
 
 
 def read_model(
-    file: str | os.PathLike[str], kinds: Mapping[str, tuple[str, ...]]
+    file: ModelFile, kinds: Mapping[str, tuple[str, ...]]
 ) -> tuple[str, dict[str, Any], dict[str, int], dict[str, Any]]:
     """Return class, hyper-parameters, sizes and arrays of a file by `write_model`.
 
     Args:
-        file: The path.
+        file: The path, or a binary file.
         kinds: The accepted classes, with the names of their arrays; absent arrays are None.
 
     Raises:
         DataError: The file is absent, damaged, truncated, of another format or of another class.
     """
-    path = _path(file)
-    with reading(path):
+    path: Any = file if hasattr(file, "read") else _path(file)
+    shown = file_name(path)
+    with reading(shown):
         contents = read_npz(path)
         if not all(isinstance(value, np.ndarray) for value in contents.values()):
-            raise DataError(f"{path}: expected arrays of numbers and text, got others")
+            raise DataError(f"{shown}: expected arrays of numbers and text, got others")
         text = str(contents.pop("head"))
-        if str(contents.pop("digest")) != _digest(text.encode(), contents):
-            raise DataError(f"{path}: damaged: the digest of its contents is another one")
+        digest = str(contents.pop("digest"))
         head = json.loads(text)
         if head["format"] != FORMAT:
-            raise DataError(f"{path}: expected format {FORMAT}, got {head['format']}")
+            raise DataError(f"{shown}: expected format {FORMAT} of saved models, got {head['format']}: another version")
+        if digest != _digest(text.encode(), contents):
+            raise DataError(f"{shown}: damaged: the digest of its contents is another one")
         kind = choice("class of the model", head["class"], kinds)
         arrays = {
             name: _csr(*(contents[f"{name}.{part}"] for part in _PARTS))

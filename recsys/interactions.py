@@ -1,4 +1,4 @@
-"""The `Interactions` container: a users × items matrix of ones with optional ids, ratings and times."""
+"""The `Interactions` container: a users × items matrix of ones with optional ids, ratings, times and dislikes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from graphnoise.checks import choice, fail, integer, real
 from graphnoise.resources import check_memory
+from recsys.ids import IdOrPositions, Ids, find
 from recsys.validation import (
     Array,
     IdsLike,
@@ -31,11 +32,12 @@ DUPLICATES = ("error", "first", "last")
 
 
 @dataclass(frozen=True, eq=False)
-class Interactions:
+class Interactions(Ids):
     """The observed positives of implicit feedback, an immutable value.
 
     Users and items without any interaction are allowed: they keep their row and column. `Interactions(matrix)` checks
-    the matrix and brings it into canonical form; the constructors below read other formats.
+    the matrix and brings it into canonical form; the constructors below read other formats. `clicks[users]` has the
+    rows of one user or of several, by position or by an id that is text, as `recommend` takes them.
 
     Attributes:
         matrix: Users × items, `scipy.sparse.csr_array` of float32 ones, columns sorted in each row, no pair twice.
@@ -43,10 +45,12 @@ class Interactions:
         times: int64 or float64 [nnz] in the same order, in the unit of the source (often seconds), or None.
         users: The id of each row, or None if ids are positions.
         items: The id of each column, or None.
+        dislikes: Known negatives, users × items in the form of `matrix`, or None. They are never recommended, all parts
+            of a split keep all of them, and `recsys.samplers.Uniform(dislike_share=...)` draws them more often.
 
     Raises:
-        InputError: Not a sparse matrix, a value that is negative or not finite, a pair stored twice, or an array of
-            another length.
+        InputError: Not a sparse matrix, a value that is negative or not finite, a pair stored twice, an array of
+            another length, or a dislike that is a positive too.
 
     Example:
         >>> clicks = Interactions.from_triples(["ann", "bob", "ann"], [7, 7, 9], ratings=[5, 1, 3])
@@ -54,6 +58,8 @@ class Interactions:
         ([[1.0, 1.0], [1.0, 0.0]], ['ann', 'bob'], [7, 9])
         >>> clicks.at_least(3)
         Interactions(2 users × 2 items, 2 interactions, with ratings)
+        >>> clicks["bob"].matrix.toarray().tolist()
+        [[1.0, 0.0]]
     """
 
     matrix: sp.csr_array
@@ -61,6 +67,9 @@ class Interactions:
     times: Array | None = None
     users: Array | None = None
     items: Array | None = None
+    dislikes: sp.csr_array | None = None
+    # Without it, Python and NumPy would take the rows for a sequence.
+    __iter__ = None  # type: ignore[assignment,unused-ignore]
 
     def __post_init__(self) -> None:
         source: Any = getattr(self.matrix, "matrix", self.matrix)
@@ -86,30 +95,24 @@ class Interactions:
             if name in ids:
                 object.__setattr__(self, name, _distinct(name, ids[name], size, hint))
         object.__setattr__(self, "matrix", matrix)
+        if self.dislikes is not None:
+            dislikes = check_csr("dislikes", self.dislikes, shape=matrix.shape)
+            check_disjoint([("likes", matrix), ("dislikes", dislikes)])
+            object.__setattr__(self, "dislikes", dislikes if dislikes.nnz else None)
 
-    @classmethod
-    def _from_checked(
-        cls,
-        matrix: sp.csr_array,
-        ratings: NDArray[np.float32] | None,
-        times: Array | None,
-        users: Array | None,
-        items: Array | None,
-    ) -> Interactions:
-        """Return interactions of parts that come from checked ones."""
-        interactions = object.__new__(cls)
-        values = {"matrix": matrix, "ratings": ratings, "times": times, "users": users, "items": items}
-        for name, value in values.items():
-            object.__setattr__(interactions, name, value)
+    def _changed(self, **values: Any) -> Interactions:
+        """Return interactions with other values of some fields, which come from checked ones."""
+        interactions = object.__new__(type(self))
+        interactions.__dict__.update({**self.__dict__, **values})
         return interactions
 
     @property
-    def num_users(self) -> int:
+    def num_users(self) -> int:  # type: ignore[override]
         """Rows, those without interactions too."""
         return int(self.matrix.shape[0])
 
     @property
-    def num_items(self) -> int:
+    def num_items(self) -> int:  # type: ignore[override]
         """Columns, those without interactions too."""
         return int(self.matrix.shape[1])
 
@@ -121,9 +124,41 @@ class Interactions:
     def __len__(self) -> int:
         return int(self.matrix.nnz)
 
+    def __getitem__(self, users: IdOrPositions | slice) -> Interactions:
+        """Return the rows of some users, as many as were asked for.
+
+        Raises:
+            InputError: An unknown id, a position out of range, or a mix of both.
+        """
+        every = np.arange(self.num_users)
+        rows = every[users] if isinstance(users, slice) else find("users", users, self.num_users, self.users)[2]
+        # The place of each pair in ratings and times.
+        place = sp.csr_array((np.arange(len(self)), self.matrix.indices, self.matrix.indptr), shape=self.matrix.shape)
+        parts = {name: getattr(self, name) for name in ("ratings", "times") if getattr(self, name) is not None}
+        return self._changed(
+            matrix=self.matrix[rows],
+            users=None if self.users is None else self.users[rows],
+            dislikes=None if self.dislikes is None else self.dislikes[rows],
+            **{name: value[place[rows].data] for name, value in parts.items()},
+        )
+
+    def weighted(self) -> sp.csr_array:
+        """Return users × items with the ratings as values: what `implicit` takes as confidence; ones without ratings.
+
+        Example:
+            >>> Interactions.from_csr(sp.csr_array([[0, 2], [1, 0]])).weighted().toarray().tolist()
+            [[0.0, 2.0], [1.0, 0.0]]
+        """
+        if self.ratings is None:
+            return self.matrix
+        matrix = sp.csr_array((self.ratings, self.matrix.indices, self.matrix.indptr), shape=self.matrix.shape)
+        return check_csr("ratings", matrix, weights=True)
+
     def __repr__(self) -> str:
-        extras = [name for name in ("ratings", "times") if getattr(self, name) is not None]
-        shown = f", with {' and '.join(extras)}" if extras else ""
+        extras = [name for name in ("ratings", "times", "dislikes") if getattr(self, name) is not None]
+        shown = (
+            f", with {' and '.join([', '.join(extras[:-1]), extras[-1]] if extras[1:] else extras)}" if extras else ""
+        )
         return f"Interactions({self.num_users} users × {self.num_items} items, {len(self)} interactions{shown})"
 
     @classmethod
@@ -146,7 +181,8 @@ class Interactions:
         Args:
             users: [n] ids or positions.
             items: [n] ids or positions.
-            ratings: [n] finite numbers of at least 0; every triple is a positive whatever its rating (see `at_least`).
+            ratings: [n] finite numbers. A triple whose rating is negative is a dislike, without rating and time; every
+                other one is a positive whatever its rating (see `at_least`).
             times: [n] finite numbers, or dates (text in ISO 8601 as well), which become seconds since 1970; those
                 without a time zone are UTC.
             duplicates: How to treat repeated pairs: "error", or keep the "first" or "last" triple, by time where
@@ -155,8 +191,7 @@ class Interactions:
             num_items: Number of columns, if `items` are positions.
 
         Raises:
-            InputError: Lists of different lengths, missing ids, ratings that are negative or not finite, or repeated
-                pairs.
+            InputError: Lists of different lengths, missing ids, ratings that are not finite, or repeated pairs.
 
         Example:
             >>> Interactions.from_triples([0, 0, 1], [2, 2, 0], duplicates="last", num_users=2, num_items=3)
@@ -173,7 +208,7 @@ class Interactions:
         )
         # This also keeps the product of both sizes below 2^63.
         check_memory(f"{shape[0]} users × {shape[1]} items", 16.0 * sum(shape))
-        rating = None if ratings is None else numbers("ratings", ratings, len(row))
+        rating = None if ratings is None else numbers("ratings", ratings, len(row), signed=True)
         time = None if times is None else numbers("times", seconds("times", times), len(row), signed=True)
         key = row * max(shape[1], 1) + col
         order = np.lexsort((time, key)) if time is not None else np.argsort(key, kind="stable")
@@ -186,27 +221,31 @@ class Interactions:
             fail("users, items", expected, f"{int(repeats.sum())} repeated, the first of them {pair[0]}, {pair[1]}")
         true = np.ones(min(1, len(key)), dtype=bool)
         selected = order[np.concatenate([~repeats, true] if duplicates == "last" else [true, ~repeats])]
-        indptr = np.concatenate([[0], np.bincount(row[selected], minlength=shape[0]).cumsum()])
-        matrix = sp.csr_array((np.ones(len(selected), np.float32), col[selected], indptr), shape=shape)
+        liked = np.ones(len(selected), bool) if rating is None else rating[selected] >= 0
+        disliked = None if liked.all() else _ones(row[selected[~liked]], col[selected[~liked]], shape)
+        selected = selected[liked]
         rating, time = (None if values is None else values[selected] for values in (rating, time))
-        return cls(matrix, rating, time, user_ids, item_ids)
+        return cls(_ones(row[selected], col[selected], shape), rating, time, user_ids, item_ids, disliked)
 
     @classmethod
     def from_csr(
         cls, user_items: InteractionsLike, users: IdsLike | None = None, items: IdsLike | None = None
     ) -> Interactions:
-        """Return the stored, non-zero entries of a users × items matrix of any SciPy format; values are dropped.
+        """Return the stored, non-zero entries of a users × items matrix of any SciPy format.
+
+        Positive values are interactions, and negative ones dislikes. Values other than 1, such as counts, are kept as
+        ratings; `recsys.ALS(weights="ratings")` takes them as confidence.
 
         Raises:
-            InputError: Not a sparse matrix, values that are negative or not finite, a pair stored twice, or ids that
-                repeat or are of another number.
+            InputError: Not a sparse matrix, values that are not finite, a pair stored twice, or ids that repeat or are
+                of another number.
 
         Example:
-            >>> Interactions.from_csr(sp.csr_array([[0, 2], [1, 0]])).matrix.toarray().tolist()
-            [[0.0, 1.0], [1.0, 0.0]]
+            >>> clicks = Interactions.from_csr(sp.csr_array([[0, 2], [1, -1]]))
+            >>> clicks.matrix.toarray().tolist(), clicks.ratings.tolist(), clicks.dislikes.toarray().tolist()
+            ([[0.0, 1.0], [1.0, 0.0]], [2.0, 1.0], [[0.0, 0.0], [0.0, 1.0]])
         """
-        ids: dict[str, Any] = {"users": users, "items": items}
-        return cls(as_csr("user_items", user_items), **ids)
+        return _from_csr("user_items", user_items, users, items)
 
     @classmethod
     def from_frame(
@@ -230,7 +269,8 @@ class Interactions:
             Interactions(2 users × 2 items, 2 interactions)
         """
         columns = getattr(frame, "columns", frame)
-        if not hasattr(frame, "__getitem__") or not isinstance(columns, Iterable) or isinstance(frame, str):
+        array = hasattr(frame, "shape") and not hasattr(frame, "columns")
+        if array or isinstance(frame, str) or not (hasattr(frame, "__getitem__") and isinstance(columns, Iterable)):
             fail("frame", "a table with named columns", type(frame).__name__)
         known = [str(column) for column in columns]
         columns_read: list[Any] = []
@@ -260,17 +300,32 @@ class Interactions:
         matrix = sp.csr_array((self.matrix.data[mask], self.matrix.indices[mask], indptr), shape=self.matrix.shape)
         ratings = None if self.ratings is None else self.ratings[mask]
         times = None if self.times is None else self.times[mask]
-        return Interactions._from_checked(matrix, ratings, times, self.users, self.items)
+        return self._changed(matrix=matrix, ratings=ratings, times=times)
 
-    def at_least(self, rating: float) -> Interactions:
+    def at_least(self, rating: float, *, dislikes_below: float | None = None) -> Interactions:
         """Return the interactions that are rated `rating` or more.
 
+        Args:
+            rating: The lowest rating of a positive.
+            dislikes_below: Those rated below this become dislikes, beside the ones that are known; None adds none.
+
         Raises:
-            InputError: There are no ratings, or the threshold is not a number.
+            InputError: There are no ratings, a threshold is not a number, or `dislikes_below` is above `rating`.
+
+        Example:
+            >>> stars = Interactions.from_triples([0, 0, 0], [0, 1, 2], ratings=[5, 3, 1])
+            >>> likes = stars.at_least(4, dislikes_below=3)
+            >>> likes.matrix.toarray().tolist(), likes.dislikes.toarray().tolist()
+            ([[1.0, 0.0, 0.0]], [[0.0, 0.0, 1.0]])
         """
         if self.ratings is None:
             fail("rating", "interactions with ratings", "none")
-        return self.subset(self.ratings >= real("rating", rating))
+        likes = self.subset(self.ratings >= real("rating", rating))
+        if dislikes_below is None:
+            return likes
+        low = self.subset(self.ratings < real("dislikes_below", dislikes_below, high=rating)).matrix
+        dislikes = low if self.dislikes is None else low + self.dislikes
+        return likes._changed(dislikes=dislikes if dislikes.nnz else None)
 
     def core(self, k: int) -> Interactions:
         """Return the k-core: users and items with fewer than k interactions are removed repeatedly; ids stay.
@@ -296,8 +351,9 @@ class Interactions:
             np.arange(size) if ids is None else ids
             for ids, size in zip((self.users, self.items), self.matrix.shape, strict=True)
         ]
-        ids = [names[place] for names, place in zip(known, stay, strict=True)]
-        return Interactions(few.matrix[stay[0]][:, stay[1]], few.ratings, few.times, *ids)
+        users, items = (names[place] for names, place in zip(known, stay, strict=True))
+        dislikes = None if self.dislikes is None else self.dislikes[stay[0]][:, stay[1]]
+        return Interactions(few.matrix[stay[0]][:, stay[1]], few.ratings, few.times, users, items, dislikes)
 
     def _in_core(self, k: int) -> NDArray[np.bool_]:
         """Return which interactions are in the k-core."""
@@ -310,26 +366,6 @@ class Interactions:
                 return keep
             keep = still
 
-    def user_positions(self, ids: IdsLike) -> Ints:
-        """Return the rows of some user ids.
-
-        Raises:
-            InputError: An id is unknown.
-        """
-        return positions("users", ids, self.num_users, self.users)
-
-    def item_positions(self, ids: IdsLike) -> Ints:
-        """Return the columns of some item ids.
-
-        Raises:
-            InputError: An id is unknown.
-
-        Example:
-            >>> Interactions.from_triples([1, 1], ["a", "b"]).item_positions(["b", "a"]).tolist()
-            [1, 0]
-        """
-        return positions("items", ids, self.num_items, self.items)
-
 
 # `Interactions`, or a users × items matrix of any SciPy format.
 InteractionsLike: TypeAlias = Interactions | sp.sparray | sp.spmatrix
@@ -341,7 +377,7 @@ def as_interactions(name: str, value: InteractionsLike) -> Interactions:
     Raises:
         InputError: Neither of the two, or as `Interactions.from_csr`.
     """
-    return value if isinstance(value, Interactions) else Interactions(as_csr(name, value))
+    return value if isinstance(value, Interactions) else _from_csr(name, value)
 
 
 def as_csr(
@@ -360,6 +396,39 @@ def as_csr(
         check_shape(name, user_items.matrix, shape)
         return user_items.matrix
     return check_csr(name, getattr(user_items, "matrix", user_items), weights=weights, shape=shape)
+
+
+def check_held_out(user_items: sp.csr_array, validation: InteractionsLike) -> sp.csr_array:
+    """Return a validation set as a matrix.
+
+    Raises:
+        InputError: It has another shape than `user_items`, shares a pair with it, or is empty.
+    """
+    held_out = as_csr("validation", validation, shape=user_items.shape)
+    check_disjoint([("user_items", user_items), ("validation", held_out)])
+    if held_out.nnz == 0:
+        fail("validation", "at least one interaction", "none")
+    return held_out
+
+
+def _from_csr(name: str, value: Any, users: Any = None, items: Any = None) -> Interactions:
+    """Return interactions of positive values and dislikes of negative ones; values other than 1 are ratings."""
+    if isinstance(value, Interactions):
+        return Interactions(value.matrix, value.ratings, value.times, users, items, value.dislikes)
+    signed = check_csr(name, getattr(value, "matrix", value), weights=True, signed=True)
+    negative = signed.data < 0
+    dislikes = None
+    if negative.any():
+        dislikes, signed = signed < 0, signed.maximum(0)
+        signed.eliminate_zeros()
+    ratings = None if (signed.data == 1).all() else signed.data
+    return Interactions(signed, ratings, None, users, items, dislikes)
+
+
+def _ones(rows: Ints, columns: Ints, shape: tuple[int, int]) -> sp.csr_array:
+    """Return CSR with ones at pairs that are sorted by row and column."""
+    indptr = np.concatenate([[0], np.bincount(rows, minlength=shape[0]).cumsum()])
+    return sp.csr_array((np.ones(len(rows), np.float32), columns, indptr), shape=shape)
 
 
 def check_disjoint(parts: Iterable[tuple[str, InteractionsLike]]) -> None:

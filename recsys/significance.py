@@ -57,7 +57,7 @@ class Comparison:
 def compare(
     first: Evaluation,
     second: Evaluation,
-    metric: str,
+    metric: str | None = None,
     *,
     test: str = "t",
     level: float = 0.95,
@@ -75,7 +75,7 @@ def compare(
     Args:
         first: Result of `evaluate`.
         second: Result of `evaluate` with the same users and the same mask.
-        metric: Metric that both have per user.
+        metric: Metric that both have per user; None is the first of those of `first`.
         test: "t" or "bootstrap".
         level: Confidence level of the interval.
         resamples: Number of bootstrap resamples.
@@ -92,7 +92,7 @@ def compare(
         ...     Evaluation(users, {"ndcg@5": np.array(x)}, {"ndcg@5": sum(x) / 4}, "train")
         ...     for x in ([0.5, 0.25, 1.0, 0.5], [0.25, 0.25, 0.5, 0.0])
         ... )
-        >>> c = compare(a, b, "ndcg@5")
+        >>> c = compare(a, b)
         >>> c.difference, round(c.effect, 3), round(c.p, 3)
         (0.3125, 1.306, 0.08)
 
@@ -106,6 +106,7 @@ def compare(
     rng = generator(seed)
     if not isinstance(names, Sequence) or [type(name) for name in names] != [str, str]:
         fail("names", "two texts", repr(names))
+    metric = _common(first, second) if metric is None else metric
     one, two = (_values(name, part, metric) for name, part in (("first", first), ("second", second)))
     if not np.array_equal(first.users, second.users):
         fail("second", f"the {len(one)} users of first", f"{len(two)} users, or others")
@@ -173,6 +174,17 @@ def correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Return comparisons with Holm's correction of their p-values, all being one family."""
     corrected = holm([comparison.p for comparison in comparisons])
     return [dataclasses.replace(c, p=float(p)) for c, p in zip(comparisons, corrected, strict=True)]
+
+
+def _common(first: Evaluation, second: Evaluation) -> str:
+    """Return the first metric of two evaluations that both have per user."""
+    for name, evaluation in (("first", first), ("second", second)):
+        if not isinstance(evaluation, Evaluation):
+            fail(name, "what evaluate returned", type(evaluation).__name__)
+    common = [metric for metric in first.values if metric in second.values]
+    if not common:
+        fail("second", f"one of the metrics of first, {', '.join(first.values)}", ", ".join(second.values))
+    return common[0]
 
 
 def _values(name: str, evaluation: Evaluation, metric: str) -> Values:

@@ -78,7 +78,8 @@ def corrupt(
     """Add unobserved pairs as positives, and hide observed ones.
 
     Of P positives, nearest(false_negative · P) are hidden, and nearest(false_positive · P) free pairs are added, in
-    proportion to (1 + positives of the item)^power. Ratings and times are dropped, as added pairs have none.
+    proportion to (1 + positives of the item)^power. Ratings and times are dropped, as added pairs have none; dislikes
+    stay, and are not added.
 
     Args:
         interactions: The clean interactions.
@@ -105,6 +106,8 @@ def corrupt(
     shape = interactions.matrix.shape
     check_memory(f"{shape[0]} users × {shape[1]} items", 48.0 * shape[1])
     known = None if exclude is None else as_csr("exclude", exclude, shape=shape)
+    if interactions.dislikes is not None:
+        known = interactions.dislikes if known is None else known + interactions.dislikes
     rates = rate("false_positive", false_positive), rate("false_negative", false_negative)
     flipped = flip_interactions(
         interactions.matrix, *rates, popularity, seed, hidden_popularity=hidden_popularity, exclude=known
@@ -334,7 +337,7 @@ def _ones(matrix: sp.csr_array) -> sp.csr_array:
 
 
 def _with_ids(matrix: sp.csr_array, source: Interactions) -> Interactions:
-    return Interactions.from_csr(matrix, source.users, source.items)
+    return Interactions(matrix, None, None, source.users, source.items, source.dislikes)
 
 
 def _clean(liked: Interactions, preference: NDArray[np.float32]) -> SimulatedNoise:

@@ -16,7 +16,7 @@ Seed = int | np.random.Generator
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Three disjoint parts of one set of interactions, with the same shape and ids.
+    """Three disjoint parts of one set of interactions, with the same shape and ids, and each with all dislikes.
 
     Attributes:
         train: Training interactions.
@@ -85,7 +85,7 @@ def leave_k_out(
         seed: Seed of the draw.
 
     Raises:
-        InputError: A number is negative, or `newest` without times.
+        InputError: A number is negative, or `newest` without times or with a single one.
 
     Example:
         >>> clicks = Interactions.from_triples([0, 0, 0], [0, 1, 2], times=[5, 9, 7])
@@ -106,7 +106,7 @@ def user_time(interactions: Interactions, validation: float = 0.1, test: float =
     Numbers are rounded as in `ratio`; interactions at the same time are ordered by item.
 
     Raises:
-        InputError: There are no times, a share is outside [0, 1), or they sum to 1 or more.
+        InputError: There are no times or a single one, a share is outside [0, 1), or they sum to 1 or more.
 
     Example:
         >>> clicks = Interactions.from_triples([0] * 4, [0, 1, 2, 3], times=[4, 3, 2, 1])
@@ -127,8 +127,8 @@ def global_time(interactions: Interactions, validation: float = 0.1, test: float
     than requested. Users and items that first occur after the first cut stay; models have no data about them.
 
     Raises:
-        InputError: There are no times, a share is outside [0, 1), they sum to 1 or more, or so many times are equal
-            that nothing would be left for training.
+        InputError: There are no times or a single one, a share is outside [0, 1), they sum to 1 or more, or so many
+            times are equal that nothing would be left for training.
 
     Example:
         >>> clicks = Interactions.from_triples([0, 0, 1, 1], [0, 1, 0, 1], times=[1, 2, 3, 4])
@@ -160,7 +160,10 @@ def _shares(validation: float, test: float) -> Array:
 def _times(interactions: Interactions, function: str) -> Array:
     if getattr(interactions, "times", None) is None:
         fail("interactions", f"Interactions with times, which {function} needs", f"{interactions!r}")
-    return np.asarray(interactions.times)
+    times = np.asarray(interactions.times)
+    if len(times) > 1 and (times == times[0]).all():
+        fail("interactions", f"times that differ, for {function} to order by", f"{times[0]} everywhere")
+    return times
 
 
 def _by_user(interactions: Interactions, counts: Ints, order: Array) -> Split:

@@ -20,7 +20,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from graphnoise.checks import fail, flag, generator, integer, real
 from graphnoise.resources import check_memory, limit_threads
 from recsys.base import Recommender, batches
-from recsys.cleaning import Credibility, assign_folds, check_unobserved, new_model
+from recsys.cleaning import Credibility, assign_folds, check_unobserved, dislike_agreement, new_model
 from recsys.interactions import Interactions, InteractionsLike, as_interactions
 from recsys.models.baselines import ItemKNN
 from recsys.models.linear import DenoisingLinear
@@ -109,7 +109,11 @@ def stacked_credibility(
     drawn_fold = (pattern[0][drawn[0]] + pattern[1][drawn[1]]) % folds
     if len(np.unique(drawn_fold)) < 2:
         fail("interactions", "more pairs that are not observed", m * n - size)
-    users, items = np.append(observed.rows, drawn[0]), np.append(observed.matrix.indices, drawn[1])
+    # Dislikes are scored as well, and no classifier is trained on them.
+    disliked = np.zeros((2, 0), np.int64) if observed.dislikes is None else np.stack(observed.dislikes.nonzero())
+    known = drawn_fold, (pattern[0][disliked[0]] + pattern[1][disliked[1]]) % folds
+    users = np.concatenate([observed.rows, drawn[0], disliked[0]])
+    items = np.concatenate([observed.matrix.indices, drawn[1], disliked[1]])
     random_state, parts = int(rng.integers(2**31)), []
     # The same bits at any number of threads.
     with limit_threads(1):
@@ -120,7 +124,7 @@ def stacked_credibility(
                 text = f"{type(fitted[-1]).__name__} without fold {k + 1} of {folds}"
                 say(k * len(chosen) + len(fitted) - 1, folds * (len(chosen) + 1), text)
                 fitted[-1].fit(train, False)
-            inside = np.flatnonzero(np.append(fold, drawn_fold) == k)
+            inside = np.flatnonzero(np.concatenate([fold, *known]) == k)
             inside = inside[np.argsort(users[inside], kind="stable")]
             free = None if top == 0 else lambda user, k=k: (pattern[0][user] + pattern[1]) % folds == k
             queries = users[inside], items[inside], inside
@@ -130,12 +134,13 @@ def stacked_credibility(
         # As they were: positives, drawn pairs, and candidates after them.
         order = np.argsort(np.where(origin < 0, len(origin), origin), kind="stable")
         users, items, features, fold = users[order], items[order], features[order], fold[order]
-        label = np.repeat([1, 0, -1], [size, len(drawn[0]), len(users) - size - len(drawn[0])])
+        counts = [size, len(drawn[0]), len(disliked[0])]
+        label = np.repeat([1, 0, 2, -1], [*counts, len(users) - sum(counts)])
         score = features[:, 0].astype(np.float64)
         for k in range(folds if boosting else 0):
             say(folds * len(chosen) + k, folds * (len(chosen) + 1), f"classifier {k + 1} of {folds}")
-            known, own = (fold != k) & (label >= 0), fold == k
-            score[own] = _grades(features[known], label[known], features[own], len(chosen), random_state)
+            train_on, own = (fold != k) & np.isin(label, (0, 1)), fold == k
+            score[own] = _grades(features[train_on], label[train_on], features[own], len(chosen), random_state)
     x = np.empty((2, len(users)))
     for k in range(folds):
         x[:, fold == k] = ranks(np.sort(score[(fold == k) & (label == 0)]), score[fold == k], 1)
@@ -151,6 +156,7 @@ def stacked_credibility(
     return Credibility(
         observed, positive.astype(np.float32), x[:, :size].mean(0).astype(np.float32), users[others], items[others],
         hidden[others].astype(np.float32), pi, rho, fp, fn, "stacked" if boosting else "score", folds,
+        dislike_agreement(observed, x[:, :size].mean(0), x[:, label == 2].mean(0)),
     )  # fmt: skip
 
 
@@ -226,7 +232,10 @@ def _describe(
 
         items, origin = queries[1][at], queries[2][at]
         if free is not None:
-            candidates = np.flatnonzero(unknown & free(int(user)))
+            wanted = unknown & free(int(user))
+            if observed.dislikes is not None:
+                wanted[observed.dislikes.indices[slice(*observed.dislikes.indptr[user : user + 2])]] = False
+            candidates = np.flatnonzero(wanted)
             best = candidates[np.argsort(places(candidates).sum(1), kind="stable")[:number]]
             items, origin = np.append(items, best), np.append(origin, np.full(len(best), -1))
         place = places(items) - unknown[items, None] / 2

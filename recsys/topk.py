@@ -12,8 +12,8 @@ from recsys.validation import Ints
 Floats = NDArray[np.float32]
 # Padding of rows with fewer than k items left.
 NONE = -1
-# Lower scores (-inf) are excluded.
-_MIN_SCORE = np.finfo(np.float32).min
+# The lowest score of an item that is ranked; -inf excludes it.
+LOWEST = np.finfo(np.float32).min
 
 
 def top_k(scores: Floats, k: int, masked: sp.csr_array | None = None) -> tuple[NDArray[np.int32], Floats]:
@@ -47,7 +47,7 @@ def top_k(scores: Floats, k: int, masked: sp.csr_array | None = None) -> tuple[N
         groups = scores[:, :divisible].reshape(rows, width, -1).max(axis=1)
         heads = np.concatenate([groups, scores[:, divisible:]], axis=1)
     bound = np.partition(heads, heads.shape[1] - k, axis=1)[:, heads.shape[1] - k, None]
-    row, col = np.divmod(np.flatnonzero(scores >= np.maximum(bound, _MIN_SCORE)), size)
+    row, col = np.divmod(np.flatnonzero(scores >= np.maximum(bound, LOWEST)), size)
     value = scores[row, col]
     order = np.lexsort((-value, row))
     row, col, value = row[order], col[order], value[order]

@@ -36,17 +36,19 @@ def ranks(reference: Floats, scores: Floats, extra: int) -> Floats:
     return np.stack([above, until]) / (len(reference) + extra)
 
 
-def positive_positions(model: Recommender, matrix: sp.csr_array, held: NDArray[np.bool_], part: slice) -> Floats:
-    """Return the intervals of positions [2, n] of held-out positives for a slice of users."""
+def positive_positions(
+    model: Recommender, matrix: sp.csr_array, pairs: sp.csr_array, held: NDArray[np.bool_], part: slice
+) -> Floats:
+    """Return the intervals of positions [2, n] of held pairs, all observed or none of them, for a slice of users."""
     users = np.arange(part.start, part.stop)
     scores = model._check_scores(model.scores(users), users)
     intervals = [np.zeros((2, 0))]
     for row, user in enumerate(users):
-        at = slice(matrix.indptr[user], matrix.indptr[user + 1])
-        known = matrix.indices[at]
+        at = slice(pairs.indptr[user], pairs.indptr[user + 1])
         free = np.ones(scores.shape[1], bool)
-        free[known] = False
-        intervals.append(ranks(np.sort(scores[row, free]), scores[row, known[held[at]]], 1))
+        free[matrix.indices[matrix.indptr[user] : matrix.indptr[user + 1]]] = False
+        asked = pairs.indices[at][held[at]]
+        intervals.append(ranks(np.sort(scores[row, free]), scores[row, asked], int(pairs is matrix)))
     return np.concatenate(intervals, 1)
 
 
@@ -57,9 +59,13 @@ def hidden_likes(
     rho: float,
     queries: tuple[Ints, Ints] | None,
     top: int,
+    dislikes: sp.csr_array | None,
     part: slice,
 ) -> tuple[Ints, Ints, Floats]:
-    """Return unobserved pairs for a slice of users and the probability of a like, averaged over the models."""
+    """Return unobserved pairs for a slice of users and the probability of a like, averaged over the models.
+
+    These are the `top` of each user that are no dislikes, or the `queries`.
+    """
     users = np.arange(part.start, part.stop)
     keys, bounds = None, np.zeros(0, np.int64)
     if queries is not None:
@@ -73,7 +79,10 @@ def hidden_likes(
     for row, user in enumerate(users):
         free = np.ones(matrix.shape[1], bool)
         free[matrix.indices[matrix.indptr[user] : matrix.indptr[user + 1]]] = False
-        place = np.flatnonzero(free)
+        candidates = free.copy()
+        if dislikes is not None:
+            candidates[dislikes.indices[dislikes.indptr[user] : dislikes.indptr[user + 1]]] = False
+        place = np.flatnonzero(candidates)
         if keys is not None:
             place = keys[bounds[row] : bounds[row + 1]] % matrix.shape[1]
         if not len(place):

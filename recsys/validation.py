@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -16,11 +17,18 @@ Ints = NDArray[np.int64]
 # Positions (or ids) of users or items: one, or a list.
 PositionsLike: TypeAlias = int | np.integer[Any] | Sequence[int] | NDArray[Any]
 IdsLike: TypeAlias = Sequence[int] | Sequence[str] | NDArray[Any]
+# Ids among which a message looks for the nearest.
+MAX_COMPARED = 10_000
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 def check_csr(
-    name: str, matrix: Any, *, weights: bool = False, shape: tuple[int | None, int | None] = (None, None)
+    name: str,
+    matrix: Any,
+    *,
+    weights: bool = False,
+    signed: bool = False,
+    shape: tuple[int | None, int | None] = (None, None),
 ) -> sp.csr_array:
     """Return a checked users × items `csr_array` of float32 from any SciPy sparse matrix.
 
@@ -31,6 +39,7 @@ def check_csr(
         name: Name of the argument, for messages.
         matrix: A two-dimensional SciPy sparse matrix or array of any format.
         weights: Keep the values (the confidence, in the terms of `implicit`).
+        signed: Allow negative values.
         shape: The expected numbers of rows and columns; None is any.
 
     Raises:
@@ -39,9 +48,9 @@ def check_csr(
     Example:
         >>> check_csr("clicks", sp.coo_array([[0, 3], [1, 0]])).toarray().tolist()
         [[0.0, 1.0], [1.0, 0.0]]
-        >>> check_csr("clicks", sp.csr_array([[0.0, -3.0]]))
+        >>> check_csr("clicks", sp.csr_array([[0.0, np.nan]]))
         Traceback (most recent call last):
-        graphnoise.errors.InputError: clicks: expected values of at least 0, got -3.0 for user 0, item 1
+        graphnoise.errors.InputError: clicks: expected finite values, got nan for user 0, item 1
     """
     if not sp.issparse(matrix) or matrix.ndim != 2:
         fail(name, "Interactions or a SciPy sparse matrix, users × items", f"{_kind(matrix)}{_remedy(matrix)}")
@@ -65,17 +74,25 @@ def check_csr(
         fail(name, "every pair of user and item once", f"{stored - csr.nnz} repeated")
     data = csr.data
     bad = ~np.isfinite(data) if data.dtype.kind == "f" else np.zeros(0, bool)
-    wrong, expected = (bad, "finite values") if bad.any() else (data < 0, "values of at least 0")
+    wrong, expected = (
+        (bad, "finite values")
+        if bad.any()
+        else (
+            (data < 0) & (not signed),
+            "values of at least 0",
+        )
+    )
     if data.dtype.kind in "if" and wrong.any():
         where = int(np.flatnonzero(wrong)[0])
         user = int(np.searchsorted(csr.indptr, where, side="right")) - 1
-        fail(name, expected, f"{data[where]} for user {user}, item {int(csr.indices[where])}")
+        hint = "" if bad.any() else "; dislikes: Interactions.from_csr(matrix)"
+        fail(name, expected, f"{data[where]} for user {user}, item {int(csr.indices[where])}{hint}")
     if not np.all(data):
         csr = csr.copy() if csr.data is matrix.data else csr
         csr.eliminate_zeros()
         data = csr.data
     if weights:
-        if np.any(data > _MAX_FLOAT32):
+        if np.any(np.abs(data) > _MAX_FLOAT32):
             fail(name, f"values of at most {_MAX_FLOAT32:.2g}, as float32 holds them", data.max())
         return csr.astype(np.float32, copy=False)
     if data.dtype == np.float32 and bool((data == 1).all()):
@@ -232,11 +249,11 @@ def seconds(name: str, value: Any) -> Array:
         fail(name, "numbers or dates", f"values of type {times.dtype} ({error})")
 
 
-def positions(name: str, value: Any, size: int, ids: Array | None = None) -> Ints:
+def positions(name: str, value: Any, size: int, ids: Array | None = None, *, hint: str = "") -> Ints:
     """Return positions from 0 to size - 1: the values themselves, or their positions in `ids`.
 
     Raises:
-        InputError: A value out of range, or one that is not in `ids`.
+        InputError: A value out of range (`hint` ends the message), or one that is not in `ids`.
     """
     values = as_array(name, value)
     if values.ndim != 1:
@@ -244,8 +261,9 @@ def positions(name: str, value: Any, size: int, ids: Array | None = None) -> Int
     if values.size == 0:
         return np.zeros(0, np.int64)
     if ids is not None:
-        if values.dtype.kind == "O":
-            values = identifiers(name, values)
+        if values.dtype.kind in "OUST":
+            # A list, of which NumPy would make text of numbers.
+            values = identifiers(name, value)
         order = np.argsort(ids, kind="stable")
         comparable = (values.dtype.kind in "iu") == (ids.dtype.kind in "iu")
         if comparable and values.dtype.kind in "iuUS" and len(ids):
@@ -256,15 +274,31 @@ def positions(name: str, value: Any, size: int, ids: Array | None = None) -> Int
         else:
             rows, wrong = np.zeros(len(values), np.int64), np.ones(len(values), bool)
         if wrong.any():
-            fail(name, "known ids", f"{int(wrong.sum())} unknown, the first {values[wrong].tolist()[0]!r}")
+            first = values[wrong].tolist()[0]
+            fail(name, "known ids", f"{int(wrong.sum())} unknown, the first {first!r}{_nearest(first, ids)}")
         return rows
     if values.dtype.kind not in "iu":
-        hint = (
-            "; of ids: interactions.user_positions(ids) or .item_positions(ids)" if values.dtype.kind in "OUST" else ""
-        )
-        fail(name, "integer positions", f"values of type {values.dtype}{hint}")
+        of_ids = "; of ids: interactions.user_positions(ids) or .item_positions(ids), or fit on Interactions with ids"
+        got = f"values of type {values.dtype}{of_ids if values.dtype.kind in 'OUST' else ''}"
+        fail(name, "integer positions", got)
     wrong = (values < 0) | (values >= size)
     if wrong.any():
         expected = f"positions from 0 to {size - 1}" if size else "no position (there are none)"
-        fail(name, expected, f"{int(wrong.sum())} others, the first {values[wrong].tolist()[0]}")
+        fail(name, expected, f"{int(wrong.sum())} others, the first {values[wrong].tolist()[0]}{hint}")
     return values.astype(np.int64)
+
+
+def _nearest(value: Any, ids: Array) -> str:
+    """Return the ids that are most like an unknown one, or of which type they are, for a message."""
+    kinds = "text" if ids.dtype.kind in "US" else "integers"
+    if not len(ids) or isinstance(value, str) != (kinds == "text"):
+        return f" (the ids are {kinds}, such as {ids.tolist()[0]!r})" if len(ids) else ""
+    if kinds == "integers":
+        return ""
+    # All would take seconds where there are many: those around its place in the order.
+    if len(ids) > MAX_COMPARED:
+        ids = np.sort(ids)
+        first = max(0, int(np.searchsorted(ids, value)) - MAX_COMPARED // 2)
+        ids = ids[first : first + MAX_COMPARED]
+    near = difflib.get_close_matches(value, ids.tolist(), cutoff=0.5)
+    return f" (did you mean {' or '.join(repr(name) for name in near)}?)" if near else ""

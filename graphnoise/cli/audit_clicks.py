@@ -111,6 +111,8 @@ def _read(
             clicks = datasets.read_table(source, user, item, truth or rating, duplicates=duplicates)
         except InputError as error:
             raise InputError(renamed(str(error), {"path": "--clicks"})) from error
+        if clicks.dislikes is not None:
+            bad("--rating" if truth is None else "--truth", "numbers of at least 0", "negative ones")
     if low_rating is None:
         return clicks, clicks.ratings if truth is not None else None
     if clicks.ratings is None:

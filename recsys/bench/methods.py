@@ -111,7 +111,7 @@ ITEMKNN = Method(
     plain=True,
 )
 ALS = Method(
-    baselines.ALS,
+    functools.partial(baselines.ALS, weights="ones"),
     {
         "factors": integer(16, 512),
         "regularization": log_real(1e-2, 200),

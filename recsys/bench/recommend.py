@@ -251,7 +251,7 @@ class Recommend(Task[RecommendGrid]):
 def _fit(model: Recommender, split: Split, epochs: bool, watch: Callable[..., object] | None = None) -> float:
     """Fit a model, let validation pick the epoch where it trains by epochs, and return the validation score."""
     if epochs:
-        model.fit(split.train, False, watch, validation=split.validation)  # type: ignore[call-arg]
+        model.fit(split.train, False, watch, validation=split.validation)
         history: list[float] = model.history
         return max(history)
     model.fit(split.train, False)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
-from graphnoise.checks import InputError, integer, real
-from recsys.base import Callback, Recommender
+from graphnoise.checks import InputError, choice, integer, real
+from recsys.base import Callback, Recommender, wants_stop
+from recsys.interactions import Interactions, InteractionsLike, as_csr
 from recsys.models import gram
-from recsys.models.factors import FactorModel
+from recsys.models.factors import FactorModel, cosine
 from recsys.topk import Floats
 from recsys.validation import Ints
 
@@ -42,6 +44,9 @@ class Popularity(Recommender):
         """Return the number of users of each item."""
         return self.scores(np.zeros(user_items.shape[0], np.int64))
 
+    def _new_users(self, rows: sp.csr_array) -> dict[str, Any]:
+        return {}
+
 
 class ItemWeights(Recommender):
     """A linear model with item-item weights: score(u, i) = sum over the items j of u of weights[j, i].
@@ -69,6 +74,17 @@ class ItemWeights(Recommender):
             dense[empty] = UNKNOWN_USER * relative_popularity(self.user_items)
         return dense
 
+    def _explain(self, row: sp.csr_array, item: int, user_weights: Any) -> tuple[float, Floats, Any]:
+        column = self.weights[:, [item]]
+        parts = np.asarray(column.toarray() if sp.issparse(column) else column)[row.indices, 0]
+        return float(self.scores_for(row)[0, item]), parts, None
+
+    def _new_users(self, rows: sp.csr_array) -> dict[str, Any]:
+        return {"user_items": rows}
+
+    def _new_item_similarity(self, itemids: Ints, item_users: sp.csr_array) -> Floats:
+        return np.asarray((_unit_rows(item_users) @ _unit_rows(self.user_items.T.tocsr()).T).toarray(), np.float32)
+
     def _item_similarity(self, itemids: Ints) -> Floats:
         return _cosines(self.user_items.T.tocsr(), itemids)
 
@@ -84,10 +100,15 @@ def relative_popularity(user_items: sp.csr_array) -> Floats:
 
 def _cosines(matrix: sp.csr_array, selected: Ints) -> Floats:
     """Return the cosines of selected rows of a matrix of ones with all rows."""
+    unit = _unit_rows(matrix)
+    return np.asarray((unit[selected] @ unit.T).toarray(), np.float32)
+
+
+def _unit_rows(matrix: sp.csr_array) -> sp.csr_array:
+    """Return the rows of a matrix of ones, scaled to length 1."""
     sizes = np.diff(matrix.indptr)
     data = np.repeat(1 / np.sqrt(np.maximum(sizes, 1)), sizes).astype(np.float32)
-    unit = sp.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
-    return np.asarray((unit[selected] @ unit.T).toarray(), np.float32)
+    return sp.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 class ItemKNN(ItemWeights):
@@ -136,6 +157,13 @@ class ItemKNN(ItemWeights):
     def _item_similarity(self, itemids: Ints) -> Floats:
         # Column i holds the neighbours of i, without i itself.
         similarity = self.weights[:, itemids].T.toarray()
+        similarity[np.arange(len(itemids)), itemids] = 1
+        return np.asarray(similarity, np.float32)
+
+    def _new_item_similarity(self, itemids: Ints, item_users: sp.csr_array) -> Floats:
+        columns = self.user_items.T.tocsr()
+        roots = np.sqrt(np.outer(np.diff(item_users.indptr), np.diff(columns.indptr))) + self.shrinkage
+        similarity = (item_users @ self.user_items).toarray() / np.maximum(roots, 1e-12)
         similarity[np.arange(len(itemids)), itemids] = 1
         return np.asarray(similarity, np.float32)
 
@@ -209,9 +237,11 @@ class ALS(FactorModel):
     """Matrix factorisation by alternating least squares, from `implicit`: all pairs count, positives count more.
 
     Minimises the sum over all pairs of c_ui (p_ui - <U_u, V_i>)^2 + λ (|U|^2 + |V|^2), with p = 1 and c = alpha · value
-    for positives, p = 0 and c = 1 for the rest. Values are those of a SciPy matrix; ratings of `Interactions` do not
-    count unless they are passed as one, `csr_array((x.ratings, x.matrix.indices, x.matrix.indptr), x.matrix.shape)`.
-    Ctrl-C during `fit` restores the last complete epoch.
+    for positives, p = 0 and c = 1 for the rest. Ctrl-C during `fit` restores the last complete epoch.
+
+    Values are those of a SciPy matrix, as in `implicit`, or all 1, or the ratings of `Interactions`, which counts
+    become in `Interactions.from_csr`. Stars are mostly no confidence: if `weights` does not say what ratings are, they
+    count as 1 and a warning says so.
 
     Args:
         factors: Length of the vectors.
@@ -220,6 +250,8 @@ class ALS(FactorModel):
         iterations: Alternations between users and items.
         random_state: Seed of the initial values; the result does not depend on the number of threads.
         num_threads: Threads of fitting and of `recommend`; 0 is one per core.
+        weights: What the values are: "ratings" of `Interactions`, or values of a matrix; "ones"; None is the values of
+            a matrix, and 1 for `Interactions`.
 
     Raises:
         InputError: A number out of range; on `fit`, `implicit` is not installed (extra `recsys`), or NaN in the
@@ -234,8 +266,6 @@ class ALS(FactorModel):
     Source: Hu, Koren and Volinsky, "Collaborative filtering for implicit feedback datasets", 2008.
     """
 
-    _weighted = True
-
     def __init__(
         self,
         factors: int = 64,
@@ -244,6 +274,7 @@ class ALS(FactorModel):
         iterations: int = 15,
         random_state: int = 0,
         num_threads: int = 0,
+        weights: str | None = None,
     ) -> None:
         self.factors = integer("factors", factors, 1)
         self.regularization = real("regularization", regularization, 0.0)
@@ -251,6 +282,23 @@ class ALS(FactorModel):
         self.iterations = integer("iterations", iterations, 1)
         self.random_state = integer("random_state", random_state, 0, 2**32 - 1)
         self.num_threads = integer("num_threads", num_threads, 0)
+        self.weights = None if weights is None else choice("weights", weights, ("ones", "ratings"))
+
+    def _matrix(
+        self, name: str, value: InteractionsLike, shape: tuple[int | None, int | None] = (None, None)
+    ) -> sp.csr_array:
+        if isinstance(value, Interactions) and self.weights == "ratings":
+            value = value.weighted()
+        return as_csr(name, value, weights=self.weights != "ones", shape=shape)
+
+    def _check_fit(self, user_items: InteractionsLike, callback: Callback | None) -> sp.csr_array:
+        matrix = super()._check_fit(user_items, callback)
+        if self.weights is None and isinstance(user_items, Interactions) and user_items.ratings is not None:
+            text = (
+                'ALS: ratings count as 1; weights="ratings" takes them as confidence, weights="ones" says they are none'
+            )
+            warnings.warn(text, UserWarning, stacklevel=3)
+        return matrix
 
     def memory_needed(self, user_items: sp.csr_array) -> float:
         """Return the bytes of the factors and of two copies, for Ctrl-C."""
@@ -266,13 +314,15 @@ class ALS(FactorModel):
 
         def each_epoch(*progress: Any) -> None:
             last[:] = model.user_factors.copy(), model.item_factors.copy()
-            if callback is not None:
-                callback(*progress)
+            if callback is not None and wants_stop(callback(*progress)):
+                raise StopIteration
 
         # `implicit` uses its own threads.
         with threadpool_limits(1, "blas"):
             try:
                 model.fit(sp.csr_matrix(user_items), show_progress=show_progress, callback=each_epoch)
+            except StopIteration:
+                pass
             except KeyboardInterrupt:
                 if last:
                     self.user_factors, self.item_factors = last
@@ -292,11 +342,35 @@ class ALS(FactorModel):
         with threadpool_limits(1, "blas"):
             return AlternatingLeastSquares(**{name: getattr(self, name) for name in names})
 
-    def scores_for(self, user_items: sp.csr_array) -> Floats:
-        """Return the scores of users given by their rows: one least-squares step with the items fixed."""
+    def _fitted_implicit_model(self) -> Any:
         model = self._implicit_model()
         # `implicit` takes no array that is read-only, as those of an open file are.
-        model.item_factors = np.require(self.item_factors, requirements="W")
-        rows = sp.csr_matrix(user_items)
+        model.user_factors, model.item_factors = (
+            np.require(part, requirements="W") for part in (self.user_factors, self.item_factors)
+        )
+        return model
+
+    def scores_for(self, user_items: sp.csr_array) -> Floats:
+        """Return the scores of users given by their rows: one least-squares step with the items fixed."""
+        return self._score(self._new_users(user_items)["user_factors"])
+
+    def _new_users(self, rows: sp.csr_array) -> dict[str, Any]:
         with threadpool_limits(1, "blas"):
-            return self._score(np.asarray(model.recalculate_user(np.arange(rows.shape[0]), rows)))
+            found = self._fitted_implicit_model().recalculate_user(np.arange(rows.shape[0]), sp.csr_matrix(rows))
+        return {"user_factors": np.asarray(found)}
+
+    def _new_items(self, rows: sp.csr_array) -> dict[str, Any]:
+        with threadpool_limits(1, "blas"):
+            found = self._fitted_implicit_model().recalculate_item(np.arange(rows.shape[0]), sp.csr_matrix(rows))
+        return {"item_factors": np.asarray(found)}
+
+    def _new_item_similarity(self, itemids: Ints, item_users: sp.csr_array) -> Floats:
+        return cosine(self.item_factors, itemids, self._new_items(item_users)["item_factors"])
+
+    def _explain(self, row: sp.csr_array, item: int, user_weights: Any) -> tuple[float, Floats, Any]:
+        model = self._fitted_implicit_model()
+        score, parts, weights = model.explain(0, sp.csr_matrix(row), item, user_weights, N=row.nnz)
+        place = np.searchsorted(row.indices, [item for item, _ in parts])
+        shares = np.zeros(row.nnz)
+        shares[place] = [share for _, share in parts]
+        return score, shares, weights

@@ -43,14 +43,21 @@ class FactorModel(Recommender):
         return cosine(self.user_factors, userids)
 
 
-def cosine(vectors: NDArray[np.float32], index: Ints) -> Floats:
-    """Return cosines of the selected rows with all rows: float32 [len(index), rows]; 0 for rows of zeros.
+def cosine(vectors: NDArray[np.float32], index: Ints, others: NDArray[np.float32] | None = None) -> Floats:
+    """Return cosines of the selected rows, or of others in their place, with all rows; 0 for rows of zeros.
+
+    The result is float32 [len(index), rows].
 
     Example:
         >>> cosine(np.array([[3, 4], [0, 2], [0, 0]], np.float32), np.array([0]))
         array([[1. , 0.8, 0. ]], dtype=float32)
     """
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
-    out: Floats = unit[index] @ unit.T
+    unit = _unit(vectors)
+    out: Floats = (unit[index] if others is None else _unit(others)) @ unit.T
     return out
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    return unit

@@ -12,9 +12,9 @@ from typing import Any, Generic, NoReturn, Self, TypeVar
 import scipy.sparse as sp
 
 from graphnoise.checks import choice, fail, flag, integer
-from recsys.base import Callback, Recommender
+from recsys.base import Callback, Recommender, wants_stop
 from recsys.evaluation import evaluate_checked
-from recsys.interactions import InteractionsLike, as_csr, check_disjoint
+from recsys.interactions import InteractionsLike, check_held_out
 from recsys.kernels.sgd import Count
 from recsys.metrics import PER_USER, parse
 from recsys.models.factors import FactorModel
@@ -139,7 +139,7 @@ class EpochModel(FactorModel):
             user_items: Users × items, `Interactions` or a SciPy sparse matrix.
             show_progress: Show a progress bar.
             callback: Called after each epoch as callback(epoch, seconds, correct, skipped), epochs from 0; the model
-                has that epoch's parameters.
+                has that epoch's parameters. Training stops if it returns True.
             validation: Users × items, held out: `metric` on it selects the epoch.
 
         Raises:
@@ -158,11 +158,7 @@ class EpochModel(FactorModel):
     ) -> Self:
         """Fit a checked matrix."""
         if validation is not None:
-            held_out = as_csr("validation", validation, shape=user_items.shape)
-            check_disjoint([("user_items", user_items), ("validation", held_out)])
-            if held_out.nnz == 0:
-                fail("validation", "at least one interaction", "none")
-            self._validation = held_out
+            self._validation = check_held_out(user_items, validation)
         try:
             return self._fit_checked(user_items, show_progress, callback)
         finally:
@@ -205,9 +201,10 @@ class EpochModel(FactorModel):
                     if callback is not None or stopping.validation is not None or epoch + 1 == self.iterations:
                         restore(last)
                     advance()
-                    if callback is not None:
-                        callback(epoch, seconds, count.correct, count.skipped)
+                    stop = callback is not None and wants_stop(callback(epoch, seconds, count.correct, count.skipped))
                     if stopping.validation is not None and stopping.update(self, last):
+                        break
+                    if stop:
                         break
         except KeyboardInterrupt:
             if last is not None:

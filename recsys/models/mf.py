@@ -196,7 +196,7 @@ class MatrixFactorization(EpochModel):
             users, items, self.factors, objective.logits, self.init, self.biases, self.dtype, rng
         )
         sampler.num_threads = plan.num_threads
-        known = fit_sampler(sampler, user_items)
+        known = fit_sampler(sampler, user_items, self.dislikes)
         distribution = sampler.probabilities() if hasattr(sampler, "probabilities") else None
         objective.fit(user_items, distribution)
         training: Minibatch | NativeTraining
@@ -306,7 +306,7 @@ class MatrixFactorization(EpochModel):
             Positions of the new users, one per row.
 
         Raises:
-            InputError, NotFittedError: As `fold_in`.
+            InputError, NotFittedError: As `fold_in`, or users without ids beside others that have one.
 
         Example:
             >>> clicks = sp.csr_array(np.kron(np.eye(2), np.ones((4, 4))))
@@ -318,11 +318,13 @@ class MatrixFactorization(EpochModel):
         """
         vectors, extra = self._fold_in(*self._check_fold_in(user_items, iterations))
         first = self.num_users
+        new = np.arange(first, first + len(vectors))
+        _, ids = self._new_places("user", new, getattr(user_items, "users", None))
         self.user_factors = np.concatenate([self.user_factors, vectors])
         if extra is not None:
             self.extra_user_factors = np.concatenate([self.extra_user_factors, extra], axis=1)
-        self.num_users += len(vectors)
-        return np.arange(first, self.num_users)
+        self._set_users(new, ids, user_items, first + len(vectors))
+        return new
 
     def scores_for(self, user_items: sp.csr_array) -> Floats:
         """Return scores of users given by their interactions alone, by `fold_in`."""

@@ -26,6 +26,8 @@ def native_rule(mode: str, objective: Objective, sampler: Sampler) -> tuple[str,
     """
     if not isinstance(sampler, StaticSampler) or not sampler.verify:
         fail("sampler", f"uniform or popularity, verified, in the mode {mode!r} (others in 'minibatch')", sampler.name)
+    if getattr(sampler, "dislike_share", 0):
+        fail("sampler", f"dislike_share=0 in the mode {mode!r} (others in 'minibatch')", repr(sampler))
     if type(objective) in (BPR, WBPR):
         return "bpr", 0.0
     if type(objective) is BPO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from graphnoise.resources import default_modes
 from graphnoise.robust.methods import create_method
 from graphnoise.robust.training import Batch, Context, Method, Output, Training
 from graphnoise.robust.training.loop import Optimisation
-from recsys.base import Callback
+from recsys.base import Callback, wants_stop
 from recsys.models.factors import FactorModel
 
 
@@ -160,11 +161,12 @@ class RobustFactorization(FactorModel):
         training = Training(method, context, PairBatches(view, self.batch_size), settings)
 
         def report(run: Training) -> None:
-            if callback is not None:
-                callback(run.epochs_done - 1, run.history["seconds"][-1])
+            if callback is not None and wants_stop(callback(run.epochs_done - 1, run.history["seconds"][-1])):
+                raise StopIteration
 
         shown = None if show_progress else False
-        run_epochs(training, "RobustFactorization", self.iterations, progress=shown, on_epoch=report)
+        with contextlib.suppress(StopIteration):
+            run_epochs(training, "RobustFactorization", self.iterations, progress=shown, on_epoch=report)
         self.method_, self.history = method, {key: training.history[key] for key in ("loss", "kept", "seconds")}
         self._set_factors(networks)
 

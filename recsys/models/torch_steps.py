@@ -85,7 +85,7 @@ class Training:
         self.network, self._model, self._rng, self._device = network, model, rng, device
         self._sampler, self._objective, self._shape = sampler, objective, user_items.shape
         self._sampler.num_threads = thread_count(model.num_threads)
-        self._known = fit_sampler(self._sampler, user_items)
+        self._known = fit_sampler(self._sampler, user_items, model.dislikes)
         distribution = self._sampler.probabilities() if hasattr(self._sampler, "probabilities") else None
         self._objective.fit(user_items, distribution)
         self._pairs = pairs_of(self._known)

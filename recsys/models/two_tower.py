@@ -128,7 +128,7 @@ class TwoTower(TorchModel):
             user_items: Users × items, `Interactions` or a SciPy sparse matrix.
             show_progress: Show a progress bar.
             callback: Called after each epoch as callback(epoch, seconds, correct, skipped), epochs from 0; the model
-                has that epoch's vectors.
+                has that epoch's vectors. Training stops if it returns True.
             validation: Users × items, held out: `metric` on it selects the epoch.
             user_features: Numbers [users, any], an array or a SciPy sparse matrix; scale them to about 1.
             item_features: Numbers [items, any].

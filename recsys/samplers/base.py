@@ -40,12 +40,14 @@ class Sampler(ABC):
         needs_scores: Whether `bind` must set a scorer before the first draw.
         needs_items: Whether `sample` requires the positives, `items`.
         weights: Weights of the last draws, or None for ones.
+        dislikes: The dislikes of `Interactions`, or None; set by `fit`.
     """
 
     name = "sampler"
     needs_scores = False
     needs_items = False
     weights: NDArray[Any] | None = None
+    dislikes: sp.csr_array | None = None
 
     def __init__(self, *, verify: bool = True, attempts: int = 16, num_threads: int = 1) -> None:
         if not isinstance(verify, bool):
@@ -73,6 +75,7 @@ class Sampler(ABC):
         matrix = as_csr("user_items", user_items)
         if matrix.shape[1] == 0:
             fail("user_items", "at least one item", "none")
+        self.dislikes = getattr(user_items, "dislikes", None)
         return self.fit_checked(matrix)
 
     def fit_checked(self, matrix: sp.csr_array) -> Self:
@@ -176,12 +179,13 @@ class Sampler(ABC):
         return np.where((items < 0) | np.isnan(scores), -np.inf, scores)
 
 
-def fit_sampler(sampler: Sampler, matrix: sp.csr_array) -> Known:
-    """Fit a sampler, which may be the caller's own, to a checked matrix, and return its known positives.
+def fit_sampler(sampler: Sampler, matrix: sp.csr_array, dislikes: sp.csr_array | None = None) -> Known:
+    """Fit a sampler, which may be the caller's own, to a checked matrix and dislikes, and return its known positives.
 
     Raises:
         InputError: The known positives of the sampler have another shape.
     """
+    sampler.dislikes = dislikes
     sampler.fit_checked(matrix)
     known = sampler.known
     if not isinstance(known, Known) or (known.num_users, known.num_items) != matrix.shape:

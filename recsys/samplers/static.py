@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from graphnoise.checks import real
+from graphnoise.checks import fail, rate, real
 from recsys.kernels.negatives import Alias, draw, streams
 from recsys.samplers.base import Ints, Sampler
 from recsys.samplers.base import on_known as _on_known
@@ -52,16 +52,59 @@ class StaticSampler(Sampler):
 
 
 class Uniform(StaticSampler):
-    r"""Uniform negatives: q_j = 1 / N.
+    r"""Uniform negatives, q_j = 1 / N, of which a share comes from the dislikes of the user.
+
+    With known negatives a pairwise objective compares what a user likes with what the same user dislikes.
+
+    Args:
+        dislike_share: P(a draw is one of the user's dislikes), uniformly; users without dislikes have uniform ones. Not
+            part of `probabilities`, and not in the compiled modes of `MatrixFactorization`.
+        on_known: "redraw", or "skip": -1 where the first draw is a known positive.
+        verify: Reject known positives.
+        attempts: Draws before the exact one.
+        num_threads: Threads; 0 is one per core.
+
+    Raises:
+        InputError: A share outside [0, 1]; on `fit`, one above 0 without any dislike.
 
     Example:
         >>> Uniform().fit(sp.csr_array([[1, 0, 1, 1]])).sample([0, 0], 3, rng=0).tolist()
         [[1, 1, 1], [1, 1, 1]]
+        >>> from recsys import Interactions
+        >>> clicks = Interactions.from_csr(sp.csr_array([[1, 0, 0, -1]]))
+        >>> Uniform(dislike_share=1.0).fit(clicks).sample([0], 3, rng=0).tolist()
+        [[3, 3, 3]]
 
     Source: Rendle et al., BPR: Bayesian personalized ranking from implicit feedback, UAI 2009, section 4.
     """
 
     name = "uniform"
+
+    def __init__(
+        self,
+        dislike_share: float = 0.0,
+        *,
+        on_known: str = "redraw",
+        verify: bool = True,
+        attempts: int = 16,
+        num_threads: int = 1,
+    ) -> None:
+        super().__init__(on_known=on_known, verify=verify, attempts=attempts, num_threads=num_threads)
+        self.dislike_share = rate("dislike_share", dislike_share)
+
+    def _prepare(self, matrix: sp.csr_array) -> None:
+        if self.dislike_share and self.dislikes is None:
+            fail("user_items", "Interactions with dislikes, as dislike_share is above 0", "none")
+
+    def _draw(self, users: Ints, k: int, rng: np.random.Generator, items: Ints | None) -> Ints:
+        drawn = super()._draw(users, k, rng, items)
+        if not self.dislike_share or self.dislikes is None:
+            return drawn
+        first, count = self.dislikes.indptr[users][:, None], np.diff(self.dislikes.indptr)[users][:, None]
+        chosen = (rng.random(drawn.shape) < self.dislike_share) & (count > 0)
+        place = first + rng.integers(0, np.maximum(count, 1), drawn.shape)
+        drawn[chosen] = self.dislikes.indices[place[chosen]]
+        return drawn
 
 
 class Popularity(StaticSampler):

@@ -86,8 +86,12 @@ def test_recommend_excludes_filtered_items(model, clicks):
     assert every.tolist() == np.argsort(-scores[3])[:3].tolist()
     few, _ = model.recommend(3, N=10, filter_already_liked_items=False, items=[12, 5, 7])
     assert few.tolist() == sorted([12, 5, 7], key=lambda i: -scores[3, i])
-    unliked, _ = model.recommend(3, clicks[[3]], items=clicks[[3]].indices)
-    assert set(unliked.tolist()) == {-1}
+    # Of given items those to exclude come last, by position.
+    own = clicks[[3]].indices
+    ranked, best = model.recommend(3, clicks[[3]], items=[*own, *few])
+    free = [item for item in few.tolist() if item not in own]
+    assert ranked.tolist() == free + sorted(own.tolist())
+    assert (best[len(free) :] == np.finfo(np.float32).min).all()
     # One dimension.
     row = sp.csr_array(clicks)[3]
     assert model.recommend(3, row, N=2)[0].tolist() == ids[3, :2].tolist()

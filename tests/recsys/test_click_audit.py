@@ -26,7 +26,7 @@ from recsys import (
     stacked_credibility,
     stacking,
 )
-from recsys.click_audit import _auc_within
+from recsys.agreement import agree_with_truth
 from recsys.stacking import _describe, _draw_unobserved
 
 CLEAN = simulation.low_rank(120, 80, rank=5, density=0.15, scale=4.0, seed=2).interactions
@@ -183,8 +183,41 @@ def test_the_auc_within_users_is_over_pairs_of_one_user(seed):
     users, value, truth = rng.integers(0, 4, 20), rng.integers(0, 5, 20), rng.integers(0, 2, 20)
     pairs = [(value[a] > value[b]) + (value[a] == value[b]) / 2 for a in range(20) for b in range(20)
              if users[a] == users[b] and truth[a] > truth[b]]  # fmt: skip
-    ranks = pd.Series(value).groupby(users).rank().to_numpy()
-    assert _auc_within(users, ranks, truth) == (pytest.approx(np.mean(pairs)) if pairs else None)
+    if len(set(truth)) < 2:
+        return
+    found = agree_with_truth(value, 9 - value, users, truth)
+    assert found.within_users == (pytest.approx(np.mean(pairs)) if pairs else None)
+    assert found.auc == pytest.approx(roc_auc_score(truth, value))
+    # The popularity given is the reverse order.
+    assert found[2:] == found[:2]
+
+
+def test_popularity_alone_is_shown_beside_the_order_of_suspicion():
+    clicks = np.bincount(CLICKS.matrix.indices, minlength=CLICKS.num_items)[CLICKS.matrix.indices]
+    alone = roc_auc_score(NOISY.false_positive, -clicks)
+    assert AUDIT.agreement.popularity == pytest.approx(alone)
+    assert str(AUDIT.agreement) in AUDIT.summary()
+    assert f"popularity alone {alone:.3f} (" in AUDIT.summary()
+
+
+def test_dislikes_are_told_from_clicks():
+    """Pairs that are disliked at random look like mistakes, in every scorer; none of them is a likely like."""
+    rng = np.random.default_rng(0)
+    free = np.argwhere(CLICKS.matrix.toarray() == 0)
+    chosen = free[rng.choice(len(free), 400, replace=False)]
+    dislikes = sp.csr_array((np.ones(400), tuple(chosen.T)), shape=CLICKS.matrix.shape)
+    told = Interactions(CLICKS.matrix, dislikes=dislikes)
+    for scorer in ("itemknn", "stacked"):
+        found = audit_clicks(told, scorer=scorer, top=20).credibility
+        hidden = sp.csr_array((np.ones(len(found.users)), (found.users, found.items)), shape=CLICKS.matrix.shape)
+        assert not hidden.multiply(dislikes).nnz
+        assert found.dislikes.auc > max(0.75, found.dislikes.popularity)
+        assert 0.5 < found.dislikes.within_users < 1
+        assert f"dislikes: AUC {found.dislikes.auc:.3f} (" in repr(found)
+        assert audit_clicks(CLICKS, scorer=scorer, top=0).credibility.dislikes is None
+    done = clean(told, found, add=0.0)
+    assert done.interactions.dislikes.nnz == 400
+    assert "Dislikes against clicks: AUC 0." in audit_clicks(told, scorer="itemknn", top=0).summary()
 
 
 BAD = [
@@ -229,7 +262,7 @@ def test_the_command_writes_tables_and_says_what_they_mean(tmp_path, capsys):
     lines = printed.out.splitlines()
     assert lines[0].split() == ["user", "item", "P(mistake)", "rank", "truth"]
     assert len(lines) == 1 + 3 + 2
-    assert "AUC of 0." in printed.out
+    assert "AUC 0." in printed.out
     assert "hardly visible" in printed.out
     clicks, likes, users, items = (
         pd.read_csv(out / f"{name}.csv") for name in ("clicks", "hidden-likes", "users", "items")
@@ -291,7 +324,7 @@ def test_low_ratings_are_the_truth_and_repeated_pairs_can_count_once(tmp_path, c
     path = table(tmp_path, item=lambda c: c.where(c.index != 1, c[0]), wrong=lambda c: 5 - 4 * c.astype(int))
     options = {"rating": "wrong", "low_rating": 2, "duplicates": "first", "scorer": "popularity", "show": 0}
     audit_clicks_command(path, tmp_path / "out", **options)
-    assert "AUC of" in capsys.readouterr().out
+    assert "AUC 0." in capsys.readouterr().out
     assert pd.read_csv(tmp_path / "out" / "clicks.csv")["truth"].sum() == pytest.approx(
         NOISY.false_positive.sum(), abs=1
     )

@@ -18,10 +18,11 @@ from recsys import (
     Popularity,
     Split,
     TwoTower,
+    compare,
     evaluate,
 )
 from recsys.datasets import read_table
-from recsys.splits import global_time, ratio
+from recsys.splits import global_time, leave_k_out, ratio, user_time
 
 X = sp.csr_array((np.random.default_rng(0).random((7, 5)) < 0.5).astype(float))
 NAMED = Interactions.from_csr(X, users=list("abcdefg"), items=[10, 11, 12, 13, 14])
@@ -127,7 +128,7 @@ def test_a_matrix_that_is_transposed(call, words):
         (3, X, "1 users, one row for each userid: user_items[[userid]], got 7, all users of fit"),
         ([3, 1], X, "2 users, one row for each userid: user_items[userid], got 7"),
         (np.array([3]), X.tocsc(), "user_items[userid], got 7"),
-        (3, NAMED, "user_items.matrix[[userid]], got 7"),
+        (3, NAMED, "user_items[[userid]], got 7"),
     ],
 )
 @pytest.mark.parametrize("recalculate", [True, False])
@@ -171,7 +172,10 @@ def test_a_table_where_triples_or_a_matrix_belong(table, call):
             r"got list; of lists .*: Interactions\.from_triples\(users, items\)",
         ),
         (lambda: Popularity().fit(ratio(X)), r"got Split; its parts are \.train, \.validation and \.test"),
-        (lambda: evaluate(MODEL, ratio(X), X), r"train: .* got Split; its parts are \.train"),
+        (lambda: evaluate(MODEL, ratio(X), X), r"test: expected None with a Split \(metrics by name"),
+        (lambda: evaluate(MODEL, ratio(X), ["ndcg@3"]), r"test: expected None with a Split \(metrics by name"),
+        (lambda: evaluate(MODEL, ratio(X), validation=X), r"validation: expected None with a Split"),
+        (lambda: evaluate(MODEL, X), r"test: expected held-out interactions, or a Split in place of train, got None"),
         (lambda: Popularity().fit(None), r"users × items, got NoneType$"),
         (lambda: Popularity().fit("clicks.csv"), r"users × items, got str$"),
         (
@@ -253,9 +257,16 @@ def test_dates_that_are_none(times):
         Interactions.from_triples(["ann", "bob"], [7, 9], times=times)
 
 
-@pytest.mark.parametrize("times", [[5, 5, 5, 5], [5, 5, 5, 9], ["2024-01-01"] * 4])
-def test_times_that_leave_nothing_to_train_on(times):
+@pytest.mark.parametrize("times", [[5, 5, 5, 5], ["2024-01-01"] * 4])
+@pytest.mark.parametrize("split", [global_time, user_time, lambda clicks: leave_k_out(clicks, newest=True)])
+def test_a_single_time_is_no_order(times, split):
     clicks = Interactions.from_triples([0, 0, 1, 1], [0, 1, 0, 1], times=times)
+    with pytest.raises(InputError, match=r"interactions: expected times that differ, for .* to order by, got .* every"):
+        split(clicks)
+
+
+def test_times_that_leave_nothing_to_train_on():
+    clicks = Interactions.from_triples([0, 0, 1, 1], [0, 1, 0, 1], times=[5, 5, 5, 9])
     with pytest.raises(
         InputError, match="interactions: expected times of which some are before the first cut, got none"
     ):
@@ -268,19 +279,55 @@ def test_a_split_is_three_parts():
     assert len(train) + len(validation) + len(test) == X.nnz
 
 
+def test_a_split_is_evaluated_as_its_parts():
+    split = ratio(X, 0.2, 0.2)
+    model = ItemKNN().fit(split.train)
+    for mask in ("train", "train+validation", "none"):
+        expected = evaluate(model, split.train, split.test, validation=split.validation, mask=mask)
+        assert evaluate(model, split, mask=mask).means == expected.means
+    without = ratio(X, 0.0, 0.4)
+    assert evaluate(model, without).means == evaluate(model, without.train, without.test).means
+
+
+def test_evaluations_are_compared_by_their_first_metric():
+    split = ratio(X, 0.0, 0.4)
+    one, two = (evaluate(kind.fit(split.train), split) for kind in (ItemKNN(), Popularity()))
+    assert compare(one, two) == compare(one, two, "ndcg@20")
+    other = evaluate(MODEL, split, metrics=["mrr@3"])
+    with pytest.raises(InputError, match="second: expected one of the metrics of first, ndcg@20, recall@20, f1@10"):
+        compare(one, other)
+    with pytest.raises(InputError, match="second: expected what evaluate returned, got int"):
+        compare(one, 3)
+
+
 def test_a_column_that_is_there_twice():
     twice = pandas.DataFrame([[1, 2, 3]], columns=["u", "i", "u"])
     with pytest.raises(InputError, match="user: expected a column whose name no other one has, got 'u'"):
         Interactions.from_frame(twice, "u", "i")
 
 
-def test_ratings_count_for_als_where_they_are_the_values_of_a_matrix():
+def test_ratings_count_for_als_where_it_is_told_so():
     row, col = X.nonzero()
     x = Interactions.from_triples(row, col, ratings=1 + 3 * row, num_users=7, num_items=5)
-    counts = sp.csr_array((x.ratings, x.matrix.indices, x.matrix.indptr), x.matrix.shape)
-    plain, ones, weighted = (ALS(2, iterations=3).fit(given, False).user_factors for given in (x, x.matrix, counts))
-    np.testing.assert_array_equal(plain, ones)
+    np.testing.assert_array_equal(x.weighted().toarray(), X.toarray() * (1 + 3 * np.arange(7))[:, None])
+
+    def vectors(given, weights=None):
+        return ALS(2, iterations=3, weights=weights).fit(given, False).user_factors
+
+    with pytest.warns(UserWarning, match=r'ALS: ratings count as 1; weights="ratings" takes them as confidence'):
+        plain = vectors(x)
+    weighted = vectors(x.weighted())
+    for found in (plain, vectors(x, "ones"), vectors(x.weighted(), "ones"), vectors(x.matrix)):
+        np.testing.assert_array_equal(found, vectors(X))
+    for found in (vectors(x, "ratings"), vectors(Interactions.from_csr(x.weighted()), "ratings")):
+        np.testing.assert_array_equal(found, weighted)
     assert not np.allclose(plain, weighted)
+    # Of a row given later as well.
+    model = ALS(2, iterations=3, weights="ratings").fit(x, False)
+    again = model.recommend(3, x[3], recalculate_user=True)
+    np.testing.assert_allclose(again[1], model.recommend(3, x.weighted()[[3]], recalculate_user=True)[1])
+    with pytest.raises(InputError, match="weights: expected one of ones, ratings, got 'stars'"):
+        ALS(weights="stars")
 
 
 def test_features_of_the_other_side():

@@ -110,7 +110,6 @@ def test_frames_of_pandas():
         (([0.5, 1.0], [0, 1]), r"users: expected integers or text"),
         (([0, "a"], [0, 1]), r"users: expected"),
         (([[0, 1]], [0, 1]), r"users: expected a list of ids, got shape \(1, 2\)"),
-        (([0], [0], [-1]), r"ratings: expected numbers of at least 0, got -1"),
         (([0], [0], [float("nan")]), r"ratings: expected finite numbers, got 1 NaN"),
         (([0], [0], [1, 2]), r"ratings: expected 1 numbers"),
         (([0], [0], None, [float("inf")]), r"times: expected finite numbers"),

@@ -28,7 +28,7 @@ SHOWN = {
         Backward(false_negative_rate=0.0, false_positive_rate=0.0)
         SampledSoftmax(temperature=1.0, correct=True)""",
     "samplers": """
-        Uniform(on_known='redraw', verify=True, attempts=16, num_threads=1)
+        Uniform(dislike_share=0.0, on_known='redraw', verify=True, attempts=16, num_threads=1)
         Popularity(power=1.0, on_known='redraw', verify=True, attempts=16, num_threads=1)
         DNS(candidates=10, verify=True, attempts=16, num_threads=1)
         DNSMN(top=2, candidates=200, reading='one', verify=True, attempts=16, num_threads=1)
@@ -53,7 +53,15 @@ RANGES = {
     "a number of at least 1e-06": ["temperature"],
     "a number in [1e-06, 1]": ["clip"],
     "a number in [0, 8]": ["Popularity.power"],
-    "a rate in [0, 1]": ["drop_rate", "prior", "gamma", "DeCA.alpha", "false_negative_rate", "false_positive_rate"],
+    "a rate in [0, 1]": [
+        "dislike_share",
+        "drop_rate",
+        "prior",
+        "gamma",
+        "DeCA.alpha",
+        "false_negative_rate",
+        "false_positive_rate",
+    ],
     "numbers": ["flip_rate"],
     "one of batch, positives": ["of"],
     "one of both, negatives, positives": ["direction"],

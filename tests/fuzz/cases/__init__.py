@@ -33,7 +33,17 @@ OMITTED = {
         "LabelsInfo",
         "Estimate",
     ),
-    *("NoisyInteractions", "NoisyLabels", "Cleaned", "Comparison", "Credibility", "Evaluation", "Split", "Derivatives"),
+    *(
+        "NoisyInteractions",
+        "NoisyLabels",
+        "Cleaned",
+        "CleaningTrial",
+        "Comparison",
+        "Credibility",
+        "Evaluation",
+        "Split",
+        "Derivatives",
+    ),
     *("ClickAudit", "Pairs", "FalseNegatives", "SimulatedNoise", "SimulatedSplit"),
     # Downloads.
     "get",

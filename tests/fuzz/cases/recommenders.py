@@ -1,6 +1,7 @@
 """Cases of recsys."""
 
 import functools
+import io
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,22 @@ def _similar(**arguments: Any) -> Any:
     return _fit(recsys.ItemKNN).similar_items(**arguments)
 
 
+def _named(method: str, **arguments: Any) -> Any:
+    """Call a method of a model with ids."""
+    users, items = (
+        np.array([f"{side}{k}" for k in range(size)]) for side, size in zip("ui", clicks().shape, strict=True)
+    )
+    return getattr(_fit_named(users, items), method)(**arguments)
+
+
+def _fit_named(users: Any, items: Any) -> Any:
+    return recsys.ItemKNN().fit(recsys.Interactions.from_csr(clicks(), users, items), False)
+
+
+def _rows(users: Any) -> Any:
+    return _interactions()[users]
+
+
 CASES: dict[str, Case] = {
     "recsys.ALS": Case(functools.partial(_fit, recsys.ALS), lambda: {"factors": 3, "iterations": 2}),
     "recsys.EASE": Case(functools.partial(_fit, recsys.EASE), dict),
@@ -77,7 +94,30 @@ CASES: dict[str, Case] = {
     "recsys.Recommender.recommend": Case(
         _recommend, lambda: {"userid": [0, 1], "user_items": clicks()[[0, 1]], "N": 3}, ("filter_items", "items")
     ),
-    "recsys.Recommender.similar_items": Case(_similar, lambda: {"itemid": 1, "N": 3}, ("filter_items", "items")),
+    "recsys.Recommender.similar_items": Case(
+        _similar, lambda: {"itemid": 1, "N": 3}, ("recalculate_item", "item_users", "filter_items", "items")
+    ),
+    "recsys.Recommender.recommend, ids": Case(
+        functools.partial(_named, "recommend"),
+        lambda: {"userid": ["u0", "u3"], "N": 3},
+        ("user_items", "recalculate_user", "filter_items", "items"),
+    ),
+    "recsys.Recommender.explain": Case(
+        functools.partial(_named, "explain"),
+        lambda: {"userid": "u1", "user_items": clicks()[[1]], "itemid": "i2"},
+        ("user_weights", "N"),
+    ),
+    "recsys.Recommender.partial_fit_users": Case(
+        functools.partial(_named, "partial_fit_users"),
+        lambda: {"userids": ["u1", "zoe"], "user_items": clicks()[[1, 2]]},
+    ),
+    "recsys.Recommender.save": Case(functools.partial(_named, "save"), lambda: {"file": io.BytesIO()}),
+    "recsys.Recommender.load": Case(recsys.Recommender.load, lambda: {"file": io.BytesIO()}),
+    "recsys.Recommender.item_ids": Case(functools.partial(_named, "item_ids"), lambda: {"items": [0, -1]}),
+    "recsys.Interactions, rows": Case(_rows, lambda: {"users": [0, 1]}),
+    "recsys.Interactions.at_least": Case(
+        lambda **arguments: _interactions().at_least(**arguments), lambda: {"rating": 3}, ("dislikes_below",)
+    ),
     "recsys.Interactions": Case(recsys.Interactions, lambda: {"matrix": clicks()}),
     "recsys.Interactions.from_triples": Case(
         recsys.Interactions.from_triples, lambda: {"users": [0, 1, 1], "items": [2, 0, 1], "ratings": [1.0, 2.0, 3.0]}
@@ -115,6 +155,9 @@ CASES: dict[str, Case] = {
         recsys.audit_clicks,
         lambda: {"interactions": clicks(), "scorer": "itemknn", "top": 3, "folds": 2},
         ("truth", "seed"),
+    ),
+    "recsys.clean_if_better": Case(
+        recsys.clean_if_better, lambda: {"interactions": clicks(), "model": recsys.ItemKNN(), "share": 0.1}, ("scorer",)
     ),
     "recsys.clean": Case(
         recsys.clean,
