@@ -17,6 +17,7 @@ from recsys.evaluation import evaluate_checked
 from recsys.interactions import InteractionsLike, as_csr, check_disjoint
 from recsys.kernels.sgd import Count
 from recsys.metrics import PER_USER, parse
+from recsys.models.baselines import Popularity
 from recsys.models.factors import FactorModel
 from recsys.objectives import Objective
 from recsys.objectives import objective as make_objective
@@ -47,6 +48,9 @@ def check_selection_metric(metric: Any) -> str:
 class EarlyStopping(Generic[State]):
     """Selects the epoch with the best metric on a validation set, the earliest among ties.
 
+    Factors learn the popularity of items first, and the metric stays at its level for some epochs: patience counts
+    once the best epoch is above that level.
+
     Args:
         metric: A name that `check_selection_metric` accepts.
         patience: Number of epochs without improvement after which to stop; None never stops.
@@ -60,14 +64,23 @@ class EarlyStopping(Generic[State]):
         self.history: list[float] = []
         self.best_epoch: int | None = None
         self.best: State | None = None
+        # The metric of popularity, which patience needs.
+        self.least = -1.0
+        if validation is not None and patience is not None:
+            self.least = self._evaluate(Popularity().fit(train, False))
+
+    def _evaluate(self, model: Recommender, num_threads: int = 1) -> float:
+        assert self.validation is not None
+        return evaluate_checked(model, self.train, self.validation, self._parsed, num_threads=num_threads)[self.metric]
 
     def update(self, model: Recommender, state: State) -> bool:
         """Evaluate the model after an epoch; keep its state if it is the best, and return whether to stop."""
-        result = evaluate_checked(model, self.train, self.validation, self._parsed, num_threads=model.num_threads)
-        self.history.append(result[self.metric])
+        self.history.append(self._evaluate(model, model.num_threads))
         if self.best_epoch is None or self.history[-1] > self.history[self.best_epoch]:
             self.best_epoch, self.best = len(self.history) - 1, state
-        return self.patience is not None and len(self.history) - 1 - self.best_epoch >= self.patience
+        if self.patience is None or self.history[self.best_epoch] <= self.least:
+            return False
+        return len(self.history) - 1 - self.best_epoch >= self.patience
 
 
 class EpochModel(FactorModel):

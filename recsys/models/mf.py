@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from graphnoise.checks import choice, fail, flag, integer, rate, real
+from graphnoise.errors import InputError
 from graphnoise.resources import check_memory, thread_count
 from recsys.base import Callback
 from recsys.interactions import InteractionsLike, as_csr
@@ -27,7 +28,9 @@ from recsys.samplers.base import fit_sampler
 from recsys.topk import Floats
 from recsys.validation import Ints, PositionsLike, positions
 
-MODES = ("minibatch", "deterministic", "lock-free")
+MODES = ("auto", "minibatch", "deterministic", "lock-free")
+# Options that single steps do not have, with the value that they need.
+PLAIN = {"optimizer": "sgd", "l2": "touched", "shuffle": True, "dtype": "float32"}
 
 
 class MatrixFactorization(EpochModel):
@@ -45,7 +48,8 @@ class MatrixFactorization(EpochModel):
         iterations: Epochs.
         num_threads: 0 is one a core.
         random_state: Seed; None draws one, which the attribute then holds.
-        mode: "minibatch": gradients of `batch_size` positives are summed at fixed parameters; supports every objective
+        mode: "auto": "deterministic" where objective, sampler and options allow it, else "minibatch". "minibatch":
+            gradients of `batch_size` positives are summed at fixed parameters; supports every objective
             and sampler; bit-identical at any number of threads. "deterministic": single steps in C++ on blocks of users
             and items that share no row; bit-identical at any number of threads; the negatives of a step come from the
             item block of its positive, blocks are redrawn in each epoch. "lock-free": single steps in C++, all threads
@@ -102,7 +106,7 @@ class MatrixFactorization(EpochModel):
         iterations: int = 30,
         num_threads: int = 0,
         random_state: int | None = 0,
-        mode: str = "minibatch",
+        mode: str = "auto",
         *,
         num_negatives: int = 1,
         batch_size: int = 1024,
@@ -140,11 +144,21 @@ class MatrixFactorization(EpochModel):
         self._set_selection(metric, patience)
         if self.optimizer == "adam" and self.l2 == "all":
             fail("l2", "'touched' with the optimizer 'adam'", "'all'")
-        if self.mode != "minibatch":
+        if self.mode in ("deterministic", "lock-free"):
             native_rule(self.mode, *parts)
-            for name, plain in (("optimizer", "sgd"), ("l2", "touched"), ("shuffle", True), ("dtype", "float32")):
+            for name, plain in PLAIN.items():
                 if getattr(self, name) != plain:
                     fail(name, f"{plain!r} in the mode {mode!r}", repr(getattr(self, name)))
+
+    def _training_mode(self, objective: Objective, sampler: Sampler) -> str:
+        """Return the mode, which "auto" selects by what single steps support."""
+        if self.mode != "auto":
+            return self.mode
+        try:
+            native_rule("deterministic", objective, sampler)
+        except InputError:
+            return "minibatch"
+        return "deterministic" if all(getattr(self, name) == plain for name, plain in PLAIN.items()) else "minibatch"
 
     @classmethod
     def from_preset(cls, name: str, dataset: str = "amazon", **changes: Any) -> Self:
@@ -200,10 +214,11 @@ class MatrixFactorization(EpochModel):
         distribution = sampler.probabilities() if hasattr(sampler, "probabilities") else None
         objective.fit(user_items, distribution)
         training: Minibatch | NativeTraining
-        if self.mode == "minibatch":
+        mode = self._training_mode(objective, sampler)
+        if mode == "minibatch":
             training = Minibatch(known, parameters, objective, sampler, plan, rng)
         else:
-            training = NativeTraining(self.mode, known, parameters, objective, sampler, plan, rng)
+            training = NativeTraining(mode, known, parameters, objective, sampler, plan, rng)
 
         def run_epoch(epoch: int) -> Count:
             # `_check_finite` reports overflow with a clearer message.
