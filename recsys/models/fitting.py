@@ -24,6 +24,8 @@ from recsys.objectives import objective as make_objective
 from recsys.samplers import Sampler
 from recsys.samplers import sampler as make_sampler
 
+# Above the metric of popularity, relative.
+MARGIN = 0.1
 # A copy of the parameters after an epoch.
 State = TypeVar("State")
 
@@ -48,8 +50,8 @@ def check_selection_metric(metric: Any) -> str:
 class EarlyStopping(Generic[State]):
     """Selects the epoch with the best metric on a validation set, the earliest among ties.
 
-    Factors learn the popularity of items first, and the metric stays at its level for some epochs: patience counts
-    once the best epoch is above that level.
+    Factors learn the popularity of items first, and the metric stays near its level for some epochs: patience counts
+    once the best epoch is above that level by more than `MARGIN`.
 
     Args:
         metric: A name that `check_selection_metric` accepts.
@@ -64,10 +66,10 @@ class EarlyStopping(Generic[State]):
         self.history: list[float] = []
         self.best_epoch: int | None = None
         self.best: State | None = None
-        # The metric of popularity, which patience needs.
+        # The best epoch must be above it before patience counts.
         self.least = -1.0
         if validation is not None and patience is not None:
-            self.least = self._evaluate(Popularity().fit(train, False))
+            self.least = (1 + MARGIN) * self._evaluate(Popularity().fit(train, False))
 
     def _evaluate(self, model: Recommender, num_threads: int = 1) -> float:
         assert self.validation is not None

@@ -29,6 +29,8 @@ from recsys.topk import Floats
 from recsys.validation import Ints, PositionsLike, positions
 
 MODES = ("auto", "minibatch", "deterministic", "lock-free")
+# By optimizer.
+LEARNING_RATES = {"sgd": 0.1, "adam": 0.005}
 # Options that single steps do not have, with the value that they need.
 PLAIN = {"optimizer": "sgd", "l2": "touched", "shuffle": True, "dtype": "float32"}
 
@@ -43,7 +45,7 @@ class MatrixFactorization(EpochModel):
         factors: Length of the vectors.
         objective: A name of `recsys.objectives.OBJECTIVES`, or an object.
         sampler: A name of `recsys.samplers.SAMPLERS`, or an object; None is the objective's sampler, else uniform.
-        learning_rate: Step size eta.
+        learning_rate: Step size eta; None is .1, and .005 with the optimizer "adam".
         regularization: L2 of users and items.
         iterations: Epochs.
         num_threads: 0 is one a core.
@@ -101,9 +103,9 @@ class MatrixFactorization(EpochModel):
         factors: int = 64,
         objective: Objective | str | Mapping[str, Any] = "bpr",
         sampler: Sampler | str | Mapping[str, Any] | None = None,
-        learning_rate: float = 0.05,
-        regularization: float = 0.01,
-        iterations: int = 30,
+        learning_rate: float | None = None,
+        regularization: float = 0.03,
+        iterations: int = 150,
         num_threads: int = 0,
         random_state: int | None = 0,
         mode: str = "auto",
@@ -113,7 +115,7 @@ class MatrixFactorization(EpochModel):
         biases: bool = True,
         bias_regularization: float | None = None,
         extra_regularization: float | None = None,
-        learning_rate_decay: float = 1.0,
+        learning_rate_decay: float = 0.98,
         optimizer: str = "sgd",
         l2: str = "touched",
         shuffle: bool = True,
@@ -125,7 +127,7 @@ class MatrixFactorization(EpochModel):
         self.factors = integer("factors", factors, 1, 1 << 14)
         self.objective, self.sampler = objective, sampler
         parts = self.objective_and_sampler()
-        self.learning_rate = real("learning_rate", learning_rate, 0.0)
+        self.learning_rate = _or_none("learning_rate", learning_rate)
         self.regularization = real("regularization", regularization, 0.0)
         self.iterations = integer("iterations", iterations, 1)
         self.num_threads = integer("num_threads", num_threads, 0)
@@ -191,8 +193,9 @@ class MatrixFactorization(EpochModel):
     def plan(self, frozen_items: bool = False) -> Plan:
         """Return the settings of the epochs."""
         l2 = self.regularization
+        eta = LEARNING_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
         return Plan(
-            self.batch_size, self.num_negatives, self.learning_rate, self.learning_rate_decay, l2, l2,
+            self.batch_size, self.num_negatives, eta, self.learning_rate_decay, l2, l2,
             l2 if self.bias_regularization is None else self.bias_regularization,
             l2 if self.extra_regularization is None else self.extra_regularization,
             self.optimizer, self.l2 == "all", self.shuffle, thread_count(self.num_threads), frozen_items,
@@ -248,7 +251,7 @@ class MatrixFactorization(EpochModel):
         with np.errstate(over="ignore"):
             finite = all(np.isfinite(np.asarray(x, np.float32)).all() for x in parameters.arrays())
         if not finite:
-            self._diverged(self.learning_rate, epoch)
+            self._diverged(self.plan().learning_rate, epoch)
 
     def logits(self, name: str, userids: PositionsLike) -> Floats:
         """Return a further logit for all items, such as NBPO's "flip": float32 [len(userids), num_items].
