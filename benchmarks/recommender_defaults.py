@@ -3,17 +3,22 @@
 python benchmarks/recommender_defaults.py --csv benchmarks/results/recommender-defaults.csv --seeds 2
 
 Models train on the published training part (of data without one: on four fifths of each user's interactions) and are
-evaluated on the test part, with training interactions masked. Models without random numbers have one seed.
+evaluated on the test part, with training interactions masked; with `--part validation` on a tenth of each user's
+training interactions instead, as defaults were chosen. Models without random numbers have one seed. Other arguments:
+
+python benchmarks/recommender_defaults.py --csv FILE --part validation --model 'bpr;bpr:iterations=30,learning_rate=.05'
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import io
 import os
 import platform
 import subprocess
 import time
+from ast import literal_eval
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -28,6 +33,7 @@ from threadpoolctl import threadpool_limits
 
 from graphnoise.io import atomic_write
 from recsys import ALS, EASE, DenoisingLinear, ItemKNN, MatrixFactorization, Popularity, datasets, evaluate
+from recsys.interactions import as_interactions
 from recsys.splits import ratio
 
 # The 5,000 most frequent items of Gowalla; views of Retail Rocket, from a copy in GRAPHNOISE_DATA.
@@ -50,12 +56,12 @@ IMPLICIT = {
     "implicit itemknn": ("nearest_neighbours", "CosineRecommender"),
 }
 SEEDLESS = ("popularity", "itemknn", "ease", "linear", "implicit itemknn")
-KEY = ("dataset", "model", "seed")
+KEY = ("dataset", "part", "model", "seed")
 COLUMNS = (*KEY, "ndcg@20", "recall@20", "seconds", "processor", "commit")
 
 
-def load(name: str) -> tuple[sp.csr_array, sp.csr_array]:
-    """Return training and test interactions."""
+def load(name: str, part: str = "test") -> tuple[sp.csr_array, sp.csr_array]:
+    """Return training interactions and those of the test part, or of a validation part of the training ones."""
     if name == "retail-rocket":
         views = datasets.read_table(Path(os.environ["GRAPHNOISE_DATA"], name, "views.csv"), "user", "item")
         split: Any = ratio(views, validation=0, test=0.2, seed=0)
@@ -66,13 +72,19 @@ def load(name: str) -> tuple[sp.csr_array, sp.csr_array]:
     if name.endswith("-5000"):
         kept = np.sort(np.argsort(-np.bincount(train.indices, minlength=train.shape[1]), kind="stable")[:5000])
         train, test = train[:, kept], test[:, kept]
+    if part == "validation":
+        split = ratio(as_interactions("train", train), validation=0.1, test=0, seed=0)
+        train, test = split.train.matrix, split.validation.matrix
     return train, test
 
 
 def fitted(name: str, seed: int, train: sp.csr_array) -> Any:
-    """Return a model with default arguments, fitted on one thread."""
+    """Return a model with the default arguments or those that are named, fitted on one thread."""
     if name not in IMPLICIT:
+        name, _, changes = name.partition(":")
         model = MODELS[name]()
+        for key, _, value in (change.partition("=") for change in changes.split(",") if change):
+            setattr(model, key, literal_eval(value) if value[:1] in "0123456789." else value)
         for key, value in (("num_threads", 1), ("random_state", seed)):
             if hasattr(model, key):
                 setattr(model, key, value)
@@ -86,16 +98,16 @@ def fitted(name: str, seed: int, train: sp.csr_array) -> Any:
     return model
 
 
-def measure(dataset: str, name: str, seed: int) -> dict[str, Any]:
+def measure(dataset: str, part: str, name: str, seed: int) -> dict[str, Any]:
     """Return the row of a fit."""
-    train, test = load(dataset)
+    train, test = load(dataset, part)
     began = time.monotonic()
     with threadpool_limits(1, "blas"):
         model = fitted(name, seed, train)
     seconds = time.monotonic() - began
     values = evaluate(model, train, test, ["ndcg@20", "recall@20"], num_threads=1)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    row = {"dataset": dataset, "model": name, "seed": seed, "seconds": f"{seconds:.2f}"}
+    row = {"dataset": dataset, "part": part, "model": name, "seed": seed, "seconds": f"{seconds:.2f}"}
     row |= {metric: f"{values[metric]:.5f}" for metric in values.means}
     return row | {"processor": platform.processor() or platform.machine(), "commit": commit.stdout.strip()}
 
@@ -115,7 +127,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--csv", type=Path, required=True, help="the record; its fits are not run again")
     parser.add_argument("--dataset", default=",".join(DATASETS))
-    parser.add_argument("--model", default=",".join([*MODELS, *IMPLICIT]))
+    parser.add_argument("--model", default=";".join([*MODELS, *IMPLICIT]))
+    parser.add_argument("--part", choices=("test", "validation"), default="test")
     parser.add_argument("--seeds", type=int, default=2)
     chosen = parser.parse_args()
     rows: list[dict[str, Any]] = []
@@ -124,15 +137,18 @@ def main() -> None:
             rows = list(csv.DictReader(file))
     done = {tuple(str(row[name]) for name in KEY) for row in rows}
     for dataset in chosen.dataset.split(","):
-        for name in chosen.model.split(","):
+        for name in chosen.model.split(";"):
             for seed in range(1 if name in SEEDLESS else chosen.seeds):
-                if (dataset, name, str(seed)) in done:
+                if (dataset, chosen.part, name, str(seed)) in done:
                     continue
-                rows.append(measure(dataset, name, seed))
+                rows.append(measure(dataset, chosen.part, name, seed))
+                text = io.StringIO()
+                writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
                 with atomic_write(chosen.csv) as out:
-                    lines = [",".join(COLUMNS), *(",".join(str(row[name]) for name in COLUMNS) for row in rows)]
-                    out.write(("\n".join(lines) + "\n").encode())
-    Console().print(table(rows))
+                    out.write(text.getvalue().encode())
+    Console().print(table([row for row in rows if row["part"] == chosen.part]))
 
 
 if __name__ == "__main__":

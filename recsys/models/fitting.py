@@ -97,7 +97,7 @@ class EpochModel(FactorModel):
         sampler_: Its sampler, a copy as well; not in saved models.
     """
 
-    iterations: int
+    iterations: int | None
     num_threads: int
     objective: Objective | str | Mapping[str, Any]
     sampler: Sampler | str | Mapping[str, Any] | None
@@ -188,6 +188,7 @@ class EpochModel(FactorModel):
         user_items: sp.csr_array,
         show_progress: bool,
         callback: Callback | None,
+        iterations: int,
         run_epoch: Callable[[int], Count],
         copy: Callable[[int, State | None], State],
         restore: Callable[[State], None],
@@ -198,6 +199,7 @@ class EpochModel(FactorModel):
             user_items: The training interactions.
             show_progress: Show a progress bar.
             callback: See `fit`.
+            iterations: Number of epochs.
             run_epoch: Runs an epoch and returns its counts.
             copy: Copies the parameters after an epoch, into a state that is no longer needed if there is one; raises if
                 they are not finite. Ctrl-C in the next epoch restores the copy.
@@ -209,15 +211,15 @@ class EpochModel(FactorModel):
         spare: State | None = None
         self.counts, self.history, self.best_epoch = [], stopping.history, None
         try:
-            with progress(show_progress, self.iterations) as advance:
-                for epoch in range(self.iterations):
+            with progress(show_progress, iterations) as advance:
+                for epoch in range(iterations):
                     began = time.perf_counter()
                     count = run_epoch(epoch)
                     seconds = time.perf_counter() - began
                     last, spare = copy(epoch, None if spare is stopping.best else spare), last
                     self.epochs = epoch + 1
                     self.counts.append((count.drawn, count.correct, count.skipped))
-                    if callback is not None or stopping.validation is not None or epoch + 1 == self.iterations:
+                    if callback is not None or stopping.validation is not None or epoch + 1 == iterations:
                         restore(last)
                     advance()
                     if callback is not None:

@@ -29,8 +29,13 @@ from recsys.topk import Floats
 from recsys.validation import Ints, PositionsLike, positions
 
 MODES = ("auto", "minibatch", "deterministic", "lock-free")
-# By optimizer.
-LEARNING_RATES = {"sgd": 0.1, "adam": 0.005}
+# Of single steps, and of minibatches; chosen on validation parts, see docs/recommend.md.
+DEFAULTS: dict[str, tuple[float, float]] = {
+    "learning_rate": (0.1, 0.05),
+    "learning_rate_decay": (0.9925, 1.0),
+    "regularization": (0.03, 0.01),
+    "iterations": (240, 30),
+}
 # Options that single steps do not have, with the value that they need.
 PLAIN = {"optimizer": "sgd", "l2": "touched", "shuffle": True, "dtype": "float32"}
 
@@ -45,9 +50,9 @@ class MatrixFactorization(EpochModel):
         factors: Length of the vectors.
         objective: A name of `recsys.objectives.OBJECTIVES`, or an object.
         sampler: A name of `recsys.samplers.SAMPLERS`, or an object; None is the objective's sampler, else uniform.
-        learning_rate: Step size eta; None is .1, and .005 with the optimizer "adam".
-        regularization: L2 of users and items.
-        iterations: Epochs.
+        learning_rate: Step size eta; None is .1 for single steps and .05 for minibatches.
+        regularization: L2 of users and items; None is .03 for single steps and .01 for minibatches.
+        iterations: Epochs; None is 240 for single steps and 30 for minibatches.
         num_threads: 0 is one a core.
         random_state: Seed; None draws one, which the attribute then holds.
         mode: "auto": "deterministic" where objective, sampler and options allow it, else "minibatch". "minibatch":
@@ -62,7 +67,8 @@ class MatrixFactorization(EpochModel):
         biases: Whether items have biases b_i.
         bias_regularization: Their L2; None is `regularization`.
         extra_regularization: L2 of the factors of further logits, as NBPO's flips; None is `regularization`.
-        learning_rate_decay: eta is multiplied by it before each epoch.
+        learning_rate_decay: eta is multiplied by it before each epoch; None is .9925 for single steps, 1 for
+            minibatches.
         optimizer: "sgd" or "adam"; Adam in minibatches only.
         l2: "touched", as above; "all": every row shrinks once per update, touched or not (minibatches with sgd only).
         shuffle: Permute the positives in each epoch; False visits them by user (minibatches only).
@@ -104,8 +110,8 @@ class MatrixFactorization(EpochModel):
         objective: Objective | str | Mapping[str, Any] = "bpr",
         sampler: Sampler | str | Mapping[str, Any] | None = None,
         learning_rate: float | None = None,
-        regularization: float = 0.03,
-        iterations: int = 150,
+        regularization: float | None = None,
+        iterations: int | None = None,
         num_threads: int = 0,
         random_state: int | None = 0,
         mode: str = "auto",
@@ -115,7 +121,7 @@ class MatrixFactorization(EpochModel):
         biases: bool = True,
         bias_regularization: float | None = None,
         extra_regularization: float | None = None,
-        learning_rate_decay: float = 0.98,
+        learning_rate_decay: float | None = None,
         optimizer: str = "sgd",
         l2: str = "touched",
         shuffle: bool = True,
@@ -128,8 +134,8 @@ class MatrixFactorization(EpochModel):
         self.objective, self.sampler = objective, sampler
         parts = self.objective_and_sampler()
         self.learning_rate = _or_none("learning_rate", learning_rate)
-        self.regularization = real("regularization", regularization, 0.0)
-        self.iterations = integer("iterations", iterations, 1)
+        self.regularization = _or_none("regularization", regularization)
+        self.iterations = None if iterations is None else integer("iterations", iterations, 1)
         self.num_threads = integer("num_threads", num_threads, 0)
         self.random_state = secrets.randbits(32) if random_state is None else integer("random_state", random_state, 0)
         self.mode = choice("mode", mode, MODES)
@@ -138,7 +144,9 @@ class MatrixFactorization(EpochModel):
         self.biases, self.shuffle = flag("biases", biases), flag("shuffle", shuffle)
         self.bias_regularization = _or_none("bias_regularization", bias_regularization)
         self.extra_regularization = _or_none("extra_regularization", extra_regularization)
-        self.learning_rate_decay = rate("learning_rate_decay", learning_rate_decay)
+        self.learning_rate_decay = (
+            None if learning_rate_decay is None else rate("learning_rate_decay", learning_rate_decay)
+        )
         self.optimizer = choice("optimizer", optimizer, ("sgd", "adam"))
         self.l2 = choice("l2", l2, ("touched", "all"))
         self.init = choice("init", init, ("small", "positive"))
@@ -192,14 +200,20 @@ class MatrixFactorization(EpochModel):
 
     def plan(self, frozen_items: bool = False) -> Plan:
         """Return the settings of the epochs."""
-        l2 = self.regularization
-        eta = LEARNING_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
+        l2 = self._value("regularization")
         return Plan(
-            self.batch_size, self.num_negatives, eta, self.learning_rate_decay, l2, l2,
-            l2 if self.bias_regularization is None else self.bias_regularization,
+            self.batch_size, self.num_negatives, self._value("learning_rate"), self._value("learning_rate_decay"), l2,
+            l2, l2 if self.bias_regularization is None else self.bias_regularization,
             l2 if self.extra_regularization is None else self.extra_regularization,
             self.optimizer, self.l2 == "all", self.shuffle, thread_count(self.num_threads), frozen_items,
         )  # fmt: skip
+
+    def _value(self, name: str) -> float:
+        """Return a hyper-parameter, or its default in the mode."""
+        value: float | None = getattr(self, name)
+        if value is None:
+            return DEFAULTS[name][self._training_mode(*self.objective_and_sampler()) == "minibatch"]
+        return value
 
     def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
         objective, sampler = self.objective_and_sampler()
@@ -237,7 +251,7 @@ class MatrixFactorization(EpochModel):
             self.propensities = getattr(objective, "theta", None)
             self._restore(state, shape)
 
-        self._run_epochs(user_items, show_progress, callback, run_epoch, copy, restore)
+        self._run_epochs(user_items, show_progress, callback, int(self._value("iterations")), run_epoch, copy, restore)
 
     def _restore(self, state: Parameters, shape: tuple[int, int]) -> None:
         """Copy parameters to the model."""
@@ -291,7 +305,7 @@ class MatrixFactorization(EpochModel):
         return matrix, self._fold_in_epochs() if iterations is None else integer("iterations", iterations, 1)
 
     def _fold_in_epochs(self) -> int:
-        return min(self.iterations, 50)
+        return min(int(self._value("iterations")), 50)
 
     def _fold_in(self, user_items: sp.csr_array, epochs: int) -> tuple[NDArray[np.float32], Any]:
         """Return factors of new users, and those of the further logits."""
