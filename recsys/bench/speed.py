@@ -252,6 +252,7 @@ class Recommend(Operation):
             case = record["case"]
             words = [f"{case['users']:,} users × {case['items']:,} items, {case['interactions']:,} pairs"]
             words += [f"{case['factors']} factors", tables.plural(case["threads"], "thread")]
+            words.append(f"{record['environment'].get('instruction_set') or 'unknown'} code")
             yield headline(", ".join(words))
             names = sorted(record["rates"], key=[BASELINE, *RUNS, *SAMPLERS].index)
             yield tables.table(TABLE, [(record, name) for name in names])
