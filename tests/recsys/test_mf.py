@@ -127,7 +127,7 @@ def test_a_minibatch_is_the_sum_over_its_draws(name, every):
             touched[1][j] += 1
     new = {"": (p.user, p.item), **p.extra}
     for n, both in tables.items():
-        l2 = 0.3 if n else learned.regularization
+        l2 = 0.3 if n else plan.l2_user
         for side in (0, 1):
             keep = np.full(len(both[side]), 1 - 0.1 * l2) if every else (1 - 0.1 * l2) ** touched[side]
             assert np.abs(new[n][side] - (keep[:, None] * both[side] + 0.1 * sums[n][side])).max() < 1e-10
@@ -214,7 +214,8 @@ def test_patience_waits_for_popularity():
     held = rng.random(X.shape) < 0.3
     train, validation = sp.csr_array(X * ~held), sp.csr_array(X * held)
     level = evaluate(Popularity().fit(train), train, validation, ["ndcg@20"], num_threads=1)["ndcg@20"]
-    stopped = model(learning_rate=0.02, patience=3, iterations=300).fit(train, False, validation=validation)
+    options = {"learning_rate": 0.02, "learning_rate_decay": 1.0, "regularization": 0.01}
+    stopped = model(patience=3, iterations=300, **options).fit(train, False, validation=validation)
     best = np.maximum.accumulate(stopped.history)
     # Without the wait it would have stopped where three epochs brought nothing.
     assert ((best[3:] == best[:-3]) & (best[3:] < 1.1 * level)).any()
@@ -242,9 +243,9 @@ def test_the_mode_is_selected_by_what_single_steps_support(changes, mode):
 
 def test_the_learning_rate_decays_before_each_epoch():
     slow = model(learning_rate=0.4, learning_rate_decay=0.5, iterations=1).fit(TRAIN, False)
-    assert same(slow, model(learning_rate=0.2, iterations=1).fit(TRAIN, False))
+    assert same(slow, model(learning_rate=0.2, learning_rate_decay=1.0, iterations=1).fit(TRAIN, False))
     twice = model(learning_rate=0.4, learning_rate_decay=0.5, iterations=2).fit(TRAIN, False)
-    assert not same(twice, model(learning_rate=0.2, iterations=2).fit(TRAIN, False))
+    assert not same(twice, model(learning_rate=0.2, learning_rate_decay=1.0, iterations=2).fit(TRAIN, False))
 
 
 def test_positives_are_visited_by_user_without_a_shuffle(monkeypatch):
