@@ -84,14 +84,15 @@ def _deterministic(model: Callable[..., Recommender]) -> Callable[..., Recommend
 
 def _factors(objective: str, *, adam: bool = False, plain: bool = False, **ranges: Range) -> Method:
     """Return a factorisation with an objective; those that the compiled epochs lack train in minibatches with Adam."""
-    options = {"optimizer": "adam", "batch_size": 1024} if adam else {"mode": "deterministic"}
+    options: dict[str, Any] = {"optimizer": "adam", "batch_size": 1024} if adam else {"mode": "deterministic"}
+    options["learning_rate_decay"] = 1.0
     of_objective = ranges.keys() - {"sampler", "extra_regularization"}
 
     def build(**parameters: Any) -> Recommender:
         loss = {"name": objective, **{name: parameters.pop(name) for name in of_objective & parameters.keys()}}
         return MatrixFactorization(objective=loss, **options, **parameters)
 
-    return Method(build, {**(ADAM if adam else FACTORS), **ranges}, True, plain, TRAINING)
+    return Method(build, {**(ADAM if adam else FACTORS), **ranges}, True, plain, TRAINING, "3")
 
 
 def _preset(name: str) -> Method:
@@ -183,6 +184,7 @@ LIGHTGCN = Method(
     },
     epochs=True,
     defaults=TRAINING,
+    version="3",
 )
 NBPO_OFFICIAL = _preset("nbpo")
 BPO_OFFICIAL = _preset("bpo")

@@ -51,6 +51,8 @@ BASELINE = "implicit"
 DRAWS = 8_000_000
 # Of factors after an epoch, against float64; and how much lower NDCG@20 may be, relative, beside the noise of seeds.
 TOLERANCE, MAX_LOSS = 1e-4, 0.01
+# Those of `implicit` are set to the same.
+STEPS = {"learning_rate": 0.05, "regularization": 0.01, "learning_rate_decay": 1.0, "num_negatives": 1}
 QUALITY = {"learning_rate": 0.02, "regularization": 0.01, "iterations": 25}
 THREE = functools.partial(tables.quartiles, form="{:.3g}".format)
 NOTE = (
@@ -92,8 +94,8 @@ def draw_matrix(case: Case) -> Any:
 def library(name: str, case: Case) -> MatrixFactorization:
     """Return the model of a run, of one epoch."""
     objective, mode = name.split(", ")[:2]
-    how = {"iterations": 1, "random_state": case["seed"], "num_threads": case["threads"], "batch_size": 4096}
-    return MatrixFactorization(case["factors"], objective, RUNS[name], mode=mode, extra_regularization=0.01, **how)
+    how = {"iterations": 1, "random_state": case["seed"], "num_threads": case["threads"], "batch_size": 4096, **STEPS}
+    return MatrixFactorization(case["factors"], objective, RUNS[name], mode=mode, **how)
 
 
 def implicit(factors: int, **how: Any) -> Any:
@@ -186,7 +188,7 @@ def verify_quality(seeds: int) -> dict[str, list[float]]:
                 fitted.fit(sp.csr_matrix(train), show_progress=False)
             model = SimpleNamespace(scores=lambda users, f=fitted: f.user_factors[users] @ f.item_factors.T)
         else:
-            model = MatrixFactorization(64, "bpr", SKIP, mode=name, **how).fit(train, False)
+            model = MatrixFactorization(64, "bpr", SKIP, mode=name, **STEPS | how).fit(train, False)
         values[name].append(evaluate(model, train, test, ["ndcg@20"], num_threads=1)["ndcg@20"])
     for name in ("lock-free", "deterministic"):
         compare_quality(name, np.array(values[name]), np.array(values[BASELINE]))
@@ -250,6 +252,7 @@ class Recommend(Operation):
             case = record["case"]
             words = [f"{case['users']:,} users × {case['items']:,} items, {case['interactions']:,} pairs"]
             words += [f"{case['factors']} factors", tables.plural(case["threads"], "thread")]
+            words.append(f"{record['environment'].get('instruction_set') or 'unknown'} code")
             yield headline(", ".join(words))
             names = sorted(record["rates"], key=[BASELINE, *RUNS, *SAMPLERS].index)
             yield tables.table(TABLE, [(record, name) for name in names])

@@ -17,12 +17,15 @@ from recsys.evaluation import evaluate_checked
 from recsys.interactions import InteractionsLike, check_held_out
 from recsys.kernels.sgd import Count
 from recsys.metrics import PER_USER, parse
+from recsys.models.baselines import Popularity
 from recsys.models.factors import FactorModel
 from recsys.objectives import Objective
 from recsys.objectives import objective as make_objective
 from recsys.samplers import Sampler
 from recsys.samplers import sampler as make_sampler
 
+# Above the metric of popularity, relative.
+MARGIN = 0.1
 # A copy of the parameters after an epoch.
 State = TypeVar("State")
 
@@ -47,6 +50,9 @@ def check_selection_metric(metric: Any) -> str:
 class EarlyStopping(Generic[State]):
     """Selects the epoch with the best metric on a validation set, the earliest among ties.
 
+    Factors learn the popularity of items first, and the metric stays near its level for some epochs: patience counts
+    once the best epoch is above that level by more than `MARGIN`.
+
     Args:
         metric: A name that `check_selection_metric` accepts.
         patience: Number of epochs without improvement after which to stop; None never stops.
@@ -60,14 +66,23 @@ class EarlyStopping(Generic[State]):
         self.history: list[float] = []
         self.best_epoch: int | None = None
         self.best: State | None = None
+        # The best epoch must be above it before patience counts.
+        self.least = -1.0
+        if validation is not None and patience is not None:
+            self.least = (1 + MARGIN) * self._evaluate(Popularity().fit(train, False))
+
+    def _evaluate(self, model: Recommender, num_threads: int = 1) -> float:
+        assert self.validation is not None
+        return evaluate_checked(model, self.train, self.validation, self._parsed, num_threads=num_threads)[self.metric]
 
     def update(self, model: Recommender, state: State) -> bool:
         """Evaluate the model after an epoch; keep its state if it is the best, and return whether to stop."""
-        result = evaluate_checked(model, self.train, self.validation, self._parsed, num_threads=model.num_threads)
-        self.history.append(result[self.metric])
+        self.history.append(self._evaluate(model, model.num_threads))
         if self.best_epoch is None or self.history[-1] > self.history[self.best_epoch]:
             self.best_epoch, self.best = len(self.history) - 1, state
-        return self.patience is not None and len(self.history) - 1 - self.best_epoch >= self.patience
+        if self.patience is None or self.history[self.best_epoch] <= self.least:
+            return False
+        return len(self.history) - 1 - self.best_epoch >= self.patience
 
 
 class EpochModel(FactorModel):
@@ -82,7 +97,7 @@ class EpochModel(FactorModel):
         sampler_: Its sampler, a copy as well; not in saved models.
     """
 
-    iterations: int
+    iterations: int | None
     num_threads: int
     objective: Objective | str | Mapping[str, Any]
     sampler: Sampler | str | Mapping[str, Any] | None
@@ -169,6 +184,7 @@ class EpochModel(FactorModel):
         user_items: sp.csr_array,
         show_progress: bool,
         callback: Callback | None,
+        iterations: int,
         run_epoch: Callable[[int], Count],
         copy: Callable[[int, State | None], State],
         restore: Callable[[State], None],
@@ -179,6 +195,7 @@ class EpochModel(FactorModel):
             user_items: The training interactions.
             show_progress: Show a progress bar.
             callback: See `fit`.
+            iterations: Number of epochs.
             run_epoch: Runs an epoch and returns its counts.
             copy: Copies the parameters after an epoch, into a state that is no longer needed if there is one; raises if
                 they are not finite. Ctrl-C in the next epoch restores the copy.
@@ -190,15 +207,15 @@ class EpochModel(FactorModel):
         spare: State | None = None
         self.counts, self.history, self.best_epoch = [], stopping.history, None
         try:
-            with progress(show_progress, self.iterations) as advance:
-                for epoch in range(self.iterations):
+            with progress(show_progress, iterations) as advance:
+                for epoch in range(iterations):
                     began = time.perf_counter()
                     count = run_epoch(epoch)
                     seconds = time.perf_counter() - began
                     last, spare = copy(epoch, None if spare is stopping.best else spare), last
                     self.epochs = epoch + 1
                     self.counts.append((count.drawn, count.correct, count.skipped))
-                    if callback is not None or stopping.validation is not None or epoch + 1 == self.iterations:
+                    if callback is not None or stopping.validation is not None or epoch + 1 == iterations:
                         restore(last)
                     advance()
                     stop = callback is not None and wants_stop(callback(epoch, seconds, count.correct, count.skipped))

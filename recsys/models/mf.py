@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from graphnoise.checks import choice, fail, flag, integer, rate, real
+from graphnoise.errors import InputError
 from graphnoise.resources import check_memory, thread_count
 from recsys.base import Callback
 from recsys.interactions import InteractionsLike, as_csr
@@ -27,7 +28,16 @@ from recsys.samplers.base import fit_sampler
 from recsys.topk import Floats
 from recsys.validation import Ints, PositionsLike, positions
 
-MODES = ("minibatch", "deterministic", "lock-free")
+MODES = ("auto", "minibatch", "deterministic", "lock-free")
+# Of single steps, and of minibatches; chosen on validation parts, see docs/recommend.md.
+DEFAULTS: dict[str, tuple[float, float]] = {
+    "learning_rate": (0.1, 0.05),
+    "learning_rate_decay": (0.9925, 1.0),
+    "regularization": (0.03, 0.01),
+    "iterations": (240, 30),
+}
+# Options that single steps do not have, with the value that they need.
+PLAIN = {"optimizer": "sgd", "l2": "touched", "shuffle": True, "dtype": "float32"}
 
 
 class MatrixFactorization(EpochModel):
@@ -40,12 +50,13 @@ class MatrixFactorization(EpochModel):
         factors: Length of the vectors.
         objective: A name of `recsys.objectives.OBJECTIVES`, or an object.
         sampler: A name of `recsys.samplers.SAMPLERS`, or an object; None is the objective's sampler, else uniform.
-        learning_rate: Step size eta.
-        regularization: L2 of users and items.
-        iterations: Epochs.
+        learning_rate: Step size eta; None is .1 for single steps and .05 for minibatches.
+        regularization: L2 of users and items; None is .03 for single steps and .01 for minibatches.
+        iterations: Epochs; None is 240 for single steps and 30 for minibatches.
         num_threads: 0 is one a core.
         random_state: Seed; None draws one, which the attribute then holds.
-        mode: "minibatch": gradients of `batch_size` positives are summed at fixed parameters; supports every objective
+        mode: "auto": "deterministic" where objective, sampler and options allow it, else "minibatch". "minibatch":
+            gradients of `batch_size` positives are summed at fixed parameters; supports every objective
             and sampler; bit-identical at any number of threads. "deterministic": single steps in C++ on blocks of users
             and items that share no row; bit-identical at any number of threads; the negatives of a step come from the
             item block of its positive, blocks are redrawn in each epoch. "lock-free": single steps in C++, all threads
@@ -56,7 +67,8 @@ class MatrixFactorization(EpochModel):
         biases: Whether items have biases b_i.
         bias_regularization: Their L2; None is `regularization`.
         extra_regularization: L2 of the factors of further logits, as NBPO's flips; None is `regularization`.
-        learning_rate_decay: eta is multiplied by it before each epoch.
+        learning_rate_decay: eta is multiplied by it before each epoch; None is .9925 for single steps, 1 for
+            minibatches.
         optimizer: "sgd" or "adam"; Adam in minibatches only.
         l2: "touched", as above; "all": every row shrinks once per update, touched or not (minibatches with sgd only).
         shuffle: Permute the positives in each epoch; False visits them by user (minibatches only).
@@ -97,19 +109,19 @@ class MatrixFactorization(EpochModel):
         factors: int = 64,
         objective: Objective | str | Mapping[str, Any] = "bpr",
         sampler: Sampler | str | Mapping[str, Any] | None = None,
-        learning_rate: float = 0.05,
-        regularization: float = 0.01,
-        iterations: int = 30,
+        learning_rate: float | None = None,
+        regularization: float | None = None,
+        iterations: int | None = None,
         num_threads: int = 0,
         random_state: int | None = 0,
-        mode: str = "minibatch",
+        mode: str = "auto",
         *,
         num_negatives: int = 1,
         batch_size: int = 1024,
         biases: bool = True,
         bias_regularization: float | None = None,
         extra_regularization: float | None = None,
-        learning_rate_decay: float = 1.0,
+        learning_rate_decay: float | None = None,
         optimizer: str = "sgd",
         l2: str = "touched",
         shuffle: bool = True,
@@ -121,9 +133,9 @@ class MatrixFactorization(EpochModel):
         self.factors = integer("factors", factors, 1, 1 << 14)
         self.objective, self.sampler = objective, sampler
         parts = self.objective_and_sampler()
-        self.learning_rate = real("learning_rate", learning_rate, 0.0)
-        self.regularization = real("regularization", regularization, 0.0)
-        self.iterations = integer("iterations", iterations, 1)
+        self.learning_rate = _or_none("learning_rate", learning_rate)
+        self.regularization = _or_none("regularization", regularization)
+        self.iterations = None if iterations is None else integer("iterations", iterations, 1)
         self.num_threads = integer("num_threads", num_threads, 0)
         self.random_state = secrets.randbits(32) if random_state is None else integer("random_state", random_state, 0)
         self.mode = choice("mode", mode, MODES)
@@ -132,7 +144,9 @@ class MatrixFactorization(EpochModel):
         self.biases, self.shuffle = flag("biases", biases), flag("shuffle", shuffle)
         self.bias_regularization = _or_none("bias_regularization", bias_regularization)
         self.extra_regularization = _or_none("extra_regularization", extra_regularization)
-        self.learning_rate_decay = rate("learning_rate_decay", learning_rate_decay)
+        self.learning_rate_decay = (
+            None if learning_rate_decay is None else rate("learning_rate_decay", learning_rate_decay)
+        )
         self.optimizer = choice("optimizer", optimizer, ("sgd", "adam"))
         self.l2 = choice("l2", l2, ("touched", "all"))
         self.init = choice("init", init, ("small", "positive"))
@@ -140,11 +154,21 @@ class MatrixFactorization(EpochModel):
         self._set_selection(metric, patience)
         if self.optimizer == "adam" and self.l2 == "all":
             fail("l2", "'touched' with the optimizer 'adam'", "'all'")
-        if self.mode != "minibatch":
+        if self.mode in ("deterministic", "lock-free"):
             native_rule(self.mode, *parts)
-            for name, plain in (("optimizer", "sgd"), ("l2", "touched"), ("shuffle", True), ("dtype", "float32")):
+            for name, plain in PLAIN.items():
                 if getattr(self, name) != plain:
                     fail(name, f"{plain!r} in the mode {mode!r}", repr(getattr(self, name)))
+
+    def _training_mode(self, objective: Objective, sampler: Sampler) -> str:
+        """Return the mode, which "auto" selects by what single steps support."""
+        if self.mode != "auto":
+            return self.mode
+        try:
+            native_rule("deterministic", objective, sampler)
+        except InputError:
+            return "minibatch"
+        return "deterministic" if all(getattr(self, name) == plain for name, plain in PLAIN.items()) else "minibatch"
 
     @classmethod
     def from_preset(cls, name: str, dataset: str = "amazon", **changes: Any) -> Self:
@@ -176,13 +200,20 @@ class MatrixFactorization(EpochModel):
 
     def plan(self, frozen_items: bool = False) -> Plan:
         """Return the settings of the epochs."""
-        l2 = self.regularization
+        l2 = self._value("regularization")
         return Plan(
-            self.batch_size, self.num_negatives, self.learning_rate, self.learning_rate_decay, l2, l2,
-            l2 if self.bias_regularization is None else self.bias_regularization,
+            self.batch_size, self.num_negatives, self._value("learning_rate"), self._value("learning_rate_decay"), l2,
+            l2, l2 if self.bias_regularization is None else self.bias_regularization,
             l2 if self.extra_regularization is None else self.extra_regularization,
             self.optimizer, self.l2 == "all", self.shuffle, thread_count(self.num_threads), frozen_items,
         )  # fmt: skip
+
+    def _value(self, name: str) -> float:
+        """Return a hyper-parameter, or its default in the mode."""
+        value: float | None = getattr(self, name)
+        if value is None:
+            return DEFAULTS[name][self._training_mode(*self.objective_and_sampler()) == "minibatch"]
+        return value
 
     def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
         objective, sampler = self.objective_and_sampler()
@@ -200,10 +231,11 @@ class MatrixFactorization(EpochModel):
         distribution = sampler.probabilities() if hasattr(sampler, "probabilities") else None
         objective.fit(user_items, distribution)
         training: Minibatch | NativeTraining
-        if self.mode == "minibatch":
+        mode = self._training_mode(objective, sampler)
+        if mode == "minibatch":
             training = Minibatch(known, parameters, objective, sampler, plan, rng)
         else:
-            training = NativeTraining(self.mode, known, parameters, objective, sampler, plan, rng)
+            training = NativeTraining(mode, known, parameters, objective, sampler, plan, rng)
 
         def run_epoch(epoch: int) -> Count:
             # `_check_finite` reports overflow with a clearer message.
@@ -219,7 +251,7 @@ class MatrixFactorization(EpochModel):
             self.propensities = getattr(objective, "theta", None)
             self._restore(state, shape)
 
-        self._run_epochs(user_items, show_progress, callback, run_epoch, copy, restore)
+        self._run_epochs(user_items, show_progress, callback, int(self._value("iterations")), run_epoch, copy, restore)
 
     def _restore(self, state: Parameters, shape: tuple[int, int]) -> None:
         """Copy parameters to the model."""
@@ -233,7 +265,7 @@ class MatrixFactorization(EpochModel):
         with np.errstate(over="ignore"):
             finite = all(np.isfinite(np.asarray(x, np.float32)).all() for x in parameters.arrays())
         if not finite:
-            self._diverged(self.learning_rate, epoch)
+            self._diverged(self.plan().learning_rate, epoch)
 
     def logits(self, name: str, userids: PositionsLike) -> Floats:
         """Return a further logit for all items, such as NBPO's "flip": float32 [len(userids), num_items].
@@ -273,7 +305,7 @@ class MatrixFactorization(EpochModel):
         return matrix, self._fold_in_epochs() if iterations is None else integer("iterations", iterations, 1)
 
     def _fold_in_epochs(self) -> int:
-        return min(self.iterations, 50)
+        return min(int(self._value("iterations")), 50)
 
     def _fold_in(self, user_items: sp.csr_array, epochs: int) -> tuple[NDArray[np.float32], Any]:
         """Return factors of new users, and those of the further logits."""

@@ -53,6 +53,7 @@ class TorchModel(EpochModel):
     """
 
     factors: int
+    iterations: int
 
     def _set_common(
         self,
@@ -124,7 +125,7 @@ class TorchModel(EpochModel):
                 self.objective_, self.sampler_ = objective, sampler
                 self._restore(network, state, shape)
 
-            self._run_epochs(user_items, show_progress, callback, training.epoch, copy, restore)
+            self._run_epochs(user_items, show_progress, callback, self.iterations, training.epoch, copy, restore)
 
     def _restore(self, network: Network, state: State, shape: tuple[int, int]) -> None:
         """Load parameters into the network, and store the vectors they give."""

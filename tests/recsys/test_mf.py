@@ -10,6 +10,7 @@ from graphnoise.errors import InputError
 from recsys.evaluation import evaluate
 from recsys.kernels.negatives import Known
 from recsys.kernels.pairs import MIN_PARALLEL, Groups, scores
+from recsys.models.baselines import Popularity
 from recsys.models.initialisation import initial_parameters
 from recsys.models.mf import MODES, MatrixFactorization
 from recsys.models.minibatch import Minibatch
@@ -126,7 +127,7 @@ def test_a_minibatch_is_the_sum_over_its_draws(name, every):
             touched[1][j] += 1
     new = {"": (p.user, p.item), **p.extra}
     for n, both in tables.items():
-        l2 = 0.3 if n else learned.regularization
+        l2 = 0.3 if n else plan.l2_user
         for side in (0, 1):
             keep = np.full(len(both[side]), 1 - 0.1 * l2) if every else (1 - 0.1 * l2) ** touched[side]
             assert np.abs(new[n][side] - (keep[:, None] * both[side] + 0.1 * sums[n][side])).max() < 1e-10
@@ -197,17 +198,54 @@ def test_validation_chooses_the_epoch():
     assert evaluate(learned, TRAIN, HELD, ["ndcg@10"], num_threads=1)["ndcg@10"] == max(learned.history)
 
 
-def test_the_earliest_of_equal_epochs_is_selected():
-    """Nothing is learned, so that all epochs are equal; patience counts from the first."""
+@pytest.mark.parametrize(("level", "epochs"), [(-1.0, 4), (1.0, 9)])
+def test_the_earliest_of_equal_epochs_is_selected(level, epochs, monkeypatch):
+    """Nothing is learned, so that all epochs are equal; patience counts from the first one above popularity."""
+    monkeypatch.setattr("recsys.models.baselines.Popularity.scores", lambda self, users: level * HELD[users].toarray())
     kept = model(learning_rate=0.0, iterations=9, patience=3).fit(TRAIN, False, validation=HELD)
-    assert (kept.best_epoch, kept.epochs, len(set(kept.history))) == (0, 4, 1)
+    assert (kept.best_epoch, kept.epochs, len(set(kept.history))) == (0, epochs, 1)
+
+
+def test_patience_waits_for_popularity():
+    """Two groups of users with items of their own: the first epochs only learn which items are frequent."""
+    rng = np.random.default_rng(0)
+    frequent = np.where(np.arange(80) % 40 < 8, 0.8, 0.15)
+    X = np.kron(np.eye(2), np.ones((60, 40))) * (rng.random((120, 80)) < frequent)
+    held = rng.random(X.shape) < 0.3
+    train, validation = sp.csr_array(X * ~held), sp.csr_array(X * held)
+    level = evaluate(Popularity().fit(train), train, validation, ["ndcg@20"], num_threads=1)["ndcg@20"]
+    options = {"learning_rate": 0.02, "learning_rate_decay": 1.0, "regularization": 0.01}
+    stopped = model(patience=3, iterations=300, **options).fit(train, False, validation=validation)
+    best = np.maximum.accumulate(stopped.history)
+    # Without the wait it would have stopped where three epochs brought nothing.
+    assert ((best[3:] == best[:-3]) & (best[3:] < 1.1 * level)).any()
+    assert stopped.epochs == stopped.best_epoch + 4 < 300
+    assert best[-1] > 1.5 * level
+
+
+@pytest.mark.parametrize(
+    ("changes", "mode"),
+    [
+        ({}, "deterministic"),
+        ({"objective": "nbpo", "sampler": "popularity"}, "deterministic"),
+        ({"objective": "t-ce"}, "minibatch"),
+        ({"sampler": "dns"}, "minibatch"),
+        ({"optimizer": "adam"}, "minibatch"),
+        ({"dtype": "float64"}, "minibatch"),
+        ({"shuffle": False}, "minibatch"),
+    ],
+)
+def test_the_mode_is_selected_by_what_single_steps_support(changes, mode):
+    found, fixed = model(**{"iterations": 2, **changes}), model(**{"iterations": 2, "mode": mode, **changes})
+    assert same(found.fit(TRAIN, False), fixed.fit(TRAIN, False))
+    assert found.mode == "auto"
 
 
 def test_the_learning_rate_decays_before_each_epoch():
     slow = model(learning_rate=0.4, learning_rate_decay=0.5, iterations=1).fit(TRAIN, False)
-    assert same(slow, model(learning_rate=0.2, iterations=1).fit(TRAIN, False))
+    assert same(slow, model(learning_rate=0.2, learning_rate_decay=1.0, iterations=1).fit(TRAIN, False))
     twice = model(learning_rate=0.4, learning_rate_decay=0.5, iterations=2).fit(TRAIN, False)
-    assert not same(twice, model(learning_rate=0.2, iterations=2).fit(TRAIN, False))
+    assert not same(twice, model(learning_rate=0.2, learning_rate_decay=1.0, iterations=2).fit(TRAIN, False))
 
 
 def test_positives_are_visited_by_user_without_a_shuffle(monkeypatch):
@@ -216,7 +254,7 @@ def test_positives_are_visited_by_user_without_a_shuffle(monkeypatch):
     orders = []
     for shuffle in (False, True):
         seen.clear()
-        model(iterations=1, shuffle=shuffle).fit(TRAIN, False)
+        model(iterations=1, shuffle=shuffle, mode="minibatch").fit(TRAIN, False)
         assert [len(users) for users, _ in seen] == [64] * (TRAIN.nnz // 64) + [TRAIN.nnz % 64]
         orders.append(np.stack([np.concatenate(side) for side in zip(*seen, strict=True)]))
     np.testing.assert_array_equal(orders[0], TRAIN.nonzero())
@@ -334,7 +372,7 @@ def test_scores_of_pairs():
         (lambda: model().fit(TRAIN, False).partial_fit(sp.csr_array((2, 9))), "user_items: expected 70 items"),
         (lambda: model().fold_in(TRAIN), "expected a fitted model"),
         (lambda: model().fit(TRAIN, False).logits("flip", [0]), "name: expected one of"),
-        (lambda: model(num_negatives=71, sampler="uniform").fit(TRAIN, False), "k: expected at most the 70 items"),
+        (lambda: model(num_negatives=71, mode="minibatch").fit(TRAIN, False), "k: expected at most the 70 items"),
         (lambda: MatrixFactorization.from_preset("nbpo", "netflix"), "dataset: expected one of"),
         (lambda: model("nbpo").fit(TRAIN, False).logits("flip", [-1]), "userids: expected positions from 0 to 89"),
         (lambda: model(NBPO([0.1, 0.2])).fit(TRAIN, False), "flip_rate: expected 70 rates, one for each item, got 2"),

@@ -1,5 +1,9 @@
 """Single steps in C++ against the same steps in NumPy: every rule, every instruction set, both schedules."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -79,6 +83,34 @@ def test_blocks_are_those_of_the_reference(rule, weight, threads):
     want = sgd_reference.by_blocks(rule, tables, RATES, schedule, np.random.default_rng(5), 9, 2, 2)
     assert (got.drawn, got.correct, got.skipped) == (2 * X.nnz, *want)
     assert gap(factors, tables) < 2e-5
+
+
+@pytest.mark.parametrize("rule", sorted(sgd.RULES))
+@pytest.mark.parametrize("width", [24, 64])
+def test_no_bit_depends_on_the_instruction_set(rule, width):
+    found = []
+    for which in instruction_sets():
+        factors, _ = both(width)
+        by_blocks(
+            rule, factors, RATES, Blocks(KNOWN, COUNT, np.random.default_rng(4)), np.random.default_rng(5), 9,
+            each=20, instruction_set=which,
+        )  # fmt: skip
+        found.append([factors.user, factors.item, factors.bias, factors.flip_user, factors.flip_item])
+    assert all(np.array_equal(x, y) for other in found[1:] for x, y in zip(found[0], other, strict=True))
+
+
+@pytest.mark.parametrize("name", ["baseline", "v9"])
+def test_the_environment_names_the_instruction_set(name):
+    code = "from recsys.kernels import sgd; print(sgd._selected(None))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"GRAPHNOISE_ISA": name}
+    )
+    assert run.stdout == "baseline\n" if name == "baseline" else "GRAPHNOISE_ISA: expected one of" in run.stderr
+
+
+@pytest.mark.parametrize(("items", "count"), [(5, 1), (40, 2), (128, 8), (3000, 8)])
+def test_blocks_of_items_are_not_too_small_to_draw_from(items, count):
+    assert Blocks(Known.of(sp.csr_array(np.ones((9, items)))), None, np.random.default_rng(0)).count == count
 
 
 def test_every_pair_is_in_one_block_and_blocks_are_of_like_degree():

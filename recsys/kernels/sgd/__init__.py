@@ -8,9 +8,10 @@ rows of u, i and j by the derivatives at their old values, with L2 of these rows
 
 `lock_free` updates from all threads without locks (Hogwild): the draws are the same at any number of threads, but
 conflicting updates may be lost, so results are repeatable on one thread only. `by_blocks` divides users and items into
-`BLOCKS` blocks each of nearly equal degree; in each of `BLOCKS` rounds every user block is paired with another item
-block, which also supplies the negatives. No two tasks of a round share a row, so results are bit-identical at any
-number of threads. Items are assigned to new blocks in each epoch, so that over epochs every pair of items can meet.
+`BLOCKS` blocks each of nearly equal degree (fewer if a block would have less than `MIN_BLOCK` items); in each of as
+many rounds every user block is paired with another item block, which also supplies the negatives. No two tasks of a
+round share a row, so results are bit-identical at any number of threads and with any instruction set. Items are
+assigned to new blocks in each epoch, so that over epochs every pair of items can meet.
 
 Source: Recht et al., Hogwild!, NeurIPS 2011; Gemulla et al., Large-scale matrix factorization with distributed
 stochastic gradient descent, KDD 2011 (blocks).
@@ -25,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphnoise.checks import choice, fail, read_only
+from graphnoise.kernels import _native as common
 from graphnoise.resources import native_threads
 from recsys.kernels import _native
 from recsys.kernels.negatives import Alias, Known
@@ -32,6 +34,8 @@ from recsys.kernels.negatives import Alias, Known
 Floats = NDArray[np.float32]
 RULES = {"bpr": 0, "bpo": 1, "nbpo": 2, "nbpo-constant": 3}
 BLOCKS = 8
+# Items in a block at least.
+MIN_BLOCK = 16
 # Minimum number of steps per chunk of pairs.
 MIN_CHUNK = 1 << 16
 # Floats per vector register; rows of factors are padded to a multiple.
@@ -91,6 +95,13 @@ def instruction_sets() -> list[str]:
     return _native.instruction_sets()
 
 
+def _selected(name: str | None) -> str:
+    """Return a checked instruction set; None is that of all kernels (see `graphnoise.kernels`)."""
+    if name is None:
+        return common.instruction_set()
+    return choice("instruction_set", name, instruction_sets())
+
+
 def _setting(
     rule: str,
     factors: Factors,
@@ -103,8 +114,7 @@ def _setting(
 ) -> Any:
     setting = _native.Setting()
     choice("rule", rule, RULES)
-    available = instruction_sets()
-    setting.set = available[0] if instruction_set is None else choice("instruction_set", instruction_set, available)
+    setting.set = _selected(instruction_set)
     setting.threads = native_threads(num_threads)
     setting.rule, setting.attempts, setting.key = RULES[rule], attempts, key
     width = factors.user.shape[1]
@@ -203,10 +213,11 @@ class Blocks:
             fail("weight", f"{known.num_items} weights, one per item", len(weight))
         self.known = known
         self.weight = weight
-        block = balanced_blocks(np.diff(known.rowptr), rng)
+        self.count = max(1, min(BLOCKS, known.num_items // MIN_BLOCK))
+        block = balanced_blocks(np.diff(known.rowptr), self.count, rng)
         order = np.argsort(block, kind="stable")
         self.pairs = pairs_of(known, order)
-        per_block = np.bincount(block, np.diff(known.rowptr), BLOCKS).astype(np.int64)
+        per_block = np.bincount(block, np.diff(known.rowptr), self.count).astype(np.int64)
         self.user_start = np.concatenate([[0], np.cumsum(per_block)])
         self.grouped = np.empty_like(self.pairs)
         self.degree = np.bincount(known.col, minlength=known.num_items)
@@ -229,23 +240,23 @@ def by_blocks(
     """Take `each` steps per known pair; the result is bit-identical at any number of threads."""
     known = blocks.known
     setting = _setting(rule, factors, rates, known, key, attempts, num_threads, instruction_set)
-    item_block = balanced_blocks(blocks.degree, rng).astype(np.int32)
+    item_block = balanced_blocks(blocks.degree, blocks.count, rng).astype(np.int32)
     item = np.argsort(item_block, kind="stable").astype(np.int32)
-    item_start = np.concatenate([[0], np.cumsum(np.bincount(item_block, minlength=BLOCKS))])
+    item_start = np.concatenate([[0], np.cumsum(np.bincount(item_block, minlength=blocks.count))])
     weight = None if blocks.weight is None else np.ascontiguousarray(blocks.weight[item])
     correct, skipped = _native.epoch_blocks(
-        setting, BLOCKS, blocks.pairs.ctypes.data, blocks.user_start.ctypes.data, blocks.grouped.ctypes.data,
+        setting, blocks.count, blocks.pairs.ctypes.data, blocks.user_start.ctypes.data, blocks.grouped.ctypes.data,
         item.ctypes.data, item_start.ctypes.data, item_block.ctypes.data,
         0 if weight is None else weight.ctypes.data, blocks.table.ctypes.data, each,
     )  # fmt: skip
     return Count(len(blocks.pairs) * each, correct, skipped)
 
 
-def balanced_blocks(degree: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return a block per row: of every `BLOCKS` rows of similar degree, each block gets one, at random."""
+def balanced_blocks(degree: NDArray[Any], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return a block per row: of every `count` rows of similar degree, each block gets one, at random."""
     order = np.argsort(-degree, kind="stable")
-    rows = -(-len(order) // BLOCKS)
-    assigned = rng.permuted(np.tile(np.arange(BLOCKS), (rows, 1)), axis=1).ravel()[: len(order)]
+    rows = -(-len(order) // count)
+    assigned = rng.permuted(np.tile(np.arange(count), (rows, 1)), axis=1).ravel()[: len(order)]
     block = np.empty(len(order), np.int64)
     block[order] = assigned
     return block
@@ -254,6 +265,5 @@ def balanced_blocks(degree: NDArray[Any], rng: np.random.Generator) -> NDArray[n
 def sigmoids(x: Floats, instruction_set: str | None = None) -> Floats:
     """Return 1 / (1 + e^-x) as computed in the steps, with an error below 2e-7."""
     out = np.empty_like(x)
-    selected = instruction_sets()[0] if instruction_set is None else instruction_set
-    _native.sigmoids(selected, x.ctypes.data, x.size, out.ctypes.data)
+    _native.sigmoids(_selected(instruction_set), x.ctypes.data, x.size, out.ctypes.data)
     return out

@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from recsys.kernels.negatives import Alias, Known
 from recsys.kernels.negatives.reference import STRIDE, below, candidates, words
-from recsys.kernels.sgd import BLOCKS, Blocks, Rates, balanced_blocks
+from recsys.kernels.sgd import Blocks, Rates, balanced_blocks
 
 
 @dataclass
@@ -90,14 +90,15 @@ def by_blocks(
     rule: str, t: Tables, r: Rates, blocks: Blocks, rng: np.random.Generator, key: int, each: int, tries: int
 ) -> tuple[int, int]:
     """Take the steps of `recsys.kernels.sgd.by_blocks`, cell by cell."""
-    block, counts = balanced_blocks(blocks.degree, rng), np.zeros(2, int)
-    for number in range(BLOCKS * BLOCKS):
-        turn, user_block = divmod(number, BLOCKS)
-        item_block = (user_block + turn) % BLOCKS
+    size = blocks.count
+    block, counts = balanced_blocks(blocks.degree, size, rng), np.zeros(2, int)
+    for number in range(size * size):
+        turn, user_block = divmod(number, size)
+        item_block = (user_block + turn) % size
         pairs = blocks.pairs[blocks.user_start[user_block] : blocks.user_start[user_block + 1]]
         pairs, items = pairs[block[pairs[:, 1]] == item_block], np.flatnonzero(block == item_block)
         if len(pairs) and len(items):
             table = None if blocks.weight is None else Alias.of(blocks.weight[items])
-            cell = int(words(key, np.array([user_block * BLOCKS + item_block], np.uint64))[0])
+            cell = int(words(key, np.array([user_block * size + item_block], np.uint64))[0])
             counts += walk(rule, t, r, blocks.known, pairs, items, table, cell, len(pairs) * each, tries)
     return int(counts[0]), int(counts[1])

@@ -5,49 +5,78 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
-#ifndef GRAPHNOISE_ISA
-#define GRAPHNOISE_ISA baseline
-#endif
-#define JOIN_(a, b) a##b
-#define JOIN(a, b) JOIN_(a, b)
-#define INLINE inline __attribute__((always_inline))
+#include "simd/row_vectors.h"
 
 namespace recsys {
 namespace {
+
+using graphnoise::register_bytes;
+using graphnoise::Vec;
 
 constexpr int window = 64;
 // Steps whose rows are prefetched.
 constexpr int ahead = 6;
 constexpr int lanes = 16;
 
-typedef float Lanes __attribute__((vector_size(lanes * sizeof(float)), aligned(64)));
+// N floats in registers: GCC takes vectors that are longer than a register through memory, so these are two halves.
+template <int N>
+struct Halves;
+template <int N>
+using Floats = std::conditional_t<N * sizeof(float) <= register_bytes, Vec<float, N>, Halves<N / 2>>;
+template <int N>
+struct Halves {
+    Floats<N> low, high;
+};
+template <int N>
+INLINE Halves<N> operator+(const Halves<N> &a, const Halves<N> &b) {
+    return {a.low + b.low, a.high + b.high};
+}
+template <int N>
+INLINE Halves<N> operator-(const Halves<N> &a, const Halves<N> &b) {
+    return {a.low - b.low, a.high - b.high};
+}
+template <int N>
+INLINE Halves<N> operator*(const Halves<N> &a, const Halves<N> &b) {
+    return {a.low * b.low, a.high * b.high};
+}
+template <int N>
+INLINE Halves<N> operator*(float a, const Halves<N> &b) {
+    return {a * b.low, a * b.high};
+}
+
+using Lanes = Floats<lanes>;
 
 INLINE Lanes *row_of(float *table, std::int64_t row, int blocks) {
     return reinterpret_cast<Lanes *>(table + row * blocks * lanes);
 }
 
-typedef float Quad __attribute__((vector_size(16)));
-typedef std::int32_t Bits __attribute__((vector_size(16)));
+using Quad = Vec<float, 4>;
+using Bits = Vec<std::int32_t, 4>;
 
-INLINE Quad quarter(Lanes v) {
-    typedef float Half __attribute__((vector_size(32)));
-    Half h[2];
-    std::memcpy(h, &v, sizeof v);
-    const Half half = h[0] + h[1];
-    Quad q[2];
-    std::memcpy(q, &half, sizeof half);
-    return q[0] + q[1];
+// The sum of both halves, then of theirs, until four lanes are left.
+template <int N, class V>
+INLINE Quad quarter(const V &v) {
+    if constexpr (N == 4) {
+        return v;
+    } else if constexpr (std::is_same_v<V, Halves<N / 2>>) {
+        return quarter<N / 2>(v.low + v.high);
+    } else {
+        Vec<float, N / 2> half[2];
+        std::memcpy(half, &v, sizeof v);
+        return quarter<N / 2>(half[0] + half[1]);
+    }
 }
 
 INLINE float sum_of(Lanes v) {
-    const Quad q = quarter(v);
+    const Quad q = quarter<lanes>(v);
     return (q[0] + q[2]) + (q[1] + q[3]);
 }
 
 // The sums of four vectors, each as `sum_of` has it.
 INLINE Quad sums_of(Lanes a, Lanes b, Lanes c, Lanes d) {
-    const Quad p = quarter(a), q = quarter(b), r = quarter(c), s = quarter(d);
+    const Quad p = quarter<lanes>(a), q = quarter<lanes>(b), r = quarter<lanes>(c), s = quarter<lanes>(d);
     const Quad one = __builtin_shuffle(p, q, Bits{0, 4, 1, 5}) + __builtin_shuffle(p, q, Bits{2, 6, 3, 7});
     const Quad two = __builtin_shuffle(r, s, Bits{0, 4, 1, 5}) + __builtin_shuffle(r, s, Bits{2, 6, 3, 7});
     return __builtin_shuffle(one, two, Bits{0, 1, 4, 5}) + __builtin_shuffle(one, two, Bits{2, 3, 6, 7});
@@ -102,14 +131,14 @@ INLINE void fetch_row(const float *table, std::int64_t row, int blocks) {
 template <int B>
 INLINE Lanes product(const Lanes *a, const Lanes *b, int blocks) {
     Lanes sum = a[0] * b[0];
-    for (int k = 1; k < (B ? B : blocks); ++k) sum += a[k] * b[k];
+    for (int k = 1; k < (B ? B : blocks); ++k) sum = sum + a[k] * b[k];
     return sum;
 }
 
 template <int B>
 INLINE float difference(const Lanes *a, const Lanes *b, const Lanes *c, int blocks) {
     Lanes sum = a[0] * (b[0] - c[0]);
-    for (int k = 1; k < (B ? B : blocks); ++k) sum += a[k] * (b[k] - c[k]);
+    for (int k = 1; k < (B ? B : blocks); ++k) sum = sum + a[k] * (b[k] - c[k]);
     return sum_of(sum);
 }
 
