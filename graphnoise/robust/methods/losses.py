@@ -209,8 +209,10 @@ class ELR(Method):
 
     The loss is cross-entropy + lam · mean log(1 - <t_i, p_i>), with p from 1e-4 to 1 - 1e-4. The memory t of each
     labelled node starts at 0, and each step sets t to beta t + (1 - beta) p / sum p before it is used; predictions
-    leave it as it is. Gradients do not pass through t. Where one class is much larger than the others, what is learned
-    first is that class, and the term holds on to it.
+    leave it as it is. Gradients do not pass through t. An epoch of a full batch is one step, so that with the default
+    beta the memory follows predictions within a few epochs, and the term, which outweighs cross-entropy for lam > 1,
+    keeps what they are by then: where one class is much larger than the others, too much of it. A beta of 0.9 or more
+    helps there, with many labels for training (val_labels="train"), say.
 
     Args:
         lam: Weight of the term, at least 0; the paper has 3 for CIFAR-10 and 7 for CIFAR-100.
