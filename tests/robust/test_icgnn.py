@@ -4,8 +4,8 @@ import networkx
 import numpy as np
 import pytest
 import torch
-from graph_steps import LABELLED, VIEW, context, draw, step
 from sklearn.metrics.pairwise import cosine_similarity
+from training_steps import LABELLED, VIEW, context, draw, step
 
 from graphnoise.noise.mixture import lower_component
 from graphnoise.robust import methods

@@ -5,6 +5,7 @@ import functools
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from training_steps import context
 
 from graphnoise import datasets, noise
 from graphnoise.checks import InputError
@@ -107,6 +108,22 @@ def test_a_run_resumed_from_a_checkpoint_equals_one_of_the_same_seed(name, tmp_p
     resumed = RobustGNN(name, epochs=EPOCHS, hidden=16, seed=1, checkpoint=file).fit(noisy())
     assert len(resumed.history_["loss"]) == EPOCHS
     assert torch.equal(resumed.predict_proba(noisy()), probabilities(name))
+
+
+def test_warm_ups_are_shares_of_the_epochs(name):
+    share = methods.load(name).defaults().get("warm_up", 0.0)
+    assert 0 <= share < 1
+    if share:
+        with pytest.raises(InputError, match=r"warm_up: expected a (rate|number) in"):
+            methods.create_method(name, warm_up=30)
+
+
+@pytest.mark.parametrize(("share", "epochs", "count"), [(0.15, 200, 30), (0.07, 100, 7), (0.101, 10, 2), (0.0, 5, 0)])
+def test_a_share_of_the_epochs_is_rounded_up(share, epochs, count):
+    state = context(epochs=epochs)
+    assert state.epochs_in(share) == count
+    for state.epoch in range(epochs):
+        assert (state.epoch < count) == (state.progress < share)
 
 
 class Largest(TorchDispatchMode):
