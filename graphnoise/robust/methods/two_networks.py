@@ -162,7 +162,8 @@ class SmallLoss(WarmUp):
     probability above `threshold` are targets of the other network as they are. The others are replaced by the mean
     prediction p of both networks, sharpened to p^(1 / temperature), normalised, and count by `weight`.
 
-    The label of smallest loss of each class is always kept, and all are where losses are equal.
+    The label of smallest loss of each class is always kept, and all are where losses are equal. With few labels the
+    networks learn the wrong ones in the warm-up, whose losses are then small too, and most of these are kept.
 
     Args:
         warm_up: Share of the epochs with plain training, before; they are not selected as the best.
