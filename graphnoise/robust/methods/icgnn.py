@@ -32,8 +32,8 @@ class ICGNN(WarmUp):
 
     The inverse is not computed: T meets a column per class. λ is constant after the warm-up on the given labels. The
     publication adds the sums over labelled and unlabelled nodes; here each is a mean, so that λ does not depend on how
-    many are labelled. It leaves ε and the number of neighbours open; its runs have temperatures from 0.01 to 1. Its code
-    has predicted links, terms of entropy and a mixture for each class besides, which are left out.
+    many are labelled. It leaves ε and the number of neighbours open; its runs have temperatures from 0.01 to 1. Its
+    code has predicted links, terms of entropy and a mixture for each class besides, which are left out.
 
     Args:
         epsilon: Restart probability ε.
