@@ -44,6 +44,11 @@ def one_of(*choices: str) -> BeforeValidator:
     return checked(lambda name, value: checks.choice(name, value, choices))
 
 
+def or_none(check: Check) -> BeforeValidator:
+    """Return a validator that lets None pass, and calls a check with other values."""
+    return checked(lambda name, value: None if value is None else check(name, value))
+
+
 def text(name: str, value: object) -> str:
     """Return a text of one line."""
     if not isinstance(value, str) or not value.strip() or not value.isprintable():

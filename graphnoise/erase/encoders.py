@@ -185,22 +185,7 @@ class CustomEncoder(Encoder):
 
     def __init__(self, module: torch.nn.Module, s: Settings) -> None:
         super().__init__()
-        name = type(module).__name__
-        if isinstance(module, torch.jit.ScriptModule):
-            checks.fail("encoder", "a module in Python (the one that was scripted)", f"a scripted {name}")
-        if any(p.device.type == "meta" for p in module.parameters()):
-            checks.fail("encoder", "a module whose weights hold data", f"a {name} on the meta device")
-        if any(p.is_complex() for p in module.parameters()):
-            checks.fail("encoder", "a module whose weights are real", f"a {name} with complex ones")
-        if any(getattr(part, "cached", False) is True for part in module.modules()):
-            checks.fail("encoder", "layers that read the arcs of each call (cached=False)", f"a cached layer in {name}")
-        with reraise_as_input_error(f"a module that can be copied, got {name}:"):
-            self.module = copy.deepcopy(module)
-        self.norm, self.depth = s.norm, len(s.fanouts)
-        if any(isinstance(p, UninitializedParameter) for p in self.module.parameters()):
-            checks.fail("encoder", "a module whose weights have their shapes (call it once)", f"a lazy {name}")
-        if not any(p.requires_grad for p in self.module.parameters()):
-            checks.fail("encoder", "a module with parameters to train", type(module).__name__)
+        self.module, self.norm, self.depth = copied(module, "encoder"), s.norm, len(s.fanouts)
 
     def prepare(self, inputs: Inputs) -> Tensor:
         """Return the dense features."""
@@ -238,6 +223,25 @@ class CustomEncoder(Encoder):
     def stepping(self) -> contextlib.AbstractContextManager[None]:
         """Turn errors of a gradient step into an `InputError` that names the encoder."""
         return reraise_as_input_error(f"a module that Adam can train, got {type(self.module).__name__}:")
+
+
+def copied(module: torch.nn.Module, argument: str) -> torch.nn.Module:
+    """Return a copy of a user's module; `InputError` on the argument if it cannot be copied or trained."""
+    name, parameters = type(module).__name__, list(module.parameters())
+    shaped = not any(isinstance(p, UninitializedParameter) for p in parameters)
+    cached = any(getattr(part, "cached", False) is True for part in module.modules())
+    for right, expected, got in (
+        (not isinstance(module, torch.jit.ScriptModule), "in Python (the one that was scripted)", f"a scripted {name}"),
+        (all(p.device.type != "meta" for p in parameters), "whose weights hold data", f"a {name} on the meta device"),
+        (not any(p.is_complex() for p in parameters), "whose weights are real", f"a {name} with complex ones"),
+        (shaped, "whose weights have their shapes (call it once)", f"a lazy {name}"),
+        (any(p.requires_grad for p in parameters), "with parameters to train", name),
+        (not cached, "whose layers read the arcs of each call (cached=False)", f"a cached layer in {name}"),
+    ):
+        if not right:
+            checks.fail(argument, f"a module {expected}", got)
+    with reraise_as_input_error(f"a module that can be copied, got {name}:", argument):
+        return copy.deepcopy(module)
 
 
 @contextlib.contextmanager

@@ -72,8 +72,11 @@ def test_a_protocol_fixes_fields_of_the_grid():
     assert [spec.options for spec in icgnn.noise] == [{"offset": -1}, {}]
     noisygl = NodesGrid(protocol="noisygl", datasets=["dblp:split_seed=draw"]).resolved()
     assert (noisygl.select, noisygl.datasets) == ("noisy", ("dblp:split_seed=draw,protocol=noisygl",))
-    honest = NodesGrid()
+    honest = NodesGrid().resolved()
+    assert (honest.select, honest.erase_stream) == ("noisy", False)
     assert honest.resolved() == honest
+    assert NodesGrid(select="clean").resolved().select == "clean"
+    assert NodesGrid(select="clean", protocol="icgnn").resolved().select == "clean"
 
 
 def test_what_contradicts_a_protocol_is_refused():
@@ -85,6 +88,20 @@ def test_what_contradicts_a_protocol_is_refused():
         Nodes().cells(NodesGrid(protocol="icgnn", datasets=["cora"], split_sizes="20/30/40"))
     with pytest.raises(InputError, match="protocol: expected one of icgnn, noisygl"):
         Nodes().cells(NodesGrid(datasets=["cora:protocol=honest"]))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "settings", "message"),
+    [
+        ("erase", {"select": "noisy"}, "select: expected 'clean' with protocol erase, got 'noisy'"),
+        ("icgnn", {"select": "noisy"}, "select: expected 'clean' with protocol icgnn, got 'noisy'"),
+        ("noisygl", {"select": "clean"}, "select: expected 'noisy' with protocol noisygl, got 'clean'"),
+        ("erase", {"erase_stream": False}, "erase_stream: expected True with protocol erase, got False"),
+    ],
+)
+def test_a_field_that_is_set_is_never_overridden(protocol, settings, message):
+    with pytest.raises(InputError, match=f"^{message}$"):
+        Nodes().cells(NodesGrid(protocol=protocol, **settings))
 
 
 def test_pair_noise_turns_either_way():

@@ -138,7 +138,7 @@ class _Open(GCNConv):
 
 
 MODULES = {
-    "cached": (lambda: GCNConv(12, 8, cached=True), "layers that read the arcs of each call"),
+    "cached": (lambda: GCNConv(12, 8, cached=True), "a module whose layers read the arcs of each call"),
     "meta": (lambda: torch.nn.Linear(12, 8, device="meta"), "a module whose weights hold data"),
     "narrow": (lambda: GCNConv(5, 8), "a module that takes features of shape .*, got RuntimeError: mat1"),
     "one argument": (lambda: torch.nn.Linear(12, 8), "a module that takes features of shape .*, got TypeError"),

@@ -253,6 +253,7 @@ def test_checkpoints_of_others_are_refused(tmp_path):
         ({"method": 3}, "method: expected one of"),
         ({"model": "gcn"}, "model: expected a torch.nn.Module or None, got str"),
         ({"model": torch.nn.ReLU()}, "model: expected a module with parameters to train"),
+        ({"model": torch.nn.Linear(5, 3, device="meta")}, "model: expected a module whose weights hold data"),
         ({"epochs": 0}, "epochs: expected an integer"),
         ({"lr": 0.0}, "lr: expected a number of at least"),
         ({"dropout": 1.0}, "dropout: expected a number in"),

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from graph_steps import DATA, LABELLED, VIEW, context, draw, step
 from torch.nn import functional as F
+from training_steps import DATA, LABELLED, VIEW, context, draw, step
 
 from graphnoise import datasets, noise
 from graphnoise.graph import Graph

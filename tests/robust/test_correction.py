@@ -103,7 +103,7 @@ def cleaner():
     given = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
     context = context_of(given, arcs=torch.tensor(arcs).t(), epoch=5)
     with_outputs(context, torch.zeros(10, 2), torch.ones(10, 3))
-    method = GNNCleaner(warm_up=5)
+    method = GNNCleaner(warm_up=0.025)
     method.setup(context)
     method.start_epoch(context)
     return method, context
@@ -170,7 +170,7 @@ def test_the_pool_of_r2lp_never_starts_empty_grows_and_corrects():
     given[[3, 15]] = torch.tensor([1, 0])
     h = F.one_hot(torch.tensor([0] * 10 + [1] * 10), 2).float() + 0.01
     context = with_outputs(context_of(given, epoch=2), h, h)
-    method = R2LP(warm_up=2, every=1, rounds=10)
+    method = R2LP(warm_up=0.01, every=1, rounds=10)
     method.setup(context)
     sizes = []
     for epoch in range(2, 13):
@@ -189,7 +189,7 @@ def test_r2lp_reads_training_labels_only():
     del data.val_mask
     other = NOISY.clone()
     del other.val_mask
-    first, second = (RobustGNN(R2LP(warm_up=5, every=3), epochs=25, hidden=16).fit(d) for d in (data, other))
+    first, second = (RobustGNN(R2LP(warm_up=0.2, every=3), epochs=25, hidden=16).fit(d) for d in (data, other))
     assert len(first.method_.labels) == int(data.train_mask.sum())
     assert torch.equal(first.predict_proba(data), second.predict_proba(data))
     assert not torch.equal(first.method_.labels, first._context.given)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from graph_steps import DATA, LABELLED, VIEW, context, step
 from torch.nn import functional as F
 from torch_geometric.nn import APPNP, GCN
+from training_steps import DATA, LABELLED, VIEW, context, step
 
 from graphnoise import datasets
 from graphnoise.robust import RobustGNN, methods

@@ -116,7 +116,7 @@ def test_settings_of_presets_are_checked():
 def test_truncated_gce_leaves_out_improbable_labels_after_the_warm_up():
     network = Fixed()
     state = context(network, epochs=100)
-    method = ready(TruncatedGCE(threshold=0.5, warm_up=7, interval=3), state, epoch=6)
+    method = ready(TruncatedGCE(threshold=0.5, warm_up=0.07, interval=3), state, epoch=6)
     now = step(state)
     assert bool(method.select(now).all())
     torch.testing.assert_close(method.loss(now, GIVEN), losses.gce(now.logits, GIVEN, reduction="none"))

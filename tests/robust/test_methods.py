@@ -4,6 +4,8 @@ import functools
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from training_steps import context
 
 from graphnoise import datasets, noise
 from graphnoise.checks import InputError
@@ -106,6 +108,47 @@ def test_a_run_resumed_from_a_checkpoint_equals_one_of_the_same_seed(name, tmp_p
     resumed = RobustGNN(name, epochs=EPOCHS, hidden=16, seed=1, checkpoint=file).fit(noisy())
     assert len(resumed.history_["loss"]) == EPOCHS
     assert torch.equal(resumed.predict_proba(noisy()), probabilities(name))
+
+
+def test_warm_ups_are_shares_of_the_epochs(name):
+    share = methods.load(name).defaults().get("warm_up", 0.0)
+    assert 0 <= share < 1
+    if share:
+        with pytest.raises(InputError, match=r"warm_up: expected a (rate|number) in"):
+            methods.create_method(name, warm_up=30)
+
+
+@pytest.mark.parametrize(("share", "epochs", "count"), [(0.15, 200, 30), (0.07, 100, 7), (0.101, 10, 2), (0.0, 5, 0)])
+def test_a_share_of_the_epochs_is_rounded_up(share, epochs, count):
+    state = context(epochs=epochs)
+    assert state.epochs_in(share) == count
+    for state.epoch in range(epochs):
+        assert (state.epoch < count) == (state.progress < share)
+
+
+class Largest(TorchDispatchMode):
+    """Keeps the largest number of elements that a tensor holds, of all that operations return."""
+
+    size = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for part in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(part, torch.Tensor) and part.layout == torch.strided:
+                # Of an expanded tensor, what it has in memory.
+                self.size = max(self.size, part.untyped_storage().nbytes() // part.element_size())
+        return out
+
+
+def test_no_tensor_has_an_entry_for_each_pair_of_nodes(name):
+    """In the field's benchmark, several of these methods hold the square of the adjacency matrix, or an inverse."""
+    sizes, split = [400, 400, 400], (10, 30, 60)
+    data = datasets.planted_partition(sizes, 0.015, 0.0015, num_features=8, separation=1.5, split=split, seed=0)
+    defaults = methods.load(name).defaults()
+    often = {key: 1 for key in ("every", "refresh") if key in defaults}
+    with Largest() as largest:
+        trained(methods.create_method(name, **often), data, epochs=8)
+    assert 1200 * 8 <= largest.size < 1200**2 / 4
 
 
 def test_settings_are_attributes_and_shown(name):

@@ -96,7 +96,7 @@ def test_co_teaching_plus_selects_among_disagreements():
     assert torch.equal(mask[differ], smallest(losses[differ], GIVEN[differ], 0.5, balanced=True))
 
 
-@pytest.mark.parametrize("settings", [{"warm_up": 0, "minimum": 11}, {"warm_up": 101, "minimum": 1}])
+@pytest.mark.parametrize("settings", [{"warm_up": 0, "minimum": 11}, {"warm_up": 0.51, "minimum": 1}])
 def test_co_teaching_plus_is_co_teaching_in_the_warm_up_and_with_few_disagreements(settings):
     method, plain = CoTeachingPlus(rate=0.5, **settings), CoTeaching(rate=0.5)
     step = step_of(set_up(method), draw(0), draw(1))
@@ -181,7 +181,7 @@ def test_small_loss_divides_by_the_other_network_and_sharpens():
     wrong[0, :6] = wrong[1, 20:] = True
     logits = [4.0 * F.one_hot((given + bad) % 3, 3) for bad in wrong.long()]
     context.evaluate = lambda k: step_of(context, *logits, network=k).output
-    method = SmallLoss(warm_up=7, temperature=0.5, weight=0.25)
+    method = SmallLoss(warm_up=0.035, temperature=0.5, weight=0.25)
     method.setup(context)
     method.start_epoch(context)
     mean = torch.stack([rows.softmax(1) for rows in logits]).mean(0)
@@ -204,13 +204,13 @@ def test_equal_losses_keep_all_labels_and_each_class_keeps_one():
 
 def test_small_loss_learns_and_goes_on_from_a_checkpoint(tmp_path):
     settings = {"epochs": 30, "hidden": 16, "seed": 1}
-    whole = RobustGNN(SmallLoss(warm_up=10), **settings).fit(NOISY)
+    whole = RobustGNN(SmallLoss(warm_up=1 / 3), **settings).fit(NOISY)
     assert whole.best_epoch_ > 10
     assert not bool(whole.method_.clean.all())
     file = tmp_path / "run.ckpt"
-    saved = RobustGNN(SmallLoss(warm_up=10), checkpoint=file, checkpoint_every=1, **settings)
+    saved = RobustGNN(SmallLoss(warm_up=1 / 3), checkpoint=file, checkpoint_every=1, **settings)
     saved.fit(NOISY, callbacks=[lambda run: run.epochs_done >= 17])
-    resumed = RobustGNN(SmallLoss(warm_up=10), checkpoint=file, **settings).fit(NOISY)
+    resumed = RobustGNN(SmallLoss(warm_up=1 / 3), checkpoint=file, **settings).fit(NOISY)
     assert torch.equal(resumed.predict_proba(NOISY), whole.predict_proba(NOISY))
 
 

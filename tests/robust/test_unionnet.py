@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from graph_steps import DATA, LABELLED, VIEW, context, step
 from torch.nn import functional as F
+from training_steps import DATA, LABELLED, VIEW, context, step
 
 from graphnoise.checks import InputError
 from graphnoise.graph import Graph

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from graph_steps import VIEW, context, step
+from training_steps import VIEW, context, step
 
 from graphnoise.nn import SparseFeatures
 from graphnoise.robust.training import View

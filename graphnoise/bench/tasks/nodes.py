@@ -14,7 +14,7 @@ from torch import Tensor
 from graphnoise import checks
 from graphnoise.bench import registry
 from graphnoise.bench.environment import Meter, environment, one_thread
-from graphnoise.bench.grid import Count, Flag, Names, Rates, Seed, Specs, one_of, option
+from graphnoise.bench.grid import Count, Flag, Names, Rates, Seed, Specs, flag, one_of, option, or_none
 from graphnoise.bench.methods.nodes import is_stochastic
 from graphnoise.bench.methods.problem import Instance, Problem, Trial
 from graphnoise.bench.options import call_name
@@ -45,9 +45,10 @@ class NodesGrid(GraphGrid):
         seeds: Number of noise draws.
         first_seed: Seed of the first draw.
         inits: Number of initialisations for each draw, with other seeds than those for other draws.
-        select: Whether methods see "noisy" validation labels or "clean" ones.
+        select: Whether methods see "noisy" validation labels or "clean" ones; None: as the protocol has it.
         exact: Exact counts of flips instead of independent draws.
-        erase_stream: The noise stream of ERASE's code (training labels only, so it goes with select="clean").
+        erase_stream: The noise stream of ERASE's code (training labels only, so it goes with select="clean"); None: as
+            the protocol has it.
         split_seed: Seed of the split of data sets without a public one; with `NAME:split_seed=draw` as data set, each
             noise draw has a split of its own, with its seed.
         split_sizes: Sizes of a new split, as in 20/500/1000: training nodes per class, validation and test nodes;
@@ -72,11 +73,13 @@ class NodesGrid(GraphGrid):
     seeds: Count = option(10, "Noise draws.")
     inits: Count = option(1, "Initialisations of each draw.")
     first_seed: Seed = option(0, "Seed of the first draw.")
-    select: Annotated[str, one_of("noisy", "clean")] = option(
-        "noisy", "Validation labels that methods see: noisy or clean."
+    select: Annotated[str | None, or_none(functools.partial(checks.choice, options=("noisy", "clean")))] = option(
+        None, "Validation labels that methods see: noisy or clean. (default: as the protocol has it)"
     )
     exact: Flag = option(False, "Exact counts of flips, not independent draws.")
-    erase_stream: Flag = option(False, "The noise stream of ERASE's code (with --select clean).")
+    erase_stream: Annotated[bool | None, or_none(flag)] = option(
+        None, "The noise stream of ERASE's code (with --select clean)."
+    )
     split_seed: Seed = option(0, "Seed of the split where there is no public one.")
     split_sizes: Word = option("", "Sizes of a new split: TRAIN_PER_CLASS/VAL/TEST, as in 20/500/1000; shares below 1.")
     split: Word = option("", "Which split, where the data have several: 0, 1 and so on.")
@@ -88,14 +91,15 @@ class NodesGrid(GraphGrid):
         """Return the grid with what its protocol fixes.
 
         Raises:
-            InputError: A field has another value than that of the protocol or its default, or the protocol has no split
-                of a data set.
+            InputError: A field has another value than that of the protocol, or the protocol has no split of a data set.
         """
-        protocol, changes = PROTOCOLS[self.protocol], dict[str, Any]()
-        for key, value in protocol.fields.items():
-            if getattr(self, key) not in (value, type(self).model_fields[key].default):
-                checks.fail(key, f"{value!r} with protocol {self.protocol}", repr(getattr(self, key)))
-            changes[key] = value
+        protocol = PROTOCOLS[self.protocol]
+        changes: dict[str, Any] = {"select": "noisy", "erase_stream": False, **protocol.fields}
+        for key, value in list(changes.items()):
+            if (given := getattr(self, key)) is not None:
+                if key in protocol.fields and given != value:
+                    checks.fail(key, f"{value!r} with protocol {self.protocol}", repr(given))
+                changes[key] = given
         if protocol.splits:
             for name in self.datasets:
                 if call_name(name) == "planted":
@@ -135,7 +139,7 @@ class Nodes(Task[NodesGrid]):
             "data": FromData(("data",)),
             "setting": [{"split_seed": grid.split_seed, "select": grid.select}],
             "draw": entries("draw", range(grid.first_seed, grid.first_seed + grid.seeds)),
-            "noise": noise_axis(grid.noise, grid.rates, grid.exact, grid.erase_stream),
+            "noise": noise_axis(grid.noise, grid.rates, grid.exact, bool(grid.erase_stream)),
             "row": rows(
                 (spec.label, {"method": spec.name, "version": method.version, "parameters": parameters})
                 for spec, method, parameters in methods
@@ -146,8 +150,8 @@ class Nodes(Task[NodesGrid]):
     def load(self, dataset: str, grid: NodesGrid, root: str | None) -> Mapping[str, Sequence[Part]]:
         """Load a data set, and check that each noise is possible on it."""
         grid, instance = grid.resolved(), load(dataset, root, grid.split_seed)
-        for part in noise_axis(grid.noise, grid.rates, grid.exact, grid.erase_stream):
-            corrupt(instance, part["noise"], grid.select, grid.first_seed, root)
+        for part in noise_axis(grid.noise, grid.rates, grid.exact, bool(grid.erase_stream)):
+            corrupt(instance, part["noise"], str(grid.select), grid.first_seed, root)
         return {"data": entries("data", [instance.digest])}
 
     def admits(self, config: Part) -> bool:

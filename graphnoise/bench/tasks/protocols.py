@@ -27,7 +27,7 @@ class Protocol:
     """What a protocol fixes.
 
     Attributes:
-        fields: Values of fields of the grid.
+        fields: Values of fields of the grid, which no grid may contradict.
         splits: Whether it has splits of its own.
         pair_offset: Which class pair noise turns class i into: i + pair_offset.
     """
@@ -44,7 +44,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         # Chen et al., CIKM 2024, and its code: noise on training labels, clean validation labels.
         "erase": Protocol({"select": "clean", "erase_stream": True}),
         # Wang et al., "NoisyGL", NeurIPS 2024, and its code: noise on training and validation labels.
-        "noisygl": Protocol(splits=True, pair_offset=-1),
+        "noisygl": Protocol({"select": "noisy"}, splits=True, pair_offset=-1),
         # ICGNN, ICML 2026, and its code: noise on training labels, clean validation labels.
         "icgnn": Protocol({"select": "clean"}, splits=True, pair_offset=-1),
     }

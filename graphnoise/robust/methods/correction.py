@@ -205,7 +205,7 @@ class GNNCleaner(Method):
     y_j)'. Where nothing arrives, q_i is the given label.
 
     Args:
-        warm_up: Epochs of plain training before.
+        warm_up: Share of the epochs with plain training, before.
         every: Epochs between two propagations.
         alpha: Weight of the neighbours.
         num_steps: Steps of propagation.
@@ -221,9 +221,9 @@ class GNNCleaner(Method):
     clean: Tensor
     search: ClassVar[dict[str, tuple[float, float]]] = {"alpha": (0.5, 0.99)}
 
-    def __init__(self, warm_up: int = 30, every: int = 10, alpha: float = 0.9, num_steps: int = 50) -> None:
+    def __init__(self, warm_up: float = 0.15, every: int = 10, alpha: float = 0.9, num_steps: int = 50) -> None:
         super().__init__()
-        self.warm_up = checks.integer("warm_up", warm_up, 0)
+        self.warm_up = checks.rate("warm_up", warm_up)
         self.every = checks.integer("every", every, 1)
         self.alpha = checks.rate("alpha", alpha)
         self.num_steps = checks.integer("num_steps", num_steps, 1, 1000)
@@ -236,7 +236,8 @@ class GNNCleaner(Method):
 
     def start_epoch(self, context: Context) -> None:
         """Propagate the labels."""
-        if context.epoch < self.warm_up or (context.epoch - self.warm_up) % self.every:
+        done = context.epoch - context.epochs_in(self.warm_up)
+        if done < 0 or done % self.every:
             return
         view, h = context.full, F.normalize(context.evaluate().embedding)
         similarity = (h[view.edge_index[0]] * h[view.edge_index[1]]).sum(1).clamp(min=0)
@@ -286,7 +287,7 @@ class R2LP(Method):
     other labelled nodes with the largest shares joins it with the class of the largest share. Only the pool trains.
 
     Args:
-        warm_up: Epochs of plain training before.
+        warm_up: Share of the epochs with plain training, before.
         every: Epochs between two rounds.
         rounds: Number of rounds.
         alpha: Weight of the propagated labels.
@@ -309,7 +310,7 @@ class R2LP(Method):
 
     def __init__(
         self,
-        warm_up: int = 30,
+        warm_up: float = 0.15,
         every: int = 10,
         rounds: int = 10,
         alpha: float = 0.6,
@@ -319,7 +320,7 @@ class R2LP(Method):
         num_steps: int = 10,
     ) -> None:
         super().__init__()
-        self.warm_up = checks.integer("warm_up", warm_up, 0)
+        self.warm_up = checks.rate("warm_up", warm_up)
         self.every = checks.integer("every", every, 1)
         self.rounds = checks.integer("rounds", rounds, 1)
         self.alpha = checks.real("alpha", alpha, 0.0, 0.99)
@@ -335,7 +336,7 @@ class R2LP(Method):
 
     def start_epoch(self, context: Context) -> None:
         """Start the pool, or let it grow."""
-        number, rest = divmod(context.epoch - self.warm_up, self.every)
+        number, rest = divmod(context.epoch - context.epochs_in(self.warm_up), self.every)
         if rest or not 0 <= number <= self.rounds:
             return
         if number == 0:

@@ -13,7 +13,8 @@ from graphnoise import checks
 from graphnoise.graph import Graph
 from graphnoise.propagation import propagate
 from graphnoise.robust.methods.selection import smallest
-from graphnoise.robust.training import Batch, Context, Method, Output, Step
+from graphnoise.robust.methods.warm_up import WarmUp
+from graphnoise.robust.training import Batch, Context, Output, Step
 
 PACES = ("linear", "root", "geometric")
 # PageRank below which a pair counts as not connected.
@@ -37,7 +38,7 @@ def pace(kind: str, first: float, done: float) -> float:
     return math.sqrt(first**2 + (1 - first**2) * done) if kind == "root" else first ** (1 - done)
 
 
-class Curriculum(Method):
+class Curriculum(WarmUp):
     """Base of curricula of two networks: one is trained in the warm-up, then another from the start.
 
     The second network learns from a growing share of the labelled nodes, those of least difficulty first. What the
@@ -45,7 +46,7 @@ class Curriculum(Method):
     last one.
 
     Args:
-        warm_up: Epochs of plain training of the first network.
+        warm_up: Share of the epochs in which the first network is trained, above 0.
         first: Share of the nodes that the second one starts with.
         length: Epochs of the second one after which all nodes are in use.
         pacing: Growth of the share, see `pace`.
@@ -57,9 +58,8 @@ class Curriculum(Method):
     usable: Tensor
     num_networks = 2
 
-    def __init__(self, warm_up: int, first: float, length: int, pacing: str) -> None:
-        super().__init__()
-        self.warm_up = checks.integer("warm_up", warm_up, 1)
+    def __init__(self, warm_up: float, first: float, length: int, pacing: str) -> None:
+        super().__init__(checks.real("warm_up", warm_up, 1e-6, 1.0))
         self.first = checks.real("first", first, 1e-6, 1.0)
         self.length = checks.integer("length", length, 1)
         self.pacing = checks.choice("pacing", pacing, PACES)
@@ -75,11 +75,11 @@ class Curriculum(Method):
 
     def forward(self, context: Context, batch: Batch) -> list[Output]:
         """Return the outputs of the network that is trained."""
-        return [context.networks[int(context.epoch >= self.warm_up)](batch.view, context.generator)]
+        return [context.networks[int(not self.warming(context))](batch.view, context.generator)]
 
     def end_epoch(self, context: Context) -> None:
         """Judge the nodes, in an epoch of the warm-up that is the best one so far."""
-        if context.epoch > self.warm_up:
+        if self.ready(context):
             return
         output = context.evaluate(0)
         right = (output.logits[context.val].argmax(1) == context.val_given).double()
@@ -89,18 +89,15 @@ class Curriculum(Method):
 
     def in_use(self, context: Context) -> Tensor:
         """Return which labelled nodes are in use, at least one of each class, Boolean, shape [num_labelled]."""
-        given, share = context.given, pace(self.pacing, self.first, (context.epoch - self.warm_up) / self.length)
+        done = (context.epoch - context.epochs_in(self.warm_up)) / self.length
+        given, share = context.given, pace(self.pacing, self.first, done)
         kept = smallest(self.difficulty, given, share) & self.usable
         missing = torch.bincount(given[kept], minlength=context.num_classes) == 0
         return kept | (smallest(self.difficulty, given, 0.0) & missing[given])
 
     def select(self, step: Step) -> Tensor | None:
         """Return the nodes of the batch that are in use; all in the warm-up."""
-        return None if step.context.epoch < self.warm_up else self.in_use(step.context)[step.rows]
-
-    def ready(self, context: Context) -> bool:
-        """Return whether the warm-up is over."""
-        return context.epoch > self.warm_up
+        return None if self.warming(step.context) else self.in_use(step.context)[step.rows]
 
     def predict(self, context: Context, view: Any) -> Tensor:
         """Return the class probabilities of the second network; in the warm-up, those of the first one."""
@@ -120,7 +117,7 @@ class CLNode(Curriculum):
     Nodes that are not trained on count with their predicted class. Settings are those of `Curriculum`.
 
     Args:
-        warm_up: Epochs of plain training of the first network.
+        warm_up: Share of the epochs in which the first network is trained, above 0.
         first: Share of the nodes that the second one starts with.
         length: Epochs of the second one after which all nodes are in use.
         pacing: Growth of the share: "linear", "root" or "geometric", see `pace`.
@@ -135,7 +132,7 @@ class CLNode(Curriculum):
 
     def __init__(
         self,
-        warm_up: int = 30,
+        warm_up: float = 0.15,
         first: float = 0.5,
         length: int = 50,
         pacing: str = "geometric",
@@ -170,7 +167,7 @@ class TSS(Curriculum):
     whose label is what the first network predicts; of a class without any, the one of least difficulty.
 
     Args:
-        warm_up: Epochs of plain training of the first network.
+        warm_up: Share of the epochs in which the first network is trained, above 0.
         first: Share of the nodes that the second one starts with.
         length: Epochs of the second one after which all nodes are in use.
         pacing: Growth of the share: "linear", "root" or "geometric", see `pace`.
@@ -185,7 +182,7 @@ class TSS(Curriculum):
 
     def __init__(
         self,
-        warm_up: int = 30,
+        warm_up: float = 0.15,
         first: float = 0.25,
         length: int = 100,
         pacing: str = "linear",

@@ -54,6 +54,10 @@ class GIN(GCN):
 class DGNN(Backward):
     r"""Backward correction, see `Backward`, of a graph isomorphism network.
 
+    Sums over neighbours make logits large, and the corrected loss, which may be negative, has no lower bound: where the
+    estimate of T is far from the identity, training drives it down and accuracy falls soon after the warm-up. With few
+    labels of which many are wrong, the first epochs after it are then the best ones.
+
     Source:
         NT, Jin and Murata, "Learning Graph Neural Networks with Noisy Labels", ICLR 2019 workshop on learning from
         limited labeled data, sections 2 and 3.

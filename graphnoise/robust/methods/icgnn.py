@@ -27,12 +27,13 @@ class ICGNN(WarmUp):
     nearest embeddings, p the predictions and m the two-component mixture of normal distributions:
 
         ICS_i = (1 - α) Σ_{c ≠ y_i} mean_{k: y_k = c} T_ik + α Σ_{c ≠ y_i} mean_{k: y_k = c} R_ik
-        h_i = softmax(Σ_k T_ik p_k / τ),   b_i = P_m(lower component | ICS_i)
+        h_i ∝ (Σ_k T_ik p_k)^(1 / τ),   b_i = P_m(lower component | ICS_i)
         loss = mean_labelled CE(b_i y_i + (1 - b_i) h_i) + λ mean_unlabelled CE(h_i)
 
     The inverse is not computed: T meets a column per class. λ is constant after the warm-up on the given labels. The
     publication adds the sums over labelled and unlabelled nodes; here each is a mean, so that λ does not depend on how
-    many are labelled. It leaves ε and the number of neighbours open; the temperature is that of its published runs.
+    many are labelled. It leaves ε and the number of neighbours open; its runs have temperatures from 0.01 to 1. Its
+    code has predicted links, terms of entropy and a mixture for each class besides, which are left out.
 
     Args:
         epsilon: Restart probability ε.
@@ -48,6 +49,7 @@ class ICGNN(WarmUp):
         arXiv 2601.17469.
     """
 
+    version = "2"
     needs_graph = True
     clean: Tensor
     aggregated: Tensor
@@ -95,7 +97,7 @@ class ICGNN(WarmUp):
         output = context.evaluate()
         p, alpha = output.logits.softmax(1), 1 - self.epsilon
         received = propagate(context.full.graph, p, alpha=alpha, num_steps=100_000, tol=TOLERANCE).y
-        self.aggregated.copy_((received / self.temperature).softmax(1))
+        self.aggregated.copy_((received.clamp(min=1e-12).log() / self.temperature).softmax(1))
         self.age += 1
         if int(self.age) % self.refresh == 0:
             scores = (1 - self.alpha) * self.structure

@@ -165,7 +165,7 @@ class TruncatedGCE(Method):
     Args:
         q: From 0 (cross-entropy) to 1 (mean absolute error).
         threshold: Probability of the label up to which a node is left out.
-        warm_up: Epochs with all nodes.
+        warm_up: Share of the epochs with all nodes, before.
         interval: Epochs between two choices.
 
     Raises:
@@ -178,10 +178,10 @@ class TruncatedGCE(Method):
     search = MappingProxyType({"q": (0.1, 1.0), "threshold": (0.1, 0.6)})
     kept: Tensor
 
-    def __init__(self, q: float = 0.7, threshold: float = 0.5, warm_up: int = 40, interval: int = 10) -> None:
+    def __init__(self, q: float = 0.7, threshold: float = 0.5, warm_up: float = 0.2, interval: int = 10) -> None:
         super().__init__()
         self.q, self.threshold = checks.rate("q", q), checks.rate("threshold", threshold)
-        self.warm_up, self.interval = checks.integer("warm_up", warm_up, 0), checks.integer("interval", interval, 1)
+        self.warm_up, self.interval = checks.rate("warm_up", warm_up), checks.integer("interval", interval, 1)
 
     def setup(self, context: Context) -> None:
         """Start with all nodes."""
@@ -189,7 +189,7 @@ class TruncatedGCE(Method):
 
     def start_epoch(self, context: Context) -> None:
         """Choose nodes."""
-        waited = context.epoch - self.warm_up
+        waited = context.epoch - context.epochs_in(self.warm_up)
         if waited >= 0 and waited % self.interval == 0:
             p = context.evaluate().logits[context.labelled].softmax(1)
             kept = p.gather(1, context.given[:, None])[:, 0] > self.threshold
@@ -209,8 +209,10 @@ class ELR(Method):
 
     The loss is cross-entropy + lam · mean log(1 - <t_i, p_i>), with p from 1e-4 to 1 - 1e-4. The memory t of each
     labelled node starts at 0, and each step sets t to beta t + (1 - beta) p / sum p before it is used; predictions
-    leave it as it is. Gradients do not pass through t. Where one class is much larger than the others, what is learned
-    first is that class, and the term holds on to it.
+    leave it as it is. Gradients do not pass through t. An epoch of a full batch is one step, so that with the default
+    beta the memory follows predictions within a few epochs, and the term, which outweighs cross-entropy for lam > 1,
+    keeps what they are by then: where one class is much larger than the others, too much of it. A beta of 0.9 or more
+    helps there, with many labels for training (val_labels="train"), say.
 
     Args:
         lam: Weight of the term, at least 0; the paper has 3 for CIFAR-10 and 7 for CIFAR-100.

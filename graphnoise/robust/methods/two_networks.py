@@ -12,6 +12,7 @@ from graphnoise import checks
 from graphnoise.noise.mixture import lower_component
 from graphnoise.robust.methods.ggp_targets import noise_rate
 from graphnoise.robust.methods.selection import smallest
+from graphnoise.robust.methods.warm_up import WarmUp
 from graphnoise.robust.training import Context, Method, Step
 
 
@@ -79,7 +80,7 @@ class CoTeachingPlus(CoTeaching):
         rate: Share of the labels that is wrong. None: that of `GraphGP`, fitted to the labelled nodes once.
         ramp: Epochs until the whole rate is left out.
         balanced: Whether the share is that of each class, or of all labelled nodes.
-        warm_up: Epochs of co-teaching before.
+        warm_up: Share of the epochs with co-teaching, before.
         minimum: Number of nodes predicted differently from which on only they count.
 
     Attributes:
@@ -94,19 +95,19 @@ class CoTeachingPlus(CoTeaching):
         rate: float | None = None,
         ramp: int = 10,
         balanced: bool = True,
-        warm_up: int = 50,
+        warm_up: float = 0.25,
         minimum: int = 10,
     ) -> None:
         super().__init__(rate, ramp, balanced)
-        self.warm_up = checks.integer("warm_up", warm_up, 0)
+        self.warm_up = checks.rate("warm_up", warm_up)
         self.minimum = checks.integer("minimum", minimum, 1)
 
     def select(self, step: Step) -> Tensor:
         """Return the selection of the other network among the nodes that are predicted differently."""
-        differ = step.logits.argmax(1) != step.peer.logits.argmax(1)
-        if step.context.epoch < self.warm_up or int(differ.sum()) < self.minimum:
+        context, differ = step.context, step.logits.argmax(1) != step.peer.logits.argmax(1)
+        if context.epoch < context.epochs_in(self.warm_up) or int(differ.sum()) < self.minimum:
             return super().select(step)
-        share = self.share(step.context.epoch)
+        share = self.share(context.epoch)
         chosen = smallest(_losses(step.peer)[differ], step.given[differ], share, balanced=self.balanced)
         return differ.masked_scatter(differ, chosen)
 
@@ -153,7 +154,7 @@ class JoCoR(CoTeaching):
         return (1 - self.weight) * F.cross_entropy(step.logits, targets, reduction="none") + self.weight * divergence
 
 
-class SmallLoss(Method):
+class SmallLoss(WarmUp):
     r"""Two networks, each trained on the labels that a mixture of the other one's losses takes to be right.
 
     Every few epochs, two normal distributions of one variance are fitted to the cross-entropies of each network, less
@@ -161,10 +162,11 @@ class SmallLoss(Method):
     probability above `threshold` are targets of the other network as they are. The others are replaced by the mean
     prediction p of both networks, sharpened to p^(1 / temperature), normalised, and count by `weight`.
 
-    The label of smallest loss of each class is always kept, and all are where losses are equal.
+    The label of smallest loss of each class is always kept, and all are where losses are equal. With few labels the
+    networks learn the wrong ones in the warm-up, whose losses are then small too, and most of these are kept.
 
     Args:
-        warm_up: Epochs of plain training before, which are not selected as the best.
+        warm_up: Share of the epochs with plain training, before; they are not selected as the best.
         threshold: Probability above which a label is kept.
         temperature: Temperature of the predictions that replace labels.
         weight: Weight of the nodes whose label is replaced.
@@ -183,14 +185,13 @@ class SmallLoss(Method):
 
     def __init__(
         self,
-        warm_up: int = 30,
+        warm_up: float = 0.15,
         threshold: float = 0.5,
         temperature: float = 0.5,
         weight: float = 1.0,
         every: int = 5,
     ) -> None:
-        super().__init__()
-        self.warm_up = checks.integer("warm_up", warm_up, 0)
+        super().__init__(warm_up)
         self.threshold = checks.rate("threshold", threshold)
         self.temperature = checks.real("temperature", temperature, 1e-3)
         self.weight = checks.real("weight", weight, 0.0)
@@ -204,7 +205,7 @@ class SmallLoss(Method):
 
     def start_epoch(self, context: Context) -> None:
         """Divide the labels anew, by the losses of each network."""
-        if context.epoch < self.warm_up or (context.epoch - self.warm_up) % self.every:
+        if self.warming(context) or (context.epoch - context.epochs_in(self.warm_up)) % self.every:
             return
         logits = [context.evaluate(k).logits[context.labelled] for k in range(2)]
         self.clean.copy_(torch.stack([self.divide(scores, context.given) for scores in logits]))
@@ -232,10 +233,6 @@ class SmallLoss(Method):
     def weights(self, step: Step) -> Tensor:
         """Return 1 where the label is kept, otherwise `weight`."""
         return torch.where(self._kept(step), 1.0, self.weight)
-
-    def ready(self, context: Context) -> bool:
-        """Return whether the warm-up is over."""
-        return context.epoch > self.warm_up
 
 
 def _losses(step: Step) -> Tensor:

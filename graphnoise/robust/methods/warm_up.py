@@ -19,8 +19,8 @@ class WarmUp(Method):
 
     def warming(self, context: Context) -> bool:
         """Return whether the epoch that begins, or runs, is one of the warm-up."""
-        return context.progress < self.warm_up
+        return context.epoch < context.epochs_in(self.warm_up)
 
     def ready(self, context: Context) -> bool:
         """Return whether the epoch that has just ended was not one of the warm-up."""
-        return (context.epoch - 1) / context.epochs >= self.warm_up
+        return context.epoch > context.epochs_in(self.warm_up)

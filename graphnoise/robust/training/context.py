@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -53,6 +54,11 @@ class Context:
     def progress(self) -> float:
         """Share of the epochs that are done, in [0, 1)."""
         return self.epoch / self.epochs
+
+    def epochs_in(self, share: float) -> int:
+        """Return how many epochs a share of all is, rounded up."""
+        # Products such as 0.07 · 100 may be above the integer by rounding.
+        return math.ceil(share * self.epochs - 1e-9)
 
     @cached_property
     def unlabelled(self) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import inspect
 import itertools
 from collections.abc import Callable, Iterator
@@ -12,11 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.parameter import UninitializedParameter
 from torch_geometric.nn import MessagePassing
 
 from graphnoise import checks
-from graphnoise.erase.encoders import reraise_as_input_error, shared_rng
+from graphnoise.erase.encoders import copied, reraise_as_input_error, shared_rng
 from graphnoise.nn import GraphConvolution, Linear, Propagate, SparseFeatures, dropout
 from graphnoise.robust.training.views import View
 
@@ -165,7 +163,7 @@ class Network(torch.nn.Module):
     def __init__(self, module: torch.nn.Module, num_classes: int) -> None:
         super().__init__()
         self.num_classes, self.name = num_classes, type(module).__name__
-        self.module = module if isinstance(module, ViewNetwork) else _copied(module)
+        self.module = module if isinstance(module, ViewNetwork) else copied(module, "model")
         # Number of calls of layers in a pass; unknown before the first one.
         self._calls = 0
 
@@ -261,15 +259,3 @@ class Network(torch.nn.Module):
         with shared_rng(torch.Generator().manual_seed(seed)):
             for part in parts:
                 part.reset_parameters()
-
-
-def _copied(module: torch.nn.Module) -> torch.nn.Module:
-    name = type(module).__name__
-    if any(isinstance(p, UninitializedParameter) for p in module.parameters()):
-        checks.fail("model", "a module whose weights have their shapes (call it once)", f"a lazy {name}")
-    if not any(p.requires_grad for p in module.parameters()):
-        checks.fail("model", "a module with parameters to train", name)
-    if any(getattr(part, "cached", False) is True for part in module.modules()):
-        checks.fail("model", "layers that read the arcs of each call (cached=False)", f"a cached layer in {name}")
-    with reraise_as_input_error(f"a module that can be copied, got {name}:", "model"):
-        return copy.deepcopy(module)
