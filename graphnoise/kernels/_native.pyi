@@ -45,7 +45,9 @@ def attend_backward(
 class PropagateArguments:
     type: int
     wide_index: bool
+    rectangular: bool
     nodes: int
+    start_rows: int
     width: int
     rowptr: int
     col: int

@@ -61,6 +61,8 @@ def run(
     arguments.type = TYPES[out.dtype]
     arguments.wide_index = col.dtype == torch.int64
     arguments.nodes, arguments.width = out.shape
+    arguments.start_rows = arguments.nodes
+    arguments.rectangular = False
     arguments.rowptr = rowptr.data_ptr()
     arguments.col = col.data_ptr()
     arguments.value = address(value)

@@ -20,7 +20,10 @@ namespace graphnoise {
 struct PropagateArguments {
     Type type;
     bool wide_index;
-    Index nodes, width;
+    // One step of a matrix with another number of columns: no residual, and the source or nothing is added.
+    bool rectangular;
+    // Rows of the result, and rows of `start`.
+    Index nodes, start_rows, width;
     const Index *rowptr;
     const void *col, *value, *left, *right, *start, *source;
     const unsigned char *mask;
@@ -129,7 +132,7 @@ class Propagation {
         : p_(p),
           plan_(make_plan(p.rowptr, p.nodes, p.width, kernels().widest(p.type, p.wide_index))),
           threads_((p.rowptr[p.nodes] + p.nodes) * p.width < serial_below ? 1 : p.threads),
-          prefetch_(prefetched_arcs(p.nodes * p.width * size_of(p.type))),
+          prefetch_(prefetched_arcs(p.start_rows * p.width * size_of(p.type))),
           partial_(static_cast<std::size_t>(plan_.pieces * p.width)) {}
 
     struct Result {
@@ -160,9 +163,9 @@ class Propagation {
         for (Index k = 0; k < p_.num_steps; ++k) {
             const bool first = k == 0, last = k + 1 == p_.num_steps, in_other = (p_.num_steps - k) % 2 == 0;
             s.to = in_other ? p_.other : p_.out;
-            s.residual = last || early;
+            s.residual = !p_.rectangular && (last || early);
             // The change shows values that are not finite, unless a clamp hides them.
-            s.check = first && (!s.residual || s.clamp);
+            s.check = !p_.rectangular && first && (!s.residual || s.clamp);
             s.held = first ? nullptr : p_.right;
             s.scale = last ? nullptr : p_.right;
             s.per_source = first && p_.right;
@@ -291,7 +294,9 @@ void add_propagation(nb::module_ &m) {
     arguments.def(nb::init<>());
     def_field(arguments, "type", &PropagateArguments::type);
     def_field(arguments, "wide_index", &PropagateArguments::wide_index);
+    def_field(arguments, "rectangular", &PropagateArguments::rectangular);
     def_field(arguments, "nodes", &PropagateArguments::nodes);
+    def_field(arguments, "start_rows", &PropagateArguments::start_rows);
     def_field(arguments, "width", &PropagateArguments::width);
     def_field(arguments, "rowptr", &PropagateArguments::rowptr);
     def_field(arguments, "col", &PropagateArguments::col);
