@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from recsys.models.neighbours import RP3beta, UserKNN
     from recsys.models.robust import RobustFactorization
     from recsys.models.slim import SLIM
+    from recsys.models.spectral import SpectralFilter
     from recsys.models.two_tower import TwoTower
     from recsys.significance import Comparison, compare, compare_all
     from recsys.splits import Split
@@ -42,6 +43,7 @@ _MODULE_OF = {
     "RP3beta": "models.neighbours",
     "RobustFactorization": "models.robust",
     "SLIM": "models.slim",
+    "SpectralFilter": "models.spectral",
     "MatrixFactorization": "models.mf",
     "Popularity": "models.baselines",
     "Recommender": "base",
@@ -81,6 +83,7 @@ __all__ = [
     "RP3beta",
     "Recommender",
     "RobustFactorization",
+    "SpectralFilter",
     "Split",
     "TwoTower",
     "UserKNN",

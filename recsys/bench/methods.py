@@ -20,6 +20,7 @@ from recsys.models import baselines, neighbours, slim
 from recsys.models.lightgcn import LightGCN
 from recsys.models.linear import DenoisingLinear
 from recsys.models.mf import MatrixFactorization
+from recsys.models.spectral import SpectralFilter
 
 # Patience: runs start on a plateau, as the popularity of items is learned first.
 TRAINING = {"iterations": 80, "patience": 10}
@@ -144,6 +145,21 @@ RP3BETA = Method(
     _deterministic(neighbours.RP3beta),
     {"neighbours": integer(5, 1000), "alpha": real(0.2, 1.6), "beta": real(0.0, 1.2)},
     plain=True,
+)
+# Its own training data choose all: nothing is searched.
+SPECTRAL = Method(
+    SpectralFilter,
+    defaults={
+        "preset": "auto",
+        "degree": 8,
+        "directions": None,
+        "low_pass": None,
+        "flatness": 1.5,
+        "degree_power": None,
+        "user_power": 0.5,
+        "item_power": 0.5,
+    },
+    version="1",
 )
 BPR = _factors("bpr", plain=True, sampler=SAMPLER)
 LINEAR = Method(

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Filter:
-    r"""A filter of the item graph: the row r of a user has the scores
+    r"""A filter of the item graph, which gives a row of clicks the scores of all items.
+
+    The row r of a user has the scores
 
         [r D^-p (Σ_k c_k T_k(I - 2 S))] D^q + [r D^-v V diag(w) Vᵀ] D^v + c π
 

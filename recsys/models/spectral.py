@@ -9,9 +9,9 @@ import scipy.sparse as sp
 import torch
 
 from graphnoise.checks import choice, integer, real
-from graphnoise.resources import check_memory, thread_count
+from graphnoise.resources import thread_count
 from recsys.base import Callback, Recommender
-from recsys.models.baselines import EASE, ItemWeights
+from recsys.models.baselines import ItemWeights
 from recsys.models.filter_learning import fold_memory, learn
 from recsys.models.filters import Filter, published
 from recsys.models.item_graph import PANEL, ItemGraph
@@ -20,12 +20,12 @@ from recsys.validation import Ints
 
 PRESETS = ("auto", "chebycf", "gf-cf", "linkprop")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-# Numbers of a filter that are saved as one array.
+# Numbers of a filter, saved as one array.
 NUMBERS = ("user_power", "item_power", "power_in", "power_out", "vector_power", "popularity")
 
 
 class SpectralFilter(Recommender):
-    r"""Scores by a filter of the graph of items that share users; there is nothing to train, and no items × items array.
+    r"""Scores by a filter of the graph of items that share users, without training and without items × items arrays.
 
     With R the clicks, R̃ = D_u^-a R D_i^-b / σ, S = R̃ᵀ R̃ (eigenvalues in [0, 1]), V its leading eigenvectors and D the
     clicks of the items over their mean, a user's row r has the scores
@@ -35,34 +35,35 @@ class SpectralFilter(Recommender):
     π the clicks of the items over their maximum. A product with S is two sparse products as wide as the users of a
     block, so that a user's scores take 4 · degree · clicks operations. New users and new clicks are a row r.
 
-    | preset | h(s) | powers | vectors |
-    |---|---|---|---|
-    | "linkprop" | s | p = q = `degree_power` (0) | |
-    | "gf-cf" | s | v = `degree_power` (.5) | `directions` (256) of weight `low_pass` (.3) |
-    | "chebycf" | ½ (1 - sign(x) abs(x)^`flatness`), x = 1 - 2 s, interpolated at `degree` + 1 points | p = q = v = `degree_power` (.4) | `directions` (512) of weight `low_pass` (.2) |
-    | "auto" | learned | learned | at most `directions` (128), of learned weights |
+    - "linkprop": h(s) = s; p = q = `degree_power` (0).
+    - "gf-cf": h(s) = s, and `directions` (256) vectors of weight `low_pass` (.3); v = `degree_power` (.5).
+    - "chebycf": h(s) = ½ (1 - sign(x) abs(x)^`flatness`) with x = 1 - 2 s, interpolated at `degree` + 1 points, and
+      `directions` (512) vectors of weight `low_pass` (.2); p = q = v = `degree_power` (.4).
+    - "auto": h, w, c and p = q = v are learned; a = .3, b = .4.
 
-    "auto" learns a few numbers by ridge regression of held-out clicks (two folds, a tenth each) on the scores of a bank:
-    s, s², s (1 + λ) / (s + λ) for three λ, projections on three numbers of leading eigenvectors, and popularity. The
-    weights say how far each band of the spectrum can be trusted, under the false and the missing clicks of these data.
-    The exponents and the ridge penalty are those that rank the other fold's held-out clicks best.
+    "auto" learns a few numbers by ridge regression of held-out clicks (two folds, a tenth each) on the scores of a bank
+    of filters: s, s², s (1 + λ) / (s + λ) for three λ, projections on up to four numbers of leading eigenvectors, and
+    popularity. The weights say how far each band of the spectrum can be trusted, under the false and the missing clicks
+    of these data. Exponent, penalty and whether the weights are refined for NDCG@20 are those that rank the other
+    fold's held-out clicks best. If nothing can be held out (users with one click), h(s) = s.
 
     Args:
-        preset: "auto", "chebycf", "gf-cf" or "linkprop"; None below is the preset's value.
+        preset: "auto", "chebycf", "gf-cf" or "linkprop"; None below is the value of the preset.
         degree: Degree of the polynomial h ("chebycf", "auto").
-        directions: Number of leading eigenvectors; 0 for none.
+        directions: Number of leading eigenvectors, 0 for none; "auto" takes 8, 32, 128 and 512 of them as far as that
+            is at most this number (None: 30 % of the users and of the items).
         low_pass: Weight of the projection on them ("chebycf", "gf-cf"), at least 0.
         flatness: Exponent of the response of "chebycf", above 0.
-        degree_power: Exponent of the items' clicks, as in the table.
-        user_power: a of the presets but "auto", in [0, 1].
-        item_power: b of the presets but "auto", in [0, 1].
+        degree_power: Exponent of the items' clicks, as above; "auto" ignores it, `user_power` and `item_power`.
+        user_power: a, in [0, 1].
+        item_power: b, in [0, 1].
         dtype: Storage of the propagated values, "float32" or "bfloat16"; sums are float32.
         random_state: Seed of the eigenvectors' iteration and of the folds.
         num_threads: Threads of `fit` and `recommend`; 0 is one per core. Results do not depend on it.
 
     Attributes:
         filter_: The `Filter` of the fitted model.
-        comparison_: With "auto", a dict for each choice that was compared: powers, penalty, NDCG@20 of held-out clicks.
+        comparison_: With "auto", a dict for each choice that was compared (power, penalty, refined, ndcg), else None.
 
     Raises:
         InputError: An argument is out of its range; on `fit`, more items than memory allows.
@@ -112,15 +113,16 @@ class SpectralFilter(Recommender):
         self.random_state = integer("random_state", random_state, 0, 2**32 - 1)
         self.num_threads = integer("num_threads", num_threads, 0)
 
-    def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
+    def memory_needed(self, user_items: sp.csr_array) -> float:
+        """Return the bytes of the vectors, of a panel of users and, with "auto", of the folds."""
         size = user_items.shape[1]
-        learned, seed = self.preset == "auto", self.random_state
-        rank = 512 if self.directions is None else self.directions
-        needed = fold_memory(size) if learned else 0.0
-        check_memory(
-            f"SpectralFilter of {size} items", needed + 16.0 * size * (rank + 4 * PANEL) + 40.0 * user_items.nnz
-        )
-        if learned:
+        vectors = (512 if self.directions is None else self.directions) + 16
+        folds = fold_memory(size) if self.preset == "auto" else 0.0
+        return folds + 24.0 * size * (vectors + PANEL) + 40.0 * user_items.nnz
+
+    def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
+        size, seed = user_items.shape[1], self.random_state
+        if self.preset == "auto":
             threads = thread_count(self.num_threads)
             chosen, self.comparison_ = learn(user_items, self.degree, self.directions, seed, threads)
         else:
@@ -173,5 +175,12 @@ class SpectralFilter(Recommender):
         scores += (np.float32(numbers["popularity"]) * clicks / clicks.max())[None]
         return scores
 
-    _item_similarity = EASE._item_similarity
+    def _explain(self, row: sp.csr_array, item: int, user_weights: Any) -> tuple[float, Floats, Any]:
+        ones = np.ones(row.nnz + 1, np.float32)
+        # A row for each click, and one without clicks, which has popularity alone.
+        each = sp.csr_array((ones[1:], (np.arange(row.nnz), row.indices)), shape=(row.nnz + 1, self.num_items))
+        parts = self.scores_for(each)[:, item]
+        return float(self.scores_for(row)[0, item]), parts[:-1] - parts[-1], None
+
+    _item_similarity = ItemWeights._item_similarity
     _user_similarity = ItemWeights._user_similarity

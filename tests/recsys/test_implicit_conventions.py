@@ -14,6 +14,7 @@ from graphnoise.errors import NotFittedError
 from recsys import (
     ALS,
     EASE,
+    SLIM,
     DenoisingLinear,
     InputError,
     Interactions,
@@ -23,7 +24,10 @@ from recsys import (
     Popularity,
     Recommender,
     RobustFactorization,
+    RP3beta,
+    SpectralFilter,
     TwoTower,
+    UserKNN,
     evaluate,
 )
 
@@ -43,8 +47,13 @@ MODELS = {
         4, mode="minibatch", iterations=60, random_state=1, num_threads=1
     ),
     "Popularity": Popularity(),
+    "RP3beta": RP3beta(),
     "RobustFactorization": RobustFactorization("ce", 4, iterations=30),
+    "SLIM": SLIM(),
+    "SpectralFilter": SpectralFilter("chebycf", directions=2, num_threads=1),
+    "SpectralFilter, linkprop": SpectralFilter("linkprop", num_threads=1),
     "TwoTower": TwoTower(4, (8,), iterations=30, learning_rate=0.02),
+    "UserKNN": UserKNN(),
 }
 # What a model cannot do, and why.
 WITHOUT = {

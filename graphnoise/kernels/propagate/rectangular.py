@@ -48,7 +48,7 @@ def rectangular(pattern: sp.csr_array, left: NDArray[np.float32], right: NDArray
         right: Scale of each column [columns].
     """
     col = torch.zeros(pattern.nnz + PADDING, dtype=torch.int32)
-    col[: pattern.nnz] = torch.from_numpy(pattern.indices)
+    col[: pattern.nnz] = torch.from_numpy(pattern.indices.astype(np.int32))
     scales = (torch.from_numpy(np.array(scale, np.float32)) for scale in (left, right))
     return Rectangular(torch.from_numpy(pattern.indptr.astype(np.int64)), col, *scales)
 
