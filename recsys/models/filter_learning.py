@@ -69,9 +69,9 @@ class Bank:
         degree, count = (size - rest for size, rest in zip(self.coefficients.shape, (1, 0), strict=True))
         x = torch.from_numpy(np.ascontiguousarray((rows.toarray() / self.scale).T))
         scores = np.zeros((count + len(self.ranks) + 1, rows.shape[1], rows.shape[0]), np.float32)
-        for k, term in enumerate(self.graph.chebyshev(x, degree)):
-            for j in np.flatnonzero(self.coefficients[k]):
-                scores[j] += np.float32(self.coefficients[k, j]) * term.numpy()
+        for weights, term in zip(self.coefficients, self.graph.chebyshev(x, degree), strict=True):
+            for total, weight in zip(scores, weights, strict=False):
+                total += np.float32(weight) * term.numpy()
         scores *= self.scale[:, None]
         inside = (rows @ self.into).T
         for j, rank in enumerate(self.ranks, count):

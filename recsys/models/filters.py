@@ -59,7 +59,7 @@ def published(
     directions: int | None,
     low_pass: float | None,
     flatness: float,
-    power: float | None,
+    degree_power: float | None,
     user_power: float,
     item_power: float,
 ) -> Filter:
@@ -67,11 +67,11 @@ def published(
     graph = {"user_power": user_power, "item_power": item_power}
     linear = np.array([0.5, -0.5])
     if preset == "linkprop":
-        power = 0.0 if power is None else power
+        power = 0.0 if degree_power is None else degree_power
         return Filter(linear, np.zeros(0), **graph, power_in=power, power_out=power)
     count, weight, default = (512, 0.2, 0.4) if preset == "chebycf" else (256, 0.3, 0.5)
     weights = np.full(count if directions is None else directions, weight if low_pass is None else low_pass)
-    power = default if power is None else power
+    power = default if degree_power is None else degree_power
     if preset == "gf-cf":
         return Filter(linear, weights, **graph, vector_power=power)
     coefficients = interpolate(lambda x: 0.5 * (1 - np.sign(x) * np.abs(x) ** flatness), degree)

@@ -20,6 +20,8 @@ from recsys.validation import Ints
 
 PRESETS = ("auto", "chebycf", "gf-cf", "linkprop")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# Of a published filter.
+SETTINGS = ("preset", "degree", "directions", "low_pass", "flatness", "degree_power", "user_power", "item_power")
 # Numbers of a filter, saved as one array.
 NUMBERS = ("user_power", "item_power", "power_in", "power_out", "vector_power", "popularity")
 
@@ -85,6 +87,7 @@ class SpectralFilter(Recommender):
     vectors: Any = None
     vector_weights: Any = None
     numbers: Any = None
+    comparison_: list[dict[str, Any]] | None = None
     _graph: ItemGraph | None = None
 
     def __init__(
@@ -118,7 +121,7 @@ class SpectralFilter(Recommender):
         size = user_items.shape[1]
         vectors = (512 if self.directions is None else self.directions) + 16
         folds = fold_memory(size) if self.preset == "auto" else 0.0
-        return folds + 24.0 * size * (vectors + PANEL) + 40.0 * user_items.nnz
+        return float(folds + 24.0 * size * (vectors + PANEL) + 40.0 * user_items.nnz)
 
     def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
         size, seed = user_items.shape[1], self.random_state
@@ -126,19 +129,8 @@ class SpectralFilter(Recommender):
             threads = thread_count(self.num_threads)
             chosen, self.comparison_ = learn(user_items, self.degree, self.directions, seed, threads)
         else:
-            chosen, self.comparison_ = (
-                published(
-                    self.preset,
-                    self.degree,
-                    self.directions,
-                    self.low_pass,
-                    self.flatness,
-                    self.degree_power,
-                    self.user_power,
-                    self.item_power,
-                ),
-                None,
-            )
+            chosen = published(**{name: getattr(self, name) for name in SETTINGS})
+            self.comparison_ = None
         graph = ItemGraph(user_items, chosen.user_power, chosen.item_power, DTYPES[self.dtype])
         vectors = graph.leading_vectors(len(chosen.weights), seed) if len(chosen.weights) else np.zeros((size, 0))
         self.user_items, self.vectors, self._graph = user_items, vectors.astype(np.float32), graph
