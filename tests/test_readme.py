@@ -74,6 +74,13 @@ def test_the_example_of_recommenders_runs(capsys):
     assert min(float(accuracy), float(other)) > 0.12
 
 
+def test_the_examples_of_models_run(capsys):
+    page = (TOP / "docs" / "recommenders.md").read_text()
+    _, learned, published, popularity = run(page, 0, capsys)
+    assert float(learned) > float(popularity) < float(published)
+    assert run(page, 1, capsys)[::2] == ["['h'] ['f' 'g' 'h' None]", "['f' 'g']"]
+
+
 PAGES = sorted(
     [TOP / "README.md", TOP / "CONTRIBUTING.md", *(TOP / "docs").glob("*.md"), TOP / "benchmarks" / "README.md"]
 )
