@@ -35,7 +35,8 @@ class SpectralFilter(Recommender):
         [r D^-p h(S)] D^q + [r D^-v V diag(w) Vᵀ] D^v + c π,    h(S) = Σ_k c_k T_k(I - 2 S),
 
     π the clicks of the items over their maximum. A product with S is two sparse products as wide as the users of a
-    block, so that a user's scores take 4 · degree · clicks operations. New users and new clicks are a row r.
+    block, so that a user's scores take 4 · degree · clicks operations. New users and new clicks are a row r
+    (`recalculate_user`). Users without clicks get the popular items, as those of other models with item weights.
 
     - "linkprop": h(s) = s; p = q = `degree_power` (0).
     - "gf-cf": h(s) = s, and `directions` (256) vectors of weight `low_pass` (.3); v = `degree_power` (.5).
@@ -150,6 +151,9 @@ class SpectralFilter(Recommender):
 
     def scores_for(self, user_items: sp.csr_array) -> Floats:
         """Return the scores of users given by their clicks alone."""
+        return ItemWeights._complete(self, self._filtered(user_items), user_items)  # type: ignore[arg-type]
+
+    def _filtered(self, user_items: sp.csr_array) -> Floats:
         numbers = dict(zip(NUMBERS, map(float, self.numbers), strict=True))
         if self._graph is None:
             powers = numbers["user_power"], numbers["item_power"]
@@ -171,7 +175,7 @@ class SpectralFilter(Recommender):
         ones = np.ones(row.nnz + 1, np.float32)
         # A row for each click, and one without clicks, which has popularity alone.
         each = sp.csr_array((ones[1:], (np.arange(row.nnz), row.indices)), shape=(row.nnz + 1, self.num_items))
-        parts = self.scores_for(each)[:, item]
+        parts = self._filtered(each)[:, item]
         return float(self.scores_for(row)[0, item]), parts[:-1] - parts[-1], None
 
     _item_similarity = ItemWeights._item_similarity

@@ -179,6 +179,14 @@ def test_users_of_one_click_teach_nothing():
     assert np.isfinite(model.scores(np.arange(4))).all()
 
 
+@pytest.mark.parametrize("preset", ["auto", "linkprop", "gf-cf", "chebycf"])
+def test_users_without_clicks_get_the_popular_items(preset):
+    matrix = clicks(80, 40)
+    model = SpectralFilter(preset, directions=8, num_threads=1).fit(matrix)
+    popular = np.argsort(-np.diff(matrix.T.tocsr().indptr), kind="stable")
+    assert model.recommend(0, sp.csr_array((1, 40)), N=40, recalculate_user=True)[0].tolist() == popular.tolist()
+
+
 def test_explanations_sum_to_the_score_but_for_popularity():
     matrix = clicks(200, 50, 0.15)
     model = SpectralFilter(num_threads=1).fit(matrix)
