@@ -57,7 +57,7 @@ class SpectralFilter(Recommender):
             is at most this number (None: 30 % of the users and of the items).
         low_pass: Weight of the projection on them ("chebycf", "gf-cf"), at least 0.
         flatness: Exponent of the response of "chebycf", above 0.
-        degree_power: Exponent of the items' clicks, as above; "auto" ignores it, `user_power` and `item_power`.
+        degree_power: Exponent of the items' clicks, as above, in [-2, 2]; "auto" ignores it, `user_power` and `item_power`.
         user_power: a, in [0, 1].
         item_power: b, in [0, 1].
         dtype: Storage of the propagated values, "float32" or "bfloat16"; sums are float32.
@@ -110,7 +110,7 @@ class SpectralFilter(Recommender):
         self.directions = None if directions is None else integer("directions", directions, 0)
         self.low_pass = None if low_pass is None else real("low_pass", low_pass, 0.0)
         self.flatness = real("flatness", flatness, 1e-12)
-        self.degree_power = None if degree_power is None else real("degree_power", degree_power)
+        self.degree_power = None if degree_power is None else real("degree_power", degree_power, -2.0, 2.0)
         self.user_power = real("user_power", user_power, 0.0, 1.0)
         self.item_power = real("item_power", item_power, 0.0, 1.0)
         self.dtype = choice("dtype", dtype, DTYPES)

@@ -203,6 +203,8 @@ def test_explanations_sum_to_the_score_but_for_popularity():
         ({"directions": -1}, "directions: expected an integer of at least 0"),
         ({"low_pass": -1.0}, "low_pass: expected a number of at least 0"),
         ({"flatness": 0.0}, "flatness: expected"),
+        # The clicks of an item over their mean, at this power, would leave single precision.
+        ({"degree_power": 1e9}, r"degree_power: expected a number in \[-2, 2\]"),
         ({"user_power": 1.5}, "user_power: expected"),
         ({"dtype": "float16"}, "dtype: expected one of bfloat16, float32"),
     ],
