@@ -82,12 +82,14 @@ class SpectralFilter(Recommender):
         spectral filtering with Chebyshev interpolation for recommendation", SIGIR 2025 (ChebyCF).
     """
 
-    _arrays = ("user_items", "coefficients", "vectors", "vector_weights", "numbers")
+    _arrays = ("user_items", "coefficients", "vectors", "vector_weights", "numbers", "storage")
     user_items: Any = None
     coefficients: Any = None
     vectors: Any = None
     vector_weights: Any = None
     numbers: Any = None
+    # The dtype at the time of fit.
+    storage: Any = None
     comparison_: list[dict[str, Any]] | None = None
     _graph: ItemGraph | None = None
 
@@ -133,6 +135,7 @@ class SpectralFilter(Recommender):
             chosen = published(**{name: getattr(self, name) for name in SETTINGS})
             self.comparison_ = None
         graph = ItemGraph(user_items, chosen.user_power, chosen.item_power, DTYPES[self.dtype])
+        self.storage = np.array(self.dtype)
         vectors = graph.leading_vectors(len(chosen.weights), seed) if len(chosen.weights) else np.zeros((size, 0))
         self.user_items, self.vectors, self._graph = user_items, vectors.astype(np.float32), graph
         self.coefficients, self.vector_weights = chosen.coefficients, chosen.weights[: vectors.shape[1]]
@@ -157,7 +160,7 @@ class SpectralFilter(Recommender):
         numbers = dict(zip(NUMBERS, map(float, self.numbers), strict=True))
         if self._graph is None:
             powers = numbers["user_power"], numbers["item_power"]
-            self._graph = ItemGraph(self.user_items, *powers, DTYPES[self.dtype])
+            self._graph = ItemGraph(self.user_items, *powers, DTYPES[str(self.storage)])
         clicks = self._graph.item_clicks
         relative = clicks / clicks.mean()
         into, out, around = (

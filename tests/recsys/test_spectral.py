@@ -159,6 +159,9 @@ def test_the_same_for_any_number_of_threads_and_after_saving(tmp_path):
     loaded = Recommender.load(tmp_path / "filter.npz")
     assert np.array_equal(loaded.scores(users), models[0].scores(users))
     assert loaded.filter_.popularity == models[0].filter_.popularity
+    # Parameters that were set since count from the next fit.
+    models[0].set_params(dtype="bfloat16").save(tmp_path / "filter")
+    assert np.array_equal(Recommender.load(tmp_path / "filter.npz").scores(users), models[0].scores(users))
     recalculated = loaded.recommend([5, 7], matrix[[5, 7]], recalculate_user=True)
     assert np.array_equal(recalculated[0], models[0].recommend([5, 7], matrix[[5, 7]])[0])
 
