@@ -142,7 +142,7 @@ class Recommender(Queries, BaseEstimator, ABC):  # type: ignore[misc]
         return 16.0 * float(sum(user_items.shape))
 
     def _fit_checked(self, matrix: sp.csr_array, show_progress: bool, callback: Callback | None) -> Self:
-        before = dict(vars(self))
+        before = self.__dict__.copy()
         self.users, self.items, self.dislikes = self._given
         self.num_users = self.num_items = 0
         try:
@@ -150,8 +150,7 @@ class Recommender(Queries, BaseEstimator, ABC):  # type: ignore[misc]
         except BaseException as error:
             # After Ctrl-C, a model that has set its size can score.
             if isinstance(error, Exception) or not self.num_items:
-                vars(self).clear()
-                vars(self).update(before)
+                self.__dict__ = before
             raise
         self.num_users, self.num_items = (int(size) for size in matrix.shape)
         return self

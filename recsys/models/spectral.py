@@ -57,7 +57,8 @@ class SpectralFilter(Recommender):
             is at most this number (None: 30 % of the users and of the items).
         low_pass: Weight of the projection on them ("chebycf", "gf-cf"), at least 0.
         flatness: Exponent of the response of "chebycf", above 0.
-        degree_power: Exponent of the items' clicks, as above, in [-2, 2]; "auto" ignores it, `user_power` and `item_power`.
+        degree_power: Exponent of the items' clicks, as above, in [-2, 2]; "auto" ignores it, `user_power` and
+            `item_power`.
         user_power: a, in [0, 1].
         item_power: b, in [0, 1].
         dtype: Storage of the propagated values, "float32" or "bfloat16"; sums are float32.
@@ -154,7 +155,7 @@ class SpectralFilter(Recommender):
 
     def scores_for(self, user_items: sp.csr_array) -> Floats:
         """Return the scores of users given by their clicks alone."""
-        return ItemWeights._complete(self, self._filtered(user_items), user_items)  # type: ignore[arg-type]
+        return ItemWeights._complete(self, self._filtered(user_items), user_items)
 
     def _filtered(self, user_items: sp.csr_array) -> Floats:
         numbers = dict(zip(NUMBERS, map(float, self.numbers), strict=True))
