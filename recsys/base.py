@@ -115,7 +115,7 @@ class Recommender(Queries, BaseEstimator, ABC):  # type: ignore[misc]
         Raises:
             InputError: No interaction at all, a value that is negative or not finite, a pair stored twice, more users
                 and items than memory holds, a validation set that overlaps or is empty, or a callback that cannot be
-                called.
+                called. After an error the model is what it was before.
         """
         matrix, show_progress = self._check_fit(user_items, callback), flag("show_progress", show_progress)
         if validation is not None:
@@ -142,12 +142,15 @@ class Recommender(Queries, BaseEstimator, ABC):  # type: ignore[misc]
         return 16.0 * float(sum(user_items.shape))
 
     def _fit_checked(self, matrix: sp.csr_array, show_progress: bool, callback: Callback | None) -> Self:
-        before = self.users, self.items, self.dislikes
+        before = self.__dict__.copy()
         self.users, self.items, self.dislikes = self._given
+        self.num_users = self.num_items = 0
         try:
             self._fit(matrix, show_progress, callback)
-        except Exception:
-            self.users, self.items, self.dislikes = before
+        except BaseException as error:
+            # After Ctrl-C, a model that has set its size can score.
+            if isinstance(error, Exception) or not self.num_items:
+                self.__dict__ = before
             raise
         self.num_users, self.num_items = (int(size) for size in matrix.shape)
         return self

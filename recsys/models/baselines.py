@@ -98,6 +98,11 @@ def relative_popularity(user_items: sp.csr_array) -> Floats:
     return np.asarray(counts / counts.max(), np.float32)
 
 
+def _tie_breaks(item_users: sp.csr_array) -> Floats:
+    """Return a small score of each item, in proportion to the share of users who have it."""
+    return np.asarray(UNKNOWN_USER * np.diff(item_users.indptr) / item_users.shape[1], np.float32)
+
+
 def _cosines(matrix: sp.csr_array, selected: Ints) -> Floats:
     """Return the cosines of selected rows of a matrix of ones with all rows."""
     unit = _unit_rows(matrix)
@@ -307,7 +312,7 @@ class ALS(FactorModel):
     def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
         model = self._implicit_model()
         # Decides between equal scores only, as those of users without interactions are.
-        self.item_biases = UNKNOWN_USER * relative_popularity(user_items)
+        self.item_biases = _tie_breaks(user_items.T.tocsr())
         from implicit.recommender_base import ModelFitError
 
         last: list[Any] = []
@@ -362,7 +367,8 @@ class ALS(FactorModel):
     def _new_items(self, rows: sp.csr_array) -> dict[str, Any]:
         with threadpool_limits(1, "blas"):
             found = self._fitted_implicit_model().recalculate_item(np.arange(rows.shape[0]), sp.csr_matrix(rows))
-        return {"item_factors": np.asarray(found)}
+        biases = {} if self.item_biases is None else {"item_biases": _tie_breaks(rows)}
+        return {"item_factors": np.asarray(found)} | biases
 
     def _new_item_similarity(self, itemids: Ints, item_users: sp.csr_array) -> Floats:
         return cosine(self.item_factors, itemids, self._new_items(item_users)["item_factors"])

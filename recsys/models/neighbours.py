@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from graphnoise.checks import integer, real
-from recsys.base import Callback
+from recsys.base import Callback, Recommender
 from recsys.models import gram
 from recsys.models.baselines import ItemWeights
 from recsys.topk import Floats
@@ -20,6 +20,8 @@ class UserKNN(ItemWeights):
 
     s(u, v) = |items of both| / (sqrt(|items of u| · |items of v|) + shrinkage) is the similarity; u is no neighbour of
     its own. Users given by their items alone (`scores_for`) are new: a fitted user with the same items is a neighbour.
+    Users cannot be added without a new fit, since they would be neighbours of others, and scores have no explanation as
+    sums over items.
 
     Args:
         neighbours: Number of most similar users v kept per user u, ties to the lower user; None: all.
@@ -41,6 +43,7 @@ class UserKNN(ItemWeights):
 
     _arrays = ("user_items", "nearest")
     nearest: Any = None
+    _explain, _new_users = Recommender._explain, Recommender._new_users
 
     def __init__(self, neighbours: int | None = 100, shrinkage: float = 0.0, num_threads: int = 0) -> None:
         self.neighbours = None if neighbours is None else integer("neighbours", neighbours, 1)

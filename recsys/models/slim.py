@@ -141,7 +141,8 @@ class SLIM(ItemWeights):
                 sparse = np.maximum(sparse, 0)
             dual -= sparse
             gap = max(np.linalg.norm(ridge - sparse), np.linalg.norm(sparse - last))
-            if gap <= TOLERANCE * np.linalg.norm(sparse):
+            # Where all weights are 0, the multipliers are what is not.
+            if gap <= TOLERANCE * (np.linalg.norm(sparse) or np.linalg.norm(dual)):
                 break
         else:
             return _sparse(sparse), len(together)

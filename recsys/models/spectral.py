@@ -35,7 +35,8 @@ class SpectralFilter(Recommender):
         [r D^-p h(S)] D^q + [r D^-v V diag(w) Vᵀ] D^v + c π,    h(S) = Σ_k c_k T_k(I - 2 S),
 
     π the clicks of the items over their maximum. A product with S is two sparse products as wide as the users of a
-    block, so that a user's scores take 4 · degree · clicks operations. New users and new clicks are a row r.
+    block, so that a user's scores take 4 · degree · clicks operations. New users and new clicks are a row r
+    (`recalculate_user`). Users without clicks get the popular items, as those of other models with item weights.
 
     - "linkprop": h(s) = s; p = q = `degree_power` (0).
     - "gf-cf": h(s) = s, and `directions` (256) vectors of weight `low_pass` (.3); v = `degree_power` (.5).
@@ -56,7 +57,8 @@ class SpectralFilter(Recommender):
             is at most this number (None: 30 % of the users and of the items).
         low_pass: Weight of the projection on them ("chebycf", "gf-cf"), at least 0.
         flatness: Exponent of the response of "chebycf", above 0.
-        degree_power: Exponent of the items' clicks, as above; "auto" ignores it, `user_power` and `item_power`.
+        degree_power: Exponent of the items' clicks, as above, in [-2, 2]; "auto" ignores it, `user_power` and
+            `item_power`.
         user_power: a, in [0, 1].
         item_power: b, in [0, 1].
         dtype: Storage of the propagated values, "float32" or "bfloat16"; sums are float32.
@@ -81,12 +83,14 @@ class SpectralFilter(Recommender):
         spectral filtering with Chebyshev interpolation for recommendation", SIGIR 2025 (ChebyCF).
     """
 
-    _arrays = ("user_items", "coefficients", "vectors", "vector_weights", "numbers")
+    _arrays = ("user_items", "coefficients", "vectors", "vector_weights", "numbers", "storage")
     user_items: Any = None
     coefficients: Any = None
     vectors: Any = None
     vector_weights: Any = None
     numbers: Any = None
+    # The dtype at the time of fit.
+    storage: Any = None
     comparison_: list[dict[str, Any]] | None = None
     _graph: ItemGraph | None = None
 
@@ -109,7 +113,7 @@ class SpectralFilter(Recommender):
         self.directions = None if directions is None else integer("directions", directions, 0)
         self.low_pass = None if low_pass is None else real("low_pass", low_pass, 0.0)
         self.flatness = real("flatness", flatness, 1e-12)
-        self.degree_power = None if degree_power is None else real("degree_power", degree_power)
+        self.degree_power = None if degree_power is None else real("degree_power", degree_power, -2.0, 2.0)
         self.user_power = real("user_power", user_power, 0.0, 1.0)
         self.item_power = real("item_power", item_power, 0.0, 1.0)
         self.dtype = choice("dtype", dtype, DTYPES)
@@ -132,6 +136,7 @@ class SpectralFilter(Recommender):
             chosen = published(**{name: getattr(self, name) for name in SETTINGS})
             self.comparison_ = None
         graph = ItemGraph(user_items, chosen.user_power, chosen.item_power, DTYPES[self.dtype])
+        self.storage = np.array(self.dtype)
         vectors = graph.leading_vectors(len(chosen.weights), seed) if len(chosen.weights) else np.zeros((size, 0))
         self.user_items, self.vectors, self._graph = user_items, vectors.astype(np.float32), graph
         self.coefficients, self.vector_weights = chosen.coefficients, chosen.weights[: vectors.shape[1]]
@@ -150,10 +155,13 @@ class SpectralFilter(Recommender):
 
     def scores_for(self, user_items: sp.csr_array) -> Floats:
         """Return the scores of users given by their clicks alone."""
+        return ItemWeights._complete(self, self._filtered(user_items), user_items)
+
+    def _filtered(self, user_items: sp.csr_array) -> Floats:
         numbers = dict(zip(NUMBERS, map(float, self.numbers), strict=True))
         if self._graph is None:
             powers = numbers["user_power"], numbers["item_power"]
-            self._graph = ItemGraph(self.user_items, *powers, DTYPES[self.dtype])
+            self._graph = ItemGraph(self.user_items, *powers, DTYPES[str(self.storage)])
         clicks = self._graph.item_clicks
         relative = clicks / clicks.mean()
         into, out, around = (
@@ -171,7 +179,7 @@ class SpectralFilter(Recommender):
         ones = np.ones(row.nnz + 1, np.float32)
         # A row for each click, and one without clicks, which has popularity alone.
         each = sp.csr_array((ones[1:], (np.arange(row.nnz), row.indices)), shape=(row.nnz + 1, self.num_items))
-        parts = self.scores_for(each)[:, item]
+        parts = self._filtered(each)[:, item]
         return float(self.scores_for(row)[0, item]), parts[:-1] - parts[-1], None
 
     _item_similarity = ItemWeights._item_similarity

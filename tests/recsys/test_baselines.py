@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.base import clone
 from sklearn.metrics.pairwise import cosine_similarity
 
 from recsys import (
@@ -14,10 +15,13 @@ from recsys import (
     SLIM,
     DenoisingLinear,
     InputError,
+    Interactions,
     ItemKNN,
+    MatrixFactorization,
     Popularity,
     Recommender,
     RP3beta,
+    TwoTower,
     UserKNN,
     evaluate,
 )
@@ -290,6 +294,38 @@ def test_ctrl_c_keeps_the_last_whole_epoch_of_als(clicks):
         stopped.fit(clicks, False, stop)
     everybody = np.arange(clicks.shape[0])
     assert np.array_equal(stopped.scores(everybody), whole.scores(everybody))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize(
+    ("model", "broken"),
+    [
+        (DenoisingLinear(directions=2), "recsys.models.gram.regress"),
+        (EASE(), "recsys.models.gram.regress"),
+        (MatrixFactorization(2, iterations=1), "recsys.models.mf.MatrixFactorization._run_epochs"),
+        (TwoTower(2, (3,), iterations=1), "recsys.models.two_tower.TwoTower._run_epochs"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Recommender) else "",
+)
+def test_a_fit_that_fails_leaves_the_model_as_it_was(clicks, monkeypatch, model, broken, error):
+    first = Interactions.from_csr(clicks, items=[f"i{item}" for item in range(clicks.shape[1])])
+    other = sp.csr_array(np.ones((4, 3)))
+    model.fit(first, False)
+    users = np.arange(clicks.shape[0])
+    before, shown = model.scores(users), repr(model)
+
+    def interrupt(*arguments):
+        raise error
+
+    monkeypatch.setattr(broken, interrupt)
+    with pytest.raises(error):
+        model.fit(Interactions.from_csr(other, items=["a", "b", "c"]), False)
+    assert repr(model) == shown
+    assert model.items.tolist() == first.items.tolist()
+    assert np.array_equal(model.scores(users), before)
+    with pytest.raises(error):
+        (unfitted := clone(model)).fit(other, False)
+    assert unfitted.num_items == 0
 
 
 @pytest.mark.parametrize(

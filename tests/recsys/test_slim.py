@@ -72,6 +72,12 @@ def test_single_precision_is_enough(clicks, monkeypatch, solver):
     np.testing.assert_allclose(model.fit(clicks).weights.toarray(), double, atol=1e-3)
 
 
+def test_weights_that_are_all_zero_converge():
+    # A warning would be an error.
+    assert SLIM(solver="admm").fit(sp.csr_array(np.eye(4, 3))).weights.nnz == 0
+    assert SLIM(solver="admm").fit(sp.csr_array([[1, 0, 1, 1]])).weights.nnz == 0
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_items_that_do_not_converge_are_counted(clicks, solver):
     with pytest.warns(ConvergenceWarning, match=r"SLIM: \d+ of 23 items did not converge in 1 iterations"):

@@ -159,6 +159,9 @@ def test_the_same_for_any_number_of_threads_and_after_saving(tmp_path):
     loaded = Recommender.load(tmp_path / "filter.npz")
     assert np.array_equal(loaded.scores(users), models[0].scores(users))
     assert loaded.filter_.popularity == models[0].filter_.popularity
+    # Parameters that were set since count from the next fit.
+    models[0].set_params(dtype="bfloat16").save(tmp_path / "filter")
+    assert np.array_equal(Recommender.load(tmp_path / "filter.npz").scores(users), models[0].scores(users))
     recalculated = loaded.recommend([5, 7], matrix[[5, 7]], recalculate_user=True)
     assert np.array_equal(recalculated[0], models[0].recommend([5, 7], matrix[[5, 7]])[0])
 
@@ -179,6 +182,14 @@ def test_users_of_one_click_teach_nothing():
     assert np.isfinite(model.scores(np.arange(4))).all()
 
 
+@pytest.mark.parametrize("preset", ["auto", "linkprop", "gf-cf", "chebycf"])
+def test_users_without_clicks_get_the_popular_items(preset):
+    matrix = clicks(80, 40)
+    model = SpectralFilter(preset, directions=8, num_threads=1).fit(matrix)
+    popular = np.argsort(-np.diff(matrix.T.tocsr().indptr), kind="stable")
+    assert model.recommend(0, sp.csr_array((1, 40)), N=40, recalculate_user=True)[0].tolist() == popular.tolist()
+
+
 def test_explanations_sum_to_the_score_but_for_popularity():
     matrix = clicks(200, 50, 0.15)
     model = SpectralFilter(num_threads=1).fit(matrix)
@@ -195,6 +206,8 @@ def test_explanations_sum_to_the_score_but_for_popularity():
         ({"directions": -1}, "directions: expected an integer of at least 0"),
         ({"low_pass": -1.0}, "low_pass: expected a number of at least 0"),
         ({"flatness": 0.0}, "flatness: expected"),
+        # The clicks of an item over their mean, at this power, would leave single precision.
+        ({"degree_power": 1e9}, r"degree_power: expected a number in \[-2, 2\]"),
         ({"user_power": 1.5}, "user_power: expected"),
         ({"dtype": "float16"}, "dtype: expected one of bfloat16, float32"),
     ],
