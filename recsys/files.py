@@ -104,6 +104,8 @@ def read_model(
         contents = read_npz(path)
         if not all(isinstance(value, np.ndarray) for value in contents.values()):
             raise DataError(f"{shown}: expected arrays of numbers and text, got others")
+        if not {"head", "digest"} <= contents.keys():
+            raise DataError(f"{shown}: expected a model saved by recsys, got a file with {', '.join(sorted(contents))}")
         text = str(contents.pop("head"))
         digest = str(contents.pop("digest"))
         head = json.loads(text)

@@ -28,6 +28,7 @@ from recsys import (
     Popularity,
     RobustFactorization,
     RP3beta,
+    SpectralFilter,
     TwoTower,
     UserKNN,
 )
@@ -130,6 +131,7 @@ KINDS = (
     SLIM,
     UserKNN,
     RP3beta,
+    SpectralFilter,
     ALS,
     DenoisingLinear,
     MatrixFactorization,

@@ -250,3 +250,9 @@ def test_results_larger_than_memory_raise(model, clicks, monkeypatch):
     ):
         with pytest.raises(InputError, match=r"answers of 1000000 × 3: expected to need at most 0\.0 GiB .* got 0\.0"):
             ask()
+
+
+def test_files_of_other_packages_are_named(tmp_path):
+    np.savez(tmp_path / "other.npz", user_factors=np.ones((2, 2)), item_factors=np.ones((3, 2)))
+    with pytest.raises(DataError, match="expected a model saved by recsys, got a file with item_factors, user_factors"):
+        Recommender.load(tmp_path / "other.npz")

@@ -75,6 +75,7 @@ CASES: dict[str, Case] = {
     "recsys.ItemKNN": Case(functools.partial(_fit, recsys.ItemKNN), dict),
     "recsys.RP3beta": Case(functools.partial(_fit, recsys.RP3beta), dict),
     "recsys.SLIM": Case(functools.partial(_fit, recsys.SLIM), dict),
+    "recsys.SpectralFilter": Case(functools.partial(_fit, recsys.SpectralFilter), lambda: {"preset": "chebycf"}),
     "recsys.UserKNN": Case(functools.partial(_fit, recsys.UserKNN), dict),
     "recsys.Popularity": Case(functools.partial(_fit, recsys.Popularity), dict),
     "recsys.DenoisingLinear": Case(functools.partial(_fit, recsys.DenoisingLinear), lambda: {"directions": 4}),
