@@ -70,6 +70,8 @@ SAME_NAME = {
     *("heat_kernel", "improve"),
     # From edges alone, and from features as well.
     "label_posterior",
+    # A product of a matrix in either direction, and its kernel.
+    "multiply",
     # Checks of arguments, and of values in suites, of CSV cells and of a command line.
     *("check", "check_labels", "flag", "integer", "real", "share", "text"),
     # Public functions of graphs and of recommenders, distinguished by their module.
