@@ -29,8 +29,9 @@ def fitted(name):
 
 
 def factorization(name):
-    # The rate is estimated by features of nodes otherwise.
-    method = methods.create_method(name, **({"rate": 0.1} if "rate" in methods.load(name).defaults() else {}))
+    # The rate is estimated by features of nodes otherwise; after a short warm-up hardly a click passes the threshold.
+    settings = {"rate": 0.1} if "rate" in methods.load(name).defaults() else {}
+    method = methods.create_method(name, **settings, **({"warm_up": 0.8} if name == "truncated-gce" else {}))
     return RobustFactorization(method, 8, iterations=40, batch_size=512)
 
 
