@@ -23,7 +23,7 @@ from recsys.models.minibatch import Minibatch, Plan
 from recsys.models.native_training import NativeTraining, native_rule
 from recsys.models.presets import PRESETS
 from recsys.objectives import Objective
-from recsys.samplers import Sampler, Uniform
+from recsys.samplers import Popularity, Sampler, Uniform
 from recsys.samplers.base import fit_sampler
 from recsys.topk import Floats
 from recsys.validation import Ints, PositionsLike, positions
@@ -164,6 +164,9 @@ class MatrixFactorization(EpochModel):
         """Return the mode, which "auto" selects by what single steps support."""
         if self.mode != "auto":
             return self.mode
+        # A subclass may draw in its own way, which single steps do not ask for.
+        if type(sampler) not in (Uniform, Popularity):
+            return "minibatch"
         try:
             native_rule("deterministic", objective, sampler)
         except InputError:
