@@ -38,7 +38,7 @@ def filter_bank(degree: int) -> NDArray[np.float64]:
     """Return Chebyshev coefficients of s, s², and s (1 + λ) / (s + λ) for λ in SHRINKAGE: [degree + 1, filters].
 
     Example:
-        >>> filter_bank(2)[:, :2].round(6).tolist()
+        >>> (filter_bank(2)[:, :2].round(6) + 0.0).tolist()
         [[0.5, 0.375], [-0.5, -0.5], [0.0, 0.125]]
     """
     responses = [lambda s: s, lambda s: s**2, *(lambda s, a=a: s * (1 + a) / (s + a) for a in SHRINKAGE)]

@@ -46,7 +46,7 @@ def interpolate(response: Any, degree: int) -> NDArray[np.float64]:
     """Return the Chebyshev coefficients of the polynomial in x = 1 - 2 s that equals `response(x)` at cos(jπ / degree).
 
     Example:
-        >>> interpolate(lambda x: (1 - x) / 2, 2).round(6).tolist()
+        >>> (interpolate(lambda x: (1 - x) / 2, 2).round(6) + 0.0).tolist()
         [0.5, -0.5, 0.0]
     """
     nodes = np.cos(np.arange(degree + 1) * np.pi / degree)
