@@ -123,7 +123,8 @@ class SpectralFilter(Recommender):
     def memory_needed(self, user_items: sp.csr_array) -> float:
         """Return the bytes of the vectors, of a panel of users and, with "auto", of the folds."""
         size = user_items.shape[1]
-        vectors = (512 if self.directions is None else self.directions) + 16
+        # "linkprop" has no vectors.
+        vectors = 0 if self.preset == "linkprop" else (512 if self.directions is None else self.directions) + 16
         folds = fold_memory(size) if self.preset == "auto" else 0.0
         return float(folds + 24.0 * size * (vectors + PANEL) + 40.0 * user_items.nnz)
 
@@ -146,8 +147,12 @@ class SpectralFilter(Recommender):
     def filter_(self) -> Filter:
         """The filter of the fitted model."""
         self.check_fitted()
-        numbers = dict(zip(NUMBERS, map(float, self.numbers), strict=True))
-        return Filter(self.coefficients, self.vector_weights, **numbers)
+        return self._filter()
+
+    def _filter(self) -> Filter:
+        return Filter(
+            self.coefficients, self.vector_weights, **dict(zip(NUMBERS, map(float, self.numbers), strict=True))
+        )
 
     def scores(self, userids: Ints) -> Floats:
         """Return the scores of the users of `fit`: float32 [len(userids), num_items]."""
@@ -158,21 +163,21 @@ class SpectralFilter(Recommender):
         return ItemWeights._complete(self, self._filtered(user_items), user_items)
 
     def _filtered(self, user_items: sp.csr_array) -> Floats:
-        numbers = dict(zip(NUMBERS, map(float, self.numbers), strict=True))
+        chosen = self._filter()
         if self._graph is None:
-            powers = numbers["user_power"], numbers["item_power"]
-            self._graph = ItemGraph(self.user_items, *powers, DTYPES[str(self.storage)])
+            dtype = DTYPES[str(self.storage)]
+            self._graph = ItemGraph(self.user_items, chosen.user_power, chosen.item_power, dtype)
         clicks = self._graph.item_clicks
         relative = clicks / clicks.mean()
         into, out, around = (
-            relative ** np.float32(numbers[name]) for name in ("power_in", "power_out", "vector_power")
+            relative ** np.float32(power) for power in (chosen.power_in, chosen.power_out, chosen.vector_power)
         )
-        scores = self._graph.polynomial(user_items, self.coefficients, 1 / into)
+        scores = self._graph.polynomial(user_items, chosen.coefficients, 1 / into)
         scores *= out
-        if len(self.vector_weights):
-            inside = user_items @ (self.vectors / around[:, None] * self.vector_weights.astype(np.float32))
+        if len(chosen.weights):
+            inside = user_items @ (self.vectors / around[:, None] * chosen.weights.astype(np.float32))
             scores += inside @ (self.vectors * around[:, None]).T
-        scores += (np.float32(numbers["popularity"]) * clicks / clicks.max())[None]
+        scores += (np.float32(chosen.popularity) * clicks / clicks.max())[None]
         return scores
 
     def _explain(self, row: sp.csr_array, item: int, user_weights: Any) -> tuple[float, Floats, Any]:

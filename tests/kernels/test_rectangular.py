@@ -41,10 +41,8 @@ def test_sixteen_bits_are_summed_in_single_precision():
     matrix, dense, rng = draw(50, 80, density=0.8)
     x = torch.from_numpy(rng.normal(size=(80, 12)).astype(np.float32)).bfloat16()
     exact = torch.from_numpy(dense @ x.double().numpy())
-    assert (
-        torch.equal(multiply(matrix, x), exact.float().bfloat16())
-        or ((multiply(matrix, x).double() - exact).abs() <= 2**-8 * exact.abs() + 1e-5).all()
-    )
+    # One rounding to 8 bits.
+    assert ((multiply(matrix, x).double() - exact).abs() <= 2**-8 * exact.abs() + 1e-5).all()
 
 
 def test_rows_without_entries_and_empty_matrices():

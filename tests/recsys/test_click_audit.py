@@ -206,18 +206,20 @@ def test_dislikes_are_told_from_clicks():
     free = np.argwhere(CLICKS.matrix.toarray() == 0)
     chosen = free[rng.choice(len(free), 400, replace=False)]
     dislikes = sp.csr_array((np.ones(400), tuple(chosen.T)), shape=CLICKS.matrix.shape)
-    told = Interactions(CLICKS.matrix, dislikes=dislikes)
+    clicks = Interactions(CLICKS.matrix, dislikes=dislikes)
     for scorer in ("itemknn", "stacked"):
-        found = audit_clicks(told, scorer=scorer, top=20).credibility
-        hidden = sp.csr_array((np.ones(len(found.users)), (found.users, found.items)), shape=CLICKS.matrix.shape)
+        credible = audit_clicks(clicks, scorer=scorer, top=20).credibility
+        hidden = sp.csr_array(
+            (np.ones(len(credible.users)), (credible.users, credible.items)), shape=CLICKS.matrix.shape
+        )
         assert not hidden.multiply(dislikes).nnz
-        assert found.dislikes.auc > max(0.75, found.dislikes.popularity)
-        assert 0.5 < found.dislikes.within_users < 1
-        assert f"dislikes: AUC {found.dislikes.auc:.3f} (" in repr(found)
+        assert credible.dislikes.auc > max(0.75, credible.dislikes.popularity)
+        assert 0.5 < credible.dislikes.within_users < 1
+        assert f"dislikes: AUC {credible.dislikes.auc:.3f} (" in repr(credible)
         assert audit_clicks(CLICKS, scorer=scorer, top=0).credibility.dislikes is None
-    done = clean(told, found, add=0.0)
-    assert done.interactions.dislikes.nnz == 400
-    assert "Dislikes against clicks: AUC 0." in audit_clicks(told, scorer="itemknn", top=0).summary()
+    cleaned = clean(clicks, credible, add=0.0)
+    assert cleaned.interactions.dislikes.nnz == 400
+    assert "Dislikes against clicks: AUC 0." in audit_clicks(clicks, scorer="itemknn", top=0).summary()
 
 
 BAD = [

@@ -150,9 +150,9 @@ def test_models_learn_from_them(kind):
     dense = np.kron(np.eye(2), np.ones((10, 8)))
     dense[:, [7, 15]] *= -1
     clicks = Interactions.from_csr(sp.csr_array(dense))
-    plain, told = (
+    plain, with_dislikes = (
         kind({"name": "uniform", "dislike_share": share}).fit(clicks, False).scores(np.arange(20))
         for share in (0.0, 0.7)
     )
-    low = [(scores[dense < 0].mean() - scores[dense == 0].mean()) / scores.std() for scores in (plain, told)]
+    low = [(scores[dense < 0].mean() - scores[dense == 0].mean()) / scores.std() for scores in (plain, with_dislikes)]
     assert low[1] < low[0]

@@ -118,9 +118,15 @@ def test_the_regression_is_that_of_held_out_clicks_on_the_scores_of_the_bank(fol
 def test_a_bank_is_one_filter_and_its_quality_is_that_of_evaluate(fold):
     bank, kept, held, users, part = fold
     weights = np.random.default_rng(1).normal(size=len(part.square))
-    model = SpectralFilter("linkprop").fit(kept)
-    chosen = bank.combine(weights)
     combined = np.tensordot(weights, bank.scores(kept[users]), 1)
+    chosen, graph = bank.combine(weights), bank.graph
+    relative = (graph.item_clicks / graph.item_clicks.mean()) ** np.float32(0.2)
+    assert (chosen.power_in, chosen.power_out, chosen.vector_power) == (0.2, 0.2, 0.2)
+    V = graph.leading_vectors(8, 0)
+    one = graph.polynomial(kept[users], chosen.coefficients, 1 / relative) * relative
+    one += (kept[users] @ (V / relative[:, None]) * chosen.weights) @ V.T * relative
+    one += chosen.popularity * graph.item_clicks / graph.item_clicks.max()
+    assert one == pytest.approx(combined, abs=1e-4)
 
     class Scores:
         def scores(self, userids):
@@ -132,8 +138,6 @@ def test_a_bank_is_one_filter_and_its_quality_is_that_of_evaluate(fold):
 
     # The fold has all items as candidates.
     assert part.quality(weights) == pytest.approx(evaluate(Scores(), kept, held)["ndcg@20"], abs=1e-6)
-    assert len(chosen.weights) == 8
-    assert model.num_items == 30
     assert part.quality(refine([part], 0.5)) >= part.quality(ridge([part], 0.5))
 
 
