@@ -23,6 +23,7 @@ from recsys.models.minibatch import Minibatch, Plan
 from recsys.models.native_training import NativeTraining, native_rule
 from recsys.models.presets import PRESETS
 from recsys.objectives import Objective
+from recsys.objectives.base import fit_objective
 from recsys.samplers import Popularity, Sampler, Uniform
 from recsys.samplers.base import fit_sampler
 from recsys.topk import Floats
@@ -232,7 +233,7 @@ class MatrixFactorization(EpochModel):
         sampler.num_threads = plan.num_threads
         known = fit_sampler(sampler, user_items, self.dislikes)
         distribution = sampler.probabilities() if hasattr(sampler, "probabilities") else None
-        objective.fit(user_items, distribution)
+        fit_objective(objective, user_items, distribution, self.dislikes)
         training: Minibatch | NativeTraining
         mode = self._training_mode(objective, sampler)
         if mode == "minibatch":
@@ -322,7 +323,10 @@ class MatrixFactorization(EpochModel):
         }
         if "users" in self.objective_._needs:
             fail("user_items", "the users of fit, as the objective has a rate for each of them", "new ones")
-        objective = copy.deepcopy(self.objective_).fit(user_items, None)
+        objective = copy.copy(self.objective_)
+        # Those of the users of fit.
+        objective.dislikes = None
+        objective.fit(user_items, None)
         if self.propensities is not None:
             objective.theta = self.propensities  # type: ignore[attr-defined]
         sampler = Uniform().fit_checked(user_items)

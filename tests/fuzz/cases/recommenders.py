@@ -211,6 +211,8 @@ for _name in (
     "BPR",
     "Hinge",
     "WBPR",
+    "DislikeBPR",
+    "DoublyRobust",
     "RelevanceMF",
     "UnbiasedBPR",
     "Backward",
