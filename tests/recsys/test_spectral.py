@@ -225,3 +225,20 @@ def test_memory_is_checked_before_fitting(monkeypatch):
     monkeypatch.setattr("graphnoise.resources.available_memory", lambda: 1 << 20)
     with pytest.raises(InputError, match="SpectralFilter of 60 users × 40 items: expected to need at most"):
         SpectralFilter().fit(clicks())
+
+
+@pytest.mark.parametrize("preset", ["auto", "chebycf", "linkprop"])
+def test_new_users_leave_the_graph_and_all_others_as_they_are(tmp_path, preset):
+    clicks = low_rank(60, 30, density=0.2, seed=3).interactions.matrix
+    model = SpectralFilter(preset, directions=4, num_threads=1).fit(clicks, False)
+    others, rows = model.scores(np.arange(2, 60)), clicks[[7, 9]]
+    expected = model.scores_for(rows)
+    model.partial_fit_users([1, 60], rows)
+    model.save(tmp_path / "model")
+    for one in (model, SpectralFilter.load(tmp_path / "model")):
+        np.testing.assert_array_equal(one.scores(np.arange(2, 60)), others)
+        np.testing.assert_array_equal(one.scores(np.array([1, 60])), expected)
+    # Those of a new fit are another graph.
+    again = SpectralFilter(preset, directions=4, num_threads=1).fit(model.user_items, False)
+    assert not np.array_equal(again.scores(np.arange(2, 60)), others)
+    assert again.graph_clicks is None
