@@ -27,7 +27,7 @@ from recsys.models.native_training import NativeTraining, native_rule
 from recsys.models.presets import PRESETS
 from recsys.objectives import Objective
 from recsys.objectives.base import fit_objective
-from recsys.samplers import Popularity, Sampler, Uniform
+from recsys.samplers import Sampler
 from recsys.samplers.base import Ints, fit_sampler
 from recsys.topk import Floats
 from recsys.validation import PositionsLike, positions
@@ -168,9 +168,6 @@ class MatrixFactorization(EpochModel):
         """Return the mode, which "auto" selects by what single steps support."""
         if self.mode != "auto":
             return self.mode
-        # A subclass may draw in its own way, which single steps do not ask for.
-        if type(sampler) not in (Uniform, Popularity):
-            return "minibatch"
         try:
             native_rule("deterministic", objective, sampler)
         except InputError:

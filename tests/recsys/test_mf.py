@@ -246,6 +246,22 @@ def test_the_mode_is_selected_by_what_single_steps_support(changes, mode):
     assert found.mode == "auto"
 
 
+def test_a_sampler_of_ones_own_is_asked_for_its_draws_or_refused():
+    class First(Uniform):
+        def _draw(self, users, k, rng, items):
+            asked.append(len(users))
+            return super()._draw(users, k, rng, items)
+
+    asked = []
+    model(sampler=First(), iterations=1).fit(TRAIN, False)
+    assert sum(asked) == TRAIN.nnz
+    for mode in ("deterministic", "lock-free"):
+        with pytest.raises(
+            InputError, match=f"sampler: expected uniform or popularity, verified, in the mode '{mode}'"
+        ):
+            model(sampler=First(), mode=mode)
+
+
 def test_the_learning_rate_decays_before_each_epoch():
     slow = model(learning_rate=0.4, learning_rate_decay=0.5, iterations=1).fit(TRAIN, False)
     assert same(slow, model(learning_rate=0.2, learning_rate_decay=1.0, iterations=1).fit(TRAIN, False))
