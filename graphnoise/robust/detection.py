@@ -50,6 +50,19 @@ def high_losses(losses: Floats) -> Floats:
     return 1 - lower_component(losses)
 
 
+def centred(losses: Floats, y: Ints) -> Floats:
+    """Return losses less the mean of their class: on a graph, whole classes have high ones.
+
+    Example:
+        >>> centred(np.array([1.0, 2.0, 5.0]), np.array([0, 0, 1])).tolist()
+        [-0.5, 0.5, 0.0]
+    """
+    means = np.bincount(y, losses) / np.maximum(np.bincount(y), 1)
+    # Rounded, so that equal losses stay equal.
+    out: Floats = (losses - means[y]).round(9)
+    return out
+
+
 def linear_rule(z: Floats, scores: Floats) -> Floats | None:
     """Return P(wrong) by a logistic regression that learns from the labels of surely low and surely high scores.
 

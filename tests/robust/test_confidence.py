@@ -51,7 +51,7 @@ def test_blended_weights():
     assert bool(method.select(step(at(9))).all())
     method.start_epoch(at(10))
     p = SURE.softmax(1).gather(1, GIVEN.unsqueeze(1)).squeeze(1)
-    own = p / torch.stack([p[GIVEN == c].max() for c in range(3)])[GIVEN]
+    own = p / torch.stack([p[c == GIVEN].max() for c in range(3)])[GIVEN]
     torch.testing.assert_close(method.weights(step(at(10))), ((outside + own) / 2).clamp(min=1e-3))
     # Both sources sure: a weight of 1, not of 2.
     method.outside.fill_(1.0)

@@ -23,7 +23,9 @@ def sure(scale=4.0):
 
 
 def at(epoch, logits=None, epochs=20):
-    return context(labelled=LABELLED, given=GIVEN, logits=sure() if logits is None else logits, epoch=epoch, epochs=epochs)
+    return context(
+        labelled=LABELLED, given=GIVEN, logits=sure() if logits is None else logits, epoch=epoch, epochs=epochs
+    )
 
 
 def lsa(epochs=20, **settings):
@@ -122,5 +124,3 @@ def test_adele_corrects_a_label_that_predictions_contradict():
 def test_bad_settings_are_named(name, setting, message):
     with pytest.raises(InputError, match=message):
         methods.create_method(name, **setting)
-
-

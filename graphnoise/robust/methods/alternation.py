@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from graphnoise import checks
 from graphnoise.nn.features import principal, row_normalised, smoothed
-from graphnoise.robust.detection import high_losses, linear_rule
+from graphnoise.robust.detection import centred, high_losses, linear_rule
 from graphnoise.robust.methods.contrast import augmented
 from graphnoise.robust.methods.selection import smallest
 from graphnoise.robust.methods.warm_up import WarmUp
@@ -23,14 +23,17 @@ class LSA(WarmUp):
     r"""Two detectors of wrong labels by turns; labels taken as wrong are replaced by sharpened predictions.
 
     After a warm-up, the score g of each label is found in even epochs by a logistic regression on smoothed features
-    S² X, in standardised principal directions, that learns from the labels which the loss is sure of (g < 0.05 and
-    g > 0.95 by the mixture of the losses), and in odd epochs by that mixture itself. Where one of these two kinds is
-    missing, the mixture takes the turn. Labels with g ≤ threshold, and the one of least g of each class, train as they
-    are, with weight 1. The others have the target p² / Σ p², p the mean prediction for two random views, and as weight
-    the probability that the cross-entropy with this target belongs to the lower of two normal distributions.
+    S² X, in standardised principal directions, that learns from the labels which the loss is sure of (g < 0.05 and g
+    > 0.95 by the mixture of the losses, each less the mean of its class), and in odd epochs by that mixture itself.
+    Where one of these two kinds is missing, the mixture takes the turn. Labels with g ≤ threshold, and the one of
+    least g of each class, train as they are, with weight 1. The others have the target p² / Σ p², p the mean
+    prediction for two random views, and as weight the probability that the cross-entropy with this target belongs to
+    the lower of two normal distributions.
 
-    The linear rule reads no embedding that the labels have trained. Losses are those of nodes that are trained on, so
-    that after a long warm-up, when the network has learned the wrong labels too, neither detector finds them.
+    The linear rule reads neither the label nor an embedding that labels have trained: it finds the wrong labels of
+    nodes that are unlike others, and none that are flipped whatever the node. Losses are those of nodes that are
+    trained on, so that after a long warm-up, when the network has learned the wrong labels too, neither detector
+    finds them.
 
     Args:
         warm_up: Share of the epochs with plain training, before; they are not selected as the best.
@@ -74,7 +77,7 @@ class LSA(WarmUp):
         if self.warming(context):
             return
         logits, given = context.evaluate().logits[context.labelled], context.given
-        scores, detector = high_losses(_losses(logits, given)), 1
+        scores, detector = high_losses(centred(_losses(logits, given), given.cpu().numpy())), 1
         if (context.epoch - context.epochs_in(self.warm_up)) % 2 == 0:
             linear = linear_rule(self._z, scores)
             scores, detector = (scores, 1) if linear is None else (linear, 0)

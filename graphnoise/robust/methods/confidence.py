@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graphnoise import checks
-from graphnoise.robust.detection import divergences, high_losses
+from graphnoise.robust.detection import centred, divergences, high_losses
 from graphnoise.robust.methods.adapters import MIN_WEIGHT
 from graphnoise.robust.methods.selection import smallest
 from graphnoise.robust.methods.sources import propagated_from_others
@@ -20,8 +20,8 @@ from graphnoise.robust.training import Context, Step
 class AdaptiveSmoothing(WarmUp):
     r"""Label smoothing that is stronger where the loss is high: the target (1 - ε_i) y_i + ε_i / C.
 
-    ε_i = strength · g_i, with g_i the probability that the loss of node i belongs to the higher of two normal
-    distributions, fitted anew in each epoch after the warm-up.
+    ε_i = strength · g_i, with g_i the probability that the loss of node i, less the mean of its class, belongs to the
+    higher of two normal distributions, fitted anew in each epoch after the warm-up.
 
     Args:
         warm_up: Share of the epochs without smoothing; they are not selected as the best.
@@ -47,7 +47,8 @@ class AdaptiveSmoothing(WarmUp):
         if self.warming(context):
             return
         losses = F.cross_entropy(context.evaluate().logits[context.labelled], context.given, reduction="none")
-        self.eps.copy_(self.strength * torch.from_numpy(high_losses(losses.double().cpu().numpy())))
+        own = centred(losses.double().cpu().numpy(), context.given.cpu().numpy())
+        self.eps.copy_(self.strength * torch.from_numpy(high_losses(own)))
 
     def targets(self, step: Step) -> Tensor:
         """Return the smoothed labels."""
