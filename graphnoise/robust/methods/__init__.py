@@ -7,9 +7,10 @@ from typing import Any
 
 from graphnoise import checks
 from graphnoise.robust.methods.adapters import Drop, Reweight, Soften
+from graphnoise.robust.methods.sources import NAT, source_confidence
 from graphnoise.robust.training import Method
 
-__all__ = ["Drop", "Reweight", "Soften", "create_method", "load", "names"]
+__all__ = ["NAT", "Drop", "Reweight", "Soften", "create_method", "load", "names", "source_confidence"]
 
 # By module of this package, the class of each method.
 _CLASSES = {
