@@ -49,6 +49,7 @@ def found():
 
 def test_the_detectors_are_there():
     assert {"posterior", "ggp", "self-confidence", "self-confidence-gcn", "margin", "loss-mixture"} <= set(NAMES)
+    assert {"confident-joint", "disagreement", "credibility"} <= set(NAMES)
     assert {"neighbours", "lp", "graphcleaner", "icgnn", "rank-average"} <= set(NAMES)
 
 
