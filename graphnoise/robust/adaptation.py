@@ -27,13 +27,13 @@ class EntropyAdaptation:
 
     Args:
         model: A fitted `RobustGNN` whose method trains one network, with layers of normalisation. It is not changed.
-        lr: Learning rate of Adam.
+        lr: Learning rate of Adam, at most 1.
 
     Attributes:
         kept_: Which nodes of the last graph were kept, Boolean, shape [num_nodes].
 
     Raises:
-        InputError: No such model, or lr that is not above 0.
+        InputError: No such model, or lr that is not above 0 and at most 1.
         NotFittedError: The model is not fitted.
 
     Example:
@@ -57,7 +57,7 @@ class EntropyAdaptation:
             checks.unfitted("RobustGNN")
         if len(model.networks_) > 1:
             checks.fail("model", "a method of one network", f"{len(model.networks_)} networks")
-        self.model, self.lr = model, checks.real("lr", lr, 1e-12)
+        self.model, self.lr = model, checks.real("lr", lr, 1e-12, 1.0)
         self.network = copy.deepcopy(model.networks_[0]).requires_grad_(False)
         parameters = [
             p

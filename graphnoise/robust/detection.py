@@ -142,7 +142,7 @@ def agreement_of_nearest(z: Floats, y: Ints, k: int, lift: bool = False) -> Floa
     # Rounding of distances leaves traces where vectors are orthogonal.
     cosine[cosine < 1e-9] = 0.0
     total, same = cosine.sum(1), (cosine * (y[nearest] == y[:, None])).sum(1)
-    out = np.divide(same, total, out=np.full(len(z), 0.5), where=total > 0)
+    out: Floats = np.divide(same, total, out=np.full(len(z), 0.5), where=total > 0)
     if lift:
         share = np.bincount(y)[y] / len(y)
         out = np.where(total > 0, np.minimum(out / share, 1.0), out)

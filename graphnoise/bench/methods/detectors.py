@@ -214,6 +214,7 @@ class ConfidentJoint(SelfConfidence):
         """Count the confident joint, and prune by it."""
         detection, p = super().detect(trial), trial.probabilities(self.model, self.folds)
         flagged = confident_errors(p[trial.nodes], np.searchsorted(trial.present, trial.given), self.rule)
+        assert detection.labels is not None
         labels = np.where(flagged, detection.labels, trial.given)
         return replace(detection, credibility=detect.adjusted_margin(p, trial.y), flagged=flagged, labels=labels)
 

@@ -183,7 +183,7 @@ def collective(rows: Tensor, bank: Tensor, q: Tensor) -> Tensor:
         tensor([[0.9000, 0.1000]])
     """
     out, size = [], max(BLOCK_ENTRIES // max(len(bank), 1), 1)
-    for part in rows.detach().split(size):
+    for part in torch.split(rows.detach(), size):
         s = (part @ bank.detach().T).clamp(0.0, 1.0) + 1e-7
         out.append(s @ q.detach() / s.sum(1, keepdim=True))
     return torch.cat(out) if out else q.detach()[:0]

@@ -60,7 +60,7 @@ def source_confidence(
         In the spirit of noise-aware training, where the confidence of each weak label weighs its loss; the formula is
         derived here.
     """
-    p = [checks.probabilities(f"sources[{m}]", source).detach().cpu() for m, source in enumerate(sources)]
+    p = _probabilities(sources)
     if not p or len({part.shape for part in p}) > 1:
         checks.fail("sources", "at least one source, all of one shape", [tuple(part.shape) for part in p])
     size, classes = p[0].shape
@@ -78,7 +78,7 @@ def source_confidence(
         known = sure is not None and bool(sure.any())
         acc = [_accuracy(vote[sure], y[sure]) if known else _accuracy(vote, majority) for vote in votes]
     else:
-        acc = [checks.rate(f"accuracies[{m}]", value) for m, value in enumerate(accuracies)]
+        acc = _rates(accuracies)
         if len(acc) != len(p):
             checks.fail("accuracies", f"{len(p)} numbers, one per source", len(acc))
     limited = np.clip(acc, MIN_ACCURACY, MAX_ACCURACY)
@@ -87,6 +87,23 @@ def source_confidence(
     assert isinstance(evidence, Tensor)
     confidence = evidence.softmax(1).gather(1, y.unsqueeze(1)).squeeze(1)
     return confidence if sure is None else torch.where(sure, 1.0, confidence)
+
+
+def _probabilities(sources: object) -> list[Tensor]:
+    listed = _listed("sources", "matrices of probabilities", sources)
+    return [checks.probabilities(f"sources[{m}]", source).detach().cpu() for m, source in enumerate(listed)]
+
+
+def _rates(accuracies: object) -> list[float]:
+    listed = _listed("accuracies", "numbers", accuracies)
+    return [checks.rate(f"accuracies[{m}]", value) for m, value in enumerate(listed)]
+
+
+def _listed(name: str, expected: str, values: Any) -> list[Any]:
+    try:
+        return list(values)
+    except TypeError:
+        checks.fail(name, f"a list of {expected}", type(values).__name__)
 
 
 def _vote(p: Tensor) -> Tensor:
@@ -132,7 +149,9 @@ class NAT(Method):
         folds: int = 5,
     ) -> None:
         super().__init__()
-        self.sources, self.accuracies, self.trusted = sources, accuracies, trusted
+        self.sources = None if sources is None else _probabilities(sources)
+        self.accuracies = None if accuracies is None else _rates(accuracies)
+        self.trusted = None if trusted is None else checks.tensor("trusted", trusted)
         self.folds = checks.integer("folds", folds, 2)
 
     def setup(self, context: Context) -> None:
@@ -144,8 +163,8 @@ class NAT(Method):
         sources = self._sources(context) if self.sources is None else self.sources
         expected = (len(context.given), context.num_classes)
         for m, source in enumerate(sources):
-            if tuple(np.shape(source)) != expected:
-                checks.fail(f"sources[{m}]", f"probabilities of shape {expected}", tuple(np.shape(source)))
+            if tuple(source.shape) != expected:
+                checks.fail(f"sources[{m}]", f"probabilities of shape {expected}", tuple(source.shape))
         confidence = source_confidence(sources, context.given, accuracies=self.accuracies, trusted=self.trusted)
         self.register_buffer("confidence", confidence.float().to(context.given.device))
 

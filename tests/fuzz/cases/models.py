@@ -38,7 +38,7 @@ def _entropy_adaptation(model: Any = None, **settings: Any) -> Any:
 @functools.cache
 def _normalised() -> Any:
     module = torch_geometric.nn.GCN(4, 4, 2, 2, norm="BatchNorm")
-    return robust.RobustGNN("ce", module, epochs=1).fit(data())
+    return robust.RobustGNN("ce", model=module, epochs=1).fit(data())
 
 
 def _nat(**settings: Any) -> Any:
