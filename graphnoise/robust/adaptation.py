@@ -94,7 +94,7 @@ class EntropyAdaptation:
                 if kept.any():
                     logs = logits[self.kept_].log_softmax(1)
                     self.optimiser.zero_grad()
-                    (-(logs.exp() * logs).sum(1).mean()).backward()  # type: ignore[no-untyped-call]
+                    (-(logs.exp() * logs).sum(1).mean()).backward()
                     self.optimiser.step()
             with torch.no_grad():
                 p: Tensor = self.network(view).logits.softmax(1)

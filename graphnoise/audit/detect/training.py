@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -149,13 +150,10 @@ def class_onset(history: Any, y: LabelsLike) -> Floats:
 
 
 def _epochs(history: Any) -> list[Any]:
-    try:
-        epochs = list(history)
-    except TypeError:
-        epochs = []
-    if not epochs:
+    listed = isinstance(history, Sequence) or (isinstance(history, np.ndarray | Tensor) and history.ndim)
+    if not listed or not len(history):
         checks.fail("history", "probabilities of at least one epoch", type(history).__name__)
-    return epochs
+    return list(history)
 
 
 def _losses(probabilities: Tensor | NDArray[Any], y: LabelsLike) -> Floats:

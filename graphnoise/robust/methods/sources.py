@@ -100,10 +100,9 @@ def _rates(accuracies: object) -> list[float]:
 
 
 def _listed(name: str, expected: str, values: Any) -> list[Any]:
-    try:
-        return list(values)
-    except TypeError:
+    if not isinstance(values, Sequence) and not (isinstance(values, np.ndarray | Tensor) and values.ndim):
         checks.fail(name, f"a list of {expected}", type(values).__name__)
+    return list(values)
 
 
 def _vote(p: Tensor) -> Tensor:
