@@ -21,7 +21,9 @@ from recsys.interactions import Interactions
 from recsys.simulation import corrupt_split, low_rank
 from recsys.splits import Split, ratio
 
-NOISE = ("none", "false-positive", "false-negative", "both")
+NOISE = ("none", "false-positive", "propagated", "false-negative", "both")
+# Further false clicks that each false click leads to, in propagated noise.
+SPREAD = 2
 PARTS = ("train", "validation", "test")
 # Options of a table.
 TABLE_OPTIONS = ("user", "item", "rating", "at_least", "duplicates")
@@ -143,12 +145,13 @@ def corrupt(
     """
     if noise["kind"] == "none":
         return split, {"false_positive": 0.0, "false_negative": 0.0}
-    added = noise["rate"] if noise["kind"] in ("false-positive", "both") else 0.0
+    added = noise["rate"] if noise["kind"] in ("false-positive", "propagated", "both") else 0.0
+    spread = SPREAD if noise["kind"] == "propagated" else 0
     hidden = noise["rate"] if noise["kind"] in ("false-negative", "both") else 0.0
     needed = [part for part in PARTS if len(getattr(split, part))]
     try:
         noisy_validation = select == "noisy" and "validation" in needed
-        noisy = corrupt_split(split, added, hidden, noisy_validation=noisy_validation, seed=seed)
+        noisy = corrupt_split(split, added, hidden, spread=spread, noisy_validation=noisy_validation, seed=seed)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     rates = {"false_positive": noisy.train.false_positive_rate, "false_negative": noisy.train.false_negative_rate}

@@ -7,14 +7,22 @@ from typing import Any
 
 from graphnoise import checks
 from graphnoise.robust.methods.adapters import Drop, Reweight, Soften
+from graphnoise.robust.methods.sources import NAT, source_confidence
 from graphnoise.robust.training import Method
 
-__all__ = ["Drop", "Reweight", "Soften", "create_method", "load", "names"]
+__all__ = ["NAT", "Drop", "Reweight", "Soften", "create_method", "load", "names", "source_confidence"]
 
 # By module of this package, the class of each method.
 _CLASSES = {
+    "alternation": {"lsa": "LSA"},
     "cgnn": {"cgnn": "CGNN"},
     "community": {"cp": "CommunityPreservation"},
+    "confidence": {
+        "adaptive-smoothing": "AdaptiveSmoothing",
+        "blend": "Blend",
+        "confidence-weights": "ConfidenceWeights",
+        "oscillation": "Oscillation",
+    },
     "correction": {
         "confident-learning": "ConfidentLearning",
         "gnn-cleaner": "GNNCleaner",
@@ -27,6 +35,7 @@ _CLASSES = {
     "dnd_net": {"dnd-net": "DnDNet"},
     "ggp_targets": {"ggp-targets": "GGPTargets"},
     "icgnn": {"icgnn": "ICGNN"},
+    "kernel_labels": {"kernel-labels": "KernelLabels"},
     "losses": {
         "bootstrap-hard": "HardBootstrapping",
         "bootstrap-soft": "SoftBootstrapping",
@@ -48,8 +57,11 @@ _CLASSES = {
     },
     "nested_dropout": {"nested-dropout": "NestedDropout"},
     "nrgnn": {"nrgnn": "NRGNN"},
+    "onset": {"adele": "ADELE"},
     "pi_gnn": {"pi-gnn": "PIGNN"},
+    "prototypes": {"capro": "CAPro"},
     "rtgnn": {"rtgnn": "RTGNN"},
+    "sources": {"nat": "NAT"},
     "transitions": {"backward": "Backward", "forward": "Forward", "s-model": "SModel", "t-revision": "TRevision"},
     "two_networks": {
         "co-teaching": "CoTeaching",

@@ -185,7 +185,8 @@ CASES: dict[str, Case] = {
         },
     ),
     "recsys.simulation.corrupt": Case(
-        simulation.corrupt, lambda: {"interactions": clicks(), "false_positive": 0.2, "false_negative": 0.1}
+        simulation.corrupt,
+        lambda: {"interactions": clicks(), "false_positive": 0.2, "false_negative": 0.1, "spread": 2},
     ),
     "recsys.simulation.two_sided": Case(
         simulation.two_sided, lambda: {"interactions": clicks(), "hide": 0.2, "add": 0.1}
