@@ -15,6 +15,8 @@ __all__ = ["Drop", "Reweight", "Soften", "create_method", "load", "names"]
 _CLASSES = {
     "cgnn": {"cgnn": "CGNN"},
     "community": {"cp": "CommunityPreservation"},
+    "conditioning": {"quality-conditioning": "QualityConditioning"},
+    "consistency": {"consistency": "Consistency", "shrunk-classes": "ShrunkClasses"},
     "correction": {
         "confident-learning": "ConfidentLearning",
         "gnn-cleaner": "GNNCleaner",
@@ -25,8 +27,10 @@ _CLASSES = {
     "curriculum": {"clnode": "CLNode", "tss": "TSS"},
     "d_gnn": {"d-gnn": "DGNN"},
     "dnd_net": {"dnd-net": "DnDNet"},
+    "frozen_embeddings": {"nmtune": "NMTune"},
     "ggp_targets": {"ggp-targets": "GGPTargets"},
     "icgnn": {"icgnn": "ICGNN"},
+    "label_input": {"label-assisted": "LabelAssisted"},
     "losses": {
         "bootstrap-hard": "HardBootstrapping",
         "bootstrap-soft": "SoftBootstrapping",
@@ -46,10 +50,14 @@ _CLASSES = {
         "taylor": "Taylor",
         "truncated-gce": "TruncatedGCE",
     },
-    "nested_dropout": {"nested-dropout": "NestedDropout"},
+    "nested_dropout": {"nested-co-teaching": "NestedCoTeaching", "nested-dropout": "NestedDropout"},
     "nrgnn": {"nrgnn": "NRGNN"},
     "pi_gnn": {"pi-gnn": "PIGNN"},
+    "pretraining": {"class-gaussians": "ClassGaussians", "pretrain-distil": "PretrainDistil"},
+    "relabelling": {"relabel": "Relabelling"},
     "rtgnn": {"rtgnn": "RTGNN"},
+    "set_losses": {"ldam": "Margin", "pu": "PositiveUnlabelled"},
+    "several_teachers": {"multi-teacher": "SeveralTeachers"},
     "transitions": {"backward": "Backward", "forward": "Forward", "s-model": "SModel", "t-revision": "TRevision"},
     "two_networks": {
         "co-teaching": "CoTeaching",

@@ -72,7 +72,7 @@ class ConfidentLearning(Method):
         present, codes = torch.unique(context.given, return_inverse=True)
         kept, weights = torch.ones(len(codes), dtype=torch.bool), torch.ones(len(present))
         if int((torch.bincount(codes) > 1).sum()) > 1:
-            p = _out_of_fold(context, codes.cpu().numpy(), self.folds)
+            p = out_of_fold_probabilities(context, codes.cpu().numpy(), self.folds)
             kept, weights = pruned(p, codes.cpu().numpy(), self.prune)
         self.register_buffer("kept", kept.to(codes.device))
         self.register_buffer("class_weights", weights.to(codes.device)[codes])
@@ -121,7 +121,7 @@ def pruned(p: Floats, given: Ints, rule: str) -> tuple[Tensor, Tensor]:
     return ~torch.from_numpy(left_out) | smallest(-own, y, 0.0), torch.from_numpy(weights).float()
 
 
-def _out_of_fold(context: Context, codes: Ints, folds: int) -> Floats:
+def out_of_fold_probabilities(context: Context, codes: Ints, folds: int) -> Floats:
     """Return the probabilities of labelled nodes by SGC, from models that have not seen their labels."""
     inputs = smoothed(context.full.x, context.full.graph, HOPS)[context.labelled].cpu().numpy()
     seed = int(torch.randint(2**31, (1,), generator=context.generator, device=context.generator.device))
