@@ -96,6 +96,8 @@ class Pretrained(Method):
 class Student(ViewNetwork):
     """A small network: a linear map of features smoothed twice ("sgc"), or a perceptron of features alone ("mlp").
 
+    The last layer starts at 0.
+
     Args:
         kind: "sgc" or "mlp".
         num_features: Number of features.
@@ -112,6 +114,8 @@ class Student(ViewNetwork):
         self.layers = torch.nn.ModuleList(
             Linear(first, second, bias=True, generator=generator) for first, second in itertools.pairwise(widths)
         )
+        # In few epochs, large initial weights would still decide.
+        torch.nn.init.zeros_(self.layers[-1].weight)
 
     def forward(
         self,
