@@ -95,6 +95,8 @@ def test_students_read_smoothed_features_or_features_alone():
     other = VIEW.with_arcs(VIEW.edge_index[:, ::3])
     for kind, same in (("mlp", True), ("sgc", False)):
         student = Student(kind, 4, 3, generator())
+        # It is 0 at first.
+        torch.nn.init.ones_(student.layers[-1].weight)
         logits = [student(view.features, view)[0] for view in (VIEW, other)]
         assert torch.equal(*logits) is same
         assert logits[0].shape == (60, 3)

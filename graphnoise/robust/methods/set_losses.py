@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 import torch
+from scipy.special import betaincinv
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,17 +13,20 @@ from graphnoise import checks
 from graphnoise.robust import losses
 from graphnoise.robust.training import Context, Method, Step
 
+# Parameters of the beta distribution of shares.
+MIXING = (0.3, 0.3)
+
 
 class PositiveUnlabelled(Method):
     r"""Training with `gn.robust.losses.pu`: nodes with a label are positives of its class, all others unlabelled.
 
     The loss is of all rows of a batch together, nodes without a label too, so that rows have no loss of their own. On
-    (user, item) pairs, clicks are the positives and all pairs of the batch the unlabelled ones. It is added
+    (user, item) pairs, clicks are the positives and all pairs of the batch the unlabelled ones. Added is
 
         mixup · mean (log y~ - log s(x~))^2,     x~ = b h_i + (1 - b) h_j,  y~ = b y_i + (1 - b) y_j
 
     with b of Beta(.3, .3), once per step, h the inputs of the last layer, j a random row, and y 1 for positives, else
-    the predicted probability s without gradient. Where class sizes matter, probabilities are not calibrated.
+    the predicted probability s without gradient. Predictions are the softmax of the logits.
 
     Args:
         alpha: Scale of the standard deviation that logits are divided by.
@@ -56,13 +60,11 @@ class PositiveUnlabelled(Method):
         total = losses.pu(z, positive, alpha=self.alpha, gamma=self.gamma)
         if self.mixup == 0:
             return total
-        # Of two variables of the gamma distribution of shape .3, the first one's share.
-        shape = torch.full((2,), 0.3, device=z.device)
-        drawn = torch._standard_gamma(shape, generator=context.generator).clamp(min=1e-30)
-        share, other = drawn[0] / drawn.sum(), torch.randperm(len(z), generator=context.generator, device=z.device)
-        mixed = context.networks[step.network](
-            step.batch.view, context.generator, lambda h: share * h + (1 - share) * h[other]
-        )
+        generator = context.generator
+        # By the inverse of the distribution function.
+        share = float(betaincinv(*MIXING, float(torch.rand((), generator=generator, device=generator.device))))
+        other = torch.randperm(len(z), generator=generator, device=generator.device)
+        mixed = context.networks[step.network](step.batch.view, generator, lambda h: share * h + (1 - share) * h[other])
         y = torch.where(positive > 0, 1.0, z.detach().sigmoid())
         y = (share * y + (1 - share) * y[other]).clamp(min=1e-12)
         return total + self.mixup * (y.log() - F.logsigmoid(mixed.logits)).square().mean()
