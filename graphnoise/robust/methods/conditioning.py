@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -61,7 +60,6 @@ class QualityConditioning(Method):
 
     # Vectors of pairs do not contain the head.
     needs_graph = True
-    search = MappingProxyType({})
     bin: Tensor
 
     def __init__(
@@ -85,9 +83,8 @@ class QualityConditioning(Method):
     def setup(self, context: Context) -> None:
         """Compute the bins, and make the head."""
         output, size = context.evaluate(), context.num_classes
-        scores = (
-            _own_probabilities(context) if self.credibility is None else credibilities_of(self.credibility, context)
-        )
+        given = self.credibility
+        scores = _own_probabilities(context) if given is None else credibilities_of(given, context)
         self.register_buffer("bin", uniform_bins(scores.to(context.given.device), self.bins))
         width, generator = output.embedding.shape[1] + size + self.width, context.generator
         self.codes = torch.nn.Parameter(

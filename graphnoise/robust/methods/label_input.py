@@ -59,10 +59,8 @@ class LabelAssisted(WarmUp):
         scale: float = 1.0,
     ) -> None:
         super().__init__(warm_up)
-        self.mode, self.channels = (
-            checks.choice("mode", mode, ("masked", "plain")),
-            checks.integer("channels", channels, 1),
-        )
+        self.mode = checks.choice("mode", mode, ("masked", "plain"))
+        self.channels = checks.integer("channels", channels, 1)
         self.weight, self.agreement = checks.real("weight", weight, 0.0), checks.real("agreement", agreement, 0.0)
         self.scale = checks.real("scale", scale, 1e-6, 1e6)
 
@@ -109,13 +107,9 @@ class LabelAssisted(WarmUp):
         rows = torch.ones_like(step.rows, dtype=torch.bool) if self.mode == "plain" else hidden[step.rows]
         if not bool(rows.any()):
             return 0.0
-        logs = [
-            self.taught_logits(context, batch.view, batch.nodes, self.codes(context, NOISE), hidden, True)[batch.at][
-                rows
-            ]
-            for _ in range(2)
-        ]
-        first, second = (part.log_softmax(1) for part in logs)
+        draws = [self.codes(context, NOISE) for _ in range(2)]
+        logits = [self.taught_logits(context, batch.view, batch.nodes, codes, hidden, True) for codes in draws]
+        first, second = (part[batch.at[rows]].log_softmax(1) for part in logits)
         losses = sum(F.nll_loss(part, step.given[rows]) for part in (first, second))
         symmetric = ((first.exp() - second.exp()) * (first - second)).sum(1).mean()
         return losses + self.agreement * symmetric
