@@ -61,7 +61,8 @@ def credibilities_of(values: Any, context: Context) -> Tensor:
     values = _checked(values)
     if len(values) != len(context.given):
         checks.fail("credibility", f"{len(context.given)} numbers, one per labelled node", len(values))
-    return values.float().to(context.given.device)
+    out: Tensor = values.float().to(context.given.device)
+    return out
 
 
 def _checked(credibility: object) -> Tensor:

@@ -74,7 +74,7 @@ def sampled_embeddings(means: Tensor, covariances: Tensor, labels: Tensor, gener
     """Return a row of the Gaussian of each label, shape [len(labels), d]."""
     noise = torch.randn(len(labels), means.shape[1], generator=generator, device=means.device)
     out = means[labels]
-    for c in labels.unique().tolist():
+    for c in torch.unique(labels).tolist():
         chosen = labels == c
         out[chosen] += noise[chosen] @ torch.linalg.cholesky(covariances[c]).t()
     return out

@@ -64,7 +64,8 @@ def dominance_term(x: Tensor, top: int = 5) -> Tensor:
 
 def _shares(x: Tensor) -> Tensor:
     values = torch.linalg.svdvals(x)
-    return values / values.sum().clamp(min=1e-12)
+    shares: Tensor = values / values.sum().clamp(min=1e-12)
+    return shares
 
 
 class Adapter(ViewNetwork):

@@ -112,7 +112,7 @@ class NestedCoTeaching(NestedDropout, CoTeaching):
         least one label of each class is an addition.
     """
 
-    search: ClassVar = MappingProxyType({"rate": (0.0, 0.6), "scale": (2.0, 100.0)})
+    search: ClassVar[dict[str, tuple[float, float]]] = {"rate": (0.0, 0.6), "scale": (2.0, 100.0)}
 
     def __init__(self, rate: float | None = None, ramp: int = 10, balanced: bool = True, scale: float = 10.0) -> None:
         CoTeaching.__init__(self, rate, ramp, balanced)

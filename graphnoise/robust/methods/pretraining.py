@@ -127,8 +127,9 @@ class Student(ViewNetwork):
         """Return logits and the input of the last layer."""
         h = view.smoothed(2, 1.0) if self.kind == "sgc" else F.normalize(view.x)
         for layer in self.layers[:-1]:
-            h = dropout(F.relu(layer(h)), 0.5, generator)
-            assert isinstance(h, Tensor)
+            hidden = dropout(F.relu(layer(h)), 0.5, generator)
+            assert isinstance(hidden, Tensor)
+            h = hidden
         return self.layers[-1](h), h
 
 
