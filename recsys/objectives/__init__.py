@@ -10,12 +10,12 @@ from recsys.objectives.base import Derivatives, Objective, Pairs
 from recsys.objectives.denoise import DeCA, ReweightedCE, TruncatedCE
 from recsys.objectives.nbpo import NBPO, NBPOEM, NBPOo, NBPOs
 from recsys.objectives.pairwise import BPO, BPR, WBPR, DislikeBPR, Hinge
-from recsys.objectives.softmax import SampledSoftmax
+from recsys.objectives.softmax import SampledSoftmax, SymmetricSoftmax
 from recsys.objectives.unbiased import Backward, DoublyRobust, Forward, NonNegativePU, RelevanceMF, UnbiasedBPR
 
 _CLASSES: tuple[type[Objective], ...] = (
     BPR, WBPR, DislikeBPR, BPO, Hinge, NBPO, NBPOo, NBPOs, NBPOEM, TruncatedCE, ReweightedCE, DeCA,
-    RelevanceMF, UnbiasedBPR, DoublyRobust, NonNegativePU, Forward, Backward, SampledSoftmax,
+    RelevanceMF, UnbiasedBPR, DoublyRobust, NonNegativePU, Forward, Backward, SampledSoftmax, SymmetricSoftmax,
 )  # fmt: skip
 OBJECTIVES: dict[str, type[Objective]] = {kind.name: kind for kind in _CLASSES}
 
@@ -65,6 +65,7 @@ __all__ = [
     "RelevanceMF",
     "ReweightedCE",
     "SampledSoftmax",
+    "SymmetricSoftmax",
     "TruncatedCE",
     "UnbiasedBPR",
     "objective",

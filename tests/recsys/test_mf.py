@@ -61,7 +61,10 @@ def special(name):
     }.get(name, name)
 
 
-@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"warp", "nbpo-s", "backward", *WITH_DISLIKES}))
+NOT_LEARNED_HERE = {"warp", "nbpo-s", "backward", "symmetric-softmax", *WITH_DISLIKES}
+
+
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - NOT_LEARNED_HERE))
 def test_every_objective_learns(name):
     """Better than the start by far, in minibatches."""
     learned = model(special(name), num_negatives=2, sampler="uniform", iterations=40).fit(TRAIN, False)

@@ -28,7 +28,8 @@ SHOWN = {
         NonNegativePU(prior=0.2, beta=0.0, gamma=1.0)
         Forward(false_negative_rate=0.0, false_positive_rate=0.0)
         Backward(false_negative_rate=0.0, false_positive_rate=0.0)
-        SampledSoftmax(temperature=1.0, correct=True)""",
+        SampledSoftmax(temperature=1.0, correct=True)
+        SymmetricSoftmax(temperature=1.0, correct=True, smoothing=0.1)""",
     "samplers": """
         Uniform(dislike_share=0.0, on_known='redraw', verify=True, attempts=16, num_threads=1)
         Popularity(power=1.0, on_known='redraw', verify=True, attempts=16, num_threads=1)
@@ -68,6 +69,7 @@ RANGES = {
     "a rate in [0, 1]": [
         "dislike_share",
         "drop_rate",
+        "smoothing",
         "prior",
         "gamma",
         "DeCA.alpha",

@@ -222,7 +222,7 @@ for _name in (
     "ReweightedCE",
 ):
     CASES[f"recsys.objectives.{_name}"] = Case(getattr(objectives, _name), dict)
-for _name in ("NBPO", "NBPOEM", "NBPOo", "NBPOs", "SampledSoftmax", "TruncatedCE"):
+for _name in ("NBPO", "NBPOEM", "NBPOo", "NBPOs", "SampledSoftmax", "SymmetricSoftmax", "TruncatedCE"):
     CASES[f"recsys.objectives.{_name}"] = Case(getattr(objectives, _name), dict)
 CASES["recsys.objectives.NonNegativePU"] = Case(objectives.NonNegativePU, lambda: {"prior": 0.1})
 for _name in samplers.SAMPLERS.values():
