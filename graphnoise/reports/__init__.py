@@ -4,12 +4,14 @@ from graphnoise.reports.exchange_rate import ExchangeRate, exchange_rate, expect
 from graphnoise.reports.frontier import Frontier, confident_targets, draw_labelled, frontier, pareto, purchases
 from graphnoise.reports.inputs import collect_runs
 from graphnoise.reports.memorisation import label_influence, memorisation, memorisation_groups, memorisation_runs
+from graphnoise.reports.pruning import PruningCurve, pruning_curve
 from graphnoise.reports.rank_stability import RankStability, rank_stability
 from graphnoise.reports.subsets import selection_table
 
 __all__ = [
     "ExchangeRate",
     "Frontier",
+    "PruningCurve",
     "RankStability",
     "collect_runs",
     "confident_targets",
@@ -22,6 +24,7 @@ __all__ = [
     "memorisation_groups",
     "memorisation_runs",
     "pareto",
+    "pruning_curve",
     "purchases",
     "rank_stability",
     "selection_table",

@@ -49,6 +49,7 @@ _CLASSES = {
     "nested_dropout": {"nested-dropout": "NestedDropout"},
     "nrgnn": {"nrgnn": "NRGNN"},
     "pi_gnn": {"pi-gnn": "PIGNN"},
+    "prune_distil": {"prune-distil": "PruneDistil"},
     "rtgnn": {"rtgnn": "RTGNN"},
     "transitions": {"backward": "Backward", "forward": "Forward", "s-model": "SModel", "t-revision": "TRevision"},
     "two_networks": {

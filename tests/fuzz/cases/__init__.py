@@ -44,7 +44,7 @@ OMITTED = {
         "Split",
         "Derivatives",
     ),
-    *("ExchangeRate", "Frontier", "RankStability"),
+    *("ExchangeRate", "Frontier", "PruningCurve", "RankStability"),
     *("ClickAudit", "Pairs", "FalseNegatives", "SimulatedNoise", "SimulatedSplit"),
     # Downloads.
     "get",

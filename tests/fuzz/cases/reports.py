@@ -51,6 +51,11 @@ CASES: dict[str, Case] = {
         reports.memorisation_runs, lambda: {"run": _run, "num_labelled": 3, "runs": 4}, ("share", "seed")
     ),
     R + "pareto": Case(reports.pareto, lambda: {"cost": few(34, 1)[:, 0], "accuracy": few(34, 1)[:, 0]}),
+    R + "pruning_curve": Case(
+        reports.pruning_curve,
+        lambda: {"run": _run, "kept": [0.5], "weights": [0.5], "seeds": 1},
+        ("selections", "steps"),
+    ),
     R + "purchases": Case(
         reports.purchases,
         lambda: {"budgets": [5.0], "shares": [0.5], "weak_cost": 1.0, "strong_cost": 2.0, "pool": 9},
