@@ -65,6 +65,7 @@ _CLASSES = {
     "pi_gnn": {"pi-gnn": "PIGNN"},
     "pretraining": {"class-gaussians": "ClassGaussians", "pretrain-distil": "PretrainDistil"},
     "prototypes": {"capro": "CAPro"},
+    "prune_distil": {"prune-distil": "PruneDistil"},
     "relabelling": {"relabel": "Relabelling"},
     "rtgnn": {"rtgnn": "RTGNN"},
     "set_losses": {"ldam": "Margin", "pu": "PositiveUnlabelled"},
