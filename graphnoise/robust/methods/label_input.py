@@ -25,9 +25,9 @@ class LabelAssisted(WarmUp):
     the network learns from cross-entropy alone. Then the teacher and one draw of codes are fixed, and the network
     minimises CE + `weight` · KL(teacher || network) over all nodes.
 
-    In a graph a node's own code says what its label is, right or wrong. In the mode "masked" a step hides the codes of
-    a random half of the labelled nodes, and only these count; what the teacher says of a labelled node later is from a
-    pass in which its code was hidden. The mode "plain" is that of the publication, and repeats wrong labels.
+    A node's own code says which other labelled nodes have its label, right or wrong. In the mode "masked" a step hides
+    the codes of a random half of the labelled nodes, and only these count; what the teacher says of a labelled node
+    later is from a pass in which its code was hidden. The mode "plain" is that of the publication.
 
     Args:
         mode: "masked" or "plain".

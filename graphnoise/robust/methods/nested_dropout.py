@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -44,7 +44,7 @@ class NestedDropout(Method):
         Chen et al., "Boosting Co-teaching with Compression Regularization for Label Noise", CVPR workshops 2021.
     """
 
-    search = MappingProxyType({"scale": (2.0, 100.0)})
+    search: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({"scale": (2.0, 100.0)})
     width: Tensor
 
     def __init__(self, scale: float = 10.0) -> None:

@@ -111,11 +111,10 @@ class Student(ViewNetwork):
         super().__init__()
         self.kind = kind
         widths = [num_features, num_classes] if kind == "sgc" else [num_features, self.WIDTH, num_classes]
-        self.layers = torch.nn.ModuleList(
-            Linear(first, second, bias=True, generator=generator) for first, second in itertools.pairwise(widths)
-        )
+        layers = [Linear(*size, bias=True, generator=generator) for size in itertools.pairwise(widths)]
         # In few epochs, large initial weights would still decide.
-        torch.nn.init.zeros_(self.layers[-1].weight)
+        torch.nn.init.zeros_(layers[-1].weight)
+        self.layers = torch.nn.ModuleList(layers)
 
     def forward(
         self,
