@@ -118,7 +118,8 @@ def replace_partners(
             of_users = users[part]
             scores = np.take_along_axis(model._check_scores(model.scores(of_users), of_users), near[part], 1)
             chosen = np.where(free[part], scores, -np.inf).argmax(1)
-            return keys[part][np.arange(len(chosen)), chosen][free[part].any(1)]
+            partners: NDArray[np.int64] = keys[part][np.arange(len(chosen)), chosen][free[part].any(1)]
+            return partners
 
         new += batches(best, len(wrong), matrix.shape[1], 1)
     found = np.divmod(np.unique(np.concatenate(new)), matrix.shape[1])
