@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from recsys.models.slim import SLIM
     from recsys.models.spectral import SpectralFilter
     from recsys.models.two_tower import TwoTower
+    from recsys.oscillation import rank_changes, replace_partners
     from recsys.significance import Comparison, compare, compare_all
     from recsys.splits import Split
     from recsys.stacking import stacked_credibility
@@ -57,6 +58,8 @@ _MODULE_OF = {
     "compare_all": "significance",
     "credibility": "cleaning",
     "evaluate": "evaluation",
+    "rank_changes": "oscillation",
+    "replace_partners": "oscillation",
     "stacked_credibility": "stacking",
 }
 _MODULES = ("datasets", "objectives", "simulation", "samplers", "splits")
@@ -96,6 +99,8 @@ __all__ = [
     "datasets",
     "evaluate",
     "objectives",
+    "rank_changes",
+    "replace_partners",
     "samplers",
     "simulation",
     "splits",

@@ -49,7 +49,7 @@ LAYERS = [
     ("recsys.queries",),
     ("recsys.splits", "recsys.objectives", "recsys.samplers", "recsys.base"),
     ("recsys.datasets", "recsys.simulation", "recsys.evaluation", "recsys.two_groups", "recsys.agreement"),
-    ("recsys.models", "recsys.cleaning", "recsys.significance"),
+    ("recsys.models", "recsys.cleaning", "recsys.oscillation", "recsys.significance"),
     ("recsys.stacking", "recsys.cleaning_gain"),
     ("recsys.click_audit",),
     ("graphnoise.bench",),

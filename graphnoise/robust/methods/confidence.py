@@ -185,7 +185,7 @@ class ConfidenceWeights(WarmUp):
     Source:
         In the spirit of CW-BASS: confidence weights, threshold and boundary of semi-supervised segmentation. Its moving
         threshold can only lie in [.263, .337], whatever the model does, and its decay is a constant factor: both are
-        ours.
+        ours, and so is the momentum, which is .999 for each of its many more steps.
     """
 
     needs_graph = True

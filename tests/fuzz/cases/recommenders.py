@@ -12,6 +12,10 @@ from recsys import objectives, samplers, simulation, splits
 from tests.fuzz.cases.inputs import Case, clicks, frame, table
 
 
+def _item_knn(count: int) -> Any:
+    return recsys.ItemKNN(count).fit(clicks(), False)
+
+
 def _others() -> Any:
     return sp.csr_array(1 - clicks().toarray())
 
@@ -183,6 +187,14 @@ CASES: dict[str, Case] = {
             "k": 1,
             "passes": 1,
         },
+    ),
+    "recsys.rank_changes": Case(
+        recsys.rank_changes, lambda: {"models": [_item_knn(1), _item_knn(5)], "interactions": clicks()}
+    ),
+    "recsys.replace_partners": Case(
+        recsys.replace_partners,
+        lambda: {"model": _item_knn(5), "interactions": clicks(), "credibility": np.arange(clicks().nnz) % 2},
+        ("threshold", "num_neighbours"),
     ),
     "recsys.simulation.corrupt": Case(
         simulation.corrupt,
