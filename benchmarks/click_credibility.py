@@ -2,7 +2,8 @@
 
 python benchmarks/click_credibility.py --csv benchmarks/results/click-credibility.csv --seeds 2
 
-With --clean: what `recsys.clean_if_better` gains on clean held-out clicks, beside an oracle that removes the planted ones.
+With --clean: what `recsys.clean_if_better` gains on clean held-out clicks, beside an oracle that removes what was
+planted.
 
 python benchmarks/click_credibility.py --clean --csv benchmarks/results/click-cleaning.csv --seeds 1
 """
