@@ -109,6 +109,7 @@ def load(
 
 def _last_of_each(interactions: Interactions) -> Interactions:
     """Return the last interaction of each user; of those of the same time, that of the higher item."""
+    assert interactions.times is not None
     order = np.lexsort((interactions.times, interactions.rows))
     last = np.append(np.diff(interactions.rows[order]) > 0, True)[: len(order)]
     return interactions.subset(np.isin(np.arange(len(order)), order[last]))

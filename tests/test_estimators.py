@@ -163,7 +163,6 @@ EXPECTED = {
     "MatrixFactorization": CHECKED
     | NAMES
     | SEED
-    | ROWS
     | {"check_fit_score_takes_y": "partial_fit adds users, which have no y"},
     "LightGCN": CHECKED | NAMES | SEED,
     "TwoTower": CHECKED | NAMES | SEED | ROWS,

@@ -379,7 +379,8 @@ class _UniformByItem(Sampler):
 
     def _draw(self, users: Ints, k: int, rng: np.random.Generator, items: Ints | None) -> Ints:
         assert items is not None
-        counter = (items[:, None].astype(np.uint64) * np.uint64(k) + np.arange(k, dtype=np.uint64)) * np.uint64(STRIDE)
+        places = items[:, None].astype(np.int64) * k + np.arange(k)
+        counter = places.astype(np.uint64) * np.uint64(STRIDE)
         drawn = np.full(counter.shape, -1, np.int32)
         for attempt in range(self.attempts):
             left = np.flatnonzero((drawn < 0).any(1))

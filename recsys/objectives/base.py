@@ -169,7 +169,7 @@ def fit_objective(
     objective.fit(matrix, distribution)
 
 
-def alike(values: Any, p: Pairs) -> Any:
+def as_scores(values: Any, p: Pairs) -> Any:
     """Return values as the scores are: a tensor on their device, or an array, of their type; zeros for None."""
     values = 0.0 if values is None else values
     if isinstance(p.negative, Tensor):

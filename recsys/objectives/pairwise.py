@@ -9,7 +9,7 @@ from scipy.special import expit
 from torch.nn.functional import logsigmoid, softplus
 
 from graphnoise.checks import real
-from recsys.objectives.base import Derivatives, Objective, Pairs, alike, beside, wide
+from recsys.objectives.base import Derivatives, Objective, Pairs, as_scores, beside, wide
 
 
 class BPR(Objective):
@@ -71,7 +71,7 @@ class DislikeBPR(BPR):
         self.dislike_weight = real("dislike_weight", dislike_weight, 0.0)
 
     def _weights(self, p: Pairs) -> Any:
-        return 1 + (self.dislike_weight - 1) * alike(p.disliked, p)
+        return 1 + (self.dislike_weight - 1) * as_scores(p.disliked, p)
 
     def _derivatives(self, p: Pairs) -> Derivatives:
         slope = self._weights(p) * expit(p.negative - beside(p))

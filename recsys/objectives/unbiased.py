@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid, softplus
 from graphnoise.checks import fail, rate, real
 from graphnoise.noise import Transition
 from graphnoise.noise.correct import backward_correction, forward_correction
-from recsys.objectives.base import Derivatives, Objective, Pairs, alike, beside, wide
+from recsys.objectives.base import Derivatives, Objective, Pairs, as_scores, beside, wide
 
 
 class _Propensity(Objective):
@@ -26,7 +26,7 @@ class _Propensity(Objective):
         clip: Lower bound of the propensity, above 0.
     """
 
-    _needs = ("items",)
+    _needs: tuple[str, ...] = ("items",)
 
     def __init__(self, power: float = 0.5, clip: float = 0.1) -> None:
         self.power = real("power", power, 0.0)
@@ -44,7 +44,7 @@ class _Propensity(Objective):
     def _inverse(self, p: Pairs, items: Any) -> Any:
         if self.theta is None:
             fail("objective", "a fitted objective: objective.fit(matrix, None)", "one without fit")
-        return alike(1 / self.theta[np.asarray(items)], p)
+        return as_scores(1 / self.theta[np.asarray(items)], p)
 
 
 class RelevanceMF(_Propensity):
@@ -81,7 +81,7 @@ class UnbiasedBPR(_Propensity):
     def _weights(self, p: Pairs) -> Any:
         w = self._inverse(p, p.items)[:, None] * (p.negative * 0 + 1)
         if p.known is not None:
-            w = w * (1 - alike(p.known, p) * self._inverse(p, np.maximum(np.asarray(p.negatives), 0)))
+            w = w * (1 - as_scores(p.known, p) * self._inverse(p, np.maximum(np.asarray(p.negatives), 0)))
         return w if p.weight is None else w * p.weight
 
     def _derivatives(self, p: Pairs) -> Derivatives:
@@ -131,7 +131,7 @@ class DoublyRobust(_Propensity):
         """Yield R, Z, y and o / p of the positives and of the negatives, [B, 1] and [B, k]."""
         positive, negative = p.extra["imputed"]
         yield beside(p), positive[:, None], 1, self._inverse(p, p.items)[:, None]
-        yield p.negative, negative, 0, alike(p.disliked, p) * self._inverse(p, p.negatives)
+        yield p.negative, negative, 0, as_scores(p.disliked, p) * self._inverse(p, p.negatives)
 
     def _derivatives(self, p: Pairs) -> Derivatives:
         sides = []

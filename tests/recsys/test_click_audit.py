@@ -352,3 +352,23 @@ def test_the_table_of_the_page_is_the_record():
     for row in record.itertuples():
         shown = figures[row.dataset, row.noise, row.scorer]
         assert shown == pytest.approx([row.auc, row.auc_within_users, row.estimated_share], abs=6e-4)
+
+
+def test_what_cleaning_gains_on_the_page_is_the_record():
+    top = Path(__file__).parents[2]
+    record = pd.read_csv(top / "benchmarks/results/click-cleaning.csv")
+    page = (top / "docs/click-audit.md").read_text()
+    part = page[page.index("## What cleaning gains") : page.index("## Where it fails")]
+    lines = [line.strip("| ").split(" | ") for line in part.splitlines() if line.startswith("| M")]
+    assert len(lines) == len(record) >= 2
+    names = {"MovieLens 100K": "ml-100k", "ModCloth": "modcloth"}
+    columns = ["trial_gain", "trial_low", "gain", "gain_low", "gain_high", "oracle_gain", "oracle_low", "oracle_high"]
+    for line, row in zip(lines, record.itertuples(), strict=True):
+        assert (names[line[0]], line[1].strip("`")) == (row.dataset, row.scorer)
+        assert float(line[2].rstrip("%")) / 100 == pytest.approx(row.tried_share, abs=6e-4)
+        assert int(line[4].replace(",", "")) == row.removed
+        found = [float(text) for text in re.findall(r"[+-]\.\d{4}", " ".join(line))]
+        assert found == [getattr(row, name) for name in columns]
+    # What the text says of them.
+    assert (record.removed == 0).all()
+    assert (record.trial_low <= 0).all()

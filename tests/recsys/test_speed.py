@@ -6,10 +6,11 @@ from speeds import call, held
 
 from graphnoise.bench.speed import harness
 from graphnoise.bench.speed.harness import VerificationError
-from recsys.bench import speed
+from recsys.bench import spectral_speed, speed
 from recsys.bench.speed import BASELINE, RUNS, SAMPLERS, Recommend, RecommendOptions
 from recsys.kernels import sgd
 from recsys.kernels.negatives import Known
+from recsys.models.item_graph import ItemGraph
 from recsys.samplers import Uniform
 
 SIZE = {"users": 80, "items": 60, "interactions": 700, "factors": 8}
@@ -63,6 +64,30 @@ def test_records_and_tables(tmp_path, capfd):
     code, shown, _ = call(capfd, "show", path)
     assert (code, "over implicit" in shown) == (0, True)
     assert "(0 measured, 2 recorded before)" in call(capfd, *words)[1]
+
+
+def test_fits_of_filters_beside_their_products(tmp_path, capfd):
+    path = tmp_path / "speed.json"
+    size = ["--users", "80", "--items", "60", "--interactions", "700"]
+    words = ["spectral", "--rounds", "2", *size, "--preset", "auto,gf-cf", "--threads", "1", "--out", path]
+    code, out, err = call(capfd, *words)
+    assert code == 0, err
+    assert "80 users × 60 items, 700 pairs" in out
+    learned, fixed = held(path)
+    assert 0 < learned["checks"]["scores"] <= spectral_speed.TOLERANCE
+    # Four rounds of two products of all columns, and one for the values; 256 vectors of 60 items are 60.
+    assert (fixed["columns"], learned["operations"]) == (9 * 60, 4 * 700 * learned["columns"])
+    # Of three powers and two folds, polynomials of degree 8 for most of the users.
+    assert learned["columns"] > 3 * 2 * 8 * 30
+    assert all(len(entry["samples"]) == 2 for entry in learned["times"].values())
+    assert call(capfd, "show", path)[0] == 0
+    assert not hasattr(ItemGraph.multiply, "__wrapped__")
+
+
+def test_wrong_scores_of_filters_are_not_timed(monkeypatch):
+    monkeypatch.setattr(spectral_speed, "dense_scores", lambda model: 2 * model.scores(np.arange(300)))
+    with pytest.raises(VerificationError, match=r"auto: expected the dense scores within 0\.001, got 0\.5"):
+        spectral_speed.verify()
 
 
 def test_without_the_baseline_the_rest_is_measured(monkeypatch, tmp_path, capfd):
