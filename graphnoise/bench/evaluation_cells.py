@@ -54,9 +54,11 @@ def stored(run: Run, name: str, report: str, store: Store | None) -> Run:
 
 
 def _plain(value: Any) -> Any:
-    """Return arrays and tensors as lists, within mappings too."""
+    """Return arrays and tensors as lists, within mappings and lists too."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     return value.tolist() if hasattr(value, "tolist") else value
 
 
