@@ -70,7 +70,8 @@ def cells_of(folder: Path, report: str) -> tuple[list[Record], list[Record]]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of cells, got none (a table of cells has no predictions)")
-    runs, nodes = [], []
+    runs: list[Record] = []
+    nodes: list[Record] = []
     for record in Store(folder).records():
         config = record["config"]
         if isinstance(config, dict) and config.get("task") == RUNS and config.get("report") == report:

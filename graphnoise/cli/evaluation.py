@@ -147,13 +147,14 @@ def exchange_rate_command(
         configs = [{"clean": c, "noisy": n} for c in counts[0] for n in counts[1] if c + n]
         called = _Called(run, NAMES[1], stored, dataset, noise, rate, root)
         runs, nodes = _runs(folder, called, NAMES[1], configs, seeds)
-        tables = {called.title: runs}
         if runs is None:
             tables = dict(evaluation_cells.by_noise(evaluation_cells.label_counts(nodes, root), "dataset", "method"))
+        else:
+            tables = {called.title: runs}
         reports = {}
         for title, rows in tables.items():
-            columns = [rows[name].to_numpy() for name in ("clean", "noisy")]
-            result = exchange_rate(*columns, 1 - rows["accuracy"].to_numpy(), resamples=resamples, seed=seed)
+            counted, error = (rows["clean"].to_numpy(), rows["noisy"].to_numpy()), 1 - rows["accuracy"].to_numpy()
+            result = exchange_rate(*counted, error, resamples=resamples, seed=seed)
             reports[title] = (rows, result)
         if plot is not None:
             figure = evaluation_figures.exchange_rate_figure(reports)
