@@ -54,9 +54,11 @@ def stored(run: Run, name: str, report: str, store: Store | None) -> Run:
 
 
 def _plain(value: Any) -> Any:
-    """Return arrays and tensors as lists, within mappings too."""
+    """Return arrays and tensors as lists, within mappings and lists too."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     return value.tolist() if hasattr(value, "tolist") else value
 
 
@@ -68,7 +70,8 @@ def cells_of(folder: Path, report: str) -> tuple[list[Record], list[Record]]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of cells, got none (a table of cells has no predictions)")
-    runs, nodes = [], []
+    runs: list[Record] = []
+    nodes: list[Record] = []
     for record in Store(folder).records():
         config = record["config"]
         if isinstance(config, dict) and config.get("task") == RUNS and config.get("report") == report:

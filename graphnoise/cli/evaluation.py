@@ -27,6 +27,9 @@ Folder = Annotated[
 Callable_ = Annotated[
     str | None, typer.Option("--run", help="MODULE:FUNCTION, called as run(config, seed) in place of a folder.")
 ]
+Dataset = Annotated[str | None, typer.Option(help="Data set on which SGC is run, in place of a folder or a callable.")]
+Kind = Annotated[str, typer.Option(help="Noise of the noisy labels of the data set.")]
+Rate = Annotated[float, typer.Option(help="Rate of this noise.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder in which runs of the callable are stored.")]
 Plot = Annotated[str | None, typer.Option(help="Draw the plot into this file. (without value: REPORT.png)")]
 Csv = Annotated[str | None, typer.Option("--csv", help="Write the first table as CSV to this file.")]
@@ -116,6 +119,9 @@ def _joined(results: list[Mapping[str, Any]]) -> tuple[Any, Any, Any]:
 def exchange_rate_command(
     folder: Folder = None,
     run: Callable_ = None,
+    dataset: Dataset = None,
+    noise: Kind = "symmetric",
+    rate: Rate = 0.3,
     clean: Annotated[str, typer.Option(help="Clean labels of runs, separated by commas.")] = "20,50,100,200",
     noisy: Annotated[str, typer.Option(help="Noisy labels of runs, separated by commas.")] = "0,100,400",
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples.")] = 200,
@@ -135,18 +141,20 @@ def exchange_rate_command(
     from graphnoise.bench import evaluation_cells, evaluation_figures
     from graphnoise.reports import exchange_rate
 
-    _check(folder, run, plot, table)
+    _check(folder, run, plot, table, dataset)
     counts = [_counts(option, text) for option, text in (("--clean", clean), ("--noisy", noisy))]
     with resumable(stored), Bar("exchange rate"):
         configs = [{"clean": c, "noisy": n} for c in counts[0] for n in counts[1] if c + n]
-        runs, nodes = _runs(folder, run, NAMES[1], configs, seeds, stored)
-        tables = {run or "stored runs": runs}
+        called = _Called(run, NAMES[1], stored, dataset, noise, rate, root)
+        runs, nodes = _runs(folder, called, NAMES[1], configs, seeds)
         if runs is None:
             tables = dict(evaluation_cells.by_noise(evaluation_cells.label_counts(nodes, root), "dataset", "method"))
+        else:
+            tables = {called.title: runs}
         reports = {}
         for title, rows in tables.items():
-            columns = [rows[name].to_numpy() for name in ("clean", "noisy")]
-            result = exchange_rate(*columns, 1 - rows["accuracy"].to_numpy(), resamples=resamples, seed=seed)
+            counted, error = (rows["clean"].to_numpy(), rows["noisy"].to_numpy()), 1 - rows["accuracy"].to_numpy()
+            result = exchange_rate(*counted, error, resamples=resamples, seed=seed)
             reports[title] = (rows, result)
         if plot is not None:
             figure = evaluation_figures.exchange_rate_figure(reports)
@@ -172,6 +180,9 @@ def exchange_rate_command(
 def frontier_command(
     folder: Folder = None,
     run: Callable_ = None,
+    dataset: Dataset = None,
+    noise: Kind = "symmetric",
+    rate: Rate = 0.3,
     budgets: Annotated[str, typer.Option(help="Budgets, separated by commas.")] = "50,100,200,400",
     shares: Annotated[
         str, typer.Option(help="Shares of a budget for clean labels, separated by commas.")
@@ -195,7 +206,7 @@ def frontier_command(
     from graphnoise.bench import evaluation_cells, evaluation_figures, options
     from graphnoise.reports import frontier, purchases
 
-    _check(folder, run, plot, table)
+    _check(folder, run, plot, table, dataset)
     amounts = [float(b) for b in _counts("--budgets", budgets, whole=False)]
     parts = [float(s) for s in _counts("--shares", shares, whole=False)]
     bought = purchases(amounts, parts, weak_cost, strong_cost, pool, disjoint=disjoint)
@@ -207,15 +218,16 @@ def frontier_command(
             for w, s in pairs.itertuples(index=False)
             for name in names
         ]
-        if not configs and run is not None:
+        if not configs and folder is None:
             bad("--budgets", "a budget that buys a label", budgets)
-        runs, nodes = _runs(folder, run, NAMES[2], configs, seeds, stored)
+        called = _Called(run, NAMES[2], stored, dataset, noise, rate, root)
+        runs, nodes = _runs(folder, called, NAMES[2], configs, seeds)
         if runs is None:
             counts = evaluation_cells.label_counts(nodes, root)
             counts = counts.rename(columns={"clean": "strong", "noisy": "weak"})
             tables = dict(evaluation_cells.by_noise(counts, "dataset"))
         else:
-            tables = {run or "stored runs": runs}
+            tables = {called.title: runs}
         reports = {}
         for title, rows in tables.items():
             costs = rows["weak"] * weak_cost + rows["strong"] * strong_cost
@@ -236,6 +248,9 @@ def frontier_command(
 def memorisation_command(
     folder: Folder = None,
     run: Callable_ = None,
+    dataset: Dataset = None,
+    noise: Kind = "symmetric",
+    rate: Rate = 0.3,
     labelled: Annotated[int, typer.Option(help="Number of labelled nodes of the callable.")] = 0,
     runs: Annotated[int, typer.Option(help="Number of runs.")] = 200,
     share: Annotated[float, typer.Option(help="Share of the labels that each run sees.")] = 0.7,
@@ -244,6 +259,7 @@ def memorisation_command(
     stored: Out = None,
     plot: Plot = None,
     table: Csv = None,
+    root: Root = None,
 ) -> None:
     """Say which labels are memorised: predicted where they are given, and not where they are withheld.
 
@@ -258,7 +274,7 @@ def memorisation_command(
     from graphnoise.bench import evaluation_cells, evaluation_figures
     from graphnoise.reports import label_influence, memorisation, memorisation_groups, memorisation_runs
 
-    _check(folder, run, plot, table)
+    _check(folder, run, plot, table, dataset)
     with resumable(stored), Bar("memorisation"):
         if folder is not None:
             records, _ = evaluation_cells.cells_of(folder, NAMES[3])
@@ -272,9 +288,10 @@ def memorisation_command(
             correct, test = (np.array([result[key] for result in results]) for key in ("correct", "test_correct"))
             groups = results[0].get("groups", {})
         else:
+            called = _Called(run, NAMES[3], stored, dataset, noise, rate, root)
+            labelled = called.labelled or labelled
             if labelled < 2:
                 bad("--labelled", "the number of labelled nodes of the callable, at least 2", labelled)
-            called = _Called(run, NAMES[3], stored)
             included, correct, test = memorisation_runs(called.run, labelled, runs=runs, share=share, seed=seed)
             groups = called.first.get("groups", {})
         scores = memorisation(included, correct)
@@ -300,21 +317,41 @@ def memorisation_command(
 
 
 class _Called:
-    """A callable by name; its errors are input errors, and its results are stored.
+    """A callable by name, or runs on a data set; errors are input errors, and results are stored.
 
     Attributes:
         run: The callable.
+        title: Its name.
+        labelled: Number of labelled nodes of a data set; 0 of a callable.
         first: What it returned first.
     """
 
-    def __init__(self, name: str | None, report: str, folder: Path | None) -> None:
+    def __init__(
+        self,
+        name: str | None,
+        report: str,
+        folder: Path | None,
+        dataset: str | None = None,
+        noise: str = "",
+        rate: float = 0.0,
+        root: str | None = None,
+    ) -> None:
         from graphnoise.bench.evaluation_cells import stored
         from graphnoise.bench.store import Store
 
         self.first: dict[str, Any] = {}
-        self._name, self._function = name, None if name is None else _load(name)
+        self._function, self.labelled = None if name is None else _load(name), 0
+        if dataset is not None:
+            from graphnoise.bench.node_runs import NodeRuns
+
+            runs = NodeRuns(dataset, noise, rate, root)
+            self._function = runs.memorise if report == NAMES[3] else runs.mix
+            self.labelled, name = len(runs.labelled), f"{dataset}, {noise} noise {rate:g}"
+        self._name, self.title = name, name or "stored runs"
+        # Results of other data have another name.
+        digest = "" if dataset is None else f" {runs.instance.digest}"
         store: Store | None = None if folder is None else Store(folder)
-        self.run: Run = self._kept(stored(self._call, str(name), report, store))
+        self.run: Run = self._kept(stored(self._call, f"{name}{digest}", report, store))
 
     def _call(self, config: Mapping[str, Any], seed: int) -> Mapping[str, Any]:
         from graphnoise.errors import GraphnoiseError
@@ -358,13 +395,14 @@ def _load(name: str) -> Any:
     return found
 
 
-def _check(folder: Path | None, run: str | None, plot: str | None, table: str | None) -> None:
+def _check(folder: Path | None, run: str | None, plot: str | None, table: str | None, *dataset: str | None) -> None:
     """Check, before anything runs, that there is one source and that files can be written."""
     from graphnoise.bench import plots
     from graphnoise.io import check_writable
 
-    if (folder is None) == (run is None):
-        bad("FOLDER, --run", "one of them", "both" if run else "neither")
+    sources = {"FOLDER": folder, "--run": run, **dict(zip(["--dataset"], dataset, strict=False))}
+    if len(given := [name for name, value in sources.items() if value is not None]) != 1:
+        bad(", ".join(sources), "one of them", " and ".join(given) or "none")
     if plot is not None:
         plots.check(Path(plot or "plot.png"))
     for file in (plot, table):
@@ -379,14 +417,14 @@ def _seeds(seeds: int) -> int:
 
 
 def _runs(
-    folder: Path | None, run: str | None, report: str, configs: list[dict[str, Any]], seeds: int, stored: Path | None
+    folder: Path | None, called: _Called, report: str, configs: list[dict[str, Any]], seeds: int
 ) -> tuple[pd.DataFrame | None, list[Any]]:
     """Return the table of runs of a callable, or those that a folder holds; else None and the cells of the folder."""
     from graphnoise.bench import evaluation_cells
     from graphnoise.reports import collect_runs
 
     if folder is None:
-        return collect_runs(_Called(run, report, stored).run, configs, _seeds(seeds)), []
+        return collect_runs(called.run, configs, _seeds(seeds)), []
     records, nodes = evaluation_cells.cells_of(folder, report)
     return (evaluation_cells.run_table(records), []) if records else (None, nodes)
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import optimize
 
 from graphnoise import checks
-from graphnoise.reports.inputs import Floats, numbers, same_length
+from graphnoise.reports.inputs import Floats, finite_array, same_length
 
 # Singular values of the scaled Jacobian below this share of the largest leave a parameter open.
 MIN_RATIO = 1e-5
@@ -107,8 +107,8 @@ def exchange_rate(
         package.
     """
     checks.integer("resamples", resamples, 1, 10_000)
-    columns = {"clean": numbers("clean", clean, low=0), "noisy": numbers("noisy", noisy, low=0)}
-    errors = numbers("error", error, low=0, high=1)
+    columns = {"clean": finite_array("clean", clean, low=0), "noisy": finite_array("noisy", noisy, low=0)}
+    errors = finite_array("error", error, low=0, high=1)
     same_length({**columns, "error": errors})
     counts = np.stack(list(columns.values()), 1)
     if not (counts.sum(1) > 0).all():

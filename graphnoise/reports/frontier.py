@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from graphnoise import checks
-from graphnoise.reports.inputs import MAX_RUNS, Floats, numbers, same_length
+from graphnoise.reports.inputs import MAX_RUNS, Floats, finite_array, same_length
 from graphnoise.statistics import compare_draws, estimate
 
 COLUMNS = ("cost", "weak", "strong", "accuracy", "seed")
@@ -68,7 +68,7 @@ def purchases(
         1    10.0    0.5     5       1   9.0
         2    10.0    1.0     0       2   8.0
     """
-    money, parts = numbers("budgets", budgets, low=0), numbers("shares", shares, low=0, high=1)
+    money, parts = finite_array("budgets", budgets, low=0), finite_array("shares", shares, low=0, high=1)
     for name, value in (("weak_cost", weak_cost), ("strong_cost", strong_cost)):
         checks.real(name, value, 1e-9)
     checks.integer("pool", pool, 1)
@@ -133,7 +133,7 @@ def pareto(cost: ArrayLike, accuracy: ArrayLike) -> NDArray[np.bool_]:
         >>> pareto([1, 2, 2, 3, 4, 2], [0.5, 0.7, 0.6, 0.7, 0.9, 0.7]).tolist()
         [True, True, False, False, True, False]
     """
-    costs, accuracies = numbers("cost", cost), numbers("accuracy", accuracy)
+    costs, accuracies = finite_array("cost", cost), finite_array("accuracy", accuracy)
     same_length({"cost": costs, "accuracy": accuracies}, 0)
     # By cost, the most accurate one first; the order is stable.
     order = np.lexsort((-accuracies, costs))
@@ -169,8 +169,8 @@ def frontier(runs: pd.DataFrame, budgets: Sequence[float] | None = None) -> Fron
         checks.fail("runs", f"a table with the columns {', '.join(COLUMNS)}", got)
     if not len(runs):
         checks.fail("runs", "at least one run", "none")
-    table = pd.DataFrame({name: numbers(f"runs[{name!r}]", runs[name].to_numpy(), low=0) for name in COLUMNS})
-    numbers("runs['accuracy']", table["accuracy"].to_numpy(), high=1)
+    table = pd.DataFrame({name: finite_array(f"runs[{name!r}]", runs[name].to_numpy(), low=0) for name in COLUMNS})
+    finite_array("runs['accuracy']", table["accuracy"], low=0, high=1)
     if (empty := int(((table["weak"] + table["strong"]) == 0).sum())) > 0:
         checks.fail("runs", "labels in every run (a budget that buys none is no run)", f"{empty} runs without")
     table["method"] = runs["method"].astype(str).to_numpy() if "method" in runs else ""
@@ -185,7 +185,7 @@ def frontier(runs: pd.DataFrame, budgets: Sequence[float] | None = None) -> Fron
     names = ["method", "weak", "strong", "cost", "accuracy", "half_width", "seeds", "regime"]
     result = pd.DataFrame(points, columns=names)
     result["pareto"] = pareto(result["cost"].to_numpy(), result["accuracy"].to_numpy())
-    limits = np.unique(result["cost"]) if budgets is None else np.unique(numbers("budgets", budgets, low=0))
+    limits = np.unique(result["cost"]) if budgets is None else np.unique(finite_array("budgets", budgets, low=0))
     return Frontier(result, pd.DataFrame([_regime(float(b), result, values) for b in limits]))
 
 
@@ -230,7 +230,7 @@ def confident_targets(p: ArrayLike, y: ArrayLike, weight: float) -> Floats:
     """
     scores: Floats = checks.probabilities("p", p).numpy()
     a = checks.rate("weight", weight)
-    given = numbers("y", y, low=0, high=scores.shape[1] - 1).astype(int)
+    given = finite_array("y", y, low=0, high=scores.shape[1] - 1).astype(int)
     same_length({"p": scores, "y": given})
     share = np.bincount(given, minlength=scores.shape[1]) / len(given)
     limits = np.array([np.quantile(scores[:, c], 1 - share[c]) for c in range(scores.shape[1])])

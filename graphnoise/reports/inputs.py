@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 MAX_RUNS = 100_000
 
 
-def numbers(name: str, value: object, dims: int = 1, *, low: float = -math.inf, high: float = math.inf) -> Floats:
+def finite_array(name: str, value: object, dims: int = 1, *, low: float = -math.inf, high: float = math.inf) -> Floats:
     """Return a float64 array of finite numbers in [low, high]."""
     array: Floats = checks.finite(name, value, dims=dims).detach().double().cpu().numpy()
     if array.size and not low <= array.min() <= array.max() <= high:

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from graphnoise import checks, resources
-from graphnoise.reports.inputs import MAX_RUNS, Floats, Run, check_run, measures, numbers, same_length
+from graphnoise.reports.inputs import MAX_RUNS, Floats, Run, check_run, finite_array, measures, same_length
 
 # Columns of one block of the influence matrix.
 BLOCK = 256
@@ -93,7 +93,7 @@ def _masks(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     masks = []
     for key, value in (("included", included), (name, correct)):
-        array = numbers(key, value, 2)
+        array = finite_array(key, value, 2)
         if not np.isin(array, (0, 1)).all():
             checks.fail(key, "0 and 1", "other values")
         masks.append(array.astype(bool))
@@ -180,7 +180,7 @@ def memorisation_groups(scores: ArrayLike, groups: Mapping[str, ArrayLike], *, b
         checks.fail("groups", "a mapping of names to values of nodes", type(groups).__name__)
     rows: list[dict[str, Any]] = []
     for name, value in groups.items():
-        values = numbers(f"groups[{name!r}]", value)
+        values = finite_array(f"groups[{name!r}]", value)
         if len(values) != len(score):
             checks.fail(f"groups[{name!r}]", f"{len(score)} values, one per score", len(values))
         for part, inside in _parts(values, bins):

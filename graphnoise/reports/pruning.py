@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from graphnoise import checks
-from graphnoise.reports.inputs import Run, collect_runs, numbers
+from graphnoise.reports.inputs import Run, collect_runs, finite_array
 from graphnoise.reports.subsets import RANDOM, selection_table
 from graphnoise.statistics import estimate
 
@@ -60,8 +60,8 @@ def pruning_curve(
     Source:
         In the spirit of Ben-Baruch et al., "Distilling the Knowledge in Data Pruning", 2024.
     """
-    shares = numbers("kept", kept, low=1e-9, high=1).tolist()
-    ratios = sorted({0.0, *numbers("weights", weights, low=0, high=1).tolist()})
+    shares = finite_array("kept", kept, low=1e-9, high=1).tolist()
+    ratios = sorted({0.0, *finite_array("weights", weights, low=0, high=1).tolist()})
     if isinstance(selections, str) or not all(isinstance(name, str) for name in selections):
         checks.fail("selections", "names of selections", repr(selections))
     names = list(dict.fromkeys([*selections, RANDOM]))

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from graphnoise import checks
-from graphnoise.reports.inputs import Floats, numbers
+from graphnoise.reports.inputs import Floats, finite_array
 
 MAX_ORDERS = 10_000
 
@@ -117,14 +117,14 @@ def _right(
     if not isinstance(predictions, Mapping) or len(predictions) < 2:
         got = type(predictions).__name__ if not isinstance(predictions, Mapping) else f"{len(predictions)}"
         checks.fail("predictions", "a mapping with at least two models", got)
-    labels = {"given": numbers("given", given), "corrected": numbers("corrected", corrected)}
+    labels = {"given": finite_array("given", given), "corrected": finite_array("corrected", corrected)}
     n = len(labels["given"])
     if len(labels["corrected"]) != n or n == 0:
         checks.fail("corrected", f"{n} labels, one for each of at least one given label", len(labels["corrected"]))
     shares: dict[str, list[Floats]] = {"given": [], "corrected": []}
     for name, value in predictions.items():
         array = np.asarray(value)
-        classes = numbers(f"predictions[{name!r}]", value, 2 if array.ndim > 1 else 1)
+        classes = finite_array(f"predictions[{name!r}]", value, 2 if array.ndim > 1 else 1)
         if classes.shape[-1] != n or classes.size == 0:
             checks.fail(f"predictions[{name!r}]", f"classes of shape [{n}] or [runs, {n}]", f"shape {classes.shape}")
         for kind, y in labels.items():

@@ -17,7 +17,7 @@ Y = np.arange(60) % 3
 def accuracy(config, seed):
     noisy = config.get("noisy", config.get("weak"))
     clean = config.get("clean", config.get("strong"))
-    return {"accuracy": 0.9 - (clean + 0.2 * noisy) ** -0.5 + 0.001 * seed}
+    return {"accuracy": max(0.9 - (clean + 0.2 * noisy) ** -0.5, 0.1) + 0.001 * seed}
 
 
 def rank(config, seed):
@@ -141,8 +141,12 @@ def test_memorisation_of_a_callable_and_its_stored_runs(folder, capfd):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["rank-stability"], "FOLDER, --run: expected one of them, got neither"),
-        (["rank-stability", "x", "--run", "a:b"], "FOLDER, --run: expected one of them, got both"),
+        (["rank-stability"], "FOLDER, --run: expected one of them, got none"),
+        (
+            ["rank-stability", "x", "--run", "a:b"],
+            "FOLDER, --run: expected one of them, got FOLDER and --run",
+        ),
+        (["frontier"], "FOLDER, --run, --dataset: expected one of them, got none"),
         (["frontier", "nowhere"], "nowhere: expected a folder of cells"),
         (["exchange-rate", "--run", "nomodule:f"], "--run: expected MODULE:FUNCTION .*ModuleNotFoundError"),
         (["exchange-rate", "--run", "MODULE:nothing"], "--run: expected MODULE:FUNCTION .*AttributeError"),
