@@ -23,6 +23,8 @@ from graphnoise.undirected import as_undirected
 MIN_CORE = 30
 # Growth ends with a round that adds at most this share of the nodes inside.
 MIN_GROWTH = 0.005
+# Rounds in which the MIN_CORE likeliest nodes of the boundary join a cluster of fewer than MIN_CORE nodes, at most.
+MAX_EXPLORED = 5
 # Steps of propagation per round, and at most at the end.
 STEPS, LAST_STEPS = 4, 12
 # Accuracies are contradicted by labels of nodes that neighbours make this likely to be inside, or outside, ...
@@ -219,14 +221,21 @@ class _Growing:
         if len(inside) < MIN_CORE:
             inside = self._neighbours(inside)
         # log P / (1 - P) of nodes inside, without their labels.
-        prior = np.full(len(inside), np.nan)
+        prior, explored = np.full(len(inside), np.nan), 0
         while True:
             self._enter(inside, prior)
             for step in range(STEPS):
                 self._step(0.0 if step == 0 else posterior.DAMPING)
             boundary = self._boundary_features() @ self.w
-            joins = self.region.boundary[boundary > logit(self.threshold)]
-            if len(joins) <= MIN_GROWTH * len(inside):
+            joining = boundary > logit(self.threshold)
+            if joining.sum() <= MIN_GROWTH * len(inside):
+                # Seeds among nodes of other clusters have hardly any member near them.
+                if explored == MAX_EXPLORED or expit(self.x @ self.w + self.evidence).sum() >= MIN_CORE:
+                    break
+                explored += 1
+                joining[np.argsort(-boundary, kind="stable")[:MIN_CORE]] = True
+            joins = self.region.boundary[joining]
+            if len(joins) == 0:
                 break
             grown = np.union1d(inside, joins)
             prior = np.full(len(grown), np.nan)
