@@ -3,6 +3,7 @@
 from graphnoise.clustering.batch import DiffusionBatch, diffuse_many, sweep_many
 from graphnoise.clustering.capacity_releasing import capacity_releasing
 from graphnoise.clustering.diffusions import approximate_pagerank, flow_diffusion, heat_kernel, l1_pagerank
+from graphnoise.clustering.growth import Growth, grow_cluster
 from graphnoise.clustering.improvement import improve, mqi, simple_local
 from graphnoise.clustering.membership import Membership, predict_membership
 from graphnoise.clustering.metrics import Scores, precision_recall_f1
@@ -22,6 +23,7 @@ __all__ = [
     "Diffusion",
     "DiffusionBatch",
     "EdgeWeights",
+    "Growth",
     "LabelStatistics",
     "LocalCluster",
     "Membership",
@@ -37,6 +39,7 @@ __all__ = [
     "diffuse_many",
     "draw_profile",
     "flow_diffusion",
+    "grow_cluster",
     "heat_kernel",
     "improve",
     "l1_pagerank",
