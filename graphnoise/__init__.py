@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from graphnoise.errors import DataError, GraphnoiseError, InputError
 
 if TYPE_CHECKING:
-    from graphnoise import audit, clustering, datasets, erase, nn, noise, robust
+    from graphnoise import audit, budget, clustering, datasets, erase, nn, noise, reports, robust
     from graphnoise.audit import Audit
     from graphnoise.coding_rates import CodingRateReduction, coding_rate, coding_rate_reduction, effective_rank
     from graphnoise.containers import as_graph
@@ -35,7 +35,7 @@ _MODULE_OF = {
     "effective_rank": "coding_rates",
     "propagate": "propagation",
 }
-_MODULES = ("audit", "clustering", "datasets", "erase", "nn", "noise", "robust")
+_MODULES = ("audit", "budget", "clustering", "datasets", "erase", "nn", "noise", "reports", "robust")
 
 __all__ = [
     "ERASE",
@@ -51,6 +51,7 @@ __all__ = [
     "Propagation",
     "as_graph",
     "audit",
+    "budget",
     "clustering",
     "coding_rate",
     "coding_rate_reduction",
@@ -60,6 +61,7 @@ __all__ = [
     "nn",
     "noise",
     "propagate",
+    "reports",
     "robust",
 ]
 

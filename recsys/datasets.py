@@ -29,6 +29,8 @@ _PARTS = {
     "retail-rocket-purchases": ("retail-rocket", "purchases", "test"),
     "coat": ("coat", "train", "random"),
 }
+# Those whose validation may be purchases.
+_BOUGHT_LATER = ("retail-rocket-views", "retail-rocket-carts")
 # The lowest rating of what counts as a like among Coat's items drawn at random.
 _LIKED = 4
 
@@ -44,7 +46,9 @@ def names() -> tuple[str, ...]:
     return (*(name for name in feedback_names() if name not in several), *_PARTS)
 
 
-def load(name: str, root: str | os.PathLike[str] | None = None) -> Interactions | Split:
+def load(
+    name: str, root: str | os.PathLike[str] | None = None, *, validation: str | None = None
+) -> Interactions | Split:
     """Return a data set by name: `Interactions`, or a `Split` if it is published with one.
 
     MovieLens (`ml-latest-small`, `ml-100k`, `ml-1m`, `ml-10m`, `ml-20m`, `ml-25m`, `ml-32m`): every rating is a
@@ -67,9 +71,12 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Interactions 
     Args:
         name: One of `names()`.
         root: A folder with one folder per data set; None is `GRAPHNOISE_DATA`.
+        validation: "purchases", for `retail-rocket-views` and `-carts`: the validation set is the last purchase of each
+            user that is not in the test set, and the training set goes without these pairs, as it goes without those
+            of the test set. None: as published.
 
     Raises:
-        InputError: The name is unknown, or the root folder does not exist.
+        InputError: The name is unknown, the root folder does not exist, or the data set has no such validation set.
         DataError: A file is absent or damaged, no source has it, or counts differ.
 
     Source: the manifest of the data sets, which names the publishers of each; Coat: Schnabel et al., "Recommendations
@@ -78,6 +85,10 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Interactions 
     choice("name", name, names())
     if root is not None and not isinstance(root, str | os.PathLike):
         fail("root", "a path or None", repr(root))
+    if validation is not None:
+        choice("validation", validation, ("purchases",))
+        if name not in _BOUGHT_LATER:
+            fail("validation", f"None, unless the data set is one of {', '.join(_BOUGHT_LATER)}", repr(validation))
     source, train, test = _PARTS.get(name, (name, "train", "test"))
     dataset = feedback_info(source)
     place = available(dataset, root)
@@ -90,7 +101,17 @@ def load(name: str, root: str | os.PathLike[str] | None = None) -> Interactions 
     if name == "coat":
         held_out = held_out.at_least(_LIKED)
         held_out = held_out.subset(~np.isin(pair_keys(held_out.matrix), pair_keys(known.matrix)))
+    if validation is not None:
+        chosen = _last_of_each(together[validation])
+        return Split(known.subset(~np.isin(pair_keys(known.matrix), pair_keys(chosen.matrix))), chosen, held_out)
     return Split(known, together.get("validation", known.subset(np.zeros(len(known), dtype=bool))), held_out)
+
+
+def _last_of_each(interactions: Interactions) -> Interactions:
+    """Return the last interaction of each user; of those of the same time, that of the higher item."""
+    order = np.lexsort((interactions.times, interactions.rows))
+    last = np.append(np.diff(interactions.rows[order]) > 0, True)[: len(order)]
+    return interactions.subset(np.isin(np.arange(len(order)), order[last]))
 
 
 def _together(parts: Mapping[str, Triples]) -> dict[str, Interactions]:

@@ -238,12 +238,16 @@ def _check_rows(user_items: Any, rows: int, num_users: int, single: bool) -> Non
 
 
 def _replaced(old: Any, places: Ints, new: Any, size: int) -> Any:
-    """Return CSR or an array with `size` rows, where those at `places` are new and those that were not there 0."""
-    rows = np.arange(size)
+    """Return CSR or an array with `size` rows, where those at `places` are new and those that were not there 0.
+
+    The rows of an array of three dimensions are those of each of its tables.
+    """
+    rows, axis = np.arange(size), max(old.ndim - 2, 0)
     rows[places] = size + np.arange(len(places))
-    more = size - old.shape[0]
+    more = size - old.shape[axis]
     if sp.issparse(old):
         indptr = np.pad(old.indptr, (0, more), mode="edge")
         padded = sp.csr_array((old.data, old.indices, indptr), shape=(size, old.shape[1]))
         return sp.csr_array(sp.vstack([padded, new], format="csr")[rows])
-    return np.concatenate([old, np.zeros((more, *old.shape[1:]), old.dtype), new.astype(old.dtype)])[rows]
+    nothing = np.zeros((*old.shape[:axis], more, *old.shape[axis + 1 :]), old.dtype)
+    return np.concatenate([old, nothing, new.astype(old.dtype)], axis).take(rows, axis)

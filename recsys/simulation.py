@@ -20,6 +20,9 @@ from recsys.splits import Seed, Split
 from recsys.validation import pair_keys
 
 Bools = NDArray[np.bool_]
+Keys = NDArray[np.int64]
+# Cosines that are computed at once.
+BLOCK_ENTRIES = 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +75,7 @@ def corrupt(
     *,
     popularity: float = 0.0,
     hidden_popularity: float = 0.0,
+    spread: int = 0,
     exclude: InteractionsLike | None = None,
     seed: Seed = 0,
 ) -> SimulatedNoise:
@@ -81,17 +85,23 @@ def corrupt(
     proportion to (1 + positives of the item)^power. Ratings and times are dropped, as added pairs have none; dislikes
     stay, and are not added.
 
+    With `spread` = k noise propagates: each added pair (u, i) drawn so leads to further ones, u with the k free items
+    nearest to i (cosine of the items' users), as a wrong click does that changes what is recommended. Fewer pairs are
+    then drawn, so that their number stays the same. Items that share no user with i do not follow from it.
+
     Args:
         interactions: The clean interactions.
         false_positive: Added pairs as a share of P, in [0, 1].
         false_negative: Hidden pairs as a share of P, in [0, 1].
         popularity: Exponent for added pairs: 0 is uniform, 1 in proportion to popularity.
         hidden_popularity: Exponent for hidden pairs.
+        spread: Number of further pairs that each drawn one leads to; 0: static noise.
         exclude: Interactions that are never added, such as held-out ones.
         seed: Seed of the draws.
 
     Raises:
-        InputError: A rate is outside [0, 1], a power outside [-10, 10], or there are too few unobserved pairs.
+        InputError: A rate is outside [0, 1], a power outside [-10, 10], a negative spread, or there are too few
+            unobserved pairs.
 
     Example:
         >>> clicks = Interactions.from_csr(sp.csr_array(np.eye(20)))
@@ -100,20 +110,27 @@ def corrupt(
         (28, 10, 2)
 
     Source: added pairs as in Wu et al., "Self-supervised graph learning for recommendation", SIGIR 2021;
-        hidden ones as in Ding et al., "Simplify and robustify negative sampling", NeurIPS 2020.
+        hidden ones as in Ding et al., "Simplify and robustify negative sampling", NeurIPS 2020; spreading ones in the
+        spirit of work on noise in chains of thought (static and dynamic noise), defined here.
     """
     interactions = as_interactions("interactions", interactions)
-    shape = interactions.matrix.shape
+    shape, spread = interactions.matrix.shape, integer("spread", spread, 0, 1000)
     check_memory(f"{shape[0]} users × {shape[1]} items", 48.0 * shape[1])
     known = None if exclude is None else as_csr("exclude", exclude, shape=shape)
     if interactions.dislikes is not None:
         known = interactions.dislikes if known is None else known + interactions.dislikes
     rates = rate("false_positive", false_positive), rate("false_negative", false_negative)
+    rng = generator(seed)
     flipped = flip_interactions(
-        interactions.matrix, *rates, popularity, seed, hidden_popularity=hidden_popularity, exclude=known
+        interactions.matrix, *rates, popularity, rng, hidden_popularity=hidden_popularity, exclude=known
     )
-    noisy = _with_ids(flipped.matrix, interactions)
-    new = flipped.added[0] * shape[1] + flipped.added[1]
+    matrix, new = flipped.matrix, flipped.added[0] * shape[1] + flipped.added[1]
+    if spread:
+        taken = pair_keys(interactions.matrix if known is None else interactions.matrix + known)
+        drawn, new = new, _spread(interactions.matrix, rng.permutation(new), taken, spread)
+        keys = np.concatenate([np.setdiff1d(pair_keys(matrix), drawn), new])
+        matrix = sp.csr_array((np.ones(len(keys), np.float32), np.divmod(keys, shape[1])), shape=shape)
+    noisy = _with_ids(matrix, interactions)
     hidden = sp.csr_array((np.ones(flipped.hidden.shape[1], np.float32), tuple(flipped.hidden)), shape=shape)
     return SimulatedNoise(
         noisy,
@@ -122,6 +139,33 @@ def corrupt(
         flipped.false_positive_rate,
         flipped.false_negative_rate,
     )
+
+
+def _spread(clean: sp.csr_array, drawn: Keys, taken: Keys, spread: int) -> Keys:
+    """Return as many pairs as were drawn: the first drawn ones, each followed by its nearest free pairs."""
+    num_items, columns = clean.shape[1], sp.csc_array(clean, dtype=np.float64)
+    columns.data[:] = 1.0 / np.sqrt(np.repeat(np.diff(columns.indptr), np.diff(columns.indptr)))
+    users, items = np.divmod(drawn, num_items)
+    found, missing, begin = [np.empty(0, dtype=np.int64)], len(drawn), 0
+    while missing > 0:
+        # At least one of each row is new: enough rows end the loop.
+        size = min(missing // (spread + 1), BLOCK_ENTRIES // num_items)
+        rows, earlier = np.arange(begin, min(begin + max(size, 1), len(drawn))), np.concatenate(found)
+        near = (columns[:, items[rows]].T @ columns).toarray()
+        near[np.arange(len(rows)), items[rows]] = 2.0
+        row, col = near.nonzero()
+        keys = users[rows][row] * num_items + col
+        free = ~np.isin(keys, taken) & ~np.isin(keys, earlier)
+        row, col, keys = row[free], col[free], keys[free]
+        order = np.lexsort((col, -near[row, col], row))
+        row, keys = row[order], keys[order]
+        place = np.arange(len(row)) - np.searchsorted(row, row) + np.isin(drawn[rows], earlier)[row]
+        chosen = keys[place <= spread]
+        # Of several rows of one user, the first has a pair that two want.
+        chosen = chosen[np.sort(np.unique(chosen, return_index=True)[1])][:missing]
+        found.append(chosen)
+        missing, begin = missing - len(chosen), begin + len(rows)
+    return np.concatenate(found)
 
 
 def two_sided(
@@ -160,6 +204,7 @@ def corrupt_split(
     *,
     popularity: float = 0.0,
     hidden_popularity: float = 0.0,
+    spread: int = 0,
     noisy_validation: bool = True,
     seed: Seed = 0,
 ) -> SimulatedSplit:
@@ -171,6 +216,7 @@ def corrupt_split(
         false_negative: As in `corrupt`, for each part.
         popularity: As in `corrupt`.
         hidden_popularity: As in `corrupt`.
+        spread: As in `corrupt`.
         noisy_validation: Corrupt the validation part too, as in practice; a clean one gives model selection
             information that is not available in practice.
         seed: Seed of the draws.
@@ -190,8 +236,16 @@ def corrupt_split(
     rng = generator(seed)
 
     def noisy(part: Interactions, exclude: sp.csr_array) -> SimulatedNoise:
-        exponents = {"popularity": popularity, "hidden_popularity": hidden_popularity}
-        return corrupt(part, false_positive, false_negative, **exponents, exclude=_ones(exclude), seed=rng)
+        return corrupt(
+            part,
+            false_positive,
+            false_negative,
+            popularity=popularity,
+            hidden_popularity=hidden_popularity,
+            spread=spread,
+            exclude=_ones(exclude),
+            seed=rng,
+        )
 
     held_out = split.validation.matrix + split.test.matrix
     train = noisy(split.train, held_out)

@@ -159,9 +159,7 @@ def test_noise_gives_back_the_container_with_no_class_that_is_not_there(y):
         assert noisy.y.shape == y.shape
 
 
-@pytest.mark.parametrize(
-    "kind", ["symmetric", "pair", "asymmetric", "random", "structure", "feature", "tree_propagated"]
-)
+@pytest.mark.parametrize("kind", ["symmetric", "pair", "asymmetric", "random", "structure", "feature", "propagated"])
 def test_label_noise_with_gaps_offsets_and_missing_labels(kind):
     edge_index = torch.randint(0, 60, (2, 400), generator=torch.Generator().manual_seed(0))
     y = torch.tensor([2, 5, 9])[torch.arange(60) % 3]

@@ -18,7 +18,7 @@ from graphnoise import checks
 from graphnoise.audit.detect.inputs import read_labelled_graph
 from graphnoise.erase.inputs import read_features
 from graphnoise.graph import Graph
-from graphnoise.nn import Block, GraphConvolution, dropout
+from graphnoise.nn import Block, GraphAttention, GraphConvolution, Linear, SparseFeatures, dropout
 from graphnoise.nn.features import MAX_SPARSE_DENSITY, compact, row_normalised, smoothed
 from graphnoise.resources import limit_threads
 from graphnoise.typing import FeaturesLike, Floats, GraphLike, Ints, LabelsLike
@@ -28,9 +28,10 @@ from graphnoise.undirected import symmetrised
 Model = Callable[[Ints, Ints], Any]
 # Features of more entries are projected to so many directions.
 MAX_ENTRIES, DIRECTIONS = 2**24, 256
-# Smoothing steps of SGC; settings of the GCN.
+MODELS = ("sgc", "gcn", "gat", "mlp")
+# Smoothing steps of SGC; settings of the networks.
 HOPS = 2
-HIDDEN, EPOCHS, LEARNING_RATE, DROPOUT, WEIGHT_DECAY = 32, 100, 0.02, 0.5, 5e-4
+HEADS, HIDDEN, EPOCHS, LEARNING_RATE, DROPOUT, WEIGHT_DECAY = 4, 32, 100, 0.02, 0.5, 5e-4
 
 
 def crossfit(
@@ -52,11 +53,11 @@ def crossfit(
         graph: Anything `as_graph` takes; a directed graph is made symmetric.
         y: Given labels, -1, NaN or None where a node has none, shape [n].
         x: Features, dense or sparse, finite, shape [n, num_features].
-        model: "sgc", logistic regression on features smoothed over two steps; "gcn", a graph convolutional network of
-            two layers; or a function of the nodes to learn from (int64 positions) and the classes of all nodes (int64
-            positions in the sorted classes, -1 for other folds and for nodes without a label) that returns
-            probabilities [n, C]. "sgc" projects features of more than 16.8 million entries to their 256 principal
-            directions.
+        model: "sgc", logistic regression on features smoothed over two steps; "gcn", "gat" and "mlp", a graph
+            convolutional network, a graph attention network and a perceptron without the graph, of two layers each;
+            or a function of the nodes to learn from (int64 positions) and the classes of all nodes (int64 positions
+            in the sorted classes, -1 for other folds and for nodes without a label) that returns probabilities [n,
+            C]. "sgc" projects features of more than 16.8 million entries to their 256 principal directions.
         folds: Number of folds, divided evenly over each class by the seed (so that the folds alone depend on all
             labels); or the fold of each node, integers of at least 0, shape [n], of which those of nodes without a
             label are not read.
@@ -77,7 +78,8 @@ def crossfit(
 
     Source:
         SGC: Wu et al., "Simplifying Graph Convolutional Networks", ICML 2019, section 2.2. GCN: Kipf and Welling,
-        "Semi-Supervised Classification with Graph Convolutional Networks", ICLR 2017, section 3.
+        "Semi-Supervised Classification with Graph Convolutional Networks", ICLR 2017, section 3. GAT: Velickovic et
+        al., "Graph Attention Networks", ICLR 2018, section 2.1.
     """
     arcs, codes, classes = read_labelled_graph(graph, y)
     seed = checks.integer("seed", seed, 0, 2**62)
@@ -87,12 +89,12 @@ def crossfit(
         checks.fail("x", f"{len(codes)} rows, one per node", len(features))
     if callable(model):
         return _out_of_fold(_checked(model, len(codes), classes), codes, fold, classes)
-    checks.choice("model", model, ("sgc", "gcn"))
+    checks.choice("model", model, MODELS)
     # Dense algebra rounds differently with other numbers of threads.
     with limit_threads(1):
         looped = symmetrised(arcs).with_self_loops().normalise("sym")
         rows = row_normalised(features)
-        fit = _sgc(rows, looped, classes) if model == "sgc" else _gcn(rows, looped, classes, seed)
+        fit = _sgc(rows, looped, classes) if model == "sgc" else _network(rows, looped, classes, seed, model)
         return _out_of_fold(fit, codes, fold, classes)
 
 
@@ -163,19 +165,21 @@ def _sgc(x: Tensor, looped: Graph, classes: int) -> Model:
     return fit
 
 
-def _gcn(x: Tensor, looped: Graph, classes: int, seed: int) -> Model:
+def _network(x: Tensor, looped: Graph, classes: int, seed: int, kind: str) -> Model:
     # Rows of length 1: those that sum to 1 are small where they have many entries, and learning is then slow.
     inputs, block = compact(F.normalize(x)), Block.full(looped)
 
     def fit(nodes: Ints, codes: Ints) -> Floats:
         generator = torch.Generator().manual_seed(seed)
-        first = GraphConvolution(x.shape[1], HIDDEN, generator=generator)
-        second = GraphConvolution(HIDDEN, classes, generator=generator)
+        first = _layer(kind, x.shape[1], HIDDEN, HEADS, generator)
+        second = _layer(kind, HIDDEN, classes, 1, generator)
+
+        def apply(layer: Any, rows: Tensor | SparseFeatures) -> Tensor:
+            out: Tensor = layer(rows) if kind == "mlp" else layer(rows, block)
+            return out
 
         def logits(drop: torch.Generator | None) -> Tensor:
-            hidden = dropout(F.relu(first(inputs, block)), DROPOUT, drop)
-            out: Tensor = second(hidden, block)
-            return out
+            return apply(second, dropout(F.relu(apply(first, inputs)), DROPOUT, drop))
 
         parameters = [*first.parameters(), *second.parameters()]
         optimiser = torch.optim.Adam(parameters, LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
@@ -189,3 +193,11 @@ def _gcn(x: Tensor, looped: Graph, classes: int, seed: int) -> Model:
             return logits(None).double().softmax(1).numpy()
 
     return fit
+
+
+def _layer(kind: str, inputs: int, outputs: int, heads: int, generator: torch.Generator) -> torch.nn.Module:
+    if kind == "mlp":
+        return Linear(inputs, outputs, bias=True, generator=generator)
+    if kind == "gat":
+        return GraphAttention(inputs, outputs // heads, heads, generator=generator)
+    return GraphConvolution(inputs, outputs, generator=generator)

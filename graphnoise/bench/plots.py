@@ -73,9 +73,14 @@ def draw(task: Task[Any], sections: Sequence[Section], path: str | os.PathLike[s
         for suffix, figure in task.figures(of_grid, looks).items():
             figures[target.with_stem(stem + suffix)] = figure
     for file, figure in figures.items():
-        with atomic_write(file) as out:
-            figure.savefig(out, format=file.suffix[1:].lower(), dpi=150)
+        save_figure(figure, file)
     return list(figures)
+
+
+def save_figure(figure: Figure, file: Path) -> None:
+    """Write a figure; the suffix of the file is its format. Raises `DataError` where it cannot be written."""
+    with atomic_write(file) as out:
+        figure.savefig(out, format=file.suffix[1:].lower(), dpi=150)
 
 
 def styles(sections: Sequence[Section]) -> dict[str, Style]:

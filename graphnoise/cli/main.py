@@ -17,7 +17,7 @@ from graphnoise.cli.bench import bench
 from graphnoise.cli.command import Command, Reported, stops
 from graphnoise.cli.console import program, tell
 from graphnoise.cli.data import data
-from graphnoise.cli.report import report
+from graphnoise.cli.report import ReportCommand, report
 from graphnoise.errors import GraphnoiseError
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -32,7 +32,7 @@ app = typer.Typer(
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
 app.command(cls=Command)(audit)
-app.command(cls=Command)(report)
+app.command(cls=ReportCommand)(report)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

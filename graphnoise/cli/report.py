@@ -9,7 +9,20 @@ from typing import Annotated, Any
 
 import typer
 
+from graphnoise.cli.command import Command
 from graphnoise.cli.console import Bar, bad, err, out, wide
+from graphnoise.cli.evaluation import NAMES, evaluation
+
+
+class ReportCommand(Command):
+    """The report of cells; a first word that names an evaluation report calls that one."""
+
+    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+        """Return the context of the command that the first word chooses (a folder of such a name: ./NAME)."""
+        if args and args[0] in NAMES:
+            chosen = typer.main.get_group(evaluation).commands[args[0]]
+            return chosen.make_context(f"{info_name} {args[0]}", args[1:], parent=parent, **extra)
+        return super().make_context(info_name, args, parent=parent, **extra)
 
 
 def report(
@@ -36,7 +49,10 @@ def report(
         typer.Option("--csv", help="Write all cells as CSV to this file. (without value: standard output)"),
     ] = None,
 ) -> None:
-    """Print means and intervals over the cells of a folder; of nodes also variance and paired tests."""
+    """Print means and intervals over the cells of a folder; of nodes also variance and paired tests.
+
+    Evaluation reports: report rank-stability, exchange-rate, frontier, memorisation (--help says what each reads).
+    """
     from graphnoise.bench import plots, registry
     from graphnoise.checks import choice
     from graphnoise.io import check_writable

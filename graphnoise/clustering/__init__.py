@@ -3,6 +3,7 @@
 from graphnoise.clustering.batch import DiffusionBatch, diffuse_many, sweep_many
 from graphnoise.clustering.capacity_releasing import capacity_releasing
 from graphnoise.clustering.diffusions import approximate_pagerank, flow_diffusion, heat_kernel, l1_pagerank
+from graphnoise.clustering.graded import graded_weights
 from graphnoise.clustering.growth import Growth, grow_cluster
 from graphnoise.clustering.improvement import improve, mqi, simple_local
 from graphnoise.clustering.membership import Membership, predict_membership
@@ -39,6 +40,7 @@ __all__ = [
     "diffuse_many",
     "draw_profile",
     "flow_diffusion",
+    "graded_weights",
     "grow_cluster",
     "heat_kernel",
     "improve",

@@ -4,6 +4,7 @@ Orientation everywhere: T[i, j] = P(observed j | true i), rows sum to 1. Randomn
 """
 
 from graphnoise.noise.binary import NoisyInteractions, flip_interactions, flip_membership, label_f1
+from graphnoise.noise.confident import confident_errors
 from graphnoise.noise.correct import backward_correction, forward_correction, importance_reweighting
 from graphnoise.noise.estimate import (
     Estimate,
@@ -40,6 +41,7 @@ __all__ = [
     "backward_correction",
     "cascade",
     "confidence_dependent",
+    "confident_errors",
     "confident_joint",
     "dual_transition",
     "erase_stream",

@@ -97,17 +97,46 @@ def confident_joint(probabilities: Array, noisy: LabelsLike) -> Ints:
         Northcutt et al. 2021, Confident learning, section 3.1; ties as in cleanlab.
     """
     p, y = _pairs(probabilities, noisy)
-    classes = p.shape[1]
-    sizes = np.bincount(y, minlength=classes)
-    _each_class("noisy", "a label of every class", sizes)
-    thresholds = _sums(p, y, classes).diagonal() / sizes
-    confident = p >= thresholds - 1e-6
-    qualified = confident.sum(axis=1)
-    true = np.where(qualified > 1, p.argmax(axis=1), confident.argmax(axis=1))
-    counted = qualified > 0
+    true, classes = _confident(p, y), p.shape[1]
     joint = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(joint, (y[counted], true[counted]), 1)
+    np.add.at(joint, (y[true >= 0], true[true >= 0]), 1)
     return joint
+
+
+def confident_classes(probabilities: Array, noisy: LabelsLike) -> Ints:
+    """Return the class that each labelled node counts for in `confident_joint`, -1 where it does not count.
+
+    Example:
+        >>> p = np.array([0.9, 0.8, 0.3, 0.2, 0.1, 0.6])
+        >>> confident_classes(np.stack([p, 1 - p], axis=1), [0, 0, 0, 1, 1, 1])
+        array([ 0,  0,  1,  1,  1, -1])
+    """
+    return _confident(*_pairs(probabilities, noisy))
+
+
+def confident_thresholds(probabilities: Array, noisy: LabelsLike) -> Floats:
+    """Return the mean of p_k over the nodes labelled k, for each class k, shape [C].
+
+    Example:
+        >>> p = np.array([0.9, 0.8, 0.3, 0.2, 0.1, 0.6])
+        >>> confident_thresholds(np.stack([p, 1 - p], axis=1), [0, 0, 0, 1, 1, 1]).round(4)
+        array([0.6667, 0.7   ])
+    """
+    return _thresholds(*_pairs(probabilities, noisy))
+
+
+def _thresholds(p: Floats, y: Ints) -> Floats:
+    sizes = np.bincount(y, minlength=p.shape[1])
+    _each_class("noisy", "a label of every class", sizes)
+    thresholds: Floats = _sums(p, y, p.shape[1]).diagonal() / sizes
+    return thresholds
+
+
+def _confident(p: Floats, y: Ints) -> Ints:
+    confident = p >= _thresholds(p, y) - 1e-6
+    qualified = confident.sum(axis=1)
+    true: Ints = np.where(qualified > 1, p.argmax(axis=1), confident.argmax(axis=1))
+    return np.where(qualified > 0, true, -1)
 
 
 def transition_from_joint(joint: Array, noisy: LabelsLike | None = None, smoothing: float = 0.0) -> Estimate:

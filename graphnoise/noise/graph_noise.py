@@ -96,7 +96,10 @@ def tree_propagated(
     Roots are a random `seed_share` of the nodes. A breadth-first search in random order adds each node to the
     tree of a neighbour of its own class; an unreached node becomes a root. Trees flip in random order, each with
     one offset d, as long as the number of flips is at most rate × n (a tree that would exceed it is skipped).
-    With `seed_share=1` every node is a tree.
+    With `seed_share=1` every node is a tree, and the noise is static. It is the kind "propagated" of `LabelNoise`.
+
+    A detector that compares a node with its neighbours (`neighbour_agreement`, `neighbour_credibility`, label
+    propagation) takes errors to be static: inside a tree, where neighbours share the error, it is confidently wrong.
 
     Args:
         edge_index: Arcs [2, m]; read as undirected.
@@ -120,7 +123,8 @@ def tree_propagated(
         0.5
 
     Source:
-        Defined by this package.
+        In the spirit of work on noise in chains of thought that tells static noise, which changes finished labels, from
+        dynamic noise, which enters while they are produced and spreads; the trees are this package's.
     """
     checked = checked_labels(y, mask, num_classes)
     rate = rate_for(rate, checked.num_classes)

@@ -33,7 +33,7 @@ _KINDS: dict[str, NoiseFunction] = {
     "structure": structure_dependent,
     "confidence": confidence_dependent,
     "cascade": cascade,
-    "tree_propagated": tree_propagated,
+    "propagated": tree_propagated,
 }
 # Names of kinds elsewhere.
 SYNONYMS = {
@@ -41,6 +41,7 @@ SYNONYMS = {
     **dict.fromkeys(("pairflip", "pair_flip", "flip"), "pair"),
     **dict.fromkeys(("asym", "asymm"), "asymmetric"),
     **dict.fromkeys(("instance", "idn"), "feature"),
+    **dict.fromkeys(("tree_propagated", "dynamic"), "propagated"),
 }
 Result = TypeVar("Result", Transition, NoisyLabels)
 _READ = ("x", "edge_index")
@@ -63,7 +64,7 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
 
     Args:
         kind: "symmetric", "pair", "asymmetric", "random", "feature", "structure", "confidence", "cascade",
-            "tree_propagated"; a `Transition`; or a function as in `graphnoise.noise`, called by keyword:
+            "propagated"; a `Transition`; or a function as in `graphnoise.noise`, called by keyword:
             `f(num_classes, rate, …)` returns a `Transition` (an argument `seed` is a generator that all splits share);
             `f(y, rate, mask, seed, …)` returns `NoisyLabels`. The latter gets the labels of all nodes, the mask of one
             split and its generator, and those of `x`, `edge_index` (of the data), `num_classes`, `exact` and
@@ -73,13 +74,12 @@ class LabelNoise(BaseTransform):  # type: ignore[misc]
         splits: Names of splits; "train" is `data.train_mask`, and so on; "all" is every node. A node in two splits is
             corrupted once, with the first.
         seed: A non-negative integer.
-        exact: Exact counts in each split instead of independent draws ("cascade" and "tree_propagated" have
-            none).
+        exact: Exact counts in each split instead of independent draws ("cascade" and "propagated" have none).
         erase_stream: Whether the random stream is that of ERASE's code (symmetric, asymmetric, pair), one for all
             splits, see `graphnoise.noise.erase_stream`; further passes draw from its matrix as other noise does.
         split: Column of masks of shape [n, number of splits].
         **options: Further arguments of the function: base (structure), probabilities (confidence), probability
-            (cascade), seed_share and offset (tree_propagated); num_classes, for all named kinds but confidence.
+            (cascade), seed_share and offset (propagated); num_classes, for all named kinds but confidence.
 
     Raises:
         InputError: An unknown kind, split or option, a function with other arguments or results, a missing mask,

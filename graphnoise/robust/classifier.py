@@ -166,7 +166,7 @@ class RobustGNN(NodeClassifier):
             nodes, given = torch.cat([labels.train, labels.val]), torch.cat([labels.given, labels.val_labels])
             homophily = label_homophily(inputs.graph, nodes, given, labels.num_classes)
             warn_of_heterophily("RobustGNN", homophily, stacklevel=3)
-            self._fit(method, _view(inputs, self.normalise_features), labels, callbacks, loader)
+            self._fit(method, view_of(inputs, self.normalise_features), labels, callbacks, loader)
         self.homophily_ = None if homophily is None else homophily[0]
         return self
 
@@ -269,7 +269,7 @@ class RobustGNN(NodeClassifier):
             inputs = read(data, False, device)
             if inputs.x.shape[1] != self.n_features_in_:
                 checks.fail("data.x", f"{self.n_features_in_} features, as in fit", inputs.x.shape[1])
-            return self.method_.predict(self._context, _view(inputs, self._normalised))
+            return self.method_.predict(self._context, view_of(inputs, self._normalised))
 
     def _mark(self, method: Method, data: str) -> str:
         """Return what a checkpoint must have been written for; epochs and patience may be raised later."""
@@ -280,5 +280,6 @@ class RobustGNN(NodeClassifier):
         return hasattr(self, "networks_")
 
 
-def _view(inputs: Inputs, normalise_features: bool) -> View:
+def view_of(inputs: Inputs, normalise_features: bool) -> View:
+    """Return features, with rows of length 1 if asked, and arcs as networks read them."""
     return View(F.normalize(inputs.x) if normalise_features else inputs.x, inputs.graph.edge_index)

@@ -23,11 +23,13 @@ from graphnoise.noise.correct import (
     read_loss_arguments,
     reduced,
 )
+from graphnoise.robust.multilabel import balanced_focal, pu, recover_positives
 from graphnoise.typing import LabelsLike
 
 __all__ = [
     "active_passive",
     "backward_correction",
+    "balanced_focal",
     "cross_entropy",
     "focal",
     "forward_correction",
@@ -35,11 +37,14 @@ __all__ = [
     "hard_bootstrapping",
     "importance_reweighting",
     "label_smoothing",
+    "ldam",
     "mae",
     "nce",
     "nfl",
     "phuber",
+    "pu",
     "rce",
+    "recover_positives",
     "sce",
     "soft_bootstrapping",
     "taylor",
@@ -333,6 +338,42 @@ def label_smoothing(logits: Tensor, target: LabelsLike, *, smoothing: float = 0.
     log_p, t = read_loss_arguments(logits, target, reduction, "target")
     smoothing = checks.rate("smoothing", smoothing)
     return _expected(-(1 - smoothing) * log_p - smoothing * log_p.mean(1, keepdim=True), t, reduction)
+
+
+def ldam(
+    logits: Tensor,
+    target: LabelsLike,
+    *,
+    counts: Tensor | None = None,
+    margin: float = 0.5,
+    scale: float = 30.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """Return the cross-entropy of scale · (f - m_k at the label k), m_k = margin (n_k / min n)^(-1/4): rare, more.
+
+    f are to be cosines of unit features and unit weights. Arguments and errors as in `cross_entropy`; `counts` are the
+    numbers n of labels, shape [C] (None: all equal; 0 counts as 1), margin is at least 0, scale above 0.
+
+    Example:
+        >>> ldam(torch.eye(2), [0, 1], counts=torch.tensor([16, 1]), scale=1.0, reduction="none")
+        tensor([0.3869, 0.4741])
+
+    Source:
+        Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss", NeurIPS 2019, equations
+        12 and 13; in training with pseudo-labels Yang and Xu, "Rethinking the Value of Labels for Improving
+        Class-Imbalanced Learning", NeurIPS 2020.
+    """
+    # log p is f but for a constant of each row, which the loss does not see.
+    f, t = read_loss_arguments(logits, target, reduction, "target")
+    scale, size = checks.real("scale", scale, 1e-6, 1e6), f.shape[1]
+    counts = torch.ones(size) if counts is None else checks.tensor("counts", counts)
+    n = checks.finite("counts", counts, dims=1).to(f).clamp(min=1.0)
+    if len(n) != size:
+        checks.fail("counts", f"a number for each of the {size} classes", len(n))
+    margins = checks.real("margin", margin, 0.0, 1e6) * (n / n.min()) ** -0.25
+    # Of row i for label k, the logits are [i, k, :].
+    each = scale * (f.unsqueeze(1) - margins.diag())
+    return _expected(-each.log_softmax(2).diagonal(dim1=1, dim2=2), t, reduction)
 
 
 def _gce(log_p: Tensor, q: float) -> Tensor:

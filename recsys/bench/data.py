@@ -21,7 +21,9 @@ from recsys.interactions import Interactions
 from recsys.simulation import corrupt_split, low_rank
 from recsys.splits import Split, ratio
 
-NOISE = ("none", "false-positive", "false-negative", "both")
+NOISE = ("none", "false-positive", "propagated", "false-negative", "both")
+# Further false clicks that each false click leads to, in propagated noise.
+SPREAD = 2
 PARTS = ("train", "validation", "test")
 # Options of a table.
 TABLE_OPTIONS = ("user", "item", "rating", "at_least", "duplicates")
@@ -42,20 +44,23 @@ def load(name: str, root: str | None = None, split_seed: int = 0, published: boo
     interaction are in no held-out part: most methods would rank by the item's number for them.
 
     Args:
-        name: One of `recsys.datasets.names()`; a table, `clicks.csv` or `clicks.csv:user=NAME,…` (see `read_clicks`);
+        name: One of `recsys.datasets.names()`, `retail-rocket-views:validation=purchases` (see `recsys.datasets.load`);
+            a table, `clicks.csv` or `clicks.csv:user=NAME,…` (see `read_clicks`);
             `planted(users=400,items=200)`, a low-rank model without noise.
         root: Folder of raw data sets.
         split_seed: Seed of what is drawn.
         published: Leave the training part as published, and validation empty.
 
     Raises:
-        InputError: The name is unknown, arguments of `planted` or columns are, or no split is published.
+        InputError: The name is unknown, an option, an argument of `planted` or a column is, or no split is published.
         DataError: The data cannot be had.
     """
     loaded = _read(name, root)
     if published:
         if not isinstance(loaded, Split):
             checks.fail("dataset", "one with a published split, as the published protocol needs", repr(name))
+        if ":" in name:
+            checks.fail("dataset", "one without options, as the published protocol needs", repr(name))
         nothing = loaded.train.subset(np.zeros(len(loaded.train), dtype=bool))
         loaded = Split(loaded.train, nothing, loaded.test)
     elif not isinstance(loaded, Split):
@@ -77,8 +82,12 @@ def _read(name: str, root: str | None) -> Interactions | Split:
         return planted
     if is_table(options.call_name(name.partition(":")[0])):
         return read_clicks(name)
-    checks.choice("dataset", name, (*datasets.names(), EXAMPLE))
-    return datasets.load(name, root)
+    head, colon, _ = name.partition(":")
+    checks.choice("dataset", head, (*datasets.names(), EXAMPLE))
+    chosen = options.parse("dataset", name).options if colon else {}
+    for key in chosen:
+        checks.choice(f"dataset: {head}", key, ("validation",))
+    return datasets.load(head, root, **chosen)
 
 
 def read_clicks(text: str) -> Interactions:
@@ -136,12 +145,13 @@ def corrupt(
     """
     if noise["kind"] == "none":
         return split, {"false_positive": 0.0, "false_negative": 0.0}
-    added = noise["rate"] if noise["kind"] in ("false-positive", "both") else 0.0
+    added = noise["rate"] if noise["kind"] in ("false-positive", "propagated", "both") else 0.0
+    spread = SPREAD if noise["kind"] == "propagated" else 0
     hidden = noise["rate"] if noise["kind"] in ("false-negative", "both") else 0.0
     needed = [part for part in PARTS if len(getattr(split, part))]
     try:
         noisy_validation = select == "noisy" and "validation" in needed
-        noisy = corrupt_split(split, added, hidden, noisy_validation=noisy_validation, seed=seed)
+        noisy = corrupt_split(split, added, hidden, spread=spread, noisy_validation=noisy_validation, seed=seed)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     rates = {"false_positive": noisy.train.false_positive_rate, "false_negative": noisy.train.false_negative_rate}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,9 +45,6 @@ def filter_bank(degree: int) -> NDArray[np.float64]:
     return np.stack([interpolate(lambda x, h=h: h((1 - x) / 2), degree) for h in responses], axis=1)
 
 
-Rule = Callable[[Sequence["Fold"], float], NDArray[np.float64]]
-
-
 class Bank:
     """Scores of users by each filter of a bank: filters of the graph, projections on leading vectors, popularity.
 
@@ -68,11 +65,12 @@ class Bank:
         """Return the scores of users given by their clicks: float32 [filters, users, items]."""
         degree, count = (size - rest for size, rest in zip(self.coefficients.shape, (1, 0), strict=True))
         x = torch.from_numpy(np.ascontiguousarray((rows.toarray() / self.scale).T))
-        scores = np.zeros((count + len(self.ranks) + 1, rows.shape[1], rows.shape[0]), np.float32)
-        for weights, term in zip(self.coefficients, self.graph.chebyshev(x, degree), strict=True):
-            for total, weight in zip(scores, weights, strict=False):
-                total += np.float32(weight) * term.numpy()
-        scores *= self.scale[:, None]
+        scores = np.empty((count + len(self.ranks) + 1, rows.shape[1], rows.shape[0]), np.float32)
+        terms = np.empty((degree + 1, x.numel()), np.float32)
+        for place, term in zip(terms, self.graph.chebyshev(x, degree), strict=True):
+            place[:] = term.numpy().ravel()
+        np.matmul(self.coefficients.T.astype(np.float32), terms, out=scores[:count].reshape(count, -1))
+        scores[:count] *= self.scale[:, None]
         inside = (rows @ self.into).T
         for j, rank in enumerate(self.ranks, count):
             scores[j] = self.out[:, :rank] @ inside[:rank]
@@ -95,6 +93,7 @@ class Fold:
     Attributes:
         square: Σφφᵀ over users and items that are not kept, φ the scores by each filter [filters, filters].
         product: Σφy, y whether the click was held out [filters].
+        scores: Scores by each filter, of users with a held-out click among their candidates [filters, users, items].
     """
 
     def __init__(self, bank: Bank, kept: sp.csr_array, held: sp.csr_array, users: Ints) -> None:
@@ -110,23 +109,35 @@ class Fold:
             items = np.sort(np.concatenate(best, axis=1), axis=1)
             # The same item by several filters is one candidate.
             items[:, 1:][items[:, 1:] == items[:, :-1]] = NONE
-            of_items = scores[:, np.arange(len(some))[:, None], items].transpose(1, 2, 0)
-            parts.append((items, of_items, np.take_along_axis(wanted, items, axis=1), wanted.sum(1)))
+            of_items = scores[:, np.arange(len(some))[:, None], items]
+            hits = (np.take_along_axis(wanted, items, axis=1) > 0) & (items != NONE)
+            found = hits.any(1)
+            parts.append((of_items[:, found].transpose(1, 2, 0), items[found], hits[found], found, wanted.sum(1)))
             scores[:, *known] = 0
-            flat = scores.reshape(len(scores), -1)
+            # As they lie in memory.
+            flat = scores.transpose(0, 2, 1).reshape(len(scores), -1)
             self.square = self.square + (flat @ flat.T).astype(np.float64)
-            self.product = self.product + (flat @ wanted.reshape(-1)).astype(np.float64)
-        items, self.scores, hits, sizes = (np.concatenate(part) for part in zip(*parts, strict=True))
-        self.absent = items == NONE
-        self.hits = (hits > 0) & ~self.absent
-        self.sizes = sizes.astype(np.int64)
+            self.product = self.product + (flat @ wanted.T.reshape(-1)).astype(np.float64)
+        of_items, items, hits, found, sizes = (np.concatenate(part) for part in zip(*parts, strict=True))
+        self.scores = np.ascontiguousarray(of_items.transpose(2, 0, 1))
+        self._absent, self._users, self._sizes = items == NONE, np.flatnonzero(found), sizes.astype(np.int64)
+        self._row, self._place = hits.nonzero()
 
-    def quality(self, weights: NDArray[np.float64]) -> float:
-        """Return the mean NDCG of the held-out clicks by the weighted sum of the scores."""
-        total = self.scores @ weights.astype(np.float32)
-        total[self.absent] = -np.inf
-        ranked = top_k(total, min(DEPTH, total.shape[1]))[0]
-        return float(ndcg(np.take_along_axis(self.hits, ranked, axis=1) & (ranked >= 0), self.sizes).mean())
+    def total(self, weights: NDArray[np.float64]) -> Floats:
+        """Return the weighted sum of the scores."""
+        return np.tensordot(weights.astype(np.float32), self.scores, 1)
+
+    def quality(self, total: Floats) -> float:
+        """Return the mean NDCG of the held-out clicks by scores of the candidates [users, items]."""
+        # Only the ranks of the held-out clicks count; equal scores go to the lower item.
+        every = np.where(self._absent, -np.inf, total)[self._row]
+        own = every[np.arange(len(every)), self._place, None]
+        before = np.arange(every.shape[1]) < self._place[:, None]
+        rank = (every > own).sum(1) + ((every == own) & before).sum(1)
+        first = rank < DEPTH
+        hits = np.zeros((len(self._sizes), min(DEPTH, every.shape[1])), bool)
+        hits[self._users[self._row[first]], rank[first]] = True
+        return float(ndcg(hits, self._sizes).mean())
 
 
 def hold_out(user_items: sp.csr_array, share: float, rng: np.random.Generator) -> tuple[sp.csr_array, sp.csr_array]:
@@ -183,18 +194,22 @@ def learn(
     for power in POWERS:
         banks = [Bank(*pair, power, degree) for pair in zip(graphs, vectors, strict=True)]
         parts = [Fold(bank, *fold) for bank, fold in zip(banks, folds, strict=True)]
+        # All folds but one, which the weights are then tried on; and all of them, for the weights of the filter.
+        learned_from = [[*parts[:k], *parts[k + 1 :]] for k in range(FOLDS)] + [parts]
+        ridges = [[ridge(some, penalty) for some in learned_from] for penalty in PENALTIES]
+        best = int(np.argmax([_crossed(parts, weights) for weights in ridges]))
+        refined = [refine(some, weights) for some, weights in zip(learned_from, ridges[best], strict=True)]
+        choices = [*zip(PENALTIES, ridges, strict=True), (PENALTIES[best], refined)]
+        for penalty, weights in choices:
+            compared.append({"power": power, "penalty": penalty, "refined": weights is refined})
+            compared[-1]["ndcg"] = _crossed(parts, weights)
+            filters.append(banks[0].combine(weights[-1]))
+    return filters[max(range(len(compared)), key=lambda k: compared[k]["ndcg"])], compared
 
-        def compare(penalty: float, rule: Rule, power: float = power, bank: Bank = banks[0], of: Any = parts) -> float:
-            weights = [rule([*of[:k], *of[k + 1 :]], penalty) for k in range(FOLDS)]
-            value = float(np.mean([part.quality(w) for part, w in zip(of, weights, strict=True)]))
-            compared.append({"power": power, "penalty": penalty, "refined": rule is refine, "ndcg": value})
-            filters.append(bank.combine(rule(of, penalty)))
-            return value
 
-        qualities = [compare(penalty, ridge) for penalty in PENALTIES]
-        compare(PENALTIES[int(np.argmax(qualities))], refine)
-    best = max(range(len(compared)), key=lambda k: compared[k]["ndcg"])
-    return filters[best], compared
+def _crossed(folds: Sequence[Fold], weights: Sequence[NDArray[np.float64]]) -> float:
+    """Return the mean quality of each fold by the weights that were learned without it."""
+    return float(np.mean([fold.quality(fold.total(w)) for fold, w in zip(folds, weights, strict=False)]))
 
 
 def ridge(folds: Sequence[Fold], penalty: float) -> NDArray[np.float64]:
@@ -206,21 +221,23 @@ def ridge(folds: Sequence[Fold], penalty: float) -> NDArray[np.float64]:
     return np.asarray(np.linalg.solve(inner, product / scale) / scale)
 
 
-def refine(folds: Sequence[Fold], penalty: float) -> NDArray[np.float64]:
+def refine(folds: Sequence[Fold], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return weights of higher mean NDCG on the folds: from those of `ridge`, one weight at a time is changed.
 
     The squared error over all items is not the quality of a ranking.
     """
-    weights, scale = ridge(folds, penalty), np.sqrt(np.diag(sum(fold.square for fold in folds)))
+    weights, scale = weights.copy(), np.sqrt(np.diag(sum(fold.square for fold in folds)))
     largest, used = np.abs(weights * scale).max(), np.flatnonzero(scale)
-    best = np.mean([fold.quality(weights) for fold in folds])
+    totals = [fold.total(weights) for fold in folds]
+    best = np.mean([fold.quality(total) for fold, total in zip(folds, totals, strict=True)])
     for step in STEPS:
         for j in used:
             for change in (step, -step):
-                moved = weights.copy()
-                moved[j] += change * largest / scale[j]
-                value = np.mean([fold.quality(moved) for fold in folds])
+                by = change * largest / scale[j]
+                moved = [total + np.float32(by) * fold.scores[j] for fold, total in zip(folds, totals, strict=True)]
+                value = np.mean([fold.quality(total) for fold, total in zip(folds, moved, strict=True)])
                 if value > best:
-                    weights, best = moved, value
+                    weights[j] += by
+                    totals, best = moved, value
                     break
     return weights

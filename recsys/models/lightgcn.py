@@ -111,12 +111,15 @@ class LightGCN(TorchModel):
     def scores_for(self, user_items: sp.csr_array) -> Floats:
         """Return scores of users given by their interactions alone: rows of a checked CSR matrix.
 
-        A new user u has no row of E_0; the vector is what the propagation collects from the items,
-        (1 / (L + 1)) sum over l < L of sum_i e_i^(l) / sqrt(n_u n_i), with the items unchanged.
+        A new user u, also of `partial_fit_users`, has no row of E_0; the vector is what the propagation collects from
+        the items, (1 / (L + 1)) sum over l < L of sum_i e_i^(l) / sqrt(n_u n_i), with the items unchanged.
         """
-        counts = np.diff(user_items.indptr)
-        vectors = np.asarray(user_items @ self.fold_in_factors) / np.sqrt(np.maximum(counts, 1))[:, None]
-        return self._score(vectors.astype(np.float32))
+        return self._score(self._new_users(user_items)["user_factors"])
+
+    def _new_users(self, rows: sp.csr_array) -> dict[str, Any]:
+        counts = np.diff(rows.indptr)
+        vectors = np.asarray(rows @ self.fold_in_factors) / np.sqrt(np.maximum(counts, 1))[:, None]
+        return {"user_factors": vectors.astype(np.float32)}
 
 
 def bipartite(user_items: sp.csr_array) -> Graph:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +17,8 @@ from graphnoise.errors import InputError
 from graphnoise.resources import check_memory, thread_count
 from recsys.base import Callback
 from recsys.interactions import InteractionsLike, as_csr
+from recsys.kernels.negatives import streams
+from recsys.kernels.negatives.reference import STRIDE, below, words
 from recsys.kernels.sgd import Count
 from recsys.models.fitting import EpochModel
 from recsys.models.initialisation import Parameters, initial_parameters
@@ -23,10 +26,11 @@ from recsys.models.minibatch import Minibatch, Plan
 from recsys.models.native_training import NativeTraining, native_rule
 from recsys.models.presets import PRESETS
 from recsys.objectives import Objective
-from recsys.samplers import Popularity, Sampler, Uniform
-from recsys.samplers.base import fit_sampler
+from recsys.objectives.base import fit_objective
+from recsys.samplers import Sampler
+from recsys.samplers.base import Ints, fit_sampler
 from recsys.topk import Floats
-from recsys.validation import Ints, PositionsLike, positions
+from recsys.validation import PositionsLike, positions
 
 MODES = ("auto", "minibatch", "deterministic", "lock-free")
 # Of single steps, and of minibatches; chosen on validation parts, see docs/recommend.md.
@@ -164,9 +168,6 @@ class MatrixFactorization(EpochModel):
         """Return the mode, which "auto" selects by what single steps support."""
         if self.mode != "auto":
             return self.mode
-        # A subclass may draw in its own way, which single steps do not ask for.
-        if type(sampler) not in (Uniform, Popularity):
-            return "minibatch"
         try:
             native_rule("deterministic", objective, sampler)
         except InputError:
@@ -232,7 +233,7 @@ class MatrixFactorization(EpochModel):
         sampler.num_threads = plan.num_threads
         known = fit_sampler(sampler, user_items, self.dislikes)
         distribution = sampler.probabilities() if hasattr(sampler, "probabilities") else None
-        objective.fit(user_items, distribution)
+        fit_objective(objective, user_items, distribution, self.dislikes)
         training: Minibatch | NativeTraining
         mode = self._training_mode(objective, sampler)
         if mode == "minibatch":
@@ -286,8 +287,10 @@ class MatrixFactorization(EpochModel):
     def fold_in(self, user_items: InteractionsLike, iterations: int | None = None) -> NDArray[np.float32]:
         """Return factors of new users from their positives, for the fitted items.
 
-        Follows the same objective with fixed items and uniform negatives. Initial values and draws depend on all rows
-        of the call: a user's factors vary slightly with the other rows.
+        Each epoch is one step of the user's vector along the gradient of the objective, summed over the positives, with
+        the items fixed and uniform negatives. Initial values and draws are the same for all users, so that the factors
+        of a user depend on the user's row alone, unless terms of the objective depend on a whole batch (`nnpu`, `ubpr`,
+        `t-ce`, `deca`).
 
         Args:
             user_items: Users × items of the fitted catalogue.
@@ -313,35 +316,36 @@ class MatrixFactorization(EpochModel):
     def _fold_in(self, user_items: sp.csr_array, epochs: int) -> tuple[NDArray[np.float32], Any]:
         """Return factors of new users, and those of the further logits."""
         rng = np.random.default_rng(self.random_state)
-        logits = self.objective_.logits
-        size = user_items.shape[0]
-        parameters = initial_parameters(size, 1, self.factors, logits, self.init, False, np.float32, rng)
-        parameters.item, parameters.bias = self.item_factors, self.item_biases
-        parameters.extra = {
-            name: (parameters.extra[name][0], self.extra_item_factors[k]) for k, name in enumerate(logits)
-        }
+        logits, rows = self.objective_.logits, np.zeros(user_items.shape[0], np.int64)
+        first = initial_parameters(1, 1, self.factors, logits, self.init, False, np.float32, rng)
+        extra = {name: (first.extra[name][0][rows], self.extra_item_factors[k]) for k, name in enumerate(logits)}
+        parameters = Parameters(first.user[rows], self.item_factors, self.item_biases, extra)
         if "users" in self.objective_._needs:
             fail("user_items", "the users of fit, as the objective has a rate for each of them", "new ones")
-        objective = copy.deepcopy(self.objective_).fit(user_items, None)
+        objective = copy.copy(self.objective_)
+        # Those of the users of fit.
+        objective.dislikes = None
+        objective.fit(user_items, None)
         if self.propensities is not None:
             objective.theta = self.propensities  # type: ignore[attr-defined]
-        sampler = Uniform().fit_checked(user_items)
-        training = Minibatch(sampler.known, parameters, objective, sampler, self.plan(frozen_items=True), rng)
+        sampler = _UniformByItem().fit_checked(user_items)
+        plan = replace(self.plan(frozen_items=True), batch_size=max(user_items.nnz, 1), shuffle=False)
+        training = Minibatch(sampler.known, parameters, objective, sampler, plan, rng)
         for epoch in range(epochs):
             training.epoch(epoch)
         self._check_finite(parameters, epochs - 1)
         parameters.user[np.diff(user_items.indptr) == 0] = 0
-        extra = np.array([parameters.extra[name][0] for name in logits], np.float32) if logits else None
-        return np.asarray(parameters.user, np.float32), extra
+        tables = np.array([parameters.extra[name][0] for name in logits], np.float32) if logits else None
+        return np.asarray(parameters.user, np.float32), tables
 
-    def partial_fit(self, user_items: InteractionsLike, iterations: int | None = None) -> Ints:
+    def partial_fit(self, user_items: InteractionsLike) -> Ints:
         """Add users to the fitted model, from their positives; fitted users and items do not change.
 
         Returns:
             Positions of the new users, one per row.
 
         Raises:
-            InputError, NotFittedError: As `fold_in`, or users without ids beside others that have one.
+            InputError, NotFittedError: As `fold_in` and `partial_fit_users`.
 
         Example:
             >>> clicks = sp.csr_array(np.kron(np.eye(2), np.ones((4, 4))))
@@ -351,19 +355,40 @@ class MatrixFactorization(EpochModel):
             >>> model.recommend(8, N=4, filter_already_liked_items=False)[0].min()
             np.int32(4)
         """
-        vectors, extra = self._fold_in(*self._check_fold_in(user_items, iterations))
-        first = self.num_users
-        new = np.arange(first, first + len(vectors))
-        _, ids = self._new_places("user", new, getattr(user_items, "users", None))
-        self.user_factors = np.concatenate([self.user_factors, vectors])
-        if extra is not None:
-            self.extra_user_factors = np.concatenate([self.extra_user_factors, extra], axis=1)
-        self._set_users(new, ids, user_items, first + len(vectors))
+        matrix, _ = self._check_fold_in(user_items, None)
+        new = np.arange(self.num_users, self.num_users + matrix.shape[0])
+        self.partial_fit_users(new, user_items)
         return new
+
+    def _new_users(self, rows: sp.csr_array) -> dict[str, Any]:
+        vectors, extra = self._fold_in(rows, self._fold_in_epochs())
+        return {"user_factors": vectors} | ({} if extra is None else {"extra_user_factors": extra})
 
     def scores_for(self, user_items: sp.csr_array) -> Floats:
         """Return scores of users given by their interactions alone, by `fold_in`."""
-        return self._score(self._fold_in(user_items, self._fold_in_epochs())[0])
+        return self._score(self._new_users(user_items)["user_factors"])
+
+
+class _UniformByItem(Sampler):
+    """Uniform negatives that depend on the positive item alone in an epoch; -1 if all attempts are known positives."""
+
+    _key = 0
+
+    def epoch(self, number: int, rng: np.random.Generator) -> None:
+        self._key = streams(rng)[0]
+
+    def _draw(self, users: Ints, k: int, rng: np.random.Generator, items: Ints | None) -> Ints:
+        assert items is not None
+        counter = (items[:, None].astype(np.uint64) * np.uint64(k) + np.arange(k, dtype=np.uint64)) * np.uint64(STRIDE)
+        drawn = np.full(counter.shape, -1, np.int32)
+        for attempt in range(self.attempts):
+            left = np.flatnonzero((drawn < 0).any(1))
+            if not len(left):
+                break
+            found = below(words(self._key, counter[left] + np.uint64(attempt)), self.known.num_items)
+            found[self.known.has(users[left], found)] = -1
+            drawn[left] = np.where(drawn[left] < 0, found, drawn[left])
+        return drawn
 
 
 def _or_none(name: str, value: Any) -> float | None:

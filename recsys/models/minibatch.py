@@ -96,8 +96,10 @@ class Minibatch:
             logits = scores(left, right, users, columns, num_threads=threads)
             extra[name] = (logits[:, 0], logits[:, 1:])
         known = None if self._sampler.verify else self._known.has(users, drawn)
+        dislikes = self._objective.dislikes
+        disliked = None if dislikes is None else dislikes.has(users, drawn)
         slopes = self._objective.derivatives(
-            Pairs(values[:, 0], values[:, 1:], extra, users, items, drawn, weight, known, self._step)
+            Pairs(values[:, 0], values[:, 1:], extra, users, items, drawn, weight, known, disliked, self._step)
         )
         self._step += 1
 

@@ -181,9 +181,25 @@ class RobustFactorization(FactorModel):
         labels = np.repeat(np.array([1, 0]), [len(clicks), len(drawn)])
         return pairs // num_items, pairs % num_items, labels
 
+    def truncated(self, width: int) -> RobustFactorization:
+        """Return the model with the first dimensions of all vectors, which the method "nested-dropout" trains to serve.
+
+        Args:
+            width: Number of dimensions of each network, from 1 to `factors`.
+
+        Raises:
+            NotFittedError: The model is not fitted.
+            InputError: The width is out of its range.
+        """
+        self.check_fitted()
+        out, size = copy.copy(self), integer("width", width, 1, self.factors) * self.method_.num_networks
+        out.user_factors, out.item_factors = self.user_factors[:, :size].copy(), self.item_factors[:, :size].copy()
+        return out
+
     def _set_factors(self, networks: list[PairNetwork]) -> None:
-        # The mean of the scores of several networks is a product of longer vectors.
+        # The mean of the scores of several networks is a product of longer vectors: their first dimensions come first.
+        users, items = (torch.stack([getattr(part, side) for part in networks], 2) for side in ("user", "item"))
         with torch.no_grad():
-            self.user_factors = torch.cat([network.user for network in networks], 1).div(len(networks)).numpy()
-            self.item_factors = torch.cat([network.item for network in networks], 1).numpy()
+            self.user_factors = users.detach().flatten(1).div(len(networks)).numpy()
+            self.item_factors = items.detach().flatten(1).numpy()
             self.item_biases = torch.stack([network.bias for network in networks]).mean(0).numpy()

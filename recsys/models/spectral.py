@@ -36,7 +36,8 @@ class SpectralFilter(Recommender):
 
     π the clicks of the items over their maximum. A product with S is two sparse products as wide as the users of a
     block, so that a user's scores take 4 · degree · clicks operations. New users and new clicks are a row r
-    (`recalculate_user`). Users without clicks get the popular items, as those of other models with item weights.
+    (`recalculate_user`, `partial_fit_users`): the graph stays that of the clicks of `fit`. Users without clicks get the
+    popular items, as those of other models with item weights.
 
     - "linkprop": h(s) = s; p = q = `degree_power` (0).
     - "gf-cf": h(s) = s, and `directions` (256) vectors of weight `low_pass` (.3); v = `degree_power` (.5).
@@ -83,8 +84,10 @@ class SpectralFilter(Recommender):
         spectral filtering with Chebyshev interpolation for recommendation", SIGIR 2025 (ChebyCF).
     """
 
-    _arrays = ("user_items", "coefficients", "vectors", "vector_weights", "numbers", "storage")
+    _arrays = ("user_items", "graph_clicks", "coefficients", "vectors", "vector_weights", "numbers", "storage")
     user_items: Any = None
+    # The clicks of fit, where `user_items` has changed since.
+    graph_clicks: Any = None
     coefficients: Any = None
     vectors: Any = None
     vector_weights: Any = None
@@ -139,7 +142,8 @@ class SpectralFilter(Recommender):
         graph = ItemGraph(user_items, chosen.user_power, chosen.item_power, DTYPES[self.dtype])
         self.storage = np.array(self.dtype)
         vectors = graph.leading_vectors(len(chosen.weights), seed) if len(chosen.weights) else np.zeros((size, 0))
-        self.user_items, self.vectors, self._graph = user_items, vectors.astype(np.float32), graph
+        self.user_items, self.graph_clicks = user_items, None
+        self.vectors, self._graph = vectors.astype(np.float32), graph
         self.coefficients, self.vector_weights = chosen.coefficients, chosen.weights[: vectors.shape[1]]
         self.numbers = np.array([getattr(chosen, name) for name in NUMBERS])
 
@@ -166,9 +170,10 @@ class SpectralFilter(Recommender):
         chosen = self._filter()
         if self._graph is None:
             dtype = DTYPES[str(self.storage)]
-            self._graph = ItemGraph(self.user_items, chosen.user_power, chosen.item_power, dtype)
-        clicks = self._graph.item_clicks
-        relative = clicks / clicks.mean()
+            clicks = self.user_items if self.graph_clicks is None else self.graph_clicks
+            self._graph = ItemGraph(clicks, chosen.user_power, chosen.item_power, dtype)
+        counts = self._graph.item_clicks
+        relative = counts / counts.mean()
         into, out, around = (
             relative ** np.float32(power) for power in (chosen.power_in, chosen.power_out, chosen.vector_power)
         )
@@ -177,8 +182,13 @@ class SpectralFilter(Recommender):
         if len(chosen.weights):
             inside = user_items @ (self.vectors / around[:, None] * chosen.weights.astype(np.float32))
             scores += inside @ (self.vectors * around[:, None]).T
-        scores += (np.float32(chosen.popularity) * clicks / clicks.max())[None]
+        scores += (np.float32(chosen.popularity) * counts / counts.max())[None]
         return scores
+
+    def _new_users(self, rows: sp.csr_array) -> dict[str, Any]:
+        if self.graph_clicks is None:
+            self.graph_clicks = self.user_items
+        return {"user_items": rows}
 
     def _explain(self, row: sp.csr_array, item: int, user_weights: Any) -> tuple[float, Floats, Any]:
         ones = np.ones(row.nnz + 1, np.float32)

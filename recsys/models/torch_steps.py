@@ -13,6 +13,7 @@ from torch.nn.functional import embedding
 
 from graphnoise.resources import thread_count
 from recsys.kernels.sgd import Count, pairs_of
+from recsys.objectives.base import fit_objective
 from recsys.samplers.base import checked_draws, fit_sampler
 
 Ints = NDArray[np.int32]
@@ -87,7 +88,7 @@ class Training:
         self._sampler.num_threads = thread_count(model.num_threads)
         self._known = fit_sampler(self._sampler, user_items, model.dislikes)
         distribution = self._sampler.probabilities() if hasattr(self._sampler, "probabilities") else None
-        self._objective.fit(user_items, distribution)
+        fit_objective(self._objective, user_items, distribution, model.dislikes)
         self._pairs = pairs_of(self._known)
         self._optimizer = torch.optim.Adam(network.parameters(), lr=model.learning_rate)
         self._step = 0
@@ -151,10 +152,12 @@ class Training:
         for name in self._objective.logits:
             left, right = (embedding(ids[k], self.network.extra[f"{name} {side}"]) for k, side in enumerate(_SIDES))
             extra[name] = _pair_scores(left, right, *places, whole_batch)
+        dislikes = self._objective.dislikes
         loss = self._objective.loss(
             positive, negative, extra=extra, users=users, items=items, negatives=drawn,
             weight=None if weight is None else self._tensor(weight.astype(np.float32)),
-            known=None if self._sampler.verify else self._known.has(users, drawn), step=self._step,
+            known=None if self._sampler.verify else self._known.has(users, drawn),
+            disliked=None if dislikes is None else dislikes.has(users, drawn), step=self._step,
         )  # fmt: skip
         self._step += 1
         if self._model.regularization > 0:

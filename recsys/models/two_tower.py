@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding, normalize, relu
 
-from graphnoise.checks import fail, flag, integer
+from graphnoise.checks import fail, flag, integer, real
 from graphnoise.resources import torch_threads
 from recsys.base import Callback
 from recsys.interactions import InteractionsLike
@@ -50,6 +50,7 @@ class TwoTower(TorchModel):
         batch_size: Positives per step.
         use_ids: Whether ids have embeddings; without them, both sides must have features.
         unit: Whether vectors have length 1; then use a softmax with a temperature, such as SampledSoftmax(0.1).
+        temperature: First value of a learned temperature, which divides all scores; None is none.
         metric: Metric that selects the epoch if `fit` receives a validation set.
         patience: Epochs without improvement after which to stop; None runs all. The best epoch is restored either way.
         device: "cpu", "cuda" or "cuda:1".
@@ -93,6 +94,7 @@ class TwoTower(TorchModel):
         batch_size: int = 1024,
         use_ids: bool = True,
         unit: bool = False,
+        temperature: float | None = None,
         metric: str = "ndcg@20",
         patience: int | None = None,
         device: str = "cpu",
@@ -107,6 +109,7 @@ class TwoTower(TorchModel):
             if not isinstance(value, bool):
                 fail(name, "True or False", repr(value))
         self.use_ids, self.unit = use_ids, unit
+        self.temperature = None if temperature is None else real("temperature", temperature, 1e-6)
         self._set_common(
             objective, sampler, learning_rate, regularization, iterations, num_threads, random_state, num_negatives,
             batch_size, metric, patience, device,
@@ -154,7 +157,7 @@ class TwoTower(TorchModel):
 
     def _network(self, user_items: sp.csr_array, extra: Any, rng: np.random.Generator) -> Network:
         ids = user_items.shape if self.use_ids else (0, 0)
-        return Towers(ids, self._features, self.factors, self.hidden, self.unit, extra, rng)
+        return Towers(ids, self._features, self.factors, self.hidden, self.unit, extra, rng, self.temperature)
 
     def _store(self, network: Network) -> None:
         assert isinstance(network, Towers)
@@ -190,7 +193,7 @@ class TwoTower(TorchModel):
         with torch_threads(1):
             rng = np.random.default_rng(0)
             ids = (1, 1) if self.use_ids else (0, 0)
-            network = Towers(ids, parts, self.factors, self.hidden, self.unit, {}, rng)
+            network = Towers(ids, parts, self.factors, self.hidden, self.unit, {}, rng, self.temperature)
             network.restore(self.weights, features.shape[0])
             sizes = (features.shape[0], 0) if index == 0 else (0, features.shape[0])
             return all_vectors(network.to(device), sizes)[index]
@@ -227,6 +230,7 @@ class Towers(Network):
         unit: bool,
         extra: Any,
         rng: np.random.Generator,
+        temperature: float | None = None,
     ) -> None:
         super().__init__(extra)
         self._features, self._unit, self._factors = features, unit, factors
@@ -244,10 +248,12 @@ class Towers(Network):
                 scale = np.sqrt((2.0 if k + 1 < self.depth else 1.0) / sizes[k])
                 self.layers[f"{side} {k} weight"] = parameter(scale * rng.standard_normal((sizes[k], sizes[k + 1])))
                 self.layers[f"{side} {k} shift"] = parameter(np.zeros(sizes[k + 1]))
+        # Its logarithm, so that steps keep it above 0.
+        self.temperature = torch.nn.ParameterList([] if temperature is None else [parameter(np.log([temperature]))])
 
     def shared(self) -> list[torch.nn.Parameter]:
         """Return all parameters but the embeddings of ids, in order."""
-        return [*self.project.values(), *self.layers.values()]
+        return [*self.project.values(), *self.layers.values(), *self.temperature]
 
     def restore(self, flat: NDArray[np.float32], rows: int) -> None:
         """Set the shared parameters from a flat array; the embeddings of `rows` ids become zeros."""
@@ -262,8 +268,11 @@ class Towers(Network):
                 self.ids[side] = parameter(np.zeros((rows, self._factors)))
 
     def vectors(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply the towers to ids and features."""
-        return self._tower(0, users), self._tower(1, items)
+        """Apply the towers to ids and features; the temperature divides the vectors of users."""
+        U, V = self._tower(0, users), self._tower(1, items)
+        for log in self.temperature:
+            U = U * torch.exp(-log)
+        return U, V
 
     def _tower(self, index: int, ids: Tensor) -> Tensor:
         side, parts = SIDES[index], []

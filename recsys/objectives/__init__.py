@@ -9,13 +9,13 @@ from graphnoise.checks import choice, fail
 from recsys.objectives.base import Derivatives, Objective, Pairs
 from recsys.objectives.denoise import DeCA, ReweightedCE, TruncatedCE
 from recsys.objectives.nbpo import NBPO, NBPOEM, NBPOo, NBPOs
-from recsys.objectives.pairwise import BPO, BPR, WBPR, Hinge
-from recsys.objectives.softmax import SampledSoftmax
-from recsys.objectives.unbiased import Backward, Forward, NonNegativePU, RelevanceMF, UnbiasedBPR
+from recsys.objectives.pairwise import BPO, BPR, WBPR, DislikeBPR, Hinge
+from recsys.objectives.softmax import SampledSoftmax, SymmetricSoftmax
+from recsys.objectives.unbiased import Backward, DoublyRobust, Forward, NonNegativePU, RelevanceMF, UnbiasedBPR
 
 _CLASSES: tuple[type[Objective], ...] = (
-    BPR, WBPR, BPO, Hinge, NBPO, NBPOo, NBPOs, NBPOEM, TruncatedCE, ReweightedCE, DeCA,
-    RelevanceMF, UnbiasedBPR, NonNegativePU, Forward, Backward, SampledSoftmax,
+    BPR, WBPR, DislikeBPR, BPO, Hinge, NBPO, NBPOo, NBPOs, NBPOEM, TruncatedCE, ReweightedCE, DeCA,
+    RelevanceMF, UnbiasedBPR, DoublyRobust, NonNegativePU, Forward, Backward, SampledSoftmax, SymmetricSoftmax,
 )  # fmt: skip
 OBJECTIVES: dict[str, type[Objective]] = {kind.name: kind for kind in _CLASSES}
 
@@ -53,6 +53,8 @@ __all__ = [
     "Backward",
     "DeCA",
     "Derivatives",
+    "DislikeBPR",
+    "DoublyRobust",
     "Forward",
     "Hinge",
     "NBPOo",
@@ -63,6 +65,7 @@ __all__ = [
     "RelevanceMF",
     "ReweightedCE",
     "SampledSoftmax",
+    "SymmetricSoftmax",
     "TruncatedCE",
     "UnbiasedBPR",
     "objective",

@@ -14,10 +14,12 @@ from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from graphnoise.checks import fail
+from recsys.kernels.negatives import Known
 
 Floats = NDArray[Any]
 # Values of the positives [B] and of the negatives [B, k].
@@ -37,6 +39,7 @@ class Pairs:
         negatives: j, int [B, k].
         weight: Weight per draw [B, k], 0 to ignore one; None for ones.
         known: Which negatives are known positives, bool [B, k]; None for none.
+        disliked: Which negatives are known dislikes of the user, bool [B, k]; None for none.
         step: Number of the update, from 0.
     """
 
@@ -48,6 +51,7 @@ class Pairs:
     negatives: Any = None
     weight: Any = None
     known: Any = None
+    disliked: Any = None
     step: int = 0
 
 
@@ -69,12 +73,16 @@ class Objective(ABC):
         sampler: Name of the default sampler, or None.
         is_gradient: Whether the derivatives are the gradient of one function. If not, the torch form treats parts as
             constants, and finite differences do not reproduce them.
+        uses_dislikes: Whether it needs the dislikes of `Interactions`.
+        dislikes: These, set before `fit` if it does; None for none.
     """
 
     name = "objective"
     logits: tuple[str, ...] = ()
     sampler: str | None = None
     is_gradient = True
+    uses_dislikes = False
+    dislikes: Known | None = None
     # Whether `_losses` applies the weights.
     _rows = False
 
@@ -144,6 +152,29 @@ class Objective(ABC):
     def __repr__(self) -> str:
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.parameters().items() if k != "name")
         return f"{type(self).__name__}({arguments})"
+
+
+def fit_objective(
+    objective: Objective, matrix: sp.csr_array, distribution: NDArray[np.float64] | None, dislikes: sp.csr_array | None
+) -> None:
+    """Fit an objective to a checked matrix, the distribution of negatives and the dislikes.
+
+    Raises:
+        InputError: The objective needs dislikes, and there are none.
+    """
+    if objective.uses_dislikes:
+        if dislikes is None:
+            fail("user_items", f"Interactions with dislikes, which the objective {objective.name!r} needs", "none")
+        objective.dislikes = Known.of(dislikes)
+    objective.fit(matrix, distribution)
+
+
+def alike(values: Any, p: Pairs) -> Any:
+    """Return values as the scores are: a tensor on their device, or an array, of their type; zeros for None."""
+    values = 0.0 if values is None else values
+    if isinstance(p.negative, Tensor):
+        return torch.as_tensor(values, dtype=p.negative.dtype, device=p.negative.device)
+    return np.asarray(values, p.negative.dtype)
 
 
 def beside(p: Pairs) -> Any:

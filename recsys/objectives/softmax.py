@@ -1,7 +1,8 @@
-"""Sampled softmax with correction for the sampling distribution (logQ)."""
+"""Sampled softmax with correction for the sampling distribution (logQ), in one direction or both."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphnoise.checks import fail, real
+from graphnoise.checks import fail, rate, real
 from recsys.objectives.base import Derivatives, Objective, Pairs, beside
 
 
@@ -77,3 +78,63 @@ class SampledSoftmax(Objective):
         if p.weight is not None:
             rest = rest + torch.log(p.weight)
         return torch.logsumexp(torch.cat([top, rest], 1), 1) - top[:, 0]
+
+
+class SymmetricSoftmax(SampledSoftmax):
+    r"""Softmax over the batch in both directions: the item of a user, and the user of an item.
+
+    Half the cross-entropy of each positive among the items of the batch, and half of it among the users. Known pairs,
+    such as other positives of the user and repeats of an item, are masked. With smoothing, the target is
+    1 - smoothing of the positive and the rest spread over all that are not masked, the positive among them. The logQ
+    correction has, by direction, the share of an item or of a user among all positives, and spares the positive. It
+    needs all of the batch as negatives: `TwoTower` with the sampler "in-batch" and num_negatives None.
+
+    Args:
+        temperature: t, above 0; `TwoTower(temperature=1.0)` learns a further one.
+        correct: Whether to correct by q.
+        smoothing: In [0, 1].
+
+    Source: In the spirit of Jia et al., Scaling up visual and vision-language representation learning with noisy text
+    supervision (ALIGN), ICML 2021, section 4.1; masks and correction are of Yi et al., RecSys 2019.
+    """
+
+    name = "symmetric-softmax"
+
+    def __init__(self, temperature: float = 1.0, correct: bool = True, smoothing: float = 0.1) -> None:
+        super().__init__(temperature, correct)
+        self.smoothing = rate("smoothing", smoothing)
+        self._needs = ("users", "items", "negatives")
+        self._log_users: NDArray[np.float64] | None = None
+
+    def fit(self, matrix: sp.csr_array, distribution: NDArray[np.float64] | None) -> Self:
+        """Set the distributions of items, and of users."""
+        self._log_users = np.log(np.maximum(np.diff(matrix.indptr) / max(matrix.nnz, 1), 1e-300))
+        return super().fit(matrix, distribution)
+
+    def _derivatives(self, p: Pairs) -> Derivatives:
+        R, N = (torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (p.positive, p.negative))
+        weight = None if p.weight is None else torch.as_tensor(p.weight, dtype=torch.float64)
+        losses = self._losses(replace(p, positive=R, negative=N, weight=weight))
+        by_positive, by_negative = torch.autograd.grad(-losses.sum(), [R, N])
+        share = by_positive.unsqueeze(1).expand_as(N) / N.shape[1]
+        return Derivatives(share.numpy().astype(p.negative.dtype), by_negative.numpy().astype(p.negative.dtype))
+
+    def _losses(self, p: Pairs) -> Any:
+        items = np.asarray(p.items)
+        if p.negative.shape[1] != len(items) or not (np.asarray(p.negatives) == items).all():
+            fail("negatives", "the items of the whole batch (num_negatives=None)", f"shape {tuple(p.negative.shape)}")
+        scores, top = p.negative / self.temperature, p.positive / self.temperature
+        w = torch.ones_like(scores).fill_diagonal_(0.0) if p.weight is None else p.weight
+        shift = self._shift(p)
+        of_users = torch.zeros_like(scores)
+        if self.correct:
+            assert self._log_users is not None
+            of_users += torch.as_tensor(np.log(len(items)) + self._log_users[np.asarray(p.users)]).to(scores)
+        rows, columns = self._smoothed(top, scores - shift, w), self._smoothed(top, scores.T - of_users, w.T)
+        return (rows + columns) / 2
+
+    def _smoothed(self, top: Tensor, rest: Tensor, w: Tensor) -> Tensor:
+        """Return the cross-entropy of a positive [B] among others [B, k] of these weights."""
+        total = torch.logsumexp(torch.cat([top[:, None], rest + torch.log(w)], 1), 1)
+        mean = (top + (w * rest).sum(1)) / (1 + w.sum(1))
+        return total - (1 - self.smoothing) * top - self.smoothing * mean

@@ -1,4 +1,4 @@
-"""Objectives with a model of observation: propensities, positive-unlabelled learning, known flip rates."""
+"""Objectives with a model of observation: propensities, doubly robust and positive-unlabelled learning, flip rates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.nn.functional import logsigmoid, softplus
 from graphnoise.checks import fail, rate, real
 from graphnoise.noise import Transition
 from graphnoise.noise.correct import backward_correction, forward_correction
-from recsys.objectives.base import Derivatives, Objective, Pairs, beside, wide
+from recsys.objectives.base import Derivatives, Objective, Pairs, alike, beside, wide
 
 
 class _Propensity(Objective):
@@ -36,16 +36,15 @@ class _Propensity(Objective):
     def fit(self, matrix: sp.csr_array, distribution: NDArray[np.float64] | None) -> Self:
         """Compute the propensities from the popularity of items."""
         count = np.bincount(matrix.indices, minlength=matrix.shape[1])
+        if self.dislikes is not None:
+            count += np.bincount(self.dislikes.col, minlength=matrix.shape[1])
         self.theta = np.maximum((count / max(count.max(initial=0), 1)) ** self.power, self.clip)
         return self
 
-    def _inverse(self, p: Pairs) -> Any:
+    def _inverse(self, p: Pairs, items: Any) -> Any:
         if self.theta is None:
             fail("objective", "a fitted objective: objective.fit(matrix, None)", "one without fit")
-        inverse = 1 / self.theta[np.asarray(p.items)][:, None]
-        if isinstance(p.negative, Tensor):
-            return torch.as_tensor(inverse, dtype=p.negative.dtype, device=p.negative.device)
-        return inverse.astype(p.negative.dtype)
+        return alike(1 / self.theta[np.asarray(items)], p)
 
 
 class RelevanceMF(_Propensity):
@@ -60,10 +59,10 @@ class RelevanceMF(_Propensity):
     name = "rel-mf"
 
     def _derivatives(self, p: Pairs) -> Derivatives:
-        return Derivatives(wide(self._inverse(p) - expit(beside(p)), p), -expit(p.negative))
+        return Derivatives(wide(self._inverse(p, p.items)[:, None] - expit(beside(p)), p), -expit(p.negative))
 
     def _losses(self, p: Pairs) -> Any:
-        w, R = self._inverse(p), beside(p)
+        w, R = self._inverse(p, p.items)[:, None], beside(p)
         return -w * logsigmoid(R) - (1 - w) * logsigmoid(-R) - logsigmoid(-p.negative)
 
 
@@ -80,11 +79,9 @@ class UnbiasedBPR(_Propensity):
     _rows = True
 
     def _weights(self, p: Pairs) -> Any:
-        w = self._inverse(p) * (p.negative * 0 + 1)
+        w = self._inverse(p, p.items)[:, None] * (p.negative * 0 + 1)
         if p.known is not None:
-            assert self.theta is not None
-            factor = 1 - np.asarray(p.known) / self.theta[np.maximum(np.asarray(p.negatives), 0)]
-            w = w * (torch.as_tensor(factor, dtype=w.dtype, device=w.device) if isinstance(w, Tensor) else factor)
+            w = w * (1 - alike(p.known, p) * self._inverse(p, np.maximum(np.asarray(p.negatives), 0)))
         return w if p.weight is None else w * p.weight
 
     def _derivatives(self, p: Pairs) -> Derivatives:
@@ -96,6 +93,61 @@ class UnbiasedBPR(_Propensity):
 
     def _losses(self, p: Pairs) -> Any:
         return torch.relu((self._weights(p) * softplus(p.negative - beside(p))).sum())
+
+
+class DoublyRobust(_Propensity):
+    r"""Doubly robust cross-entropy on likes, known dislikes and unobserved pairs, with a second model of the error.
+
+    A pair is observed (o = 1) if it is a like (y = 1) or a known dislike (y = 0), with the propensity p of its item.
+    With e the cross-entropy of R with y, and ê that with the label g = s(Z) which the second model (logit "imputed")
+    expects, the factors of R minimise
+
+        ê + o (e - ê) / p
+
+    over all drawn pairs, and those of Z minimise o (e - ê)² / p = o (g - y)² R² / p. The derivatives, each with the
+    other model held fixed, are g - s(R) + o (y - g) / p by R and 2 o (y - g) R² g (1 - g) / p by Z. An unobserved
+    pair follows g: what is known of other pairs says how much it is a dislike. If p or ê is right, the mean over
+    uniform pairs is that of e over all pairs, had all been observed.
+
+    This package's are: cross-entropy in place of squared errors of ratings, a label rather than an error as what the
+    second model learns, p from the popularity of items (their likes and dislikes) alone, and the pairs, which
+    are as many drawn ones as likes and not all: likes weigh more than in the paper's sum.
+
+    Args:
+        power: Exponent of the popularity in p = max((n_i / max n)^power, clip).
+        clip: Lower bound of p, above 0.
+
+    Source: Wang et al., Doubly robust joint learning for recommendation on data missing not at random, ICML 2019; the
+    form of the estimator and of the second model's loss, from formulas.
+    """
+
+    name = "doubly-robust"
+    logits = ("imputed",)
+    is_gradient = False
+    uses_dislikes = True
+    _needs = ("items", "negatives")
+
+    def _sides(self, p: Pairs) -> Any:
+        """Yield R, Z, y and o / p of the positives and of the negatives, [B, 1] and [B, k]."""
+        positive, negative = p.extra["imputed"]
+        yield beside(p), positive[:, None], 1, self._inverse(p, p.items)[:, None]
+        yield p.negative, negative, 0, alike(p.disliked, p) * self._inverse(p, p.negatives)
+
+    def _derivatives(self, p: Pairs) -> Derivatives:
+        sides = []
+        for R, Z, y, w in self._sides(p):
+            g = expit(Z)
+            sides.append((wide(g - expit(R) + w * (y - g), p), wide(2 * w * (y - g) * R * R * g * expit(-Z), p)))
+        (positive, imputed), (negative, imputed_negative) = sides
+        return Derivatives(positive, negative, {"imputed": (imputed, imputed_negative)})
+
+    def _losses(self, p: Pairs) -> Any:
+        total = torch.zeros_like(p.negative)
+        for R, Z, y, w in self._sides(p):
+            g, fixed = torch.sigmoid(Z), torch.sigmoid(Z).detach()
+            imputed = -fixed * logsigmoid(R) - (1 - fixed) * logsigmoid(-R)
+            total = total + imputed + w * (-logsigmoid(R if y else -R) - imputed) + w * ((g - y) * R.detach()) ** 2
+        return total
 
 
 class NonNegativePU(Objective):

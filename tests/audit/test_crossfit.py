@@ -15,7 +15,7 @@ DATA = datasets.planted_partition([30, 30, 30], 0.25, 0.02, num_features=8, seed
 GRAPH, X = as_graph(DATA), DATA.x
 Y = symmetric(3, 0.2).corrupt(DATA.y, seed=1).y
 FOLDS = np.arange(90) % 4
-MODELS = ("sgc", "gcn")
+MODELS = ("sgc", "gcn", "gat")
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def _few_epochs(monkeypatch):
     monkeypatch.setattr(out_of_fold, "EPOCHS", 30)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [*MODELS, "mlp"])
 def test_a_label_changes_nothing_in_its_own_prediction(model):
     first = crossfit(GRAPH, Y, X, model=model, folds=FOLDS)
     for node in (0, 41, 89):
@@ -53,6 +53,13 @@ def test_probabilities_predict_the_true_classes_at_any_thread_count(model):
     np.testing.assert_allclose(first.sum(1), 1, atol=1e-6)
     assert (first.argmax(1) == DATA.y.numpy()).mean() > 0.9
     assert not np.array_equal(first, crossfit(GRAPH, Y, X, model=model, seed=4))
+
+
+def test_a_perceptron_reads_no_graph():
+    other = as_graph(datasets.planted_partition([30, 30, 30], 0.1, 0.1, num_features=8, seed=5))
+    first, second = (crossfit(graph, Y, X, model="mlp", folds=FOLDS) for graph in (GRAPH, other))
+    np.testing.assert_array_equal(first, second)
+    assert (first.argmax(1) == DATA.y.numpy()).mean() > 0.6
 
 
 def test_sgc_is_logistic_regression_on_smoothed_features_of_the_other_folds():
@@ -131,7 +138,7 @@ def test_wide_features_are_projected_to_their_principal_directions(monkeypatch):
 
 
 BAD = {
-    "model": ({"model": "svm"}, "model: expected one of gcn, sgc, got 'svm'"),
+    "model": ({"model": "svm"}, "model: expected one of gat, gcn, mlp, sgc, got 'svm'"),
     "one fold": ({"folds": 1}, "folds: expected an integer of at least 2"),
     "lengths": ({"folds": [0, 1]}, "folds: expected an integer, or 90 integers, one per node"),
     "fractions": ({"folds": np.full(90, 0.5)}, "folds: expected an integer, or 90 integers"),

@@ -49,6 +49,7 @@ def found():
 
 def test_the_detectors_are_there():
     assert {"posterior", "ggp", "self-confidence", "self-confidence-gcn", "margin", "loss-mixture"} <= set(NAMES)
+    assert {"confident-joint", "disagreement", "credibility"} <= set(NAMES)
     assert {"neighbours", "lp", "graphcleaner", "icgnn", "rank-average"} <= set(NAMES)
 
 
@@ -237,7 +238,10 @@ def test_settings_of_detectors_are_checked():
     for name, settings, message in (
         ("lp", {"alpha": 2.0}, "lp.alpha: expected a rate"),
         ("self-confidence", {"folds": 1}, "self-confidence.folds: expected an integer of at least 2"),
-        ("margin", {"model": "svm"}, "margin.model: expected one of gcn, sgc"),
+        ("margin", {"model": "svm"}, "margin.model: expected one of gat, gcn, mlp, sgc"),
+        ("confident-joint", {"rule": "rate"}, "confident-joint.rule: expected one of"),
+        ("disagreement", {"draws": 0}, "disagreement.draws: expected an integer"),
+        ("credibility", {"view": "text"}, "credibility.view: expected one of"),
         ("graphcleaner", {"hops": -1}, "graphcleaner.hops: expected an integer"),
         ("icgnn", {"alpha": 1.0}, "icgnn.alpha: expected a number"),
         ("rank-average", {"folds": 0}, "rank-average.folds: expected an integer"),

@@ -3,9 +3,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch_geometric.data import Data
 
 from graphnoise import noise
+from graphnoise.bench.tasks.node_noise import parse_noise
 from graphnoise.checks import InputError
+from graphnoise.noise.graph_noise import _forest
+from graphnoise.noise.instance import adjacency_matrix
 
 
 def moran(arcs, wrong):
@@ -109,6 +113,36 @@ def test_whole_components_turn_by_one_offset():
     assert len(set(offsets[:, 0])) == 5
     following = noise.tree_propagated(arcs, y, 0.5, seed=0, seed_share=0.0, offset="next")
     assert set((following.y - y) % 5) == {0, 1}
+
+
+def test_propagated_noise_flips_whole_trees_up_to_the_rate(sbm):
+    arcs, y = sbm(0)
+    adjacency = adjacency_matrix(arcs, 2000, directed=False)
+    for share in (1.0, 0.1, 0.02):
+        noisy = noise.tree_propagated(arcs, y, 0.3, seed=2, seed_share=share)
+        # The draws of the function itself, again.
+        rng = np.random.default_rng(2)
+        tree, trees = _forest(adjacency, y, rng.permutation(2000), round(2000 * share), rng)
+        offsets = (noisy.y - y) % 4
+        assert all(len(np.unique(offsets[tree == t])) == 1 for t in range(trees))
+        largest = np.bincount(tree).max()
+        assert 0.3 - largest / 2000 < noisy.rate <= 0.3
+        assert (largest == 1) == (share == 1.0)
+        # Nodes flipped on their own, which the function would wrongly do, are not correlated over arcs.
+        alone = np.random.default_rng(0).permutation(noisy.flipped)
+        assert abs(moran(arcs, alone)) < 0.05
+        assert (moran(arcs, noisy.flipped) > 0.15) == (share < 1)
+
+
+def test_propagated_is_a_kind_of_the_transform_and_of_the_benchmark(sbm):
+    arcs, y = map(torch.from_numpy, sbm(0))
+    data = Data(y=y, edge_index=arcs, train_mask=torch.arange(2000) < 1500)
+    noisy = noise.LabelNoise("propagated", 0.3, splits="train", seed=4, seed_share=0.05)(data)
+    assert 0.2 < noisy.noise_rate["train"] <= 0.3
+    assert moran(arcs.numpy(), noisy.flipped.numpy()) > 0.15
+    assert parse_noise("noise", "propagated:seed_share=0.05").options == {"seed_share": 0.05}
+    with pytest.raises(InputError, match="did you mean 'propagated'"):
+        noise.LabelNoise("tree_propagated", 0.3)
 
 
 def test_full_share_is_noise_without_spreading(sbm):

@@ -36,7 +36,7 @@ KINDS = (
     "structure",
     "confidence",
     "cascade",
-    "tree_propagated",
+    "propagated",
 )
 
 
@@ -91,7 +91,7 @@ def test_a_transition_as_kind():
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"confidence"}))
 def test_a_function_as_kind_is_the_kind_of_its_name(kind):
-    names = {"feature": "feature_dependent", "structure": "structure_dependent"}
+    names = {"feature": "feature_dependent", "structure": "structure_dependent", "propagated": "tree_propagated"}
     function, data, options = getattr(noise, names.get(kind, kind)), graph(), OPTIONS.get(kind, {})
     assert torch.equal(LabelNoise(function, 0.4, **options)(data).y, LabelNoise(kind, 0.4, **options)(data).y)
 
@@ -198,7 +198,7 @@ def test_passes_of_one_seed_are_independent(erase_stream, plausible):
         assert torch.equal(data.y_true, y)
 
 
-@pytest.mark.parametrize("kind", ["feature", "structure", "confidence", "cascade", "tree_propagated"])
+@pytest.mark.parametrize("kind", ["feature", "structure", "confidence", "cascade", "propagated"])
 def test_passes_of_instance_noise_differ(kind):
     transform = LabelNoise(kind, 0.3, "all", **OPTIONS.get(kind, {}))
     once = transform(graph())
@@ -211,7 +211,7 @@ def test_noise_after_noise_with_more_classes():
     data = Data(y=torch.arange(700) % 7)
     more = LabelNoise("symmetric", 0.5, "all", num_classes=9)(data)
     assert int(more.y.max()) == 8
-    for kind in ("symmetric", "random", "tree_propagated"):
+    for kind in ("symmetric", "random", "propagated"):
         data = Data(y=more.y, y_true=more.y_true, edge_index=torch.empty(2, 0, dtype=torch.long))
         assert LabelNoise(kind, 0.3, "all")(data).flipped.any()
     assert torch.equal(LabelNoise("pair", 1.0, "all")(more).y, (more.y + 1) % 9)

@@ -1,6 +1,7 @@
 """Real data sets have their published counts; files of every format are read; damaged ones raise."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from graphnoise.cli.main import main
 from graphnoise.datasets.feedback import READERS, read_parts
 from graphnoise.datasets.manifest import File, SourceFiles, feedback_info, feedback_names
 from recsys import DataError, InputError, datasets
+from recsys.bench import data
 
 
 @pytest.mark.parametrize(
@@ -126,6 +128,52 @@ def test_parts_in_files_of_their_own(tmp_path):
     (tmp_path / "r").write_text("0,72\n")
     with pytest.raises(DataError, match="/r: "):
         READERS["coat"](tmp_path, ["r", "r"])
+
+
+def test_validation_by_purchases(tmp_path, monkeypatch):
+    """The last purchase of each user is held out; the views are without it, as they are without the test purchase."""
+    texts = {
+        "views": "0,1,10\n0,2,11\n0,3,12\n1,2,9\n2,4,8\n2,1,7\n",
+        "carts": "0,1,20\n1,2,20\n",
+        "purchases": "0,1,31\n0,2,30\n1,2,40\n2,3,50\n2,4,50\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text("user,item,time\n" + text)
+    (tmp_path / "test").write_text("user,item\n0,4\n1,1\n2,2\n3,1\n")
+    parts = READERS["retail-rocket"](tmp_path, [*texts, "test"])
+    monkeypatch.setattr(datasets, "available", lambda *_: SimpleNamespace(folder=tmp_path, variant=None))
+    monkeypatch.setattr(datasets, "read_feedback", lambda *_: parts)
+
+    def pairs(part):
+        return sorted(zip(part.rows.tolist(), part.items[part.matrix.indices].tolist(), strict=True))
+
+    as_published, split = (datasets.load("retail-rocket-views", validation=kind) for kind in (None, "purchases"))
+    assert pairs(split.validation) == [(0, 1), (1, 2), (2, 4)]
+    assert pairs(split.train) == [(0, 2), (0, 3), (2, 1)]
+    assert sorted(pairs(split.train) + pairs(split.validation)) == pairs(as_published.train)
+    assert pairs(split.test) == pairs(as_published.test) == [(0, 4), (1, 1), (2, 2), (3, 1)]
+    assert (len(as_published.validation), split.train.times.tolist()) == (0, [11, 12, 7])
+    assert pairs(datasets.load("retail-rocket-carts", validation="purchases").train) == []
+    # In the benchmark, users without a training click are in no other part.
+    data.load.cache_clear()
+    here, _ = data.load("retail-rocket-views:validation=purchases")
+    assert [pairs(part) for part in here] == [pairs(split.train), [(0, 1), (2, 4)], [(0, 4), (2, 2)]]
+    for call, words in (
+        (lambda: datasets.load("retail-rocket-views", validation="views"), "validation: expected one of purchases"),
+        (
+            lambda: datasets.load("coat", validation="purchases"),
+            "validation: expected None, unless the data set is one",
+        ),
+        (lambda: data.load("retail-rocket-views:test=views"), "dataset: retail-rocket-views: expected .*validation"),
+        (lambda: data.load("coat:validation=purchases"), "validation: expected None"),
+        (
+            lambda: data.load("retail-rocket-views:validation=purchases", published=True),
+            "dataset: expected one without",
+        ),
+    ):
+        with pytest.raises(InputError, match=words):
+            call()
+    data.load.cache_clear()
 
 
 def test_lists_and_graphs(tmp_path):

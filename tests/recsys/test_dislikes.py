@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from recsys import (
     InputError,
@@ -19,6 +20,7 @@ from recsys import (
     splits,
 )
 from recsys.datasets import read_table
+from recsys.objectives import DislikeBPR, DoublyRobust
 from recsys.samplers import Uniform
 
 RNG = np.random.default_rng(0)
@@ -135,6 +137,35 @@ def test_a_share_of_the_negatives_is_disliked():
         Uniform(dislike_share=0.5).fit(CLICKS.matrix)
     with pytest.raises(InputError, match="sampler: expected dislike_share=0 in the mode 'deterministic'"):
         MatrixFactorization(2, sampler={"name": "uniform", "dislike_share": 0.5}, mode="deterministic")
+
+
+@pytest.mark.parametrize(
+    ("kind", "objective"),
+    [
+        (MatrixFactorization, DislikeBPR(20.0)),
+        (MatrixFactorization, DoublyRobust()),
+        (LightGCN, DoublyRobust()),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_objectives_learn_from_them(kind, objective):
+    """Two groups with items of their own; of the other's items, half of the first group are known to dislike two."""
+    rng = np.random.default_rng(1)
+    dense = np.kron(np.eye(2), (rng.random((30, 8)) < 0.6).astype(float))
+    dense[:30, 8:10] = np.where(rng.random((30, 2)) < 0.5, -1.0, 0.0)
+    clicks = Interactions.from_csr(sp.csr_array(dense))
+    how = {"iterations": 60, "random_state": 1, "learning_rate": 0.05, "num_negatives": 2}
+    unknown = dense[:30, 8:] == 0
+    disliked = np.broadcast_to(np.arange(8) < 2, (30, 8))[unknown]
+    # What is not known: the other half's dislikes against the other items of the other group.
+    auc = [
+        roc_auc_score(disliked, -model.fit(clicks, False).scores(np.arange(30))[:, 8:][unknown])
+        for model in (kind(4, objective=one, **how) for one in ("bpr", objective))
+    ]
+    assert auc[0] < 0.5
+    assert auc[1] > 0.75
+    with pytest.raises(InputError, match=f"expected Interactions with dislikes, .* '{objective.name}' needs"):
+        kind(4, objective=objective, iterations=1).fit(clicks.matrix, False)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from recsys.objectives import (
     WBPR,
     Backward,
     DeCA,
+    DislikeBPR,
+    DoublyRobust,
     Forward,
     Hinge,
     NBPOo,
@@ -28,6 +30,7 @@ from recsys.objectives import (
     TruncatedCE,
     UnbiasedBPR,
 )  # fmt: skip
+from recsys.objectives.base import fit_objective
 from recsys.samplers import AHNS, AOBPR, BNS, DNS, DNSMN, SRNS, WARP, AdaSIR, InBatch, Popularity, Uniform
 
 # Four users and five items, of popularity 4, 2, 1, 1 and 0.
@@ -117,6 +120,74 @@ def test_objectives_are_the_weighted_sum_over_draws(kind, value, weight):
     )
     assert -kind.loss(positive, negative, **context).item() == pytest.approx(expected, rel=1e-12)
     slopes(kind, weight=weight)
+
+
+DISLIKED = np.array([[True, False], [False, True], [False, False]])
+
+
+def test_a_known_dislike_counts_more():
+    found = slopes(DislikeBPR(3.0), weight=WEIGHT, disliked=DISLIKED)
+    expected = WEIGHT * np.where(DISLIKED, 3, 1) * [[s(N - R) for N in NEGATIVE[b]] for b, R in enumerate(POSITIVE)]
+    np.testing.assert_allclose(found.positive, expected, rtol=1e-12)
+    np.testing.assert_array_equal(found.negative, -found.positive)
+    plain = slopes(BPR(), weight=WEIGHT)
+    for same in (slopes(DislikeBPR(3.0), weight=WEIGHT), slopes(DislikeBPR(1.0), weight=WEIGHT, disliked=DISLIKED)):
+        np.testing.assert_array_equal(same.negative, plain.negative)
+
+
+def test_doubly_robust_error_of_a_pair():
+    """The estimator of section 3 of the paper and the loss of its second model, a draw at a time."""
+    dislikes = sp.csr_array(np.array([[0, 0, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 1], [0, 0, 0, 0, 0]]))
+    kind = DoublyRobust(1.0, 0.3)
+    fit_objective(kind, X, None, dislikes)
+    # Ratings of the items: 4, 2, 2, 2 and 1.
+    np.testing.assert_allclose(kind.theta, [1, 0.5, 0.5, 0.5, 0.3])
+    Z = np.array([0.3, -0.8, 0.1]), np.array([[-0.2, 0.5], [1.0, -1.5], [0.4, 0.9]])
+    given = {"disliked": DISLIKED, "weight": WEIGHT}
+    found = slopes(kind, extra={"imputed": Z}, **given)
+    total = 0
+
+    def pair(R, Z, label, observed, theta):
+        g = s(Z)
+        imputed, error = (-y * log_s(R) - (1 - y) * log_s(-R) for y in (g, label))
+        by_score = (s(R) - g) + observed * ((s(R) - label) - (s(R) - g)) / theta
+        # The squared error of the imputed error, whose derivative by g is that of (g - y)² R².
+        assert (error - imputed) ** 2 == pytest.approx(((g - label) * R) ** 2)
+        by_imputed = observed * 2 * (g - label) * R**2 * g * (1 - g) / theta
+        value = imputed + observed * (error - imputed) / theta + observed * (error - imputed) ** 2 / theta
+        return value, by_score, by_imputed
+
+    for b in range(3):
+        for t in range(2):
+            w, item = WEIGHT[b, t], NEGATIVES[b, t]
+            like = pair(POSITIVE[b], Z[0][b], 1, True, kind.theta[ITEMS[b]])
+            other = pair(NEGATIVE[b, t], Z[1][b, t], 0, DISLIKED[b, t], kind.theta[item])
+            total += w * (like[0] + other[0])
+            assert found.positive[b, t] == pytest.approx(-w * like[1], abs=1e-12)
+            assert found.negative[b, t] == pytest.approx(-w * other[1], abs=1e-12)
+            assert found.extra["imputed"][0][b, t] == pytest.approx(-w * like[2], abs=1e-12)
+            assert found.extra["imputed"][1][b, t] == pytest.approx(-w * other[2], abs=1e-12)
+    positive, negative, context = tensors(extra={"imputed": tuple(map(torch.tensor, Z))}, **given)
+    assert kind.loss(positive, negative, **context).item() == pytest.approx(total, rel=1e-12)
+
+
+def test_the_doubly_robust_estimate_is_that_of_all_pairs_if_one_model_is_right():
+    """Ratings observed with known propensities; a wrong imputed label, or wrong propensities beside the right one."""
+    rng = np.random.default_rng(0)
+    R, label, n = rng.normal(size=400_000), 0.0, 400_000
+    theta = np.array([0.2, 0.8])
+    item = rng.integers(0, 2, n)
+    observed = rng.random(n) < theta[item]
+    for imputed_label, assumed in ((0.9, theta), (label, np.array([0.9, 0.3]))):
+        kind = DoublyRobust()
+        kind.theta = assumed
+        Z = np.full(n, np.log(max(imputed_label, 1e-12) / (1 - imputed_label)))
+        found = kind.derivatives(
+            Pairs(np.zeros(n), R[:, None], {"imputed": (np.zeros(n), Z[:, None])}, items=item, negatives=item[:, None],
+                  disliked=observed[:, None])
+        ).negative  # fmt: skip
+        # The derivative by the score, of all pairs.
+        assert -found.mean() == pytest.approx((1 / (1 + np.exp(-R))).mean(), abs=4e-3)
 
 
 @pytest.mark.parametrize("kind", [NBPO(0.3), NBPOEM(0.3), ReweightedCE(0.5)], ids=repr)

@@ -80,9 +80,7 @@ WITHOUT = {
         if not name.startswith(("ALS", "EASE", "ItemKNN", "DenoisingLinear", "RP3beta", "SLIM", "SpectralFilter"))
     },
     "partial_fit_users": {
-        **dict.fromkeys(("LightGCN", "RobustFactorization", "TwoTower"), "no fold-in of users"),
-        **dict.fromkeys(("MatrixFactorization", "MatrixFactorization, minibatch"), "it has partial_fit(user_items)"),
-        **dict.fromkeys(("SpectralFilter", "SpectralFilter, linkprop"), "the graph is made of the users"),
+        **dict.fromkeys(("RobustFactorization", "TwoTower"), "no fold-in of users"),
         "UserKNN": "users are neighbours of others",
     },
     "partial_fit_items": {name: "items have no fold-in" for name in MODELS if name != "ALS"},

@@ -1,6 +1,7 @@
 """Matrix factorisation: modes, threads, interrupts, validation, new users, saving, bad input."""
 
 import contextlib
+import copy
 
 import numpy as np
 import pytest
@@ -8,11 +9,12 @@ import scipy.sparse as sp
 
 from graphnoise.errors import InputError
 from recsys.evaluation import evaluate
+from recsys.interactions import as_csr
 from recsys.kernels.negatives import Known
 from recsys.kernels.pairs import MIN_PARALLEL, Groups, scores
 from recsys.models.baselines import Popularity
 from recsys.models.initialisation import initial_parameters
-from recsys.models.mf import MODES, MatrixFactorization
+from recsys.models.mf import MODES, MatrixFactorization, _UniformByItem
 from recsys.models.minibatch import Minibatch
 from recsys.objectives import BPO, NBPO, OBJECTIVES, DeCA, Forward, NonNegativePU, Pairs, RelevanceMF, TruncatedCE
 from recsys.samplers import Uniform
@@ -46,6 +48,9 @@ def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(factors(a), factors(b), strict=True))
 
 
+WITH_DISLIKES = {name for name, kind in OBJECTIVES.items() if kind.uses_dislikes}
+
+
 def special(name):
     return {
         "nnpu": NonNegativePU(0.1),
@@ -56,7 +61,10 @@ def special(name):
     }.get(name, name)
 
 
-@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"warp", "nbpo-s", "backward"}))
+NOT_LEARNED_HERE = {"warp", "nbpo-s", "backward", "symmetric-softmax", *WITH_DISLIKES}
+
+
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - NOT_LEARNED_HERE))
 def test_every_objective_learns(name):
     """Better than the start by far, in minibatches."""
     learned = model(special(name), num_negatives=2, sampler="uniform", iterations=40).fit(TRAIN, False)
@@ -241,6 +249,22 @@ def test_the_mode_is_selected_by_what_single_steps_support(changes, mode):
     assert found.mode == "auto"
 
 
+def test_a_sampler_of_ones_own_is_asked_for_its_draws_or_refused():
+    class First(Uniform):
+        def _draw(self, users, k, rng, items):
+            asked.append(len(users))
+            return super()._draw(users, k, rng, items)
+
+    asked = []
+    model(sampler=First(), iterations=1).fit(TRAIN, False)
+    assert sum(asked) == TRAIN.nnz
+    for mode in ("deterministic", "lock-free"):
+        with pytest.raises(
+            InputError, match=f"sampler: expected uniform or popularity, verified, in the mode '{mode}'"
+        ):
+            model(sampler=First(), mode=mode)
+
+
 def test_the_learning_rate_decays_before_each_epoch():
     slow = model(learning_rate=0.4, learning_rate_decay=0.5, iterations=1).fit(TRAIN, False)
     assert same(slow, model(learning_rate=0.2, learning_rate_decay=1.0, iterations=1).fit(TRAIN, False))
@@ -291,6 +315,36 @@ def test_new_users_are_like_old_ones_with_the_same_items():
     again = learned.recommend([0], TRAIN[[0]], N=5, recalculate_user=True)[0]
     assert len(set(again[0]) & set(learned.recommend([90], TRAIN[[0]], N=5)[0][0])) >= 3
     assert not learned.fold_in(sp.csr_array((2, 70), dtype=np.float32)).any()
+
+
+@pytest.mark.parametrize("objective", ["bpr", "nbpo", "softmax"])
+@pytest.mark.parametrize("how", [{}, {"optimizer": "adam"}, {"mode": "minibatch", "num_negatives": 3}])
+def test_new_users_depend_on_their_rows_alone(objective, how):
+    learned = model(objective, iterations=3, **how).fit(TRAIN, False)
+    together = learned.fold_in(TRAIN[:9])
+    for k in (0, 4, 8):
+        np.testing.assert_allclose(learned.fold_in(TRAIN[[k]])[0], together[k], rtol=1e-5, atol=1e-7)
+    before = factors(copy.deepcopy(learned))
+    learned.partial_fit_users([92, 3], TRAIN[:2])
+    np.testing.assert_allclose(learned.user_factors[[92, 3]], together[:2], rtol=1e-5, atol=1e-7)
+    others = np.delete(np.arange(90), 3)
+    np.testing.assert_array_equal(learned.user_factors[others], before[0][others])
+    assert not learned.user_factors[90:92].any()
+    if objective == "nbpo":
+        assert learned.extra_user_factors.shape == (1, 93, learned.factors)
+        np.testing.assert_array_equal(learned.extra_user_factors[:, others], before[3][:, others])
+        assert learned.logits("flip", [92]).any()
+
+
+def test_negatives_of_new_users_are_none_of_their_items():
+    """A user who has all items but one: it is drawn, or nothing."""
+    X = np.ones((2, 70))
+    X[1, 33] = 0
+    sampler = _UniformByItem().fit_checked(as_csr("X", sp.csr_array(X)))
+    sampler.epoch(0, np.random.default_rng(0))
+    items = np.arange(70, dtype=np.int32)
+    assert (sampler._draw(np.zeros(70, np.int32), 3, None, items) == -1).all()
+    assert set(sampler._draw(np.ones(70, np.int32), 3, None, items).ravel()) == {-1, 33}
 
 
 @pytest.mark.parametrize("objective", ["bpr", NBPO(), NBPO(np.full(70, 0.1), "item")])

@@ -14,6 +14,8 @@ from recsys.objectives import (
     OBJECTIVES,
     Backward,
     DeCA,
+    DislikeBPR,
+    DoublyRobust,
     Forward,
     Hinge,
     NBPOo,
@@ -40,6 +42,7 @@ def every():
     found += [NBPO(rng.random(USERS), "user"), NBPOo(rng.random(ITEMS), "item")]
     found += [TruncatedCE(0.4, ramp=1), TruncatedCE(0.4, ramp=1, of="batch"), ReweightedCE(0.5)]
     found += [DeCA(0.3, 4.0, 3.0, direction) for direction in ("positives", "negatives", "both")]
+    found += [DislikeBPR(3.0), DoublyRobust()]
     found += [RelevanceMF(), UnbiasedBPR(), NonNegativePU(0.2), NonNegativePU(0.9, gamma=0.5)]
     found += [Forward(0.2, 0.1), Forward(0.3), Backward(0.2, 0.1), SampledSoftmax(0.7), SampledSoftmax(correct=False)]
     return [kind.fit(MATRIX, DISTRIBUTION) for kind in found]
@@ -55,6 +58,7 @@ def pairs(kind, dtype=np.float64, scale=3.0, seed=0, **fields):
     given = {
         "users": rng.integers(0, USERS, B), "items": rng.integers(0, ITEMS, B),
         "negatives": rng.integers(0, ITEMS, (B, K)), "step": 5,
+        "disliked": np.arange(B * K).reshape(B, K) % 3 == 0,
     }  # fmt: skip
     return Pairs(positive, negative, {name: sides() for name in kind.logits}, **{**given, **fields})
 
@@ -66,6 +70,7 @@ def tensors(p, grad=True):
     extra = {name: (one(a), one(b)) for name, (a, b) in p.extra.items()}
     weight = None if p.weight is None else torch.tensor(p.weight)
     context = {"users": p.users, "items": p.items, "negatives": p.negatives, "step": p.step, "known": p.known}
+    context["disliked"] = p.disliked
     return one(p.positive), one(p.negative), {"extra": extra, "weight": weight, **context}
 
 

@@ -12,6 +12,7 @@ SHOWN = {
     "objectives": """
         BPR()
         WBPR()
+        DislikeBPR(dislike_weight=5.0)
         BPO()
         Hinge()
         NBPO(flip_rate=None, by='item')
@@ -23,10 +24,12 @@ SHOWN = {
         DeCA(alpha=1.0, c1=1000.0, c2=10.0, direction='both')
         RelevanceMF(power=0.5, clip=0.1)
         UnbiasedBPR(power=0.5, clip=0.1)
+        DoublyRobust(power=0.5, clip=0.1)
         NonNegativePU(prior=0.2, beta=0.0, gamma=1.0)
         Forward(false_negative_rate=0.0, false_positive_rate=0.0)
         Backward(false_negative_rate=0.0, false_positive_rate=0.0)
-        SampledSoftmax(temperature=1.0, correct=True)""",
+        SampledSoftmax(temperature=1.0, correct=True)
+        SymmetricSoftmax(temperature=1.0, correct=True, smoothing=0.1)""",
     "samplers": """
         Uniform(dislike_share=0.0, on_known='redraw', verify=True, attempts=16, num_threads=1)
         Popularity(power=1.0, on_known='redraw', verify=True, attempts=16, num_threads=1)
@@ -48,7 +51,17 @@ RANGES = {
     "an integer from 1 to 30": ["attempts"],
     "an integer from 0 to 1024": ["num_threads"],
     "a finite number": ["AHNS.alpha", "AHNS.beta", "AHNS.power"],
-    "a number of at least 0": ["exponent", "ReweightedCE.alpha", "SRNS.alpha", "c1", "c2", "power", "beta", "weight"],
+    "a number of at least 0": [
+        "exponent",
+        "ReweightedCE.alpha",
+        "SRNS.alpha",
+        "c1",
+        "c2",
+        "power",
+        "beta",
+        "weight",
+        "dislike_weight",
+    ],
     "a number of at least 0.001": ["scale"],
     "a number of at least 1e-06": ["temperature"],
     "a number in [1e-06, 1]": ["clip"],
@@ -56,6 +69,7 @@ RANGES = {
     "a rate in [0, 1]": [
         "dislike_share",
         "drop_rate",
+        "smoothing",
         "prior",
         "gamma",
         "DeCA.alpha",

@@ -64,6 +64,22 @@ def test_vectors_are_finite_and_saved(name, tmp_path):
     assert all(np.isfinite(model.history["loss"]))
 
 
+def test_the_first_dimensions_of_nested_dropout_serve_alone():
+    settings = {"factors": 8, "iterations": 60, "batch_size": 512}
+    nested = methods.create_method("nested-dropout", scale=3.0)
+    both = methods.create_method("nested-co-teaching", scale=3.0, rate=0.1)
+    plain, first, second = (RobustFactorization(m, **settings).fit(clicks(), False) for m in ("ce", nested, both))
+    assert min(inside(first.truncated(2)), inside(second.truncated(2))) > inside(plain.truncated(2)) + 0.1
+    assert np.array_equal(first.truncated(8).user_factors, first.user_factors)
+    # Of two networks, the mean of both scores.
+    assert second.user_factors.shape == (60, 16)
+    assert second.truncated(2).item_factors.shape == (45, 4)
+    expected = first.user_factors[:, :2] @ first.item_factors[:, :2].T + first.item_biases
+    np.testing.assert_allclose(first.truncated(2).scores(np.arange(60)), expected, rtol=1e-5)
+    with pytest.raises(InputError, match="width: expected an integer from 1 to 8"):
+        first.truncated(9)
+
+
 def test_modes_of_the_caller_do_not_matter():
     expected = RobustFactorization("gce", 4, iterations=2).fit(clicks(), show_progress=False).user_factors
     for mode in (torch.inference_mode(), torch.device("meta"), torch.autocast("cpu")):

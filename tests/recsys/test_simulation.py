@@ -54,6 +54,38 @@ def test_added_pairs_are_drawn_evenly_from_those_that_are_left():
     assert abs(drawn[free] - share).max() < 5 * np.sqrt(share)
 
 
+@given(st.integers(0, 2**32), rates, rates, st.sampled_from([1, 2, 5]), st.booleans())
+def test_spreading_noise_keeps_rates_and_held_out_pairs(seed, add, hide, spread, keep_out):
+    clean, other = clicks(seed % 7), clicks(99, density=0.3)
+    options = {"exclude": other if keep_out else None, "seed": seed}
+    noisy = corrupt(clean, add, hide, spread=spread, **options)
+    before, after, hidden, added = map(pairs, (clean, noisy.interactions, noisy.hidden, noisy.added))
+    assert (hidden, added) == (before - after, after - before)
+    assert len(added) == np.floor(add * len(before) + 0.5)
+    assert hidden == pairs(corrupt(clean, add, hide, **options).hidden)
+    assert not keep_out or not added & pairs(other)
+    assert pairs(corrupt(clean, add, hide, spread=spread, **options).interactions) == after
+
+
+def test_a_false_click_leads_to_the_items_nearest_to_it():
+    # Ten groups of five items that the same users click.
+    member = np.arange(300)[:, None] % 10 == np.arange(50) // 5
+    dense = member & (np.random.default_rng(0).random((300, 50)) < 0.8)
+    clean = Interactions.from_csr(sp.csr_array(dense.astype(float)))
+    alone, spread = (corrupt(clean, 0.2, spread=k, seed=1).added for k in (0, 2))
+    assert len(alone) == len(spread)
+
+    def partners(part):
+        """For each false click, how many others the user has in the same group of items."""
+        groups = part.rows * 10 + part.matrix.indices // 5
+        return np.bincount(groups)[groups] - 1
+
+    # A pair drawn in a group of others leads to two more there; the last one may be cut off.
+    outside = spread.subset(spread.rows % 10 != spread.matrix.indices // 5)
+    assert (partners(outside) >= 2).mean() > 0.98
+    assert (partners(alone) >= 2).mean() < 0.05
+
+
 def test_popular_items_get_more():
     clean = clicks(2, (200, 30), 0.1)
     popular = np.argsort(clean.matrix.sum(0))

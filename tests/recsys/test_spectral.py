@@ -6,12 +6,14 @@ import scipy.sparse as sp
 import torch
 
 from recsys import InputError, Recommender, SpectralFilter, evaluate
+from recsys.metrics import ndcg
 from recsys.models import filter_learning
 from recsys.models.filter_learning import Bank, Fold, hold_out, refine, ridge
 from recsys.models.filters import interpolate
 from recsys.models.item_graph import ItemGraph
 from recsys.simulation import corrupt, low_rank
 from recsys.splits import ratio
+from recsys.topk import top_k
 
 
 def clicks(users=60, items=40, density=0.15, seed=0):
@@ -137,8 +139,25 @@ def test_a_bank_is_one_filter_and_its_quality_is_that_of_evaluate(fold):
             return every
 
     # The fold has all items as candidates.
-    assert part.quality(weights) == pytest.approx(evaluate(Scores(), kept, held)["ndcg@20"], abs=1e-6)
-    assert part.quality(refine([part], 0.5)) >= part.quality(ridge([part], 0.5))
+    quality = part.quality(part.total(weights))
+    assert quality == pytest.approx(evaluate(Scores(), kept, held)["ndcg@20"], abs=1e-6)
+    solved = ridge([part], 0.5)
+    refined = refine([part], solved)
+    assert part.quality(part.total(refined)) > part.quality(part.total(solved))
+    assert (refined != solved).any()
+
+
+def test_equal_scores_rank_by_item_and_absent_candidates_last(fold):
+    *_, part = fold
+    part._absent[:, 3::4] = True
+    part._place, part._row = (side[part._place % 4 < 3] for side in (part._place, part._row))
+    total = np.random.default_rng(0).integers(-2, 3, part._absent.shape).astype(np.float32)
+    ranked, _ = top_k(np.where(part._absent, -np.inf, total), 20)
+    hits = np.zeros((len(part._sizes), 20), bool)
+    for row, place in zip(part._row, part._place, strict=True):
+        hits[part._users[row]] |= ranked[row] == place
+    assert hits.any()
+    assert part.quality(total) == ndcg(hits, part._sizes).mean()
 
 
 def test_what_is_learned_is_better_than_a_fixed_filter_on_noisy_clicks():
@@ -225,3 +244,20 @@ def test_memory_is_checked_before_fitting(monkeypatch):
     monkeypatch.setattr("graphnoise.resources.available_memory", lambda: 1 << 20)
     with pytest.raises(InputError, match="SpectralFilter of 60 users × 40 items: expected to need at most"):
         SpectralFilter().fit(clicks())
+
+
+@pytest.mark.parametrize("preset", ["auto", "chebycf", "linkprop"])
+def test_new_users_leave_the_graph_and_all_others_as_they_are(tmp_path, preset):
+    clicks = low_rank(60, 30, density=0.2, seed=3).interactions.matrix
+    model = SpectralFilter(preset, directions=4, num_threads=1).fit(clicks, False)
+    others, rows = model.scores(np.arange(2, 60)), clicks[[7, 9]]
+    expected = model.scores_for(rows)
+    model.partial_fit_users([1, 60], rows)
+    model.save(tmp_path / "model")
+    for one in (model, SpectralFilter.load(tmp_path / "model")):
+        np.testing.assert_array_equal(one.scores(np.arange(2, 60)), others)
+        np.testing.assert_array_equal(one.scores(np.array([1, 60])), expected)
+    # Those of a new fit are another graph.
+    again = SpectralFilter(preset, directions=4, num_threads=1).fit(model.user_items, False)
+    assert not np.array_equal(again.scores(np.arange(2, 60)), others)
+    assert again.graph_clicks is None

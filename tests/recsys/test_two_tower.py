@@ -19,7 +19,7 @@ from recsys.evaluation import evaluate
 from recsys.models.torch_steps import Training
 from recsys.models.torch_training import torch_device
 from recsys.models.two_tower import Towers, TwoTower
-from recsys.objectives import DeCA, SampledSoftmax
+from recsys.objectives import DeCA, Pairs, SampledSoftmax, SymmetricSoftmax
 from recsys.samplers import InBatch
 
 
@@ -75,12 +75,92 @@ def test_a_step_is_the_softmax_over_the_batch(verify):
         torch.testing.assert_close(value.grad, expected[name], atol=1e-6, rtol=1e-4)
 
 
+def batch_loss(scores, users, items, matrix=None, masked=True, **settings):
+    """The symmetric softmax of a batch whose scores of user a for item b are given; the mean over positives."""
+    users, items = np.array(users), np.array(items)
+    matrix = sp.csr_array((np.ones(len(users)), (users, items))) if matrix is None else matrix
+    objective = SymmetricSoftmax(**{"correct": False, "smoothing": 0.0, **settings})
+    objective.fit(sp.csr_array(matrix), np.bincount(matrix.indices) / matrix.nnz)
+    known = matrix.toarray()[users[:, None], items[None]] > 0
+    weight = torch.from_numpy(~known if masked else ~np.eye(len(users), dtype=bool)).float()
+    negatives = np.broadcast_to(items, (len(items), len(items)))
+    context = {"users": users, "items": items, "negatives": negatives, "weight": weight}
+    return objective.loss(scores.diagonal(), scores, **context) / len(users)
+
+
+def test_the_symmetric_softmax_masks_false_negatives():
+    eye = torch.eye(2)
+    assert float(batch_loss(eye, [0, 1], [0, 1])) == pytest.approx(0.313262, abs=1e-6)
+    # Of two orthogonal pairs, the logQ correction is 0.
+    assert float(batch_loss(eye, [0, 1], [0, 1], correct=True)) == pytest.approx(0.313262, abs=1e-6)
+    # User 2, who is like user 0, has the item of user 0 as well: it is in the batch twice.
+    twice = torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 0, 1]])
+    arguments = (twice, [0, 1, 2], [0, 1, 0])
+    assert float(batch_loss(twice[:2, :2], [0, 1], [0, 1])) == pytest.approx(0.313262, abs=1e-6)
+    without = batch_loss(*arguments, masked=False)
+    row = torch.tensor([1.0, 0, 1]).logsumexp(0) - 1
+    middle = torch.tensor([1.0, 0, 0]).logsumexp(0) - 1
+    assert float(without) == pytest.approx(float((2 * row + middle) / 3), abs=1e-6)
+    pair = torch.tensor([1.0, 0]).logsumexp(0) - 1
+    # User 1 and item 1 have two others; all that are masked are as if they were not there.
+    assert float(batch_loss(*arguments)) == pytest.approx(float((2 * pair + middle) / 3), abs=1e-6)
+    # The other positive of a user in the batch.
+    other = torch.tensor([[1.0, 1, 0], [1, 1, 0], [0, 0, 1]])
+    found = batch_loss(other, [0, 0, 1], [0, 1, 2])
+    assert float(found) == pytest.approx(float((2 * pair + middle) / 3), abs=1e-6)
+
+
+def test_the_symmetric_softmax_is_its_formula_with_smoothing_and_correction():
+    rng = np.random.default_rng(0)
+    users, items = np.array([3, 0, 2, 3]), np.array([1, 4, 1, 0])
+    matrix = sp.csr_array((np.ones(6), (np.array([3, 0, 2, 3, 1, 1]), np.array([1, 4, 1, 0, 2, 3]))))
+    R, has = torch.from_numpy(rng.normal(size=(4, 4))), matrix.toarray() > 0
+    q_items, q_users = np.bincount(matrix.indices) / 6, np.diff(matrix.indptr) / 6
+    total = 0.0
+    for b in range(4):
+        sides = (
+            [R[b, j] / 0.5 - np.log(4 * q_items[items[j]]) for j in range(4) if not has[users[b], items[j]]],
+            [R[a, b] / 0.5 - np.log(4 * q_users[users[a]]) for a in range(4) if not has[users[a], items[b]]],
+        )
+        for rest in sides:
+            z = torch.stack([R[b, b] / 0.5, *rest])
+            log_p = z.log_softmax(0)
+            total = total - (0.8 * log_p[0] + 0.2 * log_p.mean()) / 2
+    found = batch_loss(R, users, items, matrix, correct=True, smoothing=0.2, temperature=0.5)
+    torch.testing.assert_close(found, total / 4)
+    objective = SymmetricSoftmax(0.5, smoothing=0.2).fit(matrix, q_items)
+    weight = (~has[users[:, None], items[None]]).astype(float)
+    negatives = np.broadcast_to(items, (4, 4))
+    slopes = objective.derivatives(Pairs(R.diagonal().numpy(), R.numpy(), {}, users, items, negatives, weight))
+    scores = R.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(
+        -4 * batch_loss(scores, users, items, matrix, correct=True, smoothing=0.2, temperature=0.5), scores
+    )
+    both = slopes.negative + np.diag(slopes.positive.sum(1))
+    np.testing.assert_allclose(both, expected.numpy(), atol=1e-6)
+
+
+def test_the_temperature_is_learned_and_divides_all_scores(tmp_path):
+    learned = model((16,), objective="symmetric-softmax", unit=True, temperature=1.0, iterations=3).fit(TRAIN, False)
+    length = np.linalg.norm(learned.user_factors, axis=1)
+    np.testing.assert_allclose(length, length[0], rtol=1e-5)
+    assert abs(length[0] - 1) > 0.01
+    np.testing.assert_allclose(np.linalg.norm(learned.item_factors, axis=1), 1, rtol=1e-5)
+    fixed = model((16,), objective="symmetric-softmax", unit=True, iterations=3).fit(TRAIN, False)
+    np.testing.assert_allclose(np.linalg.norm(fixed.user_factors, axis=1), 1, rtol=1e-5)
+    with_features = model((4,), unit=True, temperature=1.0, iterations=1).fit(TRAIN, False, user_features=np.eye(90))
+    again = a_file_brings_the_model_back(with_features, tmp_path)
+    np.testing.assert_array_equal(again.embed("user", np.eye(90)), with_features.embed("user", np.eye(90)))
+
+
 @pytest.mark.parametrize(
     ("hidden", "changes"),
     [
         ((16,), {}),
         ((), {}),
         ((16, 12), {"objective": SampledSoftmax(0.2), "unit": True}),
+        ((16, 12), {"objective": SymmetricSoftmax(0.2), "unit": True}),
+        ((16, 12), {"objective": "symmetric-softmax", "unit": True, "temperature": 0.5}),
         ((16,), {"objective": "bpr", "sampler": "uniform", "num_negatives": 2}),
         ((16,), {"objective": "bpr"}),
         ((16,), {"objective": "r-ce", "sampler": "popularity", "num_negatives": 2}),
@@ -161,6 +241,11 @@ def test_a_batch_of_one_and_users_with_every_item_have_no_gradient():
         (lambda: model("16"), "hidden: expected a list of widths"),
         (lambda: model((0,)), "hidden: expected an integer from 1"),
         (lambda: model(unit=1), "unit: expected True or False"),
+        (lambda: model(temperature=0.0), "temperature: expected a number"),
+        (
+            lambda: model(objective="symmetric-softmax", num_negatives=3).fit(TRAIN, False),
+            "negatives: expected the items of the whole batch",
+        ),
         (lambda: model(sampler="uniform"), "num_negatives: expected a number"),
         (lambda: model(use_ids=False).fit(TRAIN, False), "user_features: expected features, as use_ids is False"),
         (lambda: model().fit(TRAIN, False, user_features=np.eye(70)), "user_features: expected 90 rows, got 70"),

@@ -89,7 +89,9 @@ def test_bad_arguments_are_named(call, message):
 
 
 @pytest.mark.filterwarnings("ignore::graphnoise.robust.AmbiguousTransitionWarning")
-@pytest.mark.parametrize("name", ["posterior", "graph_gp", "neighbour_agreement", "label_propagation"])
+@pytest.mark.parametrize(
+    "name", ["posterior", "graph_gp", "neighbour_agreement", "label_propagation", "neighbour_credibility"]
+)
 def test_detectors_are_taken_as_they_are(name):
     fitted = RobustGNN(Drop(getattr(detect, name)), epochs=2).fit(NOISY)
     assert 0 < int(fitted.method_.kept.sum()) < len(fitted.method_.kept)

@@ -12,11 +12,10 @@ from graphnoise.checks import InputError
 from graphnoise.robust import losses
 
 T = noise.Transition([[0.7, 0.2, 0.1], [0.0, 0.9, 0.1], [0.3, 0.1, 0.6]])
-ELEMENTARY = [
-    getattr(losses, name)
-    for name in losses.__all__
-    if name not in ("backward_correction", "forward_correction", "importance_reweighting")
-]
+# With a transition matrix, of several classes per row, and with sizes of classes.
+OTHERS = ("backward_correction", "forward_correction", "importance_reweighting", "ldam")
+OTHERS += ("balanced_focal", "pu", "recover_positives")
+ELEMENTARY = [getattr(losses, name) for name in losses.__all__ if name not in OTHERS]
 ALL = [
     *ELEMENTARY,
     *(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -23,14 +23,18 @@ from torch import Tensor
 from graphnoise import checks
 from graphnoise.audit import LabelPosterior, crossfit, detect, label_posterior
 from graphnoise.audit.detect.neighbours import neighbour_labels, own_shares, propagated_labels
+from graphnoise.audit.out_of_fold import MODELS
 from graphnoise.graph import Graph
 from graphnoise.nn.features import row_normalised
-from graphnoise.noise import confident_joint, transition_from_joint
+from graphnoise.noise import confident_errors, confident_joint, transition_from_joint
+from graphnoise.noise.confident import RULES
 from graphnoise.robust import GraphGP
 from graphnoise.robust.smoothing import SmoothedFeatures
 from graphnoise.typing import Floats, Ints
 
 Result = TypeVar("Result")
+# Of label propagation, here and in the ensemble.
+LP_ALPHA, LP_STEPS = 0.9, 10
 
 
 @dataclass(eq=False)
@@ -95,11 +99,10 @@ class Trial:
         result: Result = self._stored[key][0]
         return result
 
-    def probabilities(self, model: str, folds: int) -> Floats:
-        """Return out-of-fold probabilities of `audit.crossfit`, columns as `present`."""
-        return self.shared(
-            (model, folds), lambda: crossfit(self.graph, self.y, self.x, model=model, folds=folds, seed=self.seed)
-        )
+    def probabilities(self, model: str, folds: int, draw: int = 0) -> Floats:
+        """Return out-of-fold probabilities of `audit.crossfit`, columns as `present`; other folds for each draw."""
+        settings: dict[str, Any] = {"model": model, "folds": folds, "seed": self.seed + 10**6 * draw}
+        return self.shared((model, folds, draw), lambda: crossfit(self.graph, self.y, self.x, **settings))
 
     def posterior(self, features: bool = True) -> LabelPosterior:
         """Return `audit.label_posterior`, with features or without."""
@@ -155,7 +158,7 @@ class SelfConfidence:
 
     def __init__(self, folds: int = 5, model: str = "sgc") -> None:
         self.folds = checks.integer(f"{self.name}.folds", folds, 2)
-        self.model = checks.choice(f"{self.name}.model", model, ("sgc", "gcn"))
+        self.model = checks.choice(f"{self.name}.model", model, MODELS)
 
     def score(self, probabilities: Floats, y: Tensor) -> Floats:
         """Return the credibility."""
@@ -190,6 +193,78 @@ class Margin(SelfConfidence):
     def score(self, probabilities: Floats, y: Tensor) -> Floats:
         """Return the credibility."""
         return detect.normalised_margin(probabilities, y)
+
+
+class ConfidentJoint(SelfConfidence):
+    """Confident learning: flags by a rule of `noise.confident_errors`, the adjusted margin as credibility.
+
+    Args:
+        folds: Number of folds.
+        model: Model of `audit.crossfit`.
+        rule: The rule.
+    """
+
+    name = "confident-joint"
+
+    def __init__(self, folds: int = 5, model: str = "sgc", rule: str = "noise_rate") -> None:
+        super().__init__(folds, model)
+        self.rule = checks.choice("confident-joint.rule", rule, RULES)
+
+    def detect(self, trial: Trial) -> Detection:
+        """Count the confident joint, and prune by it."""
+        detection, p = super().detect(trial), trial.probabilities(self.model, self.folds)
+        flagged = confident_errors(p[trial.nodes], np.searchsorted(trial.present, trial.given), self.rule)
+        assert detection.labels is not None
+        labels = np.where(flagged, detection.labels, trial.given)
+        return replace(detection, credibility=detect.adjusted_margin(p, trial.y), flagged=flagged, labels=labels)
+
+
+class Disagreement:
+    """`audit.detect.disagreement` of unlike models, out of fold; flagged where most models have another class.
+
+    The models are a perceptron on the features, label propagation without a node's own label, SGC, a GCN and a GAT.
+
+    Args:
+        folds: Number of folds.
+        draws: Number of draws of the folds and the weights, for all but label propagation.
+    """
+
+    version = "1"
+
+    def __init__(self, folds: int = 5, draws: int = 2) -> None:
+        self.folds = checks.integer("disagreement.folds", folds, 2)
+        self.draws = checks.integer("disagreement.draws", draws, 1, 1000)
+
+    def detect(self, trial: Trial) -> Detection:
+        """Let the models vote."""
+        p = [trial.probabilities(model, self.folds, draw) for model in MODELS for draw in range(self.draws)]
+        received = np.zeros((len(trial.y), len(trial.present))) + 1e-12
+        received[trial.nodes] += propagated_labels(trial.graph, trial.codes, len(trial.present), LP_ALPHA, LP_STEPS)
+        p.append(received / received.sum(1, keepdims=True))
+        credibility, votes = detect.disagreement(trial.y, *p), detect.vote_shares(*p)[trial.nodes]
+        labels = np.where(credibility < 0.5, trial.present[votes.argmax(1)], trial.given)
+        return Detection(credibility, labels=labels)
+
+
+class Credibility:
+    """`audit.detect.neighbour_credibility`.
+
+    Args:
+        num_neighbours: Number of nearest nodes.
+        view: "features", "structure" or "both".
+    """
+
+    version = "1"
+
+    def __init__(self, num_neighbours: int = 10, view: str = "both") -> None:
+        self.num_neighbours = checks.integer("credibility.num_neighbours", num_neighbours, 1)
+        self.view = checks.choice("credibility.view", view, ("features", "structure", "both"))
+
+    def detect(self, trial: Trial) -> Detection:
+        """Compare labels with those of the nearest nodes."""
+        settings: dict[str, Any] = {"num_neighbours": self.num_neighbours, "view": self.view}
+        x = None if self.view == "structure" else trial.x
+        return Detection(detect.neighbour_credibility(trial.graph, trial.y, x, **settings))
 
 
 class LossMixture(SelfConfidence):
@@ -246,7 +321,7 @@ class LP:
 
     version = "1"
 
-    def __init__(self, alpha: float = 0.9, steps: int = 10) -> None:
+    def __init__(self, alpha: float = LP_ALPHA, steps: int = LP_STEPS) -> None:
         self.alpha, self.steps = checks.rate("lp.alpha", alpha), checks.integer("lp.steps", steps, 0, 1000)
 
     def detect(self, trial: Trial) -> Detection:

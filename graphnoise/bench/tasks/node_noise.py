@@ -25,7 +25,7 @@ from graphnoise.noise import LabelNoise
 from graphnoise.noise.transforms import SYNONYMS
 
 # Kinds that read labels of other nodes than they change, and options of kinds that have no default.
-USES_ALL_LABELS = ("structure", "cascade", "tree_propagated")
+USES_ALL_LABELS = ("structure", "cascade", "propagated")
 DEFAULT_OPTIONS: dict[str, dict[str, Any]] = {"cascade": {"probability": 0.5}}
 
 

@@ -7,14 +7,24 @@ from typing import Any
 
 from graphnoise import checks
 from graphnoise.robust.methods.adapters import Drop, Reweight, Soften
+from graphnoise.robust.methods.sources import NAT, source_confidence
 from graphnoise.robust.training import Method
 
-__all__ = ["Drop", "Reweight", "Soften", "create_method", "load", "names"]
+__all__ = ["NAT", "Drop", "Reweight", "Soften", "create_method", "load", "names", "source_confidence"]
 
 # By module of this package, the class of each method.
 _CLASSES = {
+    "alternation": {"lsa": "LSA"},
     "cgnn": {"cgnn": "CGNN"},
     "community": {"cp": "CommunityPreservation"},
+    "confidence": {
+        "adaptive-smoothing": "AdaptiveSmoothing",
+        "blend": "Blend",
+        "confidence-weights": "ConfidenceWeights",
+        "oscillation": "Oscillation",
+    },
+    "conditioning": {"quality-conditioning": "QualityConditioning"},
+    "consistency": {"consistency": "Consistency", "shrunk-classes": "ShrunkClasses"},
     "correction": {
         "confident-learning": "ConfidentLearning",
         "gnn-cleaner": "GNNCleaner",
@@ -25,8 +35,11 @@ _CLASSES = {
     "curriculum": {"clnode": "CLNode", "tss": "TSS"},
     "d_gnn": {"d-gnn": "DGNN"},
     "dnd_net": {"dnd-net": "DnDNet"},
+    "frozen_embeddings": {"nmtune": "NMTune"},
     "ggp_targets": {"ggp-targets": "GGPTargets"},
     "icgnn": {"icgnn": "ICGNN"},
+    "kernel_labels": {"kernel-labels": "KernelLabels"},
+    "label_input": {"label-assisted": "LabelAssisted"},
     "losses": {
         "bootstrap-hard": "HardBootstrapping",
         "bootstrap-soft": "SoftBootstrapping",
@@ -46,10 +59,18 @@ _CLASSES = {
         "taylor": "Taylor",
         "truncated-gce": "TruncatedGCE",
     },
-    "nested_dropout": {"nested-dropout": "NestedDropout"},
+    "nested_dropout": {"nested-co-teaching": "NestedCoTeaching", "nested-dropout": "NestedDropout"},
     "nrgnn": {"nrgnn": "NRGNN"},
+    "onset": {"adele": "ADELE"},
     "pi_gnn": {"pi-gnn": "PIGNN"},
+    "pretraining": {"class-gaussians": "ClassGaussians", "pretrain-distil": "PretrainDistil"},
+    "prototypes": {"capro": "CAPro"},
+    "prune_distil": {"prune-distil": "PruneDistil"},
+    "relabelling": {"relabel": "Relabelling"},
     "rtgnn": {"rtgnn": "RTGNN"},
+    "set_losses": {"ldam": "Margin", "pu": "PositiveUnlabelled"},
+    "several_teachers": {"multi-teacher": "SeveralTeachers"},
+    "sources": {"nat": "NAT"},
     "transitions": {"backward": "Backward", "forward": "Forward", "s-model": "SModel", "t-revision": "TRevision"},
     "two_networks": {
         "co-teaching": "CoTeaching",

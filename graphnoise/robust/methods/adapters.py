@@ -42,17 +42,27 @@ class _Credible(Method):
         Raises:
             InputError: They are not one number in [0, 1] for each labelled node.
         """
-        values = self.credibility
-        if not isinstance(values, Tensor):
-            view, y = context.full, torch.full((context.full.num_nodes,), -1)
-            y[context.labelled.cpu()] = context.given.cpu()
-            graph = Graph.from_edge_index(view.edge_index.cpu(), view.num_nodes)
-            # Parameters that are given by name only are settings.
-            taken = [p for p in inspect.signature(values).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-            values = _checked(values(graph, y, view.x.cpu()) if len(taken) > 2 else values(graph, y))
-        if len(values) != len(context.given):
-            checks.fail("credibility", f"{len(context.given)} numbers, one per labelled node", len(values))
-        self.register_buffer("credibilities", values.float().to(context.given.device))
+        self.register_buffer("credibilities", credibilities_of(self.credibility, context))
+
+
+def credibilities_of(values: Any, context: Context) -> Tensor:
+    """Return the credibilities of the labelled nodes, float32: those given, or what a function returns, see `Drop`.
+
+    Raises:
+        InputError: They are not one number in [0, 1] for each labelled node.
+    """
+    if callable(values):
+        view, y = context.full, torch.full((context.full.num_nodes,), -1)
+        y[context.labelled.cpu()] = context.given.cpu()
+        graph = Graph.from_edge_index(view.edge_index.cpu(), view.num_nodes)
+        # Parameters that are given by name only are settings.
+        taken = [p for p in inspect.signature(values).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        values = values(graph, y, view.x.cpu()) if len(taken) > 2 else values(graph, y)
+    values = _checked(values)
+    if len(values) != len(context.given):
+        checks.fail("credibility", f"{len(context.given)} numbers, one per labelled node", len(values))
+    out: Tensor = values.float().to(context.given.device)
+    return out
 
 
 def _checked(credibility: object) -> Tensor:

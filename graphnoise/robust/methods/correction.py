@@ -16,14 +16,13 @@ from torch.nn import functional as F
 from graphnoise import checks
 from graphnoise.graph import Graph
 from graphnoise.nn.features import smoothed
-from graphnoise.noise import confident_joint
+from graphnoise.noise.confident import RULES, calibrated_joint, confident_errors
 from graphnoise.propagation import propagate
 from graphnoise.resources import limit_threads
 from graphnoise.robust.methods.selection import smallest
 from graphnoise.robust.training import Context, Method, Step
 from graphnoise.typing import Floats, Ints
 
-RULES = ("noise_rate", "class", "both")
 # Smoothing steps of SGC.
 HOPS = 2
 # Largest weight of a class.
@@ -34,14 +33,9 @@ class ConfidentLearning(Method):
     r"""Confident learning: labels that out-of-fold probabilities contradict are left out.
 
     The probabilities are those of SGC, logistic regression on smoothed features, by cross-validation. With the
-    confident joint J[given, true] (`graphnoise.noise.confident_joint`), rows scaled to the numbers n_i of labels to
-    give Q, the rules leave out
-
-        noise_rate:  for each i != j, the round(Q_ij) nodes labelled i with the largest p_j - p_i
-        class:       for each i, the round(sum_{j != i} Q_ij) nodes labelled i with the smallest p_i
-        both:        the nodes that are left out by both
-
-    and nodes labelled i count by sum_k Q_ki / Q_ii, at most 10. Of each class the node with the largest probability of
+    confident joint J[given, true], rows scaled to the numbers of labels to give Q, a rule of
+    `graphnoise.noise.confident_errors` ("noise_rate", "class", "both", "off_diagonal") tells which are left out, and
+    nodes labelled i count by sum_k Q_ki / Q_ii, at most 10. Of each class the node with the largest probability of
     its label is kept. Where fewer than two classes have two labels, all are kept.
 
     Args:
@@ -72,7 +66,7 @@ class ConfidentLearning(Method):
         present, codes = torch.unique(context.given, return_inverse=True)
         kept, weights = torch.ones(len(codes), dtype=torch.bool), torch.ones(len(present))
         if int((torch.bincount(codes) > 1).sum()) > 1:
-            p = _out_of_fold(context, codes.cpu().numpy(), self.folds)
+            p = out_of_fold(context, codes.cpu().numpy(), self.folds)
             kept, weights = pruned(p, codes.cpu().numpy(), self.prune)
         self.register_buffer("kept", kept.to(codes.device))
         self.register_buffer("class_weights", weights.to(codes.device)[codes])
@@ -100,20 +94,7 @@ def pruned(p: Floats, given: Ints, rule: str) -> tuple[Tensor, Tensor]:
         >>> kept.tolist()
         [True, True, False, True, True]
     """
-    counts, sizes = confident_joint(p, given).astype(float), np.bincount(given)
-    # Rows without a count say nothing.
-    counts[counts.sum(1) == 0] = np.eye(len(sizes))[counts.sum(1) == 0]
-    joint = counts / counts.sum(1, keepdims=True) * sizes[:, None]
-    by_pair, by_class = np.zeros(len(given), dtype=bool), np.zeros(len(given), dtype=bool)
-    for i in range(len(sizes)):
-        nodes = np.flatnonzero(given == i)
-        wrong = round(joint[i].sum() - joint[i, i])
-        by_class[nodes[np.argsort(p[nodes, i], kind="stable")[:wrong]]] = True
-        for j in range(len(sizes)):
-            if i != j:
-                order = np.argsort(p[nodes, i] - p[nodes, j], kind="stable")
-                by_pair[nodes[order[: round(joint[i, j])]]] = True
-    left_out = {"noise_rate": by_pair, "class": by_class, "both": by_pair & by_class}[rule]
+    joint, left_out = calibrated_joint(p, given), confident_errors(p, given, rule)
     y = torch.from_numpy(given)
     own = torch.from_numpy(p[np.arange(len(given)), given])
     diagonal = joint.diagonal()
@@ -121,7 +102,7 @@ def pruned(p: Floats, given: Ints, rule: str) -> tuple[Tensor, Tensor]:
     return ~torch.from_numpy(left_out) | smallest(-own, y, 0.0), torch.from_numpy(weights).float()
 
 
-def _out_of_fold(context: Context, codes: Ints, folds: int) -> Floats:
+def out_of_fold(context: Context, codes: Ints, folds: int) -> Floats:
     """Return the probabilities of labelled nodes by SGC, from models that have not seen their labels."""
     inputs = smoothed(context.full.x, context.full.graph, HOPS)[context.labelled].cpu().numpy()
     seed = int(torch.randint(2**31, (1,), generator=context.generator, device=context.generator.device))

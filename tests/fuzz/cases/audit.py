@@ -22,7 +22,12 @@ def _posterior() -> Any:
     return gn.audit.label_posterior(data(), data().y, data().x)
 
 
+def _disagreement(y: Any, probabilities: Any) -> Any:
+    return audit.detect.disagreement(y, probabilities, probabilities)
+
+
 CASES: dict[str, Case] = {
+    "graphnoise.audit.detect.disagreement": Case(_disagreement, lambda: {"y": y(), "probabilities": probabilities()}),
     "graphnoise.Audit": Case(
         _audit,
         lambda: {"graph": data().edge_index, "y": data().y, "x": data().x, "posterior": _posterior()},
@@ -48,6 +53,17 @@ CASES: dict[str, Case] = {
             ("self_confidence", lambda: {"probabilities": probabilities(), "y": y()}, ()),
             ("normalised_margin", lambda: {"probabilities": probabilities(), "y": y()}, ()),
             ("loss_mixture", lambda: {"probabilities": probabilities(), "y": y()}, ()),
+            ("adjusted_margin", lambda: {"probabilities": probabilities(), "y": y()}, ()),
+            ("strata", lambda: {"credibility": few(34, 1)[:, 0], "wrong": y().bool(), "bins": 3}, ()),
+            ("linear_separation", lambda: {"embeddings": few(), "probabilities": probabilities(), "y": y()}, ()),
+            ("oscillation", lambda: {"history": [probabilities(), probabilities()], "y": y()}, ()),
+            ("confidence_drop", lambda: {"before": probabilities(), "after": probabilities(), "y": y()}, ()),
+            ("class_onset", lambda: {"history": [probabilities()] * 5, "y": y()}, ()),
+            (
+                "neighbour_credibility",
+                lambda: {"graph": karate(), "y": y(), "x": few(), "num_neighbours": 3},
+                ("view", "lift"),
+            ),
             ("neighbour_agreement", lambda: {"graph": karate(), "y": y()}, ()),
             ("label_propagation", lambda: {"graph": karate(), "y": y(), "num_steps": 3}, ("alpha",)),
             ("influence_contradiction", lambda: {"graph": karate(), "y": y()}, ("alpha", "per_class")),

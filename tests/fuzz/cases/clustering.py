@@ -49,6 +49,9 @@ CASES: dict[str, Case] = {
         ("sink", "label_eps", "masses", "rounding", "selection", "improve", "alpha", "t", "p", "height", "tol"),
     ),
     C + "approximate_pagerank": Case(clustering.approximate_pagerank, lambda: _diffusion(alpha=0.2, eps=1e-4)),
+    C + "graded_weights": Case(
+        clustering.graded_weights, lambda: {"graph": karate(), "membership": few(34, 1)[:, 0], "seeds": [0]}
+    ),
     C + "l1_pagerank": Case(clustering.l1_pagerank, lambda: _diffusion(alpha=0.2, rho=1e-4)),
     C + "heat_kernel": Case(clustering.heat_kernel, lambda: _diffusion(t=3.0, eps=1e-3)),
     C + "flow_diffusion": Case(clustering.flow_diffusion, lambda: _diffusion(mass=20.0, sink="degree", p=2.0)),
@@ -77,6 +80,9 @@ CASES: dict[str, Case] = {
     C + "support_cluster": Case(
         clustering.support_cluster,
         lambda: {"graph": karate(), "diffusion": clustering.approximate_pagerank(karate(), 0)},
+    ),
+    C + "grow_cluster": Case(
+        clustering.grow_cluster, lambda: {"graph": karate(), "seeds": [1], "labels": y(), "a1": 0.8, "a0": 0.7}
     ),
     C + "membership_posterior": Case(
         clustering.membership_posterior, lambda: {"graph": karate(), "labels": y(), "a1": 0.8, "a0": 0.7, "seeds": [1]}

@@ -30,6 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "gce": {"q": 0.7},
     "hard_bootstrapping": {"beta": 0.8},
     "label_smoothing": {"smoothing": 0.1},
+    "ldam": {"margin": 0.5, "scale": 30.0},
     "mae": {},
     "nce": {},
     "nfl": {"gamma": 0.5},
@@ -45,8 +46,24 @@ CORRECTED: dict[str, dict[str, Any]] = {
     "forward_correction": {},
     "importance_reweighting": {"detach": True},
 }
+# Of several classes per row.
+POSITIVES: dict[str, dict[str, Any]] = {
+    "balanced_focal": {"gamma": 3.0, "shift": 0.05, "margin": 1.0, "balance": 1.0, "exponent": 1 / 6},
+    "pu": {"alpha": 1.0, "gamma": 0.55},
+}
+
+
+def _positives(more: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    return lambda: {"logits": _logits(), "positive": torch.eye(2).repeat(17, 1), **more}
+
+
 CASES = {
     f"graphnoise.robust.losses.{name}": Case(getattr(losses, name), arguments(more))
-    for group, arguments in ((SETTINGS, _arguments), (CORRECTED, _corrected))
+    for group, arguments in ((SETTINGS, _arguments), (CORRECTED, _corrected), (POSITIVES, _positives))
     for name, more in group.items()
+} | {
+    "graphnoise.robust.losses.recover_positives": Case(
+        losses.recover_positives,
+        lambda: {"probabilities": _logits().sigmoid(), "positive": torch.eye(2).repeat(17, 1), "threshold": 0.7},
+    )
 }

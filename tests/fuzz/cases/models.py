@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 import torch
+import torch_geometric.nn
 
 import graphnoise as gn
 from graphnoise import erase, nn, robust
@@ -28,6 +29,20 @@ def _robust_gnn(**settings: Any) -> Any:
 
 def _adapted(kind: Any, **settings: Any) -> Any:
     return robust.RobustGNN(kind(**settings), epochs=2, hidden=4).fit(data())
+
+
+def _entropy_adaptation(model: Any = None, **settings: Any) -> Any:
+    return robust.EntropyAdaptation(_normalised() if model is None else model, **settings).predict_proba(data())
+
+
+@functools.cache
+def _normalised() -> Any:
+    module = torch_geometric.nn.GCN(4, 4, 2, 2, norm="BatchNorm")
+    return robust.RobustGNN("ce", model=module, epochs=1).fit(data())
+
+
+def _nat(**settings: Any) -> Any:
+    return robust.RobustGNN(robust.methods.NAT(**settings), epochs=2, hidden=4).fit(data())
 
 
 def _layer(kind: Any, **settings: Any) -> Any:
@@ -58,6 +73,13 @@ CASES: dict[str, Case] = {
             "num_threads",
             "checkpoint_every",
         ),
+    ),
+    "graphnoise.robust.EntropyAdaptation": Case(_entropy_adaptation, lambda: {"lr": 1e-3}, ("model",)),
+    "graphnoise.robust.methods.NAT": Case(_nat, lambda: {"folds": 3}, ("sources", "accuracies", "trusted")),
+    "graphnoise.robust.methods.source_confidence": Case(
+        robust.methods.source_confidence,
+        lambda: {"sources": [probabilities(), probabilities()], "given": y()},
+        ("accuracies", "trusted"),
     ),
     **{
         f"graphnoise.robust.methods.{kind.__name__}": Case(

@@ -37,6 +37,9 @@ CASES: dict[str, Case] = {
     N + "from_mapping": Case(noise.from_mapping, lambda: _classes(mapping={0: 1})),
     N + "anchor_points": Case(noise.anchor_points, lambda: {"probabilities": probabilities()}),
     N + "confident_joint": Case(noise.confident_joint, lambda: {"probabilities": probabilities(), "noisy": y()}),
+    N + "confident_errors": Case(
+        noise.confident_errors, lambda: {"probabilities": probabilities(), "noisy": y(), "rule": "both"}
+    ),
     N + "dual_transition": Case(
         noise.dual_transition, lambda: {"probabilities": probabilities(), "noisy": y(), "smoothing": 1.0}
     ),

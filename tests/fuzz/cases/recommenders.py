@@ -185,7 +185,8 @@ CASES: dict[str, Case] = {
         },
     ),
     "recsys.simulation.corrupt": Case(
-        simulation.corrupt, lambda: {"interactions": clicks(), "false_positive": 0.2, "false_negative": 0.1}
+        simulation.corrupt,
+        lambda: {"interactions": clicks(), "false_positive": 0.2, "false_negative": 0.1, "spread": 2},
     ),
     "recsys.simulation.two_sided": Case(
         simulation.two_sided, lambda: {"interactions": clicks(), "hide": 0.2, "add": 0.1}
@@ -211,6 +212,8 @@ for _name in (
     "BPR",
     "Hinge",
     "WBPR",
+    "DislikeBPR",
+    "DoublyRobust",
     "RelevanceMF",
     "UnbiasedBPR",
     "Backward",
@@ -219,7 +222,7 @@ for _name in (
     "ReweightedCE",
 ):
     CASES[f"recsys.objectives.{_name}"] = Case(getattr(objectives, _name), dict)
-for _name in ("NBPO", "NBPOEM", "NBPOo", "NBPOs", "SampledSoftmax", "TruncatedCE"):
+for _name in ("NBPO", "NBPOEM", "NBPOo", "NBPOs", "SampledSoftmax", "SymmetricSoftmax", "TruncatedCE"):
     CASES[f"recsys.objectives.{_name}"] = Case(getattr(objectives, _name), dict)
 CASES["recsys.objectives.NonNegativePU"] = Case(objectives.NonNegativePU, lambda: {"prior": 0.1})
 for _name in samplers.SAMPLERS.values():

@@ -97,6 +97,16 @@ def test_noise_enters_training_and_chosen_validation_and_never_the_test_part(sel
     assert TASK.run_cell(cell("popularity", "both", 0.25, select=select, first_seed=3))["realised_rate"] == rates
 
 
+def test_propagated_noise_adds_as_many_clicks_as_static_noise():
+    static, propagated = (
+        corrupt({"kind": kind, "rate": 0.25}, "noisy", 3) for kind in ("false-positive", "propagated")
+    )
+    assert static[1] == propagated[1]
+    assert len(static[0].train) == len(propagated[0].train)
+    assert (static[0].train.matrix != propagated[0].train.matrix).nnz > 0
+    assert TASK.run_cell(cell("popularity", "propagated", 0.25, first_seed=3))["realised_rate"] == propagated[1]
+
+
 def published(monkeypatch, train, validation, test):
     parts = [Interactions.from_csr(sp.csr_array(np.asarray(part, float))) for part in (train, validation, test)]
     monkeypatch.setattr(data.datasets, "load", lambda name, root: Split(*parts))
