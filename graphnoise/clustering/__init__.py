@@ -4,6 +4,7 @@ from graphnoise.clustering.batch import DiffusionBatch, diffuse_many, sweep_many
 from graphnoise.clustering.capacity_releasing import capacity_releasing
 from graphnoise.clustering.diffusions import approximate_pagerank, flow_diffusion, heat_kernel, l1_pagerank
 from graphnoise.clustering.graded import graded_weights
+from graphnoise.clustering.growth import Growth, grow_cluster
 from graphnoise.clustering.improvement import improve, mqi, simple_local
 from graphnoise.clustering.membership import Membership, predict_membership
 from graphnoise.clustering.metrics import Scores, precision_recall_f1
@@ -23,6 +24,7 @@ __all__ = [
     "Diffusion",
     "DiffusionBatch",
     "EdgeWeights",
+    "Growth",
     "LabelStatistics",
     "LocalCluster",
     "Membership",
@@ -39,6 +41,7 @@ __all__ = [
     "draw_profile",
     "flow_diffusion",
     "graded_weights",
+    "grow_cluster",
     "heat_kernel",
     "improve",
     "l1_pagerank",

@@ -24,6 +24,7 @@ from graphnoise.clustering.diffusions import (
     l1_settings,
     pagerank_settings,
 )
+from graphnoise.clustering.growth import grow_unchecked
 from graphnoise.clustering.improvement import DELTA, improve_unchecked
 from graphnoise.clustering.improvement import METHODS as IMPROVEMENTS
 from graphnoise.clustering.inputs import CheckedLabels
@@ -38,7 +39,8 @@ from graphnoise.kernels.sweep import sweep
 from graphnoise.typing import Floats, FloatsLike, GraphLike, Ints, MembershipLike, SeedsLike
 from graphnoise.undirected import as_undirected
 
-METHODS = ("flow", "pagerank", "l1_pagerank", "heat_kernel", "crd")
+DIFFUSIONS = ("flow", "pagerank", "l1_pagerank", "heat_kernel", "crd")
+METHODS = ("auto", "growth", *DIFFUSIONS)
 SELECTIONS = ("surprise", "conductance")
 # Factor between the masses of successive candidates.
 GROWTH = 1.5
@@ -79,10 +81,11 @@ class Candidate:
 
 
 class LocalCluster(BaseEstimator):  # type: ignore[misc]
-    r"""Find the cluster around seeds, on edges weighted by noisy labels if these are given; its size may be unknown.
+    r"""Find the cluster around seeds, from edges and noisy labels if these are given; its size may be unknown.
 
-    A diffusion runs with each of a grid of masses, from a few nodes to half the graph; each gives a cluster, and the
-    one of greatest surprise is selected:
+    With labels of known accuracy the cluster grows by the beliefs of its nodes, see `grow_cluster`. Otherwise a
+    diffusion runs, on edges weighted by labels if these are given, with each of a grid of masses, from a few nodes to
+    half the graph; each gives a cluster, and the one of greatest surprise is selected:
 
         M/2 · KL(q ‖ q₀),   q = (vol(S) - cut(S) - 2 (|S| - 1) w) / M,   q₀ = (vol(S) / M)²,   M = vol(V),
 
@@ -94,8 +97,10 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
     accuracy and the whole graph can be read, `membership_posterior` is better.
 
     Args:
-        method: "flow" (flow diffusion), "pagerank", "l1_pagerank", "heat_kernel", or "crd" (capacity releasing
-            diffusion, which chooses the mass).
+        method: "flow" (flow diffusion), "pagerank", "l1_pagerank", "heat_kernel", "crd" (capacity releasing diffusion,
+            which chooses the mass), "growth" (`grow_cluster`, which needs labels and their accuracies), or "auto":
+            "growth" where labels have known accuracies that say enough and neither `label_eps`, `masses` nor
+            `improve` is set, and "flow" otherwise.
         sink: Capacity of a node in flow diffusion: its "degree", or "unit" for 1.
         label_eps: Factor of the weight of an edge between different labels, from 0 to 1, or "auto": `choose_label_eps`
             where a1 and a0 are passed to `fit`, and 0.05 otherwise.
@@ -113,18 +118,21 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
     Attributes:
         members_: Members as a list of names where the graph has names, or `nodes_`.
         nodes_: Positions of the members, ascending.
-        scores_: Values of the selected diffusion at each of them; 0 at nodes that it did not touch.
+        scores_: Values of the selected diffusion at each of them, 0 at nodes that it did not touch; probabilities with
+            "growth".
         conductance_: Conductance under labels.
         surprise_: The surprise of the cluster.
-        mass_: Mass of the selected candidate.
+        method_: The method that ran.
+        mass_: Mass of the selected candidate; nan with "growth".
         label_eps_: Factor of the weight of edges between different labels.
         weighted_: Whether labels were used.
         reason_: The reason for it.
         converged_: Whether the stopping rule of the selected diffusion holds.
         pushes_: Pushes of all candidates together.
         arcs_: Arcs that all candidates together read.
-        path_: The candidates.
-        diffusion_: The selected diffusion; nodes by position.
+        path_: The candidates; with "growth" positions of the nodes inside in each round.
+        diffusion_: The selected diffusion, nodes by position; None with "growth".
+        growth_: The result of `grow_cluster`, or None.
 
     Raises:
         InputError: A parameter out of its range.
@@ -136,7 +144,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         >>> from graphnoise.clustering import precision_recall_f1
         >>> model = LocalCluster().fit(Graph.from_data(data), 0, labels, a1=0.9, a0=0.9)
         >>> round(precision_recall_f1(model.nodes_, data.y == 0).f1, 2), model.weighted_
-        (0.92, True)
+        (0.99, True)
 
     Source: diffusions and sweeps as of the functions; surprise: Traag, Aldecoa and Delvenne, "Detecting communities
         using asymptotical surprise", Physical Review E 92, 2015, here of one set, without a tree, and
@@ -145,7 +153,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        method: str = "flow",
+        method: str = "auto",
         *,
         sink: str = "degree",
         label_eps: float | str = "auto",
@@ -186,7 +194,9 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         height = checks.integer("height", self.height, 1, MAX_HEIGHT)
         release = ReleaseSettings(height=height, max_pushes=self.max_pushes)
         masses = None if self.masses is None else _check_masses(self.masses, self.method)
-        return _Parameters(masses, settings.get(self.method), release)
+        # Where accuracies are not known, "auto" is flow diffusion.
+        method = "flow" if self.method in ("auto", "growth") else self.method
+        return _Parameters(masses, settings.get(method), release)
 
     def fit(
         self,
@@ -214,8 +224,34 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         parameters = self._check()
         undirected = as_undirected(graph)
         nodes, shares = inputs.check_seeds(undirected, seeds)
-        checked, weighting = self._check_labels(undirected, nodes, labels, a1, a0)
+        checked, weighting, accuracies = self._check_labels(undirected, nodes, labels, a1, a0)
+        unset = self.masses is None and self.improve is None and isinstance(self.label_eps, str)
+        if self.method == "growth" and (accuracies is None or not unset):
+            got = weighting.reason if unset else "masses, improve or label_eps"
+            checks.fail("method", '"growth" with labels of known a1 and a0 alone', got)
+        if accuracies is not None and unset and self.method in ("auto", "growth"):
+            self.method_ = "growth"
+            return self._grow(undirected, nodes, checked, accuracies, isinstance(labels, Membership))
+        self.method_ = "flow" if self.method == "auto" else self.method
+        if accuracies is not None:
+            statistics = weights.label_statistics_unchecked(undirected, nodes, checked, *accuracies)
+            weighting = EdgeWeights(math.nan, True, weights.REASON.format(statistics.inside), statistics)
         return self._fit(undirected, nodes, shares / shares.sum(), checked, weighting, parameters)
+
+    def _grow(
+        self, graph: UndirectedGraph, seeds: Ints, labels: CheckedLabels, accuracies: tuple[float, float], quiet: bool
+    ) -> LocalCluster:
+        growth = grow_unchecked(graph, seeds, labels, accuracies, quiet=quiet)
+        self.growth_, self.diffusion_, self.path_ = growth, None, list(growth.path)
+        self.nodes_, self.members_ = growth.nodes, growth.members
+        self.scores_ = growth.probability[np.searchsorted(growth.touched, growth.nodes)]
+        self.conductance_ = conductance_unchecked(graph, growth.nodes, None, 1.0)
+        self.surprise_ = _surprise(graph, len(growth.nodes), *_volume_cut(graph, growth.nodes))
+        self.mass_, self.label_eps_, self.weighted_ = math.nan, 1.0, True
+        self.reason_ = f"labels of accuracies {growth.a1:.3g} and {growth.a0:.3g} are evidence"
+        self.converged_, self.pushes_, self.arcs_ = growth.converged, 0, growth.arcs
+        self._graph = graph
+        return self
 
     def _fit(
         self,
@@ -254,7 +290,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         self.scores_ = _values_at(diffusion, cluster.nodes)
         self.mass_, self.label_eps_ = candidate.mass, candidate.label_eps
         self.weighted_, self.reason_ = weighting.weighted, weighting.reason
-        self.converged_, self.diffusion_, self.path_ = candidate.converged, diffusion, path
+        self.converged_, self.diffusion_, self.path_, self.growth_ = candidate.converged, diffusion, path, None
         self.pushes_, self.arcs_ = (sum(getattr(c, name) for c in path) for name in ("pushes", "arcs"))
         self._graph = named
         return self
@@ -287,8 +323,11 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         labels: MembershipLike | Membership | None,
         a1: float | None,
         a0: float | None,
-    ) -> tuple[CheckedLabels, EdgeWeights]:
-        """Check labels and their accuracies; return the labels to use, 1 at the seeds, or None, and their weighting."""
+    ) -> tuple[CheckedLabels, EdgeWeights, tuple[float, float] | None]:
+        """Check labels; return those to use, 1 at the seeds, or None, their weighting, and their accuracies.
+
+        Accuracies are None unless the weighting depends on them.
+        """
         errors, ordered = (0.0, 0.0), False
         if isinstance(labels, Membership):
             if a1 is None and a0 is None:
@@ -304,18 +343,17 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
             a1, a0 = checks.rate("a1", a1), checks.rate("a0", a0)
         checked = inputs.with_seed_labels(inputs.check_labels(graph, labels, by_position=ordered), seeds)
         if checked is None:
-            return None, EdgeWeights(1.0, False, "no labels were given")
+            return None, EdgeWeights(1.0, False, "no labels were given"), None
         if not isinstance(self.label_eps, str):
             if self.label_eps == 1:
-                return None, EdgeWeights(1.0, False, "label_eps is 1")
-            return checked, EdgeWeights(float(self.label_eps), True, "label_eps was given")
+                return None, EdgeWeights(1.0, False, "label_eps is 1"), None
+            return checked, EdgeWeights(float(self.label_eps), True, "label_eps was given"), None
         if a1 is None or a0 is None:
             reason = f"label_eps is {weights.DEFAULT_LABEL_EPS}, since a1 and a0 were not given"
-            return checked, EdgeWeights(weights.DEFAULT_LABEL_EPS, True, reason)
+            return checked, EdgeWeights(weights.DEFAULT_LABEL_EPS, True, reason), None
         if (ignored := weights.reason_to_ignore(a1, a0, *errors)) is not None:
-            return None, EdgeWeights(1.0, False, ignored)
-        statistics = weights.label_statistics_unchecked(graph, seeds, checked, a1, a0)
-        return checked, EdgeWeights(math.nan, True, weights.REASON.format(statistics.inside), statistics)
+            return None, EdgeWeights(1.0, False, ignored), None
+        return checked, EdgeWeights(math.nan, True, ""), (a1, a0)
 
 
 class _Parameters(NamedTuple):
@@ -341,7 +379,7 @@ class _Grid:
     ) -> None:
         self.model, self.graph, self.seeds, self.shares = model, graph, seeds, shares
         self.labels, self.weighting, self.parameters = labels, weighting, parameters
-        self.unit = model.method == "flow" and model.sink == "unit"
+        self.unit = model.method_ == "flow" and model.sink == "unit"
 
     def __iter__(self) -> Iterator[tuple[Candidate, Cluster, Diffusion]]:
         first = True
@@ -388,7 +426,7 @@ class _Grid:
             if not (masses > 0).all():
                 masses = graph.degree[seeds]
             return release_unchecked(graph, seeds, masses, self.labels, label_eps, self.parameters.release)
-        if self.model.method == "flow":
+        if self.model.method_ == "flow":
             return diffuse_unchecked(graph, seeds, self.shares * mass, self.labels, label_eps, settings)
         settings = settings._replace(eps=TAIL_MASS / mass)
         return diffuse_unchecked(graph, seeds, self.shares, self.labels, label_eps, settings)

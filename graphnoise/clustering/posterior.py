@@ -26,7 +26,7 @@ START = np.array([0.0, 1.0, 0.0, 0.0])
 # mean F1 on four real graphs was .811 with .01 and .820 with 10.
 RIDGE = 10.0
 # Label errors of unknown rates, inside and outside, at which calibration starts; the likeliest is kept. Around them the
-# logits of `_calibrate` have a prior of this precision (1 / variance).
+# logits of `calibrate` have a prior of this precision (1 / variance).
 ERRORS, ERROR_PRECISION = ((0.2, 0.2), (0.4, 0.4), (0.7, 0.02)), 3.0
 # Steps with these rates.
 FIXED_STEPS = 3
@@ -73,18 +73,22 @@ class Posterior:
         These are the k most probable nodes, with the k that maximises 2 Σ_top P / (k + Σ_all P); none where that is
         below the probability Π (1 - P) that nothing is inside. `probability > 0.5` are those likelier inside than not.
         """
-        p = self.probability
-        order = np.argsort(-p, kind="stable")
-        f1 = 2 * np.cumsum(p[order]) / (np.arange(1, len(p) + 1) + p.sum())
-        best = int(f1.argmax())
-        with np.errstate(divide="ignore"):
-            nothing = np.exp(np.log1p(-p).sum())
-        return np.flatnonzero(p >= p[order[best]]) if f1[best] > nothing else np.empty(0, dtype=np.int64)
+        return best_set(self.probability)
 
     @property
     def members(self) -> Ints | list[Any]:
         """`nodes` by name where the graph has names, otherwise by position."""
         return named(self.nodes, self.names)
+
+
+def best_set(p: Floats) -> Ints:
+    """Return the positions, ascending, of the set of largest expected F1 given probabilities of membership."""
+    order = np.argsort(-p, kind="stable")
+    f1 = 2 * np.cumsum(p[order]) / (np.arange(1, len(p) + 1) + p.sum())
+    best = int(f1.argmax())
+    with np.errstate(divide="ignore"):
+        nothing = np.exp(np.log1p(-p).sum())
+    return np.flatnonzero(p >= p[order[best]]) if f1[best] > nothing else np.empty(0, dtype=np.int64)
 
 
 def membership_posterior(
@@ -156,19 +160,7 @@ def membership_posterior(
         section 3.2, of a logistic regression here.
     """
     graph = as_undirected(graph)
-    ordered = isinstance(labels, Membership)
-    errors = 0.0, 0.0
-    if isinstance(labels, Membership):
-        errors = (labels.a1_error if a1 is None else 0.0), (labels.a0_error if a0 is None else 0.0)
-        a1, a0 = (labels.a1 if a1 is None else a1), (labels.a0 if a0 is None else a0)
-        labels = labels.labels
-    if (a1 is None) != (a0 is None):
-        missing, present = ("a1", "a0") if a1 is None else ("a0", "a1")
-        checks.fail(missing, f"a number, since {present} is one", None)
-    if a1 is not None:
-        a1, a0 = checks.rate("a1", a1), checks.rate("a0", a0)
-        if not a1 + a0 > 1:
-            checks.fail("a1 + a0", "more than 1, or labels say nothing", f"{a1 + a0:g}")
+    labels, ordered, accuracies, errors = read_accuracies(labels, a1, a0)
     num_steps, tol = checks.integer("num_steps", num_steps, 1), checks.real("tol", tol, 0.0)
     rng = checks.generator(seed)
     checked = inputs.check_labels(graph, labels, by_position=ordered)
@@ -179,7 +171,6 @@ def membership_posterior(
     values[values == inputs.UNLABELLED] = np.nan
     if np.isnan(values).all():
         checks.fail("labels", "at least one labelled node", "none")
-    accuracies = None if a1 is None or a0 is None else (a1, a0)
     if accuracies is not None:
         _check_accuracies(values, *accuracies, errors)
     values[nodes] = 1
@@ -187,6 +178,30 @@ def membership_posterior(
     with threadpool_limits(1, "blas"):
         result = _fit(arcs_of(graph), values, accuracies, nodes, num_steps, tol, rng)
     return replace(result, names=graph.names)
+
+
+def read_accuracies(
+    labels: MembershipLike | Membership, a1: float | None, a0: float | None
+) -> tuple[MembershipLike, bool, tuple[float, float] | None, tuple[float, float]]:
+    """Return labels, whether an array is in the order of the nodes, a1 and a0 or None, and the errors of these.
+
+    Raises:
+        InputError: a1 without a0, or a1 + a0 not above 1.
+    """
+    ordered, errors = isinstance(labels, Membership), (0.0, 0.0)
+    if isinstance(labels, Membership):
+        errors = (labels.a1_error if a1 is None else 0.0), (labels.a0_error if a0 is None else 0.0)
+        a1, a0 = (labels.a1 if a1 is None else a1), (labels.a0 if a0 is None else a0)
+        labels = labels.labels
+    if a1 is None or a0 is None:
+        if a1 is not None or a0 is not None:
+            missing, present = ("a1", "a0") if a1 is None else ("a0", "a1")
+            checks.fail(missing, f"a number, since {present} is one", None)
+        return labels, ordered, None, errors
+    a1, a0 = checks.rate("a1", a1), checks.rate("a0", a0)
+    if not a1 + a0 > 1:
+        checks.fail("a1 + a0", "more than 1, or labels say nothing", f"{a1 + a0:g}")
+    return labels, ordered, (a1, a0), errors
 
 
 def _check_accuracies(labels: Floats, a1: float, a0: float, errors: tuple[float, float]) -> None:
@@ -241,15 +256,15 @@ def _fit(
         best = int(np.argmax(gains))
         if gains[best] < np.log(count / count.sum())[values.astype(int)].sum() + MIN_GAIN:
             a1, a0 = starts[0]
-            prior = np.full(arcs.num_nodes, _mean(share, a1, a0, arcs.num_nodes))
+            prior = np.full(arcs.num_nodes, mean_inside(share, a1, a0, arcs.num_nodes))
             w = np.array([logit(prior[0]), 0.0, 0.0, 0.0])
-            p = expit(w[0] + _evidence(labels, a1, a0, seeds))
+            p = expit(w[0] + evidence_of(labels, a1, a0, seeds))
             return Posterior(p, prior, float(a1), float(a0), w, False, 0, True, read)
     result = _propagate(arcs, labels, starts[best], estimated, seeds, num_steps, tol, rng)
     return replace(result, arcs=result.arcs + read)
 
 
-def _mean(share: float, a1: float, a0: float, n: int) -> float:
+def mean_inside(share: float, a1: float, a0: float, n: int) -> float:
     """Return the share of nodes inside that a share of label 1 comes from."""
     return float(np.clip((share - (1 - a0)) / (a1 + a0 - 1), 1 / (n + 1), n / (n + 1)))
 
@@ -270,16 +285,16 @@ def _propagate(
     (a1, a0), n, w, converged, step = start, arcs.num_nodes, START, False, 0
     if len(labelled) > MAX_CALIBRATED:
         labelled = np.sort(rng.choice(labelled, MAX_CALIBRATED, replace=False))
-    mean = _mean(share, a1, a0, n)
-    believed = prior = expit(logit(mean) + _evidence(labels, a1, a0, seeds))
+    mean = mean_inside(share, a1, a0, n)
+    believed = prior = expit(logit(mean) + evidence_of(labels, a1, a0, seeds))
     messages = send(arcs, _two(believed))
     while not converged and step < num_steps:
-        mean = _mean(share, a1, a0, n)
+        mean = mean_inside(share, a1, a0, n)
         step += 1
         x = _features(*messages.votes(np.array([1 - mean, mean])))
-        guess = _logits(*start) if estimated and step > FIXED_STEPS else None
-        w, a1, a0 = _calibrate(x[labelled], labels[labelled], w, a1, a0, guess)
-        evidence = _evidence(labels, a1, a0, seeds)
+        guess = logits_of(*start) if estimated and step > FIXED_STEPS else None
+        w, a1, a0 = calibrate(x[labelled], labels[labelled], w, a1, a0, guess)
+        evidence = evidence_of(labels, a1, a0, seeds)
         before, prior = believed, expit(x @ w)
         believed = expit(x @ w + evidence)
         converged = bool(np.abs(believed - before).max(initial=0.0) <= tol) and step > (FIXED_STEPS if estimated else 0)
@@ -304,7 +319,7 @@ def _features(u: Floats, d: Floats) -> Floats:
     return np.column_stack([np.ones(len(vote)), vote, vote * count, count])
 
 
-def _evidence(labels: Floats, a1: float, a0: float, seeds: Ints) -> Floats:
+def evidence_of(labels: Floats, a1: float, a0: float, seeds: Ints) -> Floats:
     """Return log(P(label | inside) / P(label | outside)) of each node's label: 0 without one, infinite at seeds."""
     # Labels without errors divide by 0.
     with np.errstate(divide="ignore"):
@@ -314,19 +329,20 @@ def _evidence(labels: Floats, a1: float, a0: float, seeds: Ints) -> Floats:
     return evidence
 
 
-def _logits(a1: float, a0: float) -> Floats:
+def logits_of(a1: float, a0: float) -> Floats:
     """Return the logits of a1 and of (1 - a0) / a1."""
     return np.asarray(logit(np.clip([a1, (1 - a0) / a1], 1e-6, 1 - 1e-6)))
 
 
-def _calibrate(
-    x: Floats, labels: Floats, w: Floats, a1: float, a0: float, guess: Floats | None
+def calibrate(
+    x: Floats, labels: Floats, w: Floats, a1: float, a0: float, guess: Floats | None, ridge: float | None = None
 ) -> tuple[Floats, float, float]:
     """Return the w of largest posterior, with a prior around START; where `guess` is not None, a1 and a0 too.
 
     `guess` is the prior mean of the logits of a1 and of (1 - a0) / a1, so that a1 + a0 > 1.
     """
-    tiny, ridge = 1e-12, np.array([RIDGE / len(labels), RIDGE, RIDGE, RIDGE])
+    tiny = 1e-12
+    ridges = np.array([RIDGE / len(labels) if ridge is None else ridge, RIDGE, RIDGE, RIDGE])
 
     def loss(at: Floats) -> tuple[float, Floats]:
         hit, ratio = (a1, (1 - a0) / a1) if guess is None else expit(at[4:])
@@ -334,8 +350,8 @@ def _calibrate(
         # P(label 1) inside is `hit`, outside `hit * ratio`.
         q = np.clip(hit * (ratio + (1 - ratio) * p), tiny, 1 - tiny)
         pull = (q - labels) / (q * (1 - q))
-        value = -(labels * np.log(q) + (1 - labels) * np.log1p(-q)).sum() + ridge @ away**2 / 2
-        slope = x.T @ (pull * hit * (1 - ratio) * p * (1 - p)) + ridge * away
+        value = -(labels * np.log(q) + (1 - labels) * np.log1p(-q)).sum() + ridges @ away**2 / 2
+        slope = x.T @ (pull * hit * (1 - ratio) * p * (1 - p)) + ridges * away
         if guess is not None:
             by_rate = np.array([(pull * q).sum() * (1 - hit), (pull * (1 - p)).sum() * hit * ratio * (1 - ratio)])
             off = at[4:] - guess
@@ -343,7 +359,7 @@ def _calibrate(
             slope = np.concatenate([slope, by_rate + ERROR_PRECISION * off])
         return value / len(labels), slope / len(labels)
 
-    start = w if guess is None else np.concatenate([w, _logits(a1, a0)])
+    start = w if guess is None else np.concatenate([w, logits_of(a1, a0)])
     solution = np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B").x)
     if guess is None:
         return solution, a1, a0

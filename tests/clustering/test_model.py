@@ -143,11 +143,11 @@ def test_surprise_equals_its_formula():
 
 def test_no_labels_inaccurate_labels_and_label_eps_1_are_the_same():
     graph, labels = caves()
-    plain = LocalCluster().fit(graph, 34)
+    plain = LocalCluster("flow").fit(graph, 34)
     for model, reason in (
         (plain, "no labels"),
         (LocalCluster(label_eps=1.0).fit(graph, 34, labels), "label_eps is 1"),
-        (LocalCluster().fit(graph, 34, labels, a1=0.5, a0=0.5), "labels say too little"),
+        (LocalCluster("flow").fit(graph, 34, labels, a1=0.5, a0=0.5), "labels say too little"),
     ):
         assert (model.weighted_, model.label_eps_) == (False, 1.0)
         assert reason in model.reason_
@@ -155,21 +155,21 @@ def test_no_labels_inaccurate_labels_and_label_eps_1_are_the_same():
         assert np.array_equal(model.nodes_, plain.nodes_)
     used = LocalCluster(label_eps=0.2).fit(graph, 34, labels)
     assert (used.weighted_, used.label_eps_, used.reason_) == (True, 0.2, "label_eps was given")
-    unknown = LocalCluster().fit(graph, 34, labels)
+    unknown = LocalCluster("flow").fit(graph, 34, labels)
     assert (unknown.weighted_, unknown.label_eps_) == (True, 0.05)
     assert "a1 and a0 were not given" in unknown.reason_
-    informed = LocalCluster().fit(graph, 34, labels, 0.9, 0.95)
+    informed = LocalCluster("flow").fit(graph, 34, labels, 0.9, 0.95)
     assert "neighbours of a member" in informed.reason_
 
 
 def test_labels_may_come_in_any_form():
     graph, labels = caves()
-    target = LocalCluster().fit(graph, 34, labels, 0.9, 0.9)
+    target = LocalCluster("flow").fit(graph, 34, labels, 0.9, 0.9)
     for same in (labels.astype(bool), lambda nodes: labels[nodes], dict(enumerate(labels.tolist()))):
-        assert LocalCluster().fit(graph, 34, same, 0.9, 0.9).path_ == target.path_
+        assert LocalCluster("flow").fit(graph, 34, same, 0.9, 0.9).path_ == target.path_
     before = labels.copy()
     labels[34] = 0
-    assert LocalCluster().fit(graph, 34, labels, 0.9, 0.9).path_ == target.path_
+    assert LocalCluster("flow").fit(graph, 34, labels, 0.9, 0.9).path_ == target.path_
     assert labels[34] == 0, "the caller's labels stay as they are"
     labels[:] = before
 
@@ -178,20 +178,20 @@ def test_a_membership_has_its_accuracies():
     graph, _ = caves()
     x = np.random.default_rng(0).normal(size=(80, 4)) + 4 * (np.arange(80) // 10 == 3)[:, None]
     labels = predict_membership(x, range(30, 36), range(50, 56))
-    model = LocalCluster().fit(graph, 34, labels)
+    model = LocalCluster("flow").fit(graph, 34, labels)
     assert "neighbours of a member" in model.reason_
     assert f1(model, range(30, 40)) > 0.9
     noise = predict_membership(np.random.default_rng(0).normal(size=(80, 4)), range(30, 33), range(50, 53))
-    assert not LocalCluster().fit(graph, 34, noise).weighted_
+    assert not LocalCluster("flow").fit(graph, 34, noise).weighted_
 
 
 def test_names_are_returned_and_accepted_for_labels():
     graph = networkx.relabel_nodes(networkx.connected_caveman_graph(8, 10), lambda i: f"n{i:02}")
     unnamed, labels = caves()
-    target = LocalCluster().fit(unnamed, [34, 36], labels, 0.9, 0.9)
+    target = LocalCluster("flow").fit(unnamed, [34, 36], labels, 0.9, 0.9)
     named = {f"n{i:02}": int(label) for i, label in enumerate(labels)}
     for observed in (named, lambda names: [named[name] for name in names]):
-        model = LocalCluster().fit(graph, ["n34", "n36"], observed, 0.9, 0.9)
+        model = LocalCluster("flow").fit(graph, ["n34", "n36"], observed, 0.9, 0.9)
         assert model.members_ == [f"n{i:02}" for i in target.nodes_]
         assert model.path_ == target.path_
         assert model.predict(["n34", "n00"]).tolist() == [True, False]
@@ -212,7 +212,7 @@ def test_seeds_may_have_different_shares_of_the_mass():
 @pytest.mark.parametrize("how", ["mqi", "simple_local"])
 def test_improvement_never_raises_the_conductance(how):
     graph, _, seed, labels = trial(0.05, 0.8, 0.9, 1)
-    plain = LocalCluster().fit(graph, seed, labels, 0.8, 0.9)
+    plain = LocalCluster("flow").fit(graph, seed, labels, 0.8, 0.9)
     better = LocalCluster(improve=how).fit(graph, seed, labels, 0.8, 0.9)
     assert better.conductance_ < plain.conductance_
     assert better.path_ == plain.path_
@@ -277,7 +277,7 @@ def test_fitted_attributes_do_not_exist_before_fit():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "flows"}, r"method: expected one of crd, flow, .* \(did you mean 'flow'\?\)"),
+        ({"method": "flows"}, r"method: expected one of auto, crd, flow, .* \(did you mean 'flow'\?\)"),
         ({"sink": "square"}, "sink: expected one of degree, unit"),
         ({"rounding": None}, "rounding: expected one of"),
         ({"selection": "best"}, "selection: expected one of"),

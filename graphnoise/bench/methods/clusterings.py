@@ -240,6 +240,29 @@ class Auto:
 
 
 @dataclass(frozen=True)
+class Growth:
+    """`grow_cluster`, which reads the neighbourhood of the cluster only."""
+
+    threshold: float = 0.05
+
+    version: ClassVar[str] = "1"
+    uses_labels: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        checks.rate("threshold", self.threshold)
+
+    def candidates(self, trial: Trial) -> Iterator[Candidate]:
+        """Yield the cluster; the seed alone where labels of known accuracy say nothing."""
+        if trial.a1 + trial.a0 <= 1:
+            yield Candidate(np.array([trial.seed]), conductance(trial.graph, [trial.seed]))
+            return
+        rates = trial.a1, trial.a0
+        growth = clustering.grow_cluster(trial.graph, [trial.seed], trial.labels, *rates, threshold=self.threshold)
+        phi = conductance(trial.graph, growth.nodes)
+        yield Candidate(growth.nodes, phi, converged=growth.converged, arcs=growth.arcs)
+
+
+@dataclass(frozen=True)
 class BeliefPropagation:
     """`membership_posterior`; `known` says whether it gets a1 and a0, or estimates them."""
 

@@ -81,6 +81,9 @@ CASES: dict[str, Case] = {
         clustering.support_cluster,
         lambda: {"graph": karate(), "diffusion": clustering.approximate_pagerank(karate(), 0)},
     ),
+    C + "grow_cluster": Case(
+        clustering.grow_cluster, lambda: {"graph": karate(), "seeds": [1], "labels": y(), "a1": 0.8, "a0": 0.7}
+    ),
     C + "membership_posterior": Case(
         clustering.membership_posterior, lambda: {"graph": karate(), "labels": y(), "a1": 0.8, "a0": 0.7, "seeds": [1]}
     ),
