@@ -147,6 +147,14 @@ def _law(parameters: Floats, counts: Floats) -> Floats:
     return fitted
 
 
+def _jacobian(parameters: Floats, counts: Floats) -> Floats:
+    _, scale, exponent, kappa = parameters
+    x = np.maximum(counts[:, 0] + kappa * counts[:, 1], 1e-9)
+    power = x**-exponent
+    slopes = -scale * power * np.log(x), -scale * exponent * power / x * counts[:, 1]
+    return np.stack([np.ones_like(x), power, *slopes], 1)
+
+
 def _fit(counts: Floats, errors: Floats, starts: tuple[tuple[float, float], ...]) -> Floats:
     """Return e0, a, b, kappa of the smallest sum of squares; counts are divided by a typical one in between."""
     unit = float(np.median(counts.sum(1)))
@@ -159,12 +167,13 @@ def _fit(counts: Floats, errors: Floats, starts: tuple[tuple[float, float], ...]
         found = optimize.least_squares(
             lambda p: _law(p, scaled) - errors,
             start,
+            jac=lambda p: _jacobian(p, scaled),
             bounds=([0.0] * 4, [1.0, np.inf, 10.0, np.inf]),
             x_scale=np.maximum(start, 1e-2),
             xtol=1e-12,
             ftol=1e-14,
             gtol=1e-12,
-            max_nfev=500,
+            max_nfev=200,
         )
         if found.cost < cost:
             best, cost = found.x, found.cost
@@ -174,14 +183,9 @@ def _fit(counts: Floats, errors: Floats, starts: tuple[tuple[float, float], ...]
 
 def _open(parameters: Floats, counts: Floats) -> str:
     """Return why a fit leaves kappa open: the columns of its Jacobian do not tell the parameters apart."""
-    _, scale, exponent, kappa = parameters
-    x = np.maximum(counts[:, 0] + kappa * counts[:, 1], 1e-9)
-    power = x**-exponent
-    if np.ptp(scale * power) < 1e-9:
+    if np.ptp(_law(parameters, counts)) < 1e-9:
         return "the error does not fall with the number of labels"
-    columns = np.stack(
-        [np.ones_like(x), power, -scale * power * np.log(x), -scale * exponent * power / x * counts[:, 1]], 1
-    )
+    columns = _jacobian(parameters, counts)
     lengths = np.linalg.norm(columns, axis=0)
     if lengths[3] == 0 or np.linalg.svd(columns / np.maximum(lengths, 1e-300), compute_uv=False)[-1] < MIN_RATIO:
         return "several values fit the runs equally well"

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from graphnoise import checks
+from graphnoise import checks, resources
 from graphnoise.reports.inputs import MAX_RUNS, Floats, finite_array, same_length
 from graphnoise.statistics import compare_draws, estimate
 
 COLUMNS = ("cost", "weak", "strong", "accuracy", "seed")
-REGIMES = ("quantity", "quality", "mixed")
+MAX_NODES = 2**40
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,13 @@ def draw_labelled(
         >>> len(set(weak) & set(strong)), len(set(weak) | set(strong))
         (0, 10)
     """
-    checks.integer("num_nodes", num_nodes, 1)
+    checks.integer("num_nodes", num_nodes, 1, MAX_NODES)
     checks.flag("disjoint", disjoint)
     checks.integer("weak", weak, 0, num_nodes)
     checks.integer("strong", strong, 0, num_nodes - weak if disjoint else num_nodes)
-    order = checks.generator(seed).permutation(num_nodes)
+    needed = weak + strong if disjoint else max(weak, strong)
+    resources.check_memory(f"an order of {num_nodes} nodes", 16 * num_nodes if needed > num_nodes / 50 else 64 * needed)
+    order = checks.generator(seed).choice(num_nodes, needed, replace=False)
     return order[:weak], order[weak : weak + strong] if disjoint else order[:strong]
 
 
@@ -228,7 +230,7 @@ def confident_targets(p: ArrayLike, y: ArrayLike, weight: float) -> Floats:
         Mallen and Belrose 2024, with the log-confidence loss of Burns et al., "Weak-to-Strong Generalization", 2023,
         for two classes; the rule for several classes is of this package.
     """
-    scores: Floats = checks.probabilities("p", p).numpy()
+    scores: Floats = checks.probabilities("p", p).detach().cpu().numpy()
     a = checks.rate("weight", weight)
     given = finite_array("y", y, low=0, high=scores.shape[1] - 1).astype(int)
     same_length({"p": scores, "y": given})

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from graphnoise import checks
@@ -20,7 +21,10 @@ MAX_RUNS = 100_000
 
 def finite_array(name: str, value: object, dims: int = 1, *, low: float = -math.inf, high: float = math.inf) -> Floats:
     """Return a float64 array of finite numbers in [low, high]."""
-    array: Floats = checks.finite(name, value, dims=dims).detach().double().cpu().numpy()
+    tensor = checks.finite(name, value, dims=dims)
+    if tensor.layout != torch.strided:
+        checks.fail(name, "dense numbers", "sparse ones")
+    array: Floats = tensor.detach().double().cpu().numpy()
     if array.size and not low <= array.min() <= array.max() <= high:
         checks.fail(name, f"numbers in [{low:g}, {high:g}]", f"from {array.min():g} to {array.max():g}")
     return array
@@ -72,7 +76,11 @@ def collect_runs(run: Run, configs: Sequence[Mapping[str, Any]], seeds: int, mea
         1  2     0       0.2
     """
     checks.integer("seeds", seeds, 1, MAX_RUNS)
-    checks.integer("number of configurations", len(configs), 1, MAX_RUNS // seeds)
+    if not isinstance(configs, list | tuple) or not all(isinstance(config, Mapping) for config in configs):
+        checks.fail("configs", "a list of mappings", type(configs).__name__)
+    checks.integer("number of configurations", len(configs), 1, max(MAX_RUNS // seeds, 1))
+    if not isinstance(measure, str):
+        checks.fail("measure", "a name", type(measure).__name__)
     check_run(run)
     rows = []
     for config in configs:

@@ -172,9 +172,12 @@ def memorisation_groups(scores: ArrayLike, groups: Mapping[str, ArrayLike], *, b
         0  wrong    0      3  0.05
         1  wrong    1      1  0.90
     """
-    score = np.asarray(checks.tensor("scores", scores), dtype=float)
-    if score.ndim != 1 or np.isinf(score).any():
-        checks.fail("scores", "a score or NaN for each node", f"shape {score.shape}")
+    given = checks.tensor("scores", scores)
+    if given.dim() != 1 or given.is_complex():
+        checks.fail("scores", "a number or NaN for each node", f"shape {tuple(given.shape)} of {given.dtype}")
+    score: Floats = given.detach().double().cpu().numpy()
+    if np.isinf(score).any():
+        checks.fail("scores", "a number or NaN for each node", "infinite ones")
     checks.integer("bins", bins, 1, 1000)
     if not isinstance(groups, Mapping):
         checks.fail("groups", "a mapping of names to values of nodes", type(groups).__name__)

@@ -62,8 +62,8 @@ def pruning_curve(
     """
     shares = finite_array("kept", kept, low=1e-9, high=1).tolist()
     ratios = sorted({0.0, *finite_array("weights", weights, low=0, high=1).tolist()})
-    if isinstance(selections, str) or not all(isinstance(name, str) for name in selections):
-        checks.fail("selections", "names of selections", repr(selections))
+    if not isinstance(selections, list | tuple) or not all(isinstance(name, str) for name in selections):
+        checks.fail("selections", "a list of names", type(selections).__name__)
     names = list(dict.fromkeys([*selections, RANDOM]))
     configs = [{"selection": name, "kept": f, "weight": a} for name in names for f in shares for a in ratios]
     rows = []
