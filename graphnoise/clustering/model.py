@@ -24,7 +24,7 @@ from graphnoise.clustering.diffusions import (
     l1_settings,
     pagerank_settings,
 )
-from graphnoise.clustering.growth import grow_unchecked
+from graphnoise.clustering.growth import Growth, grow_unchecked
 from graphnoise.clustering.improvement import DELTA, improve_unchecked
 from graphnoise.clustering.improvement import METHODS as IMPROVEMENTS
 from graphnoise.clustering.inputs import CheckedLabels
@@ -120,7 +120,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         nodes_: Positions of the members, ascending.
         scores_: Values of the selected diffusion at each of them, 0 at nodes that it did not touch; probabilities with
             "growth".
-        conductance_: Conductance under labels.
+        conductance_: Conductance under labels; with "growth" without.
         surprise_: The surprise of the cluster.
         method_: The method that ran.
         mass_: Mass of the selected candidate; nan with "growth".
@@ -233,7 +233,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
             self.method_ = "growth"
             return self._grow(undirected, nodes, checked, accuracies, isinstance(labels, Membership))
         self.method_ = "flow" if self.method == "auto" else self.method
-        if accuracies is not None:
+        if accuracies is not None and checked is not None:
             statistics = weights.label_statistics_unchecked(undirected, nodes, checked, *accuracies)
             weighting = EdgeWeights(math.nan, True, weights.REASON.format(statistics.inside), statistics)
         return self._fit(undirected, nodes, shares / shares.sum(), checked, weighting, parameters)
@@ -242,8 +242,11 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         self, graph: UndirectedGraph, seeds: Ints, labels: CheckedLabels, accuracies: tuple[float, float], quiet: bool
     ) -> LocalCluster:
         growth = grow_unchecked(graph, seeds, labels, accuracies, quiet=quiet)
-        self.growth_, self.diffusion_, self.path_ = growth, None, list(growth.path)
-        self.nodes_, self.members_ = growth.nodes, growth.members
+        self.growth_: Growth | None = growth
+        self.diffusion_: Diffusion | None = None
+        self.path_: list[Any] = list(growth.path)
+        self.nodes_ = growth.nodes
+        self.members_: Any = growth.members
         self.scores_ = growth.probability[np.searchsorted(growth.touched, growth.nodes)]
         self.conductance_ = conductance_unchecked(graph, growth.nodes, None, 1.0)
         self.surprise_ = _surprise(graph, len(growth.nodes), *_volume_cut(graph, growth.nodes))
