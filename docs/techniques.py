@@ -281,7 +281,7 @@ TECHNIQUES: list[dict[str, Any]] = [
         "helps": "multi-label rows with a long tail",
         "harms": "one class per row",
         "cost": "none",
-        "test": "tests/robust/test_set_losses.py::test_weights_of_classes_and_easy_negatives_of_the_balanced_focal_loss",
+        "test": "tests/robust/test_set_losses.py::test_weights_and_easy_negatives_of_the_balanced_focal_loss",
     },
     {
         "number": 31,
@@ -468,7 +468,7 @@ TECHNIQUES: list[dict[str, Any]] = [
         "helps": "many labelled nodes",
         "harms": "long warm-ups; clean labels slightly",
         "cost": "3 to 4 times `ce`",
-        "test": "tests/robust/test_lsa_adele.py::test_lsa_alternates_linear_separation_and_small_loss_and_keeps_weights_of_clean_nodes",
+        "test": "tests/robust/test_lsa_adele.py::test_lsa_alternates_and_keeps_weights_of_clean_nodes",
         "effect": {**TRAINED, "row": "lsa"},
     },
     {
@@ -481,7 +481,7 @@ TECHNIQUES: list[dict[str, Any]] = [
         "helps": "classes learned at unlike speeds",
         "harms": "runs too short for a fit: no correction",
         "cost": "under 2 times `ce`",
-        "test": "tests/robust/test_lsa_adele.py::test_adele_opens_each_class_at_its_own_onset_and_starts_from_the_given_labels",
+        "test": "tests/robust/test_lsa_adele.py::test_adele_opens_each_class_at_its_own_onset",
         "effect": {**TRAINED, "row": "adele"},
     },
     {
@@ -506,7 +506,7 @@ TECHNIQUES: list[dict[str, Any]] = [
         "helps": "symmetric noise",
         "harms": "classes of several clusters",
         "cost": "about 2 times `ce`; cosines of labelled nodes and a bank, in blocks",
-        "test": "tests/robust/test_prototypes.py::test_changing_labels_of_other_nodes_leaves_prototypes_before_cleaning",
+        "test": "tests/robust/test_prototypes.py::test_labels_of_other_nodes_leave_prototypes_before_cleaning",
         "effect": {**TRAINED, "row": "capro"},
     },
     {
@@ -583,7 +583,7 @@ TECHNIQUES: list[dict[str, Any]] = [
         "helps": "few labels",
         "harms": "confident errors feed back",
         "cost": "about 1.3 times `ce`",
-        "test": "tests/robust/test_confidence.py::test_pseudo_labels_are_averaged_over_valid_nodes_and_those_of_the_border",
+        "test": "tests/robust/test_confidence.py::test_pseudo_labels_are_averaged_over_valid_nodes",
         "effect": {**TRAINED, "row": "confidence-weights"},
     },
     {

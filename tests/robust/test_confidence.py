@@ -108,7 +108,7 @@ def test_the_threshold_rises_with_confidence_as_the_published_one_does_not():
     assert float(moved(torch.tensor(0.5), torch.tensor(0.0))) == 0.5
 
 
-def test_pseudo_labels_are_averaged_over_valid_nodes_and_those_of_the_border():
+def test_pseudo_labels_are_averaged_over_valid_nodes():
     method, state, _ = teacher_and_state(15, ramp=1)
     method.start_epoch(state)
     logits = 5.0 * F.one_hot(DATA.y, 3) + draw(60, 3)

@@ -34,7 +34,7 @@ def lsa(epochs=20, **settings):
     return method
 
 
-def test_lsa_alternates_linear_separation_and_small_loss_and_keeps_weights_of_clean_nodes():
+def test_lsa_alternates_and_keeps_weights_of_clean_nodes():
     method = lsa()
     for epoch in range(8):
         method.start_epoch(at(epoch))
@@ -77,7 +77,7 @@ def test_a_label_changes_only_between_open_classes():
     assert corrected(p, given, opened, 0.8).tolist() == [1, 0, 0, 2]
 
 
-def test_adele_opens_each_class_at_its_own_onset_and_starts_from_the_given_labels():
+def test_adele_opens_each_class_at_its_own_onset():
     epochs = 64
     method = methods.create_method("adele", threshold=0.5)
     method.setup(at(0, epochs=epochs))

@@ -32,7 +32,7 @@ def test_anchors_are_those_nearest_to_the_mean_without_the_further_halves():
     assert choose_anchors(x[:2], torch.tensor([0, 2]), 3).all()
 
 
-def test_changing_labels_of_other_nodes_leaves_prototypes_before_cleaning():
+def test_labels_of_other_nodes_leave_prototypes_before_cleaning():
     def prototypes(change):
         method = methods.create_method("capro")
         state = at(0)

@@ -145,7 +145,7 @@ def test_mixed_embeddings_of_pu_pull_towards_the_mixed_labels():
     assert float(part) == pytest.approx(F.logsigmoid(torch.tensor(1.0)).item() ** 2, abs=1e-6)
 
 
-def test_weights_of_classes_and_easy_negatives_of_the_balanced_focal_loss():
+def test_weights_and_easy_negatives_of_the_balanced_focal_loss():
     torch.testing.assert_close(
         class_weights(torch.tensor([100, 10, 1])), torch.tensor([1, 1.2203, 1.3328]), atol=5e-5, rtol=0
     )
