@@ -102,6 +102,21 @@ def test_the_page_gives_the_differences_to_the_baselines(cells):
     assert confident == [1.4, 5.9, 1.6, 3.3, 0.1, 2.8, -2.8, -14.6]
 
 
+def test_the_page_shows_what_a_search_gives(cells):
+    searched, rows = record("robust-training"), 0
+    searched = searched[searched["grid"] == "cora-searched"]
+    for header, (row, *entries) in tables():
+        if header[0] == "default → searched":
+            for kind, entry in zip(("symmetric", "pair"), entries, strict=True):
+                before = cells[(cells["row"] == row) & (cells["noise"] == kind) & (cells["draw"] < 2003)]
+                after = searched[(searched["method"] == row) & (searched["noise"] == kind)]
+                assert len(after) == 3
+                means = [100 * part["test_accuracy"].mean() for part in (before[before["rate"] == 0.4], after)]
+                assert entry == " → ".join(f"{mean:.1f}" for mean in means)
+            rows += 1
+    assert rows == searched["row"].nunique() == 4
+
+
 def test_the_critical_difference_is_nearly_the_range_of_ranks(cells):
     means = cells.pivot_table(index=["noise", "rate"], columns="row", values="test_accuracy")
     ranking = rank_methods({row: means[row].tolist() for row in means})
@@ -138,7 +153,7 @@ def test_the_page_shows_the_records_of_published_protocols():
     assert checked == 12 * 5 + 4 * 6 + 24 * 4
 
 
-@pytest.mark.parametrize("name", ["robust-training", "icgnn", "noisygl"])
+@pytest.mark.parametrize("name", ["robust-training", "icgnn", "noisygl", "techniques"])
 def test_the_records_are_complete(name):
     suite = Suite.read(TOP / "benchmarks" / "suites" / f"{name}.toml")
     assert suite.select(Table(TOP / "benchmarks" / "results" / f"{name}.csv")).remarks() == []
