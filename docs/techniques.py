@@ -28,11 +28,12 @@ ROBUST = {"record": "robust-training", "against": "ce", "measure": "test_accurac
 # What the record says as a whole.
 SUMMARY = (
     "Measured on Cora alone, noise .3 on training and validation labels, three draws, default settings",
-    "([suite](../benchmarks/suites/techniques.toml)): after Holm's correction, `confident-learning` (+7.0)",
-    "and `prune-distil` (+4.4) are better than cross-entropy under symmetric noise; `quality-conditioning` is far",
-    "worse under pair noise (-37). No other difference is significant; the largest are gains of `adaptive-smoothing`, `nat`,",
-    "`blend` and `co-teaching` (+3 to +4, symmetric), and losses of `kernel-labels` (-19), `multi-teacher`,",
-    "`class-gaussians`, `label-assisted` and `relabel` (-7 to -8). `nmtune` is not measured.",
+    "([suite](../benchmarks/suites/techniques.toml)): after Holm's correction, `confident-learning` (+7.0) and",
+    "`prune-distil` (+4.4) are better than cross-entropy under symmetric noise; `quality-conditioning` is far",
+    "worse under pair noise (-37). No other difference is significant; the largest are gains of",
+    "`adaptive-smoothing`, `nat`, `blend` and `co-teaching` (+3 to +4, symmetric), and losses of `kernel-labels`",
+    "(-19), `multi-teacher`, `class-gaussians`, `label-assisted` and `relabel` (-7 to -8). `nmtune` is not",
+    "measured.",
 )
 
 # A record per technique; `effect` says which rows of a committed record show it.
