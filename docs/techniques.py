@@ -318,7 +318,6 @@ TECHNIQUES: list[dict[str, Any]] = [
         "harms": "embeddings that must change",
         "cost": "a pass and a singular value decomposition of 256 rows",
         "test": "tests/robust/test_schemes.py::test_terms_of_embeddings",
-        "effect": {**TRAINED, "row": "nmtune"},
     },
     {
         "number": 10,

@@ -269,7 +269,7 @@ class _Growing:
             return False
         x, labels = self.x[known], self.given[known]
         guess = posterior.logits_of(self.a1, self.a0)
-        other = posterior.calibrate(x, labels, self.w, self.a1, self.a0, guess, ridge=1.0)
+        other = posterior.calibrate_votes(x, labels, self.w, self.a1, self.a0, guess, ridge=1.0)
         gain = log_likelihood(x, labels, *other) - log_likelihood(x, labels, self.w, self.a1, self.a0)
         return gain > MIN_GAIN + len(labels) * MIN_GAIN_PER_LABEL
 
@@ -317,7 +317,7 @@ class _Growing:
         self.x = _features(sums, region.total, region.square, self.mean)
         known = ~np.isnan(self.given)
         guess = posterior.logits_of(*self.start) if self.estimated else None
-        self.w, self.a1, self.a0 = posterior.calibrate(
+        self.w, self.a1, self.a0 = posterior.calibrate_votes(
             self.x[known], self.given[known], self.w, self.a1, self.a0, guess, ridge=1.0
         )
         # Each message leaves out what came along its arc.

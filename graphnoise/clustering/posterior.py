@@ -26,7 +26,7 @@ START = np.array([0.0, 1.0, 0.0, 0.0])
 # mean F1 on four real graphs was .811 with .01 and .820 with 10.
 RIDGE = 10.0
 # Label errors of unknown rates, inside and outside, at which calibration starts; the likeliest is kept. Around them the
-# logits of `calibrate` have a prior of this precision (1 / variance).
+# logits of `calibrate_votes` have a prior of this precision (1 / variance).
 ERRORS, ERROR_PRECISION = ((0.2, 0.2), (0.4, 0.4), (0.7, 0.02)), 3.0
 # Steps with these rates.
 FIXED_STEPS = 3
@@ -293,7 +293,7 @@ def _propagate(
         step += 1
         x = _features(*messages.votes(np.array([1 - mean, mean])))
         guess = logits_of(*start) if estimated and step > FIXED_STEPS else None
-        w, a1, a0 = calibrate(x[labelled], labels[labelled], w, a1, a0, guess)
+        w, a1, a0 = calibrate_votes(x[labelled], labels[labelled], w, a1, a0, guess)
         evidence = evidence_of(labels, a1, a0, seeds)
         before, prior = believed, expit(x @ w)
         believed = expit(x @ w + evidence)
@@ -334,7 +334,7 @@ def logits_of(a1: float, a0: float) -> Floats:
     return np.asarray(logit(np.clip([a1, (1 - a0) / a1], 1e-6, 1 - 1e-6)))
 
 
-def calibrate(
+def calibrate_votes(
     x: Floats, labels: Floats, w: Floats, a1: float, a0: float, guess: Floats | None, ridge: float | None = None
 ) -> tuple[Floats, float, float]:
     """Return the w of largest posterior, with a prior around START; where `guess` is not None, a1 and a0 too.

@@ -127,8 +127,8 @@ def test_the_slopes_of_the_calibration_are_those_of_its_loss(monkeypatch):
         return minimize(loss, start, jac=True, method="L-BFGS-B")
 
     monkeypatch.setattr(posterior, "minimize", keep)
-    posterior.calibrate(x, observed, posterior.START, 0.8, 0.9, None)
-    posterior.calibrate(x, observed, posterior.START, 0.8, 0.9, np.array([-0.4, -1.0]))
+    posterior.calibrate_votes(x, observed, posterior.START, 0.8, 0.9, None)
+    posterior.calibrate_votes(x, observed, posterior.START, 0.8, 0.9, np.array([-0.4, -1.0]))
     assert [len(start) for _, start in losses] == [4, 6]
     for loss, start in losses:
         at = start + 0.3

@@ -77,7 +77,7 @@ def test_other_calls_are_refused(planted):
             lambda: GraphGP().fit(planted).predict(altered(planted, x=planted.x[:, :5])),
             r"data\.x: expected 12 features",
         ),
-        (lambda: fit(planted, method="gp"), "method: expected one of auto, backward"),
+        (lambda: fit(planted, method="gp"), "method: expected one of adaptive-smoothing, adele, auto, backward"),
         (lambda: fit(planted, "ggp"), r"model: expected a torch.nn.Module or None \(a name of a method is method=NAME"),
     ):
         with pytest.raises(InputError, match=f"^{message}"):
