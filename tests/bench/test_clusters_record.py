@@ -104,4 +104,4 @@ def test_the_example_of_the_page_runs(capsys):
     labels, plain, weighted, auto, beliefs = map(float, capsys.readouterr().out.split())
     assert plain < labels < weighted - 0.2
     assert auto > labels + 0.2
-    assert beliefs > auto
+    assert min(auto, beliefs) > weighted
