@@ -305,11 +305,13 @@ def memorisation_command(
     labels = pd.DataFrame({"labelled": np.arange(len(scores)), "memorisation": scores})
     if wrong is not None:
         labels["wrong"] = wrong
-    _print(labels.sort_values("memorisation", ascending=False, kind="stable").head(top), "most memorised labels")
+    # Sums in another order of runs differ in their last digits.
+    ranked = labels.iloc[np.argsort(-scores.round(12), kind="stable")[:top]]
+    _print(ranked, "most memorised labels")
     if len(by_group):
         _print(by_group, "by group: mean score, and share of scores of at least .25")
     if len(influence):
-        strongest = influence.iloc[influence["influence"].abs().argsort(kind="stable")[::-1][:top]]
+        strongest = influence.iloc[np.argsort(-influence["influence"].abs().round(12).to_numpy(), kind="stable")[:top]]
         _print(strongest, "strongest influences of labels on test nodes")
     if plot is not None:
         _save(figure, plot, NAMES[3])
