@@ -14,7 +14,7 @@ DENSE = np.random.default_rng(0).random(BLOCKS.shape) < 0.7 * BLOCKS
 CLICKS = Interactions.from_csr(sp.csr_array(DENSE.astype(float)))
 
 
-class Fixed(Recommender, BaseEstimator):
+class Ranked(Recommender, BaseEstimator):
     """A model with given scores."""
 
     def __init__(self, values):
@@ -30,7 +30,7 @@ class Fixed(Recommender, BaseEstimator):
 
 def fixed(scores):
     matrix = np.asarray(scores, dtype=np.float32)
-    return Fixed(matrix).fit(sp.csr_array(np.ones(matrix.shape, np.float32)), show_progress=False)
+    return Ranked(matrix).fit(sp.csr_array(np.ones(matrix.shape, np.float32)), show_progress=False)
 
 
 def test_changes_of_ranks_are_in_octaves():

@@ -23,6 +23,7 @@ OMITTED = {
         "LabelPosterior",
         "Membership",
         "NoiseTest",
+        "Growth",
         "Posterior",
         "Scores",
         "LabelPosterior",
