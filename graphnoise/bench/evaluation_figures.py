@@ -41,9 +41,9 @@ def rank_stability_figure(reports: dict[str, RankStability]) -> Figure:
 
 
 def exchange_rate_figure(reports: dict[str, tuple[pd.DataFrame, ExchangeRate]]) -> Figure:
-    """Return a panel per report: errors over clean and noisy labels in clean ones, and the fitted law.
+    """Return a panel per report: errors over clean and noisy labels in clean ones, and the fitted curve.
 
-    Where the worth is not identified, errors stand over all labels, and there is no law.
+    Where the worth is not identified, errors stand over all labels, and there is no curve.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -63,8 +63,8 @@ def exchange_rate_figure(reports: dict[str, tuple[pd.DataFrame, ExchangeRate]]) 
                 panel.scatter(x[chosen], error[chosen], s=14, marker=MARKERS[place], color=COLOURS[place], label=name)
         if result.kappa is not None and result.limit is not None and result.scale is not None:
             line = np.geomspace(max(x.min(), 1e-9), x.max(), 100)
-            law = result.limit + result.scale * line ** -float(result.exponent or 0.0)
-            panel.plot(line, 100 * law, color="0.4", linewidth=1, label="fitted law")
+            fitted = result.limit + result.scale * line ** -float(result.exponent or 0.0)
+            panel.plot(line, 100 * fitted, color="0.4", linewidth=1, label="fitted curve")
         panel.set_xscale("log")
         panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         panel.xaxis.set_major_formatter("{x:g}")

@@ -162,8 +162,8 @@ def exchange_rate_command(
         _head(title, result.text)
         if result.kappa is not None:
             labels = f"(n_c + {result.kappa:.4g} n_n)^-{result.exponent:.4g}"
-            law = f"error = {result.limit:.4g} + {result.scale:.4g} {labels}"
-            out.print(f"{law}, root mean square error {result.residual:.2g}")
+            curve = f"error = {result.limit:.4g} + {result.scale:.4g} {labels}"
+            out.print(f"{curve}, root mean square error {result.residual:.2g}")
         if len(result.local):
             _print(
                 result.local,

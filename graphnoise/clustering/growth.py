@@ -270,7 +270,7 @@ class _Growing:
         x, labels = self.x[known], self.given[known]
         guess = posterior.logits_of(self.a1, self.a0)
         other = posterior.calibrate_votes(x, labels, self.w, self.a1, self.a0, guess, ridge=1.0)
-        gain = log_likelihood(x, labels, *other) - log_likelihood(x, labels, self.w, self.a1, self.a0)
+        gain = _log_likelihood(x, labels, *other) - _log_likelihood(x, labels, self.w, self.a1, self.a0)
         return gain > MIN_GAIN + len(labels) * MIN_GAIN_PER_LABEL
 
     def _neighbours(self, nodes: Ints) -> Ints:
@@ -340,7 +340,7 @@ class _Growing:
         return _features(sums, total, total**2 / count, self.mean)
 
 
-def log_likelihood(x: Floats, labels: Floats, w: Floats, a1: float, a0: float) -> float:
+def _log_likelihood(x: Floats, labels: Floats, w: Floats, a1: float, a0: float) -> float:
     """Return the logarithm of the probability of labels given neighbours."""
     one = np.clip(1 - a0 + (a1 + a0 - 1) * expit(x @ w), 1e-12, 1 - 1e-12)
     return float(np.log(np.where(labels > 0, one, 1 - one)).sum())

@@ -103,7 +103,7 @@ def exchange_rate(
 
     Source:
         In the spirit of Daras, Cherapanamjeri and Daskalakis, "How Much is a Noisy Image Worth? Data Scaling Laws for
-        Ambient Diffusion", ICLR 2025, of which the text was not available here: law and local worth are of this
+        Ambient Diffusion", ICLR 2025, of which the text was not available here: curve and local worth are of this
         package.
     """
     checks.integer("resamples", resamples, 1, 10_000)

@@ -10,14 +10,14 @@ from graphnoise.reports import collect_runs, exchange_rate, expected_exchange_ra
 CLEAN, NOISY = (axis.ravel() for axis in np.meshgrid([20.0, 50.0, 100.0, 200.0, 400.0], [0.0, 50.0, 200.0, 800.0]))
 
 
-def law(clean, noisy, kappa, limit=0.1, scale=1.0, exponent=0.5):
+def error_curve(clean, noisy, kappa, limit=0.1, scale=1.0, exponent=0.5):
     return limit + scale * (clean + kappa * noisy) ** -exponent
 
 
 @pytest.mark.parametrize("kappa", [0.02, 0.2, 0.7, 1.0])
 @pytest.mark.parametrize(("limit", "exponent"), [(0.1, 0.5), (0.0, 0.3), (0.2, 1.0)])
 def test_a_planted_worth_is_recovered(kappa, limit, exponent):
-    result = exchange_rate(CLEAN, NOISY, law(CLEAN, NOISY, kappa, limit, exponent=exponent))
+    result = exchange_rate(CLEAN, NOISY, error_curve(CLEAN, NOISY, kappa, limit, exponent=exponent))
     assert result.kappa == pytest.approx(kappa, rel=0.05)
     assert result.limit == pytest.approx(limit, abs=0.01)
     assert result.exponent == pytest.approx(exponent, rel=0.05)
@@ -25,13 +25,13 @@ def test_a_planted_worth_is_recovered(kappa, limit, exponent):
 
 
 def test_labels_that_are_worth_nothing_have_worth_zero():
-    result = exchange_rate(CLEAN, NOISY, law(CLEAN, NOISY, 0.0))
+    result = exchange_rate(CLEAN, NOISY, error_curve(CLEAN, NOISY, 0.0))
     assert result.kappa == pytest.approx(0, abs=1e-3)
 
 
 def test_the_bootstrap_interval_holds_the_planted_worth():
     clean, noisy = np.repeat(CLEAN, 8), np.repeat(NOISY, 8)
-    error = law(clean, noisy, 0.2) + np.random.default_rng(0).normal(0, 0.003, len(clean))
+    error = error_curve(clean, noisy, 0.2) + np.random.default_rng(0).normal(0, 0.003, len(clean))
     result = exchange_rate(clean, noisy, error, resamples=50)
     assert result.low < 0.2 < result.high
     assert result.high - result.low < 0.2
@@ -50,7 +50,7 @@ def test_the_bootstrap_interval_holds_the_planted_worth():
 )
 def test_counts_that_leave_the_worth_open_are_said(clean, noisy, reason):
     clean, noisy = np.array(clean, dtype=float), np.array(noisy, dtype=float)
-    result = exchange_rate(clean, noisy, law(clean, noisy, 0.2))
+    result = exchange_rate(clean, noisy, error_curve(clean, noisy, 0.2))
     assert result.kappa is None
     assert reason in result.reason
     assert "not identified" in result.text
@@ -63,13 +63,13 @@ def test_an_error_that_does_not_fall_identifies_nothing():
 
 
 def test_one_run_of_each_pair_has_no_interval():
-    result = exchange_rate(CLEAN, NOISY, law(CLEAN, NOISY, 0.2))
+    result = exchange_rate(CLEAN, NOISY, error_curve(CLEAN, NOISY, 0.2))
     assert (result.low, result.high) == (None, None)
     assert "at least two runs" in result.text
 
 
 def test_the_local_worth_is_the_planted_one_at_every_step():
-    result = exchange_rate(CLEAN, NOISY, law(CLEAN, NOISY, 0.2))
+    result = exchange_rate(CLEAN, NOISY, error_curve(CLEAN, NOISY, 0.2))
     local = result.local
     assert len(local) == 15
     known = local.dropna()
@@ -108,7 +108,7 @@ def test_the_yardstick_agrees_with_linear_discriminants():
 
 def test_runs_are_collected_by_configuration_and_seed():
     table = collect_runs(
-        lambda config, seed: {"accuracy": 1 - law(config["clean"], config["noisy"], 0.5) + 1e-3 * seed},
+        lambda config, seed: {"accuracy": 1 - error_curve(config["clean"], config["noisy"], 0.5) + 1e-3 * seed},
         [{"clean": float(c), "noisy": float(n)} for c, n in zip(CLEAN, NOISY, strict=True)],
         2,
     )

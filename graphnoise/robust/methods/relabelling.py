@@ -78,7 +78,7 @@ class Relabelling(WarmUp):
         self.legacy_fill = checks.flag("legacy_fill", legacy_fill)
 
     def setup(self, context: Context) -> None:
-        """Make room for the teacher and the targets of the whole graph."""
+        """Copy the network, as the teacher, and allocate the targets of the labelled nodes."""
         network = context.networks[0]
         assert isinstance(network, torch.nn.Module)
         self.teacher = copy.deepcopy(network).requires_grad_(False)
