@@ -5,6 +5,7 @@ import torch
 
 from graphnoise.bench import registry
 from graphnoise.bench.methods.problem import Instance, Trial
+from graphnoise.bench.methods.robust import corrected
 from graphnoise.checks import InputError
 from graphnoise.datasets import planted_partition
 from graphnoise.robust import RobustGNN, methods
@@ -88,3 +89,22 @@ def test_a_class_without_training_labels_is_not_predicted():
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(InputError, match=message):
         create("gce", **settings)
+
+
+def test_labels_may_be_corrected_first_by_the_graph_gaussian_process():
+    generator, given = torch.Generator().manual_seed(0), INSTANCE.truth.clone()
+    known = (INSTANCE.problem.train_mask | INSTANCE.problem.val_mask).nonzero().view(-1)
+    wrong = known[torch.rand(len(known), generator=generator) < 0.3]
+    given[wrong] = (given[wrong] + 1) % 3
+    noisy = trial(labels=dict(zip(wrong.tolist(), given[wrong].tolist(), strict=True)))
+    before, mended = noisy.y.clone(), corrected(noisy)
+    errors = [(labels != INSTANCE.truth)[known].sum() for labels in (noisy.y, mended.y)]
+    assert errors[1] < errors[0] / 2
+    assert torch.equal(noisy.y, before)
+    assert torch.equal(mended.y < 0, before < 0)
+    scores = create("ce", epochs=10, labels="graph-gp")[0].fit_predict(noisy)
+    assert torch.equal(scores, create("ce", epochs=10)[0].fit_predict(mended))
+    # Recorded only where it is set.
+    assert "labels" not in create("ce")[1]
+    with pytest.raises(InputError, match="labels: expected"):
+        create("ce", labels="other")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from graphnoise import checks
 from graphnoise.bench.methods.problem import Problem, Trial
 from graphnoise.robust import GraphGP
 from graphnoise.robust.smoothing import SmoothedFeatures
+from graphnoise.typing import Ints
 
 
 class GGP:
@@ -29,16 +31,37 @@ class GGP:
 
     def fit_predict(self, trial: Trial) -> Tensor:
         """Fit on the labelled nodes; where noise has left one class, it is predicted."""
-        problem, (nodes, labels) = trial.problem, trial.given(self.val_labels)
-        if (scores := trial.single_class(labels)) is not None:
+        problem = trial.problem
+        if (scores := trial.single_class(trial.given(self.val_labels)[1])) is not None:
             return scores
-        model = GraphGP(val_labels=self.val_labels)
-        smoothed = _smoothed(problem, self.val_labels, tuple(model.hops))
-        present, codes = np.unique(labels.numpy(), return_inverse=True)
-        model._fit(smoothed, nodes, codes, len(present))
+        model, smoothed, present = _fitted(trial, self.val_labels)
         out = torch.zeros(problem.num_nodes, problem.num_classes, dtype=torch.float64)
         out[:, present] = model._probabilities(smoothed)
         return out
+
+
+def corrected(trial: Trial) -> Trial:
+    """Return the trial with the likeliest class by `GraphGP` as the label of each training and validation node.
+
+    `GraphGP` is fitted to the given labels of all of them; where these are of one class, they stay.
+    """
+    nodes, labels = trial.given(val_labels=True)
+    if trial.single_class(labels) is not None:
+        return trial
+    model, _, present = _fitted(trial, val_labels=True)
+    y = trial.y.clone()
+    y[nodes] = torch.from_numpy(present[model.posterior_.argmax(1)])
+    return replace(trial, y=y)
+
+
+def _fitted(trial: Trial, val_labels: bool) -> tuple[GraphGP, SmoothedFeatures, Ints]:
+    """Return a `GraphGP` fitted to the given labels, of two or more classes, its inputs, and the classes present."""
+    nodes, labels = trial.given(val_labels)
+    model = GraphGP(val_labels=val_labels)
+    smoothed = _smoothed(trial.problem, val_labels, tuple(model.hops))
+    present, codes = np.unique(labels.numpy(), return_inverse=True)
+    model._fit(smoothed, nodes, codes, len(present))
+    return model, smoothed, present
 
 
 @functools.lru_cache(maxsize=2)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from graphnoise import checks
 from graphnoise.bench.methods.problem import Problem, Trial
+from graphnoise.bench.methods.robust import corrected
 from graphnoise.erase.inputs import Labels
 from graphnoise.robust import RobustGNN, methods
 from graphnoise.robust.training import Training, View
@@ -36,14 +37,16 @@ class Trained:
     Args:
         search: Number of trials of a search (Optuna's TPE, by the accuracy on the given validation labels) over
             learning rate, weight decay, width, dropout and the method's own `search` settings; 0: none.
+        labels: "graph-gp": the given labels are first replaced by the likeliest class of their node by `GraphGP`.
         **settings: Settings of `RobustGNN` and of the method.
     """
 
     name: ClassVar[str]
     stochastic = True
 
-    def __init__(self, search: int = 0, **settings: Any) -> None:
+    def __init__(self, search: int = 0, labels: str | None = None, **settings: Any) -> None:
         self.search = checks.integer("search", search, 0, 10_000)
+        self.labels = labels if labels is None else checks.choice("labels", labels, ("graph-gp",))
         self.shared = {key: settings.pop(key, default) for key, default in SHARED.items()}
         if self.search and self.shared["val_labels"] != "select":
             checks.fail("search", "0 without val_labels=select, whose labels it selects by", self.search)
@@ -53,6 +56,8 @@ class Trained:
 
     def fit_predict(self, trial: Trial) -> Tensor:
         """Train, where asked after a search, and return the class probabilities."""
+        if self.labels is not None:
+            trial = corrected(trial)
         if (scores := trial.single_class()) is not None:
             return scores
         if not self.search:
@@ -129,7 +134,7 @@ def __getattr__(name: str) -> type[Trained]:
     if method not in methods.names():
         raise AttributeError(name)
     kind = methods.load(method)
-    defaults = {**SHARED, **kind.defaults(), "search": 0}
+    defaults = {**SHARED, **kind.defaults(), "search": 0, "labels": None}
     parameters = [Parameter(key, Parameter.KEYWORD_ONLY, default=value) for key, value in defaults.items()]
     members = {"name": method, "version": kind.version, "__doc__": kind.__doc__, "__signature__": Signature(parameters)}
     made = type(name, (Trained,), members)
