@@ -5,15 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import scipy.sparse
 import torch
 from torch import Tensor
 
-from graphnoise import checks, readers
+from graphnoise import checks, readers, stored
 from graphnoise.kernels.arcs import Arcs
-from graphnoise.kernels.cache import outside_inference_mode, version
+from graphnoise.kernels.cache import cached_on, outside_inference_mode, version
 from graphnoise.kernels.csr import (
     check_range,
     check_rows,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import networkx
     from torch_geometric.data import Data
 
+# Arcs that are counted at a time.
+CHUNK = 1 << 26
 NORMALISATIONS = ("sym", "row", "col")
 _Value = TypeVar("_Value")
 
@@ -189,6 +192,46 @@ class Graph:
         """
         return cls.from_edges(readers.read_networkx(graph, False if weight is None else weight))
 
+    @classmethod
+    def open(cls, folder: Path | str, *, check: bool = True) -> Graph:
+        """Return the graph of a folder that `graphnoise data build-graph` wrote; its arrays stay on the disk.
+
+        They are mapped into memory: pages of the files are read when they are used, and the operating system drops
+        them where memory is short. `gn.propagate(graph, y, memory=…)` keeps to a bound. What needs arrays of its own
+        (`row`, `transposed`, `values`, `to_scipy`) allocates them.
+
+        Args:
+            folder: The folder.
+            check: Whether to check that all columns are nodes, which reads their file once.
+
+        Raises:
+            DataError: No such folder, or it is incomplete, damaged or of another version.
+
+        Example:
+            >>> import tempfile, pandas
+            >>> from graphnoise.datasets import build_graph
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     edges = pandas.DataFrame({"source": ["a", "b"], "target": ["b", "c"]})
+            ...     edges.to_csv(f"{folder}/edges.csv", index=False)
+            ...     _ = build_graph(f"{folder}/edges.csv", f"{folder}/graph")
+            ...     graph = Graph.open(f"{folder}/graph")
+            ...     graph.num_arcs, list(graph.names)
+            (4, ['a', 'b', 'c'])
+        """
+        rows = stored.open_rows(checks.path("folder", folder), checks.flag("check", check))
+        m = rows.col.numel() - stored.PADDING
+        narrow = m < 2**31 and rows.col.dtype == torch.int32
+        rowptr, col = rows.rowptr.int() if narrow else rows.rowptr, rows.col[:m]
+        graph = cls.unchecked(rowptr, col, rows.weight, names=rows.names)
+        cached_on(col, "padded rows", lambda: (rows.rowptr, rows.col), rowptr)
+        graph.cached("stored", lambda: True, uses_weights=False)
+        # The names are ascending.
+        graph.cached("warned of names", lambda: None, uses_weights=False)
+        if rows.undirected:
+            graph.cached("warned of directed arcs", lambda: None, uses_weights=False)
+            graph.cached("undirected", lambda: True)
+        return graph
+
     @property
     def num_nodes(self) -> int:
         """Number of nodes."""
@@ -203,6 +246,11 @@ class Graph:
     def device(self) -> torch.device:
         """Device of the arcs."""
         return self.col.device
+
+    @property
+    def stored(self) -> bool:
+        """Whether the arrays are on the disk (`Graph.open`)."""
+        return "stored" in self._cache
 
     @property
     def row(self) -> Tensor:
@@ -280,11 +328,27 @@ class Graph:
     @property
     def degree(self) -> Tensor:
         """Sum of the weights of the arcs into each node (row sums of A), float64, shape [num_nodes]."""
+        if self.weight is None:
+            return self.cached("degree", lambda: self.rowptr.diff().double())
         return self.cached("degree", lambda: self._sum(self.row))
+
+    @property
+    def _arcs_out(self) -> Tensor:
+        """Number of arcs out of each node, int64; a part of the arcs is read at a time."""
+
+        def make() -> Tensor:
+            total = torch.zeros(self.num_nodes, dtype=torch.int64, device=self.device)
+            for begin in range(0, self.num_arcs, CHUNK):
+                total += torch.bincount(self.col[begin : begin + CHUNK], minlength=self.num_nodes)
+            return total
+
+        return self.cached("arcs out", make, uses_weights=False)
 
     @property
     def out_degree(self) -> Tensor:
         """Sum of the weights of the arcs out of each node (column sums of A), float64, shape [num_nodes]."""
+        if self.weight is None:
+            return self.cached("out_degree", lambda: self._arcs_out.double())
         return self.cached("out_degree", lambda: self._sum(self.col))
 
     def normalise(self, kind: str = "sym") -> Graph:
@@ -319,10 +383,13 @@ class Graph:
             left = power_or_zero(self.degree, -1.0)
         else:
             right = power_or_zero(self.out_degree, -1.0)
-        return Graph.unchecked(self.rowptr, self.col, self.weight, left, right, kind, self.names)
+        graph = Graph.unchecked(self.rowptr, self.col, self.weight, left, right, kind, self.names)
+        if self.stored:
+            graph.cached("stored", lambda: True, uses_weights=False)
+        return graph
 
     def _warn_if_directed(self) -> None:
-        if not torch.equal(self.rowptr.diff().long(), torch.bincount(self.col, minlength=self.num_nodes)):
+        if not torch.equal(self.rowptr.diff().long(), self._arcs_out):
             text = (
                 'normalise("sym") of a directed graph: both ends of an arc are divided by the degree of the arcs into '
                 'them ("row" and "col" are for directed graphs; or add the reversed arcs)'
@@ -426,7 +493,7 @@ class Graph:
         scales = [None if t is None else torch.where(t > 0, t, 1.0).to(dtype) for t in (left, right)]
         plain = self.weight is None and not self.requires_grad
         plain = plain and (left is None or not bool(((left <= 0) & (self.rowptr.diff() > 0)).any()))
-        plain = plain and (right is None or bool((right[self.col] > 0).all()))
+        plain = plain and (right is None or not bool(((right <= 0) & (self._arcs_out > 0)).any()))
         plain = plain and all(t is None or bool(((t > 0) & t.isfinite()).all()) for t in scales)
         return Arcs(self.rowptr, self.col, None, *scales) if plain else Arcs(self.rowptr, self.col, self.values(dtype))
 

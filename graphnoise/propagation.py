@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,13 @@ from graphnoise import checks, node_order, solvers
 from graphnoise.containers import graph_of_rows, warn_of_names
 from graphnoise.errors import InputError
 from graphnoise.graph import NORMALISATIONS, Graph
+from graphnoise.io import reading
 from graphnoise.kernels.arcs import accumulation_dtype
 from graphnoise.kernels.propagate import choose, run
 from graphnoise.labels import check_entries, class_positions, read_labels
+from graphnoise.out_of_core import DTYPES, BlockPropagation, PropagationSettings
+from graphnoise.resources import available_memory, byte_count
+from graphnoise.stored import tensor_of
 from graphnoise.typing import GraphLike, LabelsLike
 
 MODES = ("restart", "lazy")
@@ -78,7 +83,7 @@ def predicted_classes(y: Tensor, fallback: int = -1) -> Tensor:
 
 def propagate(
     graph: GraphLike,
-    y: Tensor,
+    y: Tensor | Path | str,
     *,
     alpha: float,
     num_steps: int,
@@ -90,6 +95,9 @@ def propagate(
     backend: str | None = None,
     solver: str = "iterate",
     order: str | Tensor | None = None,
+    memory: int | str | None = None,
+    out: Path | str | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Propagation:
     r"""Propagate values over a graph: each step mixes the values of each node with those of its neighbours.
 
@@ -106,7 +114,8 @@ def propagate(
     Args:
         graph: Anything `gn.as_graph` takes; an arc (j, i) passes values from j to i. Convert once to a `Graph` for
             several calls.
-        y: Values, finite, shape [num_nodes, num_classes] or [num_nodes], of any floating type; row i is that of node i
+        y: Values, finite, shape [num_nodes, num_classes] or [num_nodes], of any floating type, or the `.npy` file that
+            has them; row i is that of node i
             in the order of the graph (NetworkX: of `list(graph)`), whatever its name. Sums of 16-bit types are
             float32, and each step rounds once. Gradients pass to y and to the weights of the graph.
         alpha: Weight of the neighbours, in [0, 1].
@@ -131,10 +140,19 @@ def propagate(
             permuted graph is cached. The result is the same to rounding. It may save time if wide values exceed the
             cache and the graph has clusters that its own order does not show; it costs two copies of y and, the first
             time, from a fraction of a second to minutes. Measure before use (`graphnoise bench speed node-order`).
+        memory: Bytes that this call may allocate, as a number or such as "4GB": it propagates blocks of columns, and
+            keeps values in files beside `out` where a single column is too much. Files that are mapped (a graph of
+            `Graph.open`, `y`, `out`) do not count. The values are those of a call without it, bit for bit. Only with
+            the "native" tier, "iterate", no `order`, and without gradients.
+        out: File `.npy` for the result, which must not exist; `y` of the result is mapped from it. An interrupted call
+            that is repeated with the same arguments continues after the last finished block.
+        progress: Called with the numbers of blocks done and of all blocks, with `memory` or `out`.
 
     Raises:
         InputError: An argument out of its range; y of the wrong length or not finite; values that grow beyond their
-            type; a graph normalised otherwise; a backend or a solver that cannot serve.
+            type; a graph normalised otherwise; a backend or a solver that cannot serve; a bound on memory that cannot
+            be kept (the message has the least that can).
+        DataError: `out` exists or cannot be written.
 
     Example:
         >>> path = Graph.from_edge_index(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]))
@@ -151,28 +169,28 @@ def propagate(
         and Stiefel, "Methods of Conjugate Gradients for Solving Linear Systems", 1952, section 3. "chebyshev": Golub
         and Varga, "Chebyshev semi-iterative methods", 1961, part I.
     """
+    y = mapped_values(y)
     if not isinstance(graph, Graph):
         graph = graph_of_rows(graph, checks.tensor("y", y).shape[0] if np.ndim(y) else 1)
     names = graph.names
-    normalisation = _check_normalisation(graph, normalisation)
-    values = _check_values(graph, y)
-    alpha = checks.rate("alpha", alpha)
-    # The kernels count steps in 64 bits.
-    num_steps = min(checks.integer("num_steps", num_steps, 0), 2**62)
-    mode = checks.choice("mode", mode, MODES)
-    clamp = None if clamp is None else _check_range(clamp)
-    tol = None if tol is None else checks.real("tol", tol, 0.0)
-    mask = None if mask is None else checks.mask("mask", mask, graph.num_nodes).to(values.device)
+    normalisation, values, mask, settings = read_arguments(
+        graph, y, alpha, num_steps, mode, normalisation, mask, clamp, tol
+    )
     tier = choose(backend, values)
     solver = checks.choice("solver", solver, solvers.SOLVERS)
     if solver != "iterate":
-        solvers.check(solver, graph, values, alpha, mode, normalisation, clamp)
+        solvers.check(solver, graph, values, settings.alpha, mode, normalisation, settings.clamp)
     reordered = None if order is None else node_order.reordered(graph, order)
     if reordered is not None:
         graph, values = reordered.graph, values.index_select(0, reordered.order)
         mask = None if mask is None else mask[reordered.order]
     graph = graph if normalisation is None else graph.normalise(normalisation)
-    result = _propagate(graph, values, mask, alpha, num_steps, mode, clamp, tol, tier, solver)
+    if memory is not None or out is not None:
+        limit = available_memory() if memory is None else byte_count("memory", memory)
+        _check_blocks(graph, values, settings.num_steps, tier, solver, order)
+        file = None if out is None else checks.path("out", out)
+        return _propagate_in_blocks(graph, values, mask, settings, limit, file, progress)
+    result = _propagate(graph, values, mask, settings, tier, solver)
     if reordered is not None:
         result = replace(result, y=result.y.index_select(0, reordered.position), names=names)
     return result
@@ -182,17 +200,13 @@ def _propagate(
     graph: Graph,
     y: Tensor,
     mask: Tensor | None,
-    alpha: float,
-    num_steps: int,
-    mode: str,
-    clamp: tuple[float, float] | None,
-    tol: float | None,
+    settings: PropagationSettings,
     tier: str,
     solver: str = "iterate",
 ) -> Propagation:
     """Propagate over a normalised graph; arguments are known to be valid, except that y may not be finite."""
     columns = y.unsqueeze(1) if y.dim() == 1 else y
-    lazy = mode == "lazy"
+    alpha, num_steps, lazy, clamp, tol = settings
     first = columns if mask is None or (solver == "iterate" and not lazy) else _masked(columns, mask)
     out: Tensor
     steps: int | Tensor
@@ -218,6 +232,71 @@ def _propagate(
     if math.isnan(residual):
         checks.fail("y", f"values that stay in the range of {y.dtype}", f"larger ones after {steps} steps")
     return Propagation(out.view_as(y), steps, residual, residual <= (1e-6 if tol is None else tol), tier, graph.names)
+
+
+def mapped_values(y: Tensor | Path | str) -> Tensor:
+    """Return values; those of a `.npy` file are mapped."""
+    if not isinstance(y, str | Path):
+        return y
+    with reading(y):
+        return tensor_of(np.load(y, mmap_mode="r", allow_pickle=False))
+
+
+def _check_blocks(graph: Graph, y: Tensor, num_steps: int, tier: str, solver: str, order: object) -> None:
+    """Raise `InputError` for what does not go with a bound on memory."""
+    if num_steps == 0 or y.numel() == 0:
+        checks.fail("memory, out", "at least one step and one column", f"{num_steps} steps of shape {tuple(y.shape)}")
+    if tier != "native" or y.dtype not in DTYPES:
+        checks.fail("memory, out", "float32 or float64 values and the tier 'native'", f"{y.dtype} and {tier!r}")
+    if solver != "iterate" or order is not None:
+        checks.fail("memory, out", "solver='iterate' and no order", f"{solver!r} and order={order!r}")
+    if torch.is_grad_enabled() and (y.requires_grad or graph.requires_grad):
+        checks.fail("memory, out", "values and weights without gradients", "some with")
+
+
+def _propagate_in_blocks(
+    graph: Graph,
+    y: Tensor,
+    mask: Tensor | None,
+    settings: PropagationSettings,
+    memory: int,
+    out: Path | None,
+    progress: Callable[[int, int], None] | None,
+) -> Propagation:
+    """Propagate within a bound on memory; arguments are known to be valid, except that y may not be finite."""
+    columns = y.unsqueeze(1) if y.dim() == 1 else y
+    blocks = BlockPropagation(graph, columns, mask, settings, memory, out, progress or (lambda done, total: None))
+    values, steps, residual = blocks.run()
+    if math.isnan(residual):
+        checks.fail("y", "finite values that stay in their range", f"others within {steps} steps")
+    converged = residual <= (1e-6 if settings.tol is None else settings.tol)
+    return Propagation(values.view_as(y), steps, residual, converged, "native", graph.names)
+
+
+def read_arguments(
+    graph: Graph,
+    y: Tensor,
+    alpha: float,
+    num_steps: int,
+    mode: str,
+    normalisation: str | None,
+    mask: Tensor | None,
+    clamp: tuple[float, float] | None,
+    tol: float | None,
+) -> tuple[str | None, Tensor, Tensor | None, PropagationSettings]:
+    """Return the normalisation to apply, values, mask and settings of `propagate`, checked."""
+    normalisation = _check_normalisation(graph, normalisation)
+    values = _check_values(graph, y)
+    settings = PropagationSettings(
+        checks.rate("alpha", alpha),
+        # The kernels count steps in 64 bits.
+        min(checks.integer("num_steps", num_steps, 0), 2**62),
+        checks.choice("mode", mode, MODES) == "lazy",
+        None if clamp is None else _check_range(clamp),
+        None if tol is None else checks.real("tol", tol, 0.0),
+    )
+    mask = None if mask is None else checks.mask("mask", mask, graph.num_nodes).to(values.device)
+    return normalisation, values, mask, settings
 
 
 def _check_normalisation(graph: Graph, normalisation: str | None) -> str | None:
@@ -344,14 +423,16 @@ class LabelPropagation(torch.nn.Module):
             checks.fail("post_step", "a function of the labels after a step, or None", type(post_step).__name__)
         if post_step is None:
             clamp, tier = (0.0, 1.0), choose(None, values)
-            return _propagate(graph, values, mask, self.alpha, self.num_layers, "restart", clamp, None, tier).y
+            return _propagate(
+                graph, values, mask, PropagationSettings(self.alpha, self.num_layers, False, clamp, None), tier
+            ).y
         start = values if mask is None else _masked(values, mask)
         # The result must not be the caller's tensor.
         out = start.clone()
         for _ in range(self.num_layers):
             # `post_step` may return anything.
             out = _check_values(graph, out)
-            step = _propagate(graph, out, None, 1.0, 1, "restart", None, None, choose(None, out)).y
+            step = _propagate(graph, out, None, PropagationSettings(1.0, 1, False, None, None), choose(None, out)).y
             out = post_step(self.alpha * step + (1 - self.alpha) * start)
         return out
 

@@ -68,6 +68,27 @@ def check_memory(what: str, size: float, limit: float | None = None) -> None:
         fail(what, f"to need at most {allowed / 2**30:.1f} GiB of memory", f"{size / 2**30:.1f} GiB")
 
 
+def byte_count(name: str, value: object) -> int:
+    """Return a number of bytes, given as a number or with a unit.
+
+    Raises:
+        InputError: The value is no such number, or it is negative.
+
+    Example:
+        >>> byte_count("memory", "4GB"), byte_count("memory", "1 MiB"), byte_count("memory", 512)
+        (4000000000, 1048576, 512)
+    """
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    try:
+        size = int(TypeAdapter(ByteSize).validate_python(value))
+    except ValidationError:
+        size = -1
+    if size < 0 or isinstance(value, bool):
+        fail(name, "a number of bytes, such as 4000000000 or '4GB'", repr(value))
+    return size
+
+
 def native_threads(count: int | None = None) -> int:
     """Return the number of threads of a compiled kernel: `count` or torch's, and 1 in a forked process.
 

@@ -1,7 +1,8 @@
-"""`graphnoise data`: list, fetch and verify data sets."""
+"""`graphnoise data`: list, fetch and verify data sets; build graphs that do not fit into memory."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ from graphnoise.cli.command import Command
 from graphnoise.cli.console import Bar, Root, out
 from graphnoise.errors import DataError
 
-data = typer.Typer(help="List, fetch and verify data sets.", no_args_is_help=True)
+data = typer.Typer(help="List, fetch and verify data sets; build graphs.", no_args_is_help=True)
 
 
 @data.command("list", cls=Command)
@@ -88,3 +89,37 @@ def data_verify(
         failed += len(wrong)
     if failed:
         raise DataError(f"{failed} checks failed")
+
+
+@data.command("build-graph", cls=Command)
+def data_build_graph(
+    edges: Annotated[list[Path], typer.Argument(help="Files of edges: CSV, TSV, Parquet or .npy.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder to write; it must not exist.")],
+    source: Annotated[str, typer.Option(help="Column of sources.")] = "source",
+    target: Annotated[str, typer.Option(help="Column of targets.")] = "target",
+    weight: Annotated[str | None, typer.Option(help="Column of weights; none by default.")] = None,
+    directed: Annotated[bool, typer.Option("--directed", help="An edge is one arc, from source to target.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="An edge that repeats counts once.")] = False,
+    num_nodes: Annotated[int | None, typer.Option(help="Number of nodes; ids are then positions.")] = None,
+    memory: Annotated[str, typer.Option(help="Bound on memory, such as 4GB.")] = "4GB",
+) -> None:
+    """Write a table of edges as a graph that `gn.Graph.open` maps into memory, in bounded memory.
+
+    An interrupted command leaves nothing, and begins anew.
+    """
+    from graphnoise.datasets import build_graph
+
+    with Bar("reading edges") as bar:
+        built = build_graph(
+            edges,
+            folder,
+            columns=(source, target),
+            weight=weight,
+            directed=directed,
+            once=once,
+            num_nodes=num_nodes,
+            memory=memory,
+            progress=bar.say,
+        )
+    names = "" if built.names is None else f", named by {built.names}"
+    print(f"{built.folder}: {built.num_nodes:,} nodes{names}, {built.num_arcs:,} arcs")

@@ -1,5 +1,6 @@
 """Graphs with labels: the benchmark sets, files of one's own, and generators with known truth."""
 
+from graphnoise.datasets.build import BuiltGraph, build_graph
 from graphnoise.datasets.folders import load_folder, load_pt
 from graphnoise.datasets.given import llm_labels
 from graphnoise.datasets.load import load
@@ -28,11 +29,13 @@ from graphnoise.datasets.verify import (
 )
 
 __all__ = [
+    "BuiltGraph",
     "CatalogueRow",
     "Check",
     "FeedbackInfo",
     "GraphInfo",
     "LabelsInfo",
+    "build_graph",
     "catalogue",
     "degree_corrected",
     "feedback_catalogue",

@@ -20,6 +20,7 @@ from graphnoise.erase.probe import Probe
 from graphnoise.erase.settings import Settings
 from graphnoise.kernels.propagate import choose
 from graphnoise.nn import SparseFeatures, sample_neighbors
+from graphnoise.out_of_core import PropagationSettings
 from graphnoise.propagation import _propagate
 
 # Epochs between two ranks, each an eigenvalue problem as wide as the embedding.
@@ -116,9 +117,8 @@ class Training:
         with record_function("erase/propagation"):
             mask = self.train_mask if s.propagate_from == "train" else None
             clamp, tier = (0.0, 1.0) if s.clamp else None, choose(None, fused)
-            propagated = _propagate(
-                self.propagation_graph, fused, mask, float(s.alpha), s.num_steps, s.propagation, clamp, None, tier
-            ).y
+            settings = PropagationSettings(float(s.alpha), s.num_steps, s.propagation == "lazy", clamp, None)
+            propagated = _propagate(self.propagation_graph, fused, mask, settings, tier).y
         if self.shares is not None:
             propagated[:, self.present] = _balance(propagated[:, self.present], self.shares[self.present])
         return propagated.masked_fill_(~self.present, -math.inf).argmax(1)

@@ -62,7 +62,11 @@ class PropagateArguments:
     low: float
     high: float
     tol: float
+    min_steps: int
     num_steps: int
+    done: int
+    planned: int
+    work: int
     out: int
     other: int
     threads: int

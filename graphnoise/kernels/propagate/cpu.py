@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,12 +40,21 @@ def run(
     num_steps: int,
     clamp: tuple[float, float] | None,
     tol: float | None,
+    buffers: tuple[Tensor, Tensor] | None = None,
+    min_steps: int = 0,
 ) -> tuple[Tensor, int, float]:
-    """Return the values after the last step, the steps taken and the largest change in the last of them."""
+    """Return the values after the last step, the steps taken and the largest change in the last of them.
+
+    They are in one of two arrays of the shape of the values, contiguous, which are allocated where `buffers` is None.
+    `tol` ends the call after `min_steps` at the earliest.
+    """
     first = source if start is None else start
     assert first is not None, "start or source"
-    out = torch.empty_like(first, memory_format=torch.contiguous_format)
-    other = torch.empty_like(out) if num_steps > 1 or (mask is not None and start is None) else out
+    if buffers is None:
+        out = torch.empty_like(first, memory_format=torch.contiguous_format)
+        other = torch.empty_like(out) if num_steps > 1 or (mask is not None and start is None) else out
+    else:
+        out, other = buffers
     if start is None and mask is not None:
         # The first step does not write to this buffer.
         buffer = out if num_steps % 2 == 0 else other
@@ -75,12 +85,81 @@ def run(
     arguments.beta = beta
     arguments.low, arguments.high = (-math.inf, math.inf) if clamp is None else clamp
     arguments.tol = -1.0 if tol is None else tol
-    arguments.num_steps = num_steps
+    arguments.min_steps, arguments.num_steps = min_steps, num_steps
     arguments.out = out.data_ptr()
     arguments.other = other.data_ptr()
     arguments.threads = native_threads()
     steps, residual, in_other = _native.propagate(arguments)
     return (other if in_other else out), steps, residual
+
+
+class Part(NamedTuple):
+    """Some rows of a matrix that is divided among processes.
+
+    Attributes:
+        rowptr: Where each row begins, int64, shape [rows + 1].
+        col: Place of each arc's source among the rows, then the other nodes that they need; int32, padded.
+        value: Entry of each arc, or None for ones.
+        left: Scale of each row, or None.
+        right: Scale of the rows and of the other nodes, or None.
+        work: Number of rows and arcs of the whole matrix.
+    """
+
+    rowptr: Tensor
+    col: Tensor
+    value: Tensor | None
+    left: Tensor | None
+    right: Tensor | None
+    work: int
+
+
+def step(
+    part: Part,
+    values: Tensor,
+    source: Tensor | None,
+    out: Tensor,
+    *,
+    alpha: float,
+    clamp: tuple[float, float] | None,
+    done: int,
+    planned: int,
+    measure: bool,
+) -> float:
+    """Take one step of `planned` for the rows of a part; return their largest change, NaN where one is not finite.
+
+    Steps after the first read, and steps before the last write, values that are multiplied by `right`, as `run` does
+    inside, so that the bits are those of `run`.
+
+    Args:
+        part: The rows.
+        values: Values of the rows and of the other nodes that they need, contiguous, shape [rows + others, width].
+        source: Values that count with 1 - alpha in each step, shape [rows, width]; None for the rows' own.
+        out: Gets the new values of the rows, in the first places; contiguous.
+        alpha: Weight of the neighbours.
+        clamp: Range that values are clamped to.
+        done: Steps taken before.
+        planned: Number of all steps.
+        measure: Whether the change is wanted (it is computed in the last step in any case).
+    """
+    rows = len(part.rowptr) - 1
+    if rows == 0 or values.shape[1] == 0:
+        return 0.0
+    arguments = _native.PropagateArguments()
+    arguments.type = TYPES[values.dtype]
+    arguments.wide_index = part.col.dtype == torch.int64
+    arguments.rectangular = False
+    arguments.nodes, arguments.start_rows, arguments.width = rows, len(values), values.shape[1]
+    arguments.rowptr, arguments.col = part.rowptr.data_ptr(), part.col.data_ptr()
+    arguments.value, arguments.left, arguments.right = address(part.value), address(part.left), address(part.right)
+    arguments.start, arguments.source, arguments.mask = values.data_ptr(), address(source), 0
+    arguments.alpha, arguments.beta = alpha, 1 - alpha
+    arguments.low, arguments.high = (-math.inf, math.inf) if clamp is None else clamp
+    arguments.tol = 0.0 if measure else -1.0
+    arguments.min_steps, arguments.num_steps = 2, 1
+    arguments.done, arguments.planned, arguments.work = done, planned, part.work
+    arguments.out = arguments.other = out.data_ptr()
+    arguments.threads = native_threads()
+    return float(_native.propagate(arguments)[1])
 
 
 def sddmm(arcs: Arcs, g: Tensor, y: Tensor, alpha: float) -> Tensor:

@@ -28,7 +28,11 @@ struct PropagateArguments {
     const void *col, *value, *left, *right, *start, *source;
     const unsigned char *mask;
     double alpha, beta, low, high, tol;
-    Index num_steps;
+    // Steps before which `tol` does not end the call, and steps at most.
+    Index min_steps, num_steps;
+    // Where the call is a part of a longer one: steps taken before, steps of all calls, and rows and arcs of all parts.
+    // 0 where it is not.
+    Index done, planned, work;
     void *out, *other;
     int threads;
 };
@@ -78,9 +82,9 @@ struct Plan {
     Index panels = 1, step = 1;
 };
 
-Plan make_plan(const Index *rowptr, Index rows, Index width, Index widest) {
+Plan make_plan(const Index *rowptr, Index rows, Index width, Index widest, Index work = 0) {
     Plan plan;
-    const Index work = rowptr[rows] + rows;
+    if (work == 0) work = rowptr[rows] + rows;
     const Index chunk = std::max(min_chunk, (work + chunks - 1) / chunks);
     std::vector<Task> tasks, joins;
     Index begin = 0;
@@ -130,7 +134,7 @@ class Propagation {
   public:
     explicit Propagation(const PropagateArguments &p)
         : p_(p),
-          plan_(make_plan(p.rowptr, p.nodes, p.width, kernels().widest(p.type, p.wide_index))),
+          plan_(make_plan(p.rowptr, p.nodes, p.width, kernels().widest(p.type, p.wide_index), p.work)),
           threads_((p.rowptr[p.nodes] + p.nodes) * p.width < serial_below ? 1 : p.threads),
           prefetch_(prefetched_arcs(p.start_rows * p.width * size_of(p.type))),
           partial_(static_cast<std::size_t>(plan_.pieces * p.width)) {}
@@ -145,6 +149,8 @@ class Propagation {
 
     Result operator()() {
         const bool early = p_.tol >= 0;
+        const Index planned = std::max(p_.planned, p_.num_steps);
+        double residual = std::numeric_limits<double>::infinity();
         Step s{};
         s.rowptr = p_.rowptr;
         s.col = p_.col;
@@ -161,7 +167,8 @@ class Propagation {
         s.high = p_.high;
         s.clamp = std::isfinite(p_.low) || std::isfinite(p_.high);
         for (Index k = 0; k < p_.num_steps; ++k) {
-            const bool first = k == 0, last = k + 1 == p_.num_steps, in_other = (p_.num_steps - k) % 2 == 0;
+            const bool first = p_.done + k == 0, last = p_.done + k + 1 == planned;
+            const bool in_other = (p_.num_steps - k) % 2 == 0;
             s.to = in_other ? p_.other : p_.out;
             s.residual = !p_.rectangular && (last || early);
             // The change shows values that are not finite, unless a clamp hides them.
@@ -173,13 +180,14 @@ class Propagation {
             const Outcome outcome = pass(plan_, s);
             if (interrupt_.raised()) return {k, 0, false};
             if (outcome.bad) return {k + 1, std::numeric_limits<double>::quiet_NaN(), in_other};
-            if (last || (early && outcome.residual <= p_.tol)) {
+            if (last || (early && k + 1 >= p_.min_steps && outcome.residual <= p_.tol)) {
                 if (s.scale) remove_scale(s);
                 return {k + 1, outcome.residual, in_other != (s.scale != nullptr)};
             }
             s.from = s.to;
+            residual = outcome.residual;
         }
-        return {0, std::numeric_limits<double>::infinity(), false};
+        return {p_.num_steps, residual, false};
     }
 
     bool interrupted() const { return interrupt_.raised(); }
@@ -311,7 +319,11 @@ void add_propagation(nb::module_ &m) {
     def_field(arguments, "low", &PropagateArguments::low);
     def_field(arguments, "high", &PropagateArguments::high);
     def_field(arguments, "tol", &PropagateArguments::tol);
+    def_field(arguments, "min_steps", &PropagateArguments::min_steps);
     def_field(arguments, "num_steps", &PropagateArguments::num_steps);
+    def_field(arguments, "done", &PropagateArguments::done);
+    def_field(arguments, "planned", &PropagateArguments::planned);
+    def_field(arguments, "work", &PropagateArguments::work);
     def_field(arguments, "out", &PropagateArguments::out);
     def_field(arguments, "other", &PropagateArguments::other);
     def_field(arguments, "threads", &PropagateArguments::threads);

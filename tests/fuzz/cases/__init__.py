@@ -27,6 +27,7 @@ OMITTED = {
         "Posterior",
         "Scores",
         "LabelPosterior",
+        "BuiltGraph",
         "CatalogueRow",
         "Check",
         "FeedbackInfo",

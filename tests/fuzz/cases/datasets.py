@@ -1,6 +1,7 @@
 """Cases of data sets."""
 
 import functools
+import uuid
 from typing import Any
 
 from graphnoise import datasets
@@ -36,6 +37,11 @@ CASES: dict[str, Case] = {
         datasets.read_edges,
         lambda: {"edges": table()},
         ("labels", "features", "columns", "weight", "directed", "header", "all_features"),
+    ),
+    "graphnoise.datasets.build_graph": Case(
+        datasets.build_graph,
+        lambda: {"edges": table(), "folder": f"graph-{uuid.uuid4().hex}", "columns": ("user", "item")},
+        ("weight", "directed", "once", "num_nodes", "memory"),
     ),
     "graphnoise.datasets.load_npz": Case(datasets.load_npz, lambda: {"path": _npz()}),
     "graphnoise.datasets.names": Case(datasets.names, dict),

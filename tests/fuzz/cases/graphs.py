@@ -31,7 +31,9 @@ CASES: dict[str, Case] = {
     "graphnoise.Graph.from_scipy": Case(Graph.from_scipy, lambda: {"matrix": karate().to_scipy()}),
     "graphnoise.as_graph": Case(gn.as_graph, lambda: {"graph": arcs()}, ("weight", "num_nodes", "node_type")),
     "graphnoise.propagate": Case(
-        gn.propagate, lambda: {"graph": karate(), "y": few(), "alpha": 0.5, "num_steps": 3, "mask": y() > 0}
+        gn.propagate,
+        lambda: {"graph": karate(), "y": few(), "alpha": 0.5, "num_steps": 3, "mask": y() > 0},
+        ("mode", "normalisation", "clamp", "tol", "backend", "solver", "order", "memory", "out"),
     ),
     "graphnoise.LabelPropagation": Case(
         _label_propagation,

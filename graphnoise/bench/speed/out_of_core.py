@@ -1,0 +1,184 @@
+"""Speed and memory of propagation within a bound over a graph on the disk, over that in memory."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import psutil
+import torch
+from rich.console import RenderableType
+from rich.text import Text
+from torch import Tensor
+
+import graphnoise as gn
+from graphnoise import checks
+from graphnoise.bench.grid import integer, option, real
+from graphnoise.bench.speed import harness, tables
+from graphnoise.bench.speed.harness import NotMeasurableError, Record, Say, TimedRun, VerificationError
+from graphnoise.bench.speed.operation import Case, Operation, Options
+from graphnoise.bench.speed.propagate import ALPHA, Threads
+from graphnoise.resources import available_memory, byte_count, cpu_count
+
+# Edges that are drawn at a time.
+BATCH = 1 << 22
+NOTE = (
+    "over memory: time per step over that of the same graph and values in memory, within each round; own: memory that\n"
+    "the call allocated at its peak, mapped files apart; read: bytes per step that came from the disk"
+)
+
+
+class OutOfCoreOptions(Options):
+    """Options of `graphnoise bench speed out-of-core`."""
+
+    arcs: Annotated[tuple[int, ...], integer(100, 10**11)] = option((10**6, 10**7, 10**8), "Arcs of the drawn graphs.")
+    degree: Annotated[float, real(1.0, 1e4)] = option(20.0, "Arcs per node.")
+    width: Annotated[int, integer(1, 10_000)] = option(16, "Columns.")
+    memory: str = option("2GB", "Bound on memory, such as 2GB.")
+    steps: Annotated[int, integer(1, 1000)] = option(5, "Steps per call.")
+    threads: Threads = option((cpu_count(),), "Numbers of threads.")
+    folder: str = option("build", "Folder for graphs and values; they are removed.", protocol=True)
+    build_memory: str = option("6GB", "Bound on memory while graphs are built.", protocol=True)
+
+
+class OutOfCore(Operation):
+    """Propagation within a bound on memory."""
+
+    name, options, packages = "out-of-core", OutOfCoreOptions, ("duckdb",)
+    help = "Time propagation within a bound on memory, over that in memory; build the graphs within a bound, too."
+
+    def measure(self, case: Case, options: OutOfCoreOptions, record: Record, say: Say) -> None:
+        """Build a graph of random edges, compare the results, then time them."""
+        byte_count("memory", case["memory"])
+        parent = checks.path("folder", options.folder)
+        parent.mkdir(parents=True, exist_ok=True)
+        need = 60 * case["arcs"] + 3 * 4 * case["width"] * case["arcs"] / case["degree"]
+        if shutil.disk_usage(parent).free < need:
+            raise NotMeasurableError(f"{case['arcs']:,} arcs need {need / 1e9:.0f} GB of disk")
+        with tempfile.TemporaryDirectory(dir=parent) as folder:
+            self._measure(case, options, record, say, Path(folder))
+
+    def _measure(self, case: Case, options: OutOfCoreOptions, record: Record, say: Say, folder: Path) -> None:
+        nodes, threads = max(2, int(case["arcs"] / case["degree"])), case["threads"]
+        say("drawing edges")
+        rng = np.random.default_rng(options.seed)
+        edges = np.lib.format.open_memmap(folder / "edges.npy", "w+", np.int32, (case["arcs"] // 2, 2))
+        for begin in range(0, len(edges), BATCH):
+            edges[begin : begin + BATCH] = rng.integers(0, nodes, edges[begin : begin + BATCH].shape)
+        y = np.lib.format.open_memmap(folder / "y.npy", "w+", np.float32, (nodes, case["width"]))
+        for begin in range(0, nodes, BATCH):
+            y[begin : begin + BATCH] = rng.random(y[begin : begin + BATCH].shape, np.float32)
+        del edges, y
+        began = time.perf_counter()
+        with _own_memory() as building:
+            built = gn.datasets.build_graph(
+                folder / "edges.npy", folder / "graph", num_nodes=nodes, memory=options.build_memory, progress=say
+            )
+        record["build"] = {"seconds": time.perf_counter() - began, **building}
+        (folder / "edges.npy").unlink()
+        record |= {"nodes": nodes, "arcs": built.num_arcs}
+        propagate = functools.partial(gn.propagate, alpha=ALPHA, normalisation="sym")
+
+        def bounded(steps: int) -> Path:
+            graph, out = gn.Graph.open(folder / "graph", check=False), folder / f"new-{time.monotonic_ns()}.npy"
+            propagate(graph, folder / "y.npy", num_steps=steps, memory=case["memory"], out=out)
+            return out
+
+        def run(steps: int) -> None:
+            bounded(steps).unlink()
+
+        harness.set_threads(threads)
+        say("propagating within the bound")
+        with _own_memory() as own, _bytes_read() as read:
+            began = time.perf_counter()
+            out = bounded(case["steps"])
+            seconds = time.perf_counter() - began
+        record["bounded"] = {"seconds": seconds / case["steps"], **own, "read": read["read"] / case["steps"]}
+        runs = [TimedRun("bounded", run, max_steps=case["steps"], threads=threads)]
+        in_memory = 8 * nodes + 4 * built.num_arcs * 2 + 3 * 4 * nodes * case["width"]
+        if in_memory < 0.7 * available_memory():
+            stored = gn.Graph.open(folder / "graph")
+            graph = gn.Graph.unchecked(stored.rowptr.clone(), stored.col.clone())
+            values = torch.from_numpy(np.load(folder / "y.npy"))
+
+            def whole(steps: int) -> Tensor:
+                return propagate(graph, values, num_steps=steps).y
+
+            if not np.array_equal(whole(case["steps"]).numpy(), np.load(out, mmap_mode="r")):
+                raise VerificationError("expected the values of the graph in memory, bit for bit, got others")
+            runs.append(TimedRun("memory", whole, max_steps=case["steps"], threads=threads))
+        else:
+            record["notes"]["memory"] = f"left out: needs {in_memory / 1e9:.0f} GB"
+        out.unlink()
+        if len(runs) > 1:
+            record["times"] = harness.interleave(runs, options.rounds, options.seed, say)
+            harness.compare(record["times"], "memory", ["bounded"])
+        else:
+            record["times"] = {}
+
+    def tables(self, records: Sequence[Record]) -> Iterator[RenderableType]:
+        """Yield a table of all sizes."""
+        yield Text(NOTE, style="dim")
+        yield tables.table(TABLE, records)
+        yield from tables.notes(records)
+
+
+@contextmanager
+def _own_memory() -> Iterator[dict[str, int]]:
+    """Measure how much anonymous memory (mapped files apart) is added within a block, at its peak."""
+    before, peak, done = _anonymous(), [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.01):
+            peak[0] = max(peak[0], _anonymous())
+
+    thread, result = threading.Thread(target=watch, daemon=True), {"own": 0}
+    thread.start()
+    try:
+        yield result
+    finally:
+        done.set()
+        thread.join()
+        result["own"] = max(0, max(peak[0], _anonymous()) - before)
+
+
+def _anonymous() -> int:
+    """Return the bytes of this process's memory that are no file's."""
+    info = psutil.Process().memory_info()
+    return int(info.rss - getattr(info, "shared", 0))
+
+
+@contextmanager
+def _bytes_read() -> Iterator[dict[str, int]]:
+    """Measure how many bytes this process reads from the disk within a block."""
+    result, process = {"read": 0}, psutil.Process()
+    before = process.io_counters().read_bytes
+    yield result
+    result["read"] = process.io_counters().read_bytes - before
+
+
+def _gigabytes(value: float) -> str:
+    return f"{value / 1e9:.2f} GB"
+
+
+TABLE: tables.Cells = {
+    "arcs": lambda r: f"{r['arcs']:,}",
+    "nodes": lambda r: f"{r['nodes']:,}",
+    "width": lambda r: r["case"]["width"],
+    "threads": lambda r: r["case"]["threads"],
+    "build": lambda r: tables.time(r["build"]["seconds"]),
+    "own, building": lambda r: _gigabytes(r["build"]["own"]),
+    "bound": lambda r: r["case"]["memory"],
+    "own": lambda r: _gigabytes(r["bounded"]["own"]),
+    "read": lambda r: _gigabytes(r["bounded"]["read"]),
+    "step": lambda r: tables.time(r["bounded"]["seconds"]),
+    "over memory": lambda r: tables.ratio(r, "bounded"),
+}

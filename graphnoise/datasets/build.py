@@ -1,0 +1,356 @@
+"""Graphs from tables of edges that do not fit into memory: sorted by DuckDB, written as compressed rows to a folder."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from graphnoise import checks, stored
+from graphnoise.errors import DataError, InputError
+from graphnoise.io import reading
+from graphnoise.resources import byte_count
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow
+
+# Rows of a result that are in memory at a time.
+BATCH = 1 << 20
+# Positions may be as many times the number of edges; larger integers are names, such as hashes.
+MAX_SPARSE = 16
+# Share of the bound that DuckDB may use; the rest is for row bounds, batches and what its limit does not count.
+SHARE = 0.6
+INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+
+
+@dataclass(frozen=True)
+class BuiltGraph:
+    """What `build_graph` wrote.
+
+    Attributes:
+        folder: The folder, for `Graph.open`.
+        num_nodes: Number of nodes.
+        num_arcs: Number of arcs; an undirected edge is two, a self-loop one.
+        weighted: Whether arcs have weights.
+        names: "integers" or "text" where nodes have names; None where ids are positions.
+    """
+
+    folder: Path
+    num_nodes: int
+    num_arcs: int
+    weighted: bool
+    names: str | None
+
+
+def build_graph(
+    edges: Path | str | Sequence[Path | str],
+    folder: Path | str,
+    *,
+    columns: tuple[str, str] = ("source", "target"),
+    weight: str | None = None,
+    directed: bool = False,
+    once: bool = False,
+    num_nodes: int | None = None,
+    memory: int | str = "4GB",
+    progress: Callable[[str], None] = lambda text: None,
+) -> BuiltGraph:
+    """Write the graph of a table of edges to a folder, with bounded memory; `Graph.open` opens it.
+
+    Args:
+        edges: Files of edges, all of one form: CSV or TSV (also `.gz`), Parquet, or `.npy` of integers of shape
+            [num_edges, 2] or [2, num_edges].
+        folder: The folder to write, which must not exist. It appears when it is complete.
+        columns: Names of the columns of sources and of targets.
+        weight: Column of weights, at least 0; an edge of weight 0 is none.
+        directed: Whether an edge is the arc from its source to its target; by default it is both arcs.
+        once: Whether an edge that repeats counts once (its weights have to agree); by default repeated edges add up.
+        num_nodes: Number of nodes, whose ids are then their positions 0 to num_nodes - 1.
+        memory: Bytes, as a number or such as "4GB". Sorting goes to the disk beyond; the folder of `folder` needs
+            some 30 free bytes per arc.
+        progress: Called with a text for each stage.
+
+    Ids that are integers from 0, of which the largest is at most 16 times the number of edges, are positions. Other
+    ids, text and large integers, are names: nodes get positions in their ascending order, and the folder has the names.
+
+    Raises:
+        InputError: A column that is not there or of another type, a missing id, a weight that is negative or no finite
+            number, ids beyond `num_nodes`, no edges, a bound too small.
+        DataError: A file is absent or damaged, the folder exists, or the disk is full.
+
+    Example:
+        >>> import tempfile, pandas
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     edges = pandas.DataFrame({"source": [0, 1, 1], "target": [1, 2, 2], "w": [1.0, 0.5, 0.5]})
+        ...     edges.to_parquet(f"{folder}/edges.parquet")
+        ...     built = build_graph(f"{folder}/edges.parquet", f"{folder}/graph", weight="w", once=True)
+        >>> built.num_nodes, built.num_arcs, built.names
+        (3, 4, None)
+    """
+    paths = [checks.path("edges", path) for path in ([edges] if isinstance(edges, str | Path) else edges)]
+    folder = checks.path("folder", folder)
+    limit, n = byte_count("memory", memory), None if num_nodes is None else checks.integer("num_nodes", num_nodes, 1)
+    if limit < 1 << 28:
+        checks.fail("memory", "at least 256 MiB", memory)
+    if not paths:
+        checks.fail("edges", "at least one file", "none")
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"{path}: no such file")
+    directed, once = checks.flag("directed", directed), checks.flag("once", once)
+    if folder.exists():
+        raise DataError(f"{folder}: expected a folder that does not exist yet, got one that does")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        connection = _connect(temporary, limit)
+        try:
+            progress("reading edges")
+            _read(connection, paths, columns, weight)
+            writer = _Writer(connection, temporary, weight is not None, progress)
+            ids = writer.ids(n)
+            built = BuiltGraph(folder, ids.num_nodes, writer.write(ids, directed, once), weight is not None, ids.names)
+        finally:
+            connection.close()
+            shutil.rmtree(temporary / "sorting", ignore_errors=True)
+            for file in temporary.glob("edges.duckdb*"):
+                file.unlink()
+        stored.write_manifest(
+            temporary,
+            num_nodes=built.num_nodes,
+            num_arcs=built.num_arcs,
+            weighted=built.weighted,
+            undirected=not directed,
+            names=built.names,
+        )
+        os.rename(temporary, folder)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return built
+
+
+def _connect(temporary: Path, limit: int) -> duckdb.DuckDBPyConnection:
+    try:
+        import duckdb
+    except ImportError:
+        raise InputError("build_graph needs DuckDB (the extra `scale`): pip install 'graphnoise[scale]'") from None
+    connection = duckdb.connect(str(temporary / "edges.duckdb"))
+    connection.execute(f"SET memory_limit = '{int(limit * SHARE) // 1024} KiB'")
+    connection.execute(f"SET temp_directory = '{_quoted(temporary / 'sorting')}'")
+    connection.execute("SET preserve_insertion_order = false")
+    return connection
+
+
+def _quoted(text: object) -> str:
+    return str(text).replace("'", "''")
+
+
+def _read(
+    connection: duckdb.DuckDBPyConnection, paths: list[Path], columns: tuple[str, str], weight: str | None
+) -> None:
+    """Copy the edges to a table with the columns s, t and, with weights, w."""
+    suffixes = {path.name.lower().removesuffix(".gz").rpartition(".")[2] for path in paths}
+    if len(suffixes) > 1:
+        checks.fail("edges", "files of one form", " and ".join(sorted(suffixes)))
+    kind, name = suffixes.pop(), str(paths[0])
+    if kind == "npy":
+        if weight is not None:
+            checks.fail("weight", "None for .npy files, which have two columns", repr(weight))
+        connection.execute("CREATE TABLE edges (s BIGINT, t BIGINT)")
+        for path in paths:
+            connection.register("batches", _npy_batches(path))
+            _run(connection, "INSERT INTO edges SELECT s, t FROM batches", str(path))
+        return
+    files = ", ".join(f"'{_quoted(path)}'" for path in paths)
+    table, header = f"read_parquet([{files}])", True
+    if kind != "parquet":
+        delimiter, names, header = _dialect(paths[0], columns)
+        # Ids stay text, so that 007 is not 7. DuckDB would guess, and skip lines that do not fit its guess.
+        kinds = ", ".join(f"'{_quoted(column)}': 'VARCHAR'" for column in names)
+        form = f"auto_detect = false, delim = '{delimiter}', header = {header}, quote = '\"', comment = '#'"
+        table = f"read_csv([{files}], {form}, columns = {{{kinds}}})"
+    types = {row[0]: row[1] for row in _run(connection, f"DESCRIBE SELECT * FROM {table}", name)}
+    if not header:
+        # Without names the first two columns are the ends, and the third is the weight.
+        first, second, *rest = types
+        columns, weight = (first, second), None if weight is None else next(iter(rest), weight)
+    for option, column in (("columns", columns[0]), ("columns", columns[1]), ("weight", weight)):
+        if column is not None and column not in types:
+            checks.fail(option, f"columns of {name} ({', '.join(types)})", repr(column))
+    for column in columns:
+        if types[column] not in (*INTEGERS, "VARCHAR"):
+            checks.fail("columns", "ids that are integers or text", f"{column!r} of type {types[column]}")
+    ends = [f'CAST("{column}" AS {"VARCHAR" if types[column] == "VARCHAR" else "BIGINT"})' for column in columns]
+    extra = "" if weight is None else f', coalesce(TRY_CAST("{weight}" AS DOUBLE), -1) AS w'
+    _run(connection, f"CREATE TABLE edges AS SELECT {ends[0]} AS s, {ends[1]} AS t{extra} FROM {table}", name)
+
+
+def _dialect(path: Path, columns: tuple[str, str]) -> tuple[str, list[str], bool]:
+    """Return the delimiter of a text file, the names of its columns, and whether its first line has them."""
+    with reading(path), gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+        lines = (line for line in itertools.islice(file, 10_000) if line.strip() and not line.startswith("#"))
+        line = next(lines, "").rstrip("\r\n")
+    delimiter = next((d for d in "\t,;| " if d in line), None)
+    if delimiter is None:
+        expected = "text with columns separated by tab, comma, semicolon, | or blank"
+        checks.fail("edges", expected, f"{path}: {line[:60]!r}")
+    fields = [field.strip().strip('"') for field in line.split(delimiter)]
+    # Ids are often text, so that only these names tell a header.
+    if set(columns) <= set(fields):
+        return delimiter, fields, True
+    return delimiter, [f"column {k + 1}" for k in range(len(fields))], False
+
+
+def _npy_batches(path: Path) -> pyarrow.RecordBatchReader:
+    import pyarrow
+
+    with reading(path):
+        pairs = np.load(path, mmap_mode="r", allow_pickle=False)
+    if pairs.ndim != 2 or 2 not in pairs.shape or pairs.dtype.kind not in "iu":
+        checks.fail(
+            "edges", "integers of shape [num_edges, 2] or [2, num_edges]", f"{path}: {pairs.dtype} {pairs.shape}"
+        )
+    pairs = pairs if pairs.shape[1] == 2 else pairs.T
+    schema = pyarrow.schema([("s", pyarrow.int64()), ("t", pyarrow.int64())])
+
+    def batches() -> Iterator[pyarrow.RecordBatch]:
+        for begin in range(0, len(pairs), BATCH):
+            part = pairs[begin : begin + BATCH].astype(
+                np.int64, casting="same_kind" if pairs.dtype != "u8" else "unsafe"
+            )
+            yield pyarrow.record_batch([np.ascontiguousarray(part[:, k]) for k in (0, 1)], schema=schema)
+
+    return pyarrow.RecordBatchReader.from_batches(schema, batches())
+
+
+class _Ids(NamedTuple):
+    """Number of nodes, kind of their names, and the columns of positions with the tables to read them from."""
+
+    num_nodes: int
+    names: str | None
+    ends: tuple[str, str]
+    tables: str
+
+
+class _Writer:
+    """Sorts the edges of a table and writes compressed rows."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, folder: Path, weighted: bool, progress: Callable[[str], None]
+    ) -> None:
+        self.connection, self.folder, self.weighted, self.progress = connection, folder, weighted, progress
+
+    def ids(self, num_nodes: int | None) -> _Ids:
+        """Check ids and weights; write the names, where there are any."""
+        self.progress("checking ids")
+        s, t = (f"TRY_CAST({end} AS BIGINT)" for end in "st")
+        integer = f"bool_and({s}::VARCHAR = s::VARCHAR AND {t}::VARCHAR = t::VARCHAR)"
+        ends = f"min(least({s}, {t})), max(greatest({s}, {t}))"
+        wrong = "count(*) FILTER (NOT (w >= 0 AND w <= 3.4028234e38))" if self.weighted else "0"
+        query = f"SELECT count(*), count(*) FILTER (s IS NULL OR t IS NULL), {wrong}, {integer}, {ends} FROM edges"
+        count, missing, wrong, integers, low, high = self._query(query)[0]
+        if count == 0:
+            checks.fail("edges", "at least one edge", "none")
+        if missing:
+            checks.fail("edges", "an id at both ends of every edge", f"{missing} edges without one")
+        if wrong:
+            checks.fail("weight", "numbers from 0 to the largest of float32", f"{wrong} others")
+        if num_nodes is not None and not (integers and low >= 0 and high < num_nodes):
+            checks.fail("num_nodes", f"ids from 0 to {num_nodes - 1}", f"{low} to {high}" if integers else "text")
+        if num_nodes is not None or (integers and low >= 0 and high < MAX_SPARSE * count):
+            return _Ids(num_nodes or high + 1, None, ("CAST(s AS BIGINT)", "CAST(t AS BIGINT)"), "edges")
+        self.progress("listing names")
+        kind = "BIGINT" if integers else "VARCHAR"
+        both = f"SELECT CAST(s AS {kind}) AS id FROM edges UNION SELECT CAST(t AS {kind}) FROM edges"
+        self._query(f"CREATE TABLE names AS SELECT id, row_number() OVER (ORDER BY id) - 1 AS place FROM ({both})")
+        joined = f"edges JOIN names a ON CAST(s AS {kind}) = a.id JOIN names b ON CAST(t AS {kind}) = b.id"
+        return _Ids(self._write_names(integers), "integers" if integers else "text", ("a.place", "b.place"), joined)
+
+    def _write_names(self, integers: bool) -> int:
+        count, begin = 0, 0
+        with (self.folder / "names.bin").open("wb") as values, (self.folder / "name_begins.bin").open("wb") as begins:
+            for batch in self._batches("SELECT id FROM names ORDER BY place"):
+                count += len(batch)
+                if integers:
+                    batch.column(0).to_numpy().astype("<i8").tofile(values)
+                    continue
+                texts = [text.encode() for text in batch.column(0).to_pylist()]
+                (begin + np.cumsum([0, *map(len, texts)])[:-1]).astype("<i8").tofile(begins)
+                values.writelines(texts)
+                begin += sum(map(len, texts))
+            np.array([begin], "<i8").tofile(begins)
+        if integers:
+            (self.folder / "name_begins.bin").unlink()
+        return count
+
+    def write(self, ids: _Ids, directed: bool, once: bool) -> int:
+        """Write row bounds, columns and weights, and return the number of arcs."""
+        source, target = ids.ends
+        extra, columns = (", w", "i, j, w") if self.weighted else ("", "i, j")
+        known = "WHERE w > 0" if self.weighted else "WHERE true"
+        arcs = f"SELECT {target} AS i, {source} AS j{extra} FROM {ids.tables} {known}"
+        if not directed:
+            arcs += f" UNION ALL SELECT {source}, {target}{extra} FROM {ids.tables} {known} AND {source} <> {target}"
+        if once:
+            least = ", max(w) AS w, min(w) AS least" if self.weighted else ""
+            arcs = f"SELECT i, j{least} FROM ({arcs}) GROUP BY i, j"
+            columns += ", least" if self.weighted else ""
+        wide = ids.num_nodes >= stored.MAX_NARROW_NODES
+        degree, done = np.zeros(ids.num_nodes + 1, np.int64), 0
+        self.progress("sorting")
+        with (self.folder / "col.bin").open("wb") as col, (self.folder / "weight.bin").open("wb") as weight:
+            for batch in self._batches(f"SELECT {columns} FROM ({arcs}) ORDER BY {columns}"):
+                rows, sources = (batch.column(k).to_numpy() for k in (0, 1))
+                # Rows ascend.
+                first = np.flatnonzero(np.diff(rows, prepend=-1))
+                degree[rows[first] + 1] += np.diff(first, append=len(rows))
+                sources.astype("<i8" if wide else "<i4").tofile(col)
+                if self.weighted:
+                    values = batch.column(2).to_numpy()
+                    if once and (values != batch.column(3).to_numpy()).any():
+                        checks.fail("weight", "the same weight wherever an edge repeats", "different ones")
+                    values.astype("<f4").tofile(weight)
+                done += len(rows)
+                self.progress(f"{done:,} arcs written")
+            np.zeros(stored.PADDING, "<i8" if wide else "<i4").tofile(col)
+        if not self.weighted:
+            (self.folder / "weight.bin").unlink()
+        np.cumsum(degree, out=degree).astype("<i8", copy=False).tofile(self.folder / "rowptr.bin")
+        return done
+
+    def _query(self, query: str) -> list[Any]:
+        return _run(self.connection, query, "edges")
+
+    def _batches(self, query: str) -> Iterator[pyarrow.RecordBatch]:
+        with _one_line("edges"):
+            yield from self.connection.sql(query).to_arrow_reader(BATCH)
+
+
+def _run(connection: duckdb.DuckDBPyConnection, query: str, name: str) -> list[Any]:
+    with _one_line(name):
+        return connection.execute(query).fetchall()
+
+
+@contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    """Turn errors of DuckDB into one line."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        line = str(error).splitlines()[0]
+        checks.fail("memory", "enough to sort the edges", f"a bound that is too small ({line})")
+    except duckdb.Error as error:
+        raise DataError(f"{name}: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,48 @@
+"""`bench speed out-of-core` on small graphs: what is checked, what is recorded, what is refused."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from speeds import call, held, one_error
+
+from graphnoise.bench.speed import out_of_core
+
+FEW = ["out-of-core", "--arcs", "20000", "--rounds", "2", "--steps", "2", "--threads", "1", "--width", "3"]
+
+
+def test_sizes_are_measured_written_and_shown(tmp_path, capfd):
+    pytest.importorskip("duckdb")
+    code, out, err = call(capfd, *FEW, "--folder", tmp_path / "build", "--out", tmp_path / "o.json")
+    assert code == 0, err
+    (record,) = held(tmp_path / "o.json")
+    assert record["nodes"] == 1000
+    # Pairs of a node with itself are one arc.
+    assert 19_900 < record["arcs"] <= 20_000
+    assert set(record["times"]) == {"bounded", "memory"}
+    assert record["bounded"]["own"] < 2e9
+    assert "over memory" in out
+    assert not list((tmp_path / "build").iterdir())
+
+
+def test_a_result_of_other_bits_is_not_timed(tmp_path, capfd, monkeypatch):
+    pytest.importorskip("duckdb")
+    propagate = out_of_core.gn.propagate
+
+    def wrong(graph, y, **options):
+        result = propagate(graph, y, **options)
+        return replace(result, y=result.y * 1.0000002) if isinstance(y, torch.Tensor) else result
+
+    monkeypatch.setattr(out_of_core.gn, "propagate", wrong)
+    code, _, err = call(capfd, *FEW, "--folder", tmp_path / "build", "--out", tmp_path / "o.json")
+    assert code == 1
+    assert "bit for bit" in err
+    assert not (tmp_path / "o.json").exists() or not json.loads((tmp_path / "o.json").read_text())["records"]
+
+
+def test_a_bound_that_is_none_is_one_line(tmp_path, capfd):
+    code, _, err = call(capfd, *FEW, "--memory", "much", "--folder", tmp_path / "b", "--out", tmp_path / "o.json")
+    assert code == 1
+    assert one_error(err)
+    assert "memory: expected a number of bytes" in err

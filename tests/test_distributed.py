@@ -1,0 +1,170 @@
+"""Propagation by several processes: the bits of one process, the bytes that are exchanged, ends and resumption."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import graphnoise as gn
+
+RUN = """
+import os, sys, json, signal, torch, torch.distributed as dist, numpy as np, graphnoise as gn
+from graphnoise import distributed
+torch.set_num_threads(1)
+dist.init_process_group("gloo")
+rank, ranks = dist.get_rank(), dist.get_world_size()
+def graph(seed=0, n=300, directed=False, weighted=False, hub=6000):
+    rng = np.random.default_rng(seed)
+    edges = rng.integers(0, n, (2, 2000))
+    # A row that one process cuts into pieces.
+    edges = np.concatenate([edges, [np.zeros(hub, int), rng.integers(0, n, hub)]], 1)
+    if not directed:
+        edges = np.concatenate([edges, edges[::-1]], 1)
+    weight = torch.from_numpy(rng.random(edges.shape[1])).float() if weighted else None
+    return gn.Graph.from_edge_index(torch.from_numpy(edges), n, weight)
+def values(width, dtype=torch.float32):
+    return torch.from_numpy(np.random.default_rng(1).random((300, width))).to(dtype)
+"""
+
+
+def launch(tmp_path, body, ranks=2, check=True):
+    """Run a script in some processes; return what they printed."""
+    script = tmp_path / "script.py"
+    script.write_text(RUN + body + "\ndist.destroy_process_group()\n")
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    environment |= {"WORLD_SIZE": str(ranks), "PYTHONWARNINGS": "ignore"}
+    running = [
+        subprocess.Popen(
+            [sys.executable, script],
+            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(ranks)
+    ]
+    if not check:
+        return running
+    outputs = [process.communicate(timeout=120) for process in running]
+    for process, (_, err) in zip(running, outputs, strict=True):
+        assert process.returncode == 0, err
+    return [out for out, _ in outputs]
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_every_partition_has_the_bits_of_one_process(ranks, tmp_path):
+    body = """
+import itertools, warnings
+warnings.simplefilter("ignore")
+count = 0
+for directed, weighted in ((False, False), (True, False), (False, True)):
+    g = graph(directed=directed, weighted=weighted)
+    for mode, norm, width, tol, clamp, masked, dtype in [
+        ("restart", "sym", 5, None, None, False, torch.float32),
+        ("restart", "sym", 8, 1e-3, None, True, torch.float64),
+        ("lazy", "row", 3, 1e-3, (0.0, .4), True, torch.float32),
+        ("lazy", "col", 7, 1e-9, None, False, torch.float32),
+        ("restart", "col", 1, 1e-2, (0.0, .5), False, torch.float32),
+        ("restart", "row", 2, None, None, True, torch.float64),
+    ]:
+        y, mask = values(width, dtype), torch.arange(300) % 3 > 0 if masked else None
+        call = dict(alpha=.8, num_steps=15, mode=mode, normalisation=norm, tol=tol, clamp=clamp, mask=mask)
+        whole = gn.propagate(g, y, **call)
+        scattered = torch.from_numpy(np.random.default_rng(3).integers(0, ranks, 300))
+        for partition, assignment in (("rows", None), ("rows", scattered), ("columns", None)):
+            ours = distributed.propagate(g, y, partition=partition, assignment=assignment, **call)
+            case = (directed, weighted, mode, norm, width, tol, dtype, partition, assignment is None)
+            assert torch.equal(ours.gather(), whole.y), case
+            for name in ("steps", "residual", "converged"):
+                assert getattr(ours, name) == getattr(whole, name), (name, case)
+            assert ours.received == (0 if partition == "columns" else ours.plan.received[rank] * ours.steps), case
+            count += 1
+print(count)
+"""
+    assert launch(tmp_path, body, ranks) == ["54\n"] * ranks
+
+
+PLANS = """
+g, y = graph(hub=0), values(8)
+ours = distributed.propagate(g, y, alpha=.5, num_steps=3, partition="rows")
+others = np.setdiff1d(np.unique(g.col.numpy()[np.isin(g.row.numpy(), ours.rows.numpy())]), ours.rows.numpy())
+assert ours.plan.received[rank] == len(others) * 8 * 4
+assert ours.received == 3 * ours.plan.received[rank]
+# Wide values need no exchange; where one is cheap, rows read less.
+chosen = [distributed.propagate(g, y, alpha=.5, num_steps=1, exchange_cost=cost).plan for cost in (0.0, 1e3)]
+assert [plan.partition for plan in chosen] == ["rows", "columns"]
+available, distributed.available_memory = distributed.available_memory, lambda: 1000
+assert distributed.propagate(g, y, alpha=.5, num_steps=1, exchange_cost=1e3).plan.partition == "rows"
+distributed.available_memory = available
+print(chosen[0])
+"""
+# Processes that disagree, and bad arguments.
+REFUSED = """
+for change in (dict(graph=graph(seed=rank)), dict(y=values(3 + rank)), dict(alpha=.1 + .1 * rank),
+               dict(assignment=torch.full((300,), 9)), dict(assignment="kahip"), dict(y=values(3).bfloat16()),
+               dict(num_steps=0), dict(partition="nodes"), dict(every=0), dict(y=values(3) / 0)):
+    try:
+        distributed.propagate(**dict(graph=graph(), y=values(3), alpha=.5, num_steps=3) | change)
+        print("nothing")
+    except gn.InputError as error:
+        print(str(error).split(":")[0])
+"""
+
+
+def test_plans_are_what_is_exchanged_and_bad_arguments_are_refused_on_all(tmp_path):
+    first, *errors = zip(*(out.splitlines() for out in launch(tmp_path, PLANS + REFUSED)), strict=True)
+    assert first[0].startswith("rows of 2 processes (rows: ")
+    assert first[0] == first[1]
+    expected = ["arguments"] * 3 + ["assignment"] * 2 + ["y", "num_steps", "partition", "every", "y"]
+    assert errors == [(name, name) for name in expected]
+
+
+def test_without_a_group_there_is_one_error():
+    from graphnoise import distributed
+
+    graph = gn.Graph.from_edge_index(torch.tensor([[0], [1]]))
+    with pytest.raises(gn.InputError, match="a process group"):
+        distributed.propagate(graph, torch.ones(2, 1), alpha=0.5, num_steps=1)
+
+
+def test_a_killed_process_ends_all_and_a_new_run_continues(tmp_path):
+    call = f"""
+steps = []
+step = distributed.cpu.step
+def watched(*a, **k):
+    steps.append(k["done"])
+    if {{stop}} and rank == 1 and k["done"] == 23:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(*a, **k)
+distributed.cpu.step = watched
+try:
+    ours = distributed.propagate(graph(), values(4), alpha=.9, num_steps=40, partition="rows",
+                                 checkpoint={str(tmp_path / "points")!r}, every=5)
+except gn.DataError as error:
+    print(error)
+    os._exit(1)
+whole = gn.propagate(graph(), values(4), alpha=.9, num_steps=40)
+assert torch.equal(ours.gather(), whole.y)
+print(steps[0], ours.steps)
+"""
+    running = launch(tmp_path, call.format(stop=True), check=False)
+    running[1].communicate(timeout=90)
+    killed = time.monotonic()
+    out, _ = running[0].communicate(timeout=60)
+    assert time.monotonic() - killed < 30
+    assert running[1].returncode == -signal.SIGKILL
+    assert running[0].returncode == 1
+    assert "a process of the group ended" in out
+    assert out.count("\n") == 1
+    assert np.load(next((tmp_path / "points").glob("*.20.npy"))).shape[1] == 4
+    assert launch(tmp_path, call.format(stop=False)) == ["20 40\n"] * 2
+    assert not list((tmp_path / "points").iterdir())
