@@ -20,6 +20,7 @@ from recsys.models import baselines, neighbours, slim
 from recsys.models.lightgcn import LightGCN
 from recsys.models.linear import DenoisingLinear
 from recsys.models.mf import MatrixFactorization
+from recsys.models.robust import RobustFactorization
 from recsys.models.spectral import SpectralFilter
 
 # Patience: runs start on a plateau, as the popularity of items is learned first.
@@ -190,6 +191,19 @@ DECA = _factors(
     direction=choice("both", "positives", "negatives"),
 )
 BPR_ADAM = _factors("bpr", adam=True, sampler=SAMPLER)
+# Nothing is searched, so that methods of training are compared at the same settings.
+ROBUST = Method(
+    lambda num_threads, **parameters: RobustFactorization(**parameters),
+    defaults={
+        "method": "ce",
+        "factors": 64,
+        "learning_rate": 0.01,
+        "regularization": 1e-5,
+        "iterations": 30,
+        "num_negatives": 4,
+    },
+    version="1",
+)
 LIGHTGCN = Method(
     functools.partial(LightGCN, batch_size=4096),
     {

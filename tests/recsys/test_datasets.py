@@ -52,6 +52,16 @@ def test_gowalla_is_the_split_of_lightgcn(feedback):
     assert split.train.matrix.shape == (29858, 40981)
     assert (len(split.train), len(split.validation), len(split.test)) == (810128, 0, 217242)
     assert np.diff(split.test.matrix.indptr).min() >= 1
+    # Test clicks are no random part of a user's: more than a tenth of them are on the tenth of the user's items with the
+    # largest ids.
+    parts = [part.matrix for part in (split.train, split.test)]
+    user = np.concatenate([np.repeat(np.arange(29858), np.diff(part.indptr)) for part in parts])
+    item, tested = np.concatenate([part.indices for part in parts]), np.repeat([False, True], [810128, 217242])
+    order, count = np.lexsort((item, user)), np.bincount(user)
+    place = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
+    last = place / np.repeat(np.maximum(count - 1, 1), count) >= 0.9
+    assert last.mean() == pytest.approx(0.11, abs=0.01)
+    assert last[tested[order]].mean() == pytest.approx(0.16, abs=0.01)
 
 
 def test_other_splits_have_their_counts(feedback):
