@@ -52,7 +52,7 @@ def test_gowalla_is_the_split_of_lightgcn(feedback):
     assert split.train.matrix.shape == (29858, 40981)
     assert (len(split.train), len(split.validation), len(split.test)) == (810128, 0, 217242)
     assert np.diff(split.test.matrix.indptr).min() >= 1
-    # Test clicks are no random part of a user's: more than a tenth of them are on the tenth of the user's items with the
+    # Test clicks are no random part of a user's: many are on the tenth of the items that has the
     # largest ids.
     parts = [part.matrix for part in (split.train, split.test)]
     user = np.concatenate([np.repeat(np.arange(29858), np.diff(part.indptr)) for part in parts])
