@@ -114,7 +114,7 @@ def laca(
     """
     graph = as_undirected(graph)
     nodes, masses = inputs.check_seeds(graph, seeds)
-    inputs.check_order(graph, "factors", "an array")
+    inputs.check_order(graph, "factors", "an array for names in another order", by_node=False)
     z = checks.finite("factors", factors, dims=2).detach().cpu().double().numpy()
     if len(z) != graph.num_nodes:
         checks.fail("factors", f"{graph.num_nodes} rows, one per node", len(z))

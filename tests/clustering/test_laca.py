@@ -117,7 +117,7 @@ def test_odd_seeds_and_attributes(backend):
         ),
         (lambda: laca([[0, 1], [1, 0]], 0, np.ones((2, 1)), eps=0), "^eps: "),
         (lambda: laca([[0, 1], [1, 0]], 5, np.ones((2, 1))), "^seeds: "),
-        (lambda: laca(networkx.Graph([(1, 0)]), 1, np.ones((2, 1))), "^factors: expected a mapping or a Series"),
+        (lambda: laca(networkx.Graph([(1, 0)]), 1, np.ones((2, 1))), "^factors: expected a graph whose integer names"),
         (lambda: laca([[0, 1], [1, 0]], 0, np.ones((2, 1))).best(0), "^k: expected an integer of at least 1"),
         (lambda: attribute_factors([[1.0], [np.inf]]), "^x: expected finite"),
         (lambda: attribute_factors([[1.0]], 0), "^num_components: "),
