@@ -145,7 +145,7 @@ def check_attributes(x: Any) -> Any:
         features.sum_duplicates()
         checks.finite("x", features.data)
     else:
-        features = checks.finite("x", x, dims=2).detach().cpu().float().numpy()
+        features = checks.finite("x", x, dims=2).detach().cpu().to_dense().float().numpy()
         # Also where float32 overflows.
         checks.finite("x", features)
     if 0 in features.shape:
