@@ -93,9 +93,9 @@ def graph_of_rows(graph: GraphLike, num_rows: int, edge_weight: Any = None) -> G
 
 def warn_of_names(names: Sequence[Hashable] | None) -> None:
     """Warn where rows of values may be in the order of integer names instead of that of the nodes."""
-    if names is not None and readers.are_positions_in_another_order(names):
+    if names is not None and readers.are_integers_out_of_order(names):
         text = (
-            f"node names are integers in another order than 0 … n - 1 (the first is {names[0]!r}): rows of values are "
-            "taken in the order of the nodes in the graph"
+            f"node names are integers that do not ascend (the first is {names[0]!r}): rows of values are taken in the "
+            "order of the nodes in the graph"
         )
         warnings.warn(text, UserWarning, stacklevel=2)

@@ -140,10 +140,10 @@ def check_names(names: Any, num_nodes: int) -> Sequence[Hashable] | None:
     return unique
 
 
-def are_positions_in_another_order(names: Sequence[Hashable]) -> bool:
-    """Return whether names are the integers 0 … n - 1, but not in this order."""
+def are_integers_out_of_order(names: Sequence[Hashable]) -> bool:
+    """Return whether names are integers that do not ascend: an array may be in their order, or in that of the nodes."""
     integers = all(isinstance(name, int | np.integer) and not isinstance(name, bool) for name in names)
-    return integers and sorted(names) == list(range(len(names))) != list(names)  # type: ignore[type-var]
+    return integers and sorted(names) != list(names)  # type: ignore[type-var]
 
 
 def read_scipy(matrix: Any, ignore_weights: bool = False) -> EdgeList:

@@ -309,7 +309,7 @@ def test_names_come_back_in_every_result():
             Graph.from_edge_index([[0], [2]], 3, names=wrong)
 
 
-@pytest.mark.parametrize("names", [[3, 1, 0, 2], [1, 0, 2, 3], np.array([0, 2, 1, 3])])
+@pytest.mark.parametrize("names", [[3, 1, 0, 2], [1, 0, 2, 3], np.array([0, 2, 1, 3]), [30, 10, 0, 20]])
 def test_integer_names_in_another_order(names):
     graph = letters(networkx.Graph(EDGES.t().tolist()), names)
     for call in (
@@ -318,9 +318,14 @@ def test_integer_names_in_another_order(names):
         lambda: clustering.LocalCluster().fit(graph, 0, np.array([True, True, False, False])),
         lambda: clustering.conductance(graph, np.array([True, True, False, False])),
         lambda: clustering.sweep_cut(graph, [1.0, 0.5, 0.0, 0.0]),
+        lambda: clustering.grow_cluster(graph, 0, [1, 1, 0, 0], 0.8, 0.9),
+        lambda: clustering.approximate_pagerank(graph, 0, labels=[1, 1, 0, 0]),
+        lambda: clustering.approximate_pagerank(graph, [True, False, False, False]),
     ):
-        with pytest.raises(InputError, match="by node name, since names are integers in another order"):
+        with pytest.raises(InputError, match="by node name, since names are integers that do not ascend"):
             call()
+    with pytest.raises(InputError, match=r"^membership: expected a graph whose integer names ascend"):
+        clustering.graded_weights(graph, [1.0, 0.5, 0.0, 0.0])
     by_name = {name: int(name < 2) for name in graph}
     assert clustering.LocalCluster().fit(graph, 0, by_name).members_
     assert clustering.LocalCluster().fit(graph, 0, pandas.Series(by_name)).members_
@@ -330,7 +335,7 @@ def test_integer_names_in_another_order(names):
         lambda: nn.Propagate(1)(torch.eye(4), graph),
         lambda: gn.LabelPropagation(1, 0.5)(torch.tensor([0, 1, 0, 1]), graph),
     ):
-        with pytest.warns(UserWarning, match="node names are integers in another order"):
+        with pytest.warns(UserWarning, match="node names are integers that do not ascend"):
             layer()
     # Once per graph.
     propagate(read, torch.eye(4), alpha=0.5, num_steps=1)

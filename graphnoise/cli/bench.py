@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -127,13 +128,15 @@ def _run(
     check_writable(folder / "cell")
     with Bar() as bar:
         # Before the store: a grid that is refused leaves no folder behind.
-        cells = make_cells()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            cells = make_cells()
 
         def show(config: Mapping[str, Any], finished: int, total: int) -> None:
             bar.show(finished, total, describe(config))
 
         summary = task.run_cells(cells, Store(folder), root=root, jobs=count, on_done=show, on_wait=bar.note)
-    for remark in summary.remarks:
+    for remark in (*(str(each.message) for each in caught), *summary.remarks):
         print(f"graphnoise: note: {remark}", file=sys.stderr)
     recorded = summary.total - len(summary.failed)
     elsewhere = f", {summary.elsewhere} by other commands" if summary.elsewhere else ""

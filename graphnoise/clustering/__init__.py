@@ -6,6 +6,7 @@ from graphnoise.clustering.diffusions import approximate_pagerank, flow_diffusio
 from graphnoise.clustering.graded import graded_weights
 from graphnoise.clustering.growth import Growth, grow_cluster
 from graphnoise.clustering.improvement import improve, mqi, simple_local
+from graphnoise.clustering.laca import attribute_factors, laca
 from graphnoise.clustering.membership import Membership, predict_membership
 from graphnoise.clustering.metrics import Scores, precision_recall_f1
 from graphnoise.clustering.model import Candidate, LocalCluster
@@ -33,6 +34,7 @@ __all__ = [
     "UndirectedGraph",
     "approximate_pagerank",
     "as_undirected",
+    "attribute_factors",
     "capacity_releasing",
     "choose_label_eps",
     "community_profile",
@@ -46,6 +48,7 @@ __all__ = [
     "improve",
     "l1_pagerank",
     "label_statistics",
+    "laca",
     "membership_posterior",
     "mqi",
     "precision_recall_f1",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,6 +19,8 @@ from graphnoise.undirected import as_undirected
 
 MAX_PUSHES = 10_000_000
 SINKS = ("degree", "unit")
+# Factor between successive eps of `approximate_pagerank(top_k=)`: runs before the last one cost at most a third of it.
+EPS_STEP = 4.0
 
 
 def flow_diffusion(
@@ -87,6 +91,7 @@ def approximate_pagerank(
     eps: float = 1e-5,
     labels: MembershipLike | None = None,
     *,
+    top_k: int | None = None,
     label_eps: float = 0.05,
     max_pushes: int = MAX_PUSHES,
     backend: str | None = None,
@@ -97,21 +102,33 @@ def approximate_pagerank(
 
     Work is at most 1 / (alpha eps) arcs for a mass of 1, whatever the size of the graph.
 
+    With `top_k`, the walk runs with ever smaller residuals, down to eps, until the set of the k nodes of largest ppr is
+    certain. With r the residual and h = max r / d, the error of the nodes is bounded by
+
+        0 ≤ ppr - p ≤ (2 alpha r + (1 - alpha) h d) / (1 + alpha) ≤ h d,
+
+    since ppr - p = Σ_u r_u ppr_u, and ppr_u(v) d_u = ppr_v(u) d_v in an undirected graph. The set is certain where p of
+    the k-th node is at least the upper bound of every other node, for which the degrees of all nodes are read. Equal
+    ppr at the border of the set is never certain.
+
     Args:
         graph: Anything `as_undirected` takes.
         seeds: A node, several nodes, a mask [n] of Booleans (together a mass of 1), or {node: mass}.
         alpha: Probability to return to the seeds at each step of the lazy walk, in (0, 1). The walk that is not lazy
             has the damping factor (1 - alpha) / (1 + alpha) for the same vector.
-        eps: Residual allowed per unit of degree, above 0.
+        eps: Residual allowed per unit of degree, above 0; with `top_k` the smallest one.
         labels: Noisy labels 0/1: array, {node: label}, callable of an array of nodes, or None; seeds have label 1.
             Degrees are then sums of the weights under labels.
+        top_k: Number of nodes to be certain of (`best(top_k)` of the result), or None to run down to eps in any case.
         label_eps: Factor of the weight of an edge between different labels, from 0 to 1; 1 is the same as no labels.
         max_pushes: Largest number of pushes.
         backend: "native", "reference" (the same, to the last bit), or None for the first.
 
     Returns:
         The diffusion: `values` are p, `residual` the residual, `statistics` the largest "residual" per unit of degree.
-        Mass at a node without neighbours is all added to its value.
+        Mass at a node without neighbours is all added to its value. With `top_k`, `statistics` hold whether the k best
+        nodes are "certain" (0 or 1), and the "gap": by how much another node may be above the k-th at most. Pushes and
+        arcs are those of all runs together.
 
     Raises:
         InputError: No seeds, bad seeds or labels, a graph that is not undirected, an argument out of its range.
@@ -120,11 +137,15 @@ def approximate_pagerank(
         >>> path = [[0, 1, 1, 2], [1, 0, 2, 1]]
         >>> approximate_pagerank(path, 0, alpha=0.5, eps=1e-9).values.round(4)
         array([0.7083, 0.25  , 0.0417])
+        >>> nearest = approximate_pagerank(path, 0, top_k=2)
+        >>> nearest.best(2), nearest.statistics["certain"]
+        (array([0, 1]), 1.0)
 
     Source: Andersen, Chung and Lang, "Local graph partitioning using PageRank vectors", FOCS 2006, section 3.
     """
     settings = pagerank_settings(alpha=alpha, eps=eps, max_pushes=max_pushes)
-    return _diffuse(graph, seeds, None, labels, label_eps, settings, backend)
+    top_k = None if top_k is None else checks.integer("top_k", top_k, 1)
+    return _diffuse(graph, seeds, None, labels, label_eps, settings, backend, top_k)
 
 
 def l1_pagerank(
@@ -282,11 +303,63 @@ def _diffuse(
     label_eps: float,
     settings: Settings,
     backend: str | None,
+    top_k: int | None = None,
 ) -> Diffusion:
     graph = as_undirected(graph)
     nodes, masses = inputs.check_seeds(graph, seeds, mass)
     checked, label_eps = inputs.check_weighting(graph, labels, label_eps)
-    return diffuse_unchecked(graph, nodes, masses, checked, label_eps, settings, backend)
+
+    def run(settings: Settings) -> Diffusion:
+        return diffuse_unchecked(graph, nodes, masses, checked, label_eps, settings, backend)
+
+    return run(settings) if top_k is None else _until_certain(graph, run, settings, float(masses.sum()), top_k)
+
+
+def _until_certain(
+    graph: UndirectedGraph, run: Callable[[Settings], Diffusion], settings: Settings, mass: float, top_k: int
+) -> Diffusion:
+    """Run approximate PageRank with ever smaller eps until the best nodes are certain."""
+    # As if the best nodes had equal shares of the mass, and the mean degree.
+    eps = max(settings.eps, mass / top_k * graph.num_nodes / graph.volume if graph.volume > 0 else 0.0)
+    pushes = arcs = 0
+    while True:
+        result = run(settings._replace(eps=eps, max_pushes=settings.max_pushes - pushes))
+        pushes, arcs = pushes + result.pushes, arcs + result.arcs
+        gap = _gap(graph, result, settings.alpha, top_k) if result.status != "overflow" else math.inf
+        if gap <= 0 or eps <= settings.eps or not result.converged:
+            break
+        if pushes == settings.max_pushes:
+            result = replace(result, status="max_pushes", converged=False)
+            break
+        eps = max(eps / EPS_STEP, settings.eps)
+    statistics = {**result.statistics, "certain": float(gap <= 0), "gap": gap}
+    return replace(result, pushes=pushes, arcs=arcs, statistics=statistics)
+
+
+def _gap(graph: UndirectedGraph, diffusion: Diffusion, alpha: float, top_k: int) -> float:
+    """Return by how much a node outside of the best ones may be above the last of them; below 0 where none can be."""
+    best, worst = diffusion.ranking[:top_k], diffusion.statistics["residual"]
+    within = np.searchsorted(diffusion.touched, best)
+    least = float(diffusion.values[within[-1]]) if len(best) == top_k else 0.0
+    # No error is larger than all of the residual.
+    bound = (2 * alpha * diffusion.residual + (1 - alpha) * worst * diffusion.degree) / (1 + alpha)
+    others = diffusion.values + np.minimum(bound, diffusion.residual.sum())
+    others[within] = 0.0
+    above = float(others.max(initial=0.0))
+    degree = graph.degree.copy()
+    degree[diffusion.touched] = 0.0
+    untouched = (1 - alpha) / (1 + alpha) * worst * float(degree.max())
+    untouched = min(untouched, float(diffusion.residual.sum()))
+    if untouched > max(above, least) and _is_closed(graph, diffusion.touched):
+        untouched = 0.0
+    return max(above, untouched) - least
+
+
+def _is_closed(graph: UndirectedGraph, nodes: Ints) -> bool:
+    """Return whether no arc leaves some nodes, ascending."""
+    count = graph.rowptr[nodes + 1] - graph.rowptr[nodes]
+    arcs = np.arange(count.sum()) + np.repeat(graph.rowptr[nodes] - np.cumsum(count) + count, count)
+    return bool(np.isin(graph.col[arcs], nodes).all())
 
 
 def diffuse_unchecked(

@@ -33,7 +33,8 @@ def graded_weights(
         label_eps: Weight of an edge between nodes that are surely on different sides, from 0 to 1.
 
     Raises:
-        InputError: A graph that is not undirected, not one probability per node, bad seeds, label_eps out of range.
+        InputError: A graph that is not undirected or whose nodes have integer names that do not ascend, not one
+            probability per node, bad seeds, label_eps out of range.
 
     Example:
         >>> path = [[0, 1, 1, 2], [1, 0, 2, 1]]
@@ -45,6 +46,7 @@ def graded_weights(
         Labels 0/1: Back de Luca, Fountoulakis and Yang, "Local graph clustering with noisy labels", ICLR 2024.
     """
     graph, eps = as_undirected(graph), checks.real("label_eps", label_eps, 0.0, 1.0)
+    inputs.check_order(graph, "membership", "an array for names in another order", by_node=False)
     c = checks.finite("membership", membership, dims=1).detach().double().cpu().numpy().copy()
     if len(c) != graph.num_nodes:
         checks.fail("membership", f"{graph.num_nodes} probabilities, one per node", len(c))

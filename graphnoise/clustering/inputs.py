@@ -13,7 +13,7 @@ from torch import Tensor
 from graphnoise import checks
 from graphnoise.kernels.csr.undirected import UndirectedGraph
 from graphnoise.kernels.local import LabelLookup, NodeLabels
-from graphnoise.readers import are_positions_in_another_order
+from graphnoise.readers import are_integers_out_of_order
 from graphnoise.typing import Bytes, Floats, FloatsLike, Ints, MembershipLike, SeedsLike
 
 
@@ -118,14 +118,17 @@ def positions_of(graph: UndirectedGraph, nodes: SeedsLike, name: str = "seeds") 
     return _positions(graph.num_nodes, nodes, name)
 
 
-def check_order(graph: UndirectedGraph, name: str, got: str) -> None:
-    """Refuse an array [n] where nodes have integer names, in another order than that of the positions 0 … n - 1."""
-    if graph.names is not None and are_positions_in_another_order(graph.names):
-        expected = (
-            "a mapping or a Series by node name, since names are integers in another order than 0 … n - 1 "
+def check_order(graph: UndirectedGraph, name: str, got: str, *, by_node: bool = True) -> None:
+    """Refuse an array [n] where nodes have integer names that do not ascend, whose order it may have instead.
+
+    With `by_node` the message names the forms by node name, which the caller then has to take.
+    """
+    if graph.names is not None and are_integers_out_of_order(graph.names):
+        forms = (
+            "a mapping or a Series by node name, since names are integers that do not ascend "
             "(dict(zip(graph, values)) for values in the order of the nodes of a NetworkX graph)"
         )
-        checks.fail(name, expected, got)
+        checks.fail(name, forms if by_node else "a graph whose integer names ascend, if it has them", got)
 
 
 def check_members(graph: UndirectedGraph, nodes: SeedsLike) -> Ints:
@@ -142,8 +145,14 @@ def _is_series(values: Any) -> TypeGuard[Any]:
 
 
 def _positions_of_names(graph: UndirectedGraph, position: dict[Any, int], nodes: Any, name: str) -> Ints:
+    if isinstance(nodes, list) and nodes and all(isinstance(node, bool | np.bool_) for node in nodes):
+        nodes = np.array(nodes)
     if isinstance(nodes, np.ndarray | Tensor):
-        if str(nodes.dtype).removeprefix("torch.") == "bool" and nodes.shape == (len(position),):
+        if str(nodes.dtype).removeprefix("torch.") == "bool" and not any(isinstance(key, bool) for key in position):
+            # True and False are equal to the names 1 and 0.
+            if nodes.shape != (len(position),):
+                got = f"Booleans of shape {tuple(nodes.shape)}"
+                checks.fail(name, f"names of nodes of the graph, or a mask of {len(position)} Booleans", got)
             check_order(graph, name, "a mask")
             return np.flatnonzero(np.asarray(nodes))
         nodes = nodes.tolist()
@@ -206,8 +215,8 @@ def check_labels(graph: UndirectedGraph, labels: MembershipLike | None, *, by_po
         Labels as the kernels take them, or `PartialLabels` where nodes have none.
 
     Raises:
-        InputError: A wrong length, a label that is neither 0 nor 1, or an array where nodes have integer names in
-            another order.
+        InputError: A wrong length, a label that is neither 0 nor 1, or an array where nodes have integer names that do
+            not ascend.
 
     Example:
         >>> from graphnoise.clustering import as_undirected

@@ -105,7 +105,7 @@ def predict_membership(
     """
     model = checks.choice("model", model, MODELS)
     rng = checks.generator(seed)
-    features = _features(x)
+    features = check_attributes(x)
     n = features.shape[0]
     undirected = None if graph is None else as_undirected(graph)
     if undirected is not None and undirected.num_nodes != n:
@@ -136,7 +136,7 @@ def predict_membership(
     return Membership(labels, probability, float(a[1]), float(a[0]), float(error[1]), float(error[0]), folds)
 
 
-def _features(x: Any) -> Any:
+def check_attributes(x: Any) -> Any:
     """Return attributes as a float32 array or CSR matrix, after checks."""
     if scipy.sparse.issparse(x):
         if x.ndim != 2 or x.dtype.kind not in "biuf":
@@ -145,7 +145,7 @@ def _features(x: Any) -> Any:
         features.sum_duplicates()
         checks.finite("x", features.data)
     else:
-        features = checks.finite("x", x, dims=2).detach().cpu().float().numpy()
+        features = checks.finite("x", x, dims=2).detach().cpu().to_dense().float().numpy()
         # Also where float32 overflows.
         checks.finite("x", features)
     if 0 in features.shape:

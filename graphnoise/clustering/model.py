@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -62,6 +63,8 @@ class Candidate:
         volume: Sum of their degrees, without labels.
         conductance: Conductance under labels.
         surprise: Surprise, as defined at `LocalCluster`.
+        share: Share of label 1 among its labelled nodes; nan where labels have no known accuracies or are not used.
+        refused: Whether that share says that most of its nodes are outside, so that it is not selected.
         status: How the diffusion ended.
         converged: Whether its stopping rule holds.
         pushes: Number of pushes.
@@ -74,6 +77,8 @@ class Candidate:
     volume: float
     conductance: float
     surprise: float
+    share: float
+    refused: bool
     status: str
     converged: bool
     pushes: int
@@ -93,8 +98,10 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
     weight w, do not count, since the result of a diffusion is connected in any case. Conductance, the alternative,
     decreases with size, and with noisy labels prefers the set of all nodes of label 1. Both merge clusters that hardly
     any edge leaves with their neighbours (`masses` can bound them). The grid ends once several candidates brought no
-    improvement, so that work grows with the cluster and not with the graph. Where all nodes have labels of known
-    accuracy and the whole graph can be read, `membership_posterior` is better.
+    improvement, so that work grows with the cluster and not with the graph. Where labels have known accuracies,
+    candidates are refused whose share of label 1 is two standard errors below (a1 + 1 - a0) / 2, that of a set half of
+    which is inside; where all are, the one of largest share is selected, with a warning. Where all nodes have labels of
+    known accuracy and the whole graph can be read, `membership_posterior` is better.
 
     Args:
         method: "flow" (flow diffusion), "pagerank", "l1_pagerank", "heat_kernel", "crd" (capacity releasing diffusion,
@@ -233,10 +240,10 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
             self.method_ = "growth"
             return self._grow(undirected, nodes, checked, accuracies, isinstance(labels, Membership))
         self.method_ = "flow" if self.method == "auto" else self.method
-        if accuracies is not None and checked is not None:
+        if accuracies is not None and checked is not None and isinstance(self.label_eps, str):
             statistics = weights.label_statistics_unchecked(undirected, nodes, checked, *accuracies)
             weighting = EdgeWeights(math.nan, True, weights.REASON.format(statistics.inside), statistics)
-        return self._fit(undirected, nodes, shares / shares.sum(), checked, weighting, parameters)
+        return self._fit(undirected, nodes, shares / shares.sum(), checked, weighting, accuracies, parameters)
 
     def _grow(
         self, graph: UndirectedGraph, seeds: Ints, labels: CheckedLabels, accuracies: tuple[float, float], quiet: bool
@@ -263,26 +270,35 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         shares: Floats,
         labels: CheckedLabels,
         weighting: EdgeWeights,
+        accuracies: tuple[float, float] | None,
         parameters: _Parameters,
     ) -> LocalCluster:
         # Nodes are positions from here on.
         arrays = graph.rowptr, graph.col, graph.weight, graph.degree, graph.volume
         named, graph = graph, UndirectedGraph.unchecked(*arrays, None, None)
-        selected: tuple[float, Candidate, Cluster, Diffusion] | None = None
+        # Candidates that are not refused come first, then by score; refused ones by their share of label 1.
+        selected: tuple[tuple[bool, float], Candidate, Cluster, Diffusion] | None = None
         path: list[Candidate] = []
         best_score, best_at = -math.inf, 0
-        for candidate, cluster, diffusion in _Grid(self, graph, seeds, shares, labels, weighting, parameters):
+        for candidate, cluster, diffusion in _Grid(
+            self, graph, seeds, shares, labels, weighting, accuracies, parameters
+        ):
             score = candidate.surprise if self.selection == "surprise" else -candidate.conductance
             path.append(candidate)
-            if selected is None or score > selected[0]:
-                selected = score, candidate, cluster, diffusion
-            if len(path) == 1 or score - best_score > MIN_GAIN * abs(best_score):
+            rank = not candidate.refused, candidate.share if candidate.refused else score
+            if selected is None or rank > selected[0]:
+                selected = rank, candidate, cluster, diffusion
+            if not candidate.refused and (best_at == 0 or score - best_score > MIN_GAIN * abs(best_score)):
                 best_score, best_at = score, len(path)
             elif parameters.masses is None and len(path) >= max(MIN_CANDIDATES, best_at + PATIENCE):
                 break
         # The grid has at least one candidate.
         assert selected is not None
         _, candidate, cluster, diffusion = selected
+        if candidate.refused and accuracies is not None:
+            expected = f"a cluster around the seeds with a share of label 1 near {accuracies[0]:.3g} (a1)"
+            got = f"none; the one selected has {candidate.share:.3g}"
+            warnings.warn(f"labels: expected {expected}, got {got}", UserWarning, stacklevel=3)
         if self.improve is not None and 0 < 2 * candidate.volume <= graph.volume:
             delta = math.inf if self.improve == "mqi" else DELTA
             cluster = improve_unchecked(graph, cluster.nodes, delta, labels, candidate.label_eps)
@@ -327,10 +343,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         a1: float | None,
         a0: float | None,
     ) -> tuple[CheckedLabels, EdgeWeights, tuple[float, float] | None]:
-        """Check labels; return those to use, 1 at the seeds, or None, their weighting, and their accuracies.
-
-        Accuracies are None unless the weighting depends on them.
-        """
+        """Check labels; return those to use, 1 at the seeds, or None, their weighting, and their accuracies or None."""
         errors, ordered = (0.0, 0.0), False
         if isinstance(labels, Membership):
             if a1 is None and a0 is None:
@@ -347,16 +360,19 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         checked = inputs.with_seed_labels(inputs.check_labels(graph, labels, by_position=ordered), seeds)
         if checked is None:
             return None, EdgeWeights(1.0, False, "no labels were given"), None
+        if self.label_eps == 1:
+            return None, EdgeWeights(1.0, False, "label_eps is 1"), None
+        accuracies = None if a1 is None or a0 is None else (a1, a0)
+        ignored = None if accuracies is None else weights.reason_to_ignore(*accuracies, *errors)
         if not isinstance(self.label_eps, str):
-            if self.label_eps == 1:
-                return None, EdgeWeights(1.0, False, "label_eps is 1"), None
-            return checked, EdgeWeights(float(self.label_eps), True, "label_eps was given"), None
-        if a1 is None or a0 is None:
+            weighting = EdgeWeights(float(self.label_eps), True, "label_eps was given")
+            return checked, weighting, accuracies if ignored is None else None
+        if accuracies is None:
             reason = f"label_eps is {weights.DEFAULT_LABEL_EPS}, since a1 and a0 were not given"
             return checked, EdgeWeights(weights.DEFAULT_LABEL_EPS, True, reason), None
-        if (ignored := weights.reason_to_ignore(a1, a0, *errors)) is not None:
+        if ignored is not None:
             return None, EdgeWeights(1.0, False, ignored), None
-        return checked, EdgeWeights(math.nan, True, ""), (a1, a0)
+        return checked, EdgeWeights(math.nan, True, ""), accuracies
 
 
 class _Parameters(NamedTuple):
@@ -378,10 +394,12 @@ class _Grid:
         shares: Floats,
         labels: CheckedLabels,
         weighting: EdgeWeights,
+        accuracies: tuple[float, float] | None,
         parameters: _Parameters,
     ) -> None:
         self.model, self.graph, self.seeds, self.shares = model, graph, seeds, shares
         self.labels, self.weighting, self.parameters = labels, weighting, parameters
+        self.accuracies = accuracies
         self.unit = model.method_ == "flow" and model.sink == "unit"
 
     def __iter__(self) -> Iterator[tuple[Candidate, Cluster, Diffusion]]:
@@ -397,8 +415,9 @@ class _Grid:
             first = False
             size = len(cluster.nodes)
             surprise = _surprise(self.graph, size, volume, cut)
+            scores = cluster.conductance, surprise, *self._label_share(cluster.nodes)
             stats = diffusion.status, diffusion.converged, diffusion.pushes, diffusion.arcs
-            yield Candidate(mass, label_eps, size, volume, cluster.conductance, surprise, *stats), cluster, diffusion
+            yield Candidate(mass, label_eps, size, volume, *scores, *stats), cluster, diffusion
             if diffusion.status in ("exhausted", "overflow"):
                 return
 
@@ -413,6 +432,16 @@ class _Grid:
         yield min(mass, max(half, seeds + mean))
         while (mass := mass * GROWTH) <= half:
             yield mass
+
+    def _label_share(self, nodes: Ints) -> tuple[float, bool]:
+        """Return the share of label 1 among labelled nodes, and whether fewer than half of them can be inside."""
+        if self.labels is None or self.accuracies is None:
+            return math.nan, False
+        values = inputs.labels_at(self.labels, nodes)
+        # Seeds have one, so that there is at least one label.
+        known = values[values != inputs.UNLABELLED]
+        share, half = float(known.mean()), (self.accuracies[0] + 1 - self.accuracies[1]) / 2
+        return share, share < half - 2 * math.sqrt(half * (1 - half) / len(known))
 
     def _label_eps(self, mass: float) -> float:
         statistics = self.weighting.statistics

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from graphnoise import checks
 from graphnoise.typing import Floats, Ints
 
 
@@ -33,7 +34,7 @@ class Diffusion:
         names: The caller's names of the nodes in `touched`, or None where the graph has no names.
         backend: The tier that ran.
         statistics: Numbers that the method reports, such as its largest excess.
-        method: "flow", "pagerank", "l1_pagerank", "heat_kernel", "crd", or "".
+        method: "flow", "pagerank", "l1_pagerank", "heat_kernel", "crd", "laca", or "".
     """
 
     touched: Ints
@@ -60,6 +61,23 @@ class Diffusion:
         if self.names is None:
             return self.support
         return [name for name, value in zip(self.names, self.values.tolist(), strict=True) if value > 0]
+
+    @property
+    def ranking(self) -> Ints:
+        """Positions of the nodes of `support`, those of largest value first; of equal ones the first."""
+        order = np.argsort(-self.values, kind="stable")
+        return self.touched[order[: len(self.support)]]
+
+    def best(self, k: int) -> Ints | list[Any]:
+        """Return the first k of `ranking`, all where there are fewer, by name where the graph has names.
+
+        Raises:
+            InputError: k is not an integer of at least 1.
+        """
+        nodes = self.ranking[: checks.integer("k", k, 1)]
+        if self.names is None:
+            return nodes
+        return [self.names[i] for i in np.searchsorted(self.touched, nodes)]
 
     def dense(self, num_nodes: int) -> Floats:
         """Return the values as an array of length `num_nodes`."""

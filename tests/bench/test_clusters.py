@@ -6,7 +6,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from graphnoise import InputError, clustering
+from graphnoise import InputError, clustering, datasets
 from graphnoise.bench import registry
 from graphnoise.bench.runner import Store
 from graphnoise.bench.tasks.cluster import Cluster
@@ -172,11 +172,13 @@ def test_candidates_are_what_the_library_returns():
         ),
         ({"multiples": [1.5, 1e5]}, r"masses: expected a multiple below \d\.\d+ for class \d, got 100000, more than"),
         (
-            {"datasets": ["planted(n=90,block=80,p=0.2,q=0)"]},
-            r"masses: expected a multiple below 1\..* for class 0, got 1.5",
+            {"datasets": ["planted(n=90,block=90,p=0.2,q=0)"]},
+            r"masses: expected a multiple below 1 for class 0, got 1.5",
         ),
         ({"multiples": 3.0}, "multiples: expected a list of numbers, got 3.0"),
         ({"datasets": ["planted(n=10,block=20,p=1,q=0)"]}, "dataset: block: expected an integer from 1 to 10"),
+        ({"methods": ["laca"]}, r"^dataset: expected attributes of the nodes, for laca, got planted.*without any"),
+        ({"methods": ["laca:alpha=1"]}, r"^method laca: alpha: expected a number above 0 and below 1, got 1"),
         ({"datasets": ["planted(n=10,block=5,p=2,q=0)"]}, r"planted.*expected a .*in \[0, 1\]"),
     ],
 )
@@ -190,3 +192,24 @@ def test_too_few_nodes_for_a_classifier(planted):
     message = r"accuracy: samples: expected at most 30, got 31, with a class of .* 30 of 90"
     with pytest.raises(InputError, match=message):
         cells(datasets=[planted], accuracies=["logistic:31"])
+
+
+def test_classes_that_labels_or_masses_do_not_fit_are_left_out(tmp_path):
+    data = datasets.planted_partition([30, 30, 4, 30], 0.4, 0.02, num_features=4, seed=0)
+    path = str(datasets.save_npz(data, tmp_path / "blocks.npz"))
+    assert {cell["class"] for cell in cells(datasets=[path])} == {0, 1, 2, 3}
+    message = r"1 of 4 classes of .* are left out \(2\): accuracy: samples: expected at most 4, got 5"
+    with pytest.warns(UserWarning, match=message):
+        assert {cell["class"] for cell in cells(datasets=[path], accuracies=["logistic:5"])} == {0, 1, 3}
+    with pytest.warns(
+        UserWarning, match=r"1 of 2 classes .* \(0\): masses: expected a multiple below 1.\d+ for class 0"
+    ):
+        assert {cell["class"] for cell in cells(datasets=["planted(n=90,block=80,p=0.2,q=0)"])} == {1}
+
+
+def test_laca_returns_as_many_nodes_as_the_class_has(planted):
+    for cell in cells(datasets=[planted], methods=["laca"]):
+        if cell["method"] == "laca":
+            result = CLUSTER.run_cell(cell)
+            assert [trial["picked"]["size"] for trial in result["trials"]] == [result["size"]] * 3
+            assert np.mean([trial["picked"]["hits"] for trial in result["trials"]]) > 0.8 * result["size"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from graphnoise import Graph, InputError, datasets
+from graphnoise import Graph, InputError, datasets, noise
 from graphnoise.clustering import (
     LocalCluster,
     approximate_pagerank,
@@ -324,3 +324,39 @@ def test_bad_settings_are_named_in_the_constructor(settings, message):
 def test_bad_input_is_named(arguments, message):
     with pytest.raises(InputError, match=message):
         LocalCluster().fit(**{"graph": PATH, "seeds": 0} | arguments)
+
+
+def few_inside_a_block():
+    """Blocks of 200 nodes, in the first of which a node and its neighbours are inside, and noisy labels."""
+    graph = as_undirected(Graph.from_data(datasets.planted_partition([200] * 5, 0.1, 0.002, seed=0)))
+    inside = np.zeros(1000, dtype=bool)
+    inside[[0, *graph.col[: graph.rowptr[1]]]] = True
+    return graph, noise.flip_membership(inside, a1=0.9, a0=0.95, seed=0).y
+
+
+@pytest.mark.parametrize(
+    "form", [lambda y: y, lambda y: lambda nodes: y[nodes], lambda y: {v: y[v] for v in range(900)}]
+)
+def test_candidates_whose_labels_say_that_they_are_another_set_are_refused(form):
+    graph, labels = few_inside_a_block()
+    settings, y = {"method": "flow", "label_eps": 0.9}, labels
+    # By surprise the block is best.
+    assert len(LocalCluster(**settings).fit(graph, 0, form(y)).nodes_) > 190
+    model = LocalCluster(**settings).fit(graph, 0, form(y), a1=0.9, a0=0.95)
+    refused = [candidate for candidate in model.path_ if candidate.refused]
+    assert refused
+    assert all(candidate.size > 190 and candidate.share < 0.25 for candidate in refused)
+    assert len(model.nodes_) < 100
+    best = max((c for c in model.path_ if not c.refused), key=lambda c: c.surprise)
+    assert (best.size, best.share) == (len(model.nodes_), pytest.approx(y[model.nodes_].mean()))
+    assert all(math.isnan(c.share) and not c.refused for c in LocalCluster(**settings).fit(graph, 0, form(y)).path_)
+
+
+def test_a_warning_where_every_candidate_is_refused():
+    graph, labels = few_inside_a_block()
+    model = LocalCluster("flow", label_eps=0.9, masses=[5000.0, 5500.0])
+    with pytest.warns(UserWarning, match=r"share of label 1 near 0.9 \(a1\), got none; the one selected has 0.2"):
+        model.fit(graph, 0, labels, a1=0.9, a0=0.95)
+    assert [candidate.refused for candidate in model.path_] == [True] * len(model.path_)
+    assert len(model.nodes_) == max(model.path_, key=lambda candidate: candidate.share).size
+    assert 0 in model.nodes_

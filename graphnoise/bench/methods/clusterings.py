@@ -2,7 +2,7 @@
 
 A method is a class with a class attribute `version` (change it whenever results change: recorded cells of another
 version are kept but not used), an `__init__` whose keyword arguments are the hyper-parameters, each with a default, an
-attribute `uses_labels`, and
+attribute `uses_labels` (and `uses_attributes = True` where data without attributes are to be refused), and
 
     candidates(trial: Trial) -> Iterable[Candidate]    at least one cluster
 
@@ -12,6 +12,7 @@ Of several candidates the one of least conductance counts. A distribution adds m
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,21 @@ from graphnoise import checks, clustering
 from graphnoise.bench.grid import flag
 from graphnoise.clustering import Diffusion, LocalCluster, UndirectedGraph, conductance
 
+Floats = NDArray[np.float64]
 Weights = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Attributes:
+    """Attributes of all nodes, dense or SciPy sparse, shape [n, features]."""
+
+    x: Any
+
+
+# Cells of a data set follow one another.
+@functools.lru_cache(maxsize=2)
+def _factors(attributes: Attributes, num_components: int) -> Floats:
+    return clustering.attribute_factors(attributes.x, num_components)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +56,8 @@ class Trial:
         masses: Source masses to try, multiples of what the true cluster holds: what methods but `auto` know of it.
         volumes: The same multiples of its volume, which set how far a walk goes.
         sink: "degree" or "unit".
+        size: Number of nodes of the true cluster, for methods of given size.
+        attributes: Attributes of the nodes, or None.
     """
 
     graph: UndirectedGraph
@@ -51,6 +68,8 @@ class Trial:
     masses: Sequence[float]
     volumes: Sequence[float]
     sink: str
+    size: int
+    attributes: Attributes | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,3 +308,30 @@ class BeliefPropagation:
         )
         phi = conductance(trial.graph, posterior.nodes)
         yield Candidate(posterior.nodes, phi, converged=posterior.converged, arcs=posterior.arcs)
+
+
+@dataclass(frozen=True)
+class Laca:
+    """`laca`: as many nodes as the true cluster has, by edges and attributes; precision, recall and F1 are equal."""
+
+    alpha: float = 0.9
+    eps: float = 1e-6
+    num_components: int = 64
+
+    version: ClassVar[str] = "1"
+    uses_labels: ClassVar[bool] = False
+    uses_attributes: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        clustering.laca([[0, 1], [1, 0]], 0, np.eye(2), alpha=self.alpha, eps=self.eps)
+        checks.integer("num_components", self.num_components, 1)
+
+    def candidates(self, trial: Trial) -> Iterator[Candidate]:
+        """Yield the best nodes; the seed alone where nothing near it has similar attributes."""
+        # Data without them were refused.
+        assert trial.attributes is not None
+        factors = _factors(trial.attributes, self.num_components)
+        scores = clustering.laca(trial.graph, [trial.seed], factors, alpha=self.alpha, eps=self.eps)
+        nodes = np.sort(scores.ranking[: trial.size]) if len(scores.support) else np.array([trial.seed])
+        phi = conductance(trial.graph, nodes)
+        yield Candidate(nodes, phi, converged=scores.converged, pushes=scores.pushes, arcs=scores.arcs)

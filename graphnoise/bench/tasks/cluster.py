@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
@@ -18,8 +18,17 @@ from graphnoise.bench.methods.clusterings import Candidate
 from graphnoise.bench.record import RUN, Column, count, mapping
 from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, entries, rows
 from graphnoise.bench.tasks import cluster_report
-from graphnoise.bench.tasks.cluster_trials import check_labels, check_masses, format_labels, load, parse_labels, trials
+from graphnoise.bench.tasks.cluster_trials import (
+    check_labels,
+    check_masses,
+    format_labels,
+    held,
+    load,
+    parse_labels,
+    trials,
+)
 from graphnoise.bench.tasks.graphs import PLANTED, GraphGrid
+from graphnoise.errors import InputError
 
 MULTIPLES = {"degree": (1.5, 2.0, 2.5, 3.0, 4.0, 5.0), "unit": (0.8, 1.1, 1.5, 2.0, 3.0)}
 
@@ -134,14 +143,34 @@ class Cluster(Task[ClusterGrid]):
         }
 
     def load(self, dataset: str, grid: ClusterGrid, root: str | None) -> Mapping[str, Sequence[Part]]:
-        """Load a data set, and check that labels can be drawn for each of its classes."""
+        """Load a data set; leave out, with a warning, classes that labels or masses of the grid do not fit."""
         problem = load(dataset, root)
         if not problem.classes:
             checks.fail("dataset", "a graph with nodes that have neighbours", f"{dataset}, without an arc")
-        for text, target in itertools.product(grid.accuracies, problem.classes):
-            check_labels(problem, problem.y == target, text)
-        check_masses(problem, grid.sink, _masses(grid), chosen=bool(grid.multiples))
-        return {"class": [{"data": problem.digest, "class": target} for target in problem.classes]}
+        if problem.attributes is None:
+            for spec in grid.methods:
+                if getattr(registry.load("clusterings", spec.name), "uses_attributes", False):
+                    checks.fail("dataset", f"attributes of the nodes, for {spec.name}", f"{dataset}, without any")
+        masses, errors = _masses(grid), dict[int, InputError]()
+        for target in problem.classes:
+            try:
+                for text in grid.accuracies:
+                    check_labels(problem, problem.y == target, text)
+                check_masses(problem, target, grid.sink, masses)
+            except InputError as error:
+                errors[target] = error
+        kept = [target for target in problem.classes if target not in errors]
+        if not kept:
+            raise next(iter(errors.values()))
+        if grid.multiples:
+            # One that a user chose is refused if it is too large for every class.
+            smallest = min(kept, key=lambda target: held(problem, problem.y == target, grid.sink)[0])
+            check_masses(problem, smallest, grid.sink, [max(masses)])
+        if errors:
+            left, first = ", ".join(map(str, errors)), next(iter(errors.values()))
+            text = f"{len(errors)} of {len(problem.classes)} classes of {dataset} are left out ({left}): {first}"
+            warnings.warn(text, UserWarning, stacklevel=2)
+        return {"class": [{"data": problem.digest, "class": target} for target in kept]}
 
     def describe(self, config: Part) -> str:
         """Return data set, method, labels and class."""

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from graphnoise import checks
-from graphnoise.bench.methods.clusterings import Trial
+from graphnoise.bench.methods.clusterings import Attributes, Trial
 from graphnoise.bench.tasks.graphs import load_graph
 from graphnoise.clustering import UndirectedGraph, as_undirected, predict_membership
 from graphnoise.errors import InputError
@@ -36,7 +36,7 @@ class Problem:
     name: str
     graph: UndirectedGraph
     y: NDArray[np.int64]
-    x: Any
+    attributes: Attributes | None
     digest: str
 
     @property
@@ -71,7 +71,8 @@ def load(name: str, root: str | None = None) -> Problem:
     for array in (local.rowptr, local.col, y.numpy(), *stored):
         state.update(f"{array.dtype}{array.shape}".encode())
         state.update(np.ascontiguousarray(array).tobytes())
-    return Problem(name, local, y.numpy(), x, state.hexdigest())
+    attributes = None if x is None or 0 in x.shape else Attributes(x)
+    return Problem(name, local, y.numpy(), attributes, state.hexdigest())
 
 
 def parse_labels(text: str) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def check_labels(problem: Problem, members: NDArray[np.bool_], text: str) -> Non
     """Refuse a classifier where nodes have no attributes, or with more samples than the cluster or the rest has."""
     if (count := parse_labels(text).get("samples")) is None:
         return
-    if problem.x is None:
+    if problem.attributes is None:
         checks.fail("accuracy", "flips (A1/A0)", f"{text}; the nodes of {problem.name} have no attributes")
     limit = min(int(members.sum()), int((~members).sum()))
     if limit < count:
@@ -117,22 +118,19 @@ def check_labels(problem: Problem, members: NDArray[np.bool_], text: str) -> Non
         checks.fail("accuracy: samples", f"at most {limit}", got)
 
 
-def _held(problem: Problem, members: NDArray[np.bool_], sink: str) -> tuple[float, float]:
+def held(problem: Problem, members: NDArray[np.bool_], sink: str) -> tuple[float, float]:
     """Return the mass that a cluster holds, and the multiple of it that the graph does: a larger mass cannot settle."""
     degree = problem.graph.degree if sink == "degree" else np.ones(problem.graph.num_nodes)
-    held = float(degree[members].sum())
-    return held, float(degree.sum()) / held
+    mass = float(degree[members].sum())
+    return mass, float(degree.sum()) / mass
 
 
-def check_masses(problem: Problem, sink: str, multiples: Sequence[float], *, chosen: bool) -> None:
-    """Refuse masses that are all too large for some class, and one that a user chose if it is so for every class."""
-    limits = {target: _held(problem, problem.y == target, sink)[1] for target in problem.classes}
-    largest_class, smallest_class = min(limits, key=limits.__getitem__), max(limits, key=limits.__getitem__)
-    checked = {largest_class: min(multiples)} | ({smallest_class: max(multiples)} if chosen else {})
-    for target, multiple in checked.items():
-        if multiple >= limits[target]:
-            got = f"{multiple:g}, more than {problem.name} holds"
-            checks.fail("masses", f"a multiple below {limits[target]:.4g} for class {target}", got)
+def check_masses(problem: Problem, target: int, sink: str, multiples: Sequence[float]) -> None:
+    """Refuse masses that are all larger than what the graph holds, for a class."""
+    limit = held(problem, problem.y == target, sink)[1]
+    if min(multiples) >= limit:
+        got = f"{min(multiples):g}, more than {problem.name} holds"
+        checks.fail("masses", f"a multiple below {limit:.4g} for class {target}", got)
 
 
 def trials(config: Mapping[str, Any], problem: Problem) -> Iterator[tuple[Trial, Accuracies]]:
@@ -142,12 +140,13 @@ def trials(config: Mapping[str, Any], problem: Problem) -> Iterator[tuple[Trial,
     """
     graph, members = problem.graph, problem.y == config["class"]
     volume = float(graph.degree[members].sum())
-    held, limit = _held(problem, members, config["sink"])
+    mass, limit = held(problem, members, config["sink"])
     multiples = [value for value in config["multiples"] if value < limit]
-    masses, volumes = ([multiple * size for multiple in multiples] for size in (held, volume))
+    masses, volumes = ([multiple * size for multiple in multiples] for size in (mass, volume))
     for number in range(config["first_seed"], config["first_seed"] + config["seeds"]):
         seed, y, (a1, a0), realised = _draw(problem, config["class"], format_labels(config["labels"]), number)
-        yield Trial(graph, seed, y, a1, a0, masses, volumes, config["sink"]), realised
+        source = masses, volumes, config["sink"]
+        yield Trial(graph, seed, y, a1, a0, *source, int(members.sum()), problem.attributes), realised
 
 
 # The methods of a class follow one another and share their draws, which may fit a classifier.
@@ -168,8 +167,11 @@ def _draw(
         inside = np.append(rng.choice(others.nonzero()[0], count - 1, replace=False), seed)
         outside = rng.choice((~members).nonzero()[0], count, replace=False)
         graph, kind = problem.graph if source["source"] == "gcn" else None, source["source"]
+        # Data without attributes were refused.
+        assert problem.attributes is not None
+        x = problem.attributes.x
         membership = predict_membership(
-            problem.x, np.sort(inside), np.sort(outside), graph=graph, model=kind, seed=int(rng.integers(2**31))
+            x, np.sort(inside), np.sort(outside), graph=graph, model=kind, seed=int(rng.integers(2**31))
         )
         y, accuracies = membership.labels.astype(np.uint8), (membership.a1, membership.a0)
     realised = float(y[members].mean()), float(1 - y[~members].mean()) if not members.all() else 1.0

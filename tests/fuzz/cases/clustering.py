@@ -48,7 +48,11 @@ CASES: dict[str, Case] = {
         lambda: {"graph": karate(), "seeds": [0], "labels": y(), "a1": 0.8, "a0": 0.7, "method": "flow"},
         ("sink", "label_eps", "masses", "rounding", "selection", "improve", "alpha", "t", "p", "height", "tol"),
     ),
-    C + "approximate_pagerank": Case(clustering.approximate_pagerank, lambda: _diffusion(alpha=0.2, eps=1e-4)),
+    C + "approximate_pagerank": Case(clustering.approximate_pagerank, lambda: _diffusion(alpha=0.2, eps=1e-4, top_k=3)),
+    C + "attribute_factors": Case(clustering.attribute_factors, lambda: {"x": few(), "num_components": 2, "seed": 1}),
+    C + "laca": Case(
+        clustering.laca, lambda: {"graph": karate(), "seeds": [0, 1], "factors": few(34, 2), "alpha": 0.8, "eps": 1e-4}
+    ),
     C + "graded_weights": Case(
         clustering.graded_weights, lambda: {"graph": karate(), "membership": few(34, 1)[:, 0], "seeds": [0]}
     ),
