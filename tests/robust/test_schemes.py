@@ -209,6 +209,23 @@ def test_terms_of_embeddings():
     assert spectrum(rank_one) == pytest.approx((0, 1), abs=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(9, 4), (4, 9)])
+def test_shares_of_singular_values_are_those_of_a_decomposition(shape):
+    x = draw(*shape).double().requires_grad_()
+    values = torch.linalg.svdvals(x)
+    shares = values / values.sum()
+    torch.testing.assert_close(dominance_term(x, top=2), -shares[:2].mean())
+    expected = [torch.special.entr(shares).sum().item(), shares[0].item()]
+    assert list(spectrum(x)) == pytest.approx(expected)
+    mine, theirs = (torch.autograd.grad(out, x)[0] for out in (dominance_term(x, top=2), -shares[:2].mean()))
+    torch.testing.assert_close(mine, theirs)
+    covariance = torch.cov(x.t())
+    expected = (covariance.square().sum() - covariance.diagonal().square().sum()) / shape[1]
+    torch.testing.assert_close(covariance_term(x), expected)
+    same = torch.ones(shape, requires_grad=True)
+    assert torch.isfinite(torch.autograd.grad(dominance_term(same), same)[0]).all()
+
+
 def test_nmtune_keeps_near_what_the_embeddings_were():
     before, after = [], []
     for weight in (0.0, 1000.0):
