@@ -36,6 +36,10 @@ def unlike(config, seed):
     raise ZeroDivisionError("no labels")
 
 
+def nothing(config, seed):
+    return None
+
+
 value = 3
 """
 
@@ -149,7 +153,7 @@ def test_memorisation_of_a_callable_and_its_stored_runs(folder, capfd):
         (["frontier"], "FOLDER, --run, --dataset: expected one of them, got none"),
         (["frontier", "nowhere"], "nowhere: expected a folder of cells"),
         (["exchange-rate", "--run", "nomodule:f"], "--run: expected MODULE:FUNCTION .*ModuleNotFoundError"),
-        (["exchange-rate", "--run", "MODULE:nothing"], "--run: expected MODULE:FUNCTION .*AttributeError"),
+        (["exchange-rate", "--run", "MODULE:missing"], "--run: expected MODULE:FUNCTION .*AttributeError"),
         (
             ["exchange-rate", "--run", "nomodule"],
             "--run: expected MODULE:FUNCTION that can be imported, got 'nomodule'",
@@ -162,6 +166,7 @@ def test_memorisation_of_a_callable_and_its_stored_runs(folder, capfd):
         (["frontier", "--run", "MODULE:accuracy", "--weak-cost", "0"], "--weak-cost: expected a number of at least"),
         (["memorisation", "--run", "MODULE:memorise"], "--labelled: expected the number of labelled nodes"),
         (["memorisation", "--run", "MODULE:memorise", "--labelled", "5"], "run: correct, test_correct: expected 5"),
+        (["memorisation", "--run", "MODULE:nothing", "--labelled", "5"], "run: expected a mapping of measures"),
         (["rank-stability", "--run", "MODULE:rank", "--plot", "x.abc"], "plot: expected a file name that ends in"),
         (["rank-stability", "--run", "MODULE:rank", "--rate", "2"], "--rate: expected a rate"),
     ],
