@@ -116,7 +116,7 @@ def _rank_stability(
     run, title, _ = _called(asked)
     if runs or asked.run:
         results = [record["result"] for record in runs] or [
-            measures(run, {}, k, ["predictions", "given", "corrected"]) for k in range(_seeds(asked))
+            measures(run, {}, k, evaluation_cells.MEASURES[NAMES[0]]) for k in range(_seeds(asked))
         ]
         sets = [(title, *_joined(results))]
     else:

@@ -32,6 +32,14 @@ def memorise(config, seed):
     return {"correct": seen | ~wrong, "test_correct": [seen[0]], "groups": {"wrong": wrong}}
 
 
+def memorise_all(config, seed):
+    return {"correct": np.ones(60), "test_correct": [1]}
+
+
+def accuracy_of_none(config, seed):
+    return {"accuracy": 0.5}
+
+
 def unlike(config, seed):
     raise ZeroDivisionError("no labels")
 
@@ -179,6 +187,19 @@ def test_bad_input_is_one_line(words, message, folder, capfd):
     assert len([line for line in err.splitlines() if "error: " in line]) == 1
     assert "Traceback" not in err
     assert re.search(message, err), err
+
+
+def test_stored_runs_are_complete_and_of_one_callable(folder, capfd):
+    _, module = folder
+    words = ["memorisation", "--labelled", "60", "--runs", "4", "--out", "stored", "--run"]
+    assert call(capfd, *words, f"{module}:accuracy_of_none")[0] == 1
+    code, _, err = call(capfd, "memorisation", "stored")
+    assert (code, "expected cells of" in err) == (1, True)
+    assert call(capfd, *words, f"{module}:memorise")[0] == 0
+    assert call(capfd, *words, f"{module}:memorise_all")[0] == 0
+    code, _, err = call(capfd, "memorisation", "stored")
+    assert code == 1
+    assert f"expected runs of one callable (a folder for each), got {module}:memorise, {module}:memorise_all" in err
 
 
 def test_cells_of_the_benchmark_withhold_no_labels(cells, capfd):
