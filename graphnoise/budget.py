@@ -105,8 +105,11 @@ def draw_queries(p: ArrayLike, budget: int, *, seed: int = 0) -> NDArray[np.int6
     if not chances.any():
         checks.fail("p", "probabilities of which one is above 0", "zeros")
     count, rng = min(checks.integer("budget", budget, 0), len(chances)), checks.generator(seed)
+    # The largest is 1 first, so that the sum stays finite.
+    chances = chances / chances.max()
+    chances /= chances.sum()
     inside, outside = np.flatnonzero(chances), np.flatnonzero(chances == 0)
-    first = rng.choice(inside, min(count, len(inside)), replace=False, p=chances[inside] / chances[inside].sum())
+    first = rng.choice(inside, min(count, len(inside)), replace=False, p=chances[inside])
     return np.concatenate([first, rng.choice(outside, count - len(first), replace=False)]).astype(np.int64)
 
 

@@ -60,6 +60,9 @@ def test_queries_are_distinct_and_as_many_as_there_are_nodes():
     for budget, count in ((0, 0), (3, 3), (100, 4)):
         drawn = draw_queries(p, budget)
         assert len(set(drawn.tolist())) == len(drawn) == count
+    # Sums that overflow, and chances that underflow beside the largest.
+    assert set(draw_queries([1e308, 1e308, 0.0], 2)) == {0, 1}
+    assert set(draw_queries([1e300, 1e-320], 2)) == {0, 1}
     assert set(draw_queries(p, 3).tolist()) > {0, 1}
     assert draw_queries(p, 3, seed=1).tolist() == draw_queries(p, 3, seed=1).tolist()
 

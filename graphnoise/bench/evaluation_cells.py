@@ -20,16 +20,23 @@ from graphnoise.bench.tasks.node_noise import noise_axis, parse_noise, plant
 from graphnoise.bench.tasks.node_report import row_label
 from graphnoise.bench.tasks.nodes import Nodes, load
 from graphnoise.checks import DataError
-from graphnoise.reports.inputs import Run
+from graphnoise.reports.inputs import Run, measures
 
 Record = Mapping[str, Any]
 Labels = NDArray[np.int64]
 # The entry "task" of stored runs of a callable.
 RUNS = "report"
+# What a run returns, by report.
+MEASURES = {
+    "rank-stability": ("predictions", "given", "corrected"),
+    "exchange-rate": ("accuracy",),
+    "frontier": ("accuracy",),
+    "memorisation": ("correct", "test_correct"),
+}
 
 
 def stored(run: Run, name: str, report: str, store: Store | None) -> Run:
-    """Return a run that reads results from a store where they are, and writes those that are not.
+    """Return a run that reads results from a store where they are, and writes those that are not and are complete.
 
     Args:
         run: The callable.
@@ -44,8 +51,7 @@ def stored(run: Run, name: str, report: str, store: Store | None) -> Run:
         cell = {"task": RUNS, "report": report, "run": name, "config": dict(config), "seed": seed}
         key = cell_key(cell)
         if (record := store.read(key)) is None:
-            result = run(config, seed)
-            plain = {k: _plain(v) for k, v in result.items()} if isinstance(result, Mapping) else result
+            plain = {k: _plain(v) for k, v in measures(run, config, seed, MEASURES[report]).items()}
             store.write(key, cell, plain)
             return plain
         return dict(record["result"])
@@ -66,7 +72,7 @@ def cells_of(folder: Path, report: str) -> tuple[list[Record], list[Record]]:
     """Return the stored runs of a report, and the cells of the task `nodes`, in a folder.
 
     Raises:
-        DataError: The folder has neither.
+        DataError: The folder has neither, or has runs of several callables.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of cells, got none (a table of cells has no predictions)")
@@ -78,6 +84,8 @@ def cells_of(folder: Path, report: str) -> tuple[list[Record], list[Record]]:
             runs.append(record)
         elif isinstance(config, dict) and (config.get("task"), config.get("protocol")) == ("nodes", Nodes.protocol):
             nodes.append(record)
+    if len(names := sorted({record["config"]["run"] for record in runs})) > 1:
+        raise DataError(f"{folder}: expected runs of one callable (a folder for each), got {', '.join(names)}")
     if not runs and not nodes:
         raise DataError(
             f"{folder}: expected cells of `graphnoise bench nodes`, or of `graphnoise report {report} --run … --out`, "

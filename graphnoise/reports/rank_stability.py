@@ -59,6 +59,10 @@ def rank_stability(
 
         rho = d_c / (d_c + d_e)
 
+    Of recommenders, nodes are held-out clicks: predictions are 1 where the item is among the first k of the user's list
+    and 0 elsewhere, all given labels 1, and corrected ones 0 where the click is false. A false click is right where it
+    is not among the first k.
+
     Args:
         predictions: By model, predicted classes of the test nodes, shape [n] or [runs, n]; -1 is none, an error.
         given: Given labels of the test nodes, shape [n].

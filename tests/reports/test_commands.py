@@ -32,8 +32,20 @@ def memorise(config, seed):
     return {"correct": seen | ~wrong, "test_correct": [seen[0]], "groups": {"wrong": wrong}}
 
 
+def memorise_all(config, seed):
+    return {"correct": np.ones(60), "test_correct": [1]}
+
+
+def accuracy_of_none(config, seed):
+    return {"accuracy": 0.5}
+
+
 def unlike(config, seed):
     raise ZeroDivisionError("no labels")
+
+
+def nothing(config, seed):
+    return None
 
 
 value = 3
@@ -149,7 +161,7 @@ def test_memorisation_of_a_callable_and_its_stored_runs(folder, capfd):
         (["frontier"], "FOLDER, --run, --dataset: expected one of them, got none"),
         (["frontier", "nowhere"], "nowhere: expected a folder of cells"),
         (["exchange-rate", "--run", "nomodule:f"], "--run: expected MODULE:FUNCTION .*ModuleNotFoundError"),
-        (["exchange-rate", "--run", "MODULE:nothing"], "--run: expected MODULE:FUNCTION .*AttributeError"),
+        (["exchange-rate", "--run", "MODULE:missing"], "--run: expected MODULE:FUNCTION .*AttributeError"),
         (
             ["exchange-rate", "--run", "nomodule"],
             "--run: expected MODULE:FUNCTION that can be imported, got 'nomodule'",
@@ -162,6 +174,7 @@ def test_memorisation_of_a_callable_and_its_stored_runs(folder, capfd):
         (["frontier", "--run", "MODULE:accuracy", "--weak-cost", "0"], "--weak-cost: expected a number of at least"),
         (["memorisation", "--run", "MODULE:memorise"], "--labelled: expected the number of labelled nodes"),
         (["memorisation", "--run", "MODULE:memorise", "--labelled", "5"], "run: correct, test_correct: expected 5"),
+        (["memorisation", "--run", "MODULE:nothing", "--labelled", "5"], "run: expected a mapping of measures"),
         (["rank-stability", "--run", "MODULE:rank", "--plot", "x.abc"], "plot: expected a file name that ends in"),
         (["rank-stability", "--run", "MODULE:rank", "--rate", "2"], "--rate: expected a rate"),
     ],
@@ -174,6 +187,19 @@ def test_bad_input_is_one_line(words, message, folder, capfd):
     assert len([line for line in err.splitlines() if "error: " in line]) == 1
     assert "Traceback" not in err
     assert re.search(message, err), err
+
+
+def test_stored_runs_are_complete_and_of_one_callable(folder, capfd):
+    _, module = folder
+    words = ["memorisation", "--labelled", "60", "--runs", "4", "--out", "stored", "--run"]
+    assert call(capfd, *words, f"{module}:accuracy_of_none")[0] == 1
+    code, _, err = call(capfd, "memorisation", "stored")
+    assert (code, "expected cells of" in err) == (1, True)
+    assert call(capfd, *words, f"{module}:memorise")[0] == 0
+    assert call(capfd, *words, f"{module}:memorise_all")[0] == 0
+    code, _, err = call(capfd, "memorisation", "stored")
+    assert code == 1
+    assert f"expected runs of one callable (a folder for each), got {module}:memorise, {module}:memorise_all" in err
 
 
 def test_cells_of_the_benchmark_withhold_no_labels(cells, capfd):

@@ -118,3 +118,13 @@ def test_the_same_seed_gives_the_same_tables(seed, count):
 def test_bad_input_is_named(predictions, given, corrected, message):
     with pytest.raises(InputError, match=message):
         rank_stability(predictions, given, corrected)
+
+
+def test_held_out_clicks_are_hits_or_misses():
+    false = np.arange(50) < 10
+    # The first recommends the items of all clicks, the second those of right ones, except one.
+    hits = {"follows": np.ones(50, dtype=int), "robust": (~false & (np.arange(50) != 30)).astype(int)}
+    report = rank_stability(hits, np.ones(50, dtype=int), (~false).astype(int), orders=5, resamples=20)
+    assert report.models[["right_labels", "wrong_labels"]].values.tolist() == [[1, 0], [39 / 40, 1]]
+    # d_c = 1 / 40 and d_e = 1.
+    assert report.pairs["crossing"].tolist() == pytest.approx([1 / 41])

@@ -24,7 +24,7 @@ def test_kernel_labels_are_the_sums_over_classes(entries, monkeypatch):
     kernel = np.exp(-torch.cdist(Z, Z).square().numpy() / (2 * 0.4**2)) * CREDIBILITY.numpy()
     np.fill_diagonal(kernel, 0)
     for power in (0.0, 1.0):
-        mass = kernel @ np.eye(3)[Y] / np.bincount(Y) ** power
+        mass = kernel @ np.eye(3)[Y] / np.bincount(Y, CREDIBILITY) ** power
         expected = mass / mass.sum(1, keepdims=True)
         np.testing.assert_allclose(kernel_labels(Z, Y, CREDIBILITY, 3, 0.4, power), expected, atol=1e-12)
 
@@ -47,12 +47,19 @@ def test_class_shares_are_balanced_by_their_inverse_only():
     credibility = torch.ones(11).double()
     credibility[10] = 0.0
     balanced, plain = (kernel_labels(z, y, credibility, 2, 1.0, power)[10] for power in (1.0, 0.0))
-    shares = torch.tensor([10.0, 1.0]) / 11
-    torch.testing.assert_close(balanced, F.normalize(torch.tensor([0.9, 0.1]) / shares, p=1, dim=0).double())
+    torch.testing.assert_close(balanced, torch.tensor([0.5, 0.5]).double())
     torch.testing.assert_close(plain, torch.tensor([0.9, 0.1]).double())
     even = kernel_labels(z[:10], y[:10], credibility[:10], 2, 1.0, 1.0)
     # Nine to one of equal density, the row itself left out.
     torch.testing.assert_close(even[0], F.normalize(torch.tensor([8 / 9, 1.0]), p=1, dim=0).double())
+
+
+def test_classes_of_credible_labels_are_not_in_every_target():
+    # As many labels of each class at one place, and those of class 0 ten times as credible.
+    z, y = torch.ones(41, 1).double(), torch.arange(41) % 2
+    credibility = torch.where(y == 0, 1.0, 0.1).double()
+    credibility[40] = 0.0
+    torch.testing.assert_close(kernel_labels(z, y, credibility, 2, 1.0, 1.0)[40], torch.tensor([0.5, 0.5]).double())
 
 
 def test_nothing_underflows():

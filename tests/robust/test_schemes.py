@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from torch_geometric.data import Data
 from training_steps import VIEW, context, context_of, draw, step
 
-from graphnoise import InputError, datasets
+from graphnoise import InputError, datasets, noise
 from graphnoise.robust import RobustGNN
 from graphnoise.robust.methods.conditioning import QualityConditioning, uniform_bins
 from graphnoise.robust.methods.frozen_embeddings import NMTune, covariance_term, dominance_term, spectrum
@@ -77,10 +77,23 @@ def test_the_best_bin_predicts_well_though_most_labels_are_wrong(method, low, hi
     assert low <= accuracy <= high
 
 
+def test_by_default_the_best_bin_has_labels_of_every_class():
+    data = datasets.planted_partition([60, 60, 60], 0.2, 0.02, num_features=8, split=(20, 20, 20), seed=0)
+    noisy = noise.LabelNoise("symmetric", 0.3, splits=("train", "val"), seed=0)(data)
+    fitted = RobustGNN(QualityConditioning(), epochs=100, seed=0).fit(noisy)
+    given = noisy.y[noisy.train_mask]
+    counts = torch.bincount(given * 8 + fitted.method_.bin, minlength=24).view(3, 8)
+    assert counts.min() >= 1
+    assert counts.max() <= counts.sum(1).max() / 8 + 1
+    assert fitted.score(data) > 0.9
+
+
 def test_message_passing_does_not_see_the_bins():
     state = with_network(torch.arange(8) % 3)
     method = QualityConditioning(torch.linspace(0, 1, 8), bins=4)
     method.setup(state)
+    # 0 at first, when the bins change nothing.
+    torch.nn.init.ones_(method.last.weight)
     batch = step(state, outputs=[]).batch
     first = method.forward(state, batch)[0].logits
     method.bin = 3 - method.bin
@@ -194,6 +207,23 @@ def test_terms_of_embeddings():
         assert torch.isfinite(covariance_term(few))
     assert spectrum(torch.eye(6)).entropy == pytest.approx(1.791759, abs=1e-5)
     assert spectrum(rank_one) == pytest.approx((0, 1), abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(9, 4), (4, 9)])
+def test_shares_of_singular_values_are_those_of_a_decomposition(shape):
+    x = draw(*shape).double().requires_grad_()
+    values = torch.linalg.svdvals(x)
+    shares = values / values.sum()
+    torch.testing.assert_close(dominance_term(x, top=2), -shares[:2].mean())
+    expected = [torch.special.entr(shares).sum().item(), shares[0].item()]
+    assert list(spectrum(x)) == pytest.approx(expected)
+    mine, theirs = (torch.autograd.grad(out, x)[0] for out in (dominance_term(x, top=2), -shares[:2].mean()))
+    torch.testing.assert_close(mine, theirs)
+    covariance = torch.cov(x.t())
+    expected = (covariance.square().sum() - covariance.diagonal().square().sum()) / shape[1]
+    torch.testing.assert_close(covariance_term(x), expected)
+    same = torch.ones(shape, requires_grad=True)
+    assert torch.isfinite(torch.autograd.grad(dominance_term(same), same)[0]).all()
 
 
 def test_nmtune_keeps_near_what_the_embeddings_were():

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,14 +35,17 @@ class QualityConditioning(Method):
     r"""The head also reads how credible the label of a node is, and predictions are those for the most credible ones.
 
     The credibilities of labelled nodes fall into `bins` bins of equal width over their range. A perceptron reads the
-    network's logits, its embedding, and a learned vector of the bin, which message passing never sees; unlabelled nodes
-    have none in training. Predictions have the vector of `predict_bin` for every node. Without a hidden layer the bin
-    would only move the prior of the classes.
+    network's logits, its embedding, and a learned vector of the bin, which message passing never sees, and its outputs,
+    0 at first, are added to the logits; unlabelled nodes have no vector in training. Predictions have the vector of
+    `predict_bin` for every node. Without a hidden layer the bin would only move the prior of the classes.
+
+    The bin of predictions needs labels of every class: it is a class without any that predictions lose.
 
     Args:
         credibility: Credibilities of the labelled nodes, in [0, 1] (1: surely right), or a function that returns them,
-            see `Drop`. None: the out-of-fold probability of the given label by logistic regression on smoothed
-            features, so that no label speaks for itself.
+            see `Drop`. None: the rank, within its class, of the out-of-fold probability of the given label by logistic
+            regression on smoothed features, so that no label speaks for itself, and every bin has labels of all classes
+            that have enough of them.
         bins: Number of bins.
         width: Length of the vectors of bins.
         hidden_width: Width of the hidden layer of the head.
@@ -58,6 +63,7 @@ class QualityConditioning(Method):
         head of a graph neural network is ours.
     """
 
+    version = "2"
     # Vectors of pairs do not contain the head.
     needs_graph = True
     bin: Tensor
@@ -84,7 +90,7 @@ class QualityConditioning(Method):
         """Compute the bins, and make the head."""
         output, size = context.evaluate(), context.num_classes
         given = self.credibility
-        scores = _own_probabilities(context) if given is None else credibilities_of(given, context)
+        scores = _own_ranks(context) if given is None else credibilities_of(given, context)
         self.register_buffer("bin", uniform_bins(scores.to(context.given.device), self.bins))
         width, generator = output.embedding.shape[1] + size + self.width, context.generator
         self.codes = torch.nn.Parameter(
@@ -92,11 +98,12 @@ class QualityConditioning(Method):
         )
         self.first = Linear(width, self.hidden_width, bias=True, generator=generator).to(output.logits.device)
         self.last = Linear(self.hidden_width, size, bias=True, generator=generator).to(output.logits.device)
+        torch.nn.init.zeros_(self.last.weight)
 
     def head(self, output: Output, codes: Tensor) -> Tensor:
         """Return the logits of rows with these vectors of bins."""
-        out: Tensor = self.last(F.relu(self.first(torch.cat([output.embedding, output.logits, codes], 1))))
-        return out
+        shift: Tensor = self.last(F.relu(self.first(torch.cat([output.embedding, output.logits, codes], 1))))
+        return output.logits + shift
 
     def forward(self, context: Context, batch: Batch) -> list[Output]:
         """Return the outputs for a batch, labelled nodes with their bins."""
@@ -116,10 +123,16 @@ class QualityConditioning(Method):
         return torch.stack(logits).softmax(2).mean(0)
 
 
-def _own_probabilities(context: Context) -> Tensor:
-    """Return the out-of-fold probability of each given label; 1 where classes are too small to tell."""
-    codes = torch.unique(context.given, return_inverse=True)[1]
-    if int((torch.bincount(codes) > 1).sum()) < 2:
-        return torch.ones(len(codes))
-    p = torch.from_numpy(out_of_fold(context, codes.cpu().numpy(), 5))
-    return p.gather(1, codes.cpu().unsqueeze(1)).squeeze(1).float()
+def _own_ranks(context: Context) -> Tensor:
+    """Return the rank in (0, 1], within its class, of the out-of-fold probability of each given label.
+
+    It is 1 everywhere where classes are too small to tell.
+    """
+    codes = np.unique(context.given.cpu().numpy(), return_inverse=True)[1]
+    ranks = np.ones(len(codes), dtype=np.float32)
+    if (np.bincount(codes) > 1).sum() >= 2:
+        p = out_of_fold(context, codes, 5)[np.arange(len(codes)), codes]
+        for code in range(codes.max() + 1):
+            members = codes == code
+            ranks[members] = rankdata(p[members], "max") / members.sum()
+    return torch.from_numpy(ranks)

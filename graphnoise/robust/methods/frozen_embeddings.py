@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -11,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graphnoise import checks
-from graphnoise.coding_rates import effective_rank
 from graphnoise.nn import Linear, SparseFeatures, dropout
 from graphnoise.robust.methods.contrast import augmented, sampled_rows
 from graphnoise.robust.training import Context, Method, Step, View
@@ -37,7 +35,8 @@ def spectrum(x: Tensor) -> Spectrum:
         >>> [round(value, 4) for value in spectrum(torch.ones(4, 3))]
         [0.0, 1.0]
     """
-    return Spectrum(math.log(max(effective_rank(x), 1.0)), float(_shares(x).max()))
+    shares = _shares(x.detach())
+    return Spectrum(float(torch.special.entr(shares).sum()), float(shares.max()))
 
 
 def covariance_term(x: Tensor) -> Tensor:
@@ -48,8 +47,9 @@ def covariance_term(x: Tensor) -> Tensor:
         tensor(4.)
     """
     centred = x - x.mean(0)
-    covariance = centred.t() @ centred / max(len(x) - 1, 1)
-    return (covariance.square().sum() - covariance.diagonal().square().sum()) / x.shape[1]
+    # The squares of the products of columns have the sum of those of rows.
+    total, own = _gram(centred).square().sum(), centred.square().sum(0).square().sum()
+    return (total - own) / (max(len(x) - 1, 1) ** 2 * x.shape[1])
 
 
 def dominance_term(x: Tensor, top: int = 5) -> Tensor:
@@ -59,11 +59,22 @@ def dominance_term(x: Tensor, top: int = 5) -> Tensor:
         >>> dominance_term(torch.ones(7, 6))
         tensor(-0.2000)
     """
-    return -_shares(x)[:top].mean()
+    return -_shares(x)[:top].mean().to(x.dtype)
+
+
+def _gram(x: Tensor) -> Tensor:
+    """Return the products of all rows, or of all columns where they are fewer."""
+    return x.t() @ x if len(x) > x.shape[1] else x @ x.t()
 
 
 def _shares(x: Tensor) -> Tensor:
-    values = torch.linalg.svdvals(x)
+    """Return the singular values over their sum, descending, float64.
+
+    They are roots of the eigenvalues of the smaller Gram matrix, which is much faster than to decompose x.
+    """
+    squares = torch.linalg.eigvalsh(_gram(x.double())).flip(0)
+    # The root has no finite derivative at 0.
+    values = squares.clamp(min=1e-24).sqrt()
     shares: Tensor = values / values.sum().clamp(min=1e-12)
     return shares
 
@@ -145,6 +156,7 @@ class NMTune(Method):
         learning rate of 0.001.
     """
 
+    version = "2"
     needs_graph = True
     search = MappingProxyType({"consistency": (0.1, 10.0), "covariance": (0.0, 0.1)})
     frozen: Tensor

@@ -29,7 +29,8 @@ class KernelLabels(Method):
 
         cred_i y_i + (1 - cred_i) t_i,    t_ic ∝ π_c^-power Σ_{j ≠ i, y_j = c} cred_j exp(-|z_i - z_j|² / 2 h²)
 
-    with π the class shares and h the median distance to the k-th nearest. The term is weight · `distant_peers` of the
+    with π_c the share of class c in the sum of all cred_j, and h the median distance to the k-th nearest. With shares
+    of labels, classes whose labels agree most would be in every target. The term is weight · `distant_peers` of the
     network's embeddings.
 
     Credibility by neighbours takes errors to be static: where they have spread from node to node, neighbours agree on
@@ -37,7 +38,7 @@ class KernelLabels(Method):
 
     Args:
         num_neighbours: Number k of nearest labelled nodes.
-        power: Power of the class shares; 0: none.
+        power: Power of the shares of the classes; 0: none.
         weight: Weight of the contrast.
         peers: Number of distant and of near nodes in the contrast of each node.
         temperature: Temperature of the contrast.
@@ -48,6 +49,7 @@ class KernelLabels(Method):
         peers; the formulas are ours.
     """
 
+    version = "2"
     needs_graph = True
     credibilities: Tensor
     soft: Tensor
@@ -102,7 +104,7 @@ def kernel_labels(z: Tensor, y: Tensor, credibility: Tensor, num_classes: int, w
         credibility: Credibilities, in [0, 1], shape [n].
         num_classes: Number of classes.
         width: Width h of the kernel, above 0.
-        power: Power of the class shares.
+        power: Power of the shares of the classes in the credibilities.
 
     Example:
         >>> z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
@@ -110,7 +112,7 @@ def kernel_labels(z: Tensor, y: Tensor, credibility: Tensor, num_classes: int, w
         tensor([0.7311, 0.2689])
     """
     one_hot = F.one_hot(y, num_classes).to(z.dtype)
-    shares = one_hot.mean(0).clamp(min=1e-12) ** -power
+    shares = (credibility.unsqueeze(1) * one_hot).mean(0).clamp(min=1e-12) ** -power
     out, size = torch.full_like(one_hot, 1 / num_classes), max(BLOCK_ENTRIES // max(len(z), 1), 1)
     for first in range(0, len(z), size):
         part = torch.arange(first, min(first + size, len(z)))
