@@ -106,6 +106,11 @@ def limit_threads(count: int) -> Iterator[None]:
         yield
 
 
+def one_blas_thread() -> contextlib.AbstractContextManager[object]:
+    """Return a context in which BLAS uses one thread, so that sums are the same at any number of threads."""
+    return _pools().limit(limits=1, user_api="blas")
+
+
 @functools.cache
 def _pools() -> ThreadpoolController:
     """Return the thread pools of the libraries loaded so far; the search takes milliseconds."""

@@ -203,6 +203,27 @@ def improve(
     max_rounds: int,
     /,
 ) -> tuple[_Index, float, float, float, float, float, bool, int, int, int]: ...
+def read_region(
+    rowptr: int, col: int, weight: int, degree: int, inside: int, count: int, /
+) -> tuple[_Index, NDArray[np.int32], _Index]: ...
+def update_region(
+    nodes: int,
+    rowptr: int,
+    reply: int,
+    weight: int,
+    total: int,
+    square: int,
+    messages: int,
+    sums: int,
+    evidence: int,
+    w0: float,
+    w1: float,
+    w2: float,
+    w3: float,
+    mean: float,
+    keep: float,
+    /,
+) -> float: ...
 def release(
     rowptr: int,
     col: int,

@@ -25,7 +25,7 @@ from graphnoise.kernels.local import TIERS
 from graphnoise.resources import native_threads
 from graphnoise.typing import Floats
 
-__all__ = ["Arcs", "Messages", "Rule", "arcs_of", "send", "update_messages"]
+__all__ = ["Arcs", "Messages", "Rule", "arcs_of", "features", "send", "update_messages"]
 # Parts of the sum `joint`, whatever the number of threads, and numbers that they have together.
 CHUNKS, MAX_NUMBERS = 256, 2**22
 
@@ -61,6 +61,12 @@ class Rule:
             array = readable_zeros(np.shape(getattr(self, field.name)))
             array[...] = getattr(self, field.name)
             object.__setattr__(self, field.name, array)
+
+
+def features(vote: Floats, d: Floats) -> Floats:
+    """Return 1, l, l g and g of nodes with a vote l, shape [n, 4], for two classes."""
+    g = np.log1p(d)
+    return np.column_stack([np.ones(len(vote)), vote, vote * g, g])
 
 
 def send(arcs: Arcs, beliefs: Floats, backend: str | None = None) -> Messages:
