@@ -15,8 +15,14 @@ from graphnoise.clustering import inputs, posterior
 from graphnoise.clustering.membership import Membership
 from graphnoise.clustering.result import named
 from graphnoise.kernels.csr.undirected import UndirectedGraph
-from graphnoise.kernels.region import positions_of_arcs, read_region, send, update_messages
-from graphnoise.kernels.region.reference import features_of_sums
+from graphnoise.kernels.region import (
+    features_of_sums,
+    log_odds,
+    positions_of_arcs,
+    read_region,
+    send,
+    update_messages,
+)
 from graphnoise.resources import one_blas_thread
 from graphnoise.typing import Floats, GraphLike, Ints, MembershipLike, SeedsLike
 from graphnoise.undirected import as_undirected
@@ -277,13 +283,15 @@ class _Growing:
     def _boundary(self) -> Floats:
         """Return log P / (1 - P) of the boundary, without labels; other neighbours have the share of members."""
         region, graph, nodes = self.region, self.graph, self.region.boundary
-        total, count = graph.degree[nodes], graph.rowptr[nodes + 1] - graph.rowptr[nodes]
-        messages, arcs = region.messages[len(region.target) :], region.crossing
-        weight = np.ones(len(arcs)) if region.weight is None else region.weight[arcs]
-        seen, sums = region.at_boundary(weight), region.at_boundary(weight * messages)
+        messages, arcs, total = region.messages[len(region.target) :], region.crossing, graph.degree[nodes]
+        weight, count = np.ones(len(arcs)), total
+        if region.weight is not None:
+            weight, count = region.weight[arcs], graph.rowptr[nodes + 1] - graph.rowptr[nodes]
+        place = region.target[arcs] - len(region.inside)
+        seen, sums = (np.bincount(place, of_arc, minlength=len(nodes)) for of_arc in (weight, weight * messages))
         sums += np.maximum(total - seen, 0.0) * self.share
         # As if the weights of a node were equal: those of its unread arcs are not known.
-        return features_of_sums(sums, total, total**2 / count, self.mean) @ self.w
+        return log_odds(sums, total, total**2 / count, self.mean, self.w, self.backend)
 
 
 def _log_likelihood(x: Floats, labels: Floats, w: Floats, a1: float, a0: float) -> float:

@@ -84,12 +84,12 @@ class Posterior:
 
 def best_set(p: Floats) -> Ints:
     """Return the positions, ascending, of the set of largest expected F1 given probabilities of membership."""
-    order = np.argsort(-p, kind="stable")
-    f1 = 2 * np.cumsum(p[order]) / (np.arange(1, len(p) + 1) + p.sum())
+    descending = np.sort(p)[::-1]
+    f1 = 2 * np.cumsum(descending) / (np.arange(1, len(p) + 1) + p.sum())
     best = int(f1.argmax())
     with np.errstate(divide="ignore"):
         nothing = np.exp(np.log1p(-p).sum())
-    return np.flatnonzero(p >= p[order[best]]) if f1[best] > nothing else np.empty(0, dtype=np.int64)
+    return np.flatnonzero(p >= descending[best]) if f1[best] > nothing else np.empty(0, dtype=np.int64)
 
 
 def membership_posterior(
@@ -343,30 +343,35 @@ def calibrate_votes(
         at, centre = np.concatenate([w, logits_of(a1, a0)]), np.concatenate([START, guess])
         ridges = np.append(ridges, [ERROR_PRECISION, ERROR_PRECISION])
 
-    def rates_at(at: Floats) -> tuple[float, float, Floats, Floats]:
+    def evaluate(at: Floats) -> tuple[float, float, float, Floats, Floats]:
         hit, ratio = (a1, (1 - a0) / a1) if guess is None else expit(at[4:])
         p = expit(x @ at[:4])
         # P(label 1) inside is `hit`, outside `hit * ratio`.
-        return hit, ratio, p, np.clip(hit * (ratio + (1 - ratio) * p), tiny, 1 - tiny)
+        q = np.clip(hit * (ratio + (1 - ratio) * p), tiny, 1 - tiny)
+        loss = ridges @ (at - centre) ** 2 / 2 - np.log(np.where(labels > 0, q, 1 - q)).sum()
+        return float(loss), hit, ratio, p, q
 
-    def loss(at: Floats, q: Floats) -> float:
-        return float(ridges @ (at - centre) ** 2 / 2 - np.log(np.where(labels > 0, q, 1 - q)).sum())
-
-    # Fisher scoring: Newton's method with the expected curvature, which is positive.
-    (hit, ratio, p, q), gain = rates_at(at), np.inf
-    value = loss(at, q)
-    while gain > MIN_STEP_GAIN:
-        slopes = (hit * (1 - ratio) * p * (1 - p))[:, None] * x
+    (loss, hit, ratio, p, q), part = evaluate(at), 1.0
+    while part > 1e-6:
+        variance = q * (1 - q)
+        pull, by_vote = (q - labels) / variance, hit * (1 - ratio) * p * (1 - p)
+        slopes = by_vote[:, None] * x
         if guess is not None:
             slopes = np.column_stack([slopes, q * (1 - hit), hit * ratio * (1 - ratio) * (1 - p)])
-        scaled = slopes / (q * (1 - q))[:, None]
-        slope = scaled.T @ (q - labels) + ridges * (at - centre)
-        step = np.linalg.solve(scaled.T @ slopes + np.diag(ridges), slope)
-        gain, part = 0.0, 1.0
-        while gain <= 0 and part > 1e-6:
-            ahead = at - part * step
-            rates = rates_at(ahead)
-            gain, part = value - loss(ahead, rates[3]), part / 4
-        if gain > 0:
-            at, value, (hit, ratio, p, q) = ahead, value - gain, rates
+        slope = slopes.T @ pull + ridges * (at - centre)
+        # Newton's method, without second derivatives by the rates; the expected curvature where this is not positive.
+        curvature = (pull[:, None] ** 2 * slopes).T @ slopes + np.diag(ridges)
+        curvature[:4, :4] += ((pull * by_vote * (1 - 2 * p))[:, None] * x).T @ x
+        if np.linalg.eigvalsh(curvature)[0] < ridges.min() / 2:
+            curvature = (slopes / variance[:, None]).T @ slopes + np.diag(ridges)
+        step = np.linalg.solve(curvature, slope)
+        if slope @ step <= 2 * MIN_STEP_GAIN:
+            break
+        part = 1.0
+        while part > 1e-6:
+            ahead = evaluate(at - part * step)
+            if ahead[0] < loss:
+                at, (loss, hit, ratio, p, q) = at - part * step, ahead
+                break
+            part /= 4
     return (at, a1, a0) if guess is None else (at[:4], float(hit), float(1 - hit * ratio))

@@ -206,7 +206,9 @@ def improve(
 def read_region(
     rowptr: int, col: int, weight: int, degree: int, inside: int, count: int, /
 ) -> tuple[_Index, NDArray[np.int32], _Index]: ...
+def log_odds(nodes: int, sums: int, totals: int, squares: int, out: int, mean: float, calibration: int, /) -> None: ...
 def update_region(
+    threads: int,
     nodes: int,
     rowptr: int,
     reply: int,
@@ -216,10 +218,7 @@ def update_region(
     messages: int,
     sums: int,
     evidence: int,
-    w0: float,
-    w1: float,
-    w2: float,
-    w3: float,
+    calibration: int,
     mean: float,
     keep: float,
     /,

@@ -20,10 +20,14 @@ from graphnoise.kernels import _native
 from graphnoise.kernels.dispatch import select
 from graphnoise.kernels.local import TIERS, as_int64, native_arguments
 from graphnoise.kernels.region import reference
+from graphnoise.kernels.region.reference import features_of_sums
+from graphnoise.resources import native_threads
 from graphnoise.typing import Floats, Ints
 
 if TYPE_CHECKING:
     from graphnoise.kernels.csr.undirected import UndirectedGraph
+
+__all__ = ["Region", "features_of_sums", "log_odds", "positions_of_arcs", "read_region", "send", "update_messages"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +67,6 @@ class Region:
     def crossing(self) -> Ints:
         """Positions of the arcs into the boundary; messages along them are the last ones, in this order."""
         return np.flatnonzero(self.target >= len(self.inside))
-
-    def at_boundary(self, of_arcs: Floats) -> Floats:
-        """Return the sums, at each node of the boundary, of a number of each crossing arc."""
-        place = self.target[self.crossing] - len(self.inside)
-        return np.bincount(place, of_arcs, minlength=len(self.boundary)).astype(np.float64)
 
 
 def positions_of_arcs(graph: UndirectedGraph, nodes: Ints) -> tuple[Ints, Ints]:
@@ -124,5 +123,23 @@ def update_messages(
     if select(backend, TIERS) == "reference":
         return reference.update_messages(region, evidence, w, mean, keep)
     arrays = region.rowptr, region.reply, region.weight, region.total, region.square, region.messages, region.sums
-    addresses = (0 if array is None else array.ctypes.data for array in (*arrays, evidence))
-    return _native.update_region(len(region.inside), *addresses, *w.tolist(), mean, keep)
+    addresses = [0 if array is None else array.ctypes.data for array in (*arrays, evidence, w)]
+    return _native.update_region(native_threads(), len(region.inside), *addresses, mean, keep)
+
+
+def log_odds(sums: Floats, total: Floats, square: Floats, mean: float, w: Floats, backend: str | None = None) -> Floats:
+    """Return the log odds of nodes without evidence, by the formulas of this module.
+
+    Args:
+        sums: Sums of weight times message, shape [n].
+        total: Sums of weights.
+        square: Sums of squares of weights.
+        mean: One more vote, between 0 and 1.
+        w: Shape [4].
+        backend: "native", "reference", or None for the first.
+    """
+    if select(backend, TIERS) == "reference":
+        return features_of_sums(sums, total, square, mean) @ w
+    out = np.empty(len(sums))
+    _native.log_odds(len(out), *(array.ctypes.data for array in (sums, total, square, out)), mean, w.ctypes.data)
+    return out

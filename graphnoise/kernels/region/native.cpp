@@ -62,49 +62,75 @@ nb::tuple read_region(Address rowptr, Address col, Address weight, Address degre
     return result;
 }
 
-double update_region(Index nodes, Address rowptr, Address reply, Address weight, Address total, Address square, Address messages,
-                     Address sums, Address evidence, double w0, double w1, double w2, double w3, double mean, double keep) {
+// Log odds of a node as a function of the sum of messages to it.
+class Odds {
+  public:
+    Odds(double total, double square, double mean, const double *w) {
+        const double d = total > 0 ? total * total / square : 0.0, g = std::log1p(d);
+        scale_ = total > 0 ? d / total / (d + 1) : 0.0;
+        prior_ = mean / (d + 1);
+        offset_ = w[0] + w[3] * g;
+        slope_ = w[1] + w[2] * g;
+    }
+    double operator()(double sum) const {
+        const double u = std::clamp(scale_ * std::max(sum, 0.0) + prior_, 1e-12, 1 - 1e-12);
+        return offset_ + slope_ * std::log(u / (1 - u));
+    }
+
+  private:
+    double scale_, prior_, offset_, slope_;
+};
+
+void log_odds(Index nodes, Address sums, Address totals, Address squares, Address out, double mean, Address w) {
+    const auto *sum = reinterpret_cast<const double *>(sums), *total = reinterpret_cast<const double *>(totals);
+    const auto *square = reinterpret_cast<const double *>(squares), *weights = reinterpret_cast<const double *>(w);
+    for (Index i = 0; i < nodes; ++i) reinterpret_cast<double *>(out)[i] = Odds(total[i], square[i], mean, weights)(sum[i]);
+}
+
+double update_region(int threads, Index nodes, Address rowptr, Address reply, Address weight, Address total, Address square,
+                     Address messages, Address sums, Address evidence, Address calibration, double mean, double keep) {
+    constexpr Index chunk = 64;
     nb::gil_scoped_release release;
     const auto *first = reinterpret_cast<const Index *>(rowptr), *to = reinterpret_cast<const Index *>(reply);
     const auto *a = reinterpret_cast<const double *>(weight), *field = reinterpret_cast<const double *>(evidence);
     const auto *totals = reinterpret_cast<const double *>(total), *squares = reinterpret_cast<const double *>(square);
+    const auto *w = reinterpret_cast<const double *>(calibration);
     auto *message = reinterpret_cast<double *>(messages), *sum = reinterpret_cast<double *>(sums);
-    const Index arcs = first[nodes];
-    std::vector<double> fresh(static_cast<std::size_t>(arcs));
-    for (Index i = 0; i < nodes; ++i) {
-        double d = 0, scale = 0, offset = 0, slope = 0;
+    const auto of = [&](Index e) { return a == nullptr ? 1.0 : a[e]; };
+    std::vector<double> fresh(static_cast<std::size_t>(first[nodes])), changes(static_cast<std::size_t>(nodes));
+    const auto each_node = [&](auto &&body) {
+        graphnoise::parallel(threads, (nodes + chunk - 1) / chunk, [&](int, Index k) {
+            for (Index i = k * chunk; i < std::min(nodes, (k + 1) * chunk); ++i) body(i);
+        });
+    };
+    each_node([&](Index i) {
+        // Without weights, all arcs of a node leave out as much.
+        Odds odds(totals[i] - 1, squares[i] - 1, mean, w);
         for (Index e = first[i]; e < first[i + 1]; ++e) {
-            // Without weights, all arcs of a node leave out as much.
-            if (a != nullptr || e == first[i]) {
-                const double own = a == nullptr ? 1.0 : a[e], rest = totals[i] - own;
-                d = rest > 0 ? rest * rest / (squares[i] - own * own) : 0.0;
-                scale = rest > 0 ? d / rest : 0.0;
-                const double g = std::log1p(d);
-                offset = w0 + w3 * g + field[i];
-                slope = w1 + w2 * g;
-            }
-            const double left = sum[i] - (a == nullptr ? 1.0 : a[e]) * message[e];
-            const double u = std::clamp((scale * std::max(left, 0.0) + mean) / (d + 1), 1e-12, 1 - 1e-12);
-            fresh[static_cast<std::size_t>(e)] = 1 / (1 + std::exp(-offset - slope * std::log(u / (1 - u))));
+            if (a != nullptr) odds = Odds(totals[i] - a[e], squares[i] - a[e] * a[e], mean, w);
+            fresh[static_cast<std::size_t>(e)] = 1 / (1 + std::exp(-field[i] - odds(sum[i] - of(e) * message[e])));
         }
-    }
-    double change = 0;
-    for (Index e = 0; e < arcs; ++e) {
-        double &old = message[to[e]];
-        const double mixed = keep * old + (1 - keep) * fresh[static_cast<std::size_t>(e)];
-        change = std::max(change, std::abs(mixed - old));
-        old = mixed;
-    }
-    for (Index i = 0; i < nodes; ++i) {
+    });
+    each_node([&](Index i) {
+        double &change = changes[static_cast<std::size_t>(i)];
+        for (Index e = first[i]; e < first[i + 1]; ++e) {
+            double &old = message[to[e]];
+            const double mixed = keep * old + (1 - keep) * fresh[static_cast<std::size_t>(e)];
+            change = std::max(change, std::abs(mixed - old));
+            old = mixed;
+        }
+    });
+    each_node([&](Index i) {
         sum[i] = 0;
-        for (Index e = first[i]; e < first[i + 1]; ++e) sum[i] += (a == nullptr ? 1.0 : a[e]) * message[e];
-    }
-    return change;
+        for (Index e = first[i]; e < first[i + 1]; ++e) sum[i] += of(e) * message[e];
+    });
+    return nodes == 0 ? 0.0 : *std::max_element(changes.begin(), changes.end());
 }
 
 }  // namespace
 
 void add_region(nb::module_ &m) {
     m.def("read_region", &read_region);
+    m.def("log_odds", &log_odds);
     m.def("update_region", &update_region);
 }
