@@ -20,8 +20,8 @@ from graphnoise.kernels.region import (
     log_odds,
     positions_of_arcs,
     read_region,
-    send,
-    update_messages,
+    set_messages,
+    update_region,
 )
 from graphnoise.resources import one_blas_thread
 from graphnoise.typing import Floats, GraphLike, Ints, MembershipLike, SeedsLike
@@ -258,7 +258,7 @@ class _Growing:
         counts = [np.bincount(codes, minlength=2) for codes in (outer, self.given)]
         self.share, self.mean = self._members(counts[0][:2]), self._members(counts[0][:2] + counts[1][:2])
         believed = np.where(np.isnan(prior), logit(self.mean), prior) + self.evidence
-        send(region, expit(believed), expit(logit(self.share) + evidence)[outer])
+        set_messages(region, expit(believed), expit(logit(self.share) + evidence)[outer])
 
     def _members(self, counts: Ints) -> float:
         """Return the share of members that labels 0 and 1 come from, at least its standard error: seeds are members."""
@@ -278,7 +278,7 @@ class _Growing:
         calibrated = posterior.calibrate_votes(self.x[known], labels, self.w, self.a1, self.a0, guess, ridge=1.0)
         self.w, self.a1, self.a0 = calibrated
         self.arcs += len(region.target)
-        return update_messages(region, self.evidence, self.w, self.mean, keep, self.backend)
+        return update_region(region, self.evidence, self.w, self.mean, keep, self.backend)
 
     def _boundary(self) -> Floats:
         """Return log P / (1 - P) of the boundary, without labels; other neighbours have the share of members."""
@@ -289,7 +289,7 @@ class _Growing:
             weight, count = region.weight[arcs], graph.rowptr[nodes + 1] - graph.rowptr[nodes]
         place = region.target[arcs] - len(region.inside)
         seen, sums = (np.bincount(place, of_arc, minlength=len(nodes)) for of_arc in (weight, weight * messages))
-        sums += np.maximum(total - seen, 0.0) * self.share
+        sums = sums + np.maximum(total - seen, 0.0) * self.share
         # As if the weights of a node were equal: those of its unread arcs are not known.
         return log_odds(sums, total, total**2 / count, self.mean, self.w, self.backend)
 

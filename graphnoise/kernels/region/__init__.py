@@ -27,7 +27,15 @@ from graphnoise.typing import Floats, Ints
 if TYPE_CHECKING:
     from graphnoise.kernels.csr.undirected import UndirectedGraph
 
-__all__ = ["Region", "features_of_sums", "log_odds", "positions_of_arcs", "read_region", "send", "update_messages"]
+__all__ = [
+    "Region",
+    "features_of_sums",
+    "log_odds",
+    "positions_of_arcs",
+    "read_region",
+    "set_messages",
+    "update_region",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +107,7 @@ def read_region(graph: UndirectedGraph, inside: Ints, backend: str | None = None
     return Region(inside, boundary, rowptr, target, reply, weight, total, square, messages, np.zeros(len(inside)))
 
 
-def send(region: Region, beliefs: Floats, fixed: Floats) -> None:
+def set_messages(region: Region, beliefs: Floats, fixed: Floats) -> None:
     """Set the messages to beliefs of nodes inside, shape [k], and of the boundary, shape [b]."""
     count = len(region.target)
     region.messages[:count] = np.concatenate([beliefs, fixed])[region.target]
@@ -107,7 +115,7 @@ def send(region: Region, beliefs: Floats, fixed: Floats) -> None:
     reference.sum_messages(region)
 
 
-def update_messages(
+def update_region(
     region: Region, evidence: Floats, w: Floats, mean: float, keep: float, backend: str | None = None
 ) -> float:
     """Update the messages of the nodes inside, by the formulas of this module; return the largest change.
@@ -121,7 +129,7 @@ def update_messages(
         backend: "native", "reference", or None for the first.
     """
     if select(backend, TIERS) == "reference":
-        return reference.update_messages(region, evidence, w, mean, keep)
+        return reference.update_region(region, evidence, w, mean, keep)
     arrays = region.rowptr, region.reply, region.weight, region.total, region.square, region.messages, region.sums
     addresses = [0 if array is None else array.ctypes.data for array in (*arrays, evidence, w)]
     return _native.update_region(native_threads(), len(region.inside), *addresses, mean, keep)

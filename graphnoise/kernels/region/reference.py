@@ -37,7 +37,7 @@ def sum_messages(region: Region) -> None:
     region.sums[:] = np.bincount(region.source, weighted, minlength=len(region.inside))
 
 
-def update_messages(region: Region, evidence: Floats, w: Floats, mean: float, keep: float) -> float:
+def update_region(region: Region, evidence: Floats, w: Floats, mean: float, keep: float) -> float:
     """Update the messages of the nodes inside; return the largest change."""
     source, messages = region.source, region.messages
     weight = np.ones(len(source)) if region.weight is None else region.weight
