@@ -106,9 +106,11 @@ def limit_threads(count: int) -> Iterator[None]:
         yield
 
 
-def one_blas_thread() -> contextlib.AbstractContextManager[object]:
-    """Return a context in which BLAS uses one thread, so that sums are the same at any number of threads."""
-    return _pools().limit(limits=1, user_api="blas")
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Run a block with one thread in BLAS, so that sums are the same at any number of threads."""
+    with _pools().limit(limits=1, user_api="blas"):
+        yield
 
 
 @functools.cache

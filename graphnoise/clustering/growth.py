@@ -109,7 +109,8 @@ def grow_cluster(
         graph: Anything `as_undirected` takes.
         seeds: A node, several nodes, or a mask [n] of Booleans. All are in the cluster.
         labels: Noisy labels 0/1: array (-1, NaN or None where there is no label), {node: label} or a Series of some
-            nodes, callable of an array of nodes, or a `Membership`, with its a1 and a0.
+            nodes, callable of an array of nodes, or a `Membership`, with its a1 and a0. Of an array, labels of touched
+            nodes are read and checked, no others.
         a1: P(label 1 | inside).
         a0: P(label 0 | outside).
         threshold: Probability, without its label, from which a node joins.
@@ -284,14 +285,14 @@ class _Growing:
         """Return log P / (1 - P) of the boundary, without labels; other neighbours have the share of members."""
         region, graph, nodes = self.region, self.graph, self.region.boundary
         messages, arcs, total = region.messages[len(region.target) :], region.crossing, graph.degree[nodes]
-        weight, count = np.ones(len(arcs)), total
+        weight, square = np.ones(len(arcs)), total
         if region.weight is not None:
-            weight, count = region.weight[arcs], graph.rowptr[nodes + 1] - graph.rowptr[nodes]
+            # As if the weights of a node were equal: those of its unread arcs are not known.
+            weight, square = region.weight[arcs], total**2 / (graph.rowptr[nodes + 1] - graph.rowptr[nodes])
         place = region.target[arcs] - len(region.inside)
-        seen, sums = (np.bincount(place, of_arc, minlength=len(nodes)) for of_arc in (weight, weight * messages))
-        sums = sums + np.maximum(total - seen, 0.0) * self.share
-        # As if the weights of a node were equal: those of its unread arcs are not known.
-        return log_odds(sums, total, total**2 / count, self.mean, self.w, self.backend)
+        seen, came = (np.bincount(place, of_arc, minlength=len(nodes)) for of_arc in (weight, weight * messages))
+        sums = came + np.maximum(total - seen, 0.0) * self.share
+        return log_odds(sums, total, square, self.mean, self.w, self.backend)
 
 
 def _log_likelihood(x: Floats, labels: Floats, w: Floats, a1: float, a0: float) -> float:

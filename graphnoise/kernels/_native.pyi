@@ -206,10 +206,12 @@ def improve(
 def read_region(
     rowptr: int, col: int, weight: int, degree: int, inside: int, count: int, /
 ) -> tuple[_Index, NDArray[np.int32], _Index]: ...
-def log_odds(nodes: int, sums: int, totals: int, squares: int, out: int, mean: float, calibration: int, /) -> None: ...
+def log_odds(nodes: int, mean: float, calibration: int, sums: int, totals: int, squares: int, out: int, /) -> None: ...
 def update_region(
     threads: int,
     nodes: int,
+    mean: float,
+    keep: float,
     rowptr: int,
     reply: int,
     weight: int,
@@ -219,8 +221,6 @@ def update_region(
     sums: int,
     evidence: int,
     calibration: int,
-    mean: float,
-    keep: float,
     /,
 ) -> float: ...
 def release(

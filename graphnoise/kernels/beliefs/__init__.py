@@ -77,7 +77,8 @@ def send(arcs: Arcs, beliefs: Floats, backend: str | None = None) -> Messages:
         beliefs: A distribution over classes per node, shape [n, C].
         backend: "native", "reference", or None for the first.
     """
-    values = np.asarray(beliefs, dtype=np.float32)[arcs.col]
+    # Faster than indexing of rows.
+    values = np.take(np.asarray(beliefs, dtype=np.float32), arcs.col, axis=0)
     shape = arcs.num_nodes, beliefs.shape[1]
     heavy = None if arcs.weight is None else readable_zeros(shape)
     messages = Messages(arcs, values, readable_zeros(shape), heavy)

@@ -112,7 +112,7 @@ def set_messages(region: Region, beliefs: Floats, fixed: Floats) -> None:
     count = len(region.target)
     region.messages[:count] = np.concatenate([beliefs, fixed])[region.target]
     region.messages[count:] = beliefs[region.source[region.crossing]]
-    reference.sum_messages(region)
+    reference.add_up(region)
 
 
 def update_region(
@@ -132,7 +132,7 @@ def update_region(
         return reference.update_region(region, evidence, w, mean, keep)
     arrays = region.rowptr, region.reply, region.weight, region.total, region.square, region.messages, region.sums
     addresses = [0 if array is None else array.ctypes.data for array in (*arrays, evidence, w)]
-    return _native.update_region(native_threads(), len(region.inside), *addresses, mean, keep)
+    return _native.update_region(native_threads(), len(region.inside), mean, keep, *addresses)
 
 
 def log_odds(sums: Floats, total: Floats, square: Floats, mean: float, w: Floats, backend: str | None = None) -> Floats:
@@ -149,5 +149,6 @@ def log_odds(sums: Floats, total: Floats, square: Floats, mean: float, w: Floats
     if select(backend, TIERS) == "reference":
         return features_of_sums(sums, total, square, mean) @ w
     out = np.empty(len(sums))
-    _native.log_odds(len(out), *(array.ctypes.data for array in (sums, total, square, out)), mean, w.ctypes.data)
+    addresses = [array.ctypes.data for array in (sums, total, square, out)]
+    _native.log_odds(len(out), mean, w.ctypes.data, *addresses)
     return out

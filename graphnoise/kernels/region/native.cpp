@@ -81,14 +81,14 @@ class Odds {
     double scale_, prior_, offset_, slope_;
 };
 
-void log_odds(Index nodes, Address sums, Address totals, Address squares, Address out, double mean, Address w) {
+void log_odds(Index nodes, double mean, Address w, Address sums, Address totals, Address squares, Address out) {
     const auto *sum = reinterpret_cast<const double *>(sums), *total = reinterpret_cast<const double *>(totals);
     const auto *square = reinterpret_cast<const double *>(squares), *weights = reinterpret_cast<const double *>(w);
     for (Index i = 0; i < nodes; ++i) reinterpret_cast<double *>(out)[i] = Odds(total[i], square[i], mean, weights)(sum[i]);
 }
 
-double update_region(int threads, Index nodes, Address rowptr, Address reply, Address weight, Address total, Address square,
-                     Address messages, Address sums, Address evidence, Address calibration, double mean, double keep) {
+double update_region(int threads, Index nodes, double mean, double keep, Address rowptr, Address reply, Address weight,
+                     Address total, Address square, Address messages, Address sums, Address evidence, Address calibration) {
     constexpr Index chunk = 64;
     nb::gil_scoped_release release;
     const auto *first = reinterpret_cast<const Index *>(rowptr), *to = reinterpret_cast<const Index *>(reply);

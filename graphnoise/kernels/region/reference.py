@@ -30,7 +30,7 @@ def ends(inside: Ints, rowptr: Ints, to: NDArray[np.int32]) -> tuple[Ints, NDArr
     return boundary.astype(np.int64), target, reply
 
 
-def sum_messages(region: Region) -> None:
+def add_up(region: Region) -> None:
     """Set the sums of the messages to each node inside."""
     came = region.messages[: len(region.target)]
     weighted = came if region.weight is None else region.weight * came
@@ -47,7 +47,7 @@ def update_region(region: Region, evidence: Floats, w: Floats, mean: float, keep
     new = keep * messages[region.reply] + (1 - keep) * expit(x @ w + evidence[source])
     change = float(np.abs(new - messages[region.reply]).max(initial=0.0))
     messages[region.reply] = new
-    sum_messages(region)
+    add_up(region)
     return change
 
 
