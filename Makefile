@@ -44,10 +44,10 @@ sanitize: build/address/_native.so build/thread/_native.so
 	    UBSAN_OPTIONS=print_stacktrace=1 $(call checked,address) $(NATIVE_TESTS)
 	LD_PRELOAD="$(call shared,tsan)" TSAN_OPTIONS="halt_on_error=1 ignore_noninstrumented_modules=1" \
 	    $(call checked,thread) tests/kernels/test_propagate_threads.py tests/kernels/test_attention_threads.py tests/kernels/test_beliefs.py \
-	    tests/clustering/test_batch.py
+	    tests/kernels/test_region.py tests/clustering/test_batch.py
 
 NATIVE_TESTS := $(patsubst %,tests/kernels/test_%.py,beliefs csr attention attention_threads propagate propagate_gradient \
-    propagate_threads) tests/nn/test_normalise.py \
+    propagate_threads region) tests/nn/test_normalise.py \
     $(patsubst %,tests/clustering/test_%.py,diffusions diffusion_inputs batch improvement capacity_releasing rounding) \
     tests/recsys/test_negatives.py tests/recsys/test_sgd.py
 shared = $(shell $(CXX) -print-file-name=lib$(1).so)

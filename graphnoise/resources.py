@@ -127,6 +127,13 @@ def limit_threads(count: int) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Run a block with one thread in BLAS, so that sums are the same at any number of threads."""
+    with _pools().limit(limits=1, user_api="blas"):
+        yield
+
+
 @functools.cache
 def _pools() -> ThreadpoolController:
     """Return the thread pools of the libraries loaded so far; the search takes milliseconds."""

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
-from threadpoolctl import threadpool_limits
 
 from graphnoise import checks
 from graphnoise.beliefs.calibration import Calibration, fit_calibration
@@ -17,7 +16,7 @@ from graphnoise.kernels.beliefs import Arcs, Messages, Rule, arcs_of, send, upda
 from graphnoise.labels import check_entries, read_labels
 from graphnoise.noise import Transition
 from graphnoise.noise.transition import symmetric
-from graphnoise.resources import check_memory
+from graphnoise.resources import check_memory, one_blas_thread
 from graphnoise.typing import Floats, GraphLike, Ints, LabelsLike
 from graphnoise.undirected import as_undirected
 
@@ -154,8 +153,7 @@ def label_posterior(
     method = checks.choice("method", method, METHODS)
     num_steps, tol = checks.integer("num_steps", num_steps, 1), checks.real("tol", tol, 0.0)
     rng = checks.generator(seed)
-    # On one thread sums over nodes are the same at any number of threads.
-    with threadpool_limits(1, "blas"):
+    with one_blas_thread():
         result = _propagate(arcs_of(undirected), codes, labels.classes, field, known, method, num_steps, tol, rng)
     return replace(result, names=undirected.names)
 

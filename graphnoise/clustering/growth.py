@@ -9,13 +9,21 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
-from threadpoolctl import threadpool_limits
 
 from graphnoise import checks
 from graphnoise.clustering import inputs, posterior
 from graphnoise.clustering.membership import Membership
 from graphnoise.clustering.result import named
 from graphnoise.kernels.csr.undirected import UndirectedGraph
+from graphnoise.kernels.region import (
+    features_of_sums,
+    log_odds,
+    positions_of_arcs,
+    read_region,
+    set_messages,
+    update_region,
+)
+from graphnoise.resources import one_blas_thread
 from graphnoise.typing import Floats, GraphLike, Ints, MembershipLike, SeedsLike
 from graphnoise.undirected import as_undirected
 
@@ -27,6 +35,8 @@ MIN_GROWTH = 0.005
 MAX_EXPLORED = 5
 # Steps of propagation per round, and at most at the end.
 STEPS, LAST_STEPS = 4, 12
+# Largest log odds that a label gives.
+MAX_EVIDENCE = 30.0
 # Log-likelihood that estimated accuracies have to gain over the given ones to replace them. True ones were at most 4.5
 # behind on planted partitions, Cora and Amazon Photo, and 19.6 with 19,080 labels of PubMed.
 MIN_GAIN, MIN_GAIN_PER_LABEL = 5.0, 1e-3
@@ -99,7 +109,8 @@ def grow_cluster(
         graph: Anything `as_undirected` takes.
         seeds: A node, several nodes, or a mask [n] of Booleans. All are in the cluster.
         labels: Noisy labels 0/1: array (-1, NaN or None where there is no label), {node: label} or a Series of some
-            nodes, callable of an array of nodes, or a `Membership`, with its a1 and a0.
+            nodes, callable of an array of nodes, or a `Membership`, with its a1 and a0. Of an array, labels of touched
+            nodes are read and checked, no others.
         a1: P(label 1 | inside).
         a0: P(label 0 | outside).
         threshold: Probability, without its label, from which a node joins.
@@ -127,7 +138,7 @@ def grow_cluster(
     nodes = np.sort(inputs.check_nodes(graph, seeds))
     if len(nodes) == 0:
         checks.fail("seeds", "at least one node", "none")
-    checked = inputs.with_seed_labels(inputs.check_labels(graph, values, by_position=ordered), nodes)
+    checked = inputs.with_seed_labels(inputs.check_labels(graph, values, by_position=ordered, when_read=True), nodes)
     if checked is None:
         checks.fail("labels", "an array, {node: label} or a callable", None)
     estimates = isinstance(labels, Membership)
@@ -142,65 +153,22 @@ def grow_unchecked(
     threshold: float = 0.05,
     tol: float = 1e-3,
     quiet: bool = False,
+    backend: str | None = None,
 ) -> Growth:
     """Grow a cluster; arguments are known to be valid. With `quiet`, accuracies are replaced without a warning."""
-    # On one thread sums over nodes are the same at any number of threads.
-    with threadpool_limits(1, "blas"):
-        growing = _Growing(graph, seeds, labels, accuracies, threshold, tol)
+    settings = graph, seeds, labels, accuracies, threshold, tol, backend
+    with one_blas_thread():
+        growing = _Growing(*settings)
         result = growing.run()
         if not growing.contradicted():
             return result
-        again = _Growing(graph, seeds, labels, accuracies, threshold, tol, estimated=True).run()
+        again = _Growing(*settings, estimated=True).run()
     if not quiet:
         given = f"{accuracies[0]:.3g} and {accuracies[1]:.3g}"
         got = f"labels that are likelier with others; estimated as {again.a1:.3g} and {again.a0:.3g}"
         expected = f"accuracies that agree with the labels around the seeds, not {given}"
         warnings.warn(f"a1, a0: expected {expected}, got {got}", UserWarning, stacklevel=3)
     return replace(again, contradicted=True, arcs=again.arcs + result.arcs)
-
-
-class _Region:
-    """Nodes inside, all of their arcs, and the boundary, by place in `inside` and in `boundary`."""
-
-    def __init__(self, graph: UndirectedGraph, inside: Ints) -> None:
-        self.inside = inside
-        arcs, self.source = _arcs_of(graph, inside)
-        to = graph.col[arcs].astype(np.int64)
-        self.weight = np.ones(len(arcs)) if graph.weight is None else graph.weight[arcs]
-        self.target = np.minimum(np.searchsorted(inside, to), len(inside) - 1)
-        within = inside[self.target] == to
-        self.out = np.flatnonzero(~within)
-        self.boundary, self.target[self.out] = np.unique(to[self.out], return_inverse=True)
-        # Arcs between nodes inside, by source and target, and their reverses.
-        arcs = np.flatnonzero(within)
-        self.within = arcs[np.lexsort((self.target[arcs], self.source[arcs]))]
-        self.reverse = arcs[np.lexsort((self.source[arcs], self.target[arcs]))]
-        self.total, self.square = self.sums(self.weight), self.sums(self.weight**2)
-
-    def sums(self, values: Floats) -> Floats:
-        """Return the sums of values of arcs, by source."""
-        return np.asarray(np.bincount(self.source, values, minlength=len(self.inside)), dtype=np.float64)
-
-    def boundary_sums(self, values: Floats) -> Floats:
-        """Return the sums of values of arcs into the boundary, by target."""
-        sums = np.bincount(self.target[self.out], values[self.out], minlength=len(self.boundary))
-        return np.asarray(sums, dtype=np.float64)
-
-
-def _arcs_of(graph: UndirectedGraph, nodes: Ints) -> tuple[Ints, Ints]:
-    """Return the arcs of nodes, in order, and the place of the source of each."""
-    count = graph.rowptr[nodes + 1] - graph.rowptr[nodes]
-    first = graph.rowptr[nodes] - np.cumsum(count) + count
-    return np.arange(count.sum()) + np.repeat(first, count), np.repeat(np.arange(len(nodes)), count)
-
-
-def _features(sums: Floats, total: Floats, square: Floats, mean: float) -> Floats:
-    """Return 1, l, l g and g of nodes, of which `mean` is one more vote; see `membership_posterior`."""
-    some = total > 0
-    d = np.where(some, total, 0.0) ** 2 / np.where(some, square, 1.0)
-    u = (d / np.where(some, total, 1.0) * np.maximum(sums, 0.0) + mean) / (d + 1)
-    vote, g = logit(np.clip(u, 1e-12, 1 - 1e-12)), np.log1p(d)
-    return np.column_stack([np.ones(len(vote)), vote, vote * g, g])
 
 
 class _Growing:
@@ -214,9 +182,11 @@ class _Growing:
         accuracies: tuple[float, float],
         threshold: float,
         tol: float,
+        backend: str | None,
         estimated: bool = False,
     ) -> None:
-        self.graph, self.seeds, self.labels = graph, seeds, labels
+        assert labels is not None
+        self.graph, self.seeds, self.labels, self.backend = graph, seeds, labels, backend
         (self.a1, self.a0), self.start = accuracies, accuracies
         self.threshold, self.tol, self.estimated = threshold, tol, estimated
         self.w, self.arcs = posterior.START, 0
@@ -233,27 +203,26 @@ class _Growing:
             self._enter(inside, prior)
             for step in range(STEPS):
                 self._step(0.0 if step == 0 else posterior.DAMPING)
-            boundary = self._boundary_features() @ self.w
+            boundary = self._boundary()
             joining = boundary > logit(self.threshold)
             if joining.sum() <= MIN_GROWTH * len(inside):
                 # Seeds among nodes of other clusters have hardly any member near them.
                 if explored == MAX_EXPLORED or expit(self.x @ self.w + self.evidence).sum() >= MIN_CORE:
                     break
                 explored += 1
-                joining[np.argsort(-boundary, kind="stable")[:MIN_CORE]] = True
+                joining[np.lexsort((self.region.boundary, -boundary))[:MIN_CORE]] = True
             joins = self.region.boundary[joining]
             if len(joins) == 0:
                 break
-            grown = np.union1d(inside, joins)
+            grown = np.sort(np.concatenate([inside, joins]))
             prior = np.full(len(grown), np.nan)
             prior[np.searchsorted(grown, inside)] = self.x @ self.w
             inside = grown
         change, steps = np.inf, 0
         while change > self.tol and steps < LAST_STEPS:
             change, steps = self._step(posterior.DAMPING), steps + 1
-        boundary = self._boundary_features() @ self.w
         touched = np.concatenate([inside, self.region.boundary])
-        p = expit(np.concatenate([self.x @ self.w + self.evidence, boundary + self.outer]))
+        p = expit(np.concatenate([self.x @ self.w + self.evidence, self._boundary() + self.outer]))
         p[np.searchsorted(inside, self.seeds)] = 1.0
         order = np.argsort(touched)
         touched, p = touched[order], p[order]
@@ -263,11 +232,11 @@ class _Growing:
 
     def contradicted(self) -> bool:
         """Return whether other accuracies make the labels of the nodes inside so much likelier that it is no chance."""
-        known = ~np.isnan(self.given)
+        known = self.given != inputs.UNLABELLED
         known[np.searchsorted(self.region.inside, self.seeds)] = False
         if not known.any():
             return False
-        x, labels = self.x[known], self.given[known]
+        x, labels = self.x[known], self.given[known].astype(np.float64)
         guess = posterior.logits_of(self.a1, self.a0)
         other = posterior.calibrate_votes(x, labels, self.w, self.a1, self.a0, guess, ridge=1.0)
         gain = _log_likelihood(x, labels, *other) - _log_likelihood(x, labels, self.w, self.a1, self.a0)
@@ -275,69 +244,55 @@ class _Growing:
 
     def _neighbours(self, nodes: Ints) -> Ints:
         """Return nodes and their neighbours, ascending."""
-        return np.union1d(nodes, self.graph.col[_arcs_of(self.graph, nodes)[0]].astype(np.int64))
-
-    def _labels_at(self, nodes: Ints) -> Floats:
-        assert self.labels is not None
-        values = inputs.labels_at(self.labels, nodes).astype(np.float64)
-        values[values == inputs.UNLABELLED] = np.nan
-        return values
+        return np.union1d(nodes, self.graph.col[positions_of_arcs(self.graph, nodes)[0]].astype(np.int64))
 
     def _enter(self, inside: Ints, prior: Floats) -> None:
         """Read the arcs of the nodes inside; send their beliefs."""
         self.path.append(inside)
-        region = self.region = _Region(self.graph, inside)
-        self.given, outer = self._labels_at(inside), self._labels_at(region.boundary)
-        places, none = np.searchsorted(inside, self.seeds), np.empty(0, dtype=np.int64)
-        # Labels without errors give finite evidence too, so that those of neighbours are not ignored.
-        self.evidence = np.clip(posterior.evidence_of(self.given, self.a1, self.a0, places), -30, 30)
-        self.outer = np.clip(posterior.evidence_of(outer, self.a1, self.a0, none), -30, 30)
-        self.share = self._members(outer)
-        self.mean = self._members(np.concatenate([self.given, outer]))
+        region = self.region = read_region(self.graph, inside, self.backend)
+        self.given, outer = (inputs.labels_at(self.labels, nodes) for nodes in (inside, region.boundary))
+        # Of labels 0 and 1, and without one. Without errors it is finite too, so that neighbours are not ignored.
+        evidence = posterior.evidence_of(np.array([0, 1, np.nan]), self.a1, self.a0, np.empty(0, dtype=np.int64))
+        evidence = np.clip(evidence, -MAX_EVIDENCE, MAX_EVIDENCE)
+        self.evidence, self.outer = evidence[self.given], evidence[outer]
+        self.evidence[np.searchsorted(inside, self.seeds)] = MAX_EVIDENCE
+        counts = [np.bincount(codes, minlength=2) for codes in (outer, self.given)]
+        self.share, self.mean = self._members(counts[0][:2]), self._members(counts[0][:2] + counts[1][:2])
         believed = np.where(np.isnan(prior), logit(self.mean), prior) + self.evidence
-        self.sent = expit(believed)[region.source]
-        self.fixed = expit(logit(self.share) + self.outer)[region.target[region.out]]
+        set_messages(region, expit(believed), expit(logit(self.share) + evidence)[outer])
 
-    def _members(self, labels: Floats) -> float:
-        """Return the share of members that labels come from, at least its standard error, since seeds are members."""
-        known = labels[~np.isnan(labels)]
-        ones, m, power = known.sum(), len(known), self.a1 + self.a0 - 1
+    def _members(self, counts: Ints) -> float:
+        """Return the share of members that labels 0 and 1 come from, at least its standard error: seeds are members."""
+        m, power = int(counts.sum()), self.a1 + self.a0 - 1
         # By Laplace's rule.
-        share = (ones + 2 * (1 - self.a0)) / (m + 2)
+        share = (counts[1] + 2 * (1 - self.a0)) / (m + 2)
         error = np.sqrt(share * (1 - share) / (m + 2)) / power
         return float(np.clip((share - (1 - self.a0)) / power, min(error, 0.5), 1 - 1 / (m + 2)))
 
     def _step(self, keep: float) -> float:
         """Calibrate, and send messages from the nodes inside; return the largest change."""
         region = self.region
-        received = np.empty(len(self.sent))
-        received[region.within], received[region.out] = self.sent[region.reverse], self.fixed
-        weighted = region.weight * received
-        sums = region.sums(weighted)
-        self.x = _features(sums, region.total, region.square, self.mean)
-        known = ~np.isnan(self.given)
+        self.x = features_of_sums(region.sums, region.total, region.square, self.mean)
+        known = self.given != inputs.UNLABELLED
         guess = posterior.logits_of(*self.start) if self.estimated else None
-        self.w, self.a1, self.a0 = posterior.calibrate_votes(
-            self.x[known], self.given[known], self.w, self.a1, self.a0, guess, ridge=1.0
-        )
-        # Each message leaves out what came along its arc.
-        left = sums[region.source] - weighted
-        total, square = region.total[region.source] - region.weight, region.square[region.source] - region.weight**2
-        new = expit(_features(left, total, square, self.mean) @ self.w + self.evidence[region.source])
-        new = keep * self.sent + (1 - keep) * new
-        change, self.sent = float(np.abs(new - self.sent).max(initial=0.0)), new
-        self.arcs += len(new)
-        return change
+        labels = self.given[known].astype(np.float64)
+        calibrated = posterior.calibrate_votes(self.x[known], labels, self.w, self.a1, self.a0, guess, ridge=1.0)
+        self.w, self.a1, self.a0 = calibrated
+        self.arcs += len(region.target)
+        return update_region(region, self.evidence, self.w, self.mean, keep, self.backend)
 
-    def _boundary_features(self) -> Floats:
-        """Return the features of nodes of the boundary, whose other neighbours count with the share of members."""
-        region, graph = self.region, self.graph
-        nodes = region.boundary
-        total, count = graph.degree[nodes], graph.rowptr[nodes + 1] - graph.rowptr[nodes]
-        seen = region.boundary_sums(region.weight)
-        sums = region.boundary_sums(region.weight * self.sent) + np.maximum(total - seen, 0.0) * self.share
-        # As if the weights of a node were equal: those of its unread arcs are not known.
-        return _features(sums, total, total**2 / count, self.mean)
+    def _boundary(self) -> Floats:
+        """Return log P / (1 - P) of the boundary, without labels; other neighbours have the share of members."""
+        region, graph, nodes = self.region, self.graph, self.region.boundary
+        messages, arcs, total = region.messages[len(region.target) :], region.crossing, graph.degree[nodes]
+        weight, square = np.ones(len(arcs)), total
+        if region.weight is not None:
+            # As if the weights of a node were equal: those of its unread arcs are not known.
+            weight, square = region.weight[arcs], total**2 / (graph.rowptr[nodes + 1] - graph.rowptr[nodes])
+        place = region.target[arcs] - len(region.inside)
+        seen, came = (np.bincount(place, of_arc, minlength=len(nodes)) for of_arc in (weight, weight * messages))
+        sums = came + np.maximum(total - seen, 0.0) * self.share
+        return log_odds(sums, total, square, self.mean, self.w, self.backend)
 
 
 def _log_likelihood(x: Floats, labels: Floats, w: Floats, a1: float, a0: float) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeGuard, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from graphnoise import checks
@@ -199,7 +201,9 @@ def _positions(num_nodes: int, nodes: Any, name: str) -> Ints:
     return array.astype(np.int64)
 
 
-def check_labels(graph: UndirectedGraph, labels: MembershipLike | None, *, by_position: bool = False) -> CheckedLabels:
+def check_labels(
+    graph: UndirectedGraph, labels: MembershipLike | None, *, by_position: bool = False, when_read: bool = False
+) -> CheckedLabels:
     """Return noisy labels 0/1 as bytes, shape [n], or as a callable that is called for touched nodes only.
 
     Arrays of Booleans and bytes share memory with the result.
@@ -210,9 +214,11 @@ def check_labels(graph: UndirectedGraph, labels: MembershipLike | None, *, by_po
             {node: label}, or a pandas Series with nodes as index, of some nodes; a callable that takes an int64 array
             of positions (where the graph has names: a list of names) and returns as many labels; or None.
         by_position: Whether an array is known to be in the order of the nodes, whatever their names.
+        when_read: Whether an array becomes a callable, which reads and checks the labels of some nodes.
 
     Returns:
-        Labels as the kernels take them, or `PartialLabels` where nodes have none.
+        Labels as the kernels take them, or `PartialLabels` where nodes have none. A callable made from an array returns
+        UNLABELLED for these.
 
     Raises:
         InputError: A wrong length, a label that is neither 0 nor 1, or an array where nodes have integer names that do
@@ -237,6 +243,8 @@ def check_labels(graph: UndirectedGraph, labels: MembershipLike | None, *, by_po
     if isinstance(labels, np.ndarray | list | tuple):
         if not by_position:
             check_order(graph, "labels", "an array")
+        if when_read and type(labels) is np.ndarray and labels.shape == (n,):
+            return functools.partial(_read_array, labels)
         return _some_bits(labels, n)
     if not callable(labels):
         checks.fail("labels", "an array, {node: label}, a callable or None", type(labels).__name__)
@@ -299,6 +307,11 @@ def labels_at(labels: Bytes | LabelLookup | PartialLabels, nodes: Ints) -> Bytes
     return labels[nodes] if isinstance(labels, np.ndarray) else labels(nodes)
 
 
+def _read_array(labels: NDArray[Any], nodes: Ints) -> Bytes:
+    some = _some_bits(labels[nodes], len(nodes), nodes)
+    return some.values if isinstance(some, PartialLabels) else some
+
+
 def _checked_lookup(graph: UndirectedGraph, labels: Callable[[Any], Any]) -> LabelLookup:
     def lookup(nodes: Ints) -> Bytes:
         nodes = np.asarray(nodes, dtype=np.int64)
@@ -307,12 +320,12 @@ def _checked_lookup(graph: UndirectedGraph, labels: Callable[[Any], Any]) -> Lab
         except Exception as error:
             error.add_note(f"raised by the callable `labels`, called with {len(nodes)} nodes")
             raise
-        return _bits(values, len(nodes))
+        return _bits(values, len(nodes), nodes)
 
     return lookup
 
 
-def _some_bits(values: Any, size: int) -> Bytes | PartialLabels:
+def _some_bits(values: Any, size: int, nodes: Ints | None = None) -> Bytes | PartialLabels:
     """Return labels as bytes; -1, NaN, None and masked entries are no labels."""
     if isinstance(values, np.ma.MaskedArray):
         values = np.ma.filled(values.astype(np.float64), np.nan)
@@ -329,16 +342,16 @@ def _some_bits(values: Any, size: int) -> Bytes | PartialLabels:
     elif array.dtype.kind in "if":
         missing = np.isnan(array) | (array == -1)
     else:
-        return _bits(array, size)
+        return _bits(array, size, nodes)
     if not missing.any():
-        return _bits(array, size)
+        return _bits(array, size, nodes)
     if array.dtype.kind in "if":
         array = np.where(missing, 0, array)
-    return PartialLabels(np.where(missing, np.uint8(UNLABELLED), _bits(array, size)))
+    return PartialLabels(np.where(missing, np.uint8(UNLABELLED), _bits(array, size, nodes)))
 
 
-def _bits(values: Any, size: int) -> Bytes:
-    """Return labels as bytes of 0 and 1; Booleans and bytes share memory."""
+def _bits(values: Any, size: int, nodes: Ints | None = None) -> Bytes:
+    """Return labels, of some nodes or of all, as bytes of 0 and 1; Booleans and bytes share memory."""
     try:
         array = np.asarray(checks.tensor("labels", values).detach().cpu() if isinstance(values, Tensor) else values)
     except (TypeError, ValueError):
@@ -352,5 +365,6 @@ def _bits(values: Any, size: int) -> Bytes:
     bad = ~((array == 0) | (array == 1)) if array.dtype != np.uint8 else array > 1
     if bad.any():
         where = int(bad.argmax())
-        checks.fail("labels", "0 or 1 at every node", f"{array[where]} at position {where}")
+        position = where if nodes is None else nodes[where]
+        checks.fail("labels", "0 or 1 at every node", f"{array[where]} at position {position}")
     return np.ascontiguousarray(array, dtype=np.uint8)

@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit, logit
-from threadpoolctl import threadpool_limits
 
 from graphnoise import checks
 from graphnoise.clustering import inputs
 from graphnoise.clustering.membership import Membership
 from graphnoise.clustering.result import named
-from graphnoise.kernels.beliefs import Arcs, Rule, arcs_of, send, update_messages
+from graphnoise.kernels.beliefs import Arcs, Rule, arcs_of, features, send, update_messages
+from graphnoise.resources import one_blas_thread
 from graphnoise.typing import Floats, GraphLike, Ints, MembershipLike, SeedsLike
 from graphnoise.undirected import as_undirected
 
@@ -34,6 +33,8 @@ FIXED_STEPS = 3
 MIN_LABELLED, MAX_CALIBRATED = 200, 50_000
 # Neighbours have to gain this log-likelihood of the hidden labels; 2 of 64 draws without any signal were above it.
 MIN_GAIN = 0.5
+# Calibration ends with a step that gains at most this log-likelihood.
+MIN_STEP_GAIN = 1e-7
 # Part of a message that is kept in a step.
 DAMPING = 0.5
 
@@ -83,12 +84,12 @@ class Posterior:
 
 def best_set(p: Floats) -> Ints:
     """Return the positions, ascending, of the set of largest expected F1 given probabilities of membership."""
-    order = np.argsort(-p, kind="stable")
-    f1 = 2 * np.cumsum(p[order]) / (np.arange(1, len(p) + 1) + p.sum())
+    descending = np.sort(p)[::-1]
+    f1 = 2 * np.cumsum(descending) / (np.arange(1, len(p) + 1) + p.sum())
     best = int(f1.argmax())
     with np.errstate(divide="ignore"):
         nothing = np.exp(np.log1p(-p).sum())
-    return np.flatnonzero(p >= p[order[best]]) if f1[best] > nothing else np.empty(0, dtype=np.int64)
+    return np.flatnonzero(p >= descending[best]) if f1[best] > nothing else np.empty(0, dtype=np.int64)
 
 
 def membership_posterior(
@@ -174,8 +175,7 @@ def membership_posterior(
     if accuracies is not None:
         _check_accuracies(values, *accuracies, errors)
     values[nodes] = 1
-    # On one thread sums over nodes are the same at any number of threads.
-    with threadpool_limits(1, "blas"):
+    with one_blas_thread():
         result = _fit(arcs_of(graph), values, accuracies, nodes, num_steps, tol, rng)
     return replace(result, names=graph.names)
 
@@ -291,7 +291,8 @@ def _propagate(
     while not converged and step < num_steps:
         mean = mean_inside(share, a1, a0, n)
         step += 1
-        x = _features(*messages.votes(np.array([1 - mean, mean])))
+        u, d = messages.votes(np.array([1 - mean, mean]))
+        x = features(np.log(u[:, 1]) - np.log(u[:, 0]), d)
         guess = logits_of(*start) if estimated and step > FIXED_STEPS else None
         w, a1, a0 = calibrate_votes(x[labelled], labels[labelled], w, a1, a0, guess)
         evidence = evidence_of(labels, a1, a0, seeds)
@@ -311,12 +312,6 @@ def _propagate(
 
 def _two(p: Floats) -> Floats:
     return np.column_stack([1 - p, p])
-
-
-def _features(u: Floats, d: Floats) -> Floats:
-    """Return 1, l, l log(1 + d), log(1 + d) of each node."""
-    vote, count = np.log(u[:, 1]) - np.log(u[:, 0]), np.log1p(d)
-    return np.column_stack([np.ones(len(vote)), vote, vote * count, count])
 
 
 def evidence_of(labels: Floats, a1: float, a0: float, seeds: Ints) -> Floats:
@@ -343,25 +338,40 @@ def calibrate_votes(
     """
     tiny = 1e-12
     ridges = np.array([RIDGE / len(labels) if ridge is None else ridge, RIDGE, RIDGE, RIDGE])
+    at, centre = w, START
+    if guess is not None:
+        at, centre = np.concatenate([w, logits_of(a1, a0)]), np.concatenate([START, guess])
+        ridges = np.append(ridges, [ERROR_PRECISION, ERROR_PRECISION])
 
-    def loss(at: Floats) -> tuple[float, Floats]:
+    def evaluate(at: Floats) -> tuple[float, float, float, Floats, Floats]:
         hit, ratio = (a1, (1 - a0) / a1) if guess is None else expit(at[4:])
-        p, away = expit(x @ at[:4]), at[:4] - START
+        p = expit(x @ at[:4])
         # P(label 1) inside is `hit`, outside `hit * ratio`.
         q = np.clip(hit * (ratio + (1 - ratio) * p), tiny, 1 - tiny)
-        pull = (q - labels) / (q * (1 - q))
-        value = -(labels * np.log(q) + (1 - labels) * np.log1p(-q)).sum() + ridges @ away**2 / 2
-        slope = x.T @ (pull * hit * (1 - ratio) * p * (1 - p)) + ridges * away
-        if guess is not None:
-            by_rate = np.array([(pull * q).sum() * (1 - hit), (pull * (1 - p)).sum() * hit * ratio * (1 - ratio)])
-            off = at[4:] - guess
-            value += ERROR_PRECISION / 2 * (off @ off)
-            slope = np.concatenate([slope, by_rate + ERROR_PRECISION * off])
-        return value / len(labels), slope / len(labels)
+        loss = ridges @ (at - centre) ** 2 / 2 - np.log(np.where(labels > 0, q, 1 - q)).sum()
+        return float(loss), hit, ratio, p, q
 
-    start = w if guess is None else np.concatenate([w, logits_of(a1, a0)])
-    solution = np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B").x)
-    if guess is None:
-        return solution, a1, a0
-    hit, ratio = expit(solution[4:])
-    return solution[:4], float(hit), float(1 - hit * ratio)
+    (loss, hit, ratio, p, q), part = evaluate(at), 1.0
+    while part > 1e-6:
+        variance = q * (1 - q)
+        pull, by_vote = (q - labels) / variance, hit * (1 - ratio) * p * (1 - p)
+        slopes = by_vote[:, None] * x
+        if guess is not None:
+            slopes = np.column_stack([slopes, q * (1 - hit), hit * ratio * (1 - ratio) * (1 - p)])
+        slope = slopes.T @ pull + ridges * (at - centre)
+        # Newton's method, without second derivatives by the rates; the expected curvature where this is not positive.
+        curvature = (pull[:, None] ** 2 * slopes).T @ slopes + np.diag(ridges)
+        curvature[:4, :4] += ((pull * by_vote * (1 - 2 * p))[:, None] * x).T @ x
+        if np.linalg.eigvalsh(curvature)[0] < ridges.min() / 2:
+            curvature = (slopes / variance[:, None]).T @ slopes + np.diag(ridges)
+        step = np.linalg.solve(curvature, slope)
+        if slope @ step <= 2 * MIN_STEP_GAIN:
+            break
+        part = 1.0
+        while part > 1e-6:
+            ahead = evaluate(at - part * step)
+            if ahead[0] < loss:
+                at, (loss, hit, ratio, p, q) = at - part * step, ahead
+                break
+            part /= 4
+    return (at, a1, a0) if guess is None else (at[:4], float(hit), float(1 - hit * ratio))

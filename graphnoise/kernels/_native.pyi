@@ -207,6 +207,26 @@ def improve(
     max_rounds: int,
     /,
 ) -> tuple[_Index, float, float, float, float, float, bool, int, int, int]: ...
+def read_region(
+    rowptr: int, col: int, weight: int, degree: int, inside: int, count: int, /
+) -> tuple[_Index, NDArray[np.int32], _Index]: ...
+def log_odds(nodes: int, mean: float, calibration: int, sums: int, totals: int, squares: int, out: int, /) -> None: ...
+def update_region(
+    threads: int,
+    nodes: int,
+    mean: float,
+    keep: float,
+    rowptr: int,
+    reply: int,
+    weight: int,
+    total: int,
+    square: int,
+    messages: int,
+    sums: int,
+    evidence: int,
+    calibration: int,
+    /,
+) -> float: ...
 def release(
     rowptr: int,
     col: int,

@@ -10,6 +10,7 @@ NB_MODULE(_native, m) {
     add_normalisation(m);
     add_propagation(m);
     add_push(m);
+    add_region(m);
     add_release(m);
     add_sweep(m);
 }

@@ -49,5 +49,6 @@ void add_cut(nb::module_ &m);
 void add_normalisation(nb::module_ &m);
 void add_propagation(nb::module_ &m);
 void add_push(nb::module_ &m);
+void add_region(nb::module_ &m);
 void add_release(nb::module_ &m);
 void add_sweep(nb::module_ &m);

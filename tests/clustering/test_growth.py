@@ -16,6 +16,7 @@ from graphnoise.clustering import (
     membership_posterior,
     precision_recall_f1,
 )
+from graphnoise.clustering.growth import grow_unchecked
 from graphnoise.errors import InputError
 
 
@@ -70,6 +71,44 @@ def test_only_labels_of_the_neighbourhood_are_read():
     assert len(asked) < 0.2 * graph.num_nodes
     assert growth.arcs < 20 * len(graph.col)
     assert all(np.isin(before, after).all() for before, after in zip(growth.path, growth.path[1:], strict=False))
+
+
+def test_work_does_not_grow_with_the_graph():
+    reads = []
+    for blocks in (20, 200):
+        graph, y = planted([100] * blocks, 0.15, 0.05 / blocks)
+        labels = noisy(y == 0, 0.9, 0.95)
+        # A label beyond what is read is not looked at.
+        labels[-1] = 7
+        reads.append(grow_cluster(graph, 0, labels, 0.9, 0.95))
+        assert graph.num_nodes - 1 not in reads[-1].touched
+        assert f1(reads[-1].nodes, y == 0) > 0.95
+    assert reads[1].arcs < 1.5 * reads[0].arcs
+    with pytest.raises(InputError, match="labels: expected 0 or 1 at every node, got 7 at position 19999"):
+        grow_cluster(graph, 19_999, labels, 0.9, 0.95)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), weighted=st.booleans(), right=st.booleans())
+def test_both_tiers_give_the_same(seed, weighted, right):
+    rng = np.random.default_rng(seed)
+    graph, y = planted([30, 40, 50], 0.3, 0.02, seed)
+    matrix = scipy.sparse.csr_array((np.ones(len(graph.col)), graph.col, graph.rowptr))
+    if weighted:
+        upper = scipy.sparse.triu(matrix).tocsr()
+        upper.data = rng.uniform(0.5, 2, len(upper.data))
+        matrix = (upper + upper.T).tocsr()
+    labels = noisy(y == 0, 0.8, 0.9, seed).astype(np.uint8)
+    labels[0] = 1
+    rates = (0.8, 0.9) if right else (0.95, 0.6)
+    arguments = as_undirected(matrix), np.array([0]), labels, rates
+    first, second = (grow_unchecked(*arguments, quiet=True, backend=backend) for backend in ("native", "reference"))
+    assert [part.tolist() for part in first.path] == [part.tolist() for part in second.path]
+    assert np.array_equal(first.touched, second.touched)
+    assert first.probability == pytest.approx(second.probability, abs=1e-6)
+    assert first.calibration == pytest.approx(second.calibration, abs=1e-6)
+    assert (first.arcs, first.contradicted) == (second.arcs, second.contradicted)
+    assert (first.a1, first.a0) == pytest.approx((second.a1, second.a0), abs=1e-6)
 
 
 def test_seeds_of_several_components_are_all_kept():

@@ -21,11 +21,23 @@ from graphnoise.bench.report import headline
 from graphnoise.bench.speed import harness, propagate, tables
 from graphnoise.bench.speed.harness import NotMeasurableError, Record, Say, TimedRun, VerificationError
 from graphnoise.bench.speed.operation import Case, Operation, Options
-from graphnoise.clustering import Diffusion, UndirectedGraph, approximate_pagerank, as_undirected, flow_diffusion
+from graphnoise.clustering import (
+    Diffusion,
+    Growth,
+    UndirectedGraph,
+    approximate_pagerank,
+    as_undirected,
+    flow_diffusion,
+    grow_cluster,
+    precision_recall_f1,
+)
 from graphnoise.clustering.batch import DiffusionBatch, diffuse_many
+from graphnoise.clustering.growth import grow_unchecked
+from graphnoise.clustering.inputs import with_seed_labels
 from graphnoise.datasets.synthetic import planted_partition, stochastic_block_model
+from graphnoise.noise import flip_membership
 
-PARTS = ("walks", "batch", "locality")
+PARTS = ("walks", "batch", "locality", "growth")
 # Seeds are those of a sample.
 WALKS = (
     {"alpha": 0.15, "eps": 1e-4, "seeds": 200},
@@ -34,6 +46,8 @@ WALKS = (
 )
 # Nodes of a block, and of the cluster of "locality".
 BLOCK, CLUSTER = 500, 200
+# Blocks that grow, one after the other, from labels of these accuracies.
+GROWN, ACCURACIES = 5, (0.9, 0.95)
 # Seeds of the baseline that are verified; the rounding of its float32 values in a residual.
 CHECKED, ROUNDING = 5, 1e-6
 # Bytes of an arc: its end (4), the mass and limit there (16).
@@ -46,7 +60,7 @@ Vector = NDArray[np.float64]
 class ClusterOptions(Options):
     """Options of `graphnoise bench speed cluster`."""
 
-    part: Annotated[tuple[str, ...], some_of(*PARTS)] = option(PARTS, "walks, batch, locality.")
+    part: Annotated[tuple[str, ...], some_of(*PARTS)] = option(PARTS, "walks, batch, locality, growth.")
     scale: Annotated[float, real(1e-4, 10.0)] = option(1.0, "Multiplies the sizes of the graphs.")
     threads: Annotated[int, integer(1, 1024)] = option(2, "Threads of the batch.")
 
@@ -120,6 +134,10 @@ class Cluster(Operation):
             "walks": [{"graph": graph, "nodes": nodes, **walk} for graph, nodes in graphs for walk in WALKS],
             "batch": [{"graph": "blocks", "nodes": blocks, **many}],
             "locality": [{"graph": "cluster", "nodes": nodes} for nodes in sizes],
+            "growth": [
+                {"graph": "blocks", "nodes": max(int(nodes * scale) // BLOCK, GROWN) * BLOCK}
+                for nodes in (10_000, 100_000, 1_000_000)
+            ],
         }
         return [{"part": part, **case} for part in options.part for case in cases[part]]
 
@@ -127,7 +145,7 @@ class Cluster(Operation):
         """Verify and time one part."""
         say("drawing the graph, verifying")
         graph = draw_graph(case["graph"], case["nodes"], options.seed)
-        part = {"walks": _walks, "batch": _batch, "locality": _locality}[case["part"]]
+        part = {"walks": _walks, "batch": _batch, "locality": _locality, "growth": _growth}[case["part"]]
         runs, (copy, copied) = part(graph, case, options.seed, record), harness.memcpy("cpu")
         times = record["times"] = harness.interleave([*runs, copy], options.rounds, options.seed, say)
         if case["part"] == "walks":
@@ -135,6 +153,8 @@ class Cluster(Operation):
             record["arcs_per_second"] = harness.quartiles(rate)
             record["of_copy"] = harness.ratio([ARC_BYTES * arcs for arcs in rate], top)
             harness.compare(times, "library", {BASELINE} & set(times))
+        if case["part"] == "growth":
+            harness.compare(times, "library", {"NumPy"})
 
     def tables(self, records: Sequence[Record]) -> Iterator[RenderableType]:
         """Yield the tables: walks, many seeds at once, work as the graph grows."""
@@ -152,6 +172,10 @@ class Cluster(Operation):
             yield headline(f"A cluster of {CLUSTER} nodes while the graph around it grows, warm")
             rows = [(name, record) for record in parts["locality"] for name in record["runs"]]
             yield tables.table(LOCALITY_TABLE, sorted(rows, key=lambda row: (row[0], row[1]["case"]["nodes"])))
+        if parts["growth"]:
+            yield headline(f"Growth of a block of {BLOCK} nodes while the graph around it grows, warm, one thread")
+            yield Text(f"NumPy: its time over the library's within each round; means of {GROWN} blocks", style="dim")
+            yield tables.table(GROWTH_TABLE, sorted(parts["growth"], key=lambda record: record["case"]["nodes"]))
         yield from tables.notes(records)
 
 
@@ -175,6 +199,14 @@ LOCALITY_TABLE: tables.Cells = {
     "time": lambda row: tables.duration(row[1], row[0]),
     "arcs read": lambda row: f"{row[1]['runs'][row[0]]['arcs']:,}",
     "nodes touched": lambda row: f"{row[1]['runs'][row[0]]['touched']:,}",
+}
+GROWTH_TABLE: tables.Cells = {
+    "nodes": lambda r: f"{r['case']['nodes']:,}",
+    "time": lambda r: tables.duration(r, "library", 1 / GROWN),
+    "NumPy": lambda r: tables.ratio(r, "NumPy"),
+    "arcs read": lambda r: f"{r['arcs'] / GROWN:,.0f}",
+    "nodes touched": lambda r: f"{r['touched'] / GROWN:,.0f}",
+    "F1": lambda r: f"{r['f1'] / GROWN:.3f}",
 }
 
 
@@ -229,3 +261,27 @@ def _locality(graph: UndirectedGraph, case: Case, seed: int, record: Record) -> 
         result = call()
         record["runs"][name] = {"arcs": result.arcs, "touched": len(result.touched)}
     return [TimedRun(name, functools.partial(lambda call, _: call(), call)) for name, call in calls.items()]
+
+
+def _growth(graph: UndirectedGraph, case: Case, seed: int, record: Record) -> list[TimedRun]:
+    """Grow blocks from their first nodes, by both tiers."""
+    blocks, (a1, a0) = [np.arange(graph.num_nodes) // BLOCK == k for k in range(GROWN)], ACCURACIES
+    labels = [flip_membership(block, a1=a1, a0=a0, seed=seed + k).y for k, block in enumerate(blocks)]
+    seeds = [np.array([k * BLOCK]) for k in range(GROWN)]
+    checked = [with_seed_labels(values.astype(np.uint8), own) for values, own in zip(labels, seeds, strict=True)]
+
+    def library(_: int) -> list[Growth]:
+        return [grow_cluster(graph, own, values, a1, a0) for own, values in zip(seeds, labels, strict=True)]
+
+    def slow(_: int) -> list[Growth]:
+        pairs = zip(seeds, checked, strict=True)
+        return [grow_unchecked(graph, own, values, ACCURACIES, backend="reference") for own, values in pairs]
+
+    results = library(1)
+    for k, (growth, other) in enumerate(zip(results, slow(1), strict=True)):
+        same = np.array_equal(growth.touched, other.touched)
+        if not (same and np.allclose(growth.probability, other.probability, rtol=0, atol=1e-5)):
+            raise VerificationError(f"grow_cluster from {k * BLOCK}: another result than that of the NumPy tier")
+    record |= {"arcs": sum(growth.arcs for growth in results), "touched": sum(len(g.touched) for g in results)}
+    record["f1"] = sum(precision_recall_f1(g.nodes, block).f1 for g, block in zip(results, blocks, strict=True))
+    return [TimedRun("library", library), TimedRun("NumPy", slow)]

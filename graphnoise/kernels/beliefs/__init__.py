@@ -25,7 +25,7 @@ from graphnoise.kernels.local import TIERS
 from graphnoise.resources import native_threads
 from graphnoise.typing import Floats
 
-__all__ = ["Arcs", "Messages", "Rule", "arcs_of", "send", "update_messages"]
+__all__ = ["Arcs", "Messages", "Rule", "arcs_of", "features", "send", "update_messages"]
 # Parts of the sum `joint`, whatever the number of threads, and numbers that they have together.
 CHUNKS, MAX_NUMBERS = 256, 2**22
 
@@ -63,6 +63,12 @@ class Rule:
             object.__setattr__(self, field.name, array)
 
 
+def features(vote: Floats, d: Floats) -> Floats:
+    """Return 1, l, l g and g of nodes with a vote l, shape [n, 4], for two classes."""
+    g = np.log1p(d)
+    return np.column_stack([np.ones(len(vote)), vote, vote * g, g])
+
+
 def send(arcs: Arcs, beliefs: Floats, backend: str | None = None) -> Messages:
     """Return messages that are the beliefs of their sources.
 
@@ -71,7 +77,8 @@ def send(arcs: Arcs, beliefs: Floats, backend: str | None = None) -> Messages:
         beliefs: A distribution over classes per node, shape [n, C].
         backend: "native", "reference", or None for the first.
     """
-    values = np.asarray(beliefs, dtype=np.float32)[arcs.col]
+    # Faster than indexing of rows.
+    values = np.take(np.asarray(beliefs, dtype=np.float32), arcs.col, axis=0)
     shape = arcs.num_nodes, beliefs.shape[1]
     heavy = None if arcs.weight is None else readable_zeros(shape)
     messages = Messages(arcs, values, readable_zeros(shape), heavy)

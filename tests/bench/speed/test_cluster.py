@@ -29,8 +29,9 @@ def test_every_part_is_measured_written_and_shown(tmp_path, capfd):
     code, out, err = call(capfd, *FEW, "--out", tmp_path / "c.json")
     assert code == 0, err
     records = held(tmp_path / "c.json")
-    assert [record["case"]["part"] for record in records] == ["walks"] * 6 + ["batch"] + ["locality"] * 3
-    assert all(words in out for words in ("million arcs/s", "seeds in one call", "A cluster of 200 nodes"))
+    assert [record["case"]["part"] for record in records] == ["walks"] * 6 + ["batch"] + ["locality"] * 3 + ["growth"]
+    words = "million arcs/s", "seeds in one call", "A cluster of 200 nodes", "Growth of a block"
+    assert all(word in out for word in words)
     assert all(cluster.BASELINE in {**record["notes"], **record["times"]} for record in records[:6])
     case, here = graph("walks")
     nodes = cluster.draw_seeds(here, case["seeds"], 0)
@@ -77,6 +78,27 @@ def test_the_residual_of_the_exact_vector_is_0():
     np.testing.assert_allclose(cluster.residual(here, p, 3, 0.15), 0, atol=1e-12)
     # Of no mass at all the residual is all that is to be spread.
     np.testing.assert_allclose(cluster.residual(here, 0 * p, 3, 0.15), start / here.degree[3])
+
+
+def test_work_of_growth_does_not_grow_with_the_graph():
+    small, large = {}, {}
+    for nodes, record in ((10_000, small), (50_000, large)):
+        runs = cluster._growth(cluster.draw_graph("blocks", nodes, 0), {}, 0, record)
+        assert [run.name for run in runs] == ["library", "NumPy"]
+        assert record["f1"] > 0.95 * cluster.GROWN
+    assert large["arcs"] < 1.5 * small["arcs"]
+
+
+def test_growth_that_differs_between_the_tiers_is_not_timed(monkeypatch):
+    right = cluster.grow_cluster
+
+    def wrong(*words):
+        growth = right(*words)
+        return dataclasses.replace(growth, probability=growth.probability * 0.99)
+
+    monkeypatch.setattr(cluster, "grow_cluster", wrong)
+    with pytest.raises(cluster.VerificationError, match="grow_cluster from 0: another result than that of the NumPy"):
+        cluster._growth(graph("growth")[1], {}, 0, {})
 
 
 def scaled(run):
