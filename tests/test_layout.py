@@ -82,7 +82,7 @@ SAME_NAME = {
     # Checks of arguments, and of values in suites, of CSV cells and of a command line.
     *("check", "check_labels", "flag", "integer", "real", "share", "text"),
     # Public functions of graphs and of recommenders, distinguished by their module.
-    *("compare", "correct", "names", "parse", "posterior", "ratio", "smooth", "wide"),
+    *("compare", "correct", "names", "parse", "posterior", "propagate", "ratio", "smooth", "step", "wide"),
     # Predictions of classes, and accuracies of users, as text.
     *("pack", "unpack"),
     # Other words of one spelling: a plot and a sample; a hyper-parameter's range and a check.

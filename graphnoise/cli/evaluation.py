@@ -183,7 +183,7 @@ def _exchange_rate(
     counts = [_counts(option, text) for option, text in (("--clean", clean), ("--noisy", noisy))]
     configs = [{"clean": c, "noisy": n} for c in counts[0] for n in counts[1] if c + n]
     title, runs, nodes = _runs(asked, configs)
-    counted = {title: runs}
+    counted: dict[str, Any] = {title: runs}
     if runs is None:
         labels = evaluation_cells.label_counts(nodes, asked.root)
         counted = dict(evaluation_cells.by_noise(labels, "dataset", "method"))
@@ -246,7 +246,7 @@ def _frontier(
     if not configs and asked.folder is None:
         bad("--budgets", "a budget that buys a label", budgets)
     title, runs, nodes = _runs(asked, configs)
-    counted = {title: runs}
+    counted: dict[str, Any] = {title: runs}
     if runs is None:
         labels = evaluation_cells.label_counts(nodes, asked.root)
         labels = labels.rename(columns={"clean": "strong", "noisy": "weak"})
@@ -298,13 +298,13 @@ def _memorisation(
         for row, record in zip(included, records, strict=True):
             row[record["config"]["config"]["included"]] = True
         correct, test = (np.array([result[key] for result in results]) for key in ("correct", "test_correct"))
-        groups = results[0].get("groups", {})
+        groups: Mapping[str, Any] = results[0].get("groups", {})
     else:
         run, _, of_data = _called(asked)
         labelled = of_data or labelled
         if labelled < 2:
             bad("--labelled", "the number of labelled nodes of the callable, at least 2", labelled)
-        groups: Mapping[str, Any] = {}
+        groups = {}
 
         def kept(config: Mapping[str, Any], seed: int) -> Any:
             nonlocal groups
@@ -348,7 +348,7 @@ def _called(asked: _Asked) -> tuple[Run, str, int]:
     from graphnoise.errors import GraphnoiseError
 
     name, digest, labelled = asked.run or "stored runs", "", 0
-    function = None if asked.run is None else _load(asked.run)
+    function: Any = None if asked.run is None else _load(asked.run)
     if asked.dataset is not None:
         from graphnoise.bench.node_runs import NodeRuns
 

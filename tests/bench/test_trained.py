@@ -5,7 +5,7 @@ import torch
 
 from graphnoise.bench import registry
 from graphnoise.bench.methods.problem import Instance, Trial
-from graphnoise.bench.methods.robust import corrected
+from graphnoise.bench.methods.robust import with_corrected_labels
 from graphnoise.checks import InputError
 from graphnoise.datasets import planted_partition
 from graphnoise.robust import RobustGNN, methods
@@ -97,7 +97,7 @@ def test_labels_may_be_corrected_first_by_the_graph_gaussian_process():
     wrong = known[torch.rand(len(known), generator=generator) < 0.3]
     given[wrong] = (given[wrong] + 1) % 3
     noisy = trial(labels=dict(zip(wrong.tolist(), given[wrong].tolist(), strict=True)))
-    before, mended = noisy.y.clone(), corrected(noisy)
+    before, mended = noisy.y.clone(), with_corrected_labels(noisy)
     errors = [(labels != INSTANCE.truth)[known].sum() for labels in (noisy.y, mended.y)]
     assert errors[1] < errors[0] / 2
     assert torch.equal(noisy.y, before)

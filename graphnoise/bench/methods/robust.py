@@ -40,7 +40,7 @@ class GGP:
         return out
 
 
-def corrected(trial: Trial) -> Trial:
+def with_corrected_labels(trial: Trial) -> Trial:
     """Return the trial with the likeliest class by `GraphGP` as the label of each training and validation node.
 
     `GraphGP` is fitted to the given labels of all of them; where these are of one class, they stay.

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from graphnoise import checks
 from graphnoise.bench.methods.problem import Problem, Trial
-from graphnoise.bench.methods.robust import corrected
+from graphnoise.bench.methods.robust import with_corrected_labels
 from graphnoise.erase.inputs import Labels
 from graphnoise.robust import RobustGNN, methods
 from graphnoise.robust.training import Training, View
@@ -57,7 +57,7 @@ class Trained:
     def fit_predict(self, trial: Trial) -> Tensor:
         """Train, where asked after a search, and return the class probabilities."""
         if self.labels is not None:
-            trial = corrected(trial)
+            trial = with_corrected_labels(trial)
         if (scores := trial.single_class()) is not None:
             return scores
         if not self.search:
