@@ -79,6 +79,14 @@ def test_one_huge_weight_does_not_hide_the_other_edges(where):
     plain = membership_posterior(matrix, labels, 0.9, 0.9, seeds=[0, 5])
     posterior = membership_posterior(graph, labels, 0.9, 0.9, seeds=[0, 5])
     assert f1(posterior.nodes, inside) > f1(plain.nodes, inside) - 0.05
+    growth, grown = (grow_cluster(g, [0, 5], labels, 0.9, 0.9) for g in (matrix, graph))
+    assert f1(growth.nodes, inside) > 0.9
+    assert f1(grown.nodes, inside) > f1(growth.nodes, inside) - 0.05
+    # At a seed, too.
+    heavy[u, v] = heavy[v, u] = 1
+    heavy[0, heavy.rows[0][0]] = heavy[heavy.rows[0][0], 0] = 1e12
+    seeded = grow_cluster(sp.csr_array(heavy), [0, 5], labels, 0.9, 0.9)
+    assert f1(seeded.nodes, inside) > f1(growth.nodes, inside) - 0.05
     walk = approximate_pagerank(graph, [0, 5], eps=1e-12)
     assert walk.converged
     assert np.isfinite(walk.values).all()

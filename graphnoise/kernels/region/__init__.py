@@ -24,6 +24,9 @@ from graphnoise.kernels.region.reference import features_of_sums
 from graphnoise.resources import native_threads
 from graphnoise.typing import Floats, Ints
 
+# Largest weight of a node over the sum of its others.
+MAX_WEIGHT = 1e6
+
 if TYPE_CHECKING:
     from graphnoise.kernels.csr.undirected import UndirectedGraph
 
@@ -100,11 +103,26 @@ def read_region(graph: UndirectedGraph, inside: Ints, backend: str | None = None
         read = _native.read_region(*native_arguments(graph, None, 1.0)[:4], inside.ctypes.data, len(inside))
         boundary, target, reply = as_int64(read[0]), read[1], as_int64(read[2])
     total = square = np.diff(rowptr).astype(np.float64)
-    weight = None if graph.weight is None else graph.weight[arcs]
+    weight = None if graph.weight is None else _limited(graph.weight[arcs], rowptr)
     if weight is not None:
         total, square = (np.add.reduceat(np.append(weight**k, 0), rowptr[:-1]) * (total > 0) for k in (1, 2))
     messages = np.zeros(len(target) + int((target >= len(inside)).sum()))
     return Region(inside, boundary, rowptr, target, reply, weight, total, square, messages, np.zeros(len(inside)))
+
+
+def _limited(weight: Floats, rowptr: Ints) -> Floats:
+    """Return weights with a node's largest one at most a million times the sum of its others.
+
+    Only ratios of the weights of a node count. A sum that a weight is subtracted from would lose the others.
+    """
+    source = np.repeat(np.arange(len(rowptr) - 1), np.diff(rowptr))
+    largest = np.zeros(len(rowptr) - 1)
+    np.maximum.at(largest, source, weight)
+    top = weight == largest[source]
+    others = np.bincount(source, np.where(top, 0.0, weight), minlength=len(largest))
+    alone = np.bincount(source, top, minlength=len(largest)) == 1
+    most = np.where(alone & (others > 0), MAX_WEIGHT * others, np.inf)
+    return np.minimum(weight, most[source])
 
 
 def set_messages(region: Region, beliefs: Floats, fixed: Floats) -> None:
