@@ -39,7 +39,7 @@ def opened(text: str) -> Iterator[Engine]:
     if text == "local":
         yield _local
     elif text.partition(":")[0] == "slurm":
-        yield functools.partial(slurm.run_cells, settings=slurm.Settings.parse(text))
+        yield functools.partial(slurm.run_arrays, settings=slurm.Settings.parse(text))
     elif scheme == "dask" and all(address.rpartition(":")[::2]) and address.rpartition(":")[2].isdigit():
         with _dask(address) as engine:
             yield engine

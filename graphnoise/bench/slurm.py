@@ -132,10 +132,13 @@ class Arrays:
         lines = _call("squeue", "--noheader", "--array", f"--name={self.name}", "--format=%T (%r)")
         return Counter(lines.splitlines())
 
-    def cancel(self) -> None:
-        """Cancel all tasks that have not ended."""
-        with contextlib.suppress(DataError):
+    def cancel(self) -> str:
+        """Cancel all tasks that have not ended, and return a line that says so, or why it was not possible."""
+        try:
             _call("scancel", "--quiet", f"--name={self.name}")
+        except DataError as error:
+            return f"{error}; to cancel the jobs: scancel --name={self.name}"
+        return f"cancelled what was left of the Slurm jobs {self.name}"
 
 
 def run_share(cells: Sequence[Config], run: Run, store: Store, jobs: int, lease: float) -> list[tuple[str, str]]:
@@ -151,7 +154,7 @@ def run_share(cells: Sequence[Config], run: Run, store: Store, jobs: int, lease:
     return [(cell_key(failure.config), failure.message) for failure in summary.failed]
 
 
-def run_cells(
+def run_arrays(
     cells: Sequence[Config],
     run: Run,
     store: Store,
@@ -198,9 +201,10 @@ def run_cells(
                 )
             if missing:
                 on_wait(f"tasks of Slurm ended early; {len(missing)} cells that are missing are submitted again")
-    except BaseException:
-        arrays.cancel()
-        on_wait(f"cancelled what was left of the Slurm jobs {arrays.name}")
+    except BaseException as error:
+        line = arrays.cancel()
+        if isinstance(error, KeyboardInterrupt):
+            on_wait(line)
         raise
     if not failures:
         # Tasks whose cells others have recorded.

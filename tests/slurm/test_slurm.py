@@ -1,4 +1,4 @@
-"""A grid on a real Slurm of one node, while its tasks are cancelled and killed; needs root, slurmctld, slurmd and munge."""
+"""A grid on a real Slurm of one node, while its tasks are cancelled and killed; needs root, Slurm and munge."""
 
 import contextlib
 import os

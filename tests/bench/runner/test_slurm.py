@@ -91,6 +91,7 @@ class Arrays:
 
     def cancel(self):
         self.cancelled += 1
+        return "cancelled"
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def arrays(tmp_path, monkeypatch):
 
 def run(helpers, store, cells, tasks=4, **options):
     options = {"run": helpers.work} | options
-    return slurm.run_cells(cells, options.pop("run"), store, settings=slurm.Settings(tasks=tasks), **options)
+    return slurm.run_arrays(cells, options.pop("run"), store, settings=slurm.Settings(tasks=tasks), **options)
 
 
 def test_what_is_missing_is_submitted_again_while_rounds_record_something(helpers, store, tmp_path, arrays):
@@ -154,7 +155,7 @@ def test_ctrl_c_cancels_the_jobs(helpers, store, arrays):
     made, said = arrays(9), []
     with pytest.raises(KeyboardInterrupt):
         run(helpers, store, helpers.cells(8), on_done=interrupt, on_wait=said.append)
-    assert (made.cancelled, said) == (1, ["cancelled what was left of the Slurm jobs jobs"])
+    assert (made.cancelled, said) == (1, ["cancelled"])
 
 
 def test_a_controller_that_does_not_answer_is_asked_again(helpers, store, arrays, monkeypatch):
@@ -194,8 +195,10 @@ def test_arrays_keep_to_the_limits_and_run_one_after_another(store, programs, mo
     assert os.environ["SLURM_JOB_ID"] == "7"
     (programs / "queue").touch()
     assert made.states() == {"RUNNING (None)": 1}
-    made.cancel()
+    assert made.cancel() == f"cancelled what was left of the Slurm jobs {made.name}"
     assert (programs / "cancelled").read_text() == f"--quiet --name={made.name}\n"
+    (programs / "scancel").write_text("#!/bin/bash\necho 'scancel: error: no controller' >&2; exit 1\n")
+    assert made.cancel() == f"scancel: scancel: error: no controller; to cancel the jobs: scancel --name={made.name}"
 
 
 def test_an_array_is_as_long_as_is_asked(store, programs):
