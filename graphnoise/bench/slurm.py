@@ -145,11 +145,20 @@ def run_share(cells: Sequence[Config], run: Run, store: Store, jobs: int, lease:
     """Run the cells of one array task, and return key and message of those that failed."""
     from submitit import JobEnvironment
 
+    reason = "the task was cancelled"
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt(reason)
+
+    def time_is_up(*_: object) -> None:
+        nonlocal reason
+        reason = "the time of the task is up, see the option time"
+        signal.raise_signal(signal.SIGTERM)
+
     # Submitit ignores the first of these, by which Slurm cancels, and raises an error in the cell at the second, which
     # comes before the time is up. As Ctrl-C, both release the claims.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    before_limit = getattr(signal, f"SIG{JobEnvironment.USR_SIG}")
-    signal.signal(before_limit, lambda *_: signal.raise_signal(signal.SIGTERM))
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(getattr(signal, f"SIG{JobEnvironment.USR_SIG}"), time_is_up)
     summary = runner.run_cells(cells, run, store, jobs=jobs, lease=lease)
     return [(cell_key(failure.config), failure.message) for failure in summary.failed]
 
@@ -253,7 +262,10 @@ def _reason(tasks: Sequence[Any]) -> str:
     """Return the last line of an error of one of the tasks, in parentheses."""
     for task in tasks:
         error = task.paths.stderr
-        lines = error.read_text(errors="replace").split("\n") if error.exists() else []
-        if text := [line.strip() for line in lines if line.strip()]:
-            return f" ({text[-1][:300]})"
+        text = error.read_text(errors="replace") if error.exists() else ""
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        # What srun says after these only repeats that it failed.
+        own = [line for line in lines if not line.startswith(("srun:", "submitit "))] or lines
+        if own:
+            return f" ({own[-1][:300]})"
     return ""

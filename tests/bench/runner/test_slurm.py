@@ -78,7 +78,7 @@ class Arrays:
         if len(share) <= self.survive:
             result.touch()
         else:
-            error.write_text("Traceback\nMemoryError: no memory\n\n")
+            error.write_text("Traceback\nMemoryError: no memory\nsrun: error: task 0: Exited\n\n")
         failed = [(cell_key(failure.config), failure.message) for failure in summary.failed]
         paths = SimpleNamespace(result_pickle=result, stderr=error)
         return SimpleNamespace(paths=paths, exception=lambda: None, result=lambda: failed)
@@ -225,8 +225,8 @@ def test_tasks_run_as_processes_with_submitit(helpers, store, programs, tmp_path
     assert not (store.folder / "slurm").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
-def test_a_task_that_is_told_to_end_frees_its_claim(store, number):
+@pytest.mark.parametrize(("number", "why"), [(signal.SIGTERM, "was cancelled"), (signal.SIGUSR2, "time .* is up")])
+def test_a_task_that_is_told_to_end_frees_its_claim(store, number, why):
     kept = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGUSR2)}
     cells = [{"seed": 0}, {"seed": 1}]
 
@@ -236,7 +236,7 @@ def test_a_task_that_is_told_to_end_frees_its_claim(store, number):
         return {}
 
     try:
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match=why):
             slurm.run_share(cells, told, store, 1, 60.0)
     finally:
         for each, handler in kept.items():
