@@ -115,6 +115,8 @@ def test_tables_fit_eighty_columns_or_are_not_cut(planted, tmp_path, capfd):
         (["bench", "nodes", "--seeds", "0"], 1, "--seeds: expected an integer from 1 to 10000, got 0"),
         (["bench", "nodes", "--seeds", "many"], 2, "--seeds"),
         (["bench", "nodes", "--jobs", "0"], 1, "--jobs: expected an integer of at least 1"),
+        (["bench", "nodes", "--executor", "ray"], 1, "--executor: expected local, dask://HOST:PORT or slurm"),
+        (["bench", "nodes", "--executor", "slurm:runing=2"], 1, "--executor: slurm: expected one of .*'running'"),
         (["bench", "nodes", "--select", "best"], 1, "--select: expected one of clean, noisy"),
         (["bench", "nodes", "--erase-stream"], 1, "--erase-stream: expected select='clean'"),
         (["bench", "nodes", "--method", "gcn:3"], 1, "--method: expected gcn:KEY=VALUE,…, got 'gcn:3'"),

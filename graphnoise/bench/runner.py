@@ -26,12 +26,16 @@ __all__ = ["Failure", "Store", "Summary", "cell_key", "run_cells"]
 Config = Mapping[str, Any]
 Run = Callable[[Config], Mapping[str, Any]]
 Outcome = tuple[Literal["done", "elsewhere", "failed", "held"], str]
+# What is called as `run_cells`.
+Engine = Callable[..., "Summary"]
 P = ParamSpec("P")
 T = TypeVar("T")
 # What ends a command so that it can be resumed: Ctrl-C, `kill` and batch systems, a terminal that closes.
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Seconds between the lines that say who runs the cells that are missing.
 REMINDER = 10.0
+# A cell that lost its worker so often is taken to be the reason.
+MAX_LOST = 3
 
 
 @dataclass(frozen=True)
@@ -198,11 +202,13 @@ def _outcomes(
     pool: Executor,
     window: int,
     lease: float,
+    lost: tuple[type[Exception], ...],
     on_wait: Callable[[str], object],
 ) -> Generator[tuple[str, Outcome], None, None]:
     """Yield each cell once it is finished, here or elsewhere; those that others hold are polled."""
     waiting, held = deque(cells), deque[str]()
     running: dict[Future[Outcome], str] = {}
+    losses = Counter[str]()
     pause, due, remind = 0.02, 0.0, 0.0
     try:
         while waiting or running or held:
@@ -213,7 +219,13 @@ def _outcomes(
             if not running:
                 time.sleep(patience)
             for future in wait(running, patience if held else None, FIRST_COMPLETED).done:
-                key, outcome = running.pop(future), future.result()
+                key = running.pop(future)
+                try:
+                    outcome = future.result()
+                except lost as error:
+                    losses[key] += 1
+                    # Its claim lapses, as that of a cell that died elsewhere.
+                    outcome = ("failed", _one_line(error)) if losses[key] == MAX_LOST else ("held", "")
                 if outcome[0] == "held":
                     held.append(key)
                 else:
@@ -253,6 +265,7 @@ def run_cells(
     executor: Executor | None = None,
     jobs: int = 1,
     lease: float = 60.0,
+    lost: tuple[type[Exception], ...] = (),
     on_done: Callable[[Config, int, int], object] | None = None,
     on_wait: Callable[[str], object] = lambda line: None,
 ) -> Summary:
@@ -272,6 +285,8 @@ def run_cells(
         jobs: Worker processes; with an executor, the least number of workers to keep busy.
         lease: Seconds without renewal after which a claim may be taken over. A thread renews the claim, so `run` may
             take longer, but may not hold the interpreter's lock for longer.
+        lost: Errors by which the executor says that a cell's worker died, while others work on. The cell is tried again
+            once its claim lapsed; it fails after three such errors.
         on_done: Called in this thread after each finished cell, with its configuration, the number of cells that need
             no more work in this run, failed ones included, and the number of all cells.
         on_wait: Called every ten seconds while others hold all cells that are left, with a line that says who.
@@ -307,7 +322,7 @@ def run_cells(
     with contextlib.nullcontext(executor) if executor else workers as pool:
         # Two cells a worker keep it busy; a longer queue gains nothing, as a cell is claimed when it begins.
         window = 1 if isinstance(pool, _Here) else 2 * max(jobs, getattr(pool, "_max_workers", 1))
-        with contextlib.closing(_outcomes(missing, run, store, pool, window, lease, on_wait)) as outcomes:
+        with contextlib.closing(_outcomes(missing, run, store, pool, window, lease, lost, on_wait)) as outcomes:
             try:
                 for key, (outcome, error) in outcomes:
                     counts[outcome] += 1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from graphnoise import checks
 from graphnoise.bench.grid import GridModel, renamed
-from graphnoise.bench.runner import Store, Summary, cell_key, run_cells
+from graphnoise.bench.runner import Engine, Store, Summary, cell_key, run_cells
 from graphnoise.checks import DataError, InputError
 
 if TYPE_CHECKING:
@@ -186,9 +186,20 @@ class Task(ABC, Generic[G]):
         """Run a grid into a store, continuing where an earlier run of it stopped; options are of `runner.run_cells`."""
         return self.run_cells(self.cells(grid, root), store, root=root, **options)
 
-    def run_cells(self, cells: Sequence[Part], store: Store, *, root: str | None = None, **options: Any) -> Summary:
-        """Run configurations that `cells` returned into a store, see `run`; each process runs on one thread."""
-        return run_cells(cells, functools.partial(self.run_cell, root=root), store, **options)
+    def run_cells(
+        self,
+        cells: Sequence[Part],
+        store: Store,
+        *,
+        root: str | None = None,
+        engine: Engine = run_cells,
+        **options: Any,
+    ) -> Summary:
+        """Run configurations that `cells` returned into a store, see `run`; each process runs on one thread.
+
+        `engine` is `runner.run_cells` or what `executors.opened` yields.
+        """
+        return engine(cells, functools.partial(self.run_cell, root=root), store, **options)
 
 
 def _parts(axis: Axis) -> Sequence[Part]:

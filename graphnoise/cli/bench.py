@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from graphnoise.bench.task import Task
 
 Jobs = Annotated[int | None, typer.Option(help="Processes, one thread each. (default: number of cores)")]
+Executor = Annotated[
+    str, typer.Option(help="Where cells run: local, dask://HOST:PORT or slurm[:OPTION=VALUE,…] (docs/benchmark.md).")
+]
 Folder = Annotated[Path, typer.Option("--out", help="Folder of the results.")]
 
 
@@ -53,12 +56,13 @@ def _command(name: str) -> Any:
 
     task = registry.task(name)
 
-    def run(values: dict[str, Any], jobs: int | None, folder: Path, root: str | None) -> None:
+    def run(values: dict[str, Any], jobs: int | None, executor: str, folder: Path, root: str | None) -> None:
         with resumable(folder):
             grid = task.Grid(**values)
-            _run(task, lambda: task.cells(grid, root), task.describe, folder, jobs, root)
+            _run(task, lambda: task.cells(grid, root), task.describe, folder, jobs, executor, root)
 
-    return command(name, task.help, task.Grid, run, jobs=(Jobs, None), folder=(Folder, Path("runs")), root=(Root, None))
+    others = {"jobs": (Jobs, None), "executor": (Executor, "local"), "folder": (Folder, Path("runs"))}
+    return command(name, task.help, task.Grid, run, **others, root=(Root, None))
 
 
 @bench.command("suite", cls=Command)
@@ -70,6 +74,7 @@ def bench_suite(
         bool, typer.Option("--list", help="Print the grids and what is recorded; run nothing.")
     ] = False,
     jobs: Jobs = None,
+    executor: Executor = "local",
     root: Root = None,
 ) -> None:
     """Run the grids of a file, one after the other."""
@@ -83,7 +88,7 @@ def bench_suite(
         if list_only:
             _list(suite, folder)
         else:
-            _run(suite.task, suite.all_cells, suite.describe, folder, jobs, root, file)
+            _run(suite.task, suite.all_cells, suite.describe, folder, jobs, executor, root, file)
 
 
 def _list(suite: Suite, folder: Path) -> None:
@@ -116,17 +121,20 @@ def _run(
     describe: Callable[[Mapping[str, Any]], str],
     folder: Path,
     jobs: int | None,
+    executor: str,
     root: str | None,
     suite: Path | None = None,
 ) -> None:
     """Run cells, and print what was run, what failed and how to read it; exit with 1 if cells failed."""
-    from graphnoise import checks, resources
+    from graphnoise import checks
+    from graphnoise.bench import executors
     from graphnoise.bench.runner import Store
     from graphnoise.io import check_writable
 
-    count = resources.cpu_count() if jobs is None else checks.integer("jobs", jobs, 1)
+    if jobs is not None:
+        checks.integer("jobs", jobs, 1)
     check_writable(folder / "cell")
-    with Bar() as bar:
+    with Bar() as bar, executors.opened(executor) as engine:
         # Before the store: a grid that is refused leaves no folder behind.
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
@@ -135,7 +143,8 @@ def _run(
         def show(config: Mapping[str, Any], finished: int, total: int) -> None:
             bar.show(finished, total, describe(config))
 
-        summary = task.run_cells(cells, Store(folder), root=root, jobs=count, on_done=show, on_wait=bar.note)
+        calls = {"on_done": show, "on_wait": bar.note}
+        summary = task.run_cells(cells, Store(folder), root=root, engine=engine, jobs=jobs, **calls)
     for remark in (*(str(each.message) for each in caught), *summary.remarks):
         print(f"graphnoise: note: {remark}", file=sys.stderr)
     recorded = summary.total - len(summary.failed)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 import graphnoise as gn
 from graphnoise import checks
-from graphnoise.bench.grid import integer, option, real
+from graphnoise.bench.grid import integer, integers, option, real
 from graphnoise.bench.speed import harness, tables
 from graphnoise.bench.speed.harness import NotMeasurableError, Record, Say, TimedRun, VerificationError
 from graphnoise.bench.speed.operation import Case, Operation, Options
@@ -39,7 +39,7 @@ NOTE = (
 class OutOfCoreOptions(Options):
     """Options of `graphnoise bench speed out-of-core`."""
 
-    arcs: Annotated[tuple[int, ...], integer(100, 10**11)] = option((10**6, 10**7, 10**8), "Arcs of the drawn graphs.")
+    arcs: Annotated[tuple[int, ...], integers(100, 10**11)] = option((10**6, 10**7, 10**8), "Arcs of the drawn graphs.")
     degree: Annotated[float, real(1.0, 1e4)] = option(20.0, "Arcs per node.")
     width: Annotated[int, integer(1, 10_000)] = option(16, "Columns.")
     memory: str = option("2GB", "Bound on memory, such as 2GB.")
