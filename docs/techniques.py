@@ -40,17 +40,18 @@ def effect(technique: Mapping[str, Any], folder: Path = TOP / "benchmarks" / "re
         table = table[table["grid"] == asked["grid"]]
     lines = []
     for (dataset, kind, rate), cells in table.groupby(["dataset", "noise", "rate"], sort=True):
-        values = {}
-        for row in (asked["row"], asked["against"]):
-            own = cells[cells["row"] == row].dropna(subset=[asked["measure"]])
-            values[row] = {int(draw): list(part[asked["measure"]]) for draw, part in own.groupby("draw")}
-        for compared in compare_draws(values) if all(values.values()) else []:
-            half = "" if compared.half_width is None else f" ± {100 * compared.half_width:.1f}"
-            noise = "no noise" if kind == "none" else f"{kind} {rate:g}"
-            lines.append(
-                f"{dataset}, {noise}: {100 * compared.difference:+.1f}{half} "
-                f"({compared.pairs} draw{'s' * (compared.pairs != 1)})"
-            )
+        for suffix, labels in (("", ""), (":labels=graph-gp", ", labels corrected first")):
+            values = {}
+            for row in (asked["row"] + suffix, asked["against"] + suffix):
+                own = cells[cells["row"] == row].dropna(subset=[asked["measure"]])
+                values[row] = {int(draw): list(part[asked["measure"]]) for draw, part in own.groupby("draw")}
+            for compared in compare_draws(values) if all(values.values()) else []:
+                half = "" if compared.half_width is None else f" ± {100 * compared.half_width:.1f}"
+                noise = "no noise" if kind == "none" else f"{kind} {rate:g}"
+                lines.append(
+                    f"{dataset}, {noise}{labels}: {100 * compared.difference:+.1f}{half} "
+                    f"({compared.pairs} draw{'s' * (compared.pairs != 1)})"
+                )
     return lines
 
 
