@@ -46,7 +46,7 @@ def test_cora_is_as_in_memory(spark, graph, mode, normalisation):
     expected = gn.propagate(gn.as_graph(data), y, **settings)
     edges = spark.createDataFrame(arcs, "u int, v bigint")
     labels = spark.createDataFrame([(i, int(data.y[i])) for i in train], "node int, label int")
-    found = gs.propagate(edges, labels, columns="label", source="u", target="v", checkpoint_every=2, **settings)
+    found = gs.propagate(edges, labels, columns="label", source="u", target="v", **settings)
     rows = np.array(found.values.collect())
     values = np.zeros(y.shape)
     values[rows[:, 0].astype(int)] = rows[:, 1:]
@@ -98,11 +98,11 @@ def test_plan_shuffles_sums_only_and_has_no_cross_join(spark, monkeypatch):
     finally:
         spark.conf.set("spark.sql.autoBroadcastJoinThreshold", broadcast)
     for plan in plans:
-        # Plans of what is cached are printed below it.
-        own = "\n".join(line for line in plan.splitlines() if not line.startswith(" " * 40))
         assert "CartesianProduct" not in plan
         assert "NestedLoop" not in plan
-        assert own.split("InMemoryRelation")[0].count("Exchange") == 1, plan
+        # Of sums; the other one was made when arcs were cached.
+        exchanges = [line for line in plan.splitlines() if "Exchange" in line]
+        assert sorted("ENSURE_REQUIREMENTS" in line for line in exchanges) == [False, True], plan
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,6 @@ def test_plan_shuffles_sums_only_and_has_no_cross_join(spark, monkeypatch):
         (None, None, {"weight": "source"}, "edges: expected columns of different names"),
         (None, None, {"node": "p"}, "labels.node: expected a column of numbers, got string"),
         (None, None, {"alpha": 2}, "alpha: expected a rate"),
-        (None, None, {"checkpoint_every": 11}, "checkpoint_every: expected an integer from 1 to 10, got 11"),
         (None, None, {"partitions": 0}, "partitions: expected an integer of at least 1, got 0"),
     ],
 )
@@ -144,7 +143,7 @@ def test_other_ids_no_rows_and_growth_are_errors(spark, tables):
         gs.propagate(edges, spark.createDataFrame([(1, 2.0)], "node int, y double"), **SETTINGS)
     with pytest.raises(gn.InputError, match="at least one edge or label, got none"):
         gs.propagate(edges.limit(0), labels.limit(0), **SETTINGS)
-    large = spark.createDataFrame([("c", "c", 1e200)], edges.schema)
+    large = spark.createDataFrame([("a", "a", 1e200)], edges.schema)
     with pytest.raises(gn.InputError, match="larger ones after 2 steps"):
         gs.propagate(large, labels, weight="weight", normalisation="none", **SETTINGS | {"alpha": 1.0})
     with pytest.raises(gn.InputError, match="edges: expected a Spark DataFrame, got list"):
