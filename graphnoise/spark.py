@@ -108,13 +108,18 @@ def propagate(
     settings = read_settings(alpha, num_steps, mode, clamp, tol)
     kind = checks.choice("normalisation", normalisation, (*NORMALISATIONS, "none"))
     directed = checks.flag("directed", directed)
-    pairs = read_table("edges", edges, {"source": source, "target": target} | ({"weight": weight} if weight else {}))
+    width = None if partitions is None else checks.integer("partitions", partitions, 1)
+    ends = {"source": source, "target": target}
+    pairs = read_table("edges", edges, ends if weight is None else {**ends, "weight": weight})
     values, names = _read_values(labels, node, columns)
     ids = id_type({"edges.source": pairs, "edges.target": pairs, "labels.node": values})
     _check_rows(pairs, values, weight)
     spark = edges.sparkSession
-    width = int(spark.conf.get("spark.sql.shuffle.partitions")) if partitions is None else partitions
-    with _plans(spark, checks.integer("partitions", width, 1)):
+    if width is None:
+        usual = spark.conf.get("spark.sql.shuffle.partitions")
+        # Some vendors have words for it.
+        width = checks.integer("partitions", int(usual) if usual.isdigit() else usual, 1)
+    with _plans(spark, width):
         arcs = _arcs(pairs, ids, directed, width).persist()
         try:
             state = _start(arcs, values, ids, len(names), kind, settings.lazy).localCheckpoint()
@@ -160,11 +165,13 @@ def read_table(name: str, frame: Any, columns: Mapping[str, str]) -> DataFrame:
         raise InputError(f"graphnoise.spark and recsys.spark need {expected}") from None
     if not isinstance(frame, DataFrame):
         checks.fail(name, "a Spark DataFrame", type(frame).__name__)
-    wanted = list(columns.values())
     for argument, column in columns.items():
         checks.choice(argument, column, frame.columns)
-        if max(sum(column.lower() == other.lower() for other in names) for names in (frame.columns, wanted)) > 1:
-            checks.fail(name, "columns of different names (the case of letters does not count)", f"{column!r} twice")
+    for names in (frame.columns, list(columns.values())):
+        lower = [column.lower() for column in names]
+        twice = [column for column in columns.values() if lower.count(column.lower()) > 1]
+        if twice:
+            checks.fail(name, "columns of different names (the case of letters does not count)", f"{twice[0]!r} twice")
     return frame.select([functions.col("`" + c.replace("`", "``") + "`").alias(name) for name, c in columns.items()])
 
 
@@ -196,11 +203,14 @@ def _read_values(labels: Any, node: str, columns: Sequence[str] | str | None) ->
         names = [str(row[0]) for row in found]
         # A node without a class has zeros.
         cells = [F.coalesce((F.col("columns") == row[0]).cast("double"), F.lit(0.0)) for row in found]
+    elif not isinstance(columns, list | tuple | None):
+        checks.fail("columns", "a list of names of columns, or one name", repr(columns))
     else:
         names = [name for name in labels.columns if name != node] if columns is None else list(columns)
-        table = read_table("labels", labels, {"node": node, **{f"v{k}": name for k, name in enumerate(names)}})
         for name in names:
+            checks.choice("columns", name, labels.columns)
             _check_number(f"labels.{name}", dict(labels.dtypes)[name])
+        table = read_table("labels", labels, {"node": node, **{f"v{k}": name for k, name in enumerate(names)}})
         cells = [F.col(f"v{k}").cast("double") for k in range(len(names))]
     if not names or len({name.lower() for name in (node, *names)}) != len(names) + 1:
         checks.fail("columns", f"names of one or more columns that differ from one another and {node!r}", names)
@@ -221,10 +231,11 @@ def _check_rows(pairs: DataFrame, values: DataFrame, weight: str | None) -> None
         # NaN is larger than any number.
         return F.count_if(~F.coalesce((cell >= low) & (cell < math.inf), F.lit(False)))
 
-    if weight:
+    if weight is not None:
         _check_number(f"edges.{weight}", dict(pairs.dtypes)["weight"])
     null, weights = pairs.agg(
-        F.count_if(F.col("source").isNull() | F.col("target").isNull()), wrong("weight", 0.0) if weight else F.lit(0)
+        F.count_if(F.col("source").isNull() | F.col("target").isNull()),
+        wrong("weight", 0.0) if weight is not None else F.lit(0),
     ).collect()[0]
     if null:
         checks.fail("edges", "two ids in every row", f"{null} rows with null")
@@ -340,7 +351,8 @@ class _Shuffles:
     def _written(self) -> int:
         """Return the bytes that stages wrote since the last call."""
         scala, gateway = self._context._jsc.sc(), self._context._gateway
-        scala.listenerBus().waitUntilEmpty()
+        # Statistics follow the end of a job; at most ten minutes, in milliseconds.
+        scala.listenerBus().waitUntilEmpty(600_000)
         stages = scala.statusStore().stageList(None, False, False, gateway.new_array(gateway.jvm.double, 0), None)
         newest, written = self._newest, 0
         # The newest come first.
