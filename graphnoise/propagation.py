@@ -287,7 +287,16 @@ def read_arguments(
     """Return the normalisation to apply, values, mask and settings of `propagate`, checked."""
     normalisation = _check_normalisation(graph, normalisation)
     values = _check_values(graph, y)
-    settings = PropagationSettings(
+    settings = read_settings(alpha, num_steps, mode, clamp, tol)
+    mask = None if mask is None else checks.mask("mask", mask, graph.num_nodes).to(values.device)
+    return normalisation, values, mask, settings
+
+
+def read_settings(
+    alpha: float, num_steps: int, mode: str, clamp: tuple[float, float] | None, tol: float | None
+) -> PropagationSettings:
+    """Return the settings of `propagate`, checked."""
+    return PropagationSettings(
         checks.rate("alpha", alpha),
         # The kernels count steps in 64 bits.
         min(checks.integer("num_steps", num_steps, 0), 2**62),
@@ -295,8 +304,6 @@ def read_arguments(
         None if clamp is None else _check_range(clamp),
         None if tol is None else checks.real("tol", tol, 0.0),
     )
-    mask = None if mask is None else checks.mask("mask", mask, graph.num_nodes).to(values.device)
-    return normalisation, values, mask, settings
 
 
 def _check_normalisation(graph: Graph, normalisation: str | None) -> str | None:

@@ -1,6 +1,8 @@
 """Set-up for all tests."""
 
 import os
+import shutil
+import warnings
 
 import pytest
 import torch
@@ -93,3 +95,21 @@ def planted():
 
     data = planted_partition([40, 40, 40], 0.2, 0.02, num_features=12, split=(8, 20, 40), seed=1)
     return LabelNoise("symmetric", 0.25, seed=3)(data)
+
+
+@pytest.fixture(scope="session")
+def spark():
+    """A session of Spark in local mode with two partitions; a skip without PySpark or Java."""
+    pytest.importorskip("pyspark")
+    if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
+        pytest.skip("Spark needs Java")
+    from pyspark.sql import SparkSession
+
+    settings = {"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2", "spark.log.level": "ERROR"}
+    settings |= {"spark.driver.host": "localhost", "spark.driver.bindAddress": "127.0.0.1"}
+    with warnings.catch_warnings():
+        # PySpark 4 on pandas 3; data frames of pandas are not used.
+        warnings.simplefilter("ignore", FutureWarning)
+        session = SparkSession.builder.master("local[2]").config(map=settings).getOrCreate()
+    yield session
+    session.stop()

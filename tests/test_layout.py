@@ -40,6 +40,7 @@ LAYERS = [
     (
         "graphnoise.checkpoint",
         "graphnoise.distributed",
+        "graphnoise.spark",
         "graphnoise.node_classifier",
         "graphnoise.homophily",
         "graphnoise.beliefs",
@@ -55,7 +56,7 @@ LAYERS = [
     ("recsys.queries",),
     ("recsys.splits", "recsys.objectives", "recsys.samplers", "recsys.base"),
     ("recsys.datasets", "recsys.simulation", "recsys.evaluation", "recsys.two_groups", "recsys.agreement"),
-    ("recsys.models", "recsys.cleaning", "recsys.oscillation", "recsys.significance"),
+    ("recsys.models", "recsys.cleaning", "recsys.oscillation", "recsys.significance", "recsys.spark"),
     ("recsys.stacking", "recsys.cleaning_gain"),
     ("recsys.click_audit",),
     ("graphnoise.bench",),
@@ -79,6 +80,8 @@ SAME_NAME = {
     "label_posterior",
     # A product of a matrix in either direction, and its kernel.
     "multiply",
+    # The same of arrays, and of the data frames of Spark.
+    *("clean", "credibility", "propagate"),
     # Checks of arguments, and of values in suites, of CSV cells and of a command line.
     *("check", "check_labels", "flag", "integer", "real", "share", "text"),
     # Public functions of graphs and of recommenders, distinguished by their module.
