@@ -110,7 +110,7 @@ def propagate(
     directed = checks.flag("directed", directed)
     width = None if partitions is None else checks.integer("partitions", partitions, 1)
     ends = {"source": source, "target": target}
-    pairs = read_table("edges", edges, ends if weight is None else {**ends, "weight": weight})
+    pairs = checked_table("edges", edges, ends if weight is None else {**ends, "weight": weight})
     values, names = _read_values(labels, node, columns)
     ids = id_type({"edges.source": pairs, "edges.target": pairs, "labels.node": values})
     _check_rows(pairs, values, weight)
@@ -147,7 +147,7 @@ def propagate(
     return SparkPropagation(result, steps, residual, converged, shuffles.steps)
 
 
-def read_table(name: str, frame: Any, columns: Mapping[str, str]) -> DataFrame:
+def checked_table(name: str, frame: Any, columns: Mapping[str, str]) -> DataFrame:
     """Return columns of a Spark data frame, found by the name in it, under other names.
 
     Args:
@@ -190,11 +190,11 @@ def id_type(tables: Mapping[str, DataFrame]) -> str:
 
 def _read_values(labels: Any, node: str, columns: Sequence[str] | str | None) -> tuple[DataFrame, list[str]]:
     """Return the columns node, v0, v1, … of the labels, and the names of the values."""
-    table = read_table("labels", labels, {"node": node})
+    table = checked_table("labels", labels, {"node": node})
     from pyspark.sql import functions as F
 
     if isinstance(columns, str):
-        table = read_table("labels", labels, {"node": node, "columns": columns})
+        table = checked_table("labels", labels, {"node": node, "columns": columns})
         known = F.col("columns") != (-1 if id_type({"labels.columns": table}) == "bigint" else "")
         found = table.where(known).select("columns").distinct().orderBy("columns").limit(MOST_CLASSES + 1).collect()
         if not 0 < len(found) <= MOST_CLASSES:
@@ -210,7 +210,7 @@ def _read_values(labels: Any, node: str, columns: Sequence[str] | str | None) ->
         for name in names:
             checks.choice("columns", name, labels.columns)
             _check_number(f"labels.{name}", dict(labels.dtypes)[name])
-        table = read_table("labels", labels, {"node": node, **{f"v{k}": name for k, name in enumerate(names)}})
+        table = checked_table("labels", labels, {"node": node, **{f"v{k}": name for k, name in enumerate(names)}})
         cells = [F.col(f"v{k}").cast("double") for k in range(len(names))]
     if not names or len({name.lower() for name in (node, *names)}) != len(names) + 1:
         checks.fail("columns", f"names of one or more columns that differ from one another and {node!r}", names)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from graphnoise import checks
-from graphnoise.spark import id_type, read_table
+from graphnoise.spark import id_type, checked_table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -159,7 +159,7 @@ def _bound(sizes: Mapping[int, int], number: int) -> int:
 
 def _pairs(name: str, frame: Any, columns: Mapping[str, str]) -> DataFrame:
     """Return the columns of users, items and others under the names of the arguments, ids checked."""
-    pairs = read_table(name, frame, columns)
+    pairs = checked_table(name, frame, columns)
     for key in ("user", "item"):
         id_type({f"{name}.{key}": pairs})
     null = pairs.where("user is null or item is null").count()

@@ -81,7 +81,7 @@ SAME_NAME = {
     # A product of a matrix in either direction, and its kernel.
     "multiply",
     # The same of arrays, and of the data frames of Spark.
-    *("clean", "credibility", "propagate"),
+    *("clean", "credibility"),
     # Checks of arguments, and of values in suites, of CSV cells and of a command line.
     *("check", "check_labels", "flag", "integer", "real", "share", "text"),
     # Public functions of graphs and of recommenders, distinguished by their module.
