@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from graphnoise import checks
-from graphnoise.spark import id_type, checked_table
+from graphnoise.spark import checked_table, id_type
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
