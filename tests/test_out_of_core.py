@@ -109,6 +109,69 @@ def test_ids_that_are_no_positions_become_names(ids, names, tmp_path):
     assert gn.propagate(graph, torch.eye(3), alpha=0.5, num_steps=2).names is graph.names
 
 
+HEADER = "source,target\n"
+
+
+@pytest.mark.parametrize(
+    ("texts", "names"),
+    [
+        (["\ufeffsource,target\na,b\n"], "ab"),
+        (["\r\n\r\nsource,target\r\na,b\r\n\r\n"], "ab"),
+        (['"x,y","source","target"\n1,a,b\n'], "ab"),
+        ([HEADER + "#a,b#c\n"], ["#a", "b#c"]),
+        # Integers among text, and blanks around integers.
+        ([HEADER + "a,b\n7,007\n"], ["007", "7", "a", "b"]),
+        (["source, target\n2, 1\n1, 0\n"], None),
+        # Each file has its own header.
+        ([HEADER + "a,b\n", "target;source;x\nd;c;1\n", "e f\n# comment\n"], "abcdef"),
+    ],
+)
+def test_text_files_as_programs_write_them(texts, names, tmp_path):
+    for k, text in enumerate(texts):
+        # DuckDB would take these names for patterns and for a column.
+        folder = tmp_path / f"source=7 it's {k}"
+        folder.mkdir()
+        (folder / "e[*].csv").write_bytes(text.encode())
+        (folder / "e[x].csv").write_text(HEADER + "x,y\n")
+    build_graph(sorted(tmp_path.glob("*/e[[][*]].csv")), tmp_path / "graph", directed=True)
+    graph = gn.Graph.open(tmp_path / "graph")
+    assert (None if graph.names is None else list(graph.names)) == (names and list(names))
+    if isinstance(names, str):
+        assert [(graph.names[j], graph.names[i]) for i, j in dense(graph).nonzero().tolist()] == list(
+            zip(names[::2], names[1::2], strict=True)
+        )
+
+
+@pytest.mark.parametrize(
+    "text", ["src,dst\n1,2\n", "Source,Target\na,b\n", "a,b,w\nx,y,1\n", "source,target,source\n1,2,3\n"]
+)
+def test_names_of_other_columns_are_no_edge(text, tmp_path):
+    (tmp_path / "e.csv").write_text(text)
+    with pytest.raises(InputError, match=r"columns: expected .* got 'source'"):
+        build_graph(tmp_path / "e.csv", tmp_path / "graph", weight="w" if "w" in text else None)
+    with pytest.raises(InputError, match=r"columns: expected .* got 'from'"):
+        build_graph(tmp_path / "e.csv", tmp_path / "graph", columns=("from", "to"))
+
+
+def test_files_may_have_ids_of_several_types(tmp_path):
+    columns = {'so"urce': np.array([0], np.int32), "target": np.array([1], np.uint64)}
+    pandas.DataFrame(columns).to_parquet(tmp_path / "0.parquet")
+    pandas.DataFrame({'so"urce': [5_000_000_000], "target": [1]}).to_parquet(tmp_path / "1.parquet")
+    pandas.DataFrame({'so"urce': ["a"], "target": [1]}).to_parquet(tmp_path / "2.parquet")
+    np.save(tmp_path / "3.npy", np.array([[1, 0]]))
+    files, options = sorted(tmp_path.iterdir()), {"columns": ('so"urce', "target")}
+    build_graph([*files[:2], files[3]], tmp_path / "integers", **options)
+    build_graph(files, tmp_path / "text", **options)
+    assert list(gn.Graph.open(tmp_path / "integers").names) == [0, 1, 5_000_000_000]
+    assert list(gn.Graph.open(tmp_path / "text").names) == ["0", "1", "5000000000", "a"]
+    pandas.DataFrame({'so"urce': [0.7], "target": [1]}).to_parquet(tmp_path / "4.parquet")
+    with pytest.raises(InputError, match="ids that are integers or text"):
+        build_graph([files[0], tmp_path / "4.parquet"], tmp_path / "graph", **options)
+    np.save(tmp_path / "5.npy", np.array([[2**63, 0]], np.uint64))
+    with pytest.raises(InputError, match=r"integers below 2\^63"):
+        build_graph(tmp_path / "5.npy", tmp_path / "graph")
+
+
 def test_edges_that_repeat_add_up_or_count_once(tmp_path):
     table = pandas.DataFrame({"source": [0, 1, 0, 2], "target": [1, 0, 1, 2], "w": [1.0, 1.0, 1.0, 3.0]})
     path = written(tmp_path, table)
@@ -123,7 +186,7 @@ def test_edges_that_repeat_add_up_or_count_once(tmp_path):
 
 BAD = [
     ({"source": ["a", "b"], "target": ["b", None]}, {}, "an id at both ends"),
-    ({"source": [0], "to": [1]}, {}, "columns: expected columns of"),
+    ({"source": [0], "to": [1]}, {}, "columns: expected one column of"),
     ({"source": [0], "target": [1], "w": [-1.0]}, {"weight": "w"}, "weight: expected numbers from 0"),
     ({"source": [0], "target": [1], "w": ["x"]}, {"weight": "w"}, "weight: expected numbers from 0"),
     ({"source": [0], "target": [1], "w": [1e39]}, {"weight": "w"}, "weight: expected numbers from 0"),
@@ -134,6 +197,10 @@ BAD = [
     ({"source": [0.5], "target": [1.5]}, {}, "ids that are integers or text"),
     ({"source": [0], "target": [1]}, {"memory": "1 banana"}, "memory: expected a number of bytes"),
     ({"source": [0], "target": [1]}, {"memory": 1000}, "at least 256 MiB"),
+    ({"source": [0], "target": [1]}, {"num_nodes": 10**13}, "memory: expected at least 200000.00 GB"),
+    ({"source": [0], "target": [1]}, {"columns": ("source",)}, "two different names"),
+    ({"source": [0], "target": [1]}, {"columns": ("source", "source")}, "two different names"),
+    ({"source": [0], "target": [1]}, {"progress": 3}, "a function of a text"),
 ]
 
 
