@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphnoise as gn
-from graphnoise import out_of_core, stored
+from graphnoise import out_of_core, propagation, stored
 from graphnoise.checks import InputError
 from graphnoise.datasets import build_graph
 from graphnoise.errors import DataError
@@ -344,6 +344,63 @@ def test_an_interrupted_call_continues_after_its_last_block(graphs, tmp_path, mo
     assert torch.equal(result.y, gn.propagate(graph, 2 * y, alpha=0.9, num_steps=50, tol=1e-3).y)
 
 
+def test_mapped_arrays_are_not_copied(graphs, tmp_path):
+    np.save(tmp_path / "y.npy", values(4).numpy())
+    y = np.load(tmp_path / "y.npy", mmap_mode="r")
+    assert propagation.mapped_values(y).data_ptr() == y.ctypes.data
+    for array in (y, y[::-1][::-1], y[:, ::-1]):
+        new = gn.propagate(graphs[0], array, alpha=0.5, num_steps=3).y
+        assert torch.equal(new, gn.propagate(graphs[0], torch.tensor(array.copy()), alpha=0.5, num_steps=3).y)
+
+
+def test_one_column_stays_one_in_the_file(graphs, tmp_path):
+    y = values(1)[:, 0]
+    new = gn.propagate(graphs[0], y, alpha=0.5, num_steps=3, out=tmp_path / "new.npy").y
+    assert torch.equal(new, gn.propagate(graphs[0], y, alpha=0.5, num_steps=3).y)
+    assert np.load(tmp_path / "new.npy").shape == (500,)
+
+
+def test_one_call_at_a_time_writes_a_file(graphs, tmp_path):
+    y, messages = values(4), []
+    call = {"alpha": 0.5, "num_steps": 3, "memory": out_of_core.CHUNK_BYTES + 500 * (24 + 2 * 12)}
+
+    def other(done, total):
+        with pytest.raises(DataError, match="another process writes it") as error:
+            gn.propagate(graphs[0], 2 * y, **call, out=tmp_path / "new.npy")
+        messages.append(str(error.value))
+
+    new = gn.propagate(graphs[0], y, **call, out=tmp_path / "new.npy", progress=other).y
+    assert torch.equal(new, gn.propagate(graphs[0], y, alpha=0.5, num_steps=3).y)
+    assert len(messages) == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["new.npy"]
+
+
+def test_another_scaling_or_a_lost_list_of_blocks_begins_anew(tmp_path, monkeypatch):
+    graph, y = in_memory(EDGES), values(4)
+    half = torch.full((500,), 0.5, dtype=torch.float64)
+    call = {"alpha": 0.5, "num_steps": 3, "normalisation": "none"}
+    first, second = (gn.Graph(graph.rowptr, graph.col.clone(), left=left) for left in (half / 100, half / 50))
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    def interrupted(graph):
+        with pytest.raises(KeyboardInterrupt):
+            gn.propagate(graph, y, **call, out=tmp_path / "new.npy", progress=interrupt)
+
+    interrupted(first)
+    # The second call ends before it has written its own list.
+    with monkeypatch.context() as context:
+        context.setattr(out_of_core._Result, "_save", interrupt)
+        interrupted(second)
+    new = gn.propagate(first, y, **call, out=tmp_path / "new.npy").y
+    assert torch.equal(new, gn.propagate(first, y, **call).y)
+    (tmp_path / "new.npy").unlink()
+    interrupted(first)
+    new = gn.propagate(second, y, **call, out=tmp_path / "new.npy").y
+    assert torch.equal(new, gn.propagate(second, y, **call).y)
+
+
 def test_values_that_are_not_finite_leave_no_file(graphs, tmp_path):
     y = values(4)
     y[3, 2] = float("nan")
@@ -365,6 +422,7 @@ def test_values_that_are_not_finite_leave_no_file(graphs, tmp_path):
         ({"memory": "1GB", "order": "degree"}, "solver='iterate' and no order"),
         ({"memory": "1GB", "backend": "reference"}, "the tier 'native'"),
         ({"memory": "1GB", "num_steps": 0}, "at least one step"),
+        ({"memory": "1GB", "progress": 3}, "a function of two numbers"),
     ],
 )
 def test_a_bound_that_cannot_be_kept_is_refused(options, message, graphs):
