@@ -169,12 +169,12 @@ def propagate(
         and Stiefel, "Methods of Conjugate Gradients for Solving Linear Systems", 1952, section 3. "chebyshev": Golub
         and Varga, "Chebyshev semi-iterative methods", 1961, part I.
     """
-    y = mapped_values(y)
+    given = mapped_values(y)
     if not isinstance(graph, Graph):
-        graph = graph_of_rows(graph, checks.tensor("y", y).shape[0] if np.ndim(y) else 1)
+        graph = graph_of_rows(graph, checks.tensor("y", given).shape[0] if np.ndim(given) else 1)
     names = graph.names
     normalisation, values, mask, settings = read_arguments(
-        graph, y, alpha, num_steps, mode, normalisation, mask, clamp, tol
+        graph, given, alpha, num_steps, mode, normalisation, mask, clamp, tol
     )
     if progress is not None and not callable(progress):
         checks.fail("progress", "a function of two numbers, or None", type(progress).__name__)
