@@ -168,6 +168,8 @@ def propagate(
     )
     if values.dtype not in DTYPES or values.dim() != 2 or values.shape[1] == 0:
         checks.fail("y", "float32 or float64, shape [num_nodes, width]", f"{values.dtype}, {tuple(values.shape)}")
+    if torch.is_grad_enabled() and (values.requires_grad or graph.requires_grad):
+        checks.fail("y, graph", "values and weights without gradients", "some with")
     checks.integer("num_steps", settings.num_steps, 1)
     every = checks.integer("every", every, 1)
     exchange_cost = checks.real("exchange_cost", exchange_cost, 0.0)
@@ -228,7 +230,13 @@ def _owners(graph: Graph, assignment: Tensor | str | None) -> Ints:
         parts = pymetis.part_graph(ranks, xadj=graph.rowptr.tolist(), adjncy=graph.col.tolist())[1]
         return np.asarray(parts, dtype=np.int32)
     owner = checks.tensor("assignment", assignment)
-    if owner.shape != (n,) or owner.dtype.is_floating_point or int(owner.min()) < 0 or int(owner.max()) >= ranks:
+    if (
+        owner.shape != (n,)
+        or owner.is_floating_point()
+        or owner.is_complex()
+        or int(owner.min()) < 0
+        or int(owner.max()) >= ranks
+    ):
         checks.fail(
             "assignment", f"integers from 0 to {ranks - 1}, shape [{n}]", f"{owner.dtype}, {tuple(owner.shape)}"
         )
@@ -239,10 +247,10 @@ def _key(graph: Graph, y: Tensor, mask: Tensor | None, settings: tuple[Any, ...]
     """Return a hash of all that has to agree."""
     state = hashlib.blake2b(repr((settings, dist.get_world_size(), graph.num_arcs)).encode(), digest_size=16)
     state.update(owner.tobytes())
-    for array in (y, mask, graph.rowptr, graph.col, graph.weight):
+    for array in (y, mask, graph.rowptr, graph.col, graph.weight, graph.left, graph.right):
         for begin in range(0, 0 if array is None else len(array), CHUNK):
             assert array is not None
-            state.update(array[begin : begin + CHUNK].contiguous().numpy().tobytes())
+            state.update(array[begin : begin + CHUNK].detach().contiguous().numpy().tobytes())
     return state.hexdigest()
 
 

@@ -8,8 +8,9 @@ import math
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ class BlockPropagation:
 
     Args:
         graph: The graph, with the normalisation to propagate over already chosen.
-        y: Values, float32 or float64, contiguous or not, shape [num_nodes, width].
+        y: Values, float32 or float64, contiguous or not, shape [num_nodes, width] or [num_nodes].
         mask: Rows of y that count, or None.
         settings: PropagationSettings.
         memory: Bytes that may be allocated.
@@ -65,6 +66,7 @@ class BlockPropagation:
         out: Path | None,
         progress: Callable[[int, int], None],
     ) -> None:
+        self.shape, y = tuple(y.shape), y.unsqueeze(1) if y.dim() == 1 else y
         self.graph, self.y, self.mask, self.settings = graph, y, mask, settings
         self.out, self.progress = out, progress
         self.folder = Path(tempfile.gettempdir()) if out is None else Path(os.path.realpath(out)).parent
@@ -90,8 +92,8 @@ class BlockPropagation:
         """Propagate all blocks; return values, steps and residual, as if they had been propagated together."""
         tol, num_steps = self.settings.tol, self.settings.num_steps
         begins = range(0, self.y.shape[1], self.width)
-        result = _Result(self.out, tuple(self.y.shape), self.y.dtype, self._key)
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".propagate.") as scratch:
+        result = _Result(self.out, self.shape, self.y.dtype, self._key)
+        with closing(result), tempfile.TemporaryDirectory(dir=self.folder, prefix=".propagate.") as scratch:
             arcs = self._arcs(Path(scratch))
             buffers = [self._array(Path(scratch)) for _ in range(ARRAYS)]
             for begin in begins:
@@ -109,8 +111,8 @@ class BlockPropagation:
                     break
                 steps += 1
             changes = [change for _, change in result.blocks.values()]
-        residual = math.nan if any(map(math.isnan, changes)) else max(changes)
-        return result.finish(failed=math.isnan(residual)), steps, residual
+            residual = math.nan if any(map(math.isnan, changes)) else max(changes)
+            return result.finish(failed=math.isnan(residual)), steps, residual
 
     def _propagate(
         self, arcs: Arcs, buffers: list[Tensor], begin: int, tol: float | None, min_steps: int, result: _Result
@@ -171,11 +173,11 @@ class BlockPropagation:
         """Return a hash of all that determines the result, and of the width of the blocks."""
         state = hashlib.blake2b(digest_size=16)
         graph = self.graph
-        state.update(repr((self.settings, graph.normalisation, self.width, tuple(self.y.shape), self.y.dtype)).encode())
-        for array in (self.y, self.mask, graph.rowptr, graph.col, graph.weight):
+        state.update(repr((self.settings, graph.normalisation, self.width, self.shape, self.y.dtype)).encode())
+        for array in (self.y, self.mask, graph.rowptr, graph.col, graph.weight, graph.left, graph.right):
             for begin in range(0, 0 if array is None else len(array), CHUNK):
                 assert array is not None
-                state.update(array[begin : begin + CHUNK].contiguous().numpy().tobytes())
+                state.update(array[begin : begin + CHUNK].detach().contiguous().numpy().tobytes())
         return state.hexdigest()
 
 
@@ -188,18 +190,20 @@ class _Result:
         # Steps and last change of each finished block, by its first column.
         self.path, self.blocks = path, dict[int, tuple[int, float]]()
         if path is None:
-            self.values = torch.empty(shape, dtype=dtype)
+            self.values = torch.empty(shape, dtype=dtype).view(shape[0], -1)
             return
-        if path.exists():
-            raise DataError(f"{path}: expected a file that does not exist yet, got one that does")
+        _check_absent(path)
         target = Path(os.path.realpath(path))
         self.partial, self.state = (target.with_name(f".{target.name}.partial{end}") for end in ("", ".json"))
-        self.key = make_key()
+        self.lock = _locked(path, self.partial)
         try:
+            self.key = make_key()
             if self._resumable():
                 self.array = np.lib.format.open_memmap(self.partial, "r+")
             else:
                 self.blocks.clear()
+                # It must never list blocks of values that are overwritten.
+                self.state.unlink(missing_ok=True)
                 self.array = np.lib.format.open_memmap(self.partial, "w+", DTYPES[dtype], shape)
                 # A full disk would end the process at a write to mapped memory.
                 with self.partial.open("r+b") as file:
@@ -207,8 +211,17 @@ class _Result:
                 self._save()
         except OSError as error:
             self.partial.unlink(missing_ok=True)
+            self.lock.close()
             raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
-        self.values = torch.from_numpy(self.array)
+        except BaseException:
+            self.lock.close()
+            raise
+        self.values = torch.from_numpy(self.array).view(shape[0], -1)
+
+    def close(self) -> None:
+        """Let other processes write the file."""
+        if self.path is not None:
+            self.lock.close()
 
     def _resumable(self) -> bool:
         if not self.state.is_file() or not self.partial.is_file():
@@ -247,6 +260,30 @@ class _Result:
             return self.values
         os.replace(self.partial, os.path.realpath(self.path))
         return stored.tensor_of(np.load(self.path, mmap_mode="r"))
+
+
+def _check_absent(path: Path) -> None:
+    if path.exists():
+        raise DataError(f"{path}: expected a file that does not exist yet, got one that does")
+
+
+def _locked(path: Path, partial: Path) -> BinaryIO:
+    """Open a file that other processes then cannot open in this way."""
+    try:
+        file = partial.open("ab")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Another process may have renamed it in between.
+        if not (partial.exists() and os.path.samestat(os.fstat(file.fileno()), partial.stat())):
+            raise BlockingIOError
+    except OSError as error:
+        file.close()
+        raise DataError(f"{path}: cannot be written (another process writes it)") from error
+    return file
 
 
 def _scratch_array(folder: Path, length: int, dtype: str) -> np.ndarray[Any, Any]:

@@ -169,13 +169,15 @@ def propagate(
         and Stiefel, "Methods of Conjugate Gradients for Solving Linear Systems", 1952, section 3. "chebyshev": Golub
         and Varga, "Chebyshev semi-iterative methods", 1961, part I.
     """
-    y = mapped_values(y)
+    given = mapped_values(y)
     if not isinstance(graph, Graph):
-        graph = graph_of_rows(graph, checks.tensor("y", y).shape[0] if np.ndim(y) else 1)
+        graph = graph_of_rows(graph, checks.tensor("y", given).shape[0] if np.ndim(given) else 1)
     names = graph.names
     normalisation, values, mask, settings = read_arguments(
-        graph, y, alpha, num_steps, mode, normalisation, mask, clamp, tol
+        graph, given, alpha, num_steps, mode, normalisation, mask, clamp, tol
     )
+    if progress is not None and not callable(progress):
+        checks.fail("progress", "a function of two numbers, or None", type(progress).__name__)
     tier = choose(backend, values)
     solver = checks.choice("solver", solver, solvers.SOLVERS)
     if solver != "iterate":
@@ -234,8 +236,10 @@ def _propagate(
     return Propagation(out.view_as(y), steps, residual, residual <= (1e-6 if tol is None else tol), tier, graph.names)
 
 
-def mapped_values(y: Tensor | Path | str) -> Tensor:
-    """Return values; those of a `.npy` file are mapped."""
+def mapped_values(y: object) -> Any:
+    """Return values; those of a `.npy` file are mapped, and mapped arrays are not copied."""
+    if isinstance(y, np.memmap) and not y.flags.writeable and y.dtype.isnative and min(y.strides, default=0) >= 0:
+        return tensor_of(y)
     if not isinstance(y, str | Path):
         return y
     with reading(y):
@@ -264,8 +268,7 @@ def _propagate_in_blocks(
     progress: Callable[[int, int], None] | None,
 ) -> Propagation:
     """Propagate within a bound on memory; arguments are known to be valid, except that y may not be finite."""
-    columns = y.unsqueeze(1) if y.dim() == 1 else y
-    blocks = BlockPropagation(graph, columns, mask, settings, memory, out, progress or (lambda done, total: None))
+    blocks = BlockPropagation(graph, y, mask, settings, memory, out, progress or (lambda done, total: None))
     values, steps, residual = blocks.run()
     if math.isnan(residual):
         checks.fail("y", "finite values that stay in their range", f"others within {steps} steps")

@@ -111,7 +111,8 @@ print(chosen[0])
 REFUSED = """
 for change in (dict(graph=graph(seed=rank)), dict(y=values(3 + rank)), dict(alpha=.1 + .1 * rank),
                dict(assignment=torch.full((300,), 9)), dict(assignment="kahip"), dict(y=values(3).bfloat16()),
-               dict(num_steps=0), dict(partition="nodes"), dict(every=0), dict(y=values(3) / 0)):
+               dict(num_steps=0), dict(partition="nodes"), dict(every=0), dict(y=values(3) / 0),
+               dict(y=values(3).requires_grad_()), dict(assignment=torch.zeros(300, dtype=torch.complex64))):
     try:
         distributed.propagate(**dict(graph=graph(), y=values(3), alpha=.5, num_steps=3) | change)
         print("nothing")
@@ -125,6 +126,7 @@ def test_plans_are_what_is_exchanged_and_bad_arguments_are_refused_on_all(tmp_pa
     assert first[0].startswith("rows of 2 processes (rows: ")
     assert first[0] == first[1]
     expected = ["arguments"] * 3 + ["assignment"] * 2 + ["y", "num_steps", "partition", "every", "y"]
+    expected += ["y, graph", "assignment"]
     assert errors == [(name, name) for name in expected]
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphnoise as gn
-from graphnoise import out_of_core, stored
+from graphnoise import out_of_core, propagation, stored
 from graphnoise.checks import InputError
 from graphnoise.datasets import build_graph
 from graphnoise.errors import DataError
@@ -109,6 +109,69 @@ def test_ids_that_are_no_positions_become_names(ids, names, tmp_path):
     assert gn.propagate(graph, torch.eye(3), alpha=0.5, num_steps=2).names is graph.names
 
 
+HEADER = "source,target\n"
+
+
+@pytest.mark.parametrize(
+    ("texts", "names"),
+    [
+        (["\ufeffsource,target\na,b\n"], "ab"),
+        (["\r\n\r\nsource,target\r\na,b\r\n\r\n"], "ab"),
+        (['"x,y","source","target"\n1,a,b\n'], "ab"),
+        ([HEADER + "#a,b#c\n"], ["#a", "b#c"]),
+        # Integers among text, and blanks around integers.
+        ([HEADER + "a,b\n7,007\n"], ["007", "7", "a", "b"]),
+        (["source, target\n2, 1\n1, 0\n"], None),
+        # Each file has its own header.
+        ([HEADER + "a,b\n", "target;source;x\nd;c;1\n", "e f\n# comment\n"], "abcdef"),
+    ],
+)
+def test_text_files_as_programs_write_them(texts, names, tmp_path):
+    for k, text in enumerate(texts):
+        # DuckDB would take these names for patterns and for a column.
+        folder = tmp_path / f"source=7 it's {k}"
+        folder.mkdir()
+        (folder / "e[*].csv").write_bytes(text.encode())
+        (folder / "e[x].csv").write_text(HEADER + "x,y\n")
+    build_graph(sorted(tmp_path.glob("*/e[[][*]].csv")), tmp_path / "graph", directed=True)
+    graph = gn.Graph.open(tmp_path / "graph")
+    assert (None if graph.names is None else list(graph.names)) == (names and list(names))
+    if isinstance(names, str):
+        assert [(graph.names[j], graph.names[i]) for i, j in dense(graph).nonzero().tolist()] == list(
+            zip(names[::2], names[1::2], strict=True)
+        )
+
+
+@pytest.mark.parametrize(
+    "text", ["src,dst\n1,2\n", "Source,Target\na,b\n", "a,b,w\nx,y,1\n", "source,target,source\n1,2,3\n"]
+)
+def test_names_of_other_columns_are_no_edge(text, tmp_path):
+    (tmp_path / "e.csv").write_text(text)
+    with pytest.raises(InputError, match=r"columns: expected .* got 'source'"):
+        build_graph(tmp_path / "e.csv", tmp_path / "graph", weight="w" if "w" in text else None)
+    with pytest.raises(InputError, match=r"columns: expected .* got 'from'"):
+        build_graph(tmp_path / "e.csv", tmp_path / "graph", columns=("from", "to"))
+
+
+def test_files_may_have_ids_of_several_types(tmp_path):
+    columns = {'so"urce': np.array([0], np.int32), "target": np.array([1], np.uint64)}
+    pandas.DataFrame(columns).to_parquet(tmp_path / "0.parquet")
+    pandas.DataFrame({'so"urce': [5_000_000_000], "target": [1]}).to_parquet(tmp_path / "1.parquet")
+    pandas.DataFrame({'so"urce': ["a"], "target": [1]}).to_parquet(tmp_path / "2.parquet")
+    np.save(tmp_path / "3.npy", np.array([[1, 0]]))
+    files, options = sorted(tmp_path.iterdir()), {"columns": ('so"urce', "target")}
+    build_graph([*files[:2], files[3]], tmp_path / "integers", **options)
+    build_graph(files, tmp_path / "text", **options)
+    assert list(gn.Graph.open(tmp_path / "integers").names) == [0, 1, 5_000_000_000]
+    assert list(gn.Graph.open(tmp_path / "text").names) == ["0", "1", "5000000000", "a"]
+    pandas.DataFrame({'so"urce': [0.7], "target": [1]}).to_parquet(tmp_path / "4.parquet")
+    with pytest.raises(InputError, match="ids that are integers or text"):
+        build_graph([files[0], tmp_path / "4.parquet"], tmp_path / "graph", **options)
+    np.save(tmp_path / "5.npy", np.array([[2**63, 0]], np.uint64))
+    with pytest.raises(InputError, match=r"integers below 2\^63"):
+        build_graph(tmp_path / "5.npy", tmp_path / "graph")
+
+
 def test_edges_that_repeat_add_up_or_count_once(tmp_path):
     table = pandas.DataFrame({"source": [0, 1, 0, 2], "target": [1, 0, 1, 2], "w": [1.0, 1.0, 1.0, 3.0]})
     path = written(tmp_path, table)
@@ -123,7 +186,7 @@ def test_edges_that_repeat_add_up_or_count_once(tmp_path):
 
 BAD = [
     ({"source": ["a", "b"], "target": ["b", None]}, {}, "an id at both ends"),
-    ({"source": [0], "to": [1]}, {}, "columns: expected columns of"),
+    ({"source": [0], "to": [1]}, {}, "columns: expected one column of"),
     ({"source": [0], "target": [1], "w": [-1.0]}, {"weight": "w"}, "weight: expected numbers from 0"),
     ({"source": [0], "target": [1], "w": ["x"]}, {"weight": "w"}, "weight: expected numbers from 0"),
     ({"source": [0], "target": [1], "w": [1e39]}, {"weight": "w"}, "weight: expected numbers from 0"),
@@ -134,6 +197,10 @@ BAD = [
     ({"source": [0.5], "target": [1.5]}, {}, "ids that are integers or text"),
     ({"source": [0], "target": [1]}, {"memory": "1 banana"}, "memory: expected a number of bytes"),
     ({"source": [0], "target": [1]}, {"memory": 1000}, "at least 256 MiB"),
+    ({"source": [0], "target": [1]}, {"num_nodes": 10**13}, "memory: expected at least 200000.00 GB"),
+    ({"source": [0], "target": [1]}, {"columns": ("source",)}, "two different names"),
+    ({"source": [0], "target": [1]}, {"columns": ("source", "source")}, "two different names"),
+    ({"source": [0], "target": [1]}, {"progress": 3}, "a function of a text"),
 ]
 
 
@@ -277,6 +344,63 @@ def test_an_interrupted_call_continues_after_its_last_block(graphs, tmp_path, mo
     assert torch.equal(result.y, gn.propagate(graph, 2 * y, alpha=0.9, num_steps=50, tol=1e-3).y)
 
 
+def test_mapped_arrays_are_not_copied(graphs, tmp_path):
+    np.save(tmp_path / "y.npy", values(4).numpy())
+    y = np.load(tmp_path / "y.npy", mmap_mode="r")
+    assert propagation.mapped_values(y).data_ptr() == y.ctypes.data
+    for array in (y, y[::-1][::-1], y[:, ::-1]):
+        new = gn.propagate(graphs[0], array, alpha=0.5, num_steps=3).y
+        assert torch.equal(new, gn.propagate(graphs[0], torch.tensor(array.copy()), alpha=0.5, num_steps=3).y)
+
+
+def test_one_column_stays_one_in_the_file(graphs, tmp_path):
+    y = values(1)[:, 0]
+    new = gn.propagate(graphs[0], y, alpha=0.5, num_steps=3, out=tmp_path / "new.npy").y
+    assert torch.equal(new, gn.propagate(graphs[0], y, alpha=0.5, num_steps=3).y)
+    assert np.load(tmp_path / "new.npy").shape == (500,)
+
+
+def test_one_call_at_a_time_writes_a_file(graphs, tmp_path):
+    y, messages = values(4), []
+    call = {"alpha": 0.5, "num_steps": 3, "memory": out_of_core.CHUNK_BYTES + 500 * (24 + 2 * 12)}
+
+    def other(done, total):
+        with pytest.raises(DataError, match="another process writes it") as error:
+            gn.propagate(graphs[0], 2 * y, **call, out=tmp_path / "new.npy")
+        messages.append(str(error.value))
+
+    new = gn.propagate(graphs[0], y, **call, out=tmp_path / "new.npy", progress=other).y
+    assert torch.equal(new, gn.propagate(graphs[0], y, alpha=0.5, num_steps=3).y)
+    assert len(messages) == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["new.npy"]
+
+
+def test_another_scaling_or_a_lost_list_of_blocks_begins_anew(tmp_path, monkeypatch):
+    graph, y = in_memory(EDGES), values(4)
+    half = torch.full((500,), 0.5, dtype=torch.float64)
+    call = {"alpha": 0.5, "num_steps": 3, "normalisation": "none"}
+    first, second = (gn.Graph(graph.rowptr, graph.col.clone(), left=left) for left in (half / 100, half / 50))
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    def interrupted(graph):
+        with pytest.raises(KeyboardInterrupt):
+            gn.propagate(graph, y, **call, out=tmp_path / "new.npy", progress=interrupt)
+
+    interrupted(first)
+    # The second call ends before it has written its own list.
+    with monkeypatch.context() as context:
+        context.setattr(out_of_core._Result, "_save", interrupt)
+        interrupted(second)
+    new = gn.propagate(first, y, **call, out=tmp_path / "new.npy").y
+    assert torch.equal(new, gn.propagate(first, y, **call).y)
+    (tmp_path / "new.npy").unlink()
+    interrupted(first)
+    new = gn.propagate(second, y, **call, out=tmp_path / "new.npy").y
+    assert torch.equal(new, gn.propagate(second, y, **call).y)
+
+
 def test_values_that_are_not_finite_leave_no_file(graphs, tmp_path):
     y = values(4)
     y[3, 2] = float("nan")
@@ -298,6 +422,7 @@ def test_values_that_are_not_finite_leave_no_file(graphs, tmp_path):
         ({"memory": "1GB", "order": "degree"}, "solver='iterate' and no order"),
         ({"memory": "1GB", "backend": "reference"}, "the tier 'native'"),
         ({"memory": "1GB", "num_steps": 0}, "at least one step"),
+        ({"memory": "1GB", "progress": 3}, "a function of two numbers"),
     ],
 )
 def test_a_bound_that_cannot_be_kept_is_refused(options, message, graphs):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import glob
 import gzip
 import itertools
 import os
@@ -30,6 +32,7 @@ BATCH = 1 << 20
 MAX_SPARSE = 16
 # Share of the bound that DuckDB may use; the rest is for row bounds, batches and what its limit does not count.
 SHARE = 0.6
+COLUMNS = ("source", "target")
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 
 
@@ -56,7 +59,7 @@ def build_graph(
     edges: Path | str | Sequence[Path | str],
     folder: Path | str,
     *,
-    columns: tuple[str, str] = ("source", "target"),
+    columns: tuple[str, str] = COLUMNS,
     weight: str | None = None,
     directed: bool = False,
     once: bool = False,
@@ -67,8 +70,8 @@ def build_graph(
     """Write the graph of a table of edges to a folder, with bounded memory; `Graph.open` opens it.
 
     Args:
-        edges: Files of edges, all of one form: CSV or TSV (also `.gz`), Parquet, or `.npy` of integers of shape
-            [num_edges, 2] or [2, num_edges].
+        edges: Files of edges: Parquet, `.npy` of integers of shape [num_edges, 2] or [2, num_edges], or text as CSV or
+            TSV (also `.gz`), whose first columns are taken where the first line has no names of columns.
         folder: The folder to write, which must not exist. It appears when it is complete.
         columns: Names of the columns of sources and of targets.
         weight: Column of weights, at least 0; an edge of weight 0 is none.
@@ -96,8 +99,12 @@ def build_graph(
         >>> built.num_nodes, built.num_arcs, built.names
         (3, 4, None)
     """
+    if not isinstance(edges, str | Path | list | tuple):
+        checks.fail("edges", "a file or a list of files", type(edges).__name__)
     paths = [checks.path("edges", path) for path in ([edges] if isinstance(edges, str | Path) else edges)]
-    folder = checks.path("folder", folder)
+    folder, columns = checks.path("folder", folder), _check_columns(columns, weight)
+    if not callable(progress):
+        checks.fail("progress", "a function of a text", type(progress).__name__)
     limit, n = byte_count("memory", memory), None if num_nodes is None else checks.integer("num_nodes", num_nodes, 1)
     if limit < 1 << 28:
         checks.fail("memory", "at least 256 MiB", memory)
@@ -107,7 +114,7 @@ def build_graph(
         if not path.is_file():
             raise DataError(f"{path}: no such file")
     directed, once = checks.flag("directed", directed), checks.flag("once", once)
-    if folder.exists():
+    if os.path.lexists(folder):
         raise DataError(f"{folder}: expected a folder that does not exist yet, got one that does")
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
@@ -116,7 +123,7 @@ def build_graph(
         try:
             progress("reading edges")
             _read(connection, paths, columns, weight)
-            writer = _Writer(connection, temporary, weight is not None, progress)
+            writer = _Writer(connection, temporary, weight is not None, limit, progress)
             ids = writer.ids(n)
             built = BuiltGraph(folder, ids.num_nodes, writer.write(ids, directed, once), weight is not None, ids.names)
         finally:
@@ -140,12 +147,21 @@ def build_graph(
     return built
 
 
+def _check_columns(columns: object, weight: object) -> tuple[str, str]:
+    pair = tuple(columns) if isinstance(columns, list | tuple) else ()
+    if len(pair) != 2 or not all(isinstance(column, str) for column in pair) or pair[0] == pair[1]:
+        checks.fail("columns", "two different names of columns", repr(columns))
+    if weight is not None and not isinstance(weight, str):
+        checks.fail("weight", "the name of a column, or None", repr(weight))
+    return pair[0], pair[1]
+
+
 def _connect(temporary: Path, limit: int) -> duckdb.DuckDBPyConnection:
     try:
         import duckdb
     except ImportError:
         raise InputError("build_graph needs DuckDB (the extra `scale`): pip install 'graphnoise[scale]'") from None
-    connection = duckdb.connect(str(temporary / "edges.duckdb"))
+    connection = duckdb.connect(os.path.abspath(temporary / "edges.duckdb"))
     connection.execute(f"SET memory_limit = '{int(limit * SHARE) // 1024} KiB'")
     connection.execute(f"SET temp_directory = '{_quoted(temporary / 'sorting')}'")
     connection.execute("SET preserve_insertion_order = false")
@@ -156,60 +172,103 @@ def _quoted(text: object) -> str:
     return str(text).replace("'", "''")
 
 
+def _name(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
+
+
 def _read(
     connection: duckdb.DuckDBPyConnection, paths: list[Path], columns: tuple[str, str], weight: str | None
 ) -> None:
     """Copy the edges to a table with the columns s, t and, with weights, w."""
-    suffixes = {path.name.lower().removesuffix(".gz").rpartition(".")[2] for path in paths}
-    if len(suffixes) > 1:
-        checks.fail("edges", "files of one form", " and ".join(sorted(suffixes)))
-    kind, name = suffixes.pop(), str(paths[0])
-    if kind == "npy":
+    tables = [_table(connection, path, columns, weight) for path in paths]
+    kind = "VARCHAR" if any(table.text for table in tables) else "BIGINT"
+    extra = "" if weight is None else ", w DOUBLE"
+    connection.execute(f"CREATE TABLE edges (s {kind}, t {kind}{extra})")
+    for path, table in zip(paths, tables, strict=True):
+        if path.name.lower().endswith(".npy"):
+            connection.register("batches", _npy_batches(path))
+        ends = ", ".join(f"CAST({end} AS {kind})" for end in table.ends)
+        extra = "" if weight is None else f", coalesce(TRY_CAST({table.weight} AS DOUBLE), -1)"
+        _run(connection, f"INSERT INTO edges SELECT {ends}{extra} FROM {table.rows}", str(path))
+
+
+class _Table(NamedTuple):
+    """Where the rows of a file are, its columns of ends and of weights, as SQL, and whether ids are text."""
+
+    rows: str
+    ends: tuple[str, str]
+    weight: str
+    text: bool
+
+
+def _table(connection: duckdb.DuckDBPyConnection, path: Path, columns: tuple[str, str], weight: str | None) -> _Table:
+    suffix = path.name.lower().rpartition(".")[2]
+    if suffix == "npy":
         if weight is not None:
             checks.fail("weight", "None for .npy files, which have two columns", repr(weight))
-        connection.execute("CREATE TABLE edges (s BIGINT, t BIGINT)")
-        for path in paths:
-            connection.register("batches", _npy_batches(path))
-            _run(connection, "INSERT INTO edges SELECT s, t FROM batches", str(path))
-        return
-    files = ", ".join(f"'{_quoted(path)}'" for path in paths)
-    table, header = f"read_parquet([{files}])", True
-    if kind != "parquet":
-        delimiter, names, header = _dialect(paths[0], columns)
+        return _Table("batches", ("s", "t"), "", False)
+    # DuckDB takes * and [ for patterns, and folders such as source=7 for columns.
+    file = f"'{_quoted(glob.escape(os.path.abspath(path)))}', hive_partitioning = false"
+    if suffix != "parquet":
+        delimiter, fields, header, skip = _dialect(path, columns, weight)
         # Ids stay text, so that 007 is not 7. DuckDB would guess, and skip lines that do not fit its guess.
-        kinds = ", ".join(f"'{_quoted(column)}': 'VARCHAR'" for column in names)
-        form = f"auto_detect = false, delim = '{delimiter}', header = {header}, quote = '\"', comment = '#'"
-        table = f"read_csv([{files}], {form}, columns = {{{kinds}}})"
-    types = {row[0]: row[1] for row in _run(connection, f"DESCRIBE SELECT * FROM {table}", name)}
-    if not header:
-        # Without names the first two columns are the ends, and the third is the weight.
-        first, second, *rest = types
-        columns, weight = (first, second), None if weight is None else next(iter(rest), weight)
+        kinds = ", ".join(f"'{k}': 'VARCHAR'" for k in range(len(fields)))
+        compression = "gzip" if suffix == "gz" else "none"
+        form = f"auto_detect = false, delim = '{delimiter}', quote = '\"', compression = '{compression}'"
+        table = f"read_csv({file}, {form}, header = {header}, skip = {skip}, columns = {{{kinds}}})"
+        if not header:
+            # Without names the first two columns are the ends, and the third is the weight.
+            if weight is not None and len(fields) < 3:
+                checks.fail("weight", f"a third column of {path}", f"{len(fields)} columns without names")
+            return _Table(f"{table} WHERE NOT coalesce(starts_with(\"0\", '#'), false)", ('"0"', '"1"'), '"2"', True)
+        names = dict(zip(fields, (f'"{k}"' for k in range(len(fields))), strict=True))
+        types = dict.fromkeys(fields, "VARCHAR")
+    else:
+        table = f"read_parquet({file})"
+        types = {row[0]: row[1] for row in _run(connection, f"DESCRIBE SELECT * FROM {table}", str(path))}
+        fields, names = list(types), {field: _name(field) for field in types}
     for option, column in (("columns", columns[0]), ("columns", columns[1]), ("weight", weight)):
-        if column is not None and column not in types:
-            checks.fail(option, f"columns of {name} ({', '.join(types)})", repr(column))
+        if column is not None and fields.count(column) != 1:
+            checks.fail(option, f"one column of {path} ({', '.join(fields)})", repr(column))
     for column in columns:
         if types[column] not in (*INTEGERS, "VARCHAR"):
             checks.fail("columns", "ids that are integers or text", f"{column!r} of type {types[column]}")
-    ends = [f'CAST("{column}" AS {"VARCHAR" if types[column] == "VARCHAR" else "BIGINT"})' for column in columns]
-    extra = "" if weight is None else f', coalesce(TRY_CAST("{weight}" AS DOUBLE), -1) AS w'
-    _run(connection, f"CREATE TABLE edges AS SELECT {ends[0]} AS s, {ends[1]} AS t{extra} FROM {table}", name)
+    ends = names[columns[0]], names[columns[1]]
+    return _Table(table, ends, names.get(weight or "", ""), "VARCHAR" in (types[columns[0]], types[columns[1]]))
 
 
-def _dialect(path: Path, columns: tuple[str, str]) -> tuple[str, list[str], bool]:
-    """Return the delimiter of a text file, the names of its columns, and whether its first line has them."""
-    with reading(path), gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-        lines = (line for line in itertools.islice(file, 10_000) if line.strip() and not line.startswith("#"))
-        line = next(lines, "").rstrip("\r\n")
+def _dialect(path: Path, columns: tuple[str, str], weight: str | None) -> tuple[str, list[str], bool, int]:
+    """Return the delimiter of a text file, the names of its columns, whether a line has them, and lines before."""
+    lines = dict[int, str]()
+    opened = gzip.open if path.name.lower().endswith(".gz") else open
+    with reading(path), opened(path, "rt", encoding="utf-8-sig") as file:
+        for k, line in enumerate(itertools.islice(file, 10_000)):
+            if line.strip() and not line.startswith("#"):
+                lines[k] = line.rstrip("\r\n")
+            if len(lines) == 2:
+                break
+    skip, line = next(iter(lines.items()), (0, ""))
     delimiter = next((d for d in "\t,;| " if d in line), None)
     if delimiter is None:
         expected = "text with columns separated by tab, comma, semicolon, | or blank"
         checks.fail("edges", expected, f"{path}: {line[:60]!r}")
-    fields = [field.strip().strip('"') for field in line.split(delimiter)]
-    # Ids are often text, so that only these names tell a header.
+    try:
+        fields, *rest = ([field.strip() for field in row] for row in csv.reader(lines.values(), delimiter=delimiter))
+    except csv.Error as error:
+        raise DataError(f"{path}: {error}") from error
     if set(columns) <= set(fields):
-        return delimiter, fields, True
-    return delimiter, [f"column {k + 1}" for k in range(len(fields))], False
+        return delimiter, fields, True, skip
+    # Ids are often text; these lines are nevertheless names of columns, others than those asked for.
+    numbers = [[_is_integer(field) for field in row[:2]] for row in (fields, *rest)]
+    named = not any(numbers[0]) and all(numbers[-1])
+    if columns != COLUMNS or weight in fields or named or {field.lower() for field in fields} & set(COLUMNS):
+        missing = next(column for column in columns if column not in fields)
+        checks.fail("columns", f"columns of {path} ({', '.join(fields)})"[:300], repr(missing))
+    return delimiter, fields, False, skip
+
+
+def _is_integer(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
 
 
 def _npy_batches(path: Path) -> pyarrow.RecordBatchReader:
@@ -221,13 +280,15 @@ def _npy_batches(path: Path) -> pyarrow.RecordBatchReader:
         checks.fail(
             "edges", "integers of shape [num_edges, 2] or [2, num_edges]", f"{path}: {pairs.dtype} {pairs.shape}"
         )
+    if pairs.dtype.kind == "u" and pairs.dtype.itemsize == 8 and pairs.size and pairs.max() >= 2**63:
+        checks.fail("edges", "integers below 2^63", f"{path}: {pairs.max()}")
     pairs = pairs if pairs.shape[1] == 2 else pairs.T
     schema = pyarrow.schema([("s", pyarrow.int64()), ("t", pyarrow.int64())])
 
     def batches() -> Iterator[pyarrow.RecordBatch]:
         for begin in range(0, len(pairs), BATCH):
             part = pairs[begin : begin + BATCH].astype(
-                np.int64, casting="same_kind" if pairs.dtype != "u8" else "unsafe"
+                np.int64, casting="same_kind" if pairs.dtype.kind != "u" else "unsafe"
             )
             yield pyarrow.record_batch([np.ascontiguousarray(part[:, k]) for k in (0, 1)], schema=schema)
 
@@ -247,15 +308,23 @@ class _Writer:
     """Sorts the edges of a table and writes compressed rows."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, folder: Path, weighted: bool, progress: Callable[[str], None]
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        folder: Path,
+        weighted: bool,
+        limit: int,
+        progress: Callable[[str], None],
     ) -> None:
-        self.connection, self.folder, self.weighted, self.progress = connection, folder, weighted, progress
+        self.connection, self.folder, self.weighted = connection, folder, weighted
+        self.limit, self.progress = limit, progress
 
     def ids(self, num_nodes: int | None) -> _Ids:
         """Check ids and weights; write the names, where there are any."""
         self.progress("checking ids")
         s, t = (f"TRY_CAST({end} AS BIGINT)" for end in "st")
-        integer = f"bool_and({s}::VARCHAR = s::VARCHAR AND {t}::VARCHAR = t::VARCHAR)"
+        same = f"{s}::VARCHAR = trim(s::VARCHAR) AND {t}::VARCHAR = trim(t::VARCHAR)"
+        # No integer at all is NULL, which bool_and passes over.
+        integer = f"bool_and(coalesce({same}, false))"
         ends = f"min(least({s}, {t})), max(greatest({s}, {t}))"
         wrong = "count(*) FILTER (NOT (w >= 0 AND w <= 3.4028234e38))" if self.weighted else "0"
         query = f"SELECT count(*), count(*) FILTER (s IS NULL OR t IS NULL), {wrong}, {integer}, {ends} FROM edges"
@@ -269,13 +338,21 @@ class _Writer:
         if num_nodes is not None and not (integers and low >= 0 and high < num_nodes):
             checks.fail("num_nodes", f"ids from 0 to {num_nodes - 1}", f"{low} to {high}" if integers else "text")
         if num_nodes is not None or (integers and low >= 0 and high < MAX_SPARSE * count):
-            return _Ids(num_nodes or high + 1, None, ("CAST(s AS BIGINT)", "CAST(t AS BIGINT)"), "edges")
+            return _Ids(self._fitting(num_nodes or high + 1), None, ("CAST(s AS BIGINT)", "CAST(t AS BIGINT)"), "edges")
         self.progress("listing names")
         kind = "BIGINT" if integers else "VARCHAR"
         both = f"SELECT CAST(s AS {kind}) AS id FROM edges UNION SELECT CAST(t AS {kind}) FROM edges"
         self._query(f"CREATE TABLE names AS SELECT id, row_number() OVER (ORDER BY id) - 1 AS place FROM ({both})")
         joined = f"edges JOIN names a ON CAST(s AS {kind}) = a.id JOIN names b ON CAST(t AS {kind}) = b.id"
+        self._fitting(self._query("SELECT count(*) FROM names")[0][0])
         return _Ids(self._write_names(integers), "integers" if integers else "text", ("a.place", "b.place"), joined)
+
+    def _fitting(self, num_nodes: int) -> int:
+        """Return the number of nodes, of which row bounds are in memory."""
+        least = 8 * (num_nodes + 1) / (1 - SHARE)
+        if self.limit < least:
+            checks.fail("memory", f"at least {least / 1e9:.2f} GB for {num_nodes} nodes", f"{self.limit / 1e9:.2f} GB")
+        return num_nodes
 
     def _write_names(self, integers: bool) -> int:
         count, begin = 0, 0
@@ -298,7 +375,7 @@ class _Writer:
         """Write row bounds, columns and weights, and return the number of arcs."""
         source, target = ids.ends
         extra, columns = (", w", "i, j, w") if self.weighted else ("", "i, j")
-        known = "WHERE w > 0" if self.weighted else "WHERE true"
+        known = "WHERE CAST(w AS FLOAT) > 0" if self.weighted else "WHERE true"
         arcs = f"SELECT {target} AS i, {source} AS j{extra} FROM {ids.tables} {known}"
         if not directed:
             arcs += f" UNION ALL SELECT {source}, {target}{extra} FROM {ids.tables} {known} AND {source} <> {target}"
