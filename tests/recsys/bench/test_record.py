@@ -16,7 +16,7 @@ from recsys.bench.report import SCORE
 TOP = Path(__file__).parents[3]
 PAGE = (TOP / "docs" / "recommend.md").read_text(encoding="utf-8")
 TABLES = re.findall(r"<!-- (\S+) (\S+) (\S+) ([0-9.]+) -->\n(.*?)\n\n", PAGE, re.DOTALL)
-SUITES = ("nbpo-amazon", "movielens", "noise-sweep", "gowalla")
+SUITES = ("nbpo-amazon", "movielens", "noise-sweep", "gowalla", "real-noise", "coat")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def methods_of_the_records(monkeypatch):
 
 
 @pytest.mark.usefixtures("methods_of_the_records")
-@pytest.mark.parametrize("name", [name for name in SUITES if name != "gowalla"])
+@pytest.mark.parametrize("name", [name for name in SUITES if name not in ("gowalla", "real-noise", "coat")])
 def test_the_record_is_complete_with_equal_budgets(name, records):
     selected = Suite.read(TOP / "benchmarks" / "suites" / f"{name}.toml").select(records[name])
     assert selected.remarks() == []
@@ -68,6 +68,16 @@ def test_the_record_of_gowalla_has_published_figures(records, by_grid):
         assert mean(section, name, measure="test.recall@20") == pytest.approx(recall, rel=0.012)
 
 
+def test_the_record_of_real_noise_is_complete(records, by_grid):
+    for name, count in (("real-noise", 30), ("coat", 45)):
+        selected = Suite.read(TOP / "benchmarks" / "suites" / f"{name}.toml").select(records[name])
+        assert selected.remarks() == []
+        assert len(list(selected.records())) == len(list(records[name].records())) == count
+    views, purchases = (by_grid[grid] for grid in ("views", "purchases"))
+    assert mean(views, "userknn") > 1.3 * max(mean(purchases, method) for method in purchases.methods)
+    assert mean(purchases, "spectral") > 1.1 * mean(purchases, purchases.best_plain("none", 0.0))
+
+
 def test_plain_methods_on_nbpos_split(by_grid):
     assert mean(by_grid["tuned"], "popularity", measure="test.f1@10") == pytest.approx(0.0240, abs=1e-4)
     assert mean(by_grid["tuned"], "popularity") == pytest.approx(0.0490, abs=1e-4)
@@ -80,7 +90,7 @@ def lines(text):
 
 
 def test_there_are_tables():
-    assert len(TABLES) == 10
+    assert len(TABLES) == 14
 
 
 @pytest.mark.parametrize(("grid", "dataset", "kind", "rate", "text"), TABLES, ids=lambda x: x[:20])
