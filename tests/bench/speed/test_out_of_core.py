@@ -1,7 +1,9 @@
 """`bench speed out-of-core` on small graphs: what is checked, what is recorded, what is refused."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -46,3 +48,20 @@ def test_a_bound_that_is_none_is_one_line(tmp_path, capfd):
     assert code == 1
     assert one_error(err)
     assert "memory: expected a number of bytes" in err
+
+
+def test_the_record_is_that_of_the_page():
+    top = Path(__file__).parents[3]
+    records = {r["case"]["arcs"]: r for r in held(top / "benchmarks" / "results" / "out-of-core.json")}
+    rows = re.findall(r"^\| 10([⁶⁷⁸]) \|(.*)\|$", (top / "docs" / "scale.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(rows) == len(records) == 3
+    for power, row in rows:
+        record = records[10 ** "⁰¹²³⁴⁵⁶⁷⁸".index(power)]
+        built, building, step, own, ratio = (float(re.match(r" *([\d.]+)", cell)[1]) for cell in row.split("|"))
+        expected = [record["build"]["seconds"], record["build"]["own"] / 1e9, record["bounded"]["seconds"]]
+        assert [built, building, step] == pytest.approx(expected, rel=0.05)
+        assert own == pytest.approx(record["bounded"]["own"] / 1e9, abs=0.05)
+        assert ratio == pytest.approx(record["times"]["bounded"]["ratio"]["median"], rel=0.05)
+    largest = records[10**8]
+    assert largest["bounded"]["own"] < 2e9
+    assert largest["times"]["bounded"]["ratio"]["median"] < 3
