@@ -4,9 +4,12 @@ import ast
 import functools
 import importlib
 import importlib.util
+import re
 from pathlib import Path
 
+import pandas
 import pytest
+from scipy import stats
 
 TOP = Path(__file__).parents[1]
 
@@ -65,3 +68,23 @@ def test_records_are_checked(change):
         catalogue().check([{**TECHNIQUES[0], **change}])
     with pytest.raises(ValueError, match="twice"):
         catalogue().check([TECHNIQUES[0], TECHNIQUES[0]])
+
+
+def test_the_summary_has_the_figures_of_the_record():
+    table = pandas.read_csv(TOP / "benchmarks" / "results" / "techniques.csv", low_memory=False)
+    cells = table[table["grid"] == "cora"].pivot_table("test_accuracy", ["noise", "draw"], "row") * 100
+    text = " ".join(catalogue().DATA["summary"].split())
+    for kind, (start, end) in {"symmetric": ("under symmetric", "under pair"), "pair": ("under pair", ";")}.items():
+        helped = re.findall(r"`([a-z-]+)` \(([+-][\d.]+)\)", text[text.index(start) : text.index(end)])
+        differences = {row: cells.loc[kind][row] - cells.loc[kind]["ce"] for row in cells}
+        # Holm's correction over the other rows.
+        p = {row: stats.ttest_1samp(d, 0).pvalue for row, d in differences.items() if row != "ce"}
+        ordered = sorted(p, key=p.get)
+        first = next(k for k, row in enumerate(ordered) if p[row] * (len(p) - k) >= 0.05)
+        better = {row: f"{differences[row].mean():+.1f}" for row in ordered[:first] if differences[row].mean() > 0}
+        assert dict(helped) == better
+    harmed = re.findall(r"`([a-z-]+)` \((-[\d.]+)", text[text.index(";") : text.index("One draw each")])
+    means = (cells.loc["symmetric"].sub(cells.loc["symmetric"]["ce"], axis=0)).mean()
+    assert len(harmed) == 7
+    assert [float(loss) for _, loss in harmed] == pytest.approx([means[row] for row, _ in harmed], abs=0.06)
+    assert [f"{cells.loc[kind]['ce'].mean():.1f}" for kind in ("symmetric", "pair")] == ["70.1", "65.6"]
