@@ -264,7 +264,7 @@ class Growth:
 
     threshold: float = 0.05
 
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     uses_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
