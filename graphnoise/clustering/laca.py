@@ -108,7 +108,7 @@ def laca(
         >>> path = [[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]]
         >>> Z = attribute_factors([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
         >>> laca(path, 1, Z, alpha=0.5).values.round(2)
-        array([0.28, 0.28, 0.14, 0.11])
+        array([0.36, 0.33, 0.17, 0.14])
 
     Source: Zheng, Yang and Xu, "Adaptive local clustering over attributed graphs", ICDE 2025.
     """
