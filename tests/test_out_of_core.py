@@ -468,7 +468,7 @@ def test_the_bound_holds(columns, tmp_path):
     assert np.array_equal(np.load(tmp_path / "new.npy"), expected.numpy())
 
 
-def test_columns_beyond_the_nodes_are_found_unless_told_otherwise(tmp_path):
+def test_a_folder_may_be_opened_without_a_check_of_its_columns(tmp_path):
     build_graph(written(tmp_path, frame()), tmp_path / "graph")
     assert gn.Graph.open(tmp_path / "graph", check=False).num_arcs == in_memory(EDGES).num_arcs
     assert stored.open_rows(tmp_path / "graph").undirected
