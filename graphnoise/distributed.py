@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,14 +20,12 @@ from graphnoise.errors import DataError
 from graphnoise.graph import Graph
 from graphnoise.io import atomic_write, reading
 from graphnoise.kernels.propagate import cpu
-from graphnoise.out_of_core import DTYPES, PropagationSettings
+from graphnoise.out_of_core import DTYPES, PropagationSettings, content_hash
 from graphnoise.propagation import mapped_values, read_arguments
 from graphnoise.resources import available_memory
 from graphnoise.typing import GraphLike, Ints
 
 PARTITIONS = ("rows", "columns")
-# Bytes of a file of values that are read at a time to compare the processes' arguments.
-CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -176,9 +173,9 @@ def propagate(
     folder = None if checkpoint is None else checks.path("checkpoint", checkpoint)
     graph = graph if normalisation is None else graph.normalise(normalisation)
     owner = _owners(graph, assignment)
-    key = _key(
-        graph, values, mask, (settings, graph.normalisation, tuple(values.shape), str(values.dtype), partition), owner
-    )
+    described = settings, graph.normalisation, tuple(values.shape), values.dtype, partition, dist.get_world_size()
+    arrays = graph.rowptr, graph.col, graph.weight, graph.left, graph.right
+    key = content_hash(described, values, mask, torch.from_numpy(owner), *arrays)
     _agree(key)
     boundary = _Boundary(graph, owner)
     plan = _plan(graph, values, owner, boundary, exchange_cost, partition)
@@ -241,17 +238,6 @@ def _owners(graph: Graph, assignment: Tensor | str | None) -> Ints:
             "assignment", f"integers from 0 to {ranks - 1}, shape [{n}]", f"{owner.dtype}, {tuple(owner.shape)}"
         )
     return owner.numpy().astype(np.int32)
-
-
-def _key(graph: Graph, y: Tensor, mask: Tensor | None, settings: tuple[Any, ...], owner: Ints) -> str:
-    """Return a hash of all that has to agree."""
-    state = hashlib.blake2b(repr((settings, dist.get_world_size(), graph.num_arcs)).encode(), digest_size=16)
-    state.update(owner.tobytes())
-    for array in (y, mask, graph.rowptr, graph.col, graph.weight, graph.left, graph.right):
-        for begin in range(0, 0 if array is None else len(array), CHUNK):
-            assert array is not None
-            state.update(array[begin : begin + CHUNK].detach().contiguous().numpy().tobytes())
-    return state.hexdigest()
 
 
 def _agree(key: str) -> None:

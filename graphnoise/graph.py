@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import networkx
     from torch_geometric.data import Data
 
-# Arcs that are counted at a time.
-CHUNK = 1 << 26
+# Arcs that are counted or summed at a time.
+CHUNK = 1 << 20
 NORMALISATIONS = ("sym", "row", "col")
 _Value = TypeVar("_Value")
 
@@ -318,9 +318,20 @@ class Graph:
         if changed != ["weight"] or not self.requires_grad:
             checks.fail("graph", "arrays as they were when it was made (make a new graph)", f"a changed {changed[0]}")
 
-    def _sum(self, ends: Tensor) -> Tensor:
-        weight = torch.ones_like(self.col, dtype=torch.float64) if self.weight is None else self.weight.double()
-        total = torch.zeros(self.num_nodes, dtype=torch.float64, device=self.device).index_add(0, ends, weight)
+    def rows_between(self, begin: int, end: int) -> Tensor:
+        """Return the target node of the arcs from `begin` to `end` - 1, without the array of all."""
+        places = torch.arange(begin, min(end, self.num_arcs), dtype=self.rowptr.dtype, device=self.device)
+        return torch.searchsorted(self.rowptr, places, right=True) - 1
+
+    def _sum(self, weight: Tensor, *, by_target: bool) -> Tensor:
+        total = torch.zeros(self.num_nodes, dtype=torch.float64, device=self.device)
+        if self.stored:
+            for begin in range(0, self.num_arcs, CHUNK):
+                arcs = slice(begin, begin + CHUNK)
+                ends = self.rows_between(begin, begin + CHUNK) if by_target else self.col[arcs]
+                total.index_add_(0, ends, weight[arcs].double())
+        else:
+            total = total.index_add(0, self.row if by_target else self.col, weight.double())
         if self.num_arcs and not bool(torch.isfinite(total.detach()).all()):
             checks.fail("edge_weight", "weights with a finite sum at every node", "a sum beyond float64")
         return total
@@ -330,7 +341,8 @@ class Graph:
         """Sum of the weights of the arcs into each node (row sums of A), float64, shape [num_nodes]."""
         if self.weight is None:
             return self.cached("degree", lambda: self.rowptr.diff().double())
-        return self.cached("degree", lambda: self._sum(self.row))
+        weight = self.weight
+        return self.cached("degree", lambda: self._sum(weight, by_target=True))
 
     @property
     def _arcs_out(self) -> Tensor:
@@ -349,7 +361,8 @@ class Graph:
         """Sum of the weights of the arcs out of each node (column sums of A), float64, shape [num_nodes]."""
         if self.weight is None:
             return self.cached("out_degree", lambda: self._arcs_out.double())
-        return self.cached("out_degree", lambda: self._sum(self.col))
+        weight = self.weight
+        return self.cached("out_degree", lambda: self._sum(weight, by_target=False))
 
     def normalise(self, kind: str = "sym") -> Graph:
         r"""Return the same graph with normalised weights; arcs are shared, nothing is stored per arc.

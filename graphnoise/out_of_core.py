@@ -34,13 +34,35 @@ CHUNK, CHUNK_BYTES = 1 << 20, 1 << 26
 
 
 class PropagationSettings(NamedTuple):
-    """PropagationSettings of a propagation; see `propagate`."""
+    """Settings of a propagation; see `propagate`."""
 
     alpha: float
     num_steps: int
     lazy: bool
     clamp: tuple[float, float] | None
     tol: float | None
+
+
+def check_bound(graph: Graph, y: Tensor, memory: int, out: Path | None) -> int:
+    """Return how many bytes are needed beside values and normalisation; `InputError` where the bound is too small."""
+    # Columns of graphs in memory are copied, with padding.
+    fixed = CHUNK_BYTES + (0 if graph.stored else graph.num_nodes * 8 + graph.num_arcs * 4)
+    fixed += y.numel() * y.element_size() if out is None else 0
+    least = fixed + PEAK * graph.num_nodes
+    if memory < least:
+        expected = f"at least {least / 1e9:.2f} GB for {graph.num_nodes} nodes"
+        checks.fail("memory", expected + (" (less with out=)" if out is None else ""), f"{memory / 1e9:.2f} GB")
+    return fixed
+
+
+def content_hash(described: object, *arrays: Tensor | None) -> str:
+    """Return a hash of the text of an object and of the values of arrays, of which a part is read at a time."""
+    state = hashlib.blake2b(repr(described).encode(), digest_size=16)
+    for array in arrays:
+        for begin in range(0, 0 if array is None else len(array), CHUNK):
+            assert array is not None
+            state.update(array[begin : begin + CHUNK].detach().contiguous().numpy().tobytes())
+    return state.hexdigest()
 
 
 class BlockPropagation:
@@ -50,7 +72,7 @@ class BlockPropagation:
         graph: The graph, with the normalisation to propagate over already chosen.
         y: Values, float32 or float64, contiguous or not, shape [num_nodes, width] or [num_nodes].
         mask: Rows of y that count, or None.
-        settings: PropagationSettings.
+        settings: Settings of the propagation.
         memory: Bytes that may be allocated.
         out: File for the result, or None to return it in memory.
         progress: Called with the numbers of blocks done and of all blocks.
@@ -71,13 +93,7 @@ class BlockPropagation:
         self.out, self.progress = out, progress
         self.folder = Path(tempfile.gettempdir()) if out is None else Path(os.path.realpath(out)).parent
         n, width, size = *y.shape, y.element_size()
-        # Columns of graphs in memory are copied, with padding.
-        fixed = 0 if graph.stored else n * 8 + graph.num_arcs * 4
-        fixed += CHUNK_BYTES + (n * width * size if out is None else 0)
-        least = fixed + PEAK * n
-        if memory < least:
-            expected = f"at least {least / 1e9:.2f} GB for {n} nodes"
-            checks.fail("memory", expected + (" (less with out=)" if out is None else ""), f"{memory / 1e9:.2f} GB")
+        fixed = check_bound(graph, self.y, memory, out)
         column = ARRAYS * n * size
         # A single column is summed in another order than one of several.
         narrowest = min(width, 2)
@@ -162,8 +178,7 @@ class BlockPropagation:
             arcs = slice(begin, begin + CHUNK)
             part = graph.weight[arcs].double()
             if left is not None:
-                places = torch.arange(begin, begin + len(part))
-                part = part * left[torch.searchsorted(graph.rowptr, places.to(graph.rowptr.dtype), right=True) - 1]
+                part = part * left[graph.rows_between(begin, begin + CHUNK)]
             if right is not None:
                 part = part * right[graph.col[arcs]]
             value[arcs] = part.to(dtype).numpy()
@@ -171,14 +186,10 @@ class BlockPropagation:
 
     def _key(self) -> str:
         """Return a hash of all that determines the result, and of the width of the blocks."""
-        state = hashlib.blake2b(digest_size=16)
         graph = self.graph
-        state.update(repr((self.settings, graph.normalisation, self.width, self.shape, self.y.dtype)).encode())
-        for array in (self.y, self.mask, graph.rowptr, graph.col, graph.weight, graph.left, graph.right):
-            for begin in range(0, 0 if array is None else len(array), CHUNK):
-                assert array is not None
-                state.update(array[begin : begin + CHUNK].detach().contiguous().numpy().tobytes())
-        return state.hexdigest()
+        described = self.settings, graph.normalisation, self.width, self.shape, self.y.dtype
+        arrays = graph.rowptr, graph.col, graph.weight, graph.left, graph.right
+        return content_hash(described, self.y, self.mask, *arrays)
 
 
 class _Result:
@@ -294,4 +305,4 @@ def _scratch_array(folder: Path, length: int, dtype: str) -> np.ndarray[Any, Any
             os.posix_fallocate(file.fileno(), 0, size)
             return np.memmap(file, dtype, "r+", shape=(max(length, 1),))[:length]
     except OSError as error:
-        raise DataError(f"{folder.parent}: no room for {size / 1e9:.1f} GB ({error.strerror or error})") from error
+        raise DataError(f"{folder.parent}: no space for {size / 1e9:.1f} GB ({error.strerror or error})") from error

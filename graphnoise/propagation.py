@@ -20,7 +20,7 @@ from graphnoise.io import reading
 from graphnoise.kernels.arcs import accumulation_dtype
 from graphnoise.kernels.propagate import choose, run
 from graphnoise.labels import check_entries, class_positions, read_labels
-from graphnoise.out_of_core import DTYPES, BlockPropagation, PropagationSettings
+from graphnoise.out_of_core import DTYPES, BlockPropagation, PropagationSettings, check_bound
 from graphnoise.resources import available_memory, byte_count
 from graphnoise.stored import tensor_of
 from graphnoise.typing import GraphLike, LabelsLike
@@ -115,9 +115,9 @@ def propagate(
         graph: Anything `gn.as_graph` takes; an arc (j, i) passes values from j to i. Convert once to a `Graph` for
             several calls.
         y: Values, finite, shape [num_nodes, num_classes] or [num_nodes], of any floating type, or the `.npy` file that
-            has them; row i is that of node i
-            in the order of the graph (NetworkX: of `list(graph)`), whatever its name. Sums of 16-bit types are
-            float32, and each step rounds once. Gradients pass to y and to the weights of the graph.
+            has them; row i is that of node i in the order of the graph (NetworkX: of `list(graph)`), whatever its name.
+            Sums of 16-bit types are float32, and each step rounds once. Gradients pass to y and to the weights of the
+            graph.
         alpha: Weight of the neighbours, in [0, 1].
         num_steps: Maximum number of steps, at least 0.
         mode: "restart" or "lazy".
@@ -186,11 +186,15 @@ def propagate(
     if reordered is not None:
         graph, values = reordered.graph, values.index_select(0, reordered.order)
         mask = None if mask is None else mask[reordered.order]
-    graph = graph if normalisation is None else graph.normalise(normalisation)
-    if memory is not None or out is not None:
-        limit = available_memory() if memory is None else byte_count("memory", memory)
+    bounded = memory is not None or out is not None
+    limit = available_memory() if memory is None else byte_count("memory", memory)
+    file = None if out is None else checks.path("out", out)
+    if bounded:
         _check_blocks(graph, values, settings.num_steps, tier, solver, order)
-        file = None if out is None else checks.path("out", out)
+        # Before the normalisation, which allocates.
+        check_bound(graph, values, limit, file)
+    graph = graph if normalisation is None else graph.normalise(normalisation)
+    if bounded:
         return _propagate_in_blocks(graph, values, mask, settings, limit, file, progress)
     result = _propagate(graph, values, mask, settings, tier, solver)
     if reordered is not None:

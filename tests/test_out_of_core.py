@@ -452,12 +452,17 @@ print(peak[0] - before)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-@pytest.mark.parametrize("columns", [0, 3])
-def test_the_bound_holds(columns, tmp_path):
-    n = 600_000
-    edges = np.stack([np.arange(n), np.random.default_rng(0).permutation(n)])
-    np.save(tmp_path / "edges.npy", edges)
-    build_graph(tmp_path / "edges.npy", tmp_path / "graph", memory="1GB")
+@pytest.mark.parametrize(("columns", "weighted"), [(0, False), (3, False), (3, True)])
+def test_the_bound_holds(columns, weighted, tmp_path):
+    # The arcs of the weighted graph would exceed the bound as 64-bit numbers.
+    n, edges = 400_000, 4_000_000 if weighted else 400_000
+    rng = np.random.default_rng(0)
+    table = pandas.DataFrame(
+        {"source": np.arange(edges) % n, "target": rng.integers(0, n, edges), "w": rng.random(edges)}
+    )
+    table.to_parquet(tmp_path / "edges.parquet")
+    weight = "w" if weighted else None
+    build_graph(tmp_path / "edges.parquet", tmp_path / "graph", weight=weight, num_nodes=n, memory="1GB")
     np.save(tmp_path / "y.npy", np.ones((n, 12), np.float32))
     memory = out_of_core.CHUNK_BYTES + n * max(out_of_core.PEAK, 24 + 12 * columns)
     command = [sys.executable, "-c", MEASURE, tmp_path / "graph", tmp_path / "y.npy", str(memory), tmp_path / "new.npy"]

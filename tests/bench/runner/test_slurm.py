@@ -226,18 +226,18 @@ def test_tasks_run_as_processes_with_submitit(helpers, store, programs, tmp_path
 
 
 @pytest.mark.parametrize(("number", "why"), [(signal.SIGTERM, "was cancelled"), (signal.SIGUSR2, "time .* is up")])
-def test_a_task_that_is_told_to_end_frees_its_claim(store, number, why):
+def test_a_task_that_has_to_end_frees_its_claim(store, number, why):
     kept = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGUSR2)}
     cells = [{"seed": 0}, {"seed": 1}]
 
-    def told(config):
+    def ends_the_task(config):
         if config["seed"]:
             signal.raise_signal(number)
         return {}
 
     try:
         with pytest.raises(KeyboardInterrupt, match=why):
-            slurm.run_share(cells, told, store, 1, 60.0)
+            slurm.run_share(cells, ends_the_task, store, 1, 60.0)
     finally:
         for each, handler in kept.items():
             signal.signal(each, handler)
