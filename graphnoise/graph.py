@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch_geometric.data import Data
 
 # Arcs that are counted or summed at a time.
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 NORMALISATIONS = ("sym", "row", "col")
 _Value = TypeVar("_Value")
 

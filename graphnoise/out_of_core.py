@@ -30,7 +30,7 @@ PEAK, KEPT = 40, 24
 # Arrays of values that steps read and write: the source, and the values before and after.
 ARRAYS = 3
 # Arcs or entries that are processed at a time, and the bytes that this takes.
-CHUNK, CHUNK_BYTES = 1 << 20, 1 << 26
+CHUNK, CHUNK_BYTES = 1 << 18, 1 << 26
 
 
 class PropagationSettings(NamedTuple):
