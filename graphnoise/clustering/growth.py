@@ -117,7 +117,8 @@ def grow_cluster(
         tol: Propagation ends once no message changes by more than this.
 
     Raises:
-        InputError: No accuracies, a1 + a0 not above 1, bad seeds or labels, or a parameter out of its range.
+        InputError: No accuracies, a1 + a0 not above 1, bad seeds or labels, no label near the seeds but theirs, or a
+            parameter out of its range.
 
     Example:
         >>> from graphnoise import Graph, datasets, noise
@@ -160,6 +161,9 @@ def grow_unchecked(
     with one_blas_thread():
         growing = _Growing(*settings)
         result = growing.run()
+        if not growing.labelled and len(result.touched) > len(seeds):
+            expected = "labels of other nodes than the seeds among those near them (labels=None clusters without)"
+            checks.fail("labels", expected, f"none among {len(result.touched)} nodes")
         if not growing.contradicted():
             return result
         again = _Growing(*settings, estimated=True).run()
@@ -257,6 +261,7 @@ class _Growing:
         self.evidence, self.outer = evidence[self.given], evidence[outer]
         self.evidence[np.searchsorted(inside, self.seeds)] = MAX_EVIDENCE
         counts = [np.bincount(codes, minlength=2) for codes in (outer, self.given)]
+        self.labelled = counts[0][:2].sum() + counts[1][:2].sum() > len(self.seeds)
         self.share, self.mean = self._members(counts[0][:2]), self._members(counts[0][:2] + counts[1][:2])
         believed = np.where(np.isnan(prior), logit(self.mean), prior) + self.evidence
         set_messages(region, expit(believed), expit(logit(self.share) + evidence)[outer])
