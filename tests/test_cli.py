@@ -1,4 +1,5 @@
 import itertools
+import json
 import os
 import pkgutil
 import re
@@ -343,3 +344,34 @@ def test_without_a_terminal_lines_come_regularly(monkeypatch, capfd):
     err = capfd.readouterr().err
     assert "fetching, 0 s" in err
     assert "2 of 5 cells, 0 s" in err
+
+
+def test_doctor_shows_the_installation_and_says_what_to_change(monkeypatch, tmp_path, capfd):
+    import torch
+
+    monkeypatch.setenv("GRAPHNOISE_CACHE", str(tmp_path / "empty"))
+    code, out, err = call(capfd, "doctor", "--root", str(tmp_path), "--json")
+    facts = json.loads(out)
+    assert (code, err, facts["data_sets"]) == (0, "", [])
+    assert facts["versions"]["torch"] == torch.__version__
+    assert facts["instruction_set"]["used"] in facts["instruction_set"]["supported"]
+    assert facts["propagation"]["native"] == "available"
+    assert any("graphnoise data get cora" in line for line in facts["advice"])
+    code, out, err = call(capfd, "doctor", "--root", str(tmp_path))
+    assert (code, err) == (0, "")
+    assert str(facts["processor"]) in out
+    assert all(f"advice: {line}" in out for line in facts["advice"])
+    environment = {**os.environ, "GRAPHNOISE_ISA": "baseline"}
+    run = subprocess.run([*COMMAND, "doctor", "--json"], env=environment, capture_output=True, text=True, check=True)
+    forced = json.loads(run.stdout)
+    wider = forced["instruction_set"]["supported"][-1]
+    assert forced["instruction_set"]["used"] == "baseline"
+    assert any(f"also supports {wider}" in line for line in forced["advice"]) == (wider != "baseline")
+
+
+def test_data_sets_are_listed_as_json(capfd):
+    code, out, _ = call(capfd, "data", "list", "--json")
+    lists = json.loads(out)
+    assert (code, list(lists)) == (0, ["graphs", "clicks", "labels"])
+    cora = next(entry for entry in lists["graphs"] if entry["name"] == "cora")
+    assert (cora["nodes"], cora["edges"], cora["licence"][:9]) == (2708, 5278, "Planetoid")

@@ -28,6 +28,7 @@ class _Console(Console):
 out = _Console(highlight=False, markup=False, width=None if sys.stdout and sys.stdout.isatty() else 120)
 err = Console(stderr=True, highlight=False, markup=False)
 Root = Annotated[str | None, typer.Option(help="Folder of raw data sets.", envvar="GRAPHNOISE_DATA")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")]
 
 
 def wide(piece: RenderableType) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from graphnoise.cli.command import Command
-from graphnoise.cli.console import Bar, Root, out
+from graphnoise.cli.console import Bar, Json, Root, out
 from graphnoise.errors import DataError
 
 data = typer.Typer(help="List, fetch and verify data sets; build graphs.", no_args_is_help=True)
@@ -16,37 +17,50 @@ data = typer.Typer(help="List, fetch and verify data sets; build graphs.", no_ar
 
 @data.command("list", cls=Command)
 def data_list(
-    root: Root = None, licences: Annotated[bool, typer.Option("--licences", help="Show licences and terms.")] = False
+    root: Root = None,
+    licences: Annotated[bool, typer.Option("--licences", help="Show licences and terms.")] = False,
+    as_json: Json = False,
 ) -> None:
     """List the known data sets, their published counts and where their files are."""
-    from rich.table import Table
-
     from graphnoise import datasets
 
+    graphs = [
+        {"name": e.name, "nodes": e.nodes, "edges": e.edges, "classes": e.classes, "features": e.features}
+        | {"files": e.where, "licence": e.licence}
+        for e in datasets.catalogue(root)
+    ]
+    # "test_clean" is a part of "test_noisy".
+    clicks = [
+        {"name": f.name, "users": f.users, "items": f.items}
+        | {"interactions": sum(size for part, size in f.parts.items() if part != "test_clean")}
+        | {"files": status, "licence": f.licence}
+        for f, status in datasets.feedback_catalogue(root)
+    ]
+    labels = [
+        {"name": e.name, "given labels of": e.graph, "nodes": sum(e.per_class), "files": status, "licence": e.licence}
+        for e, status in datasets.labels_catalogue(root)
+    ]
+    if as_json:
+        print(json.dumps({"graphs": graphs, "clicks": clicks, "labels": labels}, indent=2))
+        return
+    for k, rows in enumerate((graphs, clicks, labels)):
+        if k:
+            out.print()
+        out.print(_table(rows, licences))
+
+
+def _table(rows: list[dict[str, Any]], licences: bool) -> Any:
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("name", "nodes", "edges", "classes", "features", "files", *["licence"] * licences):
-        table.add_column(column, justify="right" if column in ("nodes", "edges", "classes", "features") else "left")
-    for e in datasets.catalogue(root):
-        counts = (f"{e.nodes:,}", f"{e.edges:,}", f"{e.classes}", f"{e.features:,}")
-        table.add_row(e.name, *counts, e.where, *[e.licence] * licences)
-    out.print(table)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("name", "users", "items", "interactions", "files", *["licence"] * licences):
-        table.add_column(column, justify="right" if column in ("users", "items", "interactions") else "left")
-    for f, status in datasets.feedback_catalogue(root):
-        items = "" if f.items is None else f"{f.items:,}"
-        # "test_clean" is a part of "test_noisy".
-        total = sum(size for part, size in f.parts.items() if part != "test_clean")
-        table.add_row(f.name, f"{f.users:,}", items, f"{total:,}", status, *[f.licence] * licences)
-    out.print()
-    out.print(table)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("name", "given labels of", "nodes", "files", *["licence"] * licences):
-        table.add_column(column, justify="right" if column == "nodes" else "left")
-    for labels, status in datasets.labels_catalogue(root):
-        table.add_row(labels.name, labels.graph, f"{sum(labels.per_class):,}", status, *[labels.licence] * licences)
-    out.print()
-    out.print(table)
+    columns = [column for column in rows[0] if licences or column != "licence"]
+    for column in columns:
+        number = any(isinstance(row[column], int) for row in rows)
+        table.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        cells = (row[column] for column in columns)
+        table.add_row(*("" if c is None else f"{c:,}" if isinstance(c, int) else str(c) for c in cells))
+    return table
 
 
 @data.command("get", cls=Command)

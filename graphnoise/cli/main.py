@@ -17,6 +17,7 @@ from graphnoise.cli.bench import bench
 from graphnoise.cli.command import Command, Reported, stops
 from graphnoise.cli.console import program, tell
 from graphnoise.cli.data import data
+from graphnoise.cli.doctor import doctor
 from graphnoise.cli.report import ReportCommand, report
 from graphnoise.errors import GraphnoiseError
 
@@ -26,12 +27,12 @@ app = typer.Typer(
     help="Learning with wrong labels: data, benchmark, report.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings=HELP,
 )
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
 app.command(cls=Command)(audit)
+app.command(cls=Command)(doctor)
 app.command(cls=ReportCommand)(report)
 
 
