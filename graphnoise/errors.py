@@ -1,6 +1,10 @@
-"""Exceptions of the package."""
+"""Exceptions of the package, and the signals that end a command."""
 
+import signal
 from typing import Any
+
+# What ends a command so that it can be resumed: Ctrl-C, `kill` and batch systems, a terminal that closes.
+STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class GraphnoiseError(Exception):

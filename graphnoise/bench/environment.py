@@ -6,13 +6,14 @@ import contextlib
 import functools
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from graphnoise.resources import limit_threads
 
@@ -82,5 +83,9 @@ class Meter:
             for line in Path("/proc/self/status").read_text().splitlines():
                 if line.startswith("VmHWM"):
                     return int(line.split()[1]) * 1024
+        if sys.platform == "win32":
+            return int(psutil.Process().memory_info().peak_wset)
+        import resource
+
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024

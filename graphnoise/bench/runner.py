@@ -7,6 +7,7 @@ import copy
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -19,7 +20,7 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from graphnoise.bench.store import MAX_LEASE, Store, cell_key
 from graphnoise.checks import fail, integer, real
-from graphnoise.errors import DataError, GraphnoiseError, InputError
+from graphnoise.errors import STOPS, DataError, GraphnoiseError, InputError
 
 __all__ = ["Failure", "Store", "Summary", "cell_key", "run_cells"]
 
@@ -30,8 +31,6 @@ Outcome = tuple[Literal["done", "elsewhere", "failed", "held"], str]
 Engine = Callable[..., "Summary"]
 P = ParamSpec("P")
 T = TypeVar("T")
-# What ends a command so that it can be resumed: Ctrl-C, `kill` and batch systems, a terminal that closes.
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Seconds between the lines that say who runs the cells that are missing.
 REMINDER = 10.0
 # A cell that lost its worker so often is taken to be the reason.
@@ -149,6 +148,9 @@ def _masked() -> Iterator[None]:
     """Let processes that start in the block never see Ctrl-C and the like: they inherit the mask."""
     # The mask alone is not enough: a thread of torch may receive the signal.
     with _Uninterrupted():
+        if sys.platform == "win32":
+            yield
+            return
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         try:
             yield

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from graphnoise.cli.console import program, tell
-from graphnoise.errors import InputError
+from graphnoise.errors import STOPS, InputError
 
 if TYPE_CHECKING:
     from graphnoise.bench.grid import Model
@@ -141,7 +141,7 @@ def stops() -> Iterator[Callable[[int], int]]:
 
     # What is ignored stays so, as under nohup.
     usual = (signal.SIG_DFL, signal.default_int_handler)
-    found = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    found = {n: signal.getsignal(n) for n in STOPS}
     handled = {number: handler for number, handler in found.items() if handler in usual}
     for number in handled:
         signal.signal(number, stop)

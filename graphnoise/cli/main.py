@@ -19,7 +19,7 @@ from graphnoise.cli.console import program, tell
 from graphnoise.cli.data import data
 from graphnoise.cli.doctor import doctor
 from graphnoise.cli.report import ReportCommand, report
-from graphnoise.errors import GraphnoiseError
+from graphnoise.errors import STOPS, GraphnoiseError
 
 HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = exit_code(code)
     if own_process:
         # The work is done, and Python takes a moment to end.
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        for number in STOPS:
             signal.signal(number, signal.SIG_IGN)
     sys.exit(code)
 
