@@ -9,6 +9,9 @@
 #include <vector>
 
 #include "simd/interrupt.h"
+#if defined(GRAPHNOISE_X86)
+#include "simd/levels.h"
+#endif
 #include "simd/memory.h"
 #include "native.h"
 #include "simd/parallel.h"
@@ -59,8 +62,8 @@ constexpr Index serial_below = 1 << 18;
 std::vector<const Kernels *> supported() {
     std::vector<const Kernels *> sets{&kernels_baseline()};
 #if defined(GRAPHNOISE_X86)
-    if (__builtin_cpu_supports("x86-64-v3")) sets.push_back(&kernels_v3());
-    if (__builtin_cpu_supports("x86-64-v4")) sets.push_back(&kernels_v4());
+    if (supports_v3()) sets.push_back(&kernels_v3());
+    if (supports_v4()) sets.push_back(&kernels_v4());
 #endif
     return sets;
 }

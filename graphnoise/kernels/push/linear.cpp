@@ -8,7 +8,7 @@ namespace graphnoise::local {
 namespace {
 
 struct Flow {
-    static constexpr bool loops = false, sinks = true;
+    [[maybe_unused]] static constexpr bool loops = false, sinks = true;
     double tol;
     static bool over(double here, double limit) { return here > limit; }
     double limit(double sink) const { return sink + tol; }

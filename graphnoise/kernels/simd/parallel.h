@@ -18,7 +18,7 @@ namespace graphnoise {
 
 // Call work(thread) on a team; thread 0 is the caller. There may be fewer threads than asked for.
 template <class Work>
-void on_team(int threads, Work &&work) {
+void on_team([[maybe_unused]] int threads, Work &&work) {
 #ifdef GRAPHNOISE_STD_THREADS
     std::vector<std::thread> team;
     for (int k = 1; k < threads; ++k) team.emplace_back(work, k);

@@ -12,6 +12,9 @@
 
 #include "alias.h"
 #include "recsys_native.h"
+#ifdef GRAPHNOISE_X86
+#include "simd/levels.h"
+#endif
 
 namespace {
 
@@ -24,8 +27,8 @@ struct Tier {
 
 Tier tier(const std::string &set) {
 #ifdef GRAPHNOISE_X86
-    if (set == "v4" && __builtin_cpu_supports("x86-64-v4")) return {steps_v4, sigmoids_v4};
-    if (set == "v3" && __builtin_cpu_supports("x86-64-v3")) return {steps_v3, sigmoids_v3};
+    if (set == "v4" && graphnoise::supports_v4()) return {steps_v4, sigmoids_v4};
+    if (set == "v3" && graphnoise::supports_v3()) return {steps_v3, sigmoids_v3};
 #endif
     if (set != "baseline") throw nb::value_error("an instruction set that this processor or build has not");
     return {steps_baseline, sigmoids_baseline};
@@ -34,8 +37,8 @@ Tier tier(const std::string &set) {
 std::vector<std::string> instruction_sets() {
     std::vector<std::string> sets;
 #ifdef GRAPHNOISE_X86
-    if (__builtin_cpu_supports("x86-64-v4")) sets.emplace_back("v4");
-    if (__builtin_cpu_supports("x86-64-v3")) sets.emplace_back("v3");
+    if (graphnoise::supports_v4()) sets.emplace_back("v4");
+    if (graphnoise::supports_v3()) sets.emplace_back("v3");
 #endif
     sets.emplace_back("baseline");
     return sets;

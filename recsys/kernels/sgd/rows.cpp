@@ -77,9 +77,9 @@ INLINE float sum_of(Lanes v) {
 // The sums of four vectors, each as `sum_of` has it.
 INLINE Quad sums_of(Lanes a, Lanes b, Lanes c, Lanes d) {
     const Quad p = quarter<lanes>(a), q = quarter<lanes>(b), r = quarter<lanes>(c), s = quarter<lanes>(d);
-    const Quad one = __builtin_shuffle(p, q, Bits{0, 4, 1, 5}) + __builtin_shuffle(p, q, Bits{2, 6, 3, 7});
-    const Quad two = __builtin_shuffle(r, s, Bits{0, 4, 1, 5}) + __builtin_shuffle(r, s, Bits{2, 6, 3, 7});
-    return __builtin_shuffle(one, two, Bits{0, 1, 4, 5}) + __builtin_shuffle(one, two, Bits{2, 3, 6, 7});
+    const Quad one = __builtin_shufflevector(p, q, 0, 4, 1, 5) + __builtin_shufflevector(p, q, 2, 6, 3, 7);
+    const Quad two = __builtin_shufflevector(r, s, 0, 4, 1, 5) + __builtin_shufflevector(r, s, 2, 6, 3, 7);
+    return __builtin_shufflevector(one, two, 0, 1, 4, 5) + __builtin_shufflevector(one, two, 2, 3, 6, 7);
 }
 
 // 1 / (1 + e^-x) within 2e-7: 2^n times a polynomial of degree 5 in the rest; |x| is cut at 87. NaN stays NaN.
