@@ -32,7 +32,19 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from graphnoise.io import atomic_write
-from recsys import ALS, EASE, DenoisingLinear, ItemKNN, MatrixFactorization, Popularity, datasets, evaluate
+from recsys import (
+    ALS,
+    EASE,
+    DenoisingLinear,
+    ItemKNN,
+    MatrixFactorization,
+    Popularity,
+    RP3beta,
+    SpectralFilter,
+    UserKNN,
+    datasets,
+    evaluate,
+)
 from recsys.interactions import as_interactions
 from recsys.splits import ratio
 
@@ -43,6 +55,9 @@ MODELS: dict[str, Callable[[], Any]] = {
     "itemknn": ItemKNN,
     "als": ALS,
     "ease": EASE,
+    "userknn": UserKNN,
+    "rp3beta": RP3beta,
+    "spectral": SpectralFilter,
     "linear": DenoisingLinear,
     "bpr": MatrixFactorization,
     "bpo": lambda: MatrixFactorization(objective="bpo"),
@@ -55,7 +70,7 @@ IMPLICIT = {
     "implicit lmf": ("cpu.lmf", "LogisticMatrixFactorization"),
     "implicit itemknn": ("nearest_neighbours", "CosineRecommender"),
 }
-SEEDLESS = ("popularity", "itemknn", "ease", "linear", "implicit itemknn")
+SEEDLESS = ("popularity", "itemknn", "ease", "linear", "userknn", "rp3beta", "implicit itemknn")
 KEY = ("dataset", "part", "model", "seed")
 COLUMNS = (*KEY, "ndcg@20", "recall@20", "seconds", "processor", "commit")
 

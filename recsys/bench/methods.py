@@ -117,11 +117,12 @@ ALS = Method(
     functools.partial(baselines.ALS, weights="ones"),
     {
         "factors": integer(16, 512),
-        "regularization": log_real(1e-2, 200),
-        "alpha": log_real(0.3, 40),
+        "regularization": log_real(1e-2, 500),
+        "alpha": log_real(0.3, 100),
         "iterations": integer(5, 30),
     },
     plain=True,
+    version="4",
 )
 EASE = Method(
     _deterministic(baselines.EASE),

@@ -36,7 +36,7 @@ N = 14
 X = sp.csr_matrix((np.arange(N)[:, None] % 2 == np.arange(N) % 2) & ~np.eye(N, dtype=bool), dtype=np.float64)
 ITEM_USERS = X.T.tocsr()
 MODELS = {
-    "ALS": ALS(4, iterations=8, num_threads=1),
+    "ALS": ALS(4, 0.01, 1.0, iterations=8, num_threads=1),
     "DenoisingLinear": DenoisingLinear(directions=2),
     "EASE": EASE(2.0),
     "ItemKNN": ItemKNN(),

@@ -1,5 +1,6 @@
 """The committed records of recommenders: complete, with the results and figures that the documentation gives."""
 
+import csv
 import dataclasses
 import re
 from pathlib import Path
@@ -40,7 +41,7 @@ def methods_of_the_records(monkeypatch):
     """Searched methods at the version of the records, whose searches did not start at the defaults."""
     for name in registry.names("recommenders"):
         method = registry.load("recommenders", name)
-        if method.version == "3":
+        if method.version in ("3", "4"):
             later = dataclasses.replace(method, version="2")
             monkeypatch.setattr(methods, next(key for key, value in vars(methods).items() if value is method), later)
 
@@ -102,6 +103,23 @@ def test_the_documentation_has_means_and_gains_over_the_best_plain_method(by_gri
     expected = {method: (f"{m:.4f}", f"{100 * (m / best - 1):+.1f}") for method, m in means.items()}
     assert {row[0]: tuple(cell.split()[0].strip("*") for cell in row[1:3]) for row in lines(text)} == expected
     assert len({len(section.records(method, kind, rate)) for method in section.methods}) == 1
+
+
+def test_the_documentation_has_the_defaults_of_the_record():
+    with (TOP / "benchmarks" / "results" / "recommender-defaults.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["seed"] == "0"]
+    scores = {(row["model"], row["dataset"]): float(row["ndcg@20"]) for row in rows}
+    (text,) = re.findall(r"<!-- defaults -->\n(.*?)\n\n", PAGE, re.DOTALL)
+    sets = [name.strip() for name in text.splitlines()[0].strip("|").split("|")[1:]]
+    shown = lines(text)
+    assert len(shown) * len(sets) == len(rows)
+    for model, *cells in shown:
+        assert [float(cell) for cell in cells] == [round(scores[model, name], 4) for name in sets]
+    for name in sets:
+        for model in ("als", "bpr", "itemknn"):
+            assert scores[model, name] > 0.98 * scores[f"implicit {model}", name]
+        assert scores["nbpo", name] > scores["bpr", name]
+        assert scores["spectral", name] > 0.98 * max(value for (_, other), value in scores.items() if other == name)
 
 
 @pytest.mark.parametrize("kind", ["false-positive", "false-negative"])
