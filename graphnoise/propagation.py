@@ -187,9 +187,10 @@ def propagate(
         graph, values = reordered.graph, values.index_select(0, reordered.order)
         mask = None if mask is None else mask[reordered.order]
     bounded = memory is not None or out is not None
-    limit = available_memory() if memory is None else byte_count("memory", memory)
     file = None if out is None else checks.path("out", out)
     if bounded:
+        # The system is asked only where it matters: that takes longer than a small propagation.
+        limit = available_memory() if memory is None else byte_count("memory", memory)
         _check_blocks(graph, values, settings.num_steps, tier, solver, order)
         # Before the normalisation, which allocates.
         check_bound(graph, values, limit, file)

@@ -115,6 +115,17 @@ def test_the_gradient_has_its_closed_form(draw):
     assert_close(grad, expected.detach(), EXACT)
 
 
+def test_a_width_whose_gram_matrices_are_padded(draw):
+    """Memberships, whose matrices are not padded, give the same; one class is wide, one narrow."""
+    z = torch.randn(600, 256, generator=draw, dtype=torch.float64).requires_grad_()
+    classes = torch.arange(600) % 6 // 5
+    total, within = coding_rates(z, classes, eps=0.5)
+    expected = coding_rates(z, one_hot(classes, 2).double(), eps=0.5)
+    assert_close(torch.stack([total, within]), torch.stack([*expected]), 1e-12)
+    gradient, same = (torch.autograd.grad(2 * a - b, z)[0] for a, b in ((total, within), expected))
+    assert_close(gradient, same, 1e-12)
+
+
 def test_weights_are_where_the_formula_has_them(draw):
     z, y, C = problem("wide and narrow", draw)
     whole, within = oracle(z, one_hot(y, C), 0.4, gamma1=1.5)

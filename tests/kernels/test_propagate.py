@@ -199,6 +199,15 @@ def test_positions_of_32_bits(tier, kind):
         assert torch.equal(call(tier, narrow, case)[0], call(tier, graph, case)[0])
 
 
+@pytest.mark.parametrize(("nodes", "num_arcs"), [(70_000, 300), (70_000, 90)])
+def test_short_rows_beyond_the_cache(nodes, num_arcs, draw):
+    """Their prefetches reach further than the columns are padded; the address sanitizer reads along."""
+    edge_index = torch.randint(nodes - 50, nodes, (2, num_arcs), generator=draw)
+    graph, y = Graph.from_edge_index(edge_index, nodes), torch.rand(nodes, 5, generator=draw)
+    ours, theirs = (gn.propagate(graph, y, alpha=0.9, num_steps=3, backend=name).y for name in ("native", "reference"))
+    assert_close(ours, theirs, TOLERANCE[torch.float32])
+
+
 @pytest.mark.parametrize("tier", TIERS)
 def test_arrays_that_are_not_contiguous(tier):
     graph, S = matrix("undirected", "sym")

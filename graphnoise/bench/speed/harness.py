@@ -70,6 +70,7 @@ class TimedRun:
         threads: Threads of torch while it runs.
         min_sample: Seconds of a sample, at least.
         self_timed: Whether `run` measures its own time.
+        clock: Returns seconds.
         steps: Steps per call, set by `warm`.
         calls: Calls per sample, set by `warm`.
         seconds: Seconds per call, measured by `warm`.
@@ -81,15 +82,16 @@ class TimedRun:
     threads: int = 1
     min_sample: float = field(default_factory=lambda: MIN_SAMPLE)
     self_timed: bool = False
+    clock: Callable[[], float] = timer
     steps: int = 1
     calls: int = 1
     seconds: float = math.nan
 
     def sample(self) -> float:
         """Return the seconds per step of one sample."""
-        began = timer()
+        began = self.clock()
         own = [self.run(self.steps) for _ in range(self.calls)]
-        total = sum(own) if self.self_timed else timer() - began
+        total = sum(own) if self.self_timed else self.clock() - began
         return float(total / (self.calls * self.steps))
 
     def warm(self) -> None:

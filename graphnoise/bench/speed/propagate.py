@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Annotated, Any
@@ -38,6 +39,7 @@ SIZES["1e7"] = (1_000_000, 10_000_000)
 DEGREES = ("uniform", "power-law")
 INDEX = ("int64", "int32")
 ALPHA = 0.9
+CLOCKS = {"wall": timer, "cpu": time.process_time}
 # Largest difference over the largest expected entry. Ten steps of bfloat16 with a weight of .9 may round ten times.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12, "bfloat16": 3e-2}
 # Columns that are verified: they do not depend on each other.
@@ -68,6 +70,7 @@ class PropagateOptions(Options):
     device: Annotated[str, one_of("cpu", "cuda")] = option("cpu", "cpu or cuda.")
     baselines: Names = option(("all",), "Baselines, or none.", protocol=True)
     limit: Annotated[float, real(0.01, 1e6)] = option(10.0, "Seconds that one run may take in a case.", protocol=True)
+    clock: Annotated[str, one_of(*CLOCKS)] = option("wall", "wall, or cpu: time on one core.", protocol=True)
 
 
 def read_size(name: str, text: str) -> tuple[int, int]:
@@ -370,6 +373,8 @@ class Propagate(Operation):
             read_size("size", size)
         if options.device == "cuda" and not torch.cuda.is_available():
             checks.fail("device", "a device that is there", "'cuda', and torch sees no CUDA device")
+        if options.clock == "cpu" and (options.threads != (1,) or True in options.busy or options.device != "cpu"):
+            checks.fail("clock", "wall where there are several threads, a busy pool or a CUDA device", "cpu")
         return super().cases(options)
 
     def measure(self, case: Case, options: PropagateOptions, record: Record, say: Say) -> None:
@@ -395,7 +400,7 @@ class Propagate(Operation):
 
         def timed(name: str, run: Run, threads: int = threads) -> TimedRun:
             call: Callable[[int], Any] = after_torch(run, device) if case["busy"] else run
-            return TimedRun(name, call, max_steps=steps, threads=threads, self_timed=case["busy"])
+            return TimedRun(name, call, steps, threads, self_timed=case["busy"], clock=CLOCKS[options.clock])
 
         def variants(name: str) -> dict[str, TimedRun]:
             BASELINES[name].check(case, arcs)
@@ -409,7 +414,8 @@ class Propagate(Operation):
             say(f"verifying {name}")
             runs += harness.baseline(name, functools.partial(variants, name), record, options.limit / options.rounds)
         floor, (copy, copied) = gather(values, threads), harness.memcpy(device)
-        runs += [timed("gather", floor), copy] if floor is not None else [copy]
+        runs += [timed("gather", floor)] if floor is not None else []
+        runs.append(replace(copy, clock=CLOCKS[options.clock]))
         times = record["times"] = harness.interleave(runs, options.rounds, options.seed, say)
         harness.compare(times, "library", times)
         if not case["backward"]:
@@ -435,7 +441,11 @@ def _title(record: Record) -> str:
     words = [f"{case['size']}: {record['nodes']:,} nodes, {record['arcs']:,} arcs", f"{case['degrees']} degrees"]
     words += ["weighted" if case["weighted"] else "unweighted", case["dtype"], f"tier {record['tier']}"]
     words += [case["device"]] * (case["device"] != "cpu") + [f"calls of {case['steps']}"] * (case["steps"] != 10)
-    words += ["forward and gradient"] * case["backward"] + ["right after a torch operator"] * case["busy"]
+    words += (
+        ["CPU time"] * (record["protocol"].get("clock") == "cpu")
+        + ["forward and gradient"] * case["backward"]
+        + ["right after a torch operator"] * case["busy"]
+    )
     return ", ".join(words)
 
 

@@ -3,6 +3,7 @@
 
 #include "propagate/rows.h"
 
+#include <algorithm>
 #include <type_traits>
 
 #include "simd/row_vectors.h"
@@ -85,7 +86,7 @@ struct Sums {
 
 template <class T, class Col, bool Weighted, class S>
 INLINE void gather(const Reader<T, Col> &r, S &sums, Index begin, Index end) {
-    const Index stride = r.s.width, width = r.t.width, ahead = r.s.prefetch;
+    const Index stride = r.s.width, width = r.t.width, ahead = std::min(r.s.prefetch, r.s.readable - end);
     for (Index e = begin; e < end; ++e) {
         if (ahead) {
             const char *next = reinterpret_cast<const char *>(r.from + static_cast<Index>(r.col[e + ahead]) * stride);

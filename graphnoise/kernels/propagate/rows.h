@@ -14,7 +14,7 @@ enum class Kind { rows, piece, join, floor };
 // to = scale * clamp(alpha * left * sum of the neighbours + beta * x), x the source or the node's own value.
 struct Step {
     const Index *rowptr;
-    // int32 or int64, readable `prefetch` entries beyond the end.
+    // int32 or int64.
     const void *col;
     // One per arc, or one per source (`per_source`), or null for ones.
     const void *value;
@@ -37,8 +37,8 @@ struct Step {
     // Row stride of all matrices.
     Index width;
     double alpha, beta, low, high;
-    // Distance of prefetching, in arcs.
-    Index prefetch;
+    // Distance of prefetching, in arcs, and entries of `col` that can be read.
+    Index prefetch, readable;
     bool per_source, clamp, residual, check;
 };
 

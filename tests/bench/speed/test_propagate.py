@@ -14,6 +14,7 @@ from graphnoise import Graph, propagation
 from graphnoise.bench.speed import propagate
 from graphnoise.bench.speed.harness import NotMeasurableError, VerificationError
 from graphnoise.bench.speed.propagate import BASELINES, DEGREES, TOLERANCE, Baseline, Propagate, PropagateOptions
+from graphnoise.errors import InputError
 
 SMALL = ["propagate", "--size", "40:120", "--width", "3", "--threads", "1", "--rounds", "2"]
 
@@ -205,3 +206,10 @@ def test_no_cuda_is_one_clear_error(capfd):
     code, _, err = call(capfd, "propagate", "--device", "cuda")
     assert (code, one_error(err)) == (1, True)
     assert "device: expected a device that is there, got 'cuda', and torch sees no CUDA device" in err
+
+
+def test_cpu_time_is_that_of_one_thread():
+    options = PropagateOptions(size=("pair",), clock="cpu", threads=(2,))
+    with pytest.raises(InputError, match="clock: expected wall"):
+        Propagate().cases(options)
+    assert len(Propagate().cases(options.model_copy(update={"threads": (1,)}))) == 2
