@@ -7,7 +7,6 @@ import glob
 import gzip
 import itertools
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -114,11 +113,7 @@ def build_graph(
         if not path.is_file():
             raise DataError(f"{path}: no such file")
     directed, once = checks.flag("directed", directed), checks.flag("once", once)
-    if os.path.lexists(folder):
-        raise DataError(f"{folder}: expected a folder that does not exist yet, got one that does")
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.mkdir(parents=True)
+    with stored.new_folder(folder) as temporary:
         connection = _connect(temporary, limit)
         try:
             progress("reading edges")
@@ -139,11 +134,6 @@ def build_graph(
             undirected=not directed,
             names=built.names,
         )
-        os.rename(temporary, folder)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return built
 
 

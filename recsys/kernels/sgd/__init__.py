@@ -41,7 +41,7 @@ MIN_CHUNK = 1 << 16
 # Floats per vector register; rows of factors are padded to a multiple.
 LANES = 16
 # Pairs that are read at a time.
-CHUNK = 1 << 24
+CHUNK = 1 << 20
 # Pairs that `by_blocks` copies at a time, if one round has no more: 1 GiB.
 MAX_GROUPED = 1 << 27
 
@@ -247,7 +247,8 @@ def by_blocks(
         correct_and_skipped = _native.epoch_blocks(
             setting, blocks.count, blocks.user.ctypes.data, blocks.user_start.ctypes.data,
             item.ctypes.data, item_start.ctypes.data, item_block.ctypes.data,
-            0 if weight is None else weight.ctypes.data, blocks.table.ctypes.data, each, begin, end, first, last, at_once,
+            0 if weight is None else weight.ctypes.data, blocks.table.ctypes.data, each,
+            begin, end, first, last, at_once,
         )  # fmt: skip
         return np.array(correct_and_skipped)
 
