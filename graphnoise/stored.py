@@ -149,7 +149,7 @@ def open_rows(folder: Path, check: bool = True) -> StoredRows:
         shapes |= {"names.bin": ("u1", None), "name_begins.bin": ("<i8", n + 1)}
     arrays = {name: map_array(folder / name, sizes.get(name), *shape) for name, shape in shapes.items()}
     rowptr, col = arrays["rowptr.bin"], arrays["col.bin"]
-    check_rows(folder, rowptr, col, n, m, check)
+    check_compressed(folder, rowptr, col, n, m, check)
     stored = StoredNames(arrays["names.bin"], arrays.get("name_begins.bin")) if "names.bin" in arrays else None
     weight = tensor_of(arrays["weight.bin"]) if weighted else None
     return StoredRows(tensor_of(rowptr), tensor_of(col), weight, stored, undirected)
@@ -168,7 +168,7 @@ def map_array(path: Path, size: int | None, dtype: str, length: int | None) -> n
         return np.memmap(path, dtype, "r", shape=(length,)) if length else np.empty(0, dtype)
 
 
-def check_rows(folder: Path, rowptr: Ints, col: Ints, width: int, m: int, columns: bool) -> None:
+def check_compressed(folder: Path, rowptr: Ints, col: Ints, width: int, m: int, columns: bool) -> None:
     """Raise `DataError` unless these are compressed rows of m entries; of columns below the width, if asked."""
     expected = f"row bounds from 0 to {m} that do not decrease, and columns from 0 to {width - 1}"
     valid = len(rowptr) > 1 and rowptr[0] == 0 and rowptr[-1] == m and not col[m:].any()

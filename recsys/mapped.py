@@ -166,7 +166,7 @@ def _read(folder: Path | str, check: bool) -> dict[str, Any]:
         return stored.map_array(folder / f"{name}.bin", sizes.get(f"{name}.bin"), kind, length)
 
     rowptr, col = mapped("rowptr", "<i8", shape[0] + 1), mapped("col", "<i4", pairs)
-    stored.check_rows(folder, rowptr, col, shape[1], pairs, check)
+    stored.check_compressed(folder, rowptr, col, shape[1], pairs, check)
     for begin in range(0, pairs if check else 0, stored.CHUNK):
         # Where columns do not ascend, another row has to begin.
         falls = np.flatnonzero(np.diff(col[begin : begin + stored.CHUNK + 1]) <= 0) + begin + 1

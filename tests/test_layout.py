@@ -51,7 +51,7 @@ LAYERS = [
     ("graphnoise.statistics",),
     ("graphnoise.reports",),
     ("recsys.validation",),
-    ("recsys.ids",),
+    ("recsys.ids", "recsys.mapped"),
     ("recsys.interactions", "recsys.topk", "recsys.files", "recsys.metrics", "recsys.kernels"),
     ("recsys.queries",),
     ("recsys.splits", "recsys.objectives", "recsys.samplers", "recsys.base"),

@@ -32,6 +32,7 @@ MAX_SPARSE = 16
 # Share of the bound that DuckDB may use; the rest is for row bounds, batches and what its limit does not count.
 SHARE = 0.6
 COLUMNS = ("source", "target")
+BLANKS = "blanks"
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 
 
@@ -204,8 +205,13 @@ def _table(connection: duckdb.DuckDBPyConnection, path: Path, columns: tuple[str
         # Ids stay text, so that 007 is not 7. DuckDB would guess, and skip lines that do not fit its guess.
         kinds = ", ".join(f"'{k}': 'VARCHAR'" for k in range(len(fields)))
         compression = "gzip" if suffix == "gz" else "none"
-        form = f"auto_detect = false, delim = '{delimiter}', quote = '\"', compression = '{compression}'"
-        table = f"read_csv({file}, {form}, header = {header}, skip = {skip}, columns = {{{kinds}}})"
+        form = f"auto_detect = false, compression = '{compression}', header = {header}, skip = {skip}"
+        if delimiter == BLANKS:
+            table = _split(
+                f"read_csv({file}, {form}, delim = '\x1f', quote = '', columns = {{'line': 'VARCHAR'}})", fields
+            )
+        else:
+            table = f"read_csv({file}, {form}, delim = '{delimiter}', quote = '\"', columns = {{{kinds}}})"
         if not header:
             # Without names the first two columns are the ends, and the third is the weight.
             if weight is not None and len(fields) < 3:
@@ -227,8 +233,22 @@ def _table(connection: duckdb.DuckDBPyConnection, path: Path, columns: tuple[str
     return _Table(table, ends, names.get(weight or "", ""), "VARCHAR" in (types[columns[0]], types[columns[1]]))
 
 
+def _split(lines: str, fields: list[str]) -> str:
+    """Return the fields of lines that any number of blanks separate, as SQL; lines with # and empty ones are none."""
+    count = len(fields)
+    wrong = f"error('expected {count} columns in each line, got ' || len(parts) || ': ' || line[:60])"
+    kept = f"CASE WHEN len(parts) = {count} THEN parts ELSE {wrong} END"
+    split = f"SELECT line, string_split_regex(trim(line), ' +') AS parts FROM {lines} WHERE trim(line) <> ''"
+    split += " AND NOT starts_with(line, '#')"
+    names = ", ".join(f'kept[{k + 1}] AS "{k}"' for k in range(count))
+    return f"(SELECT {names} FROM (SELECT {kept} AS kept FROM ({split})))"
+
+
 def _dialect(path: Path, columns: tuple[str, str], weight: str | None) -> tuple[str, list[str], bool, int]:
-    """Return the delimiter of a text file, the names of its columns, whether a line has them, and lines before."""
+    """Return the delimiter of a text file, the names of its columns, whether a line has them, and lines before.
+
+    The delimiter is `BLANKS` where any number of blanks separates columns, and nothing is quoted.
+    """
     lines = dict[int, str]()
     opened = gzip.open if path.name.lower().endswith(".gz") else open
     with reading(path), opened(path, "rt", encoding="utf-8-sig") as file:
@@ -238,12 +258,16 @@ def _dialect(path: Path, columns: tuple[str, str], weight: str | None) -> tuple[
             if len(lines) == 2:
                 break
     skip, line = next(iter(lines.items()), (0, ""))
-    delimiter = next((d for d in "\t,;| " if d in line), None)
+    delimiter = next((d for d in "\t,;| " if d in line.strip(" ")), None)
     if delimiter is None:
         expected = "text with columns separated by tab, comma, semicolon, | or blank"
         checks.fail("edges", expected, f"{path}: {line[:60]!r}")
+    if delimiter == " " and not any('"' in line for line in lines.values()):
+        delimiter = BLANKS
     try:
-        fields, *rest = ([field.strip() for field in row] for row in csv.reader(lines.values(), delimiter=delimiter))
+        texts = lines.values()
+        rows = (text.split() for text in texts) if delimiter == BLANKS else csv.reader(texts, delimiter=delimiter)
+        fields, *rest = ([field.strip() for field in row] for row in rows)
     except csv.Error as error:
         raise DataError(f"{path}: {error}") from error
     if set(columns) <= set(fields):
@@ -420,4 +444,7 @@ def _one_line(name: str) -> Iterator[None]:
         line = str(error).splitlines()[0]
         checks.fail("memory", "enough to sort the edges", f"a bound that is too small ({line})")
     except duckdb.Error as error:
-        raise DataError(f"{name}: {str(error).splitlines()[0]}") from error
+        line = str(error).splitlines()[0]
+        if "state machine reached an invalid state" in line:
+            line = "expected lines that all end in the same way, and quotes that are closed, got others"
+        raise DataError(f"{name}: {line}") from error

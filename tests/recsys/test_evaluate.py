@@ -248,22 +248,14 @@ def test_no_bit_depends_on_the_executor(monkeypatch):
     monkeypatch.setattr("recsys.evaluation.WAITING", 2)
     metrics = ["ndcg@10", "recall@5", "gini@10", "coverage@3"]
     whole = evaluate(Hashed(), *parts(200), metrics, num_threads=1)
-    spawn = multiprocessing.get_context("spawn")
-    for executor in (ThreadPoolExecutor(1), ThreadPoolExecutor(3), ProcessPoolExecutor(1, spawn)):
-        with executor:
-            again = evaluate(Hashed(), *parts(200), metrics, executor=executor)
+    processes = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    for executor in (ThreadPoolExecutor(1), ThreadPoolExecutor(3), processes):
+        again = evaluate(Hashed(), *parts(200), metrics, executor=executor)
         assert again.means == whole.means
         assert all(np.array_equal(again.values[name], whole.values[name]) for name in whole.values)
         assert np.array_equal(again.shown[10], whole.shown[10])
-
-
-def test_a_lost_worker_is_one_line():
-    message = "executor: expected one whose workers evaluate the model, got Broken"
-    with (
-        ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor,
-        pytest.raises(InputError, match=message),
-    ):
-        evaluate(Lost(), *parts(20), executor=executor)
+    with pytest.raises(InputError, match="executor: expected one whose workers evaluate the model, got Broken"):
+        evaluate(Lost(), *parts(20), executor=processes)
 
 
 def test_memory_does_not_grow_with_users_times_items(monkeypatch):
