@@ -22,7 +22,7 @@ LAYERS = [
     # The packages themselves, which load everything else on first use.
     ("graphnoise", "recsys"),
     ("graphnoise.checks",),
-    ("graphnoise.io", "graphnoise.resources", "graphnoise.typing"),
+    ("graphnoise.io", "graphnoise.process_group", "graphnoise.resources", "graphnoise.typing"),
     ("graphnoise.labels", "graphnoise.budget"),
     ("graphnoise.kernels",),
     ("graphnoise.readers", "graphnoise.stored"),

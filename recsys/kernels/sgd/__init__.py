@@ -232,8 +232,13 @@ def by_blocks(
     attempts: int = 16,
     num_threads: int = 1,
     instruction_set: str | None = None,
+    distributed: bool = False,
 ) -> Count:
-    """Take `each` steps per known pair; the result is bit-identical at any number of threads."""
+    """Take `each` steps per known pair; the result is bit-identical at any number of threads.
+
+    With `distributed`, the processes of the default group of torch.distributed share the user blocks. All call this
+    with the same arguments and have the same parameters at the end, those of one process.
+    """
     known = blocks.known
     setting = _setting(rule, factors, rates, known, key, attempts, num_threads, instruction_set)
     item_block = balanced_blocks(blocks.degree, blocks.count, rng).astype(np.int32)
@@ -252,7 +257,17 @@ def by_blocks(
         )  # fmt: skip
         return np.array(correct_and_skipped)
 
-    correct, skipped = rounds(0, blocks.count, 0, blocks.count)
+    if distributed:
+        from recsys.kernels.sgd import strata
+
+        user_tables, item_tables = (
+            [table for table in tables if table is not None]
+            for tables in ((factors.user, factors.flip_user), (factors.item, factors.bias, factors.flip_item))
+        )
+        starts = blocks.user, blocks.user_start, item, item_start
+        correct, skipped = strata.run(rounds, user_tables, item_tables, *starts)
+    else:
+        correct, skipped = rounds(0, blocks.count, 0, blocks.count)
     return Count(len(known.col) * each, int(correct), int(skipped))
 
 
