@@ -87,5 +87,5 @@ def sum_gradients(parameters: Iterable[Tensor]) -> None:
     flat = torch.cat([p.grad.reshape(-1) for p in trained if p.grad is not None])
     with peers():
         dist.all_reduce(flat)
-    for p, part in zip(trained, flat.split([p.numel() for p in trained]), strict=True):
+    for p, part in zip(trained, torch.split(flat, [p.numel() for p in trained]), strict=True):
         p.grad = part.view_as(p).clone()

@@ -459,8 +459,7 @@ def check_disjoint(parts: Iterable[tuple[str, InteractionsLike]]) -> None:
                 fail(name, f"the shape of {other}, {before.shape}", f"{matrix.shape}{hint}")
             count, first = 0, -1
             for rows in row_blocks(matrix, before):
-                keys = (pair_keys(both[rows]) for both in (matrix, before))
-                common = np.intersect1d(*keys, assume_unique=True)
+                common = np.intersect1d(pair_keys(matrix[rows]), pair_keys(before[rows]), assume_unique=True)
                 if common.size and not count:
                     first = rows.start * matrix.shape[1] + int(common[0])
                 count += common.size

@@ -71,7 +71,8 @@ def build_graph(
 
     Args:
         edges: Files of edges: Parquet, `.npy` of integers of shape [num_edges, 2] or [2, num_edges], or text as CSV or
-            TSV (also `.gz`), whose first columns are taken where the first line has no names of columns.
+            TSV (also `.gz`), or columns that any number of blanks separates; the first columns are taken where the
+            first line has no names of columns.
         folder: The folder to write, which must not exist. It appears when it is complete.
         columns: Names of the columns of sources and of targets.
         weight: Column of weights, at least 0; an edge of weight 0 is none.
@@ -207,9 +208,8 @@ def _table(connection: duckdb.DuckDBPyConnection, path: Path, columns: tuple[str
         compression = "gzip" if suffix == "gz" else "none"
         form = f"auto_detect = false, compression = '{compression}', header = {header}, skip = {skip}"
         if delimiter == BLANKS:
-            table = _split(
-                f"read_csv({file}, {form}, delim = '\x1f', quote = '', columns = {{'line': 'VARCHAR'}})", fields
-            )
+            lines = f"read_csv({file}, {form}, delim = '\x1f', quote = '', columns = {{'line': 'VARCHAR'}})"
+            table = _split(lines, len(fields), comments=not header)
         else:
             table = f"read_csv({file}, {form}, delim = '{delimiter}', quote = '\"', columns = {{{kinds}}})"
         if not header:
@@ -233,13 +233,12 @@ def _table(connection: duckdb.DuckDBPyConnection, path: Path, columns: tuple[str
     return _Table(table, ends, names.get(weight or "", ""), "VARCHAR" in (types[columns[0]], types[columns[1]]))
 
 
-def _split(lines: str, fields: list[str]) -> str:
-    """Return the fields of lines that any number of blanks separate, as SQL; lines with # and empty ones are none."""
-    count = len(fields)
+def _split(lines: str, count: int, comments: bool) -> str:
+    """Return the fields of lines that any number of blanks separate, as SQL; empty lines are none."""
     wrong = f"error('expected {count} columns in each line, got ' || len(parts) || ': ' || line[:60])"
     kept = f"CASE WHEN len(parts) = {count} THEN parts ELSE {wrong} END"
     split = f"SELECT line, string_split_regex(trim(line), ' +') AS parts FROM {lines} WHERE trim(line) <> ''"
-    split += " AND NOT starts_with(line, '#')"
+    split += " AND NOT starts_with(line, '#')" if comments else ""
     names = ", ".join(f'kept[{k + 1}] AS "{k}"' for k in range(count))
     return f"(SELECT {names} FROM (SELECT {kept} AS kept FROM ({split})))"
 

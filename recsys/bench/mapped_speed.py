@@ -109,7 +109,7 @@ def parts(case: Case, seed: int) -> Iterator[Interactions]:
     rows = max(1, PART // each)
     for begin in range(0, users, rows):
         count = min(rows, users - begin)
-        columns = rng.integers(0, stretch, (count, each), np.int32) + np.arange(0, stretch * each, stretch, np.int32)
+        columns = rng.integers(0, stretch, (count, each), np.int32) + (np.arange(each) * stretch).astype(np.int32)
         indptr = np.arange(count + 1, dtype=np.int32) * each
         ones = np.ones(columns.size, np.float32)
         yield Interactions(sp.csr_array((ones, columns.ravel(), indptr), shape=(count, case["items"])))

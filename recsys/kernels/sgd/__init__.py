@@ -265,7 +265,7 @@ def by_blocks(
             for tables in ((factors.user, factors.flip_user), (factors.item, factors.bias, factors.flip_item))
         )
         starts = blocks.user, blocks.user_start, item, item_start
-        correct, skipped = strata.run(rounds, user_tables, item_tables, *starts)
+        correct, skipped = strata.take_rounds(rounds, user_tables, item_tables, *starts)
     else:
         correct, skipped = rounds(0, blocks.count, 0, blocks.count)
     return Count(len(known.col) * each, int(correct), int(skipped))

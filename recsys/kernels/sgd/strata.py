@@ -15,7 +15,7 @@ from graphnoise.process_group import peers
 Ints = NDArray[Any]
 
 
-def run(
+def take_rounds(
     rounds: Callable[[int, int, int, int], Ints],
     user_tables: list[NDArray[Any]],
     item_tables: list[NDArray[Any]],
