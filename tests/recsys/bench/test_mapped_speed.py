@@ -1,9 +1,12 @@
 """`bench speed mapped-clicks` on few pairs: what is measured, and what is checked first."""
 
 import itertools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from speeds import held
 
 from graphnoise.bench.speed.harness import NotMeasurableError, VerificationError
 from recsys.bench.mapped_speed import MappedClicks, MappedOptions, parts
@@ -43,3 +46,18 @@ def test_other_bits_and_too_few_items_are_refused(tmp_path, monkeypatch):
     )
     with pytest.raises(VerificationError, match="bit for bit"):
         measured(tmp_path)
+
+
+def test_the_record_is_that_of_the_page():
+    top = Path(__file__).parents[3]
+    records = {r["case"]["pairs"]: r for r in held(top / "benchmarks" / "results" / "mapped-clicks.json")}
+    page = (top / "docs" / "scale.md").read_text(encoding="utf-8").partition("## Clicks in files")[2]
+    rows = re.findall(r"^\| 10([⁷⁸]) \|(.*)\|$", page.partition("\n## ")[0], re.MULTILINE)
+    assert len(rows) == len(records) == 2
+    for power, row in rows:
+        record = records[10 ** "⁰¹²³⁴⁵⁶⁷⁸".index(power)]
+        seconds = [record["write"]["seconds"], record["train"]["epochs"][0]]
+        memory = [record[name]["own"] / 1e9 for name in ("write", "train")]
+        shown = [float(re.match(r" *([\d.]+)", cell)[1]) for cell in row.split("|")]
+        assert shown[:2] == pytest.approx(seconds, rel=0.05)
+        assert shown[2:] == pytest.approx(memory, abs=0.006)
