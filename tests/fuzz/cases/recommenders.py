@@ -141,7 +141,7 @@ CASES: dict[str, Case] = {
         _interactions().save_mapped, lambda: {"folder": f"clicks-{uuid.uuid4().hex}"}
     ),
     "recsys.Interactions.build": Case(
-        recsys.Interactions.build, lambda: {"folder": f"clicks-{uuid.uuid4().hex}", "parts": [_interactions()]}
+        recsys.Interactions.build, lambda: {"folder": f"clicks-{uuid.uuid4().hex}", "parts": iter([_interactions()])}
     ),
     "recsys.Interactions.open": Case(recsys.Interactions.open, lambda: {"folder": _saved()}),
     "recsys.evaluate": Case(
