@@ -81,9 +81,11 @@ class Mapped:
             ...     Interactions.open(f"{folder}/clicks")
             Interactions(4 users × 2 items, 4 interactions)
         """
-        if not isinstance(parts, Iterable):
+        try:
+            each = iter(parts)
+        except TypeError:
             fail("parts", "interactions of consecutive users", type(parts).__name__)
-        _write(path("folder", folder), _checked(cls, parts))
+        _write(path("folder", folder), _checked(cls, each))
 
 
 def _checked(cls: type[Any], parts: Iterable[Any]) -> Iterator[Any]:
