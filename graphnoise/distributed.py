@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from graphnoise import checks
 from graphnoise.containers import as_graph
-from graphnoise.errors import DataError
+from graphnoise.errors import GraphnoiseError
 from graphnoise.graph import Graph
 from graphnoise.io import atomic_write, reading
-from graphnoise.kernels.propagate import cpu
-from graphnoise.out_of_core import DTYPES, PropagationSettings, content_hash
+from graphnoise.kernels.propagate import PropagationSettings, cpu
+from graphnoise.out_of_core import DTYPES, align_steps, content_hash
+from graphnoise.process_group import gathered, need_group, peers
 from graphnoise.propagation import mapped_values, read_arguments
 from graphnoise.resources import available_memory
 from graphnoise.typing import GraphLike, Ints
@@ -88,11 +89,8 @@ class DistributedPropagation:
 
     def gather(self) -> Tensor:
         """Return the values of all rows and columns, on every process, which all call this."""
-        parts: list[Any] = [None] * dist.get_world_size()
-        with _peers():
-            dist.all_gather_object(parts, (self.rows, self.columns, self.y))
         whole = torch.empty(self.num_nodes, self.width, dtype=self.y.dtype)
-        for rows, columns, y in parts:
+        for rows, columns, y in gathered((self.rows, self.columns, self.y)):
             whole[rows, columns.start : columns.stop] = y
         return whole
 
@@ -133,7 +131,8 @@ def propagate(
         partition: "rows" or "columns"; None takes the one of less cost (see `Plan`) of those that fit into the memory
             of every process.
         assignment: Process of each node, int64, shape [num_nodes], for "rows"; "metis" computes it by METIS (needs
-            pymetis). By default rows are divided into contiguous parts of about equal numbers of rows and arcs.
+            the extra `metis`) from arcs in both directions without weights. By default rows are divided into contiguous
+            parts of about equal numbers of rows and arcs.
         exchange_cost: Bytes of memory that take as long as one byte from another process.
         checkpoint: Folder, shared or of each process, to which "rows" writes values every so many steps; a call with
             the same arguments continues from there. It is empty at the end.
@@ -155,28 +154,14 @@ def propagate(
 
     Source: This package. Columns do not depend on one another, since propagation is linear in the values.
     """
-    if not dist.is_available() or not dist.is_initialized():
-        expected = 'a process group (torch.distributed.init_process_group("gloo"), under torchrun)'
-        checks.fail("torch.distributed", expected, "none")
-    graph = as_graph(graph)
-    values = mapped_values(y)
-    normalisation, values, mask, settings = read_arguments(
-        graph, values, alpha, num_steps, mode, normalisation, mask, clamp, tol
-    )
-    if values.dtype not in DTYPES or values.dim() != 2 or values.shape[1] == 0:
-        checks.fail("y", "float32 or float64, shape [num_nodes, width]", f"{values.dtype}, {tuple(values.shape)}")
-    if torch.is_grad_enabled() and (values.requires_grad or graph.requires_grad):
-        checks.fail("y, graph", "values and weights without gradients", "some with")
-    checks.integer("num_steps", settings.num_steps, 1)
-    every = checks.integer("every", every, 1)
-    exchange_cost = checks.real("exchange_cost", exchange_cost, 0.0)
-    folder = None if checkpoint is None else checks.path("checkpoint", checkpoint)
-    graph = graph if normalisation is None else graph.normalise(normalisation)
-    owner = _owners(graph, assignment)
-    described = settings, graph.normalisation, tuple(values.shape), values.dtype, partition, dist.get_world_size()
-    arrays = graph.rowptr, graph.col, graph.weight, graph.left, graph.right
-    key = content_hash(described, values, mask, torch.from_numpy(owner), *arrays)
-    _agree(key)
+    need_group("torch.distributed")
+
+    def read() -> tuple[Any, ...]:
+        read = as_graph(graph)
+        arguments = read_arguments(read, mapped_values(y), alpha, num_steps, mode, normalisation, mask, clamp, tol)
+        return _checked(read, *arguments, partition, assignment, exchange_cost, checkpoint, every)
+
+    graph, values, mask, settings, owner, folder, every, exchange_cost, key = _agreed(read)
     boundary = _Boundary(graph, owner)
     plan = _plan(graph, values, owner, boundary, exchange_cost, partition)
     if plan.partition == "columns":
@@ -194,20 +179,41 @@ def propagate(
     )
 
 
-@contextmanager
-def _peers() -> Iterator[None]:
-    """Turn the error of a communication whose other end is gone into one line."""
-    try:
-        yield
-    except RuntimeError as error:
-        line = str(error).splitlines()[0]
-        raise DataError(f"a process of the group ended ({line}); start all again") from error
+def _checked(
+    graph: Graph,
+    normalisation: str | None,
+    values: Tensor,
+    mask: Tensor | None,
+    settings: PropagationSettings,
+    partition: str | None,
+    assignment: Tensor | str | None,
+    exchange_cost: float,
+    checkpoint: Path | str | None,
+    every: int,
+) -> tuple[Any, ...]:
+    """Return the checked arguments of `propagate`, the process of each node, and a hash of all of them at the end."""
+    if values.dtype not in DTYPES or values.dim() != 2 or values.shape[1] == 0:
+        checks.fail("y", "float32 or float64, shape [num_nodes, width]", f"{values.dtype}, {tuple(values.shape)}")
+    if torch.is_grad_enabled() and (values.requires_grad or graph.requires_grad):
+        checks.fail("y, graph", "values and weights without gradients", "some with")
+    checks.integer("num_steps", settings.num_steps, 1)
+    every = checks.integer("every", every, 1)
+    exchange_cost = checks.real("exchange_cost", exchange_cost, 0.0)
+    folder = None if checkpoint is None else checks.path("checkpoint", checkpoint)
+    if partition is not None:
+        checks.choice("partition", partition, PARTITIONS)
+    graph = graph if normalisation is None else graph.normalise(normalisation)
+    owner = _owners(graph, assignment)
+    described = settings, graph.normalisation, tuple(values.shape), values.dtype, partition, dist.get_world_size()
+    arrays = graph.rowptr, graph.col, graph.weight, graph.left, graph.right
+    key = content_hash(described, values, mask, torch.from_numpy(owner), *arrays)
+    return graph, values, mask, settings, owner, folder, every, exchange_cost, key
 
 
 def _max(*values: float) -> list[float]:
     """Return the largest of each value over the processes; infinity where one is not finite."""
     tensor = torch.tensor([value if math.isfinite(value) else math.inf for value in values], dtype=torch.float64)
-    with _peers():
+    with peers():
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
     return [float(value) for value in tensor]
 
@@ -223,8 +229,14 @@ def _owners(graph: Graph, assignment: Tensor | str | None) -> Ints:
         try:
             import pymetis
         except ImportError:
-            checks.fail("assignment", "pymetis installed for 'metis' (pip install pymetis)", "no such package")
-        parts = pymetis.part_graph(ranks, xadj=graph.rowptr.tolist(), adjncy=graph.col.tolist())[1]
+            expected = "pymetis installed for 'metis' (the extra `metis`: pip install 'graphnoise[metis]')"
+            checks.fail("assignment", expected, "no such package")
+        arcs = sp.csr_array((np.ones(graph.num_arcs, bool), graph.col.numpy(), graph.rowptr.numpy()), shape=(n, n))
+        # METIS reads undirected graphs without self-loops.
+        both = (arcs + arcs.T).tocoo()
+        others = both.coords[0] != both.coords[1]
+        both = sp.csr_array((both.data[others], [ends[others] for ends in both.coords]), shape=(n, n))
+        parts = pymetis.part_graph(ranks, xadj=both.indptr, adjncy=both.indices)[1]
         return np.asarray(parts, dtype=np.int32)
     owner = checks.tensor("assignment", assignment)
     if (
@@ -240,13 +252,24 @@ def _owners(graph: Graph, assignment: Tensor | str | None) -> Ints:
     return owner.numpy().astype(np.int32)
 
 
-def _agree(key: str) -> None:
-    keys: list[Any] = [None] * dist.get_world_size()
-    with _peers():
-        dist.all_gather_object(keys, key)
-    if len(set(keys)) > 1:
-        others = [rank for rank, other in enumerate(keys) if other != key]
+def _agreed(read: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Return checked arguments, whose last is a hash that all processes have; else all of them raise an error."""
+    error: GraphnoiseError | None = None
+    try:
+        arguments = read()
+        mine = str(arguments[-1]), ""
+    except GraphnoiseError as raised:
+        error, mine = raised, ("", str(raised))
+    found = gathered(mine)
+    if error is not None:
+        raise error
+    for rank, (_, message) in enumerate(found):
+        if message:
+            checks.fail("arguments", "valid ones on every process", f"on process {rank}: {message}")
+    others = [rank for rank, other in enumerate(found) if other != mine]
+    if others:
         checks.fail("arguments", "the same graph, values and settings on every process", f"others on {others}")
+    return arguments
 
 
 class _Boundary:
@@ -292,7 +315,7 @@ def _plan(
     (size, width), own, arcs = (y.element_size(), y.shape[1]), len(boundary.own), len(boundary.sources)
     received = torch.zeros(ranks, dtype=torch.int64)
     received[dist.get_rank()] = len(boundary.others) * width * size
-    with _peers():
+    with peers():
         dist.all_reduce(received)
     narrow = -(-width // ranks)
     read = 4 + (0 if graph.weight is None else size)
@@ -303,9 +326,7 @@ def _plan(
     rows_memory_most, columns_memory_most, rows_cost, columns_cost, short = _max(
         rows_memory, columns_memory, rows_cost, columns_cost, float(columns_memory > 0.8 * available_memory())
     )
-    chosen = "columns" if columns_cost < rows_cost and not short else "rows"
-    if partition is not None:
-        chosen = checks.choice("partition", partition, PARTITIONS)
+    chosen = partition or ("columns" if columns_cost < rows_cost and not short else "rows")
     memory = int(rows_memory_most), int(columns_memory_most)
     return Plan(chosen, ranks, tuple(received.tolist()), *memory, rows_cost, columns_cost)
 
@@ -330,14 +351,18 @@ def _by_columns(
         return cpu.run(arcs, start, source, None, alpha, 1 - alpha, num_steps, clamp, tol, min_steps=min_steps)
 
     new, taken, residual = run(tol, 0)
-    steps = int(_max(taken if len(columns) else 0)[0])
-    while True:
+
+    def extend(steps: int) -> None:
+        nonlocal new, taken, residual
         if len(columns) and taken < steps:
             new, taken, residual = run(math.inf, steps)
-        (largest,) = _max(residual if len(columns) else 0.0)
-        if tol is None or steps == num_steps or not largest > tol or not math.isfinite(largest):
-            return new[:, : len(columns)], columns, steps, largest
-        steps += 1
+
+    def state() -> tuple[int, float]:
+        steps, change = _max(taken, residual) if len(columns) else _max(0, 0.0)
+        return int(steps), change
+
+    steps, residual = align_steps(extend, state, settings)
+    return new[:, : len(columns)], columns, steps, residual
 
 
 def _by_rows(
@@ -387,7 +412,7 @@ def _exchange(boundary: _Boundary) -> Callable[[Tensor], int]:
     """Return what fetches the values of the nodes of other processes, in place, and returns the bytes received."""
     asked = torch.from_numpy(boundary.counts)
     given = torch.empty_like(asked)
-    with _peers():
+    with peers():
         dist.all_to_all_single(given, asked)
         wanted = torch.empty(int(given.sum()), dtype=torch.int64)
         dist.all_to_all_single(wanted, torch.from_numpy(boundary.others), given.tolist(), asked.tolist())
@@ -395,7 +420,7 @@ def _exchange(boundary: _Boundary) -> Callable[[Tensor], int]:
     own = len(boundary.own)
 
     def exchange(values: Tensor) -> int:
-        with _peers():
+        with peers():
             dist.all_to_all_single(values[own:], values[place], asked.tolist(), given.tolist())
         return values[own:].numel() * values.element_size()
 
@@ -413,10 +438,7 @@ class _Checkpoints:
 
     def load(self, values: Tensor) -> int:
         """Read the values of the last step that all processes have; return its number, 0 where there is none."""
-        steps: list[Any] = [None] * dist.get_world_size()
-        with _peers():
-            dist.all_gather_object(steps, set(self._files()))
-        done = max(set.intersection(*steps), default=0)
+        done = max(set.intersection(*gathered(set(self._files()))), default=0)
         if done:
             path = self._files()[done]
             with reading(path):

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from graphnoise.errors import DataError
 from graphnoise.graph import Graph
 from graphnoise.io import atomic_write, reading
 from graphnoise.kernels.arcs import Arcs
-from graphnoise.kernels.propagate import cpu
+from graphnoise.kernels.propagate import PropagationSettings, cpu
 from graphnoise.resources import available_memory
 
 DTYPES = {torch.float32: "<f4", torch.float64: "<f8"}
@@ -33,14 +33,24 @@ ARRAYS = 3
 CHUNK, CHUNK_BYTES = 1 << 18, 1 << 26
 
 
-class PropagationSettings(NamedTuple):
-    """Settings of a propagation; see `propagate`."""
+def align_steps(
+    extend: Callable[[int], None], state: Callable[[], tuple[int, float]], settings: PropagationSettings
+) -> tuple[int, float]:
+    """Let blocks of columns take as many steps as the one that takes the most; return steps and the largest change.
 
-    alpha: float
-    num_steps: int
-    lazy: bool
-    clamp: tuple[float, float] | None
-    tol: float | None
+    Args:
+        extend: Called with a number of steps that all blocks are to take at least.
+        state: Returns the most steps that a block took, and the largest last change of all blocks.
+        settings: Settings of the propagation.
+    """
+    steps, change = state()
+    while settings.tol is not None:
+        extend(steps)
+        _, change = state()
+        if steps == settings.num_steps or not settings.tol < change < math.inf:
+            break
+        steps += 1
+    return steps, change
 
 
 def check_bound(graph: Graph, y: Tensor, memory: int, out: Path | None) -> int:
@@ -106,7 +116,7 @@ class BlockPropagation:
 
     def run(self) -> tuple[Tensor, int, float]:
         """Propagate all blocks; return values, steps and residual, as if they had been propagated together."""
-        tol, num_steps = self.settings.tol, self.settings.num_steps
+        tol = self.settings.tol
         begins = range(0, self.y.shape[1], self.width)
         result = _Result(self.out, self.shape, self.y.dtype, self._key)
         with closing(result), tempfile.TemporaryDirectory(dir=self.folder, prefix=".propagate.") as scratch:
@@ -116,18 +126,18 @@ class BlockPropagation:
                 if begin not in result.blocks:
                     self._propagate(arcs, buffers, begin, tol, 0, result)
                 self.progress(begin // self.width + 1, len(begins))
-            # All blocks take as many steps as the one that takes the most.
-            steps = max(taken for taken, _ in result.blocks.values())
-            while tol is not None and len(begins) > 1:
+
+            def extend(steps: int) -> None:
                 for begin in begins:
                     if result.blocks[begin][0] < steps:
                         self._propagate(arcs, buffers, begin, math.inf, steps, result)
                         self.progress(begin // self.width + 1, len(begins))
-                if steps == num_steps or not max(change for _, change in result.blocks.values()) > tol:
-                    break
-                steps += 1
-            changes = [change for _, change in result.blocks.values()]
-            residual = math.nan if any(map(math.isnan, changes)) else max(changes)
+
+            def state() -> tuple[int, float]:
+                steps, changes = zip(*result.blocks.values(), strict=True)
+                return max(steps), math.nan if any(map(math.isnan, changes)) else max(changes)
+
+            steps, residual = align_steps(extend, state, self.settings)
             return result.finish(failed=math.isnan(residual)), steps, residual
 
     def _propagate(

@@ -18,9 +18,9 @@ from graphnoise.errors import InputError
 from graphnoise.graph import NORMALISATIONS, Graph
 from graphnoise.io import reading
 from graphnoise.kernels.arcs import accumulation_dtype
-from graphnoise.kernels.propagate import choose, run
+from graphnoise.kernels.propagate import PropagationSettings, choose, run
 from graphnoise.labels import check_entries, class_positions, read_labels
-from graphnoise.out_of_core import DTYPES, BlockPropagation, PropagationSettings, check_bound
+from graphnoise.out_of_core import DTYPES, BlockPropagation, check_bound
 from graphnoise.resources import available_memory, byte_count
 from graphnoise.stored import tensor_of
 from graphnoise.typing import GraphLike, LabelsLike

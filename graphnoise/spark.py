@@ -16,7 +16,7 @@ from graphnoise.propagation import read_settings
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-    from graphnoise.out_of_core import PropagationSettings
+    from graphnoise.kernels.propagate import PropagationSettings
 
 INTEGERS = ("tinyint", "smallint", "int", "bigint")
 # Each class is a column of every plan.

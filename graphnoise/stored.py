@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
+import shutil
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -71,10 +75,50 @@ class StoredNames(Sequence[Any]):
         return (self[i] for i in range(len(self)))
 
 
-def write_manifest(folder: Path, **entries: Any) -> None:
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside, which gets the name of the folder at the end, and vanishes after an error.
+
+    Raises:
+        DataError: The folder exists, or something cannot be written.
+    """
+    if os.path.lexists(folder):
+        raise DataError(f"{folder}: expected a folder that does not exist yet, got one that does")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        os.rename(temporary, folder)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_manifest(folder: Path, name: str = MANIFEST, **entries: Any) -> None:
     """Write what completes a folder: number of nodes and arcs, kinds of arrays, and the size of each file."""
     sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
-    (folder / MANIFEST).write_text(json.dumps({"format": FORMAT, **entries, "bytes": sizes}, indent=1) + "\n")
+    (folder / name).write_text(json.dumps({"format": FORMAT, **entries, "bytes": sizes}, indent=1) + "\n")
+
+
+def read_manifest(manifest: Path, maker: str) -> dict[str, Any]:
+    """Return what `write_manifest` wrote.
+
+    Args:
+        manifest: The file.
+        maker: What completes such a folder, for a message.
+
+    Raises:
+        DataError: No such file, or of another version.
+    """
+    if not manifest.is_file():
+        raise DataError(f"{manifest.parent}: expected a folder that {maker} completed, got no {manifest.name}")
+    with reading(manifest):
+        entries = json.loads(manifest.read_text())
+        if not isinstance(entries, dict) or entries.get("format") != FORMAT:
+            found = entries.get("format") if isinstance(entries, dict) else entries
+            raise DataError(f"{manifest}: expected format {FORMAT}, got {found!r} (build the folder anew)")
+    return entries
 
 
 def open_rows(folder: Path, check: bool = True) -> StoredRows:
@@ -87,14 +131,8 @@ def open_rows(folder: Path, check: bool = True) -> StoredRows:
     Raises:
         DataError: No such folder, or it is incomplete, of another version, or does not hold compressed rows.
     """
-    manifest = folder / MANIFEST
-    if not manifest.is_file():
-        raise DataError(f"{folder}: expected a folder that `graphnoise data build-graph` completed, got no {MANIFEST}")
-    with reading(manifest):
-        entries = json.loads(manifest.read_text())
-        if not isinstance(entries, dict) or entries.get("format") != FORMAT:
-            found = entries.get("format") if isinstance(entries, dict) else entries
-            raise DataError(f"{manifest}: expected format {FORMAT}, got {found!r} (build the folder anew)")
+    entries = read_manifest(folder / MANIFEST, "`graphnoise data build-graph`")
+    with reading(folder / MANIFEST):
         n, m = int(entries["num_nodes"]), int(entries["num_arcs"])
         names, sizes = entries["names"], dict(entries["bytes"])
         weighted, undirected = bool(entries["weighted"]), bool(entries["undirected"])
@@ -109,15 +147,16 @@ def open_rows(folder: Path, check: bool = True) -> StoredRows:
         shapes["names.bin"] = ("<i8", n)
     elif names == "text":
         shapes |= {"names.bin": ("u1", None), "name_begins.bin": ("<i8", n + 1)}
-    arrays = {name: _map(folder / name, sizes.get(name), *shape) for name, shape in shapes.items()}
+    arrays = {name: map_array(folder / name, sizes.get(name), *shape) for name, shape in shapes.items()}
     rowptr, col = arrays["rowptr.bin"], arrays["col.bin"]
-    _check(folder, rowptr, col, n, m, check)
+    check_compressed(folder, rowptr, col, n, m, check)
     stored = StoredNames(arrays["names.bin"], arrays.get("name_begins.bin")) if "names.bin" in arrays else None
     weight = tensor_of(arrays["weight.bin"]) if weighted else None
     return StoredRows(tensor_of(rowptr), tensor_of(col), weight, stored, undirected)
 
 
-def _map(path: Path, size: int | None, dtype: str, length: int | None) -> np.ndarray[Any, Any]:
+def map_array(path: Path, size: int | None, dtype: str, length: int | None) -> np.ndarray[Any, Any]:
+    """Map a file of as many bytes as the manifest says and an array of this length needs (None: any length)."""
     with reading(path):
         actual = path.stat().st_size
     if length is None:
@@ -129,14 +168,15 @@ def _map(path: Path, size: int | None, dtype: str, length: int | None) -> np.nda
         return np.memmap(path, dtype, "r", shape=(length,)) if length else np.empty(0, dtype)
 
 
-def _check(folder: Path, rowptr: Ints, col: Ints, n: int, m: int, columns: bool) -> None:
-    expected = f"row bounds from 0 to {m} that do not decrease, and columns from 0 to {n - 1}"
-    valid = n > 0 and rowptr[0] == 0 and rowptr[-1] == m and not col[m:].any()
-    for begin in range(0, n if valid else 0, CHUNK):
+def check_compressed(folder: Path, rowptr: Ints, col: Ints, width: int, m: int, columns: bool) -> None:
+    """Raise `DataError` unless these are compressed rows of m entries; of columns below the width, if asked."""
+    expected = f"row bounds from 0 to {m} that do not decrease, and columns from 0 to {width - 1}"
+    valid = len(rowptr) > 1 and rowptr[0] == 0 and rowptr[-1] == m and not col[m:].any()
+    for begin in range(0, len(rowptr) - 1 if valid else 0, CHUNK):
         valid = valid and bool((np.diff(rowptr[begin : begin + CHUNK + 1]) >= 0).all())
     for begin in range(0, m if valid and columns else 0, CHUNK):
         part = col[begin : min(begin + CHUNK, m)]
-        valid = valid and part.min() >= 0 and part.max() < n
+        valid = valid and part.min() >= 0 and part.max() < width
     if not valid:
         raise DataError(f"{folder}: expected {expected}, got others (the folder is damaged)")
 

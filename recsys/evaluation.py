@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pickle import PicklingError
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,8 +16,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from graphnoise.checks import choice, fail
-from graphnoise.resources import check_memory
-from recsys.base import Recommender, batches
+from graphnoise.resources import check_memory, thread_count
+from recsys.base import BATCH, Recommender
 from recsys.interactions import InteractionsLike, as_csr, check_disjoint
 from recsys.metrics import CATALOGUE, PER_USER, Values, parse
 from recsys.queries import Ranking
@@ -21,6 +25,8 @@ from recsys.splits import Split
 from recsys.topk import NONE, Floats, check_finite, top_k
 from recsys.validation import Ints, pair_keys, transposed
 
+# Users of a task of an executor, and tasks that it has at a time.
+BLOCK, WAITING = 8192, 64
 MASKS = ("none", "train", "train+validation")
 
 
@@ -68,12 +74,13 @@ def evaluate(
     validation: InteractionsLike | None = None,
     mask: str = "train",
     num_threads: int = 0,
+    executor: Executor | None = None,
 ) -> Evaluation:
     """Rank all items for every user with held-out interactions, and compute metrics of the ranks of these.
 
     Scores are compared as float32; ties go to the lower item. All users have the same weight. Batches of users have a
-    fixed size, so results do not depend on the number of threads, and the matrix of all users times all items is never
-    stored.
+    fixed size, so no bit of the results depends on the number of threads or workers, and ranks of some batches are
+    stored at a time: memory grows with users plus items, not with their product.
 
     Args:
         model: A fitted `Recommender`, anything with `scores(userids)`, or a model of `implicit` with factors.
@@ -85,12 +92,14 @@ def evaluate(
         validation: Users × items, required by the mask "train+validation"; not with a `Split`.
         mask: What is excluded from the candidates. "train" leaves validation items in the ranking, where they compete
             with test items; "train+validation" excludes them too; "none" ranks everything.
-        num_threads: Threads; 0 is one per core.
+        num_threads: Threads; 0 is one per core. Not with an executor.
+        executor: Where blocks of users are ranked, instead of threads: any `concurrent.futures` executor, such as a
+            `ProcessPoolExecutor` or `dask.distributed.Client.get_executor()`. Each block carries the model, pickled.
 
     Raises:
         InputError: Shapes differ, `test` is absent, empty or shares a pair with the mask, `validation` shares a pair
             with `train`, there are parts beside a `Split`, a metric or mask is unknown, the ranks exceed the available
-            memory, or a score is NaN.
+            memory, a score is NaN, or the executor fails.
 
     Example:
         >>> from recsys import Popularity
@@ -104,6 +113,8 @@ def evaluate(
         recall@2 1.0000  (2 users, masked: train)
     """
     choice("mask", mask, MASKS)
+    if executor is not None and not isinstance(executor, Executor):
+        fail("executor", "an executor of concurrent.futures, or None", type(executor).__name__)
     if isinstance(train, Split):
         for name, part in (("test", test), ("validation", validation)):
             if part is not None:
@@ -132,7 +143,7 @@ def evaluate(
     parsed = parse(metrics)
     if not held_out.nnz:
         fail("test", "at least one interaction", "none")
-    return evaluate_checked(model, masked, held_out, parsed, mask, num_threads)
+    return evaluate_checked(model, masked, held_out, parsed, mask, num_threads, executor)
 
 
 def evaluate_checked(
@@ -142,36 +153,87 @@ def evaluate_checked(
     metrics: Mapping[str, tuple[str, int]],
     mask: str = "train",
     num_threads: int = 0,
+    executor: Executor | None = None,
 ) -> Evaluation:
     """Return what `evaluate` returns, for matrices that were checked and metrics that were parsed."""
-    size = held_out.shape[1]
     sizes = np.diff(held_out.indptr)
     users = np.flatnonzero(sizes)
     depth = max(k for _, k in metrics.values())
-    check_memory(f"{depth} ranks of {users.size} users", 24.0 * depth * users.size)
-    positives = pair_keys(held_out)
-    rank = _ranker(model, held_out.shape)
+    step = max(1, BATCH // max(held_out.shape[1], 1))
+    # A task of an executor carries the model, so it has several batches.
+    rows = step if executor is None else step * max(1, BLOCK // step)
+    check_memory(f"{depth} ranks of {rows} users", 24.0 * depth * min(rows, users.size))
+    _ranker(model, held_out.shape)
 
-    def rank_batch(part: slice) -> NDArray[np.int32]:
-        return rank(users[part], min(depth, size), None if masked is None else masked[users[part]])[0]
+    def tasks() -> Iterator[tuple[Any, ...]]:
+        for begin in range(0, len(users), rows):
+            part = users[begin : begin + rows]
+            yield model, part, None if masked is None else masked[part], held_out[part], held_out.shape, metrics, step
 
-    # With one thread, BLAS sums in the same order everywhere.
-    with threadpool_limits(1, "blas"):
-        ranked = np.concatenate(batches(rank_batch, len(users), size, num_threads))
-    ranked = np.pad(ranked, ((0, 0), (0, depth - ranked.shape[1])), constant_values=NONE)
-    hits = _contains(positives, users[:, None] * np.int64(size) + ranked) & (ranked >= 0)
-    shown = {
-        k: np.bincount(ranked[:, :k][ranked[:, :k] >= 0], minlength=size)
-        for k in {k for kind, k in metrics.values() if kind in CATALOGUE}
-    }
-    values = {
-        name: PER_USER[kind](hits[:, :k], sizes[users]) for name, (kind, k) in metrics.items() if kind in PER_USER
-    }
+    values: dict[str, list[Values]] = {name: [] for name, (kind, _) in metrics.items() if kind in PER_USER}
+    shown = {k: np.zeros(held_out.shape[1], np.int64) for kind, k in metrics.values() if kind in CATALOGUE}
+    for block, ranked in _results(executor, tasks(), min(thread_count(num_threads), -(-len(users) // rows))):
+        for name, found in block.items():
+            values[name].append(found)
+        for k, counts in shown.items():
+            counts += np.bincount(ranked[:, :k][ranked[:, :k] >= 0], minlength=len(counts))
+    per_user = {name: np.concatenate(parts) for name, parts in values.items()}
     means = {
-        name: float(values[name].mean()) if kind in PER_USER else CATALOGUE[kind](shown[k])
+        name: float(per_user[name].mean()) if kind in PER_USER else CATALOGUE[kind](shown[k])
         for name, (kind, k) in metrics.items()
     }
-    return Evaluation(users, values, means, mask, len(sizes) - len(users), shown)
+    return Evaluation(users, per_user, means, mask, len(sizes) - len(users), shown)
+
+
+# What a block of users gives: the value of each user by metric, and the items of the first ranks.
+Block: TypeAlias = tuple[dict[str, Values], NDArray[np.int32]]
+
+
+def _results(executor: Executor | None, tasks: Iterator[tuple[Any, ...]], threads: int) -> Iterator[Block]:
+    """Yield the results of `_block` in order; a limited number of them is in memory at a time."""
+    if executor is None and threads < 2:
+        for task in tasks:
+            yield _block(*task)
+        return
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(threads)) if executor is None else executor
+        waiting = deque[Future[Block]]()
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(_block, *task))
+                if len(waiting) > (2 * threads if executor is None else WAITING):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except (BrokenExecutor, PicklingError) as error:
+            fail("executor", "one whose workers evaluate the model", f"{type(error).__name__}: {error}")
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _block(
+    model: Scorer,
+    users: Ints,
+    masked: sp.csr_array | None,
+    held_out: sp.csr_array,
+    shape: tuple[int, int],
+    metrics: Mapping[str, tuple[str, int]],
+    step: int,
+) -> Block:
+    """Rank the items of some users, `step` of them at a time, and compute the metrics of each user."""
+    rank, size = _ranker(model, shape), shape[1]
+    depth = max(k for _, k in metrics.values())
+    # With one thread, BLAS sums in the same order everywhere.
+    with threadpool_limits(1, "blas"):
+        parts = [slice(begin, begin + step) for begin in range(0, len(users), step)]
+        ranks = [rank(users[p], min(depth, size), None if masked is None else masked[p])[0] for p in parts]
+    ranked = np.concatenate(ranks)
+    ranked = np.pad(ranked, ((0, 0), (0, depth - ranked.shape[1])), constant_values=NONE)
+    hits = _contains(pair_keys(held_out), np.arange(len(users))[:, None] * np.int64(size) + ranked) & (ranked >= 0)
+    sizes = np.diff(held_out.indptr)
+    values = {name: PER_USER[kind](hits[:, :k], sizes) for name, (kind, k) in metrics.items() if kind in PER_USER}
+    return values, ranked[:, : max((k for kind, k in metrics.values() if kind in CATALOGUE), default=0)]
 
 
 def _contains(keys: Ints, queries: Ints) -> NDArray[np.bool_]:

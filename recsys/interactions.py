@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from graphnoise.checks import choice, fail, integer, real
 from graphnoise.resources import check_memory
 from recsys.ids import IdOrPositions, Ids, find
+from recsys.mapped import Mapped
 from recsys.validation import (
     Array,
     IdsLike,
@@ -32,7 +33,7 @@ DUPLICATES = ("error", "first", "last")
 
 
 @dataclass(frozen=True, eq=False)
-class Interactions(Ids):
+class Interactions(Ids, Mapped):
     """The observed positives of implicit feedback, an immutable value.
 
     Users and items without any interaction are allowed: they keep their row and column. `Interactions(matrix)` checks
@@ -132,14 +133,17 @@ class Interactions(Ids):
         """
         every = np.arange(self.num_users)
         rows = every[users] if isinstance(users, slice) else find("users", users, self.num_users, self.users)[2]
-        # The place of each pair in ratings and times.
-        place = sp.csr_array((np.arange(len(self)), self.matrix.indices, self.matrix.indptr), shape=self.matrix.shape)
         parts = {name: getattr(self, name) for name in ("ratings", "times") if getattr(self, name) is not None}
+        indices, indptr = self.matrix.indices, self.matrix.indptr
+        # The place of each pair in ratings and times.
+        place = (
+            sp.csr_array((np.arange(len(self)), indices, indptr), shape=self.matrix.shape)[rows].data if parts else None
+        )
         return self._changed(
             matrix=self.matrix[rows],
             users=None if self.users is None else self.users[rows],
             dislikes=None if self.dislikes is None else self.dislikes[rows],
-            **{name: value[place[rows].data] for name, value in parts.items()},
+            **{name: value[place] for name, value in parts.items()},
         )
 
     def weighted(self) -> sp.csr_array:
@@ -446,18 +450,33 @@ def check_disjoint(parts: Iterable[tuple[str, InteractionsLike]]) -> None:
         Traceback (most recent call last):
         graphnoise.errors.InputError: validation: expected no pair of train, got 1 of them, the first user 0, item 0
     """
-    seen: list[tuple[str, Any, Ints]] = []
+    matrices: list[tuple[str, sp.csr_array]] = []
     for name, part in parts:
         matrix = as_csr(name, part)
-        keys = pair_keys(matrix)
-        for other, shape, other_keys in seen:
-            if matrix.shape != shape:
-                fail(name, f"the shape of {other}, {shape}", f"{matrix.shape}{transposed(matrix.shape, shape)}")
-            common = np.intersect1d(other_keys, keys, assume_unique=True)
-            if common.size:
-                user, item = divmod(int(common[0]), shape[1])
-                fail(name, f"no pair of {other}", f"{common.size} of them, the first user {user}, item {item}")
-        seen.append((name, matrix.shape, keys))
+        for other, before in matrices:
+            if matrix.shape != before.shape:
+                hint = transposed(matrix.shape, before.shape)
+                fail(name, f"the shape of {other}, {before.shape}", f"{matrix.shape}{hint}")
+            count, first = 0, -1
+            for rows in row_blocks(matrix, before):
+                common = np.intersect1d(pair_keys(matrix[rows]), pair_keys(before[rows]), assume_unique=True)
+                if common.size and not count:
+                    first = rows.start * matrix.shape[1] + int(common[0])
+                count += common.size
+            if count:
+                user, item = divmod(first, matrix.shape[1])
+                fail(name, f"no pair of {other}", f"{count} of them, the first user {user}, item {item}")
+        matrices.append((name, matrix))
+
+
+def row_blocks(*matrices: sp.csr_array, size: int = 1 << 22) -> Iterator[slice]:
+    """Yield slices of consecutive rows with at most so many entries, or one row."""
+    rows, begin = matrices[0].shape[0], 0
+    ends = sum(matrix.indptr.astype(np.int64) for matrix in matrices)
+    while begin < rows:
+        end = max(begin + 1, int(np.searchsorted(ends, ends[begin] + size, side="right")) - 1)
+        yield slice(begin, end)
+        begin = end
 
 
 def _encode(name: str, value: Any, size: int | None) -> tuple[Ints, Array | None]:

@@ -72,7 +72,8 @@ def ndcg(hits: Bools, sizes: Sizes) -> Values:
     Source: Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", 2002, with binary gains.
     """
     gains = 1 / np.log2(np.arange(hits.shape[1]) + 2)
-    return np.asarray(hits @ gains / gains.cumsum()[np.minimum(sizes, hits.shape[1]) - 1])
+    # A product of matrices would sum in an order that depends on the number of users.
+    return np.asarray((hits * gains).sum(1) / gains.cumsum()[np.minimum(sizes, hits.shape[1]) - 1])
 
 
 def average_precision(hits: Bools, sizes: Sizes) -> Values:

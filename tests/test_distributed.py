@@ -130,6 +130,44 @@ def test_plans_are_what_is_exchanged_and_bad_arguments_are_refused_on_all(tmp_pa
     assert errors == [(name, name) for name in expected]
 
 
+# Arguments that are invalid on one process only: no process waits for the others.
+ONE_WRONG = """
+for change in (dict(alpha=7.0), dict(assignment=torch.zeros(3, dtype=torch.int64)), dict(y="nothing.npy"),
+               dict(every=0)):
+    try:
+        distributed.propagate(**dict(graph=graph(), y=values(3), alpha=.5, num_steps=3) | (change if rank else {}))
+        print("nothing")
+    except gn.GraphnoiseError as error:
+        print(error)
+"""
+
+
+def test_an_argument_that_is_invalid_on_one_process_is_an_error_on_all(tmp_path):
+    theirs, own = (out.splitlines() for out in launch(tmp_path, ONE_WRONG))
+    expected = "arguments: expected valid ones on every process, got on process 1: "
+    assert theirs == [expected + line for line in own]
+    assert [line.split(":")[0] for line in own] == ["alpha", "assignment", "nothing.npy", "every"]
+
+
+METIS = """
+n, half = 300, 150
+ends = torch.from_numpy(np.random.default_rng(0).integers(0, half, (2, 2000)))
+edges = torch.cat([ends, ends + half, torch.tensor([[0], [half]])], 1)
+place = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+g, y = gn.Graph.from_edge_index(place[edges], n), values(4)
+call = dict(alpha=.8, num_steps=5, partition="rows")
+by_metis, contiguous = (distributed.propagate(g, y, assignment=a, **call) for a in ("metis", None))
+assert torch.equal(by_metis.gather(), gn.propagate(g, y, alpha=.8, num_steps=5).y)
+# Two groups that one arc connects, and the numbers of their nodes are mixed.
+print(len(by_metis.rows), max(by_metis.plan.received), min(contiguous.plan.received) > 1000)
+"""
+
+
+def test_metis_finds_parts_that_few_arcs_connect(tmp_path):
+    pytest.importorskip("pymetis")
+    assert launch(tmp_path, METIS) == ["150 16 True\n"] * 2
+
+
 def test_without_a_group_there_is_one_error():
     from graphnoise import distributed
 

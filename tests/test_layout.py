@@ -22,7 +22,7 @@ LAYERS = [
     # The packages themselves, which load everything else on first use.
     ("graphnoise", "recsys"),
     ("graphnoise.checks",),
-    ("graphnoise.io", "graphnoise.resources", "graphnoise.typing"),
+    ("graphnoise.io", "graphnoise.process_group", "graphnoise.resources", "graphnoise.typing"),
     ("graphnoise.labels", "graphnoise.budget"),
     ("graphnoise.kernels",),
     ("graphnoise.readers", "graphnoise.stored"),
@@ -51,7 +51,7 @@ LAYERS = [
     ("graphnoise.statistics",),
     ("graphnoise.reports",),
     ("recsys.validation",),
-    ("recsys.ids",),
+    ("recsys.ids", "recsys.mapped"),
     ("recsys.interactions", "recsys.topk", "recsys.files", "recsys.metrics", "recsys.kernels"),
     ("recsys.queries",),
     ("recsys.splits", "recsys.objectives", "recsys.samplers", "recsys.base"),

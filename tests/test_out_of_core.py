@@ -122,6 +122,10 @@ HEADER = "source,target\n"
         # Integers among text, and blanks around integers.
         ([HEADER + "a,b\n7,007\n"], ["007", "7", "a", "b"]),
         (["source, target\n2, 1\n1, 0\n"], None),
+        # Columns that blanks align.
+        (["source   target  w\n a  b   1\n\nc       d 2\n"], "abcd"),
+        (["# some  words and more\n0   1\n  10   2 \n"], None),
+        (["w source target\n1 #a  b\n"], ["#a", "b"]),
         # Each file has its own header.
         ([HEADER + "a,b\n", "target;source;x\nd;c;1\n", "e f\n# comment\n"], "abcdef"),
     ],
@@ -430,6 +434,23 @@ def test_a_bound_that_cannot_be_kept_is_refused(options, message, graphs):
     y = values(dtype=options.pop("dtype", torch.float32))
     with pytest.raises(InputError, match=message):
         gn.propagate(graphs[1], y, **{"alpha": 0.5, "num_steps": 3, "normalisation": "row", **options})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0 1\r\n1 2\n2 3\r\n", "lines that all end in the same way"),
+        (HEADER + "0,1\r\n1,2\n", "lines that all end in the same way"),
+        ("0  1\n1   2  3\n", "expected 2 columns in each line, got 3: 1   2  3"),
+        ("0  1\n1\n", "expected 2 columns in each line, got 1: 1"),
+    ],
+)
+def test_lines_of_different_forms_are_one_error(text, message, tmp_path):
+    (tmp_path / "edges.txt").write_bytes(text.encode())
+    with pytest.raises(DataError, match=message) as error:
+        build_graph(tmp_path / "edges.txt", tmp_path / "graph")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "graph").exists()
 
 
 MEASURE = """

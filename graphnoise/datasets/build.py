@@ -7,7 +7,6 @@ import glob
 import gzip
 import itertools
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ MAX_SPARSE = 16
 # Share of the bound that DuckDB may use; the rest is for row bounds, batches and what its limit does not count.
 SHARE = 0.6
 COLUMNS = ("source", "target")
+BLANKS = "blanks"
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 
 
@@ -71,7 +71,8 @@ def build_graph(
 
     Args:
         edges: Files of edges: Parquet, `.npy` of integers of shape [num_edges, 2] or [2, num_edges], or text as CSV or
-            TSV (also `.gz`), whose first columns are taken where the first line has no names of columns.
+            TSV (also `.gz`), or columns that any number of blanks separates; the first columns are taken where the
+            first line has no names of columns.
         folder: The folder to write, which must not exist. It appears when it is complete.
         columns: Names of the columns of sources and of targets.
         weight: Column of weights, at least 0; an edge of weight 0 is none.
@@ -114,11 +115,7 @@ def build_graph(
         if not path.is_file():
             raise DataError(f"{path}: no such file")
     directed, once = checks.flag("directed", directed), checks.flag("once", once)
-    if os.path.lexists(folder):
-        raise DataError(f"{folder}: expected a folder that does not exist yet, got one that does")
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.mkdir(parents=True)
+    with stored.new_folder(folder) as temporary:
         connection = _connect(temporary, limit)
         try:
             progress("reading edges")
@@ -139,11 +136,6 @@ def build_graph(
             undirected=not directed,
             names=built.names,
         )
-        os.rename(temporary, folder)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return built
 
 
@@ -214,8 +206,12 @@ def _table(connection: duckdb.DuckDBPyConnection, path: Path, columns: tuple[str
         # Ids stay text, so that 007 is not 7. DuckDB would guess, and skip lines that do not fit its guess.
         kinds = ", ".join(f"'{k}': 'VARCHAR'" for k in range(len(fields)))
         compression = "gzip" if suffix == "gz" else "none"
-        form = f"auto_detect = false, delim = '{delimiter}', quote = '\"', compression = '{compression}'"
-        table = f"read_csv({file}, {form}, header = {header}, skip = {skip}, columns = {{{kinds}}})"
+        form = f"auto_detect = false, compression = '{compression}', header = {header}, skip = {skip}"
+        if delimiter == BLANKS:
+            lines = f"read_csv({file}, {form}, delim = '\x1f', quote = '', columns = {{'line': 'VARCHAR'}})"
+            table = _split(lines, len(fields), comments=not header)
+        else:
+            table = f"read_csv({file}, {form}, delim = '{delimiter}', quote = '\"', columns = {{{kinds}}})"
         if not header:
             # Without names the first two columns are the ends, and the third is the weight.
             if weight is not None and len(fields) < 3:
@@ -237,8 +233,21 @@ def _table(connection: duckdb.DuckDBPyConnection, path: Path, columns: tuple[str
     return _Table(table, ends, names.get(weight or "", ""), "VARCHAR" in (types[columns[0]], types[columns[1]]))
 
 
+def _split(lines: str, count: int, comments: bool) -> str:
+    """Return the fields of lines that any number of blanks separate, as SQL; empty lines are none."""
+    wrong = f"error('expected {count} columns in each line, got ' || len(parts) || ': ' || line[:60])"
+    kept = f"CASE WHEN len(parts) = {count} THEN parts ELSE {wrong} END"
+    split = f"SELECT line, string_split_regex(trim(line), ' +') AS parts FROM {lines} WHERE trim(line) <> ''"
+    split += " AND NOT starts_with(line, '#')" if comments else ""
+    names = ", ".join(f'kept[{k + 1}] AS "{k}"' for k in range(count))
+    return f"(SELECT {names} FROM (SELECT {kept} AS kept FROM ({split})))"
+
+
 def _dialect(path: Path, columns: tuple[str, str], weight: str | None) -> tuple[str, list[str], bool, int]:
-    """Return the delimiter of a text file, the names of its columns, whether a line has them, and lines before."""
+    """Return the delimiter of a text file, the names of its columns, whether a line has them, and lines before.
+
+    The delimiter is `BLANKS` where any number of blanks separates columns, and nothing is quoted.
+    """
     lines = dict[int, str]()
     opened = gzip.open if path.name.lower().endswith(".gz") else open
     with reading(path), opened(path, "rt", encoding="utf-8-sig") as file:
@@ -248,12 +257,16 @@ def _dialect(path: Path, columns: tuple[str, str], weight: str | None) -> tuple[
             if len(lines) == 2:
                 break
     skip, line = next(iter(lines.items()), (0, ""))
-    delimiter = next((d for d in "\t,;| " if d in line), None)
+    delimiter = next((d for d in "\t,;| " if d in line.strip(" ")), None)
     if delimiter is None:
         expected = "text with columns separated by tab, comma, semicolon, | or blank"
         checks.fail("edges", expected, f"{path}: {line[:60]!r}")
+    if delimiter == " " and not any('"' in line for line in lines.values()):
+        delimiter = BLANKS
     try:
-        fields, *rest = ([field.strip() for field in row] for row in csv.reader(lines.values(), delimiter=delimiter))
+        texts = lines.values()
+        rows = (text.split() for text in texts) if delimiter == BLANKS else csv.reader(texts, delimiter=delimiter)
+        fields, *rest = ([field.strip() for field in row] for row in rows)
     except csv.Error as error:
         raise DataError(f"{path}: {error}") from error
     if set(columns) <= set(fields):
@@ -430,4 +443,7 @@ def _one_line(name: str) -> Iterator[None]:
         line = str(error).splitlines()[0]
         checks.fail("memory", "enough to sort the edges", f"a bound that is too small ({line})")
     except duckdb.Error as error:
-        raise DataError(f"{name}: {str(error).splitlines()[0]}") from error
+        line = str(error).splitlines()[0]
+        if "state machine reached an invalid state" in line:
+            line = "expected lines that all end in the same way, and quotes that are closed, got others"
+        raise DataError(f"{name}: {line}") from error

@@ -25,6 +25,7 @@ from graphnoise.erase.train import COLLAPSED_RANK, CollapseWarning, Training
 from graphnoise.errors import InputError
 from graphnoise.homophily import label_homophily, warn_of_heterophily
 from graphnoise.node_classifier import NodeClassifier
+from graphnoise.process_group import agree, need_group
 from graphnoise.resources import default_modes, read_device, thread_count
 
 
@@ -53,6 +54,9 @@ class ERASE(NodeClassifier):
             depend on this number by rounding; more than one is faster on large graphs.
         checkpoint: A file that training is saved to; `fit` resumes from it if it exists.
         checkpoint_every: Epochs between two saves.
+        distributed: Whether the processes of torch.distributed's default group share the mini-batches; all of them call
+            `fit` with the same arguments, and have the same encoder at the end. Weights are those of one process with
+            the same batches, to rounding; sampled neighbours and dropout depend on the number of processes.
         **overrides: Hyper-parameters in place of the preset's, see `graphnoise.erase.Settings`.
 
     Attributes:
@@ -100,12 +104,13 @@ class ERASE(NodeClassifier):
         num_threads: int = 1,
         checkpoint: str | Path | None = None,
         checkpoint_every: int = 10,
+        distributed: bool = False,
         **overrides: Any,
     ) -> None:
         self.preset, self.overrides = preset, overrides
         self.seed, self.num_classes, self.device = seed, num_classes, device
         self.progress, self.num_threads = progress, num_threads
-        self.checkpoint, self.checkpoint_every = checkpoint, checkpoint_every
+        self.checkpoint, self.checkpoint_every, self.distributed = checkpoint, checkpoint_every, distributed
         self._check()
 
     def _check(self) -> Settings:
@@ -119,6 +124,8 @@ class ERASE(NodeClassifier):
         check_file(self.checkpoint)
         self.checkpoint_every = checks.integer("checkpoint_every", self.checkpoint_every, 1)
         read_device(self.device)
+        if checks.flag("distributed", self.distributed) and self.settings.batch_size is None:
+            checks.fail("distributed", "a batch_size, of which the processes take shares", "None")
         return self.settings
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -175,10 +182,14 @@ class ERASE(NodeClassifier):
         homophily = label_homophily(inputs.graph, nodes, given, labels.num_classes)
         warn_of_heterophily("ERASE", homophily, stacklevel=4)
         training = start(inputs, labels, s, self.seed)
-        file = checkpoint_path(self.checkpoint)
-        mark = (
-            "" if file is None else self._mark(s, digest(inputs.x, inputs.graph.edge_index, labels, training.encoder))
-        )
+        file, mark = checkpoint_path(self.checkpoint), ""
+        if file is not None or self.distributed:
+            mark = self._mark(s, digest(inputs.x, inputs.graph.edge_index, labels, training.encoder))
+        if self.distributed:
+            need_group("distributed")
+            agree((mark, s.epochs, s.patience))
+            for run in training.runs if isinstance(training, Ensemble) else [training]:
+                run.distributed = True
         if file is not None and file.exists():
             resume(training, file, mark, s.epochs, "ERASE")
         if training.epochs_done == s.epochs and not training.fitted:
@@ -296,5 +307,15 @@ class ERASE(NodeClassifier):
         return f"ERASE({', '.join(f'{name}={value!r}' for name, value in arguments.items())})"
 
 
-_ARGUMENTS = ("preset", "seed", "num_classes", "device", "progress", "num_threads", "checkpoint", "checkpoint_every")
+_ARGUMENTS = (
+    "preset",
+    "seed",
+    "num_classes",
+    "device",
+    "progress",
+    "num_threads",
+    "checkpoint",
+    "checkpoint_every",
+    "distributed",
+)
 _HYPER_PARAMETERS = frozenset(field.name for field in dataclasses.fields(Settings))

@@ -18,9 +18,9 @@ from graphnoise.erase.inputs import Inputs, Labels
 from graphnoise.erase.labels import _balance, _class_means, _denoise, _fuse, _prototype_labels
 from graphnoise.erase.probe import Probe
 from graphnoise.erase.settings import Settings
-from graphnoise.kernels.propagate import choose
+from graphnoise.kernels.propagate import PropagationSettings, choose
 from graphnoise.nn import SparseFeatures, sample_neighbors
-from graphnoise.out_of_core import PropagationSettings
+from graphnoise.process_group import Share, private_generator, sum_gradients
 from graphnoise.propagation import _propagate
 
 # Epochs between two ranks, each an eigenvalue problem as wide as the embedding.
@@ -50,6 +50,8 @@ class Training:
 
     def __init__(self, inputs: Inputs, labels: Labels, s: Settings, seed: int, shares: Tensor | None = None) -> None:
         self.inputs, self.labels, self.s = inputs, labels, s
+        # Whether the processes of torch.distributed share the mini-batches.
+        self.distributed = False
         self.shares = (labels.shares if shares is None else shares) if s.class_sizes == "validation" else None
         device = inputs.graph.device
         self.encoder = build(inputs.x.shape[1], s, torch.Generator().manual_seed(seed))
@@ -170,6 +172,8 @@ class Training:
             self.optimiser.zero_grad()
             with record_function("erase/gradient"):
                 loss.backward()  # type: ignore[no-untyped-call]
+                if self.distributed:
+                    sum_gradients(self.encoder.parameters())
             with record_function("erase/optimiser"):
                 self.optimiser.step()
 
@@ -187,12 +191,16 @@ class Training:
         return z, {"loss": math.fsum(losses) / len(losses)}
 
     def _mini_batch(self, nodes: Tensor) -> float:
+        share = Share.of(nodes) if self.distributed else None
+        generator = self.generator if share is None else private_generator(self.generator)
         with record_function("erase/sampling"):
-            fanouts = self.s.fanouts[: self.encoder.depth]
-            field, blocks = sample_neighbors(self.encoder_graph, nodes, fanouts, self.generator)
+            fanouts, own = self.s.fanouts[: self.encoder.depth], nodes if share is None else share.nodes
+            field, blocks = sample_neighbors(self.encoder_graph, own, fanouts, generator)
             x = self.features.rows(field) if isinstance(self.features, SparseFeatures) else self.features[field]
         with record_function("erase/encoder"):
-            z = self.encoder(x, blocks, self.generator)
+            z = self.encoder(x, blocks, generator)
+            # The rate of a batch is no sum over its nodes: each process computes that of all.
+            z = z if share is None else share.gather(z)
         with record_function("erase/coding rate"):
             loss = self.loss(z, self.semantic[nodes])
         self._step(loss)

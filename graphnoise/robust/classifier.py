@@ -17,10 +17,11 @@ from graphnoise.checkpoint import check_file, checkpoint_path, resume, run_epoch
 from graphnoise.erase.inputs import Inputs, Labels, digest, read, read_training_labels
 from graphnoise.homophily import label_homophily, warn_of_heterophily
 from graphnoise.node_classifier import NodeClassifier
+from graphnoise.process_group import agree, need_group
 from graphnoise.resources import default_modes, read_device, thread_count
 from graphnoise.robust.methods import create_method
 from graphnoise.robust.training import Context, Method, Network, Training, View
-from graphnoise.robust.training.batches import Batches, FullBatch, LoadedBatches, SampledBatches
+from graphnoise.robust.training.batches import Batches, FullBatch, LoadedBatches, SampledBatches, SharedBatches
 from graphnoise.robust.training.loop import Optimisation
 
 VAL_LABELS = ("select", "train", "none")
@@ -45,6 +46,10 @@ class RobustGNN(NodeClassifier):
             "none". Without a val_mask, or where its labels are of none of the trained classes, the last epoch is kept.
         batch_size: Number of labelled nodes of a mini-batch; None: the whole graph at once.
         fanouts: Number of sampled neighbours per node for each layer, with mini-batches; -1 for all.
+        distributed: Whether the processes of torch.distributed's default group share the mini-batches; all of them call
+            `fit` with the same arguments, and have the same networks at the end. Weights are those of one process with
+            the same batches, to rounding; sampled neighbours and dropout depend on the number of processes. Methods
+            with a forward pass of their own, or that read the arcs of a batch, are refused.
         normalise_features: Whether rows of features are scaled to length 1. Networks learn slowly from rows that sum to
             1, where many entries are not 0.
         seed: Seed of initial weights of the default network, dropout, batches, and what is random in the method.
@@ -87,6 +92,7 @@ class RobustGNN(NodeClassifier):
         val_labels: str = "select",
         batch_size: int | None = None,
         fanouts: Sequence[int] = (10, 10),
+        distributed: bool = False,
         normalise_features: bool = True,
         seed: int = 0,
         device: str | torch.device | None = None,
@@ -98,6 +104,7 @@ class RobustGNN(NodeClassifier):
         self.method, self.model, self.hidden, self.dropout = method, model, hidden, dropout
         self.epochs, self.lr, self.weight_decay, self.patience = epochs, lr, weight_decay, patience
         self.val_labels, self.batch_size, self.fanouts = val_labels, batch_size, fanouts
+        self.distributed = distributed
         self.normalise_features, self.seed, self.device = normalise_features, seed, device
         self.progress, self.num_threads = progress, num_threads
         self.checkpoint, self.checkpoint_every = checkpoint, checkpoint_every
@@ -121,6 +128,8 @@ class RobustGNN(NodeClassifier):
         for fanout in self.fanouts:
             checks.integer("fanouts", fanout, -1)
         checks.flag("normalise_features", self.normalise_features)
+        if checks.flag("distributed", self.distributed) and self.batch_size is None:
+            checks.fail("distributed", "a batch_size, of which the processes take shares", "None")
         checks.integer("seed", self.seed, 0, 2**62)
         if self.progress is not None:
             checks.flag("progress", self.progress)
@@ -189,6 +198,8 @@ class RobustGNN(NodeClassifier):
         loader: Iterable[Any] | None = None,
     ) -> None:
         networks = self._networks(method, view, labels.num_classes)
+        if self.distributed:
+            self._check_distributed(method, digest(view.x, view.edge_index, labels, torch.nn.ModuleList(networks)))
         generator = torch.Generator(view.x.device).manual_seed(self.seed + 1)
         context = Context(
             view,
@@ -233,6 +244,13 @@ class RobustGNN(NodeClassifier):
         self.classes_, self.n_features_in_ = labels.classes, view.x.shape[1]
         self._normalised = self.normalise_features
 
+    def _check_distributed(self, method: Method, data: str) -> None:
+        need_group("distributed")
+        agree((self._mark(method, data), self.epochs, self.patience))
+        name = type(method).__name__
+        if type(method).forward is not Method.forward:
+            checks.fail("distributed", "a method without a forward pass of its own", name)
+
     def _networks(self, method: Method, view: View, num_classes: int) -> list[Network]:
         networks = []
         for k in range(method.num_networks):
@@ -253,7 +271,8 @@ class RobustGNN(NodeClassifier):
             return LoadedBatches(view, labelled, loader)
         if self.batch_size is None:
             return FullBatch(view, labelled)
-        return SampledBatches(view, labelled, self.batch_size, self.fanouts)
+        kind = SharedBatches if self.distributed else SampledBatches
+        return kind(view, labelled, self.batch_size, self.fanouts)
 
     def predict_proba(self, data: Data) -> Tensor:
         """Return the class probabilities of all nodes, shape [num_nodes, num_classes].

@@ -105,15 +105,19 @@ def epoch_lock_free(
 def epoch_blocks(
     setting: Setting,
     count: int,
-    pairs: int,
+    user: int,
     user_start: int,
-    grouped: int,
     item: int,
     item_start: int,
     item_block: int,
     weight: int,
     table: int,
     each: int,
+    round: int,
+    last_round: int,
+    first: int,
+    last: int,
+    at_once: int,
     /,
 ) -> tuple[int, int]: ...
 def instruction_sets() -> list[str]: ...

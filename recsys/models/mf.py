@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from graphnoise.checks import choice, fail, flag, integer, rate, real
 from graphnoise.errors import InputError
+from graphnoise.process_group import agree, need_group
 from graphnoise.resources import check_memory, thread_count
 from recsys.base import Callback
 from recsys.interactions import InteractionsLike, as_csr
@@ -32,7 +33,9 @@ from recsys.samplers.base import Ints, fit_sampler
 from recsys.topk import Floats
 from recsys.validation import PositionsLike, positions
 
-MODES = ("auto", "minibatch", "deterministic", "lock-free")
+MODES = ("auto", "minibatch", "deterministic", "distributed", "lock-free")
+# Single steps in C++.
+STEPS = ("deterministic", "distributed", "lock-free")
 # Of single steps, and of minibatches; chosen on validation parts, see docs/recommend.md.
 DEFAULTS: dict[str, tuple[float, float]] = {
     "learning_rate": (0.1, 0.05),
@@ -63,9 +66,11 @@ class MatrixFactorization(EpochModel):
             gradients of `batch_size` positives are summed at fixed parameters; supports every objective
             and sampler; bit-identical at any number of threads. "deterministic": single steps in C++ on blocks of users
             and items that share no row; bit-identical at any number of threads; the negatives of a step come from the
-            item block of its positive, blocks are redrawn in each epoch. "lock-free": single steps in C++, all threads
-            at once (Hogwild); the fastest, and **not repeatable** on more than one thread. The last two support BPR,
-            BPO, NBPO (one flip rate or learned) and the samplers uniform and popularity.
+            item block of its positive, blocks are redrawn in each epoch. "distributed": the same steps and bits, by
+            the processes of the default group of torch.distributed (at most eight of them have work), which all call
+            `fit` with the same arguments. "lock-free": single steps in C++, all threads at once (Hogwild); the fastest,
+            and **not repeatable** on more than one thread. The last three support BPR, BPO, NBPO (one flip rate or
+            learned) and the samplers uniform and popularity.
         num_negatives: Negatives beside each positive.
         batch_size: Positives of a minibatch.
         biases: Whether items have biases b_i.
@@ -158,7 +163,7 @@ class MatrixFactorization(EpochModel):
         self._set_selection(metric, patience)
         if self.optimizer == "adam" and self.l2 == "all":
             fail("l2", "'touched' with the optimizer 'adam'", "'all'")
-        if self.mode in ("deterministic", "lock-free"):
+        if self.mode in STEPS:
             native_rule(self.mode, *parts)
             for name, plain in PLAIN.items():
                 if getattr(self, name) != plain:
@@ -222,6 +227,9 @@ class MatrixFactorization(EpochModel):
     def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
         objective, sampler = self.objective_and_sampler()
         users, items = shape = user_items.shape
+        if self.mode == "distributed":
+            need_group("mode")
+            agree((self._parameters() | {"num_threads": 0}, shape, user_items.nnz))
         # Drawn in float64, trained, two copies of epochs and the best one, and the model's own.
         values = 8 * (users + items) * self.factors * (1 + len(objective.logits))
         check_memory(f"factors of {users} users and {items} items", 4.0 * values)

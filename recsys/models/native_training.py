@@ -64,7 +64,8 @@ class NativeTraining:
             views = {FLIP: (left[:, :width], right[:, :width])}
         user, item = self._factors.user[:, :width], self._factors.item[:, :width]
         self.parameters = Parameters(user, item, parameters.bias, views)
-        if mode == "deterministic":
+        self._distributed = mode == "distributed"
+        if mode in ("deterministic", "distributed"):
             weight = None if sampler.table is None else sampler.table.weight
             self._blocks: sgd.Blocks | None = sgd.Blocks(known, weight, rng)
         else:
@@ -79,6 +80,7 @@ class NativeTraining:
         key = streams(self._rng)[0]
         options: Any = {"each": plan.num_negatives, "attempts": attempts, "num_threads": plan.num_threads}
         if self._blocks is not None:
+            options["distributed"] = self._distributed
             return sgd.by_blocks(self._rule, self._factors, rates, self._blocks, self._rng, key, **options)
         return sgd.lock_free(
             self._rule, self._factors, rates, self._known, self._pairs, self._sampler.table, key, **options

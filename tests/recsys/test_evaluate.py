@@ -1,6 +1,10 @@
 """Metrics by hand and against other libraries; masks; ties; invalid input."""
 
+import multiprocessing
+import os
+import tracemalloc
 import warnings
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from recsys import InputError
-from recsys.evaluation import evaluate
+from recsys.evaluation import evaluate, evaluate_checked
 from recsys.metrics import CATALOGUE, PER_USER, parse
 from recsys.models.baselines import Popularity
 
@@ -144,7 +148,7 @@ def test_threads_and_batches_change_nothing(monkeypatch):
     train, test = (sp.csr_array(part.astype(float)) for part in (dense < 0.2, dense > 0.9))
     model = Table(rng.normal(size=(50, 30)))
     whole = evaluate(model, train, test, ["ndcg@10", "gini@10"], num_threads=1)
-    monkeypatch.setattr("recsys.base.BATCH", 64)
+    monkeypatch.setattr("recsys.evaluation.BATCH", 64)
     for threads in (1, 3):
         again = evaluate(model, train, test, ["ndcg@10", "gini@10"], num_threads=threads)
         assert again.means == whole.means
@@ -175,6 +179,7 @@ def test_threads_and_batches_change_nothing(monkeypatch):
         ({"model": Table(np.full((4, 6), np.nan))}, r"model: expected scores that are numbers, got NaN for 3 users"),
         ({"model": Table(np.zeros((4, 5)))}, r"model: expected scores of shape \(3, 6\), got \(3, 5\)"),
         ({"model": object()}, r"model: expected something fitted with scores\(userids\)"),
+        ({"executor": 3}, "executor: expected an executor of concurrent.futures, or None, got int"),
         ({"num_threads": -1}, r"num_threads: expected an integer from 0 to 1024, got -1"),
     ],
 )
@@ -217,3 +222,50 @@ def test_more_ranks_than_memory_holds_are_refused(monkeypatch):
 def test_metrics_must_be_names():
     with pytest.raises(InputError, match=r"metrics: expected names such as .* got 5"):
         evaluate(Table([[0.0]]), matrix([]), matrix([1]), 5)
+
+
+class Hashed:
+    """Scores that depend on user and item alone."""
+
+    def scores(self, userids):
+        return (np.sin(userids[:, None] * 12.9898 + np.arange(90) * 78.233) * 43758.5453 % 1).astype(np.float32)
+
+
+class Lost(Hashed):
+    def scores(self, userids):
+        os._exit(1)
+
+
+def parts(users, items=90):
+    rng = np.random.default_rng(0)
+    drawn = rng.random((users, items))
+    return sp.csr_array((drawn < 0.1).astype(float)), sp.csr_array((drawn > 0.95).astype(float))
+
+
+def test_no_bit_depends_on_the_executor(monkeypatch):
+    monkeypatch.setattr("recsys.evaluation.BATCH", 900)
+    monkeypatch.setattr("recsys.evaluation.BLOCK", 30)
+    monkeypatch.setattr("recsys.evaluation.WAITING", 2)
+    metrics = ["ndcg@10", "recall@5", "gini@10", "coverage@3"]
+    whole = evaluate(Hashed(), *parts(200), metrics, num_threads=1)
+    processes = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    for executor in (ThreadPoolExecutor(1), ThreadPoolExecutor(3), processes):
+        again = evaluate(Hashed(), *parts(200), metrics, executor=executor)
+        assert again.means == whole.means
+        assert all(np.array_equal(again.values[name], whole.values[name]) for name in whole.values)
+        assert np.array_equal(again.shown[10], whole.shown[10])
+    with pytest.raises(InputError, match="executor: expected one whose workers evaluate the model, got Broken"):
+        evaluate(Lost(), *parts(20), executor=processes)
+
+
+def test_memory_does_not_grow_with_users_times_items(monkeypatch):
+    monkeypatch.setattr("recsys.evaluation.BATCH", 9_000)
+    peaks = []
+    for users in (1_000, 4_000):
+        train, test = parts(users)
+        tracemalloc.start()
+        evaluate_checked(Hashed(), train, test, parse(["ndcg@50", "gini@50"]), num_threads=1)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # Ranks alone would add 200 bytes for each user.
+    assert peaks[1] - peaks[0] < 3_000 * 100

@@ -117,9 +117,21 @@ def test_every_pair_is_in_one_block_and_blocks_are_of_like_degree():
     rng = np.random.default_rng(0)
     M = Known.of(sp.csr_array((rng.random((400, 300)) < 0.6 * rng.random((400, 1)) ** 4 + 0.01).astype(np.float32)))
     schedule = Blocks(M, None, rng)
-    assert sorted(map(tuple, schedule.pairs.tolist())) == sorted(map(tuple, pairs_of(M).tolist()))
-    sizes = np.diff(schedule.user_start)
+    assert sorted(schedule.user.tolist()) == list(range(400))
+    sizes = np.add.reduceat(np.diff(M.rowptr)[schedule.user], schedule.user_start[:-1])
     assert sizes.max() < 1.1 * sizes.min()
+
+
+@pytest.mark.parametrize("pairs", [1, X.nnz // 2])
+def test_no_bit_depends_on_how_many_pairs_are_copied_at_a_time(pairs, monkeypatch):
+    found = []
+    for most in (pairs, sgd.MAX_GROUPED):
+        monkeypatch.setattr(sgd, "MAX_GROUPED", most)
+        factors, _ = both(24)
+        schedule = Blocks(KNOWN, COUNT, np.random.default_rng(4))
+        count = by_blocks("nbpo", factors, RATES, schedule, np.random.default_rng(5), 9, num_threads=2)
+        found.append([count, factors.user.tobytes(), factors.item.tobytes(), factors.bias.tobytes()])
+    assert found[0] == found[1]
 
 
 def test_more_threads_take_the_same_draws():

@@ -78,7 +78,7 @@ class OutOfCore(Operation):
             y[begin : begin + BATCH] = rng.random(y[begin : begin + BATCH].shape, np.float32)
         del edges, y
         began = time.perf_counter()
-        with _own_memory() as building:
+        with own_memory() as building:
             built = gn.datasets.build_graph(
                 folder / "edges.npy", folder / "graph", num_nodes=nodes, memory=options.build_memory, progress=say
             )
@@ -97,7 +97,7 @@ class OutOfCore(Operation):
 
         harness.set_threads(threads)
         say("propagating within the bound")
-        with _own_memory() as own, _bytes_read() as read:
+        with own_memory() as own, _bytes_read() as read:
             began = time.perf_counter()
             out = bounded(case["steps"])
             seconds = time.perf_counter() - began
@@ -132,7 +132,7 @@ class OutOfCore(Operation):
 
 
 @contextmanager
-def _own_memory() -> Iterator[dict[str, int]]:
+def own_memory() -> Iterator[dict[str, int]]:
     """Measure how much anonymous memory (mapped files apart) is added within a block, at its peak."""
     before, peak, done = _anonymous(), [0], threading.Event()
 
@@ -165,7 +165,8 @@ def _bytes_read() -> Iterator[dict[str, int]]:
     result["read"] = process.io_counters().read_bytes - before
 
 
-def _gigabytes(value: float) -> str:
+def gigabytes(value: float) -> str:
+    """Return bytes as text, in GB."""
     return f"{value / 1e9:.2f} GB"
 
 
@@ -175,10 +176,10 @@ TABLE: tables.Cells = {
     "width": lambda r: r["case"]["width"],
     "threads": lambda r: r["case"]["threads"],
     "build": lambda r: tables.time(r["build"]["seconds"]),
-    "own, building": lambda r: _gigabytes(r["build"]["own"]),
+    "own, building": lambda r: gigabytes(r["build"]["own"]),
     "bound": lambda r: r["case"]["memory"],
-    "own": lambda r: _gigabytes(r["bounded"]["own"]),
-    "read": lambda r: _gigabytes(r["bounded"]["read"]),
+    "own": lambda r: gigabytes(r["bounded"]["own"]),
+    "read": lambda r: gigabytes(r["bounded"]["read"]),
     "step": lambda r: tables.time(r["bounded"]["seconds"]),
     "over memory": lambda r: tables.ratio(r, "bounded"),
 }

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,6 +32,16 @@ Tier = Callable[..., tuple[Tensor, int, float]]
 # Arcs whose rows are gathered to memory at a time.
 CHUNK = 1 << 20
 TIERS: dict[str, Tier] = {"native": cpu.run, "triton": triton.run}
+
+
+class PropagationSettings(NamedTuple):
+    """Settings of a propagation; see `propagate`."""
+
+    alpha: float
+    num_steps: int
+    lazy: bool
+    clamp: tuple[float, float] | None
+    tol: float | None
 
 
 def choose(backend: str | None, values: Tensor) -> str:

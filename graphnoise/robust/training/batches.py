@@ -12,6 +12,7 @@ from torch import Tensor
 from graphnoise import checks
 from graphnoise.nn import Block, sample_neighbors
 from graphnoise.nn.sparse import Pattern
+from graphnoise.process_group import Share, private_generator
 from graphnoise.robust.training.views import View
 
 
@@ -96,6 +97,41 @@ def _joined(x: Tensor, blocks: list[Block]) -> View:
     view = View(x, torch.stack([source, target])[:, source != target], sampled=True)
     vars(view)["block"] = Block(Pattern.build(rowptr, source, len(x)), value)
     return view
+
+
+class SharedBatches(SampledBatches):
+    """Sampled batches of which each process of torch.distributed computes a share.
+
+    All processes draw the same batches. Outputs are gathered, so that each of them computes the loss, and updates the
+    state of a method, from all outputs of the batch; the networks' gradients of the shares are summed. Outputs are the
+    drawn nodes alone, without their sampled neighbours.
+    """
+
+    def epoch(self, generator: torch.Generator) -> Iterator[Batch]:
+        """Yield the batches; their views are those of the shares."""
+        for rows in torch.split(torch.randperm(len(self.labelled), generator=generator), self.size):
+            drawn = torch.randperm(len(self.unlabelled), generator=generator)[: len(rows)]
+            outputs = torch.cat([self.labelled[rows], self.unlabelled[drawn]])
+            share, private = Share.of(outputs), private_generator(generator)
+            nodes, blocks = sample_neighbors(self._loops, share.nodes, self.fanouts, private)
+            view = SharedView(_joined(self.full.x[nodes], blocks), share, private)
+            yield Batch(view, outputs, torch.arange(len(rows)), rows)
+
+
+class SharedView:
+    """What stands for the view of a shared batch: no process has all of it.
+
+    Args:
+        own: The view of this process's share.
+        share: The share.
+        generator: Generator of this process, for dropout.
+    """
+
+    def __init__(self, own: View, share: Share, generator: torch.Generator) -> None:
+        self.own, self.share, self.generator = own, share, generator
+
+    def __getattr__(self, name: str) -> Any:
+        checks.fail("distributed", "a method that does not read the arcs or features of a batch", f"one reads {name!r}")
 
 
 class LoadedBatches:

@@ -12,9 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from graphnoise import checks
-from graphnoise.robust.training.batches import Batches
+from graphnoise.process_group import sum_gradients
+from graphnoise.robust.training.batches import Batch, Batches, SharedBatches, SharedView
 from graphnoise.robust.training.context import Context, Step
 from graphnoise.robust.training.method import Method
+from graphnoise.robust.training.networks import Output
 
 COLUMNS = ("loss", "kept", "val_accuracy", "val_loss", "seconds")
 
@@ -83,7 +85,7 @@ class Training:
         self.method.start_epoch(context)
         losses, kept = [], []
         for batch in self.batches.epoch(context.generator):
-            outputs = self.method.forward(context, batch)
+            outputs = self._outputs(batch)
             total = outputs[0].logits.new_zeros(())
             for k in range(len(outputs)):
                 loss, share = self._loss(Step(context, batch, outputs, k))
@@ -105,6 +107,14 @@ class Training:
         row["seconds"] = time.perf_counter() - start
         for name, column in self.history.items():
             column.append(row.get(name))
+
+    def _outputs(self, batch: Batch) -> list[Output]:
+        """Return the outputs of each network for a batch; those of all processes, where they share it."""
+        if not isinstance(batch.view, SharedView):
+            return self.method.forward(self.context, batch)
+        view = batch.view
+        found = [network(view.own, view.generator) for network in self.context.networks]
+        return [Output(*(view.share.gather(values) for values in output)) for output in found]
 
     def _loss(self, step: Step) -> tuple[Tensor, float]:
         """Return the loss of one network, and the share of the labelled nodes that count."""
@@ -131,6 +141,8 @@ class Training:
         self.optimiser.zero_grad()
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
+            if isinstance(self.batches, SharedBatches):
+                sum_gradients(p for network in self.modules[:-1] for p in network.parameters())
             self.optimiser.step()
         self.context.forget()
 

@@ -40,6 +40,10 @@ MIN_BLOCK = 16
 MIN_CHUNK = 1 << 16
 # Floats per vector register; rows of factors are padded to a multiple.
 LANES = 16
+# Pairs that are read at a time.
+CHUNK = 1 << 20
+# Pairs that `by_blocks` copies at a time, if one round has no more: 1 GiB.
+MAX_GROUPED = 1 << 27
 
 
 def aligned(rows: int, width: int) -> Floats:
@@ -145,18 +149,11 @@ def _setting(
     return setting
 
 
-def pairs_of(known: Known, order: NDArray[np.int64] | None = None) -> NDArray[np.int32]:
-    """Return all known pairs (user, item), int32 [pairs, 2], by user or in the given order of users."""
-    users = np.arange(known.num_users) if order is None else order
-    counts = np.diff(known.rowptr)[users]
+def pairs_of(known: Known) -> NDArray[np.int32]:
+    """Return all known pairs (user, item), int32 [pairs, 2], by user."""
     out = np.empty((len(known.col), 2), np.int32)
-    out[:, 0] = np.repeat(users, counts)
-    if order is None:
-        out[:, 1] = known.col
-    else:
-        ends = np.cumsum(counts)
-        place = np.arange(len(known.col)) + np.repeat(known.rowptr[users] - (ends - counts), counts)
-        out[:, 1] = known.col[place]
+    out[:, 0] = np.repeat(np.arange(known.num_users, dtype=np.int32), np.diff(known.rowptr))
+    out[:, 1] = known.col
     return out
 
 
@@ -200,7 +197,7 @@ def lock_free(
 
 
 class Blocks:
-    """The schedule of `by_blocks`: users in blocks of nearly equal degree, and buffers for the pairs of an epoch.
+    """The schedule of `by_blocks`: users in blocks of nearly equal degree. Pairs stay where they are.
 
     Args:
         known: The known pairs.
@@ -215,12 +212,11 @@ class Blocks:
         self.weight = weight
         self.count = max(1, min(BLOCKS, known.num_items // MIN_BLOCK))
         block = balanced_blocks(np.diff(known.rowptr), self.count, rng)
-        order = np.argsort(block, kind="stable")
-        self.pairs = pairs_of(known, order)
-        per_block = np.bincount(block, np.diff(known.rowptr), self.count).astype(np.int64)
-        self.user_start = np.concatenate([[0], np.cumsum(per_block)])
-        self.grouped = np.empty_like(self.pairs)
-        self.degree = np.bincount(known.col, minlength=known.num_items)
+        self.user = np.argsort(block, kind="stable").astype(np.int32)
+        self.user_start = np.concatenate([[0], np.cumsum(np.bincount(block, minlength=self.count))])
+        self.degree = np.zeros(known.num_items, np.int64)
+        for begin in range(0, len(known.col), CHUNK):
+            self.degree += np.bincount(known.col[begin : begin + CHUNK], minlength=known.num_items)
         self.table = np.empty(known.num_items, np.uint64)
 
 
@@ -236,20 +232,43 @@ def by_blocks(
     attempts: int = 16,
     num_threads: int = 1,
     instruction_set: str | None = None,
+    distributed: bool = False,
 ) -> Count:
-    """Take `each` steps per known pair; the result is bit-identical at any number of threads."""
+    """Take `each` steps per known pair; the result is bit-identical at any number of threads.
+
+    With `distributed`, the processes of the default group of torch.distributed share the user blocks. All call this
+    with the same arguments and have the same parameters at the end, those of one process.
+    """
     known = blocks.known
     setting = _setting(rule, factors, rates, known, key, attempts, num_threads, instruction_set)
     item_block = balanced_blocks(blocks.degree, blocks.count, rng).astype(np.int32)
     item = np.argsort(item_block, kind="stable").astype(np.int32)
     item_start = np.concatenate([[0], np.cumsum(np.bincount(item_block, minlength=blocks.count))])
     weight = None if blocks.weight is None else np.ascontiguousarray(blocks.weight[item])
-    correct, skipped = _native.epoch_blocks(
-        setting, blocks.count, blocks.pairs.ctypes.data, blocks.user_start.ctypes.data, blocks.grouped.ctypes.data,
-        item.ctypes.data, item_start.ctypes.data, item_block.ctypes.data,
-        0 if weight is None else weight.ctypes.data, blocks.table.ctypes.data, each,
-    )  # fmt: skip
-    return Count(len(blocks.pairs) * each, correct, skipped)
+    at_once = max(1, min(blocks.count, MAX_GROUPED * blocks.count // max(len(known.col), 1)))
+
+    def rounds(begin: int, end: int, first: int, last: int) -> NDArray[np.int64]:
+        """Take the steps of some rounds and user blocks; return how many were correct, and skipped."""
+        correct_and_skipped = _native.epoch_blocks(
+            setting, blocks.count, blocks.user.ctypes.data, blocks.user_start.ctypes.data,
+            item.ctypes.data, item_start.ctypes.data, item_block.ctypes.data,
+            0 if weight is None else weight.ctypes.data, blocks.table.ctypes.data, each,
+            begin, end, first, last, at_once,
+        )  # fmt: skip
+        return np.array(correct_and_skipped)
+
+    if distributed:
+        from recsys.kernels.sgd import strata
+
+        user_tables, item_tables = (
+            [table for table in tables if table is not None]
+            for tables in ((factors.user, factors.flip_user), (factors.item, factors.bias, factors.flip_item))
+        )
+        starts = blocks.user, blocks.user_start, item, item_start
+        correct, skipped = strata.take_rounds(rounds, user_tables, item_tables, *starts)
+    else:
+        correct, skipped = rounds(0, blocks.count, 0, blocks.count)
+    return Count(len(known.col) * each, int(correct), int(skipped))
 
 
 def balanced_blocks(degree: NDArray[Any], count: int, rng: np.random.Generator) -> NDArray[np.int64]:

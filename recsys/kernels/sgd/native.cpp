@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -123,11 +124,9 @@ std::pair<Index, Index> epoch_lock_free(const Setting &s, Address pairs, Index s
 
 struct Blocks {
     Index count;
-    // By user block; user_start, [count + 1], is where the pairs of each user block begin.
-    const Pair *pairs;
+    // Users by block; user_start, [count + 1], is where each block begins.
+    const std::int32_t *user;
     const std::int64_t *user_start;
-    // Buffer for the pairs (user, column in its item block), by user block and item block.
-    Pair *grouped;
     // Items by block; item_start, [count + 1], is where each block begins; item_block, [items], is the block of each item.
     const std::int32_t *item;
     const std::int64_t *item_start;
@@ -163,59 +162,75 @@ class BlockBiases {
     std::vector<float> copies_;
 };
 
-std::pair<Index, Index> epoch_blocks(const Setting &s, Index count, Address pairs, Address user_start, Address grouped,
-                                     Address item, Address item_start, Address item_block, Address weight, Address table,
-                                     Index each) {
+// Rounds from `round` to `last_round`, of the user blocks from `first` to `last`. The pairs of a cell (a user block and an item
+// block) are copied from the rows, those of `at_once` rounds at a time.
+std::pair<Index, Index> epoch_blocks(const Setting &s, Index count, Address user, Address user_start, Address item,
+                                     Address item_start, Address item_block, Address weight, Address table, Index each,
+                                     Index round, Index last_round, Index first, Index last, Index at_once) {
     const Steps steps = tier(s.set).steps;
     const Known known = known_at(s.rowptr, s.col, s.bits, s.words);
     const Factors factors = s.factors();
     const Rates rates = s.rates();
-    const Blocks b{count, at<const Pair>(pairs), at<const std::int64_t>(user_start), at<Pair>(grouped),
-                   at<const std::int32_t>(item), at<const std::int64_t>(item_start), at<const std::int32_t>(item_block),
-                   at<const double>(weight), at<Column>(table)};
-    std::vector<Index> start(static_cast<std::size_t>(count * count + 1));
-    start.back() = b.user_start[count];
+    const Blocks b{count, at<const std::int32_t>(user), at<const std::int64_t>(user_start), at<const std::int32_t>(item),
+                   at<const std::int64_t>(item_start), at<const std::int32_t>(item_block), at<const double>(weight),
+                   at<Column>(table)};
     std::vector<std::int32_t> column(static_cast<std::size_t>(b.item_start[count]));
-    for (Index k = 0; k < count; ++k)
-        for (Index p = b.item_start[k]; p < b.item_start[k + 1]; ++p)
-            column[static_cast<std::size_t>(b.item[p])] = static_cast<std::int32_t>(p - b.item_start[k]);
+    for (Index k = 0; k < count; ++k) {
+        const Index from = b.item_start[k];
+        for (Index p = from; p < b.item_start[k + 1]; ++p)
+            column[static_cast<std::size_t>(b.item[p])] = static_cast<std::int32_t>(p - from);
+        if (b.weight != nullptr) fill_table(b.weight + from, b.item_start[k + 1] - from, b.table + from);
+    }
     BlockBiases biases(factors.bias, b);
     InterruptibleTeam team;
     Total total;
     {
         nb::gil_scoped_release release;
-        team.run_stretches(s.threads, count, [&](int, Index task) {
-            std::vector<Index> place(static_cast<std::size_t>(count) + 1);
-            for (Index p = b.user_start[task]; p < b.user_start[task + 1]; ++p)
-                ++place[static_cast<std::size_t>(b.item_block[b.pairs[p].item]) + 1];
-            place[0] = b.user_start[task];
-            for (Index k = 0; k < count; ++k) {
-                start[static_cast<std::size_t>(task * count + k)] = place[static_cast<std::size_t>(k)];
-                place[static_cast<std::size_t>(k) + 1] += place[static_cast<std::size_t>(k)];
-            }
-            for (Index p = b.user_start[task]; p < b.user_start[task + 1]; ++p) {
-                const Pair pair = b.pairs[p];
-                b.grouped[place[static_cast<std::size_t>(b.item_block[pair.item])]++] =
-                    Pair{pair.user, column[static_cast<std::size_t>(pair.item)]};
-            }
-            const Index from = b.item_start[task];
-            if (b.weight != nullptr) fill_table(b.weight + from, b.item_start[task + 1] - from, b.table + from);
-        });
-        for (Index round = 0; round < count && !team.interrupted(); ++round)
-            team.run_stretches(s.threads, count, [&](int, Index task) {
-                const Index other = (task + round) % count, cell = task * count + other, from = b.item_start[other];
-                const Index begin = start[static_cast<std::size_t>(cell)], end = start[static_cast<std::size_t>(cell) + 1];
-                const Index items = b.item_start[other + 1] - from;
-                if (begin == end || items == 0) return;
-                const Block block{b.grouped + begin, static_cast<Word>(end - begin),
-                                  b.weight == nullptr ? nullptr : b.table + from, b.item + from, static_cast<Word>(items),
-                                  word(s.key, static_cast<Word>(cell)), s.attempts};
-                Tally tally;
-                Factors block_factors = factors;
-                block_factors.bias = biases.of(other);
-                steps(static_cast<Rule>(s.rule), block_factors, rates, known, block, 0, static_cast<Word>((end - begin) * each), tally);
-                total.add(tally);
+        // By user block: pairs (user, column in its item block) by round, and where each round begins.
+        std::vector<std::vector<Pair>> grouped(static_cast<std::size_t>(last - first));
+        std::vector<std::vector<Index>> start(grouped.size());
+        for (; round < last_round && !team.interrupted(); round += at_once) {
+            const Index rounds = std::min(at_once, last_round - round);
+            team.run_stretches(s.threads, last - first, [&](int, Index number) {
+                const Index task = first + number;
+                std::vector<Pair> &pairs = grouped[static_cast<std::size_t>(number)];
+                std::vector<Index> &begins = start[static_cast<std::size_t>(number)];
+                begins.assign(static_cast<std::size_t>(count) + 1, 0);
+                // By item block, in how many rounds after `round` it is its turn.
+                std::vector<std::size_t> turn;
+                for (Index k = 0; k < count; ++k) turn.push_back(static_cast<std::size_t>((k + 2 * count - task - round) % count));
+                const auto each_pair = [&](auto &&body) {
+                    for (Index p = b.user_start[task]; p < b.user_start[task + 1]; ++p)
+                        for (Index q = known.rowptr[b.user[p]]; q < known.rowptr[b.user[p] + 1]; ++q)
+                            body(b.user[p], known.col[q], turn[static_cast<std::size_t>(b.item_block[known.col[q]])]);
+                };
+                each_pair([&](std::int32_t, std::int32_t, std::size_t k) { ++begins[k + 1]; });
+                std::partial_sum(begins.begin(), begins.end(), begins.begin());
+                std::vector<Index> place(begins);
+                pairs.resize(static_cast<std::size_t>(begins[static_cast<std::size_t>(rounds)]));
+                each_pair([&](std::int32_t u, std::int32_t i, std::size_t k) {
+                    if (static_cast<Index>(k) < rounds)
+                        pairs[static_cast<std::size_t>(place[k]++)] = Pair{u, column[static_cast<std::size_t>(i)]};
+                });
             });
+            for (Index k = 0; k < rounds && !team.interrupted(); ++k)
+                team.run_stretches(s.threads, last - first, [&](int, Index number) {
+                    const Index task = first + number, other = (task + round + k) % count, from = b.item_start[other];
+                    const std::vector<Index> &begins = start[static_cast<std::size_t>(number)];
+                    const Index begin = begins[static_cast<std::size_t>(k)], items = b.item_start[other + 1] - from;
+                    const Index size = begins[static_cast<std::size_t>(k) + 1] - begin;
+                    if (size == 0 || items == 0) return;
+                    const Block block{grouped[static_cast<std::size_t>(number)].data() + begin, static_cast<Word>(size),
+                                      b.weight == nullptr ? nullptr : b.table + from, b.item + from,
+                                      static_cast<Word>(items), word(s.key, static_cast<Word>(task * count + other)),
+                                      s.attempts};
+                    Tally tally;
+                    Factors block_factors = factors;
+                    block_factors.bias = biases.of(other);
+                    steps(static_cast<Rule>(s.rule), block_factors, rates, known, block, 0, static_cast<Word>(size * each), tally);
+                    total.add(tally);
+                });
+        }
     }
     biases.put_back();
     team.rethrow();

@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from recsys.kernels.negatives import Alias, Known
 from recsys.kernels.negatives.reference import STRIDE, below, candidates, words
-from recsys.kernels.sgd import Blocks, Rates, balanced_blocks
+from recsys.kernels.sgd import Blocks, Rates, balanced_blocks, pairs_of
 
 
 @dataclass
@@ -90,12 +90,14 @@ def by_blocks(
     rule: str, t: Tables, r: Rates, blocks: Blocks, rng: np.random.Generator, key: int, each: int, tries: int
 ) -> tuple[int, int]:
     """Take the steps of `recsys.kernels.sgd.by_blocks`, cell by cell."""
-    size = blocks.count
+    size, every = blocks.count, pairs_of(blocks.known)
     block, counts = balanced_blocks(blocks.degree, size, rng), np.zeros(2, int)
     for number in range(size * size):
         turn, user_block = divmod(number, size)
         item_block = (user_block + turn) % size
-        pairs = blocks.pairs[blocks.user_start[user_block] : blocks.user_start[user_block + 1]]
+        users = blocks.user[blocks.user_start[user_block] : blocks.user_start[user_block + 1]]
+        rows = [every[blocks.known.rowptr[user] : blocks.known.rowptr[user + 1]] for user in users]
+        pairs = np.concatenate([every[:0], *rows])
         pairs, items = pairs[block[pairs[:, 1]] == item_block], np.flatnonzero(block == item_block)
         if len(pairs) and len(items):
             table = None if blocks.weight is None else Alias.of(blocks.weight[items])

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from speeds import call, held, one_error
@@ -50,10 +51,31 @@ def test_a_bound_that_is_none_is_one_line(tmp_path, capfd):
     assert "memory: expected a number of bytes" in err
 
 
+def exponents(records, arcs):
+    chosen = [r for r in records if r["case"]["arcs"] in arcs]
+    seconds = [[r["build"]["seconds"] for r in chosen], [r["times"]["bounded"]["seconds"]["median"] for r in chosen]]
+    return [np.polyfit(np.log([r["case"]["arcs"] for r in chosen]), np.log(part), 1)[0] for part in seconds]
+
+
+def test_exponents_are_those_of_the_records():
+    top = Path(__file__).parents[3]
+    page = (top / "docs" / "scale.md").read_text(encoding="utf-8")
+    first, second = (held(top / "benchmarks" / "results" / f"out-of-core{end}.json") for end in ("", "-size"))
+    paragraph = page.partition("Cost against size")[2].partition("\n\n")[0]
+    found = [float(number) for number in re.findall(r"\b[01]\.\d\d\b", paragraph)]
+    expected = [
+        *exponents(first, (10**6, 10**7, 10**8)),
+        *exponents(first, (10**7, 10**8)),
+        *exponents(second, (10**5, 10**6, 10**7)),
+    ]
+    assert found == pytest.approx(expected, abs=0.006)
+
+
 def test_the_record_is_that_of_the_page():
     top = Path(__file__).parents[3]
     records = {r["case"]["arcs"]: r for r in held(top / "benchmarks" / "results" / "out-of-core.json")}
-    rows = re.findall(r"^\| 10([⁶⁷⁸]) \|(.*)\|$", (top / "docs" / "scale.md").read_text(encoding="utf-8"), re.MULTILINE)
+    graphs = (top / "docs" / "scale.md").read_text(encoding="utf-8").partition("## Clicks in files")[0]
+    rows = re.findall(r"^\| 10([⁶⁷⁸]) \|(.*)\|$", graphs, re.MULTILINE)
     assert len(rows) == len(records) == 3
     for power, row in rows:
         record = records[10 ** "⁰¹²³⁴⁵⁶⁷⁸".index(power)]

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import uuid
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,12 @@ def _others() -> Any:
 def _interactions() -> recsys.Interactions:
     users, items = clicks().nonzero()
     return recsys.Interactions.from_triples(users, items, ratings=1.0 + users % 5, times=np.arange(len(users)))
+
+
+def _saved() -> str:
+    folder = f"clicks-{uuid.uuid4().hex}"
+    _interactions().save_mapped(folder)
+    return folder
 
 
 def _split() -> recsys.Split:
@@ -130,6 +137,13 @@ CASES: dict[str, Case] = {
     "recsys.Interactions.from_frame": Case(
         recsys.Interactions.from_frame, lambda: {"frame": frame(), "user": "user", "item": "item", "rating": "stars"}
     ),
+    "recsys.Interactions.save_mapped": Case(
+        _interactions().save_mapped, lambda: {"folder": f"clicks-{uuid.uuid4().hex}"}
+    ),
+    "recsys.Interactions.build": Case(
+        recsys.Interactions.build, lambda: {"folder": f"clicks-{uuid.uuid4().hex}", "parts": iter([_interactions()])}
+    ),
+    "recsys.Interactions.open": Case(recsys.Interactions.open, lambda: {"folder": _saved()}),
     "recsys.evaluate": Case(
         recsys.evaluate,
         lambda: {
