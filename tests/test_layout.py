@@ -49,7 +49,7 @@ LAYERS = [
     ("graphnoise.robust",),
     ("graphnoise.audit",),
     ("graphnoise.statistics",),
-    ("graphnoise.reports",),
+    ("graphnoise.reports", "graphnoise.plot"),
     ("recsys.validation",),
     ("recsys.ids",),
     ("recsys.interactions", "recsys.topk", "recsys.files", "recsys.metrics", "recsys.kernels"),
@@ -86,6 +86,8 @@ SAME_NAME = {
     *("check", "check_labels", "flag", "integer", "real", "share", "text"),
     # Public functions of graphs and of recommenders, distinguished by their module.
     *("compare", "correct", "names", "parse", "posterior", "propagate", "ratio", "smooth", "step", "wide"),
+    # A drawing as SVG text, and by matplotlib.
+    "neighbourhood",
     # Predictions of classes, and accuracies of users, as text.
     *("pack", "unpack"),
     # Other words of one spelling: a plot and a sample; a hyper-parameter's range and a check.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from graphnoise.audit.audit import Audit
 from graphnoise.audit.explain import neighbours, node_names, two_digits
-from graphnoise.typing import Floats
+from graphnoise.typing import Floats, Ints
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 460, 220, 52, 36
 # Neighbours in a drawing, and classes in a heat map.
@@ -77,13 +77,16 @@ def colour(position: int, count: int) -> str:
     return f"hsl({360 * position / max(count, 1):.0f} 62% {(58, 42)[position % 2]}%)"
 
 
+def shown_neighbours(audit: Audit, node: int) -> tuple[Ints, int]:
+    """Return the neighbours of a node that are drawn, those with a label before the others, and how many are not."""
+    ends = neighbours(audit.graph, node)
+    ends = ends[np.argsort(audit.posterior.given[ends] < 0, kind="stable")]
+    return ends[:MAX_NEIGHBOURS], max(len(ends) - MAX_NEIGHBOURS, 0)
+
+
 def neighbourhood(audit: Audit, node: int) -> str:
     """Return a node and its neighbours, coloured by their given classes; nodes without a label are hollow."""
-    posterior = audit.posterior
-    ends = neighbours(audit.graph, node)
-    # Labelled ones first, so that these are drawn where there are many.
-    ends = ends[np.argsort(posterior.given[ends] < 0, kind="stable")]
-    more, ends = max(len(ends) - MAX_NEIGHBOURS, 0), ends[:MAX_NEIGHBOURS]
+    ends, more = shown_neighbours(audit, node)
     parts = []
     for k, end in enumerate(ends.tolist()):
         angle = 2 * math.pi * k / len(ends) - math.pi / 2
