@@ -172,11 +172,8 @@ def transition(
         checks.fail("matrix", f"at most {MAX_CLASSES:,} classes", f"{len(values):,}")
     texts = [[two_digits(value) for value in row] for row in values.tolist()]
     if isinstance(estimated, NoiseEstimate) and len(values) <= MAX_INTERVALS:
-        ends = [
-            [f"{two_digits(a)}–{two_digits(b)}" for a, b in zip(*rows, strict=True)]
-            for rows in zip(low, high, strict=True)
-        ]
-        texts = [[f"{t}\n{e}" for t, e in zip(*rows, strict=True)] for rows in zip(texts, ends, strict=True)]
+        for i, j in np.ndindex(values.shape):
+            texts[i][j] += f"\n{two_digits(estimated.low[i, j])}–{two_digits(estimated.high[i, j])}"
     return _matrix(values, texts, _names(names, len(values)), ax)
 
 
