@@ -173,7 +173,7 @@ def transition(
     texts = [[two_digits(value) for value in row] for row in values.tolist()]
     if isinstance(estimated, NoiseEstimate) and len(values) <= MAX_INTERVALS:
         for i, j in np.ndindex(values.shape):
-            texts[i][j] += f"\n{two_digits(estimated.low[i, j])}–{two_digits(estimated.high[i, j])}"
+            texts[i][j] += f"\n{two_digits(float(estimated.low[i, j]))}–{two_digits(float(estimated.high[i, j]))}"
     return _matrix(values, texts, _names(names, len(values)), ax)
 
 

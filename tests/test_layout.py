@@ -71,7 +71,18 @@ DIRECTIVES = ("# type: ignore", "# noqa", "# fmt: skip")
 # Functions of one name, for different purposes or as an interface.
 SAME_NAME = {
     # The interface of a task, of its report and of a timed operation.
-    *("corrupt", "figures", "load", "render", "sections", "draw_graph", "library", "reference", "verify"),
+    *(
+        "corrupt",
+        "figures",
+        "load",
+        "page_figures",
+        "render",
+        "sections",
+        "draw_graph",
+        "library",
+        "reference",
+        "verify",
+    ),
     # The interface of a kernel and its tiers.
     *("operation", "unsupported_reason"),
     # A public function and its kernel.
