@@ -124,7 +124,7 @@ def _other_chapters(folder: Path) -> tuple[list[Chapter], bool]:
 
 def _title(folders: Sequence[Path]) -> str:
     names = [folder.resolve().name for folder in folders]
-    return f"graphnoise report: {', '.join(names[:4])}" + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return f"graphnoise report: {', '.join(names)}" if len(names) < 3 else f"graphnoise report of {len(names)} sources"
 
 
 def _report(

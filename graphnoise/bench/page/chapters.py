@@ -93,19 +93,28 @@ def cells_chapter(
 
 
 def _together(figures: Sequence[tuple[str, Figure]]) -> Iterator[Figure]:
-    """Yield figures of grids: those of the same kind as one where no two grids have the same panel."""
+    """Yield figures of grids, those of the same kind together as far as grids have no panel in common."""
     alike: dict[tuple[Any, ...], list[tuple[str, Figure]]] = defaultdict(list)
     for grid, figure in figures:
         alike[figure.title, figure.kind, figure.note, tuple(figure.panel), tuple(figure.frame)].append((grid, figure))
     for group in alike.values():
-        first = group[0][1]
-        keys = [key for _, figure in group for key in {*figure.frame[list(figure.panel)].itertuples(index=False)}]
-        if len(group) > 1 and first.panel and len(keys) == len(set(keys)):
-            frame = pandas.concat([figure.frame for _, figure in group], ignore_index=True)
-            commands = dict.fromkeys(figure.command for _, figure in group)
-            yield replace(first, frame=frame, command="\n".join(commands))
-        else:
-            yield from (replace(f, title=f"{grid}: {f.title}" if len(group) > 1 else f.title) for grid, f in group)
+        parts: list[tuple[list[str], list[Figure], set[Any]]] = []
+        for grid, figure in group:
+            keys = set(figure.frame[list(figure.panel)].itertuples(index=False))
+            # Without panels there is one key, so that every grid has a figure of its own.
+            for grids, beside, taken in parts:
+                if not taken & keys:
+                    grids.append(grid)
+                    beside.append(figure)
+                    taken |= keys
+                    break
+            else:
+                parts.append(([grid], [figure], keys))
+        for grids, beside, _ in parts:
+            frame = pandas.concat([figure.frame for figure in beside], ignore_index=True)
+            commands = dict.fromkeys(figure.command for figure in beside)
+            named = f"{', '.join(grids)}: {beside[0].title}" if len(parts) > 1 and any(grids) else beside[0].title
+            yield replace(beside[0], title=named, frame=frame, command="\n".join(commands))
 
 
 def audit_chapter(folder: Path) -> Chapter:

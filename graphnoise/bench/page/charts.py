@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas
 
 from graphnoise.bench.page.figure import Figure
 from graphnoise.plot import COLOURS
+from graphnoise.typing import Floats
 
 # Colours are names of the style sheet, so that they follow light, dark and print.
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
-# Points of a line above which they are not drawn.
-MANY = 60
+# Points of a line above which they are not drawn, and ticks of a logarithmic axis.
+MANY, MAX_TICKS = 60, 6
 # Signal of the series that is emphasised, set by the legend.
 SHOWN = "shown"
 CONFIG: dict[str, Any] = {
@@ -158,12 +160,33 @@ def _limits(figure: Figure, group: pandas.DataFrame, measure: str) -> list[float
     return [max(low - margin, 0.0) if low >= 0 else low - margin, min(high + margin, top)]
 
 
-def _x(figure: Figure, columns: dict[str, str], **scale: Any) -> Any:
+def _across(figure: Figure) -> Sequence[str]:
+    """Return the columns of intervals of x."""
+    return figure.interval or () if figure.kind == "points" else ()
+
+
+def _log_ticks(values: Floats) -> list[float]:
+    """Return 1, 2 and 5 times powers of ten in the range of positive values, or powers alone where these are many.
+
+    Example:
+        >>> _log_ticks(np.array([0.4, 3.0])), _log_ticks(np.array([1.0, 5e6]))
+        ([0.5, 1.0, 2.0], [1.0, 100.0, 10000.0, 1000000.0])
+    """
+    low, high = float(values.min()), float(values.max())
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    for ticks in (np.outer(powers, [1, 2, 5]).ravel(), powers, powers[::2], powers[::3]):
+        inside = [float(f"{tick:.6g}") for tick in ticks if low * 0.99 <= tick <= high * 1.01]
+        if len(inside) <= MAX_TICKS:
+            break
+    return inside
+
+
+def _x(figure: Figure, columns: dict[str, str], group: pandas.DataFrame, **scale: Any) -> Any:
     kind: dict[str, Any] = {"type": "log"} if figure.log else {"zero": False}
     axis: dict[str, Any] = {"tickCount": 5, "grid": figure.kind != "lines" and not figure.log}
     if figure.log:
         short = "datum.value >= 1000 ? format(datum.value, '~s') : format(datum.value, '~r')"
-        axis |= {"labelOverlap": "greedy", "labelExpr": short}
+        axis |= {"labelExpr": short, "values": _log_ticks(group[[figure.x, *_across(figure)]].to_numpy(dtype=float))}
     return alt.X(
         f"{columns[figure.x]}:Q", title=figure.x, axis=alt.Axis(**axis), scale=alt.Scale(nice=False, **kind, **scale)
     )
@@ -175,7 +198,7 @@ def _lines(figure: Figure, chart: Any, columns: dict[str, str], group: pandas.Da
     limits = alt.Scale(domain=_limits(figure, group, figure.y), zero=False, nice=False)
     y = alt.Y(f"{columns[figure.y]}:Q", title=figure.y, scale=limits, axis=alt.Axis(tickCount=5))
     padded = {"padding": 12} if figure.kind == "scatter" else {}
-    x, layers = _x(figure, columns, **padded), []
+    x, layers = _x(figure, columns, group, **padded), []
     drawn = chart.encode(x=x, color=looks["color"])
     if figure.interval:
         low, high = (columns[end] for end in figure.interval)
@@ -217,7 +240,7 @@ def _points(figure: Figure, chart: Any, columns: dict[str, str], group: pandas.D
         layers.append(drawn.mark_rule(strokeWidth=1.5).encode(x=ends, x2=f"{high}:Q"))
     shape = {"shape": looks["shape"]} if "shape" in looks else {}
     points = drawn.mark_point(filled=True, size=50).encode(
-        x=_x(figure, columns, **limits), **shape, tooltip=_tooltip(figure, columns)
+        x=_x(figure, columns, group, **limits), **shape, tooltip=_tooltip(figure, columns)
     )
     return [*layers, points]
 
@@ -237,7 +260,7 @@ def _bars(figure: Figure, chart: Any, columns: dict[str, str], group: pandas.Dat
 
 def _heat(figure: Figure, chart: Any, columns: dict[str, str], group: pandas.DataFrame, entries: Any) -> list[Any]:
     """Return a table of cells, the darker the larger, with numbers."""
-    axis = {"grid": False, "ticks": False, "domain": False}
+    axis: dict[str, Any] = {"grid": False, "ticks": False, "domain": False}
     across = alt.X(f"{columns[figure.series]}:N", title=figure.series, sort=None, axis=alt.Axis(labelAngle=-35, **axis))
     y = alt.Y(f"{columns[figure.y]}:N", title=figure.y, sort=None, axis=alt.Axis(**axis))
     value = columns[figure.x]

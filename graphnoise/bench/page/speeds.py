@@ -66,14 +66,13 @@ def speed_figures(path: Path, kind: str, records: Sequence[Mapping[str, Any]]) -
 def _cases(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return what differs between the cases, and the commit of those that were measured again."""
     keys = dict.fromkeys(key for record in records for key in record["case"])
-    varying = [key for key in keys if len({str(record["case"].get(key)) for record in records}) > 1]
+    values = {key: [record["case"].get(key) for record in records] for key in keys}
+    varying = [key for key in keys if len(set(map(str, values[key]))) > 1 and not isinstance(values[key][0], list)]
     texts: list[str] = []
     for record in records:
+        named = [(key, value) for key in varying if (value := record["case"].get(key)) not in (False, None)]
         # Of a flag, its name.
-        named = {key: record["case"].get(key) for key in varying}
-        words = [
-            key if value is True else f"{key} {value}" for key, value in named.items() if value not in (False, None)
-        ]
+        words = [key if value is True else f"{key} {value}" for key, value in named]
         text = ", ".join(words) or "one case"
         commit = str(record["environment"]["commit"])[:7]
         texts.append(f"{text} ({commit})" if text in texts else text)
