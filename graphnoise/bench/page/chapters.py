@@ -24,8 +24,8 @@ from graphnoise.bench.speed.tables import place
 from graphnoise.bench.store import FORMAT
 from graphnoise.bench.task import Task
 
-# Characters of a line of tables.
-WIDTH = 400
+# Characters of a line of tables, and grids that a heading names.
+WIDTH, MAX_GRIDS = 400, 3
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,9 @@ def _together(figures: Sequence[tuple[str, Figure]]) -> Iterator[Figure]:
         for grids, beside, _ in parts:
             frame = pandas.concat([figure.frame for figure in beside], ignore_index=True)
             commands = dict.fromkeys(figure.command for figure in beside)
-            named = f"{', '.join(grids)}: {beside[0].title}" if len(parts) > 1 and any(grids) else beside[0].title
-            yield replace(beside[0], title=named, frame=frame, command="\n".join(commands))
+            named = len(parts) > 1 and any(grids) and len(grids) <= MAX_GRIDS
+            title = f"{', '.join(grids)}: {beside[0].title}" if named else beside[0].title
+            yield replace(beside[0], title=title, frame=frame, command="\n".join(commands))
 
 
 def audit_chapter(folder: Path) -> Chapter:

@@ -22,6 +22,9 @@ MANY, MAX_TICKS = 60, 6
 # Signal of the series that is emphasised, set by the legend.
 SHOWN = "shown"
 CONFIG: dict[str, Any] = {
+    # The element around a chart says what it is.
+    "aria": False,
+    "mark": {"aria": False},
     "background": "transparent",
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
@@ -35,6 +38,7 @@ CONFIG: dict[str, Any] = {
         "domainColor": "var(--line)",
         "tickColor": "var(--line)",
         "labelLimit": 220,
+        "aria": False,
     },
 }
 
@@ -100,7 +104,7 @@ def _spec(figure: Figure, rows: pandas.DataFrame, group: pandas.DataFrame, entri
     """Return the specification of a panel; `group` are the rows of all panels that share the axis of the measure."""
     # Names of columns are data: as fields, dots and brackets would be paths.
     columns = {name: f"c{place}" for place, name in enumerate(rows)}
-    data = alt.Data(values=rows.rename(columns=columns).to_dict("records"))
+    data = alt.InlineData(values=rows.rename(columns=columns).to_dict("records"))
     chart = {"lines": _lines, "points": _points, "scatter": _lines, "bars": _bars, "heat": _heat}[figure.kind]
     layers = chart(figure, alt.Chart(data), columns, group, entries)
     names = [entry.name for entry in entries]
@@ -117,7 +121,7 @@ def _height(figure: Figure, rows: pandas.DataFrame) -> int:
     if figure.kind in ("lines", "scatter"):
         return 230
     step = {"points": 19, "bars": 22, "heat": 32}[figure.kind]
-    return max(60, step * rows[figure.y].nunique())
+    return max(60, step * int(rows[figure.y].nunique()))
 
 
 def _looks(figure: Figure, columns: dict[str, str], entries: Sequence[Entry]) -> dict[str, Any]:
@@ -125,7 +129,7 @@ def _looks(figure: Figure, columns: dict[str, str], entries: Sequence[Entry]) ->
     if not entries:
         return {"color": alt.value("var(--c0)")}
     field, names = f"{columns[figure.series]}:N", [entry.name for entry in entries]
-    looks = {
+    looks: dict[str, Any] = {
         "color": [entry.colour for entry in entries],
         "shape": [entry.shape for entry in entries],
         "strokeDash": [list(entry.dashes) for entry in entries],
@@ -146,8 +150,8 @@ def _faded(figure: Figure, columns: dict[str, str], full: float) -> Any:
 
 
 def _tooltip(figure: Figure, columns: dict[str, str]) -> list[Any]:
-    kinds = {name: "Q" if figure.frame[name].dtype.kind in "iuf" else "N" for name in columns}
-    form = {"Q": {"format": ".4~g"}, "N": {}}
+    kinds: dict[str, Any] = {name: "Q" if figure.frame[name].dtype.kind in "iuf" else "N" for name in columns}
+    form: dict[str, Any] = {"Q": {"format": ".4~g"}, "N": {}}
     return [alt.Tooltip(f"{field}:{kinds[name]}", title=name, **form[kinds[name]]) for name, field in columns.items()]
 
 
@@ -160,9 +164,11 @@ def _limits(figure: Figure, group: pandas.DataFrame, measure: str) -> list[float
     return [max(low - margin, 0.0) if low >= 0 else low - margin, min(high + margin, top)]
 
 
-def _across(figure: Figure) -> Sequence[str]:
-    """Return the columns of intervals of x."""
-    return figure.interval or () if figure.kind == "points" else ()
+def _along(figure: Figure, group: pandas.DataFrame) -> Floats:
+    """Return all that is drawn along x, intervals and reference included."""
+    ends = figure.interval or () if figure.kind == "points" else ()
+    values: Floats = group[[figure.x, *ends]].to_numpy(dtype=float).ravel()
+    return np.r_[values, [] if figure.reference is None else figure.reference]
 
 
 def _log_ticks(values: Floats) -> list[float]:
@@ -186,7 +192,7 @@ def _x(figure: Figure, columns: dict[str, str], group: pandas.DataFrame, **scale
     axis: dict[str, Any] = {"tickCount": 5, "grid": figure.kind != "lines" and not figure.log}
     if figure.log:
         short = "datum.value >= 1000 ? format(datum.value, '~s') : format(datum.value, '~r')"
-        axis |= {"labelExpr": short, "values": _log_ticks(group[[figure.x, *_across(figure)]].to_numpy(dtype=float))}
+        axis |= {"labelExpr": short, "values": _log_ticks(_along(figure, group))}
     return alt.X(
         f"{columns[figure.x]}:Q", title=figure.x, axis=alt.Axis(**axis), scale=alt.Scale(nice=False, **kind, **scale)
     )
@@ -230,7 +236,7 @@ def _points(figure: Figure, chart: Any, columns: dict[str, str], group: pandas.D
     layers = []
     if figure.reference is not None:
         layers.append(
-            alt.Chart(alt.Data(values=[{}]))
+            alt.Chart(alt.InlineData(values=[{}]))
             .mark_rule(strokeDash=[4, 4], color="var(--soft)")
             .encode(x=alt.XDatum(figure.reference))
         )

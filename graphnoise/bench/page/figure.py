@@ -54,8 +54,8 @@ class Figure:
         """Number of panels that stand side by side: those of the first group, 1 where there is no such group."""
         if len(self.panel) < 2:
             return 1
-        groups = self.frame.groupby(list(self.panel), sort=False).ngroups
-        return groups // max(self.frame[self.panel[0]].nunique(), 1)
+        panels = len(self.frame[list(self.panel)].drop_duplicates())
+        return panels // max(int(self.frame[self.panel[0]].nunique()), 1)
 
 
 def estimate_columns(e: Estimate, measure: str, factor: float = 100.0) -> dict[str, Any]:
@@ -91,10 +91,16 @@ def by_rates(
     shared: dict[str, Any] = {"note": note, "interval": ("low", "high"), "command": command}
     figures = []
     if several.any():
-        lines = {"kind": "lines", "x": rate, "y": measure, "series": "method", "panel": ("data set", "noise")}
+        lines: dict[str, Any] = {
+            "kind": "lines",
+            "x": rate,
+            "y": measure,
+            "series": "method",
+            "panel": ("data set", "noise"),
+        }
         figures.append(Figure(f"{title} against noise", frame=frame[several], **lines, **shared))
     if not several.all():
-        points = {"kind": "points", "x": measure, "y": "method", "panel": ("data set", "noise", rate)}
+        points: dict[str, Any] = {"kind": "points", "x": measure, "y": "method", "panel": ("data set", "noise", rate)}
         figures.append(Figure(f"{title} at one rate", frame=frame[~several], **points, **shared))
     return figures
 

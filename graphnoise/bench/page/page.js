@@ -78,7 +78,8 @@ all(".audit").forEach((audit) => {
     all("button", card).forEach((button) => button.addEventListener("click", () =>
       decide(card, choice(card).value === button.value ? "" : button.value)));
   });
-  all(".search, .given, .open", audit).forEach((field) => field.addEventListener("input", () => { limit = STEP; show(); }));
+  for (const event of ["input", "change"])
+    find(".filters").addEventListener(event, () => { limit = STEP; show(); });
   find(".more").addEventListener("click", () => { limit += STEP; show(); });
   find(".save").addEventListener("click", () => {
     const made = cards.filter((card) => choice(card).value);

@@ -52,7 +52,7 @@ def page_figures(
             "Share of the variance of a single run that comes from the noise draw and from the initialisation, at the "
             "highest rate (one-way analysis of variance)."
         )
-        columns = {"x": "share of the variance, %", "y": "method", "series": "part"}
+        columns: dict[str, Any] = {"x": "share of the variance, %", "y": "method", "series": "part"}
         panel = ("data set", "noise", "rate")
         frame = pandas.DataFrame(split)
         yield Figure(
