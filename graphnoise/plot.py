@@ -220,8 +220,8 @@ def reliability(probability: ArrayLike, right: ArrayLike, bins: int = 10, ax: Ax
     ax.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1, zorder=0)
     ax.scatter(mean, share, s=20 + 300 * n / n.sum(), color=COLOURS[0], alpha=0.8, zorder=3)
     ax.vlines(mean, np.maximum(middle - half, 0), np.minimum(middle + half, 1), color=COLOURS[0], linewidth=1)
-    ax.set(xlabel="stated probability", ylabel="share that is right", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    ax.set_aspect("equal")
+    ax.set(xlabel="stated probability", ylabel="share that is right")
+    ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
     ax.grid(alpha=0.25)
     return ax
 
@@ -397,8 +397,7 @@ def neighbourhood(audit: Audit, node: int, ax: Axes | None = None) -> Axes:
         ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, title="given class")
     rest = f", {more:,} more neighbours" if more else ""
     ax.set_title(f"{node_names(audit.posterior.names, nodes[-1:])[0]}: P(label is wrong){rest}", fontsize=9)
-    ax.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4))
-    ax.set_aspect("equal")
+    ax.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")
     ax.axis("off")
     return ax
 

@@ -8,7 +8,7 @@ from typing import Any
 from graphnoise.bench import options
 from graphnoise.bench.page.figure import Figure, bench_command, by_rates, noise_words, rate_words, word_of
 from graphnoise.bench.task import Task
-from graphnoise.bench.tasks.node_page import rows
+from graphnoise.bench.tasks.node_page import estimate_rows
 from recsys.bench.report import METRIC, SCORE, Recommendations
 
 NAME = METRIC.upper()
@@ -32,4 +32,4 @@ def page_figures(
         "--refit": lambda config: "" if config["procedure"] == "refit" else None,
     }
     command = bench_command(task, [record["config"] for record in records], words, "seed")
-    yield from by_rates(rows(sections, SCORE, NAME, 1.0), NAME, "rate", NAME, NOTE, command)
+    yield from by_rates(estimate_rows(sections, SCORE, NAME, 1.0), NAME, "rate", NAME, NOTE, command)

@@ -9,6 +9,7 @@ import pandas
 import pytest
 from audit.audits import data, noisy
 
+from graphnoise import datasets
 from graphnoise.cli import main as cli
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -65,3 +66,11 @@ def made(audited, tmp_path_factory):
     path = folder / "report.html"
     assert run("report", *sources, "--html", path) == 0
     return SimpleNamespace(path=path, sources=sources, nodes=nodes, html=path.read_text())
+
+
+@pytest.fixture(scope="session")
+def planted_file(tmp_path_factory):
+    """Path of a small planted graph."""
+    path = tmp_path_factory.mktemp("data") / "planted.npz"
+    planted = datasets.planted_partition([30, 30], 0.25, 0.02, num_features=12, split=(8, 20, 20), seed=1)
+    return str(datasets.save_npz(planted, path))

@@ -97,7 +97,7 @@ def test_an_entry_of_the_legend_emphasises_its_series(page):
 
     assert opacities() == {"1"}
     button.click()
-    wait(lambda: opacities() == {"0.1", "1"})
+    wait(lambda: opacities() == {"0.2", "1"})
     button.click()
     wait(lambda: opacities() == {"1"})
 

@@ -229,3 +229,21 @@ def test_without_the_packages_the_error_names_the_extra(made, tmp_path, capfd, m
     code, _, err = call(capfd, "report", made.nodes, "--html", tmp_path / "page.html")
     assert code == 1
     assert "pip install 'graphnoise[page]'" in err
+
+
+def test_figures_of_runs_with_several_initialisations_split_the_variance(planted_file, tmp_path, capfd):
+    task, store = registry.task("nodes"), Store(tmp_path / "cells")
+    methods = ["gcn:epochs=3", "mlp:epochs=3", "gat:epochs=3"]
+    grid = {"datasets": [planted_file], "methods": methods, "noise": ["pair"], "rates": [0.2, 0.3]}
+    task.run(task.Grid(**grid, seeds=2, inits=2), store)
+    assert call(capfd, "report", store.folder, "--html", tmp_path / "page.html")[0] == 0
+    html = (tmp_path / "page.html").read_text()
+    shown = table(html, "Variance: noise draw or initialisation")
+    (section,) = task.sections(record.by_task(store)[0]["nodes"])
+    share = section.estimate("gcn", "pair", 0.3, "test_accuracy").draw_share
+    rows = shown.query("method == 'gcn'").set_index("part")["share of the variance, %"].astype(float)
+    assert rows.to_dict() == pytest.approx({"noise draw": 100 * share, "initialisation": 100 - 100 * share})
+    assert set(shown["rate"]) == {"0.3"}
+    ranks = table(html, "Ranking")
+    assert float(ranks["mean rank"].astype(float).sum()) == pytest.approx(6)
+    assert "files written" in html

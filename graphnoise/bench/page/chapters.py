@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import shlex
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -97,6 +97,7 @@ def _together(figures: Sequence[tuple[str, Figure]]) -> Iterator[Figure]:
     alike: dict[tuple[Any, ...], list[tuple[str, Figure]]] = defaultdict(list)
     for grid, figure in figures:
         alike[figure.title, figure.kind, figure.note, tuple(figure.panel), tuple(figure.frame)].append((grid, figure))
+    made: list[tuple[list[str], Figure]] = []
     for group in alike.values():
         parts: list[tuple[list[str], list[Figure], set[Any]]] = []
         for grid, figure in group:
@@ -113,9 +114,11 @@ def _together(figures: Sequence[tuple[str, Figure]]) -> Iterator[Figure]:
         for grids, beside, _ in parts:
             frame = pandas.concat([figure.frame for figure in beside], ignore_index=True)
             commands = dict.fromkeys(figure.command for figure in beside)
-            named = len(parts) > 1 and any(grids) and len(grids) <= MAX_GRIDS
-            title = f"{', '.join(grids)}: {beside[0].title}" if named else beside[0].title
-            yield replace(beside[0], title=title, frame=frame, command="\n".join(commands))
+            made.append((grids, replace(beside[0], frame=frame, command="\n".join(commands))))
+    titles = Counter(figure.title for _, figure in made)
+    for grids, figure in made:
+        named = titles[figure.title] > 1 and any(grids)
+        yield replace(figure, title=f"{_list(grids, MAX_GRIDS)}: {figure.title}") if named else figure
 
 
 def audit_chapter(folder: Path) -> Chapter:

@@ -77,7 +77,7 @@ def legends(figures: Sequence[Figure]) -> Iterator[list[Entry]]:
         ]
 
 
-def panels(figure: Figure, entries: Sequence[Entry]) -> Iterator[Panel]:
+def chart_panels(figure: Figure, entries: Sequence[Entry]) -> Iterator[Panel]:
     """Yield the charts of a figure, a panel for each combination of its columns `panel`."""
     if not figure.panel:
         yield Panel("", _spec(figure, figure.frame, figure.frame, entries))
@@ -146,7 +146,7 @@ def _faded(figure: Figure, columns: dict[str, str], full: float) -> Any:
     if not figure.series:
         return alt.value(full)
     field = columns[figure.series]
-    return alt.condition(f"{SHOWN} == '' || datum.{field} == {SHOWN}", alt.value(full), alt.value(0.1 * full))
+    return alt.condition(f"{SHOWN} == '' || datum.{field} == {SHOWN}", alt.value(full), alt.value(0.2 * full))
 
 
 def _tooltip(figure: Figure, columns: dict[str, str]) -> list[Any]:
@@ -167,8 +167,10 @@ def _limits(figure: Figure, group: pandas.DataFrame, measure: str) -> list[float
 def _along(figure: Figure, group: pandas.DataFrame) -> Floats:
     """Return all that is drawn along x, intervals and reference included."""
     ends = figure.interval or () if figure.kind == "points" else ()
-    values: Floats = group[[figure.x, *ends]].to_numpy(dtype=float).ravel()
-    return np.r_[values, [] if figure.reference is None else figure.reference]
+    values: Floats = np.append(
+        group[[figure.x, *ends]].to_numpy(dtype=float), [] if figure.reference is None else figure.reference
+    )
+    return values
 
 
 def _log_ticks(values: Floats) -> list[float]:

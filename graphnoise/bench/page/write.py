@@ -81,7 +81,7 @@ def render_page(title: str, chapters: Sequence[Chapter]) -> str:
     environment.filters["code_parts"] = code_parts
     shown = [
         [
-            (figure, entries, list(charts.panels(figure, entries)), _table(figure.frame))
+            (figure, entries, list(charts.chart_panels(figure, entries)), _table(figure.frame))
             for figure, entries in zip(chapter.figures, charts.legends(chapter.figures), strict=True)
         ]
         for chapter in chapters

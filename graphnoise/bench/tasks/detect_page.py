@@ -11,7 +11,7 @@ from graphnoise.bench.page.figure import Figure, bench_command, estimate_columns
 from graphnoise.bench.task import Task
 from graphnoise.bench.tasks.detect_metrics import NOMINAL_FDR
 from graphnoise.bench.tasks.detect_report import Section
-from graphnoise.bench.tasks.node_page import words
+from graphnoise.bench.tasks.node_page import noisy_label_words
 
 SHOWN = {
     "auroc": ("Detection: area under the ROC curve", "AUROC, %", "95 % t-intervals over noise draws."),
@@ -28,7 +28,7 @@ def page_figures(
 ) -> Iterator[Figure]:
     """Yield the figures of the sections of one grid."""
     configs = [record["config"] for record in records]
-    command = bench_command(task, configs, words(configs, "detectors"), "draw")
+    command = bench_command(task, configs, noisy_label_words(configs, "detectors"), "draw")
     shared: dict[str, Any] = {"series": "noise", "panel": ("data set",), "command": command}
     for measure, (title, column, note) in SHOWN.items():
         if rows := list(_rows(sections, measure, column)):

@@ -33,8 +33,8 @@ def page_figures(
 ) -> Iterator[Figure]:
     """Yield the figures of the sections of one grid."""
     configs = [record["config"] for record in records]
-    command = bench_command(task, configs, words(configs, "node_methods"), "draw")
-    yield from by_rates(rows(sections, ACCURACY, MEASURE), MEASURE, "rate", "Accuracy", INTERVAL, command)
+    command = bench_command(task, configs, noisy_label_words(configs, "node_methods"), "draw")
+    yield from by_rates(estimate_rows(sections, ACCURACY, MEASURE), MEASURE, "rate", "Accuracy", INTERVAL, command)
     if (ranking := ranked(sections)) is not None:
         half = ranking.critical_difference / 2
         frame = pandas.DataFrame(
@@ -60,7 +60,9 @@ def page_figures(
         )
 
 
-def rows(sections: Sequence[NoiseSection], path: str, measure: str, factor: float = 100.0) -> list[dict[str, Any]]:
+def estimate_rows(
+    sections: Sequence[NoiseSection], path: str, measure: str, factor: float = 100.0
+) -> list[dict[str, Any]]:
     """Return a row for each estimate of a measure: data set, noise, rate, method, mean and interval."""
     names = [re.sub(r":\w+=.*", "", section.dataset) for section in sections]
     twice = {name for name, count in Counter(names).items() if count > 1}
@@ -89,7 +91,7 @@ def _variance(sections: Sequence[Section]) -> Iterator[dict[str, Any]]:
                     yield {**place, "part": part, "share of the variance, %": 100 * share, "draws": e.draws}
 
 
-def words(configs: Sequence[Config], group: Any) -> dict[str, Any]:
+def noisy_label_words(configs: Sequence[Config], group: Any) -> dict[str, Any]:
     """Return what `bench_command` needs for cells of noisy node labels."""
     inits = max((config.get("init", 0) for config in configs), default=0) + 1
     return {
