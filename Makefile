@@ -16,9 +16,8 @@ demo: .venv/run
 	$(BIN)/graphnoise bench cluster --dataset cora --method flow,label_flow,auto,bp --accuracy 0.9/0.95 --seeds 1 --out $(DEMO)
 	$(BIN)/graphnoise bench recommend --dataset 'planted(users=400,items=200)' --method itemknn,ease,linear --noise false-negative \
 	    --rate 0.2 --seeds 2 --trials 5 --out $(DEMO)
-	$(BIN)/graphnoise audit cora --out $(DEMO)/audit
-	$(BIN)/graphnoise report $(DEMO) --plot $(DEMO)/accuracy.png
-	$(BIN)/graphnoise report $(DEMO) $(DEMO)/audit --html $(DEMO)/report.html
+	$(BIN)/graphnoise audit cora --fdr 0.5 --out $(DEMO)
+	$(BIN)/graphnoise report $(DEMO) --plot $(DEMO)/accuracy.png --html $(DEMO)/report.html
 
 test: .venv/dev
 	$(BIN)/pytest --numprocesses 2 --dist loadfile

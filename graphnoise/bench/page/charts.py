@@ -211,7 +211,8 @@ def _lines(figure: Figure, chart: Any, columns: dict[str, str], group: pandas.Da
     if figure.interval:
         low, high = (columns[end] for end in figure.interval)
         band = drawn.mark_area() if figure.kind == "lines" else drawn.mark_rule(strokeWidth=1.5)
-        share = 0.14 if figure.kind == "lines" else 0.9
+        # Bands of many lines would hide each other.
+        share = min(0.14, 1.1 / max(len(entries), 1)) if figure.kind == "lines" else 0.9
         ends = alt.Y(f"{low}:Q", title=figure.y, scale=limits)
         layers.append(band.encode(y=ends, y2=f"{high}:Q", opacity=_faded(figure, columns, share)))
     marks = {"y": y, "opacity": _faded(figure, columns, 1.0)}
