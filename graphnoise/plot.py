@@ -249,7 +249,7 @@ def detection(
         >>> ax.lines[0].get_xdata().tolist(), ax.lines[0].get_ydata().round(2).tolist()
         ([50.0, 50.0, 100.0], [100.0, 50.0, 66.67])
     """
-    several = credibility if isinstance(credibility, Mapping) else {"": credibility}
+    several = credibility if isinstance(credibility, Mapping) and credibility else {"": credibility}
     curves: dict[str, tuple[Floats, Floats]] = {}
     chance = 0.0
     for name, given in several.items():
@@ -270,8 +270,6 @@ def detection(
         end = int(np.searchsorted(found, found[-1])) + 1
         curves[str(name)] = 100 * found[:end] / found[-1], 100 * found[:end] / looks[:end]
         chance = 100 * found[-1] / looks[-1]
-    if not curves:
-        checks.fail("credibility", "at least one detector", "none")
     ax = _axes(ax)
     for place, (name, (recall, precision)) in enumerate(curves.items()):
         ax.plot(recall, precision, **{**series_style(place), "marker": "" if len(recall) > 50 else "o", "label": name})
