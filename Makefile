@@ -16,7 +16,8 @@ demo: .venv/run
 	$(BIN)/graphnoise bench cluster --dataset cora --method flow,label_flow,auto,bp --accuracy 0.9/0.95 --seeds 1 --out $(DEMO)
 	$(BIN)/graphnoise bench recommend --dataset 'planted(users=400,items=200)' --method itemknn,ease,linear --noise false-negative \
 	    --rate 0.2 --seeds 2 --trials 5 --out $(DEMO)
-	$(BIN)/graphnoise report $(DEMO) --plot $(DEMO)/accuracy.png
+	$(BIN)/graphnoise audit cora --fdr 0.5 --out $(DEMO)
+	$(BIN)/graphnoise report $(DEMO) --plot $(DEMO)/accuracy.png --html $(DEMO)/report.html
 
 test: .venv/dev
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
@@ -98,7 +99,7 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/run: .venv/bin/python pyproject.toml constraints.txt $(NATIVE)
-	$(PIP) --editable '.[plots,recsys]'
+	$(PIP) --editable '.[page,plots,recsys]'
 	touch $@
 
 .venv/dev: .venv/run

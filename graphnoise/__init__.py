@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from graphnoise.errors import DataError, GraphnoiseError, InputError
 
 if TYPE_CHECKING:
-    from graphnoise import audit, budget, clustering, datasets, erase, nn, noise, reports, robust
+    from graphnoise import audit, budget, clustering, datasets, erase, nn, noise, plot, reports, robust
     from graphnoise.audit import Audit
     from graphnoise.coding_rates import CodingRateReduction, coding_rate, coding_rate_reduction, effective_rank
     from graphnoise.containers import as_graph
@@ -35,7 +35,7 @@ _MODULE_OF = {
     "effective_rank": "coding_rates",
     "propagate": "propagation",
 }
-_MODULES = ("audit", "budget", "clustering", "datasets", "erase", "nn", "noise", "reports", "robust")
+_MODULES = ("audit", "budget", "clustering", "datasets", "erase", "nn", "noise", "plot", "reports", "robust")
 
 __all__ = [
     "ERASE",
@@ -60,6 +60,7 @@ __all__ = [
     "erase",
     "nn",
     "noise",
+    "plot",
     "propagate",
     "reports",
     "robust",

@@ -49,7 +49,7 @@ LAYERS = [
     ("graphnoise.robust",),
     ("graphnoise.audit",),
     ("graphnoise.statistics",),
-    ("graphnoise.reports",),
+    ("graphnoise.reports", "graphnoise.plot"),
     ("recsys.validation",),
     ("recsys.ids", "recsys.mapped"),
     ("recsys.interactions", "recsys.topk", "recsys.files", "recsys.metrics", "recsys.kernels"),
@@ -71,7 +71,18 @@ DIRECTIVES = ("# type: ignore", "# noqa", "# fmt: skip")
 # Functions of one name, for different purposes or as an interface.
 SAME_NAME = {
     # The interface of a task, of its report and of a timed operation.
-    *("corrupt", "figures", "load", "render", "sections", "draw_graph", "library", "reference", "verify"),
+    *(
+        "corrupt",
+        "figures",
+        "load",
+        "page_figures",
+        "render",
+        "sections",
+        "draw_graph",
+        "library",
+        "reference",
+        "verify",
+    ),
     # The interface of a kernel and its tiers.
     *("operation", "unsupported_reason"),
     # A public function and its kernel.
@@ -86,6 +97,8 @@ SAME_NAME = {
     *("check", "check_labels", "flag", "integer", "real", "share", "text"),
     # Public functions of graphs and of recommenders, distinguished by their module.
     *("compare", "correct", "names", "parse", "posterior", "propagate", "ratio", "smooth", "step", "wide"),
+    # A drawing as SVG text, and by matplotlib.
+    "neighbourhood",
     # Predictions of classes, and accuracies of users, as text.
     *("pack", "unpack"),
     # Other words of one spelling: a plot and a sample; a hyper-parameter's range and a check.

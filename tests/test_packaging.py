@@ -56,6 +56,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
     for needed in ("graphnoise/py.typed", "recsys/py.typed", "graphnoise/datasets/_manifest/manifest.toml"):
         assert needed in names
     assert "graphnoise/datasets/_manifest/splits/cora.csv" in names
+    assert {f"graphnoise/bench/page/page.{kind}" for kind in ("html.j2", "css", "js")} <= set(names)
     for package in ("graphnoise", "recsys"):
         assert any(name.startswith(f"{package}/kernels/_native.") and name.endswith(".so") for name in names)
     assert not [name for name in names if name.endswith((".cpp", ".h", ".csv.gz", ".npz")) or "test" in name]

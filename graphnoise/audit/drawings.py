@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas
 from numpy.typing import NDArray
 
 from graphnoise.audit.audit import Audit
 from graphnoise.audit.explain import neighbours, node_names, two_digits
-from graphnoise.typing import Floats
+from graphnoise.typing import Floats, Ints
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 460, 220, 52, 36
 # Neighbours in a drawing, and classes in a heat map.
@@ -77,29 +78,77 @@ def colour(position: int, count: int) -> str:
     return f"hsl({360 * position / max(count, 1):.0f} 62% {(58, 42)[position % 2]}%)"
 
 
+def shown_neighbours(audit: Audit, node: int) -> tuple[Ints, int]:
+    """Return the neighbours of a node that are drawn, those with a label before the others, and how many are not."""
+    ends = neighbours(audit.graph, node)
+    ends = ends[np.argsort(audit.posterior.given[ends] < 0, kind="stable")]
+    return ends[:MAX_NEIGHBOURS], max(len(ends) - MAX_NEIGHBOURS, 0)
+
+
+class Seen(NamedTuple):
+    """A node as it is drawn: its name, given class with its position (-1: none), and P(the given label is right)."""
+
+    name: str
+    given: str
+    code: int
+    credibility: float | None
+
+
+def seen(audit: Audit, nodes: Ints) -> list[Seen]:
+    """Return nodes as they are drawn."""
+    given, classes, credibility = audit.posterior.given, audit.posterior.classes, audit.credibility
+    names = node_names(audit.posterior.names, nodes)
+    return [
+        Seen(str(name), str(classes[code]), code, float(credibility[node]))
+        if (code := int(given[node])) >= 0
+        else Seen(str(name), "no label", -1, None)
+        for name, node in zip(names, nodes.tolist(), strict=True)
+    ]
+
+
 def neighbourhood(audit: Audit, node: int) -> str:
     """Return a node and its neighbours, coloured by their given classes; nodes without a label are hollow."""
-    posterior = audit.posterior
-    ends = neighbours(audit.graph, node)
-    # Labelled ones first, so that these are drawn where there are many.
-    ends = ends[np.argsort(posterior.given[ends] < 0, kind="stable")]
-    more, ends = max(len(ends) - MAX_NEIGHBOURS, 0), ends[:MAX_NEIGHBOURS]
+    ends, more = shown_neighbours(audit, node)
+    return star(seen(audit, np.array([node]))[0], seen(audit, ends), more, len(audit.posterior.classes))
+
+
+def with_neighbours(audit: Audit, suspects: pandas.DataFrame) -> pandas.DataFrame:
+    """Return suspects with the neighbours that are drawn (node, given, credibility), and the number of the others."""
+    found = [shown_neighbours(audit, node) for node in suspects.index]
+    neighbours = [
+        [{"node": end.name, "given": end.given if end.code >= 0 else None, "credibility": end.credibility}
+         for end in seen(audit, ends)]
+        for ends, _ in found
+    ]  # fmt: skip
+    return suspects.assign(neighbours=pandas.Series(neighbours, suspects.index, object), more=[m for _, m in found])
+
+
+def star(centre: Seen, ends: Sequence[Seen], more: int, count: int) -> str:
+    """Return a node and its neighbours as SVG; labels that are probably wrong have a ring.
+
+    Args:
+        centre: The node.
+        ends: Neighbours that are drawn.
+        more: Number of those that are not.
+        count: Number of classes.
+    """
     parts = []
-    for k, end in enumerate(ends.tolist()):
+    for k, end in enumerate(ends):
         angle = 2 * math.pi * k / len(ends) - math.pi / 2
         x, y = 100 + 72 * math.cos(angle), 90 + 68 * math.sin(angle)
-        parts.append(f'<line x1="100" y1="90" x2="{x:.1f}" y2="{y:.1f}"/>{_node(audit, end, x, y, 9)}')
-    parts.append(_node(audit, node, 100, 90, 14))
+        parts.append(f'<line x1="100" y1="90" x2="{x:.1f}" y2="{y:.1f}"/>{_node(end, x, y, 9, count)}')
+    parts.append(_node(centre, 100, 90, 14, count))
     rest = f'<text x="100" y="176" text-anchor="middle">and {more} more</text>' if more else ""
-    return f'<svg class="star" viewBox="0 0 200 180" role="img">{"".join(parts)}{rest}</svg>'
+    label = f"{escape(centre.name)} and its neighbours"
+    return f'<svg class="star" viewBox="0 0 200 180" role="img" aria-label="{label}">{"".join(parts)}{rest}</svg>'
 
 
-def _node(audit: Audit, node: int, x: float, y: float, radius: int) -> str:
-    code, classes = int(audit.posterior.given[node]), audit.posterior.classes
-    name, given = node_names(audit.posterior.names, np.array([node]))[0], "no label" if code < 0 else classes[code]
-    fill = "var(--panel)" if code < 0 else colour(code, len(classes))
-    title = f"<title>{escape(str(name))}: {escape(str(given))}</title>"
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" style="fill:{fill}">{title}</circle>'
+def _node(node: Seen, x: float, y: float, radius: int, count: int) -> str:
+    fill = "var(--panel)" if node.code < 0 else colour(node.code, count)
+    chance = "" if node.credibility is None else f", right with probability {two_digits(node.credibility)}"
+    title = f"<title>{escape(node.name)}: {escape(node.given)}{chance}</title>"
+    kind = ' class="doubted"' if node.credibility is not None and node.credibility < 0.5 else ""
+    return f'<circle{kind} cx="{x:.1f}" cy="{y:.1f}" r="{radius}" style="fill:{fill}">{title}</circle>'
 
 
 def _axes(across: Sequence[str], upwards: Sequence[tuple[str, float]]) -> str:

@@ -16,6 +16,7 @@ from graphnoise.audit.explain import two_digits
 ROWS, DRAWN = 25, 12
 CONFUSED = """Probability of the given class (columns) for each true class (rows); point at an entry for its 95 %
 interval."""
+COLOURED = "Colours are given classes, rings labels that are probably wrong"
 FOUND = "Expected number of wrong labels found, the least credible looked at first; dashed: at random."
 STYLE = """
 :root { color-scheme: light dark; --text: #1d2430; --back: #fff; --soft: #667085; --line: #d8dde6; --panel: #f6f7f9;
@@ -39,6 +40,7 @@ td, th { padding: .25rem .6rem; border-bottom: 1px solid var(--line); vertical-a
 svg { width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 11px; } svg line { stroke: var(--line); }
 .bar { fill: var(--right); } .curve { fill: none; stroke: var(--right); stroke-width: 2; }
 .chance { fill: none; stroke: var(--soft); stroke-dasharray: 4 4; } .star circle { stroke: var(--soft); }
+.star .doubted { stroke: var(--wrong); stroke-width: 3; }
 .key span { display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin: 0 .3em 0 1em; }
 """
 
@@ -69,7 +71,7 @@ def page(audit: Audit, title: str, suspects: pandas.DataFrame, summary: str) -> 
     if len(suspects):
         sections += [
             "<h2>The first suspects and their neighbours</h2>",
-            f'<p class="key soft">Colours are given classes:{_key(audit)}</p><div class="stars">{stars}</div>',
+            f'<p class="key soft">{COLOURED}:{_key(audit)}</p><div class="stars">{stars}</div>',
             f"<h2>Suspects</h2>{_table(suspects)}",
         ]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'

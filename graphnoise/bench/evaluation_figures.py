@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from graphnoise.bench.plots import COLOURS, DASHES, MARKERS, panels
+from graphnoise.bench.plots import panels
+from graphnoise.plot import COLOURS, DASHES, MARKERS
 from graphnoise.reports import ExchangeRate, Frontier, RankStability
 
 if TYPE_CHECKING:

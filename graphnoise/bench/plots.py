@@ -1,4 +1,4 @@
-"""Helpers for matplotlib figures: files, colours that are the same in every figure, panels, legends."""
+"""Figures of the benchmarks by matplotlib: files, styles of rows, panels, legends."""
 
 from __future__ import annotations
 
@@ -14,18 +14,13 @@ from numpy.typing import NDArray
 
 from graphnoise import checks
 from graphnoise.bench.report import NoiseSection, Section
-from graphnoise.checks import InputError
 from graphnoise.io import atomic_write
+from graphnoise.plot import interval_line, require_matplotlib, series_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from graphnoise.bench.task import Task
-
-# Okabe and Ito's palette, which readers with any colour vision can tell apart; lines differ by marker as well.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-DASHES = ("-", "--", ":", "-.")
 
 Style = dict[str, Any]
 
@@ -36,12 +31,9 @@ def check(path: Path) -> None:
     Raises:
         InputError: matplotlib is not installed, or the suffix is none of its formats.
     """
-    try:
-        from matplotlib.backend_bases import FigureCanvasBase
-    except ImportError as error:
-        raise InputError(
-            "plot: expected matplotlib, which is not installed (pip install 'graphnoise[plots]')"
-        ) from error
+    require_matplotlib()
+    from matplotlib.backend_bases import FigureCanvasBase
+
     formats = FigureCanvasBase.get_supported_filetypes()
     if path.suffix[1:].lower() not in formats:
         endings = ", ".join("." + name for name in sorted(formats))
@@ -93,16 +85,7 @@ def styles(sections: Sequence[Section]) -> dict[str, Style]:
         beside = {other for labels in shown.values() if label in labels for other in labels}
         taken = {places[other] for other in beside if other in places}
         places[label] = next(place for place in itertools.count() if place not in taken)
-    return {
-        label: {
-            "color": COLOURS[place % len(COLOURS)],
-            "marker": MARKERS[place % len(MARKERS)],
-            "linestyle": DASHES[place // len(COLOURS) % len(DASHES)],
-            "markersize": 4,
-            "label": label,
-        }
-        for label, place in places.items()
-    }
+    return {label: {**series_style(place), "label": label} for label, place in places.items()}
 
 
 def panels(rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple[Figure, NDArray[Any]]:
@@ -111,16 +94,6 @@ def panels(rows: int, columns: int, size: tuple[float, float], **options: Any) -
 
     figure = Figure(figsize=size, layout="constrained")
     return figure, np.asarray(figure.subplots(rows, columns, squeeze=False, **options))
-
-
-def line(panel: Any, x: Sequence[float], mean: Sequence[float], half: Sequence[float], style: Style) -> None:
-    """Draw a line with its interval as a band; of a single x, a point with its interval."""
-    middle, width = np.asarray(mean), np.asarray(half)
-    if len(x) == 1:
-        panel.errorbar(x, middle, width, capsize=3, **style)
-        return
-    panel.plot(x, middle, **style)
-    panel.fill_between(x, middle - width, middle + width, color=style["color"], alpha=0.15, linewidth=0)
 
 
 def over_rates(
@@ -159,7 +132,7 @@ def over_rates(
                 if points:
                     x = [place] if len(rates) == 1 else [rate for rate, _ in points]
                     mean = [factor * e.mean for _, e in points]
-                    line(panel, x, mean, [factor * (e.half_width or 0.0) for _, e in points], styles[method])
+                    interval_line(panel, x, mean, [factor * (e.half_width or 0.0) for _, e in points], styles[method])
             panel.set_title("no noise" if kind == "none" else f"{kind} noise", fontsize=10)
             panel.set_xlabel(axes[0] if len(rates) > 1 else f"{axes[0]}: {rates[0]:g}")
             if len(rates) > 1:

@@ -16,9 +16,10 @@ from graphnoise.bench.runner import Engine, Store, Summary, cell_key, run_cells
 from graphnoise.checks import DataError, InputError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    import matplotlib.figure
     from rich.console import RenderableType
 
+    from graphnoise.bench.page.figure import Figure
     from graphnoise.bench.plots import Style
     from graphnoise.bench.record import Column
     from graphnoise.bench.report import Section
@@ -144,11 +145,15 @@ class Task(ABC, Generic[G]):
         """Yield the tables of a section, without its title."""
 
     @abstractmethod
-    def figures(self, sections: Any, styles: Mapping[str, Style]) -> Mapping[str, Figure]:
+    def figures(self, sections: Any, styles: Mapping[str, Style]) -> Mapping[str, matplotlib.figure.Figure]:
         """Return figures by suffix of the file name, the main one under ""; all sections are of one grid."""
 
     def summary(self, sections: Any) -> Iterator[RenderableType]:
         """Yield what is printed after all sections: by default nothing."""
+        return iter(())
+
+    def page_figures(self, sections: Any, records: Sequence[Mapping[str, Any]]) -> Iterator[Figure]:
+        """Yield what the page of a report shows of sections of one grid, made of these records: by default nothing."""
         return iter(())
 
     # What follows is the same for all tasks.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -119,7 +122,7 @@ def audit(
             result = _audit(graph, y, x, table, str(decisions), folder, seed)
             bar.say("testing and writing")
             summary = result.report(fdr)
-            suspects, written, aside = _write(result, name, summary, fdr, review, folder)
+            suspects, written, aside = _write(result, name, _about(context), summary, fdr, review, folder)
         out.print(summary)
         if len(suspects):
             wide(_table(suspects.head(SHOWN)))
@@ -191,8 +194,21 @@ def _audit(graph: Any, y: Any, x: Any, decisions: pandas.DataFrame | None, name:
     return result if before is None else result.with_decisions(before)
 
 
+def _about(context: typer.Context) -> dict[str, Any]:
+    """Return the command as it was called, when, and on what machine."""
+    from graphnoise.bench.environment import environment
+
+    words = ["graphnoise", "audit", *(context.params["files"] or [])]
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        if name != "files" and str(context.get_parameter_source(name)).endswith("COMMANDLINE"):
+            words += [parameter.opts[0], str(context.params[name])]
+    recorded = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"command": shlex.join(words), "recorded": recorded, "environment": environment()}
+
+
 def _write(
-    result: Audit, name: str, summary: str, fdr: float, review: int, folder: Path
+    result: Audit, name: str, about: dict[str, Any], summary: str, fdr: float, review: int, folder: Path
 ) -> tuple[pandas.DataFrame, list[str], list[Path]]:
     """Write all files, each atomically; return the suspects, the files, and those of earlier runs that got new names.
 
@@ -201,6 +217,7 @@ def _write(
     import pandas
 
     from graphnoise.audit.decisions import set_aside
+    from graphnoise.audit.drawings import with_neighbours
     from graphnoise.audit.page import page
     from graphnoise.io import atomic_write
 
@@ -210,7 +227,8 @@ def _write(
         "labels.csv": labels.to_csv(index=False, float_format="%.6g"),
         # Filled in, the last column is one of decisions.
         "suspects.csv": suspects.assign(decision="").to_csv(index=False, float_format="%.6g"),
-        "suspects.jsonl": suspects.to_json(orient="records", lines=True),
+        "suspects.jsonl": with_neighbours(result, suspects).to_json(orient="records", lines=True),
+        "audit.json": json.dumps(about | {"name": name, "summary": summary.splitlines()}, indent=1),
         "corrected.csv": corrected.to_csv(index=False, float_format="%.6g"),
         "transition.csv": result.transition.to_csv(index=False, float_format="%.6g"),
         "audit.html": page(result, name, suspects, summary),

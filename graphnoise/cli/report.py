@@ -1,17 +1,21 @@
-"""`graphnoise report`: tables, plots and CSV of recorded cells, of whatever task they are."""
+"""`graphnoise report`: tables, plots, CSV and a page of recorded cells, of whatever task they are."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from graphnoise.cli.command import Command
 from graphnoise.cli.console import Bar, bad, err, out, wide
 from graphnoise.cli.evaluation import NAMES, evaluation
+
+if TYPE_CHECKING:
+    from graphnoise.bench.page.chapters import Chapter
 
 
 class ReportCommand(Command):
@@ -26,9 +30,15 @@ class ReportCommand(Command):
 
 
 def report(
-    folder: Annotated[
-        Path, typer.Argument(help="Folder of the results, or a file that --csv wrote.", metavar="FOLDER")
-    ] = Path("runs"),
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Folder of the results, or a file that --csv wrote (default: runs). With --html several, and folders "
+            "of audits and files of `bench speed`.",
+            metavar="FOLDER",
+            show_default=False,
+        ),
+    ] = None,
     suite: Annotated[
         Path | None, typer.Option(help="File of a suite: show its cells only, by its grids and row names.")
     ] = None,
@@ -44,6 +54,10 @@ def report(
         str | None,
         typer.Option(help="Draw the plots into this file, and others beside it. (without value: into FOLDER)"),
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write all as one HTML page that needs no network into this file.")
+    ] = None,
+    cells: Annotated[bool, typer.Option("--cells", help="Put all cells into the page of --html, as CSV.")] = False,
     table: Annotated[
         str | None,
         typer.Option("--csv", help="Write all cells as CSV to this file. (without value: standard output)"),
@@ -57,13 +71,24 @@ def report(
     from graphnoise.checks import choice
     from graphnoise.io import check_writable
 
+    folders = folders or [Path("runs")]
+    several = {"--plot": plot is not None, "--csv": table is not None, "FOLDER without --html": html is None}
+    for option in [name for name, given in several.items() if given and len(folders) > 1]:
+        bad(option, "one folder", f"{len(folders)}: {', '.join(map(str, folders))}")
+    if cells and html is None:
+        bad("--cells", "--html", "none")
     if task is not None:
         choice("--task", task, registry.names("tasks"))
     if plot is not None:
         plots.check(Path(plot or "plot.png"))
-    if not folder.exists():
-        bad("folder", "a folder of results", f"{str(folder)!r}, which is not there")
-    for target in (table, _target(folder, plot, "plot.png") if plot is not None else None):
+    if html is not None:
+        from graphnoise.bench.page.write import check_packages
+
+        check_packages()
+    for folder in folders:
+        if not folder.exists():
+            bad("folder", "a folder of results", f"{str(folder)!r}, which is not there")
+    for target in (table, _target(folders[0], plot, "plot.png") if plot is not None else None, html):
         if target:
             check_writable(Path(target))
     if table and Path(table).is_file():
@@ -72,13 +97,47 @@ def report(
         if head and not {"dataset", "method"} <= set(head.strip().split(",")):
             bad("--csv", "a new file, or cells to replace", f"{table!r}, which has other contents")
     with Bar("report", lines_only=True):
-        _report(folder, suite, task, against, plot, table)
+        chapters: list[Chapter] = []
+        for folder in folders:
+            others, found = _other_chapters(folder) if html is not None else ([], False)
+            if not found:
+                _report(folder, suite, task, against, plot, table, None if html is None else chapters, cells)
+            chapters += others
+        if html is not None:
+            from graphnoise.bench.page.write import write_page
+
+            write_page(html, _title(folders), chapters)
+            (err if table == "" else out).print(f"wrote {html}", soft_wrap=True)
+
+
+def _other_chapters(folder: Path) -> tuple[list[Chapter], bool]:
+    """Return the chapters of an audit and of speed records in a folder or file, and whether there is nothing else."""
+    from graphnoise.bench.page.audits import is_audit
+    from graphnoise.bench.page.chapters import audit_chapter, speed_chapter
+
+    if folder.suffix == ".json" and folder.is_file():
+        return [speed_chapter(folder)], True
+    chapters = [audit_chapter(folder)] if folder.is_dir() and is_audit(folder) else []
+    chapters += [speed_chapter(file) for file in sorted(folder.glob("*-speed.json"))] if folder.is_dir() else []
+    return chapters, bool(chapters) and not any(folder.glob("*.v*.json"))
+
+
+def _title(folders: Sequence[Path]) -> str:
+    names = [folder.resolve().name for folder in folders]
+    return f"graphnoise report: {', '.join(names)}" if len(names) < 3 else f"graphnoise report of {len(names)} sources"
 
 
 def _report(
-    folder: Path, suite: Path | None, task: str | None, against: str | None, plot: str | None, table: str | None
+    folder: Path,
+    suite: Path | None,
+    task: str | None,
+    against: str | None,
+    plot: str | None,
+    table: str | None,
+    chapters: list[Chapter] | None,
+    cells: bool,
 ) -> None:
-    """Report cells, with checked options."""
+    """Report cells, with checked options; with `chapters`, add those of the page to it."""
     from graphnoise.bench import plots, record, registry
     from graphnoise.bench import report as reports
     from graphnoise.bench.suite import Suite
@@ -98,22 +157,29 @@ def _report(
         sections = benchmark.sections(records)
         if against is not None:
             _compare_with(sections, against)
+        pieces: list[Any] = []
+        if table != "" or chapters is not None:
+            pieces = [piece for section in sections for piece in reports.render(benchmark, section)]
+            pieces += benchmark.summary(sections)
         if table == "":
             # Standard output is for the cells then.
             print(record.to_csv(benchmark, records), end="")
-        else:
-            for piece in (piece for section in sections for piece in reports.render(benchmark, section)):
-                wide(piece)
-            for piece in benchmark.summary(sections):
+        elif chapters is None:
+            for piece in pieces:
                 wide(piece)
         if plot is not None:
             target = _target(folder, plot, benchmark.plot_name)
             if plot and name != next(iter(parts)):
                 target = target.with_stem(f"{target.stem}-{name}")
             drawn += plots.draw(benchmark, sections, target)
+        if chapters is not None:
+            from graphnoise.bench.page.chapters import cells_chapter
+
+            chapter = cells_chapter(folder, benchmark, sections, records, pieces)
+            chapters.append(replace(chapter, cells=record.to_csv(benchmark, records)) if cells else chapter)
         if table:
-            with atomic_write(Path(table)) as cells:
-                cells.write(record.to_csv(benchmark, records).encode())
+            with atomic_write(Path(table)) as stream:
+                stream.write(record.to_csv(benchmark, records).encode())
     for remark in remarks:
         print(f"graphnoise: note: {remark}", file=sys.stderr)
     if table:

@@ -16,7 +16,7 @@ from graphnoise.bench.record import RUN, Column, count, mapping, share
 from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, check_noise, entries, rows, unique
 from graphnoise.errors import InputError
 from recsys.base import Recommender
-from recsys.bench import data, methods, report
+from recsys.bench import data, methods, page, report
 from recsys.bench.report import METRIC, METRICS, PROCEDURES, RULE
 from recsys.bench.search import load_optuna, search
 from recsys.evaluation import Evaluation, evaluate
@@ -246,6 +246,7 @@ class Recommend(Task[RecommendGrid]):
     sections = staticmethod(report.sections)
     render = staticmethod(report.render)
     figures = staticmethod(report.figures)
+    page_figures = page.page_figures
 
 
 def _fit(model: Recommender, split: Split, epochs: bool, watch: Callable[..., object] | None = None) -> float:

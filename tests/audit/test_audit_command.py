@@ -18,7 +18,7 @@ from graphnoise import datasets
 from graphnoise.cli import main as cli
 
 TOP = Path(__file__).parents[2]
-FILES = ["audit.html", "corrected.csv", "labels.csv", "suspects.csv", "suspects.jsonl", "transition.csv"]
+FILES = ["audit.html", "audit.json", "corrected.csv", "labels.csv", "suspects.csv", "suspects.jsonl", "transition.csv"]
 
 
 @pytest.fixture(scope="module")

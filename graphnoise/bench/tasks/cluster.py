@@ -17,7 +17,7 @@ from graphnoise.bench.grid import Count, Names, Seed, Specs, checked, each, flag
 from graphnoise.bench.methods.clusterings import Candidate
 from graphnoise.bench.record import RUN, Column, count, mapping
 from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, entries, rows
-from graphnoise.bench.tasks import cluster_report
+from graphnoise.bench.tasks import cluster_page, cluster_report
 from graphnoise.bench.tasks.cluster_trials import (
     check_labels,
     check_masses,
@@ -227,6 +227,7 @@ class Cluster(Task[ClusterGrid]):
     sections = staticmethod(cluster_report.sections)
     render = staticmethod(cluster_report.render)
     figures = staticmethod(cluster_report.figures)
+    page_figures = cluster_page.page_figures
 
 
 def _masses(grid: ClusterGrid) -> tuple[float, ...]:

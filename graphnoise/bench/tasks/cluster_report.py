@@ -14,6 +14,7 @@ from scipy import stats
 from graphnoise.bench import options, plots, registry, report
 from graphnoise.bench.report import bold, columns, decimal, headline, interval, span
 from graphnoise.bench.tasks.cluster_trials import format_labels
+from graphnoise.plot import COLOURS
 from graphnoise.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def _panel(panel: Any, section: Section) -> None:
     for place, method in enumerate(section.methods):
         if (mean := section.mean(method)) is None:
             continue
-        colour = "0.3" if method == "labels" else plots.COLOURS[1 if section.uses_labels[method] else 0]
+        colour = "0.3" if method == "labels" else COLOURS[1 if section.uses_labels[method] else 0]
         scores = [100 * score for score in section.scores(method).values()]
         panel.plot(scores, [place] * len(scores), "o", color=colour, alpha=0.3, markersize=3.5, markeredgewidth=0)
         error = 100 * (mean.half_width or 0.0)

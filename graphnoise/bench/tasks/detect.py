@@ -16,7 +16,7 @@ from graphnoise.bench.grid import Count, Flag, Names, Rates, Seed, Specs, one_of
 from graphnoise.bench.methods.detectors import Trial
 from graphnoise.bench.methods.problem import Instance
 from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, check_noise, entries, rows
-from graphnoise.bench.tasks import detect_report
+from graphnoise.bench.tasks import detect_page, detect_report
 from graphnoise.bench.tasks.detect_metrics import checked_detection, measure_detection
 from graphnoise.bench.tasks.graphs import PLANTED, GraphGrid, Word, splits_per_draw
 from graphnoise.bench.tasks.node_noise import Noises, noise_axis, plant
@@ -139,6 +139,7 @@ class Detect(Task[DetectGrid]):
     sections = staticmethod(detect_report.sections)
     render = staticmethod(detect_report.render)
     figures = staticmethod(detect_report.figures)
+    page_figures = detect_page.page_figures
 
 
 def corrupted(

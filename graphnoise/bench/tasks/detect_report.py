@@ -13,11 +13,12 @@ from rich.table import Table
 
 from graphnoise import checks
 from graphnoise.bench import plots, record, report
-from graphnoise.bench.plots import COLOURS, MARKERS, Style
+from graphnoise.bench.plots import Style
 from graphnoise.bench.record import RUN, Column, count, flag, get, mapping, number, share
 from graphnoise.bench.report import best_rows, decimal, headline, span
 from graphnoise.bench.tasks.node_report import GIVEN, row_label
 from graphnoise.noise import LabelNoise
+from graphnoise.plot import COLOURS, MARKERS
 from graphnoise.statistics import Estimate, Values, estimate
 
 if TYPE_CHECKING:

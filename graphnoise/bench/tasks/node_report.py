@@ -15,10 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from graphnoise.bench import plots, record
-from graphnoise.bench.plots import COLOURS, Style
+from graphnoise.bench.plots import Style
 from graphnoise.bench.record import RUN, Column, count, flag, mapping, share
 from graphnoise.bench.report import LEVEL, NoiseSection, best_rows, by_setting, columns, decimal, headline, span
 from graphnoise.noise import LabelNoise
+from graphnoise.plot import COLOURS
 from graphnoise.statistics import DrawComparison, Estimate, Ranking, compare_draws, rank_methods
 
 if TYPE_CHECKING:

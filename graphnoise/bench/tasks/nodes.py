@@ -19,7 +19,7 @@ from graphnoise.bench.methods.nodes import is_stochastic
 from graphnoise.bench.methods.problem import Instance, Problem, Trial
 from graphnoise.bench.options import call_name
 from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, check_noise, entries, rows
-from graphnoise.bench.tasks import node_report
+from graphnoise.bench.tasks import node_page, node_report
 from graphnoise.bench.tasks.graphs import PLANTED, GraphGrid, Word, load_graph, splits_per_draw
 from graphnoise.bench.tasks.node_metrics import Curves, measure, pack
 from graphnoise.bench.tasks.node_noise import Noises, noise_axis, plant
@@ -212,6 +212,7 @@ class Nodes(Task[NodesGrid]):
     render = staticmethod(node_report.render)
     summary = staticmethod(node_report.summary)
     figures = staticmethod(node_report.figures)
+    page_figures = node_page.page_figures
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,8 +1,8 @@
 """A valid call of each public callable: keyword arguments, made anew for each call; cases by package."""
 
-from tests.fuzz.cases import audit, clustering, datasets, graphs, losses, models, noise, recommenders, reports
+from tests.fuzz.cases import audit, clustering, datasets, graphs, losses, models, noise, plots, recommenders, reports
 
-MODULES = graphs, audit, losses, models, clustering, datasets, noise, recommenders, reports
+MODULES = graphs, audit, losses, models, clustering, datasets, noise, plots, recommenders, reports
 CASES = {name: case for module in MODULES for name, case in module.CASES.items()}
 # Results, bases and exceptions: they hold what functions return, and check nothing.
 OMITTED = {
