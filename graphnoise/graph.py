@@ -462,7 +462,7 @@ class Graph:
         return bool((abs(A - A.T) - rounding * abs(A).maximum(abs(A).T)).max() <= 0)
 
     def permuted(self, order: Tensor) -> Graph:
-        """Return the graph with its nodes permuted: its node i is node `order[i]` of this one (S[order][:, order]).
+        """Return the graph with its nodes permuted: its node i is node `order[i]` of this one (`S[order][:, order]`).
 
         Raises:
             InputError: `order` is not a permutation of the nodes.
