@@ -15,16 +15,16 @@ from graphnoise.robust import methods
 
 TOP = Path(__file__).parents[1]
 PAGES = {path.stem: path.read_text() for path in [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]}
-BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>.+) -->\n)?^```(?P<kind>python|sh)\n(?P<text>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?^```(?P<kind>python|sh)\n(?P<text>.*?)^```$", re.M | re.S)
 
 
 def commands(text):
     """The command lines of `graphnoise` in blocks, fenced or indented, and in tables."""
     joined = text.replace("\\\n", " ")
     yield from re.findall(r"^(?:    )?graphnoise (.+)", joined, re.MULTILINE)
-    # In a sentence a command without a file or an option is a name, and capitals stand for one.
+    # In a sentence a command without a file or an option's value is a name, and capitals stand for one.
     inline = re.findall(r"`graphnoise ([^`…]+ [^`…]*(?:--|\.)[^`…]*)`", joined)
-    yield from (line for line in inline if not re.search(r"\b[A-Z]{4}", line))
+    yield from (line for line in inline if not re.search(r"\b[A-Z]{4}|--[a-z-]+$", line))
 
 
 def files():
