@@ -23,7 +23,7 @@ test: .venv/dev
 
 # The site, in build/site.
 docs: .venv/docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Odd arguments of public functions, and damaged files for all readers; the counts are printed.
 FUZZ_CALLS ?= 4000

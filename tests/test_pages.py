@@ -15,7 +15,9 @@ from graphnoise.robust import methods
 
 TOP = Path(__file__).parents[1]
 PAGES = {path.stem: path.read_text() for path in [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]}
-BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?^```(?P<kind>python|sh)\n(?P<text>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(
+    r"(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?^```(?P<kind>python|sh)\n(?P<text>.*?)^```$", re.M | re.S
+)
 
 
 def commands(text):
