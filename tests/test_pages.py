@@ -15,9 +15,8 @@ from graphnoise.robust import methods
 
 TOP = Path(__file__).parents[1]
 PAGES = {path.stem: path.read_text() for path in [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]}
-BLOCK = re.compile(
-    r"(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?^```(?P<kind>python|sh)\n(?P<text>.*?)^```$", re.M | re.S
-)
+MARK = r"(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?"
+BLOCK = re.compile(MARK + r"^```(?P<kind>python|sh)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def commands(text):
@@ -176,3 +175,11 @@ def test_methods_that_the_page_offers_for_pairs_need_no_graph():
     losses = re.findall(r"^\| (`[^|]+) \|", text[: text.index("## Selection")], re.MULTILINE)
     named = {*(set(offered) - {"rate"}), *re.findall(r"`([a-z-]+)`", " ".join(losses))}
     assert named == {name for name in methods.names() if not methods.load(name).needs_graph}
+
+
+@pytest.mark.parametrize("page", ["limits", "which-method"])
+def test_figures_of_pages_that_gather_are_on_the_pages_that_they_link(page):
+    linked = "".join(PAGES[name] for name in set(re.findall(r"\]\(([a-z-]+)\.md", PAGES[page])) - {"limits"})
+    figures = set(re.findall(r"\d*\.\d+", re.sub(r"`[^`]*`|\]\([^)]*\)", "", PAGES[page])))
+    assert len(figures) >= 5
+    assert not {figure for figure in figures if figure not in linked}
