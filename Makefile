@@ -7,7 +7,7 @@ PIP := sh -c 'while sleep 10; do echo "make: installing"; done & trap "kill $$!"
 NATIVE := CMakeLists.txt $(wildcard */kernels/*.cpp */kernels/*.h */kernels/*/*.cpp */kernels/*/*.h)
 DEMO ?= runs/demo
 
-.PHONY: demo test fuzz lint format sanitize mutants wheel clean
+.PHONY: demo test docs fuzz lint format sanitize mutants wheel clean
 
 demo: .venv/run
 	$(BIN)/graphnoise data get cora
@@ -21,6 +21,10 @@ demo: .venv/run
 
 test: .venv/dev
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# The site, in build/site.
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Odd arguments of public functions, and damaged files for all readers; the counts are printed.
 FUZZ_CALLS ?= 4000
@@ -100,6 +104,10 @@ clean:
 
 .venv/run: .venv/bin/python pyproject.toml constraints.txt $(NATIVE)
 	$(PIP) --editable '.[page,plots,recsys]'
+	touch $@
+
+.venv/docs: .venv/run
+	$(PIP) --editable '.[docs]'
 	touch $@
 
 .venv/dev: .venv/run

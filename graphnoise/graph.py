@@ -59,6 +59,13 @@ class Graph:
 
     Raises:
         InputError: The arrays are not those of compressed rows, a shape or type does not fit, or names repeat.
+
+    Example:
+        >>> graph = Graph.from_edge_index(torch.tensor([[0, 1, 1], [1, 0, 2]]))
+        >>> graph.num_nodes, graph.num_arcs
+        (3, 3)
+        >>> graph.normalise("row").to_dense().tolist()
+        [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     """
 
     rowptr: Tensor
@@ -462,7 +469,7 @@ class Graph:
         return bool((abs(A - A.T) - rounding * abs(A).maximum(abs(A).T)).max() <= 0)
 
     def permuted(self, order: Tensor) -> Graph:
-        """Return the graph with its nodes permuted: its node i is node `order[i]` of this one (S[order][:, order]).
+        """Return the graph with its nodes permuted: its node i is node `order[i]` of this one (`S[order][:, order]`).
 
         Raises:
             InputError: `order` is not a permutation of the nodes.

@@ -79,6 +79,10 @@ def load(
         InputError: The name is unknown, the root folder does not exist, or the data set has no such validation set.
         DataError: A file is absent or damaged, no source has it, or counts differ.
 
+    Example:
+        >>> load("ml-100k")  # doctest: +SKIP
+        Interactions(943 users × 1682 items, 100000 interactions, with ratings and times)
+
     Source: the manifest of the data sets, which names the publishers of each; Coat: Schnabel et al., "Recommendations
         as treatments", ICML 2016, section 6.
     """

@@ -208,6 +208,14 @@ def draw_profile(profile: CommunityProfile, path: str | os.PathLike[str]) -> Pat
     Raises:
         InputError: A profile without clusters, matplotlib is not installed, or the suffix is none of its formats.
         DataError: The file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from graphnoise.datasets import planted_partition
+        >>> profile = community_profile(planted_partition([40, 40], 0.3, 0.02, seed=0), seeds=4, seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     draw_profile(profile, f"{folder}/profile.svg").stat().st_size > 1000
+        True
     """
     if not isinstance(profile, CommunityProfile) or len(profile.sizes) == 0:
         got = "one without clusters" if isinstance(profile, CommunityProfile) else type(profile).__name__

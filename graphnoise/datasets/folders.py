@@ -37,6 +37,14 @@ def load_folder(folder: str | os.PathLike[str]) -> Data:
 
     Raises:
         DataError: No folder, none or several of these, or a file that is absent or damaged.
+
+    Example:
+        >>> import tempfile
+        >>> from graphnoise.datasets import planted_partition, save_npz
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = save_npz(planted_partition([30, 30], 0.3, 0.05, seed=1), f"{folder}/blocks.npz")
+        ...     load_folder(folder).num_nodes
+        60
     """
     folder = checks.path("folder", folder)
     if not folder.is_dir():
@@ -110,6 +118,14 @@ def load_pt(path: str | os.PathLike[str]) -> Data:
 
     Raises:
         DataError: The file is absent or damaged, holds other objects, more than 2 GiB, or lacks the arcs or the labels.
+
+    Example:
+        >>> import tempfile
+        >>> from graphnoise.datasets import planted_partition
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save(planted_partition([30, 30], 0.3, 0.05, seed=1).to_dict(), f"{folder}/blocks.pt")
+        ...     load_pt(f"{folder}/blocks.pt").num_nodes
+        60
     """
     path = checks.path("path", path)
     with reading(path):

@@ -37,6 +37,10 @@ def llm_labels(graph: str = "cora", root: str | os.PathLike[str] | None = None) 
         InputError: There are no such labels of this graph, or the root folder does not exist.
         DataError: No source has the file.
 
+    Example:
+        >>> llm_labels().shape  # doctest: +SKIP
+        torch.Size([2708])
+
     Source:
         He et al., "Harnessing Explanations: LLM-to-LM Interpreter for Enhanced Text-Attributed Graph Representation
         Learning", ICLR 2024.

@@ -51,6 +51,13 @@ def load_npz(path: str | os.PathLike[str]) -> Data:
         DataError: The file is absent or damaged, or lacks the arcs or the labels; features are not
             finite; an end of an arc is not a node; a mask has another length, overlaps another one or holds a node
             without a label.
+
+    Example:
+        >>> import tempfile
+        >>> from graphnoise.datasets import planted_partition
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     load_npz(save_npz(planted_partition([30, 30], 0.3, 0.05, seed=1), f"{folder}/blocks.npz")).num_nodes
+        60
     """
     file = checks.path("path", path)
     raw, name = _read(file)

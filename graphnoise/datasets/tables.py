@@ -38,7 +38,12 @@ PARTS = {"train": "train_mask", "val": "val_mask", "valid": "val_mask", "validat
 
 
 def is_table(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path ends as tables do: `.csv`, `.tsv`, `.txt`, `.edges` (also with `.gz`) or `.parquet`."""
+    """Return whether a path ends as tables do: `.csv`, `.tsv`, `.txt`, `.edges` (also with `.gz`) or `.parquet`.
+
+    Example:
+        >>> [is_table(name) for name in ("edges.csv.gz", "edges.parquet", "graph.npz")]
+        [True, True, False]
+    """
     file = checks.path("path", path)
     return (file.suffix == ".gz" and Path(file.stem).suffix in SUFFIXES[:-1]) or file.suffix in SUFFIXES
 
@@ -55,7 +60,7 @@ def parse_text(file: Path, **options: Any) -> pandas.DataFrame:
 
 
 def read_frame(path: str | os.PathLike[str], **options: Any) -> pandas.DataFrame:
-    """Return the table in a file.
+    r"""Return the table in a file.
 
     Args:
         path: Ends in `.csv` (commas), `.tsv` (tabs), `.txt`, `.edges` (white space, lines that begin with # left out),
@@ -66,6 +71,15 @@ def read_frame(path: str | os.PathLike[str], **options: Any) -> pandas.DataFrame
         InputError: Another ending.
         DataError: The file is absent or damaged, has more than 2 GiB of text or a line of more than 16 MiB, or rows
             with more fields than its first line names.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "edges.txt")
+        ...     _ = path.write_text("source target\n# a comment\n0 1\n")
+        ...     read_frame(path).values.tolist()
+        [[0, 1]]
     """
     return named_frame("path", path, **options)
 

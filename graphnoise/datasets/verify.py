@@ -141,6 +141,10 @@ def verify(name: str, root: str | os.PathLike[str] | None = None) -> list[Check]
     Raises:
         InputError: The name is unknown, or the root folder does not exist.
         DataError: Neither the root folder nor the cache has the files.
+
+    Example:
+        >>> all(check.ok for check in verify("cora"))  # doctest: +SKIP
+        True
     """
     dataset = entry(name)
     complete = locations(dataset, root)

@@ -75,6 +75,10 @@ class Settings:
         batch_size: Nodes in a mini-batch, or None for the full batch.
         fanouts: Neighbours sampled at each layer in a mini-batch, -1 for all.
         memory: Share of the earlier batches' Gram matrices that the coding rate of a batch keeps, in [0, 1).
+
+    Example:
+        >>> Settings(encoder="gcn", epochs=50).width
+        512
     """
 
     encoder: str | torch.nn.Module = "gat"

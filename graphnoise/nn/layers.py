@@ -19,6 +19,12 @@ def dropout(x: Tensor | SparseFeatures, p: float, generator: torch.Generator | N
     Raises:
         InputError: x is no floating tensor and no `SparseFeatures`, p is outside [0, 1], or `generator` is no generator
             of torch.
+
+    Example:
+        >>> dropout(torch.ones(6), 0.5, torch.Generator().manual_seed(0)).unique().tolist()
+        [0.0, 2.0]
+        >>> dropout(torch.ones(2), 0.5, None).tolist()
+        [1.0, 1.0]
     """
     if not isinstance(x, SparseFeatures) and not (isinstance(x, Tensor) and x.is_floating_point()):
         got = f"values of type {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
@@ -48,6 +54,11 @@ class Linear(torch.nn.Module):
 
     Raises:
         InputError: A number that is not an integer of at least 1, weights larger than the memory, or no generator.
+
+    Example:
+        >>> layer = Linear(3, 2, bias=True, generator=torch.Generator().manual_seed(0))
+        >>> layer(torch.ones(4, 3)).shape
+        torch.Size([4, 2])
     """
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool, generator: torch.Generator) -> None:

@@ -148,7 +148,12 @@ class Transition:
 
 
 def identity(num_classes: int) -> Transition:
-    """Return the transition without noise: T[i, i] = 1."""
+    """Return the transition without noise: T[i, i] = 1.
+
+    Example:
+        >>> identity(2).matrix.tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
     return Transition(torch.eye(check_classes(num_classes), dtype=torch.float64))
 
 

@@ -27,6 +27,11 @@ class TruncatedCE(Objective):
             pairs stay, and all that go are positives, as in the released code: about twice as many at one negative
             each.
 
+    Example:
+        >>> slopes = TruncatedCE().derivatives(Pairs(np.array([1.0]), np.array([[0.0, -1.0]])))
+        >>> slopes.positive.round(3).tolist(), slopes.negative.round(3).tolist()
+        ([[0.269, 0.269]], [[-0.5, -0.269]])
+
     Source: Wang et al., Denoising implicit feedback for recommendation, WSDM 2021, section 3.
     """
 
@@ -83,6 +88,11 @@ class ReweightedCE(Objective):
     Args:
         alpha: A, at least 0; 0 is plain cross-entropy.
 
+    Example:
+        >>> slopes = ReweightedCE().derivatives(Pairs(np.array([1.0]), np.array([[0.0, -1.0]])))
+        >>> slopes.positive.round(3).tolist(), slopes.negative.round(3).tolist()
+        ([[0.249, 0.249]], [[-0.42, -0.249]])
+
     Source: Wang et al., Denoising implicit feedback for recommendation, WSDM 2021, section 3.
     """
 
@@ -117,6 +127,13 @@ class DeCA(Objective):
         c1: -log P(r = 0 | r* = 1) if negatives are trusted.
         c2: -log P(r = 1 | r* = 0) if positives are trusted.
         direction: "both" alternates between updates; "positives" or "negatives" uses one form.
+
+    Example:
+        >>> zero = np.array([0.0]), np.array([[0.0, 0.0]])
+        >>> pairs = Pairs(np.array([1.0]), np.array([[0.0, -1.0]]), {name: zero for name in DeCA().logits})
+        >>> slopes = DeCA(c1=2.0, c2=2.0).derivatives(pairs)
+        >>> slopes.positive.round(3).tolist(), slopes.negative.round(3).tolist()
+        ([[-0.095, -0.095]], [[-0.327, -0.026]])
 
     Source: Wang et al., Learning robust recommenders through cross-model agreement, WWW 2022, sections 3 and 4.
     """

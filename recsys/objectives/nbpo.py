@@ -154,6 +154,11 @@ class NBPOo(Flips):
     It is forward correction with T = [[1, 0], [gamma, 1 - gamma]]. All terms are in the log domain, so that logits of
     10^4 stay finite in float32.
 
+    Example:
+        >>> slopes = NBPOo(0.5).derivatives(Pairs(np.array([1.0]), np.array([[0.0, -1.0]])))
+        >>> slopes.positive.round(3).tolist(), slopes.negative.round(3).tolist()
+        ([[0.269, 0.269]], [[-0.167, -0.114]])
+
     Source: Yu and Qin, SIGIR 2020 ("original"); Patrini et al., CVPR 2017 (forward correction).
     """
 
@@ -175,6 +180,11 @@ class NBPOs(Flips):
     r"""The surrogate objective alone, the likelihood without the logarithm: s(R)(1 - gamma) + s(-R) + gamma s(R).
 
     Its derivatives vanish for large scores, and with gamma = 0 it is not BPO.
+
+    Example:
+        >>> slopes = NBPOs(0.5).derivatives(Pairs(np.array([1.0]), np.array([[0.0, -1.0]])))
+        >>> slopes.positive.round(3).tolist(), slopes.negative.round(3).tolist()
+        ([[0.098, 0.098]], [[-0.125, -0.098]])
 
     Source: Yu and Qin, SIGIR 2020 ("surrogate").
     """
@@ -200,6 +210,11 @@ class NBPOEM(Flips):
     Derivatives, with constant w: s(-R_ui) and -gamma_ui of a positive, w - s(R_uj) and w (1 - gamma_uj) of a negative.
     With w from the current scores, as here, a gradient step of EM is a gradient step on the likelihood (Fisher's
     identity): `NBPOo` has the same derivatives.
+
+    Example:
+        >>> slopes = NBPOEM(0.5).derivatives(Pairs(np.array([1.0]), np.array([[0.0, -1.0]])))
+        >>> slopes.positive.round(3).tolist(), slopes.negative.round(3).tolist()
+        ([[0.269, 0.269]], [[-0.167, -0.114]])
 
     Source: Dempster, Laird and Rubin, JRSS B 39, 1977, applied to the model of Yu and Qin, SIGIR 2020.
     """

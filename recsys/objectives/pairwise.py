@@ -109,6 +109,13 @@ class Hinge(Objective):
     Derivatives: the weight where R_uj > R_ui - 1, else 0. The sampler "warp" searches such a negative and sets the
     weight log(max(1, floor((N - 1) / tries))), at most 10: few tries indicate a low rank of the positive.
 
+    Example:
+        >>> import numpy as np
+        >>> pairs = Pairs(np.array([1.0]), np.array([[0.5, -1.0]]))
+        >>> slopes = Hinge().derivatives(pairs)
+        >>> slopes.positive.round(3).tolist(), slopes.negative.round(3).tolist()
+        ([[1.0, 0.0]], [[-1.0, -0.0]])
+
     Source: Weston, Bengio and Usunier, WSABIE: scaling up to large vocabulary image annotation, IJCAI 2011.
     """
 

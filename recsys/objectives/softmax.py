@@ -26,6 +26,13 @@ class SampledSoftmax(Objective):
         temperature: t, above 0.
         correct: Whether to correct by q.
 
+    Example:
+        >>> at = {"users": np.array([0]), "items": np.array([0]), "negatives": np.array([[1, 2]])}
+        >>> pairs = Pairs(np.array([1.0]), np.array([[0.0, -1.0]]), **at)
+        >>> slopes = SampledSoftmax().fit(sp.csr_array([[1, 0, 0], [1, 1, 0]]), None).derivatives(pairs)
+        >>> slopes.positive.round(3).tolist(), slopes.negative.round(3).tolist()
+        ([[0.314, 0.116]], [[-0.314, -0.116]])
+
     Source: Bengio and Senécal, IEEE TNN 19, 2008; Yi et al., Sampling-bias-corrected neural modeling, RecSys 2019.
     """
 
@@ -93,6 +100,13 @@ class SymmetricSoftmax(SampledSoftmax):
         temperature: t, above 0; `TwoTower(temperature=1.0)` learns a further one.
         correct: Whether to correct by q.
         smoothing: In [0, 1].
+
+    Example:
+        >>> at = {"users": np.array([0, 1]), "items": np.array([0, 1]), "negatives": np.array([[0, 1], [0, 1]])}
+        >>> pairs = Pairs(np.array([1.0, 0.5]), np.array([[1.0, 0.0], [0.0, 0.5]]), **at)
+        >>> slopes = SymmetricSoftmax(smoothing=0.0).fit(sp.csr_array([[1, 0], [0, 1]]), None).derivatives(pairs)
+        >>> slopes.positive.round(3).tolist(), slopes.negative.round(3).tolist()
+        ([[0.134, 0.134], [0.189, 0.189]], [[0.0, -0.323], [-0.323, 0.0]])
 
     Source: In the spirit of Jia et al., Scaling up visual and vision-language representation learning with noisy text
     supervision (ALIGN), ICML 2021, section 4.1; masks and correction are of Yi et al., RecSys 2019.

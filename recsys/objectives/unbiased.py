@@ -53,6 +53,13 @@ class RelevanceMF(_Propensity):
     (1 / theta_i) log s(R_ui) + (1 - 1 / theta_i) log s(-R_ui) of a positive, log s(-R_uj) of a negative; the
     derivatives are 1 / theta_i - s(R_ui) and -s(R_uj). With theta = 1 it is BPO.
 
+    Example:
+        >>> at = {"users": np.array([0]), "items": np.array([0]), "negatives": np.array([[1, 2]])}
+        >>> pairs = Pairs(np.array([1.0]), np.array([[0.0, -1.0]]), **at)
+        >>> slopes = RelevanceMF().fit(sp.csr_array([[1, 0, 0], [1, 1, 0]]), None).derivatives(pairs)
+        >>> slopes.positive.round(3).tolist(), slopes.negative.round(3).tolist()
+        ([[0.269, 0.269]], [[-0.5, -0.269]])
+
     Source: Saito et al., Unbiased recommender learning from missing-not-at-random implicit feedback, WSDM 2020.
     """
 
@@ -71,6 +78,13 @@ class UnbiasedBPR(_Propensity):
 
     With verified negatives Y is 0. Otherwise (`Pairs.known`) a weight may be negative; a batch with a negative total
     loss is ignored.
+
+    Example:
+        >>> at = {"users": np.array([0]), "items": np.array([0]), "negatives": np.array([[1, 2]])}
+        >>> pairs = Pairs(np.array([1.0]), np.array([[0.0, -1.0]]), **at)
+        >>> slopes = UnbiasedBPR().fit(sp.csr_array([[1, 0, 0], [1, 1, 0]]), None).derivatives(pairs)
+        >>> slopes.positive.round(3).tolist(), slopes.negative.round(3).tolist()
+        ([[0.269, 0.119]], [[-0.269, -0.119]])
 
     Source: Saito, Unbiased pairwise learning from biased implicit feedback, ICTIR 2020.
     """
@@ -117,6 +131,14 @@ class DoublyRobust(_Propensity):
         power: Exponent of the popularity in p = max((n_i / max n)^power, clip).
         clip: Lower bound of p, above 0.
 
+    Example:
+        >>> zero = np.array([0.0]), np.array([[0.0, 0.0]])
+        >>> at = {"items": np.array([0]), "negatives": np.array([[1, 2]])}
+        >>> pairs = Pairs(np.array([1.0]), np.array([[0.0, -1.0]]), {"imputed": zero}, **at)
+        >>> slopes = DoublyRobust().fit(sp.csr_array([[1, 0, 0], [1, 1, 0]]), None).derivatives(pairs)
+        >>> slopes.positive.round(3).tolist(), slopes.negative.round(3).tolist()
+        ([[0.269, 0.269]], [[0.0, 0.231]])
+
     Source: Wang et al., Doubly robust joint learning for recommendation on data missing not at random, ICML 2019; the
     form of the estimator and of the second model's loss, from formulas.
     """
@@ -161,6 +183,11 @@ class NonNegativePU(Objective):
         prior: Share of likes among unlabelled pairs, in [0, 1].
         beta: At least 0.
         gamma: In [0, 1].
+
+    Example:
+        >>> slopes = NonNegativePU(0.2).derivatives(Pairs(np.array([1.0]), np.array([[0.0, -1.0]])))
+        >>> slopes.positive.round(3).tolist(), slopes.negative.round(3).tolist()
+        ([[0.079, 0.079]], [[-0.25, -0.197]])
 
     Source: Kiryo et al., Positive-unlabeled learning with non-negative risk estimator, NeurIPS 2017, algorithm 1.
     """
@@ -224,6 +251,11 @@ class Forward(_LossCorrection):
         false_negative_rate: P(r = 0 | r* = 1).
         false_positive_rate: P(r = 1 | r* = 0).
 
+    Example:
+        >>> slopes = Forward(0.2).derivatives(Pairs(np.array([1.0]), np.array([[0.0, -1.0]])))
+        >>> slopes.positive.round(3).tolist(), slopes.negative.round(3).tolist()
+        ([[0.269, 0.269]], [[-0.333, -0.2]])
+
     Source: Patrini et al., Making deep neural networks robust to label noise, CVPR 2017, theorem 2.
     """
 
@@ -250,6 +282,11 @@ class Backward(_LossCorrection):
     Args:
         false_negative_rate: fn = P(r = 0 | r* = 1).
         false_positive_rate: fp = P(r = 1 | r* = 0).
+
+    Example:
+        >>> slopes = Backward(0.2).derivatives(Pairs(np.array([1.0]), np.array([[0.0, -1.0]])))
+        >>> slopes.positive.round(3).tolist(), slopes.negative.round(3).tolist()
+        ([[0.519, 0.519]], [[-0.5, -0.269]])
 
     Source: Natarajan et al., Learning with noisy labels, NeurIPS 2013; Patrini et al., CVPR 2017, theorem 1.
     """

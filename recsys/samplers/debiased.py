@@ -33,6 +33,12 @@ class AHNS(DNS):
         attempts: Draws before the exact one.
         num_threads: Threads; 0 is one per core.
 
+    Example:
+        >>> sampler = AHNS().fit(sp.csr_array([[1, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0]]))
+        >>> sampler = sampler.bind(lambda users, items: items / 6)
+        >>> sampler.sample([0, 1], 2, rng=0, items=[0, 1]).tolist()
+        [[1, 1], [0, 0]]
+
     Source: Lai et al., Adaptive hardness negative sampling for collaborative filtering, AAAI 2024, equation 8.
     """
 
@@ -76,6 +82,12 @@ class BNS(DNS):
         verify: Reject known positives.
         attempts: Draws before the exact one.
         num_threads: Threads; 0 is one per core.
+
+    Example:
+        >>> sampler = BNS().fit(sp.csr_array([[1, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0]]))
+        >>> sampler = sampler.bind(lambda users, items: items / 6)
+        >>> sampler.sample([0, 1], 2, rng=0, items=[0, 1]).tolist()
+        [[5, 5], [5, 5]]
 
     Source: Liu and Wang, Bayesian negative sampling for recommendation, ICDE 2023, section III.
     """
@@ -156,6 +168,12 @@ class SRNS(_MemorySampler):
         attempts: Draws before the exact one.
         num_threads: Threads; 0 is one per core.
 
+    Example:
+        >>> sampler = SRNS().fit(sp.csr_array([[1, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0]]))
+        >>> sampler = sampler.bind(lambda users, items: items / 6)
+        >>> sampler.sample([0, 1], 2, rng=0, items=[0, 1]).tolist()
+        [[5, 5], [5, 5]]
+
     Source: Ding et al., Simplify and robustify negative sampling for implicit collaborative filtering, NeurIPS 2020.
     """
 
@@ -233,6 +251,12 @@ class AdaSIR(_MemorySampler):
         attempts: Draws before the exact one.
         num_threads: Threads; 0 is one per core.
 
+    Example:
+        >>> sampler = AdaSIR().fit(sp.csr_array([[1, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0]]))
+        >>> sampler = sampler.bind(lambda users, items: items / 6)
+        >>> sampler.sample([0, 1], 2, rng=0, items=[0, 1]).tolist()
+        [[1, 5], [5, 5]]
+
     Source: Chen et al., Learning recommenders for implicit feedback with importance resampling, WWW 2022.
     """
 
@@ -286,6 +310,11 @@ class InBatch(Sampler):
     Args:
         verify: Reject known positives.
         attempts: Draws before -1.
+
+    Example:
+        >>> sampler = InBatch().fit(sp.csr_array([[1, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0]]))
+        >>> sampler.sample([0, 1], 2, rng=0, items=[0, 1]).tolist()
+        [[1, 1], [0, 0]]
 
     Source: Yi et al., Sampling-bias-corrected neural modeling for large corpus item recommendations, RecSys 2019.
     """

@@ -26,6 +26,12 @@ class DNS(Sampler):
         attempts: Draws before the exact one.
         num_threads: Threads; 0 is one per core.
 
+    Example:
+        >>> sampler = DNS().fit(sp.csr_array([[1, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0]]))
+        >>> sampler = sampler.bind(lambda users, items: items / 6)
+        >>> sampler.sample([0, 1], 2, rng=0, items=[0, 1]).tolist()
+        [[5, 5], [5, 5]]
+
     Source: Zhang et al., Optimizing top-n collaborative filtering via dynamic negative item sampling, SIGIR 2013.
     """
 
@@ -58,6 +64,12 @@ class DNSMN(DNS):
         verify: Reject known positives.
         attempts: Draws before the exact one.
         num_threads: Threads; 0 is one per core.
+
+    Example:
+        >>> sampler = DNSMN().fit(sp.csr_array([[1, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0]]))
+        >>> sampler = sampler.bind(lambda users, items: items / 6)
+        >>> sampler.sample([0, 1], 2, rng=0, items=[0, 1]).tolist()
+        [[5, 5], [5, 5]]
 
     Source: Shi et al., On the theories behind hard negative sampling for recommendation, WWW 2023, section 4.
     """
@@ -100,6 +112,12 @@ class WARP(Sampler):
         tries: T.
         num_threads: Threads; 0 is one per core.
 
+    Example:
+        >>> sampler = WARP().fit(sp.csr_array([[1, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0]]))
+        >>> sampler = sampler.bind(lambda users, items: items / 6)
+        >>> sampler.sample([0, 1], 2, rng=0, items=[0, 1]).tolist()
+        [[5, 2], [3, 5]]
+
     Source: Weston, Bengio and Usunier, IJCAI 2011, section 3; the cap and the counting as in LightFM.
     """
 
@@ -134,6 +152,14 @@ class AOBPR(Sampler):
         scale: Mean lambda, in ranks.
         attempts: Draws before the uniform one.
         num_threads: Threads; 0 is one per core.
+
+    Example:
+        >>> sampler = AOBPR().fit(sp.csr_array([[1, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0]]))
+        >>> factors = np.ones((2, 1)), np.arange(6.0)[:, None]
+        >>> sampler = sampler.bind(lambda users, items: items, lambda: factors)
+        >>> sampler.epoch(0, np.random.default_rng(0))
+        >>> sampler.sample([0, 1], 2, rng=0).tolist()
+        [[1, 5], [4, 4]]
 
     Source: Rendle and Freudenthaler, Improving pairwise learning for item recommendation from implicit feedback,
         WSDM 2014, section 5.

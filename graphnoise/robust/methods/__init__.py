@@ -98,6 +98,10 @@ def load(name: str) -> type[Method]:
 
     Raises:
         InputError: There is no method of this name.
+
+    Example:
+        >>> load("gce").needs_graph
+        False
     """
     module, attribute = _METHODS[checks.choice("method", name, _METHODS)]
     kind: type[Method] = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
@@ -109,6 +113,10 @@ def create_method(name: str, **settings: Any) -> Method:
 
     Raises:
         InputError: There is no method of this name, or a setting is unknown or out of its range.
+
+    Example:
+        >>> create_method("gce", q=0.5).settings()
+        {'q': 0.5}
     """
     kind = load(name)
     for key in settings:

@@ -133,6 +133,13 @@ class NAT(Method):
     Raises:
         InputError: An argument out of its range, or sources of other nodes or classes.
 
+    Example:
+        >>> from graphnoise.datasets import planted_partition
+        >>> from graphnoise.robust import RobustGNN
+        >>> data = planted_partition([30, 30], 0.3, 0.05, num_features=4, split=(10, 10, 20), seed=0)
+        >>> RobustGNN(NAT(folds=2), epochs=5, seed=0).fit(data).predict(data).shape
+        torch.Size([60])
+
     Source:
         In the spirit of noise-aware training; sources and formula are ours.
     """

@@ -35,6 +35,18 @@ class Method(torch.nn.Module):
         num_networks: Number of networks that are trained together.
         needs_graph: Whether it reads arcs, and so cannot train on (user, item) pairs.
         search: Settings that a search of hyper-parameters may vary, with their ranges.
+
+    Example:
+        >>> import torch
+        >>> from graphnoise.robust import RobustGNN
+        >>> from graphnoise.datasets import planted_partition
+        >>> class Bounded(Method):
+        ...     def loss(self, step, targets):
+        ...         losses = torch.nn.functional.cross_entropy(step.logits, targets, reduction="none")
+        ...         return losses.clamp(max=2.0)
+        >>> data = planted_partition([30, 30], 0.3, 0.05, num_features=4, split=(10, 10, 20), seed=0)
+        >>> RobustGNN(Bounded(), epochs=5, seed=0).fit(data).predict(data).shape
+        torch.Size([60])
     """
 
     version: ClassVar[str] = "1"

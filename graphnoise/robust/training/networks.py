@@ -51,6 +51,11 @@ class GCN(ViewNetwork):
         dropout: Probability of dropping an input of a layer.
         generator: Source of the initial weights.
 
+    Example:
+        >>> network = GCN(4, 8, 3, generator=torch.Generator().manual_seed(0))
+        >>> sum(weights.numel() for weights in network.parameters())
+        67
+
     Source:
         Kipf and Welling, "Semi-Supervised Classification with Graph Convolutional Networks", ICLR 2017, section 3.
     """
@@ -114,6 +119,11 @@ class SmoothedMLP(ViewNetwork):
         alpha: Weight of the neighbours in each step.
         dropout: Probability of dropping an entry of the hidden layer.
         generator: Source of the initial weights.
+
+    Example:
+        >>> network = SmoothedMLP(4, 8, 3, generator=torch.Generator().manual_seed(0))
+        >>> sum(weights.numel() for weights in network.parameters())
+        67
 
     Source:
         The propagation is that of Gasteiger et al., "Predict then Propagate", ICLR 2019, equation 4, before the
