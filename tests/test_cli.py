@@ -375,3 +375,19 @@ def test_data_sets_are_listed_as_json(capfd):
     assert (code, list(lists)) == (0, ["graphs", "clicks", "labels"])
     cora = next(entry for entry in lists["graphs"] if entry["name"] == "cora")
     assert (cora["nodes"], cora["edges"], cora["licence"][:9]) == (2708, 5278, "Planetoid")
+
+
+def test_tables_as_json_have_the_figures_of_the_tables(planted, tmp_path, capfd):
+    folder = str(tmp_path / "runs")
+    call(capfd, *nodes(planted, folder, "--method", "lp,sgc", "--rate", "0.3", "--seeds", "2"))
+    code, plain, _ = call(capfd, "report", folder)
+    assert code == 0
+    code, out, err = call(capfd, "report", folder, "--json", "--csv", str(tmp_path / "cells.csv"))
+    report = json.loads(out)
+    assert (code, "wrote" in err) == (0, True)
+    table = next(table for table in report["tables"] if "Test accuracy" in table["title"])
+    assert [next(iter(row.values())) for row in table["rows"]][:2] == ["lp", "sgc"]
+    for row in table["rows"]:
+        assert all(str(value) in plain for value in row.values() if isinstance(value, str))
+    code, out, err = call(capfd, "report", str(tmp_path / "absent"), "--json")
+    assert (code, out) == (1, "")

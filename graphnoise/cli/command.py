@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from graphnoise.cli.console import program, tell
+from graphnoise.cli.console import Json, program, tables_as_json, tell
 from graphnoise.errors import STOPS, InputError
 
 if TYPE_CHECKING:
@@ -42,6 +42,28 @@ class Command(TyperCommand):
             raise InputError(renamed(str(error), options)) from error
 
 
+_json_option = typer.Typer(add_completion=False)
+
+
+@_json_option.command()
+def _with_json(as_json: Json = False) -> None:
+    """Have the option that `TableCommand` adds to commands."""
+
+
+class TableCommand(Command):
+    """A command that prints tables, with `--json` as JSON."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        option = typer.main.get_command(_json_option).params[0]
+        self.params.append(option)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with tables_as_json() if ctx.params.pop("as_json") else contextlib.nullcontext():
+            return super().invoke(ctx)
+
+
 def group(names: Callable[[], list[str]], load: Callable[[str], Any]) -> type[TyperGroup]:
     """Return a group of commands by name, loaded when they are called, beside those that are written out."""
 
@@ -55,7 +77,15 @@ def group(names: Callable[[], list[str]], load: Callable[[str], Any]) -> type[Ty
     return Group
 
 
-def command(name: str, help: str, model: type[Model], run: Callable[..., None], **extra: tuple[Any, Any]) -> Any:
+def command(
+    name: str,
+    help: str,
+    model: type[Model],
+    run: Callable[..., None],
+    cls: type[Command] = Command,
+    /,
+    **extra: tuple[Any, Any],
+) -> Any:
     """Return a command with an option for each field of a model.
 
     Args:
@@ -63,6 +93,7 @@ def command(name: str, help: str, model: type[Model], run: Callable[..., None], 
         help: Its help.
         model: The model; fields with `exclude` have no option.
         run: Called with the values of the fields that are set, by name, and the other parameters.
+        cls: Kind of command.
         extra: Type and default of the other parameters.
     """
     options = model.option_names()
@@ -79,7 +110,7 @@ def command(name: str, help: str, model: type[Model], run: Callable[..., None], 
          for key, (kind, default) in kinds.items()]
     )  # fmt: skip
     app = typer.Typer(add_completion=False)
-    app.command(name, cls=Command, help=help)(call)
+    app.command(name, cls=cls, help=help)(call)
     return typer.main.get_command(app)
 
 

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import shlex
 import shutil
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
 
 from graphnoise.errors import InputError
 
 
 class _Console(Console):
+    """A console whose tables and texts can be collected, for JSON."""
+
+    collected: list[object] | None = None
+
     def on_broken_pipe(self) -> None:
         """Let `main` handle it: a reader of a pipe that closes it, as `head` does, is no error."""
         raise BrokenPipeError
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, or collect."""
+        if self.collected is None:
+            super().print(*objects, **options)
+        else:
+            self.collected += objects
 
 
 # Tables keep their width where the output goes to a file.
@@ -42,6 +58,60 @@ def wide(piece: RenderableType) -> None:
         out.print(piece)
     finally:
         out.width = width
+
+
+@contextlib.contextmanager
+def tables_as_json() -> Iterator[None]:
+    """Print the tables of a block as JSON: "tables", each with "title" and "rows", and "text", the lines after them.
+
+    The title is what is printed between the table before and this one. A cell is the text of the table, or a number if
+    all of the text is one. Other output of the block goes to standard error.
+    """
+    pieces: list[object] = []
+    out.collected = pieces
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        out.collected = None
+    tables: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for piece in pieces:
+        if isinstance(piece, Table):
+            title = "\n".join(filter(None, [*lines, _text(piece.title)]))
+            tables.append({"title": title, "rows": _rows(piece)})
+            lines = []
+        else:
+            lines.append(_text(piece))
+    print(json.dumps({"tables": tables, "text": "\n".join(filter(None, lines))}, indent=2))
+
+
+def _rows(table: Table) -> list[dict[str, Any]]:
+    """Return the rows of a table by header; a header that repeats is numbered."""
+    columns: dict[str, list[Any]] = {}
+    for column in table.columns:
+        header, number = _text(column.header), 2
+        name = header
+        while name in columns:
+            name, number = f"{header} ({number})", number + 1
+        columns[name] = [_value(_text(cell)) for cell in column.cells]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _text(piece: object) -> str:
+    if piece is None or isinstance(piece, str | Text):
+        return str(piece or "").strip()
+    with err.capture() as capture:
+        err.print(piece)
+    return capture.get().strip()
+
+
+def _value(text: str) -> str | float | None:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            number = kind(text)
+            return number if math.isfinite(number) else text
+    return text or None
 
 
 def bad(name: str, expected: str, got: object) -> NoReturn:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from graphnoise.cli.command import Command, resumable
+from graphnoise.cli.command import TableCommand, resumable
 from graphnoise.cli.console import Bar, Root, bad, out, wide
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _command(name: str, first: str, last: str, **defaults: Any) -> Callable[[Cal
             [p.replace(kind=Parameter.KEYWORD_ONLY, default=defaults.get(p.name, p.default)) for p in parameters]
         )
         call.__doc__ = function.__doc__
-        evaluation.command(name, cls=Command)(call)
+        evaluation.command(name, cls=TableCommand)(call)
 
     return register
 

@@ -14,7 +14,7 @@ import typer
 
 from graphnoise.cli.audit import audit
 from graphnoise.cli.bench import bench
-from graphnoise.cli.command import Command, Reported, stops
+from graphnoise.cli.command import Command, Reported, TableCommand, stops
 from graphnoise.cli.console import program, tell
 from graphnoise.cli.data import data
 from graphnoise.cli.doctor import doctor
@@ -31,7 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
-app.command(cls=Command)(audit)
+app.command(cls=TableCommand)(audit)
 app.command(cls=Command)(doctor)
 app.command(cls=ReportCommand)(report)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphnoise.cli.command import Command
+from graphnoise.cli.command import TableCommand
 from graphnoise.cli.console import Bar, bad, err, out, wide
 from graphnoise.cli.evaluation import NAMES, evaluation
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from graphnoise.bench.page.chapters import Chapter
 
 
-class ReportCommand(Command):
+class ReportCommand(TableCommand):
     """The report of cells; a first word that names an evaluation report calls that one."""
 
     def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:

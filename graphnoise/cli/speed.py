@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graphnoise.cli.command import Command, command, group, resumable
-from graphnoise.cli.console import Bar, Root, bad, err, wide
+from graphnoise.cli.command import TableCommand, command, group, resumable
+from graphnoise.cli.console import Bar, Root, bad, err, out, wide
 
 if TYPE_CHECKING:
     from graphnoise.bench.speed.harness import Record
@@ -51,7 +51,7 @@ def _command(name: str) -> Any:
 
     file = Annotated[Path, typer.Option(help="File of the records.")], Path(f"runs/{name}-speed.json")
     again = Annotated[bool, typer.Option("--again", help="Measure again what is recorded.")], False
-    return command(name, operation.help, operation.options, run, out=file, again=again, root=(Root, None))
+    return command(name, operation.help, operation.options, run, TableCommand, out=file, again=again, root=(Root, None))
 
 
 speed = typer.Typer(
@@ -61,7 +61,7 @@ speed = typer.Typer(
 )
 
 
-@speed.command("show", cls=Command)
+@speed.command("show", cls=TableCommand)
 def show(record: Annotated[Path, typer.Argument(help="File of the records.")]) -> None:
     """Print the tables of a file of records, and measure nothing."""
     from graphnoise.bench.speed.operation import read
@@ -69,7 +69,7 @@ def show(record: Annotated[Path, typer.Argument(help="File of the records.")]) -
 
     operation, records = read(record)
     _print(operation, [entry for entry in records if "skipped" not in entry])
-    print("\n".join(dict.fromkeys(map(place, records))))
+    out.print("\n".join(dict.fromkeys(map(place, records))), soft_wrap=True)
 
 
 def _print(operation: Operation, records: list[Record]) -> None:
