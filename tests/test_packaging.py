@@ -67,7 +67,7 @@ def test_the_wheel_works_where_the_source_is_not(wheel, tmp_path):
     installed = str(Path(find_spec("torch").origin).parents[1])
     command = [sys.executable, "-S", "-W", "ignore", "-c", USE, str(folder), installed]
     shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert shown == "0.1.0 8 [[0.0, 1.0], [1.0, 0.0]]\n"
+    assert shown == "0.2.0 8 [[0.0, 1.0], [1.0, 0.0]]\n"
 
 
 @pytest.mark.skipif(shutil.which("cmake") is None, reason="no CMake outside the build environments of pip")
