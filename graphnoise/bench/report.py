@@ -129,7 +129,7 @@ def columns(first: str, others: Sequence[str], *, fold: bool = False, left: int 
     """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for place, column in enumerate((first, *others)):
-        wraps = fold and place == 0 or place >= left
+        wraps = (fold and place == 0) or place >= left
         justify: Literal["left", "right"] = "left" if place < left else "right"
         table.add_column(column, justify=justify, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis")
     return table

@@ -67,7 +67,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(made):
         *("Node classification: nodes.csv", "Accuracy against noise", "Ranking"),
         *("Local clustering: clusters.csv", "F1 against arcs touched"),
         *("Detection of wrong labels: detect.csv", "Detection: area under the ROC curve", "Detection: precision"),
-        *("Recommend: clicks.csv", "NDCG@20 against noise", "Speed: speeds.json", "Speed: propagate"),
+        *("Recommendation: clicks.csv", "NDCG@20 against noise", "Speed: speeds.json", "Speed: propagate"),
         *("Audit of labels: edges", "How classes are confused", "Detection curve of the audit"),
     ]
     assert [name for name in wanted if name not in reader.headings] == []
