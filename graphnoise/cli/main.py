@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str]) -> int:
     """Run a command, print its error, and return its exit code."""
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="graphnoise", standalone_mode=False)
     except typer.Exit as stop:
         code = stop.exit_code
     except GraphnoiseError as error:
