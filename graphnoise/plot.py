@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from graphnoise import checks
 from graphnoise.audit.audit import Audit
@@ -86,7 +86,8 @@ def accuracy(rates: ArrayLike, accuracies: Mapping[str, ArrayLike], ax: Axes | N
     """
     x = _unit("rates", rates, 1)
     if not isinstance(accuracies, Mapping) or not accuracies:
-        checks.fail("accuracies", "accuracies by the names of methods", type(accuracies).__name__)
+        got = "none" if isinstance(accuracies, Mapping) else type(accuracies).__name__
+        checks.fail("accuracies", "a mapping of accuracies by the names of methods", got)
     lines = {}
     for name, given in accuracies.items():
         values = _unit(f"accuracies[{name!r}]", given)
@@ -203,7 +204,7 @@ def reliability(probability: ArrayLike, right: ArrayLike, bins: int = 10, ax: Ax
         DeGroot and Fienberg, "The comparison and evaluation of forecasters", 1983. Intervals: Wilson, 1927.
     """
     stated = _unit("probability", probability, 1)
-    hits = checks.mask("right", right, len(stated)).cpu().numpy()
+    hits = _flags("right", right, len(stated))
     count = checks.integer("bins", bins, 1, 10_000)
     if not len(stated):
         checks.fail("probability", "at least one value", "none")
@@ -258,7 +259,7 @@ def detection(
         if scores.ndim != 1 or scores.dtype.is_complex:
             checks.fail("credibility", "credibilities of shape [n]", f"shape {list(scores.shape)} of {scores.dtype}")
         values = scores.double().numpy()
-        errors = checks.mask("wrong", wrong, len(values)).cpu().numpy()
+        errors = _flags("wrong", wrong, len(values))
         known = ~np.isnan(values)
         if not errors[known].any():
             checks.fail("wrong", "at least one wrong label among those with a credibility", "none")
@@ -308,7 +309,7 @@ def growth(clusters: Clusters, truth: ArrayLike | None = None, ax: Axes | None =
         >>> ax.lines[0].get_ydata().tolist()
         [40, 574, 586]
     """
-    inside = None if truth is None else checks.mask("truth", truth, checks.tensor("truth", truth).numel()).cpu().numpy()
+    inside = None if truth is None else _flags("truth", truth)
     if isinstance(clusters, LocalCluster):
         found = clusters.path_
         if clusters.growth_ is None:
@@ -420,6 +421,15 @@ def _unit(name: str, value: object, dims: int | None = None) -> Floats:
     return array
 
 
+def _flags(name: str, value: object, size: int | None = None) -> NDArray[np.bool_]:
+    """Return Booleans, or 0 and 1, as Booleans; positions are not taken, since [1, 0] could be either."""
+    given = checks.tensor(name, value).detach().cpu()
+    if bool(((given != 0) & (given != 1)).any()):
+        checks.fail(name, "Booleans", "other values")
+    flags: NDArray[np.bool_] = checks.mask(name, given != 0, given.numel() if size is None else size).numpy()
+    return flags
+
+
 def _codes(name: str, labels: object) -> Ints:
     """Return labels as integers, -1 for none."""
     values = checks.finite(name, labels, 1).detach().cpu()
@@ -433,10 +443,12 @@ def _names(classes: Any, size: int) -> list[str]:
     """Return the names of at least so many classes."""
     if classes is None:
         return [str(code) for code in range(size)]
-    listed = isinstance(classes, list | tuple) or (isinstance(classes, np.ndarray) and classes.ndim == 1)
-    if not listed or not size <= len(classes) <= MAX_CLASSES:
-        checks.fail("classes", f"a list of {size} names or more, at most {MAX_CLASSES:,}", type(classes).__name__)
-    return [str(name) for name in classes]
+    # Arrays, series and indexes as well.
+    names = classes.tolist() if getattr(classes, "ndim", 0) == 1 else classes
+    if not isinstance(names, list | tuple) or not size <= len(names) <= MAX_CLASSES:
+        got = len(names) if isinstance(names, list | tuple) else type(classes).__name__
+        checks.fail("classes", f"a list of {size} names or more, at most {MAX_CLASSES:,}", got)
+    return [str(name) for name in names]
 
 
 def _matrix(shares: Floats, texts: Sequence[Sequence[str]], names: Sequence[str], ax: Axes | None) -> Axes:
@@ -465,7 +477,11 @@ def _nodes(value: Any) -> Ints:
     if isinstance(value, Cluster):
         return value.nodes
     nodes = _codes("clusters", value)
-    return nodes if (nodes >= 0).all() else checks.fail("clusters", "positions of nodes", "-1")
+    if np.asarray(value).dtype == bool or (nodes < 0).any():
+        checks.fail("clusters", "distinct positions of nodes", "Booleans" if (nodes >= 0).all() else "-1")
+    if len(np.unique(nodes)) < len(nodes):
+        checks.fail("clusters", "distinct positions of nodes", "positions that repeat")
+    return nodes
 
 
 def _candidates(model: Any, found: Sequence[Any], inside: Any, ax: Axes) -> Axes:

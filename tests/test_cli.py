@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from graphnoise import datasets
+from graphnoise import InputError, datasets
 from graphnoise.bench.runner import Store
 from graphnoise.cli import main as cli
+from graphnoise.cli.console import out as console
+from graphnoise.cli.console import tables_as_json
 
 COMMAND = [sys.executable, "-m", "graphnoise.cli"]
 
@@ -391,3 +393,37 @@ def test_tables_as_json_have_the_figures_of_the_tables(planted, tmp_path, capfd)
         assert all(str(value) in plain for value in row.values() if isinstance(value, str))
     code, out, err = call(capfd, "report", str(tmp_path / "absent"), "--json")
     assert (code, out) == (1, "")
+    code, out, err = call(capfd, "report", folder, "--csv", "--json")
+    assert (code, out, "--csv: expected a file with --json" in err) == (1, "", True)
+
+
+def test_an_audit_as_json_has_names_as_they_are(tmp_path, capfd):
+    edges, labels = tmp_path / "edges.csv", tmp_path / "labels.csv"
+    pairs = list(itertools.combinations(range(8), 2))
+    edges.write_text("source,target\n" + "".join(f"{a}_0,{b}_0\n{a}_1,{b}_1\n" for a, b in pairs))
+    # One of the first group has the class of the second.
+    given = {f"{k}_{group}": "ab"[group] if k else "b" for k in range(8) for group in range(2)}
+    labels.write_text("node,label\n" + "".join(f"{node},{name}\n" for node, name in given.items()))
+    words = [str(edges), str(labels), "--fdr", "0.9", "--out", str(tmp_path / "audit")]
+    code, out, err = call(capfd, "audit", *words, "--json")
+    assert (code, err) == (0, "")
+    # Python would read it as the number 0.
+    assert json.loads(out)["tables"][0]["rows"][0]["node"] == "0_0"
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), InputError("x: wrong")])
+def test_json_is_whole_when_a_command_stops(capsys, stop):
+    def run():
+        with tables_as_json():
+            console.print("before")
+            raise stop
+
+    with pytest.raises(type(stop)):
+        run()
+    assert json.loads(capsys.readouterr().out) == {"tables": [], "text": "before"}
+
+
+def test_a_value_of_the_environment_is_named_by_its_variable(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("GRAPHNOISE_DATA", str(tmp_path / "absent"))
+    assert "error: GRAPHNOISE_DATA: expected an existing folder" in call(capfd, "doctor")[2]
+    assert "error: --root: expected an existing folder" in call(capfd, "doctor", "--root", str(tmp_path / "absent"))[2]

@@ -3,6 +3,7 @@
 import sys
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from audit.audits import audit, data, named, noisy
@@ -111,11 +112,14 @@ def test_a_neighbourhood_has_a_circle_for_each_node_and_a_ring_for_each_suspicio
         (lambda: plot.accuracy([0.1], {"a": [1.5]}), r"accuracies\['a'\]: expected values in \[0, 1\]"),
         (lambda: plot.accuracy([0.1], {}), "accuracies: expected"),
         (lambda: plot.confusion([0, 1], [0]), "y_given: expected 2 labels, got 1"),
-        (lambda: plot.confusion([0, 1], [0, 1], ["a"]), "classes: expected a list of 2 names or more"),
+        (lambda: plot.confusion([0, 1], [0, 1], ["a"]), "classes: expected a list of 2 names or more.*, got 1"),
         (lambda: plot.transition([[0.5, 0.6]]), "matrix: expected"),
         (lambda: plot.reliability([0.5], [True, False]), "right: expected"),
         (lambda: plot.detection([0.5, 0.6], [False, False]), "wrong: expected at least one wrong label"),
         (lambda: plot.growth({1.0: [7]}, torch.tensor([True])), "truth: expected a mask of all nodes"),
+        (lambda: plot.reliability([0.5, 0.7], [0, 2]), "right: expected Booleans, got other values"),
+        (lambda: plot.growth({1.0: [True, False]}), "clusters: expected distinct positions of nodes, got Booleans"),
+        (lambda: plot.growth({1.0: [0, 0]}), "clusters: expected distinct positions of nodes, got positions that"),
         (lambda: plot.growth({}), "clusters: expected at least one cluster"),
         (lambda: plot.neighbourhood(audit(), 10**9), "node: expected"),
         (lambda: plot.growth({1.0: [0]}, ax="here"), "ax: expected axes of matplotlib, got str"),
@@ -124,6 +128,16 @@ def test_a_neighbourhood_has_a_circle_for_each_node_and_a_ring_for_each_suspicio
 def test_errors_name_the_argument(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_zeros_and_ones_are_no_positions(ax):
+    plot.reliability([0.2, 0.8], [0, 1], bins=2, ax=ax)
+    assert ax.collections[0].get_offsets()[:, 1].tolist() == [0, 1]
+
+
+def test_names_of_classes_may_be_an_index_of_pandas(ax):
+    plot.confusion([0, 1], [0, 1], pandas.Index(["cat", "dog"]), ax)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["cat", "dog"]
 
 
 def test_without_matplotlib_the_error_names_the_extra(monkeypatch):

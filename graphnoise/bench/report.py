@@ -125,11 +125,11 @@ def render(task: Task[Any], section: Section) -> Iterator[RenderableType]:
 def columns(first: str, others: Sequence[str], *, fold: bool = False, left: int = 1) -> Table:
     """Return an empty table: columns for names, `left` in number, the others for numbers.
 
-    With `fold`, long names take several lines where a table is too wide, so that no number is cut.
+    Where a table is too wide, its headers take several lines, and with `fold` long names as well; no number is cut.
     """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for place, column in enumerate((first, *others)):
-        wraps = fold and place == 0
+        wraps = (fold and place == 0) or place >= left
         justify: Literal["left", "right"] = "left" if place < left else "right"
         table.add_column(column, justify=justify, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis")
     return table

@@ -201,7 +201,12 @@ def _about(context: typer.Context) -> dict[str, Any]:
     words = ["graphnoise", "audit", *(context.params["files"] or [])]
     for parameter in context.command.params:
         name = str(parameter.name)
-        if name != "files" and str(context.get_parameter_source(name)).endswith("COMMANDLINE"):
+        # `--json` is none of the parameters of the function.
+        if (
+            name in context.params
+            and name != "files"
+            and str(context.get_parameter_source(name)).endswith("COMMANDLINE")
+        ):
             words += [parameter.opts[0], str(context.params[name])]
     recorded = datetime.now(UTC).isoformat(timespec="seconds")
     return {"command": shlex.join(words), "recorded": recorded, "environment": environment()}

@@ -38,7 +38,9 @@ class Command(TyperCommand):
             options: dict[str, str] = {}
             for parameter in self.params:
                 option = parameter.opts[0]
-                options |= dict.fromkeys((str(parameter.name), option.strip("-").replace("-", "_")), option)
+                if str(ctx.get_parameter_source(str(parameter.name))).endswith("ENVIRONMENT"):
+                    option = str(parameter.envvar)
+                options |= dict.fromkeys((str(parameter.name), parameter.opts[0].strip("-").replace("-", "_")), option)
             raise InputError(renamed(str(error), options)) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 import shlex
 import shutil
 import sys
@@ -69,11 +70,19 @@ def tables_as_json() -> Iterator[None]:
     """
     pieces: list[object] = []
     out.collected = pieces
+    done = False
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
+        done = True
     finally:
         out.collected = None
+        # After an error or Ctrl-C, what would have been printed before it.
+        if done or pieces:
+            print(json.dumps(_as_json(pieces), indent=2))
+
+
+def _as_json(pieces: list[object]) -> dict[str, Any]:
     tables: list[dict[str, Any]] = []
     lines: list[str] = []
     for piece in pieces:
@@ -83,7 +92,7 @@ def tables_as_json() -> Iterator[None]:
             lines = []
         else:
             lines.append(_text(piece))
-    print(json.dumps({"tables": tables, "text": "\n".join(filter(None, lines))}, indent=2))
+    return {"tables": tables, "text": "\n".join(filter(None, lines))}
 
 
 def _rows(table: Table) -> list[dict[str, Any]]:
@@ -107,11 +116,14 @@ def _text(piece: object) -> str:
 
 
 def _value(text: str) -> str | float | None:
+    # Names such as 007, 1_000 and 12e3 are no numbers.
+    if not re.fullmatch(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?(e[-+][0-9]+)?", text):
+        return text or None
     for kind in (int, float):
         with contextlib.suppress(ValueError):
             number = kind(text)
             return number if math.isfinite(number) else text
-    return text or None
+    return text
 
 
 def bad(name: str, expected: str, got: object) -> NoReturn:

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str]) -> int:
     """Run a command, print its error, and return its exit code."""
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="graphnoise", standalone_mode=False)
     except typer.Exit as stop:
         code = stop.exit_code
     except GraphnoiseError as error:
@@ -72,7 +72,8 @@ def _run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
-        code = _print_error(f"cannot read or write ({error.strerror or error})", 1)
+        name = f" {error.filename}" if error.filename else ""
+        code = _print_error(f"cannot read or write{name} ({error.strerror or error})", 1)
     except Exception as error:
         # An error of click about the command line; its message is empty after the help.
         if hasattr(error, "format_message"):

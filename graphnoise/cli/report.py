@@ -77,6 +77,8 @@ def report(
         bad(option, "one folder", f"{len(folders)}: {', '.join(map(str, folders))}")
     if cells and html is None:
         bad("--cells", "--html", "none")
+    if table == "" and out.collected is not None:
+        bad("--csv", "a file with --json, which is printed", "none")
     if task is not None:
         choice("--task", task, registry.names("tasks"))
     if plot is not None:
@@ -96,10 +98,18 @@ def report(
             head = file.readline()
         if head and not {"dataset", "method"} <= set(head.strip().split(",")):
             bad("--csv", "a new file, or cells to replace", f"{table!r}, which has other contents")
+    if html is not None and html.is_file():
+        with html.open("rb") as page:
+            if page.read(15) not in (b"", b"<!doctype html>"):
+                bad("--html", "a new file, or a page to replace", f"{str(html)!r}, which has other contents")
     with Bar("report", lines_only=True):
         chapters: list[Chapter] = []
         for folder in folders:
             others, found = _other_chapters(folder) if html is not None else ([], False)
+            for option in [
+                name for name, given in several.items() if given and found and name != "FOLDER without --html"
+            ]:
+                bad(option, "cells of a benchmark", f"none in {folder}")
             if not found:
                 _report(folder, suite, task, against, plot, table, None if html is None else chapters, cells)
             chapters += others

@@ -67,7 +67,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(made):
         *("Node classification: nodes.csv", "Accuracy against noise", "Ranking"),
         *("Local clustering: clusters.csv", "F1 against arcs touched"),
         *("Detection of wrong labels: detect.csv", "Detection: area under the ROC curve", "Detection: precision"),
-        *("Recommend: clicks.csv", "NDCG@20 against noise", "Speed: speeds.json", "Speed: propagate"),
+        *("Recommendation: clicks.csv", "NDCG@20 against noise", "Speed: speeds.json", "Speed: propagate"),
         *("Audit of labels: edges", "How classes are confused", "Detection curve of the audit"),
     ]
     assert [name for name in wanted if name not in reader.headings] == []
@@ -112,6 +112,8 @@ def test_names_with_html_in_them_are_text(made):
     assert "<i>cat</i>" not in made.html
     assert "\\u003ci\\u003ecat" in made.html
     assert "bee &amp; co" in made.html
+    # Without a value, an option of two blanks in a row has one.
+    assert '<option value="bee &amp; co">bee &amp; co</option>' in made.html
 
 
 def test_a_page_has_only_what_there_is(made, tmp_path, capfd):
@@ -214,6 +216,20 @@ def test_options_that_do_not_go_together(words, message, capfd):
     code, _, err = call(capfd, "report", *words)
     assert code == 1
     assert message in err
+
+
+def test_a_file_that_is_no_page_is_not_replaced(made, tmp_path, capfd):
+    cells = shutil.copy(made.nodes, tmp_path / "cells.csv")
+    code, _, err = call(capfd, "report", cells, "--html", cells)
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "--html: expected a new file, or a page to replace" in err
+    assert cells.read_bytes() == made.nodes.read_bytes()
+
+
+def test_options_of_cells_are_refused_for_an_audit(audited, tmp_path, capfd):
+    code, _, err = call(capfd, "report", audited / "audit", "--html", tmp_path / "p.html", "--csv", tmp_path / "c.csv")
+    assert code == 1
+    assert "--csv: expected cells of a benchmark, got none in" in err
 
 
 def test_a_page_that_is_too_large_is_refused(made, tmp_path, capfd, monkeypatch):

@@ -26,6 +26,12 @@ from graphnoise.bench.task import Task
 
 # Characters of a line of tables, and grids that a heading names.
 WIDTH, MAX_GRIDS = 400, 3
+TITLES = {
+    "nodes": "Node classification",
+    "cluster": "Local clustering",
+    "detect": "Detection of wrong labels",
+    "recommend": "Recommendation",
+}
 
 
 @dataclass(frozen=True)
@@ -87,8 +93,7 @@ def cells_chapter(
             [record for record in records if record.get("grid", "") == grid],
         )
     ]
-    title = {"nodes": "Node classification", "cluster": "Local clustering", "detect": "Detection of wrong labels"}
-    heading = f"{title.get(task.name, task.name.capitalize())}: {source.name}"
+    heading = f"{TITLES.get(task.name, task.name.capitalize())}: {source.name}"
     return Chapter(heading, facts, list(_together(figures)), as_text(pieces))
 
 
