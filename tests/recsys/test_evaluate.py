@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from graphnoise.resources import one_blas_thread
 from recsys import InputError
 from recsys.evaluation import evaluate, evaluate_checked
 from recsys.metrics import CATALOGUE, PER_USER, parse
@@ -272,12 +273,19 @@ def test_no_bit_depends_on_the_executor(monkeypatch):
         evaluate(locked, *parts(20), executor=ended)
 
 
-def test_threads_leave_the_threads_of_blas_as_they_were(monkeypatch):
-    monkeypatch.setattr("recsys.evaluation.BATCH", 200)
+def test_threads_leave_the_threads_of_blas_as_they_were():
+    def limits():
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    first, second = one_blas_thread(), one_blas_thread()
     with threadpool_limits(2, "blas"):
-        for executor in (None, ThreadPoolExecutor(3)):
-            evaluate(Hashed(), *parts(200), num_threads=3, executor=executor)
-            assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {2}
+        # Blocks of two threads, of which the first ends first.
+        for block in (first, second):
+            block.__enter__()
+        first.__exit__(None, None, None)
+        assert limits() == {1}
+        second.__exit__(None, None, None)
+        assert limits() == {2}
 
 
 def test_memory_does_not_grow_with_users_times_items(monkeypatch):
