@@ -93,7 +93,8 @@ def test_no_bit_depends_on_threads(mode, objective, sampler):
     assert not same(one, model(objective, mode=mode, sampler=sampler, random_state=4, iterations=3).fit(X, False))
 
 
-@pytest.mark.parametrize("mode", MODES)
+# `test_strata` has the mode "distributed".
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "distributed"])
 def test_a_seed_repeats_itself_on_one_thread(mode):
     assert same(model(mode=mode).fit(TRAIN, False), model(mode=mode).fit(TRAIN, False))
 
