@@ -16,12 +16,11 @@ from torch import Tensor
 
 from graphnoise import checks
 from graphnoise.containers import as_graph
-from graphnoise.errors import GraphnoiseError
 from graphnoise.graph import Graph
 from graphnoise.io import atomic_write, reading
 from graphnoise.kernels.propagate import PropagationSettings, cpu
 from graphnoise.out_of_core import DTYPES, align_steps, content_hash
-from graphnoise.process_group import gathered, need_group, peers
+from graphnoise.process_group import agree, checking, gathered, peers
 from graphnoise.propagation import mapped_values, read_arguments
 from graphnoise.resources import available_memory
 from graphnoise.typing import GraphLike, Ints
@@ -154,14 +153,12 @@ def propagate(
 
     Source: This package. Columns do not depend on one another, since propagation is linear in the values.
     """
-    need_group("torch.distributed")
-
-    def read() -> tuple[Any, ...]:
-        read = as_graph(graph)
-        arguments = read_arguments(read, mapped_values(y), alpha, num_steps, mode, normalisation, mask, clamp, tol)
-        return _checked(read, *arguments, partition, assignment, exchange_cost, checkpoint, every)
-
-    graph, values, mask, settings, owner, folder, every, exchange_cost, key = _agreed(read)
+    with checking("torch.distributed"):
+        graph = as_graph(graph)
+        arguments = read_arguments(graph, mapped_values(y), alpha, num_steps, mode, normalisation, mask, clamp, tol)
+        checked = _checked(graph, *arguments, partition, assignment, exchange_cost, checkpoint, every)
+    graph, values, mask, settings, owner, folder, every, exchange_cost, key = checked
+    agree(key)
     boundary = _Boundary(graph, owner)
     plan = _plan(graph, values, owner, boundary, exchange_cost, partition)
     if plan.partition == "columns":
@@ -204,7 +201,8 @@ def _checked(
         checks.choice("partition", partition, PARTITIONS)
     graph = graph if normalisation is None else graph.normalise(normalisation)
     owner = _owners(graph, assignment)
-    described = settings, graph.normalisation, tuple(values.shape), values.dtype, partition, dist.get_world_size()
+    shape, ranks = (tuple(values.shape), values.dtype), dist.get_world_size()
+    described = settings, graph.normalisation, shape, partition, ranks, folder is None
     arrays = graph.rowptr, graph.col, graph.weight, graph.left, graph.right
     key = content_hash(described, values, mask, torch.from_numpy(owner), *arrays)
     return graph, values, mask, settings, owner, folder, every, exchange_cost, key
@@ -250,26 +248,6 @@ def _owners(graph: Graph, assignment: Tensor | str | None) -> Ints:
             "assignment", f"integers from 0 to {ranks - 1}, shape [{n}]", f"{owner.dtype}, {tuple(owner.shape)}"
         )
     return owner.numpy().astype(np.int32)
-
-
-def _agreed(read: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
-    """Return checked arguments, whose last is a hash that all processes have; else all of them raise an error."""
-    error: GraphnoiseError | None = None
-    try:
-        arguments = read()
-        mine = str(arguments[-1]), ""
-    except GraphnoiseError as raised:
-        error, mine = raised, ("", str(raised))
-    found = gathered(mine)
-    if error is not None:
-        raise error
-    for rank, (_, message) in enumerate(found):
-        if message:
-            checks.fail("arguments", "valid ones on every process", f"on process {rank}: {message}")
-    others = [rank for rank, other in enumerate(found) if other != mine]
-    if others:
-        checks.fail("arguments", "the same graph, values and settings on every process", f"others on {others}")
-    return arguments
 
 
 class _Boundary:

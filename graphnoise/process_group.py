@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from graphnoise import checks
-from graphnoise.errors import DataError
+from graphnoise.errors import DataError, GraphnoiseError
 
 
 @contextmanager
@@ -45,6 +45,31 @@ def agree(described: object) -> None:
     others = [rank for rank, other in enumerate(gathered(mine)) if other != mine]
     if others:
         checks.fail("arguments", "the same data and settings on every process", f"others on {others}")
+
+
+@contextmanager
+def checking(name: str, shared: bool = True) -> Iterator[None]:
+    """Raise an error on all processes where a block raises one on some of them, so that no process waits for another.
+
+    Args:
+        name: The argument that needs a process group.
+        shared: Whether there are other processes.
+    """
+    if not shared:
+        yield
+        return
+    need_group(name)
+    own: GraphnoiseError | None = None
+    try:
+        yield
+    except GraphnoiseError as error:
+        own = error
+    found = gathered(own and str(own))
+    if own is not None:
+        raise own
+    for rank, message in enumerate(found):
+        if message is not None:
+            checks.fail("arguments", "valid ones on every process", f"on process {rank}: {message}")
 
 
 def private_generator(common: torch.Generator) -> torch.Generator:

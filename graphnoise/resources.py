@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import torch
@@ -17,6 +19,9 @@ MAX_THREADS = 1024
 # Bytes below which the available memory is not looked up.
 _MIN_CHECKED = 1 << 24
 _forked = False
+# How many blocks of `one_blas_thread` run, and the limit of the first of them.
+_blas_lock, _blas_blocks = threading.Lock(), 0
+_blas_limit: Any = None
 
 
 def cpu_count() -> int:
@@ -130,9 +135,22 @@ def limit_threads(count: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Run a block with one thread in BLAS, so that sums are the same at any number of threads."""
-    with _pools().limit(limits=1, user_api="blas"):
+    """Run a block with one thread in BLAS, so that sums are the same at any number of threads.
+
+    The limit is that of the process: it ends with the last of the blocks that run at once in several threads.
+    """
+    global _blas_blocks, _blas_limit
+    with _blas_lock:
+        if _blas_blocks == 0:
+            _blas_limit = _pools().limit(limits=1, user_api="blas")
+        _blas_blocks += 1
+    try:
         yield
+    finally:
+        with _blas_lock:
+            _blas_blocks -= 1
+            if _blas_blocks == 0:
+                _blas_limit.restore_original_limits()
 
 
 @functools.cache

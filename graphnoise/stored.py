@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 import torch
@@ -95,6 +95,11 @@ def new_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def append(file: BinaryIO, values: np.ndarray[Any, Any], dtype: str) -> None:
+    """Write values to a file. `numpy.ndarray.tofile` does not report that the last of its buffers cannot be written."""
+    file.write(np.ascontiguousarray(values, dtype).data)
+
+
 def write_manifest(folder: Path, name: str = MANIFEST, **entries: Any) -> None:
     """Write what completes a folder: number of nodes and arcs, kinds of arrays, and the size of each file."""
     sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
@@ -136,6 +141,8 @@ def open_rows(folder: Path, check: bool = True) -> StoredRows:
         n, m = int(entries["num_nodes"]), int(entries["num_arcs"])
         names, sizes = entries["names"], dict(entries["bytes"])
         weighted, undirected = bool(entries["weighted"]), bool(entries["undirected"])
+        if n < 1 or m < 0:
+            raise ValueError("numbers out of range")
     wide = n >= MAX_NARROW_NODES
     shapes: dict[str, tuple[str, int | None]] = {
         "rowptr.bin": ("<i8", n + 1),
@@ -171,7 +178,7 @@ def map_array(path: Path, size: int | None, dtype: str, length: int | None) -> n
 def check_compressed(folder: Path, rowptr: Ints, col: Ints, width: int, m: int, columns: bool) -> None:
     """Raise `DataError` unless these are compressed rows of m entries; of columns below the width, if asked."""
     expected = f"row bounds from 0 to {m} that do not decrease, and columns from 0 to {width - 1}"
-    valid = len(rowptr) > 1 and rowptr[0] == 0 and rowptr[-1] == m and not col[m:].any()
+    valid = len(rowptr) > 0 and rowptr[0] == 0 and rowptr[-1] == m and not col[m:].any()
     for begin in range(0, len(rowptr) - 1 if valid else 0, CHUNK):
         valid = valid and bool((np.diff(rowptr[begin : begin + CHUNK + 1]) >= 0).all())
     for begin in range(0, m if valid and columns else 0, CHUNK):

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pickle import PicklingError
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from graphnoise.checks import choice, fail
-from graphnoise.resources import check_memory, thread_count
+from graphnoise.resources import check_memory, one_blas_thread, thread_count
 from recsys.base import BATCH, Recommender
 from recsys.interactions import InteractionsLike, as_csr, check_disjoint
 from recsys.metrics import CATALOGUE, PER_USER, Values, parse
@@ -172,7 +171,7 @@ def evaluate_checked(
 
     values: dict[str, list[Values]] = {name: [] for name, (kind, _) in metrics.items() if kind in PER_USER}
     shown = {k: np.zeros(held_out.shape[1], np.int64) for kind, k in metrics.values() if kind in CATALOGUE}
-    for block, ranked in _results(executor, tasks(), min(thread_count(num_threads), -(-len(users) // rows))):
+    for block, ranked in _results(executor, model, tasks(), min(thread_count(num_threads), -(-len(users) // rows))):
         for name, found in block.items():
             values[name].append(found)
         for k, counts in shown.items():
@@ -189,7 +188,9 @@ def evaluate_checked(
 Block: TypeAlias = tuple[dict[str, Values], NDArray[np.int32]]
 
 
-def _results(executor: Executor | None, tasks: Iterator[tuple[Any, ...]], threads: int) -> Iterator[Block]:
+def _results(
+    executor: Executor | None, model: Scorer, tasks: Iterator[tuple[Any, ...]], threads: int
+) -> Iterator[Block]:
     """Yield the results of `_block` in order; a limited number of them is in memory at a time."""
     if executor is None and threads < 2:
         for task in tasks:
@@ -200,16 +201,38 @@ def _results(executor: Executor | None, tasks: Iterator[tuple[Any, ...]], thread
         waiting = deque[Future[Block]]()
         try:
             for task in tasks:
-                waiting.append(pool.submit(_block, *task))
+                try:
+                    waiting.append(pool.submit(_block, *task))
+                except RuntimeError as error:
+                    # It has been shut down.
+                    _refuse(error)
                 if len(waiting) > (2 * threads if executor is None else WAITING):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-        except (BrokenExecutor, PicklingError) as error:
-            fail("executor", "one whose workers evaluate the model", f"{type(error).__name__}: {error}")
+        except (BrokenExecutor, CancelledError, pickle.PicklingError) as error:
+            _refuse(error)
+        except (AttributeError, TypeError) as error:
+            # Raised for local classes and for locks, and by models themselves.
+            if not isinstance(pool, ThreadPoolExecutor) and not _pickled(model):
+                _refuse(error)
+            raise
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _refuse(error: BaseException) -> NoReturn:
+    fail("executor", "one whose workers evaluate the model", f"{type(error).__name__}: {error}")
+
+
+def _pickled(model: Scorer) -> bool:
+    """Return whether the model can be pickled."""
+    try:
+        pickle.dumps(model)
+    except (AttributeError, TypeError, pickle.PicklingError):
+        return False
+    return True
 
 
 def _block(
@@ -225,7 +248,7 @@ def _block(
     rank, size = _ranker(model, shape), shape[1]
     depth = max(k for _, k in metrics.values())
     # With one thread, BLAS sums in the same order everywhere.
-    with threadpool_limits(1, "blas"):
+    with one_blas_thread():
         parts = [slice(begin, begin + step) for begin in range(0, len(users), step)]
         ranks = [rank(users[p], min(depth, size), None if masked is None else masked[p])[0] for p in parts]
     ranked = np.concatenate(ranks)

@@ -19,6 +19,8 @@ from recsys.validation import Array
 MANIFEST = "interactions.json"
 # SciPy copies columns of matrices with more entries.
 MAX_PAIRS = 2**31 - 1
+# Items are numbers of 32 bits.
+MAX_ITEMS = 2**31
 # Files of what each interaction has.
 KINDS = {"ratings": ("<f4",), "times": ("<i8", "<f8")}
 
@@ -34,7 +36,8 @@ class Mapped:
 
         Args:
             folder: The folder.
-            check: Whether to check that the items of each row ascend, which reads the file of items once.
+            check: Whether to check that the items of each row ascend, that values are finite and that ids differ, which
+                reads each file once.
 
         Raises:
             DataError: No such folder, or it is incomplete, damaged or of another version.
@@ -109,14 +112,16 @@ def _write(folder: Path, parts: Iterator[Any]) -> None:
             if first is None:
                 first = part
                 extras = {name: opened(name) for name in KINDS if getattr(part, name) is not None}
-                np.zeros(1, "<i8").tofile(rowptr)
+                if first.num_items > MAX_ITEMS:
+                    fail("parts", f"at most {MAX_ITEMS} items", first.num_items)
+                stored.append(rowptr, np.zeros(1), "<i8")
             _check_part(first, part)
             matrix, count = part.matrix, len(part)
-            (matrix.indptr[1:].astype("<i8") + done).tofile(rowptr)
-            matrix.indices.astype("<i4", copy=False).tofile(col)
-            matrix.data.astype("<f4", copy=False).tofile(ones)
+            stored.append(rowptr, matrix.indptr[1:].astype(np.int64) + done, "<i8")
+            stored.append(col, matrix.indices, "<i4")
+            stored.append(ones, matrix.data, "<f4")
             for name, file in extras.items():
-                getattr(part, name).astype(_kind(first, name), copy=False).tofile(file)
+                stored.append(file, getattr(part, name), _kind(first, name))
             done += count
             if done > MAX_PAIRS:
                 fail("parts", f"at most {MAX_PAIRS} interactions", f"{done} or more")
@@ -161,7 +166,7 @@ def _read(folder: Path | str, check: bool) -> dict[str, Any]:
         sizes, extras, ids = dict(entries["bytes"]), dict(entries["extras"]), list(entries["ids"])
         if not (set(extras) <= set(KINDS) and all(kind in KINDS[name] for name, kind in extras.items())):
             raise ValueError("unknown kinds of arrays")
-        if min(*shape, pairs) < 0 or pairs > MAX_PAIRS or not set(ids) <= {"users", "items"}:
+        if min(*shape, pairs) < 0 or pairs > MAX_PAIRS or shape[1] > MAX_ITEMS or not set(ids) <= {"users", "items"}:
             raise ValueError("numbers out of range")
 
     def mapped(name: str, kind: str, length: int) -> Array:
@@ -169,21 +174,28 @@ def _read(folder: Path | str, check: bool) -> dict[str, Any]:
 
     rowptr, col = mapped("rowptr", "<i8", shape[0] + 1), mapped("col", "<i4", pairs)
     stored.check_compressed(folder, rowptr, col, shape[1], pairs, check)
+    ones = mapped("ones", "<f4", pairs)
+    fields: dict[str, Any] = {name: mapped(name, kind, pairs) for name, kind in extras.items()}
     for begin in range(0, pairs if check else 0, stored.CHUNK):
         # Where columns do not ascend, another row has to begin.
         falls = np.flatnonzero(np.diff(col[begin : begin + stored.CHUNK + 1]) <= 0) + begin + 1
         if (rowptr[np.searchsorted(rowptr, falls)] != falls).any():
             raise DataError(f"{folder}: expected items that ascend in each row, got others (the folder is damaged)")
+        part = slice(begin, begin + stored.CHUNK)
+        if (ones[part] != 1).any() or not all(np.isfinite(values[part]).all() for values in fields.values()):
+            raise DataError(f"{folder}: expected ones and finite values, got others (the folder is damaged)")
     # SciPy would copy the columns to the type of the row bounds.
-    matrix = sp.csr_array((mapped("ones", "<f4", pairs), col, rowptr.astype(np.int32)), shape=shape)
+    matrix = sp.csr_array((ones, col, rowptr.astype(np.int32)), shape=shape)
     matrix.has_canonical_format = True
-    fields: dict[str, Any] = {name: mapped(name, kind, pairs) for name, kind in extras.items()}
     for name, size in zip(("users", "items"), shape, strict=True):
         if name in ids:
             file = folder / f"{name}.npy"
             with reading(file):
-                fields[name] = np.load(file, mmap_mode="r", allow_pickle=False)
-            if fields[name].shape != (size,):
-                raise DataError(f"{file}: expected {size} ids, got shape {fields[name].shape}")
+                values = fields[name] = np.lib.format.open_memmap(file, mode="r")
+            if values.shape != (size,) or values.dtype.kind not in "iuU":
+                expected = f"{size} ids, integers or text"
+                raise DataError(f"{file}: expected {expected}, got {values.dtype} of shape {values.shape}")
+            if check and len(np.unique(values)) != size:
+                raise DataError(f"{file}: expected ids that differ, got some that repeat (the folder is damaged)")
     empty = dict.fromkeys(("ratings", "times", "users", "items", "dislikes"))
     return {**empty, "matrix": matrix, **fields}

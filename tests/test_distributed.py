@@ -1,5 +1,8 @@
 """Propagation by several processes: the bits of one process, the bytes that are exchanged, ends and resumption."""
 
+import atexit
+import functools
+import json
 import os
 import signal
 import socket
@@ -13,12 +16,48 @@ import torch
 
 import graphnoise as gn
 
+# Imports once for all scripts, and runs each of them in processes that it forks.
+SERVER = """
+import json, os, runpy, sys, traceback
+import torch.distributed, torch_geometric.nn, graphnoise.distributed, graphnoise.erase.model, graphnoise.robust
+import recsys.models.mf
+def run(folder, rank):
+    for stream in (1, 2):
+        os.dup2(os.open(f"{folder}/{rank}.{stream}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    sys.path.insert(0, folder)
+    os.environ["RANK"] = os.environ["LOCAL_RANK"] = str(rank)
+    try:
+        runpy.run_path(f"{folder}/script.py", run_name="__main__")
+        return 0
+    except SystemExit as end:
+        return end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush(), sys.stderr.flush()
+for line in sys.stdin:
+    folder, ranks, environment = json.loads(line)
+    os.environ.update(environment)
+    for rank in range(ranks):
+        if os.fork() == 0:
+            os._exit(run(folder, rank))
+    print(json.dumps([os.wait()[1] for _ in range(ranks)]), flush=True)
+"""
 RUN = """
-import os, sys, json, signal, torch, torch.distributed as dist, numpy as np, graphnoise as gn
+import datetime, os, sys, json, signal, torch, torch.distributed as dist, numpy as np, graphnoise as gn
 from graphnoise import distributed
 torch.set_num_threads(1)
-dist.init_process_group("gloo")
+dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=90))
 rank, ranks = dist.get_rank(), dist.get_world_size()
+def regroup(count):
+    # The first processes go on in a group of their own.
+    global ranks
+    dist.destroy_process_group()
+    if rank >= count:
+        sys.exit()
+    ranks, method = count, f"file://{sys.path[0]}/group-{count}"
+    dist.init_process_group("gloo", init_method=method, rank=rank, world_size=count)
 def graph(seed=0, n=300, directed=False, weighted=False, hub=6000):
     rng = np.random.default_rng(seed)
     edges = rng.integers(0, n, (2, 2000))
@@ -33,31 +72,33 @@ def values(width, dtype=torch.float32):
 """
 
 
+PIPES = {"stdout": subprocess.PIPE, "text": True}
+
+
+@functools.cache
+def server():
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    process = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, env=environment, **PIPES)
+    atexit.register(process.communicate)
+    return process
+
+
 def launch(tmp_path, body, ranks=2, check=True):
-    """Run a script in some processes; return what they printed."""
-    script = tmp_path / "script.py"
-    script.write_text(RUN + body + "\ndist.destroy_process_group()\n")
+    """Run a script in some processes; return what they printed, or processes that are independent of one another."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
-    environment |= {"WORLD_SIZE": str(ranks), "PYTHONWARNINGS": "ignore"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, script],
-            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(ranks)
-    ]
+    environment = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
+    script = tmp_path / "script.py"
+    script.write_text(RUN + body + "\ndist.destroy_process_group()\n")
     if not check:
-        return running
-    outputs = [process.communicate(timeout=120) for process in running]
-    for process, (_, err) in zip(running, outputs, strict=True):
-        assert process.returncode == 0, err
-    return [out for out, _ in outputs]
+        environment |= os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        each = ({"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks))
+        return [subprocess.Popen([sys.executable, script], env=environment | own, **PIPES) for own in each]
+    print(json.dumps([str(tmp_path), ranks, environment]), file=server().stdin, flush=True)
+    codes = json.loads(server().stdout.readline())
+    assert codes == [0] * ranks, [path.read_text() for path in tmp_path.glob("*.2")]
+    return [(tmp_path / f"{rank}.1").read_text() for rank in range(ranks)]
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
@@ -133,9 +174,10 @@ def test_plans_are_what_is_exchanged_and_bad_arguments_are_refused_on_all(tmp_pa
 # Arguments that are invalid on one process only: no process waits for the others.
 ONE_WRONG = """
 for change in (dict(alpha=7.0), dict(assignment=torch.zeros(3, dtype=torch.int64)), dict(y="nothing.npy"),
-               dict(every=0)):
+               dict(every=0), dict(partition="rows", checkpoint="points")):
     try:
-        distributed.propagate(**dict(graph=graph(), y=values(3), alpha=.5, num_steps=3) | (change if rank else {}))
+        call = dict(graph=graph(), y=values(3), alpha=.5, num_steps=3, partition="rows")
+        distributed.propagate(**call | (change if rank else {}))
         print("nothing")
     except gn.GraphnoiseError as error:
         print(error)
@@ -145,8 +187,9 @@ for change in (dict(alpha=7.0), dict(assignment=torch.zeros(3, dtype=torch.int64
 def test_an_argument_that_is_invalid_on_one_process_is_an_error_on_all(tmp_path):
     theirs, own = (out.splitlines() for out in launch(tmp_path, ONE_WRONG))
     expected = "arguments: expected valid ones on every process, got on process 1: "
-    assert theirs == [expected + line for line in own]
-    assert [line.split(":")[0] for line in own] == ["alpha", "assignment", "nothing.npy", "every"]
+    assert theirs[:4] == [expected + line for line in own[:4]]
+    assert [line.split(":")[0] for line in own] == ["alpha", "assignment", "nothing.npy", "every", "arguments"]
+    assert theirs[4].startswith("arguments: expected the same")
 
 
 METIS = """

@@ -373,13 +373,13 @@ class _Writer:
             for batch in self._batches("SELECT id FROM names ORDER BY place"):
                 count += len(batch)
                 if integers:
-                    batch.column(0).to_numpy().astype("<i8").tofile(values)
+                    stored.append(values, batch.column(0).to_numpy(), "<i8")
                     continue
                 texts = [text.encode() for text in batch.column(0).to_pylist()]
-                (begin + np.cumsum([0, *map(len, texts)])[:-1]).astype("<i8").tofile(begins)
+                stored.append(begins, begin + np.cumsum([0, *map(len, texts)])[:-1], "<i8")
                 values.writelines(texts)
                 begin += sum(map(len, texts))
-            np.array([begin], "<i8").tofile(begins)
+            stored.append(begins, np.array([begin]), "<i8")
         if integers:
             (self.folder / "name_begins.bin").unlink()
         return count
@@ -405,18 +405,19 @@ class _Writer:
                 # Rows ascend.
                 first = np.flatnonzero(np.diff(rows, prepend=-1))
                 degree[rows[first] + 1] += np.diff(first, append=len(rows))
-                sources.astype("<i8" if wide else "<i4").tofile(col)
+                stored.append(col, sources, "<i8" if wide else "<i4")
                 if self.weighted:
                     values = batch.column(2).to_numpy()
                     if once and (values != batch.column(3).to_numpy()).any():
                         checks.fail("weight", "the same weight wherever an edge repeats", "different ones")
-                    values.astype("<f4").tofile(weight)
+                    stored.append(weight, values, "<f4")
                 done += len(rows)
                 self.progress(f"{done:,} arcs written")
-            np.zeros(stored.PADDING, "<i8" if wide else "<i4").tofile(col)
+            stored.append(col, np.zeros(stored.PADDING), "<i8" if wide else "<i4")
         if not self.weighted:
             (self.folder / "weight.bin").unlink()
-        np.cumsum(degree, out=degree).astype("<i8", copy=False).tofile(self.folder / "rowptr.bin")
+        with (self.folder / "rowptr.bin").open("wb") as rowptr:
+            stored.append(rowptr, np.cumsum(degree, out=degree), "<i8")
         return done
 
     def _query(self, query: str) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch_geometric.data import Data
 
 from graphnoise import checks
@@ -25,7 +26,7 @@ from graphnoise.erase.train import COLLAPSED_RANK, CollapseWarning, Training
 from graphnoise.errors import InputError
 from graphnoise.homophily import label_homophily, warn_of_heterophily
 from graphnoise.node_classifier import NodeClassifier
-from graphnoise.process_group import agree, need_group
+from graphnoise.process_group import agree, checking
 from graphnoise.resources import default_modes, read_device, thread_count
 
 
@@ -164,11 +165,13 @@ class ERASE(NodeClassifier):
         if on_epoch is not None and not callable(on_epoch):
             checks.fail("on_epoch", "a callable or None", repr(on_epoch))
         # As in scikit-learn, attributes may have been assigned since the constructor checked them.
-        s = self._check()
+        with checking("distributed", self.distributed is True):
+            s = self._check()
         with default_modes(self.num_threads), torch.enable_grad():
-            inputs = read(data, s.normalise_features, read_device(self.device))
-            selecting = s.select == "validation"
-            labels = read_training_labels(data, inputs, self.num_classes, validated=selecting, split=split)
+            with checking("distributed", self.distributed):
+                inputs = read(data, s.normalise_features, read_device(self.device))
+                selecting = s.select == "validation"
+                labels = read_training_labels(data, inputs, self.num_classes, validated=selecting, split=split)
             return self._fit(s, inputs, labels, on_epoch)
 
     def _fit(
@@ -181,17 +184,19 @@ class ERASE(NodeClassifier):
         nodes, given = torch.cat([labels.train, labels.val]), torch.cat([labels.given, labels.val_labels])
         homophily = label_homophily(inputs.graph, nodes, given, labels.num_classes)
         warn_of_heterophily("ERASE", homophily, stacklevel=4)
-        training = start(inputs, labels, s, self.seed)
         file, mark = checkpoint_path(self.checkpoint), ""
-        if file is not None or self.distributed:
-            mark = self._mark(s, digest(inputs.x, inputs.graph.edge_index, labels, training.encoder))
+        with checking("distributed", self.distributed):
+            training = start(inputs, labels, s, self.seed)
+            if file is not None or self.distributed:
+                mark = self._mark(s, digest(inputs.x, inputs.graph.edge_index, labels, training.encoder))
+            if file is not None and file.exists():
+                resume(training, file, mark, s.epochs, "ERASE")
         if self.distributed:
-            need_group("distributed")
-            agree((mark, s.epochs, s.patience))
+            agree((mark, s.epochs, s.patience, training.epochs_done))
             for run in training.runs if isinstance(training, Ensemble) else [training]:
+                if any(isinstance(m, _BatchNorm) for m in run.encoder.modules()):
+                    checks.fail("distributed", "an encoder without batch normalisation", "one with")
                 run.distributed = True
-        if file is not None and file.exists():
-            resume(training, file, mark, s.epochs, "ERASE")
         if training.epochs_done == s.epochs and not training.fitted:
             training.fit_probe()
         every = self.checkpoint_every

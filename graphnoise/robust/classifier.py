@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch_geometric.data import Data
 
 from graphnoise import checks
@@ -17,7 +18,7 @@ from graphnoise.checkpoint import check_file, checkpoint_path, resume, run_epoch
 from graphnoise.erase.inputs import Inputs, Labels, digest, read, read_training_labels
 from graphnoise.homophily import label_homophily, warn_of_heterophily
 from graphnoise.node_classifier import NodeClassifier
-from graphnoise.process_group import agree, need_group
+from graphnoise.process_group import agree, checking, gathered
 from graphnoise.resources import default_modes, read_device, thread_count
 from graphnoise.robust.methods import create_method
 from graphnoise.robust.training import Context, Method, Network, Training, View
@@ -49,7 +50,7 @@ class RobustGNN(NodeClassifier):
         distributed: Whether the processes of torch.distributed's default group share the mini-batches; all of them call
             `fit` with the same arguments, and have the same networks at the end. Weights are those of one process with
             the same batches, to rounding; sampled neighbours and dropout depend on the number of processes. Methods
-            with a forward pass of their own, or that read the arcs of a batch, are refused.
+            with a forward pass of their own, or that read the arcs of a batch, and batch normalisation are refused.
         normalise_features: Whether rows of features are scaled to length 1. Networks learn slowly from rows that sum to
             1, where many entries are not 0.
         seed: Seed of initial weights of the default network, dropout, batches, and what is random in the method.
@@ -166,12 +167,14 @@ class RobustGNN(NodeClassifier):
                 numbers.
             DataError: The checkpoint is damaged or cannot be written.
         """
-        method = self._check()
-        if not isinstance(callbacks, Sequence) or not all(callable(callback) for callback in callbacks):
-            checks.fail("callbacks", "a sequence of callables", repr(callbacks))
+        with checking("distributed", self.distributed is True):
+            method = self._check()
+            if not isinstance(callbacks, Sequence) or not all(callable(callback) for callback in callbacks):
+                checks.fail("callbacks", "a sequence of callables", repr(callbacks))
         with default_modes(self.num_threads), torch.enable_grad():
-            inputs = read(data, False, read_device(self.device))
-            labels = self._labels(data, inputs, split)
+            with checking("distributed", self.distributed):
+                inputs = read(data, False, read_device(self.device))
+                labels = self._labels(data, inputs, split)
             nodes, given = torch.cat([labels.train, labels.val]), torch.cat([labels.given, labels.val_labels])
             homophily = label_homophily(inputs.graph, nodes, given, labels.num_classes)
             warn_of_heterophily("RobustGNN", homophily, stacklevel=3)
@@ -197,9 +200,45 @@ class RobustGNN(NodeClassifier):
         callbacks: Sequence[Callable[[Training], object]] = (),
         loader: Iterable[Any] | None = None,
     ) -> None:
+        file = checkpoint_path(self.checkpoint)
+        with checking("distributed", self.distributed):
+            training, networks, mark = self._training(method, view, labels, loader, file)
+        if self.distributed:
+            agree((mark, self.epochs, self.patience, training.epochs_done))
+
+        def on_epoch(run: Training) -> None:
+            for callback in callbacks:
+                run.stopped |= callback(run) is True
+            if self.distributed:
+                run.stopped = any(gathered(run.finished))
+
+        name, every = f"RobustGNN {type(method).__name__}", self.checkpoint_every
+        run_epochs(
+            training,
+            name,
+            self.epochs,
+            progress=self.progress,
+            on_epoch=on_epoch,
+            file=file,
+            every=every,
+            mark=mark,
+        )
+        training.select_best()
+        self.method_, self.networks_, self._context = method, networks, training.context
+        self.best_epoch_, self.history_ = training.best_epoch, training.history
+        self.classes_, self.n_features_in_ = labels.classes, view.x.shape[1]
+        self._normalised = self.normalise_features
+
+    def _training(
+        self, method: Method, view: View, labels: Labels, loader: Iterable[Any] | None, file: Path | None
+    ) -> tuple[Training, list[Network], str]:
+        """Return the run, resumed where there is a checkpoint, its networks, and what a checkpoint is written for."""
         networks = self._networks(method, view, labels.num_classes)
         if self.distributed:
-            self._check_distributed(method, digest(view.x, view.edge_index, labels, torch.nn.ModuleList(networks)))
+            if type(method).forward is not Method.forward:
+                checks.fail("distributed", "a method without a forward pass of its own", type(method).__name__)
+            if any(isinstance(m, _BatchNorm) for network in networks for m in network.modules()):
+                checks.fail("distributed", "a model without batch normalisation", "one with")
         generator = torch.Generator(view.x.device).manual_seed(self.seed + 1)
         context = Context(
             view,
@@ -218,38 +257,12 @@ class RobustGNN(NodeClassifier):
             self._batches(view, labels.train, loader),
             Optimisation(self.epochs, self.lr, self.weight_decay, self.patience),
         )
-        file = checkpoint_path(self.checkpoint)
-        mark = "" if file is None else self._mark(method, digest(view.x, view.edge_index, labels, training.modules))
+        mark = ""
+        if file is not None or self.distributed:
+            mark = self._mark(method, digest(view.x, view.edge_index, labels, training.modules))
         if file is not None and file.exists():
             resume(training, file, mark, self.epochs, "RobustGNN")
-
-        def on_epoch(run: Training) -> None:
-            for callback in callbacks:
-                run.stopped |= callback(run) is True
-
-        name, every = f"RobustGNN {type(method).__name__}", self.checkpoint_every
-        run_epochs(
-            training,
-            name,
-            self.epochs,
-            progress=self.progress,
-            on_epoch=on_epoch,
-            file=file,
-            every=every,
-            mark=mark,
-        )
-        training.select_best()
-        self.method_, self.networks_, self._context = method, networks, context
-        self.best_epoch_, self.history_ = training.best_epoch, training.history
-        self.classes_, self.n_features_in_ = labels.classes, view.x.shape[1]
-        self._normalised = self.normalise_features
-
-    def _check_distributed(self, method: Method, data: str) -> None:
-        need_group("distributed")
-        agree((self._mark(method, data), self.epochs, self.patience))
-        name = type(method).__name__
-        if type(method).forward is not Method.forward:
-            checks.fail("distributed", "a method without a forward pass of its own", name)
+        return training, networks, mark
 
     def _networks(self, method: Method, view: View, num_classes: int) -> list[Network]:
         networks = []

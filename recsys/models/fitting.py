@@ -7,6 +7,7 @@ import copy
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Generic, NoReturn, Self, TypeVar
 
 import scipy.sparse as sp
@@ -161,8 +162,18 @@ class EpochModel(FactorModel):
             InputError: No interaction at all, a validation set that overlaps or is empty, a device that is not
                 available, or training that diverges.
         """
-        matrix, show_progress = self._check_fit(user_items, callback), flag("show_progress", show_progress)
-        return self._fit_epochs(matrix, show_progress, callback, validation)
+        with self._checking():
+            matrix, show_progress = self._check_fit(user_items, callback), flag("show_progress", show_progress)
+            held_out = None if validation is None else check_held_out(matrix, validation)
+        return self._fit_epochs(matrix, show_progress, callback, held_out)
+
+    def _checking(self) -> AbstractContextManager[None]:
+        """Return the context in which `fit` checks its arguments."""
+        return contextlib.nullcontext()
+
+    def _stops(self, stop: bool) -> bool:
+        """Return whether training stops, where the callback asked for it or did not."""
+        return stop
 
     def _fit_epochs(
         self,
@@ -219,6 +230,7 @@ class EpochModel(FactorModel):
                         restore(last)
                     advance()
                     stop = callback is not None and wants_stop(callback(epoch, seconds, count.correct, count.skipped))
+                    stop = self._stops(stop)
                     if stopping.validation is not None and stopping.update(self, last):
                         break
                     if stop:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import secrets
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Self
 
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from graphnoise.checks import choice, fail, flag, integer, rate, real
 from graphnoise.errors import InputError
-from graphnoise.process_group import agree, need_group
+from graphnoise.process_group import agree, checking, gathered
 from graphnoise.resources import check_memory, thread_count
 from recsys.base import Callback
 from recsys.interactions import InteractionsLike, as_csr
@@ -228,8 +230,8 @@ class MatrixFactorization(EpochModel):
         objective, sampler = self.objective_and_sampler()
         users, items = shape = user_items.shape
         if self.mode == "distributed":
-            need_group("mode")
-            agree((self._parameters() | {"num_threads": 0}, shape, user_items.nnz))
+            parts = user_items, self.dislikes, self._validation
+            agree((self._parameters() | {"num_threads": 0}, [part is not None and _digest(part) for part in parts]))
         # Drawn in float64, trained, two copies of epochs and the best one, and the model's own.
         values = 8 * (users + items) * self.factors * (1 + len(objective.logits))
         check_memory(f"factors of {users} users and {items} items", 4.0 * values)
@@ -264,6 +266,12 @@ class MatrixFactorization(EpochModel):
             self._restore(state, shape)
 
         self._run_epochs(user_items, show_progress, callback, int(self._value("iterations")), run_epoch, copy, restore)
+
+    def _checking(self) -> AbstractContextManager[None]:
+        return checking("mode", self.mode == "distributed")
+
+    def _stops(self, stop: bool) -> bool:
+        return any(gathered(stop)) if self.mode == "distributed" else stop
 
     def _restore(self, state: Parameters, shape: tuple[int, int]) -> None:
         """Copy parameters to the model."""
@@ -398,6 +406,14 @@ class _UniformByItem(Sampler):
             found[self.known.has(users[left], found)] = -1
             drawn[left] = np.where(drawn[left] < 0, found, drawn[left])
         return drawn
+
+
+def _digest(matrix: sp.csr_array) -> str:
+    """Return a hash of the pairs of a canonical matrix."""
+    state = hashlib.blake2b(repr(matrix.shape).encode(), digest_size=16)
+    for values, kind in ((matrix.indptr, np.int64), (matrix.indices, np.int32)):
+        state.update(np.ascontiguousarray(values, kind).data)
+    return state.hexdigest()
 
 
 def _or_none(name: str, value: Any) -> float | None:

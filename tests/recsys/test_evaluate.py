@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 import tracemalloc
 import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -12,7 +13,9 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from graphnoise.resources import one_blas_thread
 from recsys import InputError
 from recsys.evaluation import evaluate, evaluate_checked
 from recsys.metrics import CATALOGUE, PER_USER, parse
@@ -254,8 +257,35 @@ def test_no_bit_depends_on_the_executor(monkeypatch):
         assert again.means == whole.means
         assert all(np.array_equal(again.values[name], whole.values[name]) for name in whole.values)
         assert np.array_equal(again.shown[10], whole.shown[10])
-    with pytest.raises(InputError, match="executor: expected one whose workers evaluate the model, got Broken"):
-        evaluate(Lost(), *parts(20), executor=processes)
+    refused = "executor: expected one whose workers evaluate the model, got "
+
+    class Local(Hashed):
+        pass
+
+    locked = Hashed()
+    locked.lock = threading.Lock()
+    for model, got in ((locked, "TypeError: cannot pickle"), (Local(), "AttributeError"), (Lost(), "Broken")):
+        with pytest.raises(InputError, match=refused + got):
+            evaluate(model, *parts(20), executor=processes)
+    ended = ThreadPoolExecutor(1)
+    ended.shutdown()
+    with pytest.raises(InputError, match=refused + "RuntimeError: cannot schedule"):
+        evaluate(locked, *parts(20), executor=ended)
+
+
+def test_threads_leave_the_threads_of_blas_as_they_were():
+    def limits():
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    first, second = one_blas_thread(), one_blas_thread()
+    with threadpool_limits(2, "blas"):
+        # Blocks of two threads, of which the first ends first.
+        for block in (first, second):
+            block.__enter__()
+        first.__exit__(None, None, None)
+        assert limits() == {1}
+        second.__exit__(None, None, None)
+        assert limits() == {2}
 
 
 def test_memory_does_not_grow_with_users_times_items(monkeypatch):

@@ -30,11 +30,14 @@ def same(a, b):
         assert x is None or (np.array_equal(x, y) and x.dtype.kind == y.dtype.kind)
 
 
-@pytest.mark.parametrize("clicks", [CLICKS, Interactions(MATRIX), Interactions(sp.csr_array((3, 4)))])
+EMPTY = [Interactions(sp.csr_array(shape)) for shape in ((3, 4), (3, 0), (0, 4))]
+
+
+@pytest.mark.parametrize("clicks", [CLICKS, Interactions(MATRIX), *EMPTY])
 def test_what_is_written_is_read(clicks, tmp_path):
     clicks.save_mapped(tmp_path / "clicks")
     same(Interactions.open(tmp_path / "clicks"), clicks)
-    Interactions.build(tmp_path / "parts", (clicks[k : k + 1] for k in range(clicks.num_users)))
+    Interactions.build(tmp_path / "parts", (clicks[k : k + 1] for k in range(max(clicks.num_users, 1))))
     same(Interactions.open(tmp_path / "parts"), clicks)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clicks", "parts"]
 
@@ -68,6 +71,21 @@ def test_parts_that_do_not_fit_leave_nothing(parts, message, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the size of files")
+@pytest.mark.parametrize("size", [0, 1000, 2000])
+def test_a_full_disk_leaves_nothing(size, tmp_path):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        with pytest.raises(DataError, match="cannot be written"):
+            CLICKS.save_mapped(tmp_path / "clicks")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_is_never_written_over(tmp_path):
     CLICKS.save_mapped(tmp_path / "clicks")
     with pytest.raises(DataError, match="does not exist yet"):
@@ -98,6 +116,10 @@ def test_damage_is_found(tmp_path):
 
         return change
 
+    def zipped(folder):
+        np.savez(folder / "users.npz", np.arange(60))
+        (folder / "users.npz").rename(folder / "users.npy")
+
     damaged(edit("col.bin", "<i4", 3, 40), "columns from 0 to 39")
     damaged(edit("col.bin", "<i4", 1, MATRIX.indices[0]), "items that ascend")
     damaged(edit("rowptr.bin", "<i8", 5, 0), "row bounds")
@@ -107,7 +129,13 @@ def test_damage_is_found(tmp_path):
     damaged(entry("pairs", -1), "interactions.json")
     damaged(entry("extras", {"ratings": "<f8"}), "interactions.json")
     damaged(entry("ids", ["users", "../items"]), "interactions.json")
+    damaged(entry("num_items", 10**30), "interactions.json")
+    damaged(edit("ones.bin", "<f4", 4, np.nan), "expected ones and finite values")
+    damaged(edit("ratings.bin", "<f4", 4, np.nan), "expected ones and finite values")
     damaged(lambda folder: np.save(folder / "users.npy", np.arange(3)), "expected 60 ids")
+    damaged(lambda folder: np.save(folder / "users.npy", np.zeros(60, int)), "expected ids that differ")
+    damaged(lambda folder: np.save(folder / "users.npy", np.arange(60.0)), "integers or text, got float64")
+    damaged(zipped, "users.npy")
 
 
 MEASURE = """

@@ -19,6 +19,9 @@ from recsys.models.minibatch import Minibatch
 from recsys.objectives import BPO, NBPO, OBJECTIVES, DeCA, Forward, NonNegativePU, Pairs, RelevanceMF, TruncatedCE
 from recsys.samplers import Uniform
 
+# `test_strata` has the mode "distributed".
+ALONE = [mode for mode in MODES if mode != "distributed"]
+
 
 def clicks(users=90, items=70, rank=4, seed=0, each=12):
     """Each user takes `each` of the items that suit best, with some chance."""
@@ -93,7 +96,7 @@ def test_no_bit_depends_on_threads(mode, objective, sampler):
     assert not same(one, model(objective, mode=mode, sampler=sampler, random_state=4, iterations=3).fit(X, False))
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ALONE)
 def test_a_seed_repeats_itself_on_one_thread(mode):
     assert same(model(mode=mode).fit(TRAIN, False), model(mode=mode).fit(TRAIN, False))
 
@@ -143,7 +146,7 @@ def test_a_minibatch_is_the_sum_over_its_draws(name, every):
         assert np.abs(p.bias - ((1 - 0.1 * 0.7) ** touched[1] * old.bias + 0.1 * bias)).max() < 1e-10
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ALONE)
 def test_ctrl_c_keeps_the_last_whole_epoch(mode, monkeypatch):
     whole = model(mode=mode, iterations=3).fit(TRAIN, False)
     stopped = model(mode=mode, iterations=9)
@@ -296,7 +299,7 @@ def test_callbacks_count_as_implicit_does():
     assert all(row[3] / TRAIN.nnz == pytest.approx(share, abs=0.06) and row[2] + row[3] <= TRAIN.nnz for row in rows)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ALONE)
 def test_users_who_have_everything_are_skipped(mode):
     X = TRAIN.tolil()
     X[5, :] = 1
