@@ -82,7 +82,7 @@ class TimedRun:
     threads: int = 1
     min_sample: float = field(default_factory=lambda: MIN_SAMPLE)
     self_timed: bool = False
-    clock: Callable[[], float] = timer
+    clock: Callable[[], float] = field(default_factory=lambda: timer)
     steps: int = 1
     calls: int = 1
     seconds: float = math.nan
