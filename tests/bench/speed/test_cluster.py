@@ -151,10 +151,10 @@ def test_another_result_in_another_order_is_not_timed(monkeypatch, tmp_path, cap
     ("name", "figures"),
     [
         ("propagate", "40 2 17.6 ms 16.5–18.2 7.53 3.63 3.40–4.17 0.66 0.59–0.68 2.01 1.88–2.16 21.9 19.6–22.5"),
-        ("erase-speed", "dense 1.25 s 1.23–1.33 14.0 12.8–14.3 461 µs 490 MB 3"),
+        ("erase-speed", "dense 991 ms 973–995 13.6 13.2–14.1 366 µs 501 MB 3"),
         ("cluster-speed", "412 µs 404–416 31,464 76 76–78 5 % 7.50 6.97–7.89"),
         ("node-order", "planted rcm 50,700 40 2 0.05 0.84 0.84–0.99 0.90 0.87–0.93 11"),
-        ("recommend-speed", "nbpo, lock-free 18.1 18–18.2 7.08 6.56–7.36"),
+        ("recommend-speed", "nbpo, lock-free 15.8 15.8–15.8 4.63 4.59–5.02"),
     ],
 )
 def test_the_committed_records_print_their_figures(name, figures, capfd):
