@@ -1,7 +1,9 @@
 """The page of a report in Chromium, from a file: it draws, filters, sorts, saves decisions and is accessible."""
 
+import os
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -13,6 +15,7 @@ from graphnoise.audit.decisions import read_decisions
 
 pytest.importorskip("selenium")
 from axe_core_python.selenium import Axe
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -81,12 +84,32 @@ def test_every_chart_is_drawn_without_an_error(page, made):
 VISUAL = ["color-contrast", "scrollable-region-focusable"]
 
 
-@pytest.mark.parametrize(("width", "scheme", "rules"), [(390, "light", None), (1280, "dark", VISUAL)])
-def test_it_fits_the_screen_and_is_accessible(page, width, scheme, rules):
+def show_as(page, width, scheme):
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_screenshots_are_light_and_dark(page, width, folder):
+    """The files are in GRAPHNOISE_SCREENSHOTS where the environment names a folder, to be looked at."""
+    kept = Path(os.environ.get("GRAPHNOISE_SCREENSHOTS", folder))
+    brightness = {}
+    for scheme in ("light", "dark"):
+        show_as(page, width, scheme)
+        file = kept / f"report-{width}-{scheme}.png"
+        assert page.save_screenshot(str(file))
+        pixels = np.asarray(Image.open(file).convert("L"), dtype=float)
+        assert pixels.shape == (900, width)
+        assert pixels.std() > 5
+        brightness[scheme] = pixels.mean()
+    assert brightness["dark"] < 90 < 200 < brightness["light"]
+
+
+@pytest.mark.parametrize(("width", "scheme", "rules"), [(390, "light", None), (1280, "dark", VISUAL)])
+def test_it_fits_the_screen_and_is_accessible(page, width, scheme, rules):
+    show_as(page, width, scheme)
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     found = Axe().run(page, options=rules and {"runOnly": rules})["violations"]
     assert [(v["id"], v["nodes"][0]["html"][:200]) for v in found] == []
