@@ -12,7 +12,7 @@ DEMO ?= runs/demo
 demo: .venv/run
 	$(BIN)/graphnoise data get cora
 	$(BIN)/graphnoise bench nodes --dataset cora --method ggp,erase,lpc,centroid,sgc-tv,gcn-tv,sgc --noise symmetric,pair \
-	    --rate 0,0.2,0.4 --seeds 10 --first-seed 2000 --out $(DEMO)
+	    --rate 0,0.2,0.4 --seeds 4 --first-seed 2000 --out $(DEMO)
 	$(BIN)/graphnoise bench cluster --dataset cora --method flow,label_flow,auto,bp --accuracy 0.9/0.95 --seeds 1 --out $(DEMO)
 	$(BIN)/graphnoise bench recommend --dataset 'planted(users=400,items=200)' --method itemknn,ease,linear --noise false-negative \
 	    --rate 0.2 --seeds 2 --trials 5 --out $(DEMO)
