@@ -17,7 +17,7 @@ from recsys.bench.report import SCORE
 TOP = Path(__file__).parents[3]
 PAGE = (TOP / "docs" / "recommend.md").read_text(encoding="utf-8")
 TABLES = re.findall(r"<!-- (\S+) (\S+) (\S+) ([0-9.]+) -->\n(.*?)\n\n", PAGE, re.DOTALL)
-SUITES = ("nbpo-amazon", "movielens", "noise-sweep", "gowalla", "real-noise", "coat")
+SUITES = ("nbpo-amazon", "movielens", "noise-sweep", "gowalla", "real-noise", "coat", "heldout")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def methods_of_the_records(monkeypatch):
 
 
 @pytest.mark.usefixtures("methods_of_the_records")
-@pytest.mark.parametrize("name", [name for name in SUITES if name not in ("gowalla", "real-noise", "coat")])
+@pytest.mark.parametrize("name", [name for name in SUITES if name not in ("gowalla", "real-noise", "coat", "heldout")])
 def test_the_record_is_complete_with_equal_budgets(name, records):
     selected = Suite.read(TOP / "benchmarks" / "suites" / f"{name}.toml").select(records[name])
     assert selected.remarks() == []
@@ -70,7 +70,7 @@ def test_the_record_of_gowalla_has_published_figures(records, by_grid):
 
 
 def test_the_record_of_real_noise_is_complete(records, by_grid):
-    for name, count in (("real-noise", 108), ("coat", 45)):
+    for name, count in (("real-noise", 108), ("coat", 45), ("heldout", 41)):
         selected = Suite.read(TOP / "benchmarks" / "suites" / f"{name}.toml").select(records[name])
         assert selected.remarks() == []
         assert len(list(selected.records())) == len(list(records[name].records())) == count
@@ -95,7 +95,7 @@ def lines(text):
 
 
 def test_there_are_tables():
-    assert len(TABLES) == 16
+    assert len(TABLES) == 20
 
 
 @pytest.mark.parametrize(("grid", "dataset", "kind", "rate", "text"), TABLES, ids=lambda x: x[:20])
