@@ -1,4 +1,4 @@
-// Approximate PageRank on a drawn power law of arxiv's size, without Python, so that callgrind can count its instructions;
+// Approximate PageRank on a random power-law graph of arxiv's size, without Python, so that callgrind can count its instructions;
 // docs/speed.md (local clustering) has the commands.
 
 #include <cmath>

@@ -452,7 +452,7 @@ def _names(classes: Any, size: int) -> list[str]:
 
 
 def _matrix(shares: Floats, texts: Sequence[Sequence[str]], names: Sequence[str], ax: Axes | None) -> Axes:
-    """Draw a matrix whose rows are true classes and columns given ones, with numbers where there is room."""
+    """Draw a matrix whose rows are true classes and columns given ones, with numbers where cells are large enough."""
     ax = _axes(ax)
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if len(shares) <= MAX_NUMBERS:

@@ -10,6 +10,7 @@ import pytest
 from graphnoise.bench import registry
 from graphnoise.bench.record import Table
 from graphnoise.bench.suite import Suite
+from recsys import ALS
 from recsys.bench import methods
 from recsys.bench.recommend import Recommend
 from recsys.bench.report import SCORE
@@ -119,7 +120,11 @@ def test_the_documentation_has_the_defaults_of_the_record():
     assert len(shown) * len(sets) == len(rows)
     for model, *cells in shown:
         assert [float(cell) for cell in cells] == [round(scores[model, name], 4) for name in sets]
+    with (TOP / "benchmarks" / "results" / "recommender-defaults-validation.csv").open(encoding="utf-8") as file:
+        tried = {(row["model"], row["dataset"]): float(row["ndcg@20"]) for row in csv.DictReader(file)}
+    default = "als:factors={factors},regularization={regularization},alpha={alpha}".format(**vars(ALS()))
     for name in sets:
+        assert tried[default, name] > tried["implicit als", name]
         for model in ("als", "bpr", "itemknn"):
             assert scores[model, name] > 0.98 * scores[f"implicit {model}", name]
         assert scores["nbpo", name] > scores["bpr", name]
