@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import warnings
 
 import pytest
@@ -17,6 +18,13 @@ def _uninitialised_memory_is_nan():
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_is_open():
+    """Close the figures that examples and other tests left open."""
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture

@@ -28,8 +28,6 @@ def test_every_cell_runs(tmp_path, monkeypatch, capsys):
     names = {"__name__": "notebook"}
     with mpl.rc_context():
         plt.switch_backend("Agg")
-        # Figures that other tests left open.
-        plt.close("all")
         try:
             for number, cell in enumerate(CODE, 1):
                 exec(compile("".join(cell["source"]), f"code cell {number}", "exec"), names)

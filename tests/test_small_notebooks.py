@@ -31,8 +31,6 @@ def test_every_cell_runs_and_prints_what_is_stored(name, monkeypatch, capsys):
             pytest.skip("GRAPHNOISE_DATA must name a folder with the files of Retail Rocket")
         monkeypatch.setenv("CLEAN_CLICKS_USERS", "250")
     plt.switch_backend("Agg")
-    # Figures that other tests left open.
-    plt.close("all")
     names = {"__name__": "notebook"}
     try:
         for number, cell in enumerate(code(name), 1):
