@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from graphnoise.statistics import compare_draws
+from graphnoise.statistics import compare_draws, estimate
 
 TOP = Path(__file__).parents[1]
 PAGE = TOP / "docs" / "techniques.md"
@@ -21,37 +21,51 @@ DATA = tomllib.loads(PAGE.with_suffix(".toml").read_text())
 # Of those that carry over to graphs or clicks, by their number.
 PAPERS = {int(number): paper for number, paper in DATA["papers"].items()}
 FIELDS = ("number", "name", "where", "tier", "assumes", "helps", "harms", "cost", "test")
-EFFECT = {"record": "techniques", "against": "ce", "measure": "test_accuracy"}
-TECHNIQUES: list[dict[str, Any]] = [
-    {**technique, **({"effect": EFFECT | technique["effect"]} if "effect" in technique else {})}
-    for technique in DATA["technique"]
-]
+TECHNIQUES: list[dict[str, Any]] = DATA["technique"]
 
 
-def effect(technique: Mapping[str, Any], folder: Path = TOP / "benchmarks" / "results") -> list[str]:
-    """Return lines with the difference of two rows of a record, in points, paired by draw; none without a record.
+def measured(asked: Mapping[str, Any], folder: Path = TOP / "benchmarks" / "results") -> list[str]:
+    """Return lines with a table of differences from a row of a record, in points, paired by draw.
 
-    A technique's `effect` holds row, grid where a record has several, and what differs from `EFFECT`.
+    Args:
+        asked: The title of the table, the record, the row that others are compared `against`, the measure, `start` and
+            `end` of the rows, and `others`, rows that are no techniques.
+        folder: Folder of the records.
     """
-    if not (asked := technique.get("effect")):
-        return []
-    table = pd.read_csv(folder / f"{asked['record']}.csv", low_memory=False)
-    if "grid" in asked:
-        table = table[table["grid"] == asked["grid"]]
-    lines = []
-    for (dataset, kind, rate), cells in table.groupby(["dataset", "noise", "rate"], sort=True):
-        for suffix, labels in (("", ""), (":labels=graph-gp", ", labels corrected first")):
-            values = {}
-            for row in (asked["row"] + suffix, asked["against"] + suffix):
-                own = cells[cells["row"] == row].dropna(subset=[asked["measure"]])
-                values[row] = {int(draw): list(part[asked["measure"]]) for draw, part in own.groupby("draw")}
-            for compared in compare_draws(values) if all(values.values()) else []:
-                half = "" if compared.half_width is None else f" ± {100 * compared.half_width:.1f}"
-                noise = "no noise" if kind == "none" else f"{kind} {rate:g}"
-                lines.append(
-                    f"{dataset}, {noise}{labels}: {100 * compared.difference:+.1f}{half} "
-                    f"({compared.pairs} draw{'s' * (compared.pairs != 1)})"
-                )
+    cells = pd.read_csv(folder / f"{asked['record']}.csv", low_memory=False).rename(columns={"seed": "draw"})
+    cells = cells.dropna(subset=[asked["measure"]])
+    start, end, against = (asked.get(key, "") for key in ("start", "end", "against"))
+    names = sorted({row for row in cells["row"] if row.startswith(start) and row.endswith(end) and row != against})
+    names = [row for row in names if ":" not in row.removeprefix(start).removesuffix(end)]
+    names = [row for row in names if row not in asked["others"]] + asked["others"]
+    shown = {row: f"`{row if row in asked['others'] else row.removeprefix(start).removesuffix(end)}`" for row in names}
+    entries: dict[str, list[str]] = {row: [] for row in (against, *names)}
+    signs: dict[str, set[str]] = {row: set() for row in names}
+    titles = []
+    for (dataset, kind, rate), part in cells[cells["row"].isin(entries)].groupby(["dataset", "noise", "rate"]):
+        values = {
+            row: {int(draw): list(own[asked["measure"]]) for draw, own in group.groupby("draw")}
+            for row, group in part.groupby("row")
+        }
+        if against not in values:
+            continue
+        noise = "" if kind == "none" else f" {kind}" if rate == 1 else f" {kind} {rate:g}"
+        titles.append(f"{dataset}{noise} ({len(values[against])})")
+        entries[against].append(f"{100 * estimate(values[against]).mean:.1f}")
+        compared = {pair.first: pair for pair in compare_draws(values, [against])}
+        for row in names:
+            pair = compared.get(row)
+            half = "" if pair is None or pair.half_width is None else f" ± {100 * pair.half_width:.1f}"
+            star = "*" * (pair is not None and pair.p is not None and pair.p < 0.05)
+            entries[row].append("" if pair is None else f"{100 * pair.difference:+.1f}{half}{star}")
+            signs[row] |= {entries[row][-1][0]} if star else set()
+    lines = ["", f"### {asked['title']}", ""]
+    lines.append(f"| [record](../benchmarks/results/{asked['record']}.csv) | {' | '.join(titles)} |")
+    lines.append("|---|" + "---|" * len(titles))
+    lines += [f"| {shown.get(row, f'`{row}`')} | {' | '.join(texts)} |" for row, texts in entries.items()]
+    lines += ["", "With an asterisk in at least one column:", ""]
+    for text, kind in (("better", {"+"}), ("worse", {"-"}), ("better in one, worse in another", {"+", "-"})):
+        lines.append(f"- {text}: {', '.join(shown[row] for row in names if signs[row] == kind) or 'none'}")
     return lines
 
 
@@ -86,7 +100,12 @@ def page(techniques: list[dict[str, Any]] = TECHNIQUES) -> str:
         "Where a docstring says “in the spirit of”, the text of the paper was not available,",
         "and formula and defaults are of this package.",
         "",
+        "## Measured",
+        "",
         DATA["summary"].strip(),
+        *(line for asked in DATA["table"] for line in measured(asked)),
+        "",
+        "## All",
         "",
         "| # | technique | paper | tier |",
         "|---|---|---|---|",
@@ -98,14 +117,6 @@ def page(techniques: list[dict[str, Any]] = TECHNIQUES) -> str:
             word = {"helps": "helps with", "harms": "harms with"}.get(field, field)
             lines.append(f"- {word}: {technique[field]}")
         lines += [f"- where: `{technique['where']}`", f"- test: `{technique['test']}`"]
-        if measured := effect(technique):
-            asked = technique["effect"]
-            record = f"[{asked['record']}.csv](../benchmarks/results/{asked['record']}.csv)"
-            what = asked["measure"].replace("_", " ")
-            lines.append(
-                f"- measured: {what} of `{asked['row']}` minus that of `{asked['against']}`, in points, ± half a 95 % "
-                f"interval, {record}: {'; '.join(measured)}"
-            )
     return "\n".join(lines) + "\n"
 
 

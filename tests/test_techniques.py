@@ -7,6 +7,7 @@ import importlib.util
 import re
 from pathlib import Path
 
+import numpy
 import pandas
 import pytest
 from scipy import stats
@@ -55,11 +56,43 @@ def test_objects_and_tests_exist(technique):
     assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
 
-@pytest.mark.parametrize("technique", [t for t in TECHNIQUES if "effect" in t], ids=lambda t: t["effect"]["row"])
-def test_effects_are_in_the_records(technique):
-    lines = catalogue().effect(technique)
-    assert lines
-    assert all(" draw" in line for line in lines)
+def test_differences_are_those_of_the_record(tmp_path):
+    rng = numpy.random.default_rng(0)
+    plain = rng.uniform(0.5, 0.6, 10)
+    values = {"x:m=ce": plain, "x:m=good": plain + 0.05 + rng.normal(0, 0.01, 10), "x:m=bad": plain - 0.1}
+    values |= {"x:m=bad": values["x:m=bad"] + rng.normal(0, 0.01, 10), "x:m=same": rng.permutation(plain), "far": plain}
+    rows = [
+        {"row": row, "dataset": "d", "noise": "pair", "rate": 0.3, "seed": k, "score": value}
+        for row, each in values.items()
+        for k, value in enumerate(each)
+    ]
+    pandas.DataFrame([*rows, {**rows[0], "noise": "none", "rate": 0.0, "score": 0.5}]).to_csv(tmp_path / "r.csv")
+    asked = {"title": "T", "record": "r", "measure": "score", "against": "x:m=ce", "start": "x:m=", "others": ["far"]}
+    lines = catalogue().measured(asked, tmp_path)
+    table = [[entry.strip() for entry in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    assert table[0][1:] == ["d (1)", "d pair 0.3 (10)"]
+    assert table[1] == ["`x:m=ce`", "50.0", f"{100 * plain.mean():.1f}"]
+    assert [row[0] for row in table[2:]] == ["`bad`", "`good`", "`same`", "`far`"]
+    assert {row[1] for row in table[2:]} == {""}
+    for row, name in zip(table[2:], ("x:m=bad", "x:m=good", "x:m=same"), strict=False):
+        gap = values[name] - plain
+        low, high = stats.ttest_1samp(gap, 0).confidence_interval()
+        assert row[2].rstrip("*") == f"{100 * gap.mean():+.1f} ± {50 * (high - low):.1f}"
+    assert [row[2].endswith("*") for row in table[2:]] == [True, True, False, False]
+    assert lines[-3:] == ["- better: `good`", "- worse: `bad`", "- better in one, worse in another: none"]
+
+
+def test_the_page_has_all_methods_that_were_measured():
+    text = catalogue().page()
+    for asked in catalogue().DATA["table"]:
+        rows = set(pandas.read_csv(TOP / "benchmarks" / "results" / f"{asked['record']}.csv", low_memory=False)["row"])
+        assert {asked["against"], *asked["others"]} <= rows
+        part = text[text.index(asked["title"]) :].partition("With an asterisk")[0]
+        start, end = asked.get("start", ""), asked.get("end", "")
+        own = {row for row in rows if row.startswith(start) and row.endswith(end)} - {asked["against"]}
+        own = {name for row in own if ":" not in (name := row.removeprefix(start).removesuffix(end))}
+        assert own
+        assert own <= set(re.findall(r"^\| `([^`]+)` \|", part, re.M))
 
 
 @pytest.mark.parametrize("change", [{"number": 2}, {"tier": "D"}, {"harms": ""}])
@@ -68,23 +101,3 @@ def test_records_are_checked(change):
         catalogue().check([{**TECHNIQUES[0], **change}])
     with pytest.raises(ValueError, match="twice"):
         catalogue().check([TECHNIQUES[0], TECHNIQUES[0]])
-
-
-def test_the_summary_has_the_figures_of_the_record():
-    table = pandas.read_csv(TOP / "benchmarks" / "results" / "techniques.csv", low_memory=False)
-    cells = table[table["grid"] == "cora"].pivot_table("test_accuracy", ["noise", "draw"], "row") * 100
-    text = " ".join(catalogue().DATA["summary"].split())
-    for kind, (start, end) in {"symmetric": ("under symmetric", "under pair"), "pair": ("under pair", ";")}.items():
-        helped = re.findall(r"`([a-z-]+)` \(([+-][\d.]+)\)", text[text.index(start) : text.index(end)])
-        differences = {row: cells.loc[kind][row] - cells.loc[kind]["ce"] for row in cells}
-        # Holm's correction over the other rows.
-        p = {row: stats.ttest_1samp(d, 0).pvalue for row, d in differences.items() if row != "ce"}
-        ordered = sorted(p, key=p.get)
-        first = next(k for k, row in enumerate(ordered) if p[row] * (len(p) - k) >= 0.05)
-        better = {row: f"{differences[row].mean():+.1f}" for row in ordered[:first] if differences[row].mean() > 0}
-        assert dict(helped) == better
-    harmed = re.findall(r"`([a-z-]+)` \((-[\d.]+)", text[text.index(";") : text.index("One draw each")])
-    means = (cells.loc["symmetric"].sub(cells.loc["symmetric"]["ce"], axis=0)).mean()
-    assert len(harmed) == 7
-    assert [float(loss) for _, loss in harmed] == pytest.approx([means[row] for row, _ in harmed], abs=0.06)
-    assert [f"{cells.loc[kind]['ce'].mean():.1f}" for kind in ("symmetric", "pair")] == ["70.1", "65.6"]
