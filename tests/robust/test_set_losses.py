@@ -10,7 +10,7 @@ from training_steps import context, context_of, draw, step, step_of
 from graphnoise import InputError
 from graphnoise.robust import losses, methods
 from graphnoise.robust.methods.losses import ELR
-from graphnoise.robust.methods.set_losses import Margin, PositiveUnlabelled
+from graphnoise.robust.methods.set_losses import Margin, MissingPositives, PositiveUnlabelled
 from graphnoise.robust.multilabel import class_weights
 from graphnoise.robust.training import Batch, Output, Step
 
@@ -193,6 +193,24 @@ def test_margins_follow_corrected_labels():
     for targets, counts in ((state.given, [3, 1]), (corrected, [1, 3])):
         expected = losses.ldam(F.normalize(z), targets, counts=torch.tensor(counts), scale=2.0, reduction="none")
         torch.testing.assert_close(method.loss(now, targets), expected)
+
+
+def test_probable_classes_become_positives_after_the_warm_up():
+    state = context_of(torch.tensor([0, 0, 1, 1]), num_classes=2)
+    method = MissingPositives()
+    method.setup(state)
+    z = torch.tensor([[3.0, 3.0], [3.0, -3.0], [-3.0, 3.0], [-3.0, 3.0]])
+    given = F.one_hot(state.given, 2)
+    expected = losses.balanced_focal(z, given, counts=torch.tensor([2, 2]), gamma=0.0, reduction="none")
+    torch.testing.assert_close(method.loss(step_of(state, z), state.given), expected)
+    state.epoch = state.epochs_in(method.warm_up)
+    added = given.clone()
+    added[0, 1] = 1
+    expected = losses.balanced_focal(z, added, counts=torch.tensor([2, 3]), gamma=0.0, reduction="none")
+    torch.testing.assert_close(method.loss(step_of(state, z), state.given), expected)
+    # What was added is not kept where it is no longer probable.
+    method.loss(step_of(state, 0 * z), state.given)
+    assert torch.equal(method.positive, given.bool())
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ _CLASSES = {
     "prune_distil": {"prune-distil": "PruneDistil"},
     "relabelling": {"relabel": "Relabelling"},
     "rtgnn": {"rtgnn": "RTGNN"},
-    "set_losses": {"ldam": "Margin", "pu": "PositiveUnlabelled"},
+    "set_losses": {"ldam": "Margin", "missing-positives": "MissingPositives", "pu": "PositiveUnlabelled"},
     "several_teachers": {"multi-teacher": "SeveralTeachers"},
     "sources": {"nat": "NAT"},
     "transitions": {"backward": "Backward", "forward": "Forward", "s-model": "SModel", "t-revision": "TRevision"},
