@@ -120,9 +120,9 @@ class MissingPositives(Method):
         if step.context.epoch >= step.context.epochs_in(self.warm_up):
             p = step.logits.detach().sigmoid()
             self.positive[step.rows] = losses.recover_positives(p, step.one_hot, threshold=self.threshold)
-        settings = {"gamma": self.gamma, "margin": self.margin, "balance": self.balance, "reduction": "none"}
+        settings = {"gamma": self.gamma, "margin": self.margin, "balance": self.balance}
         positive, counts = self.positive[step.rows], self.positive.sum(0)
-        return losses.balanced_focal(step.logits, positive, counts=counts, **settings)
+        return losses.balanced_focal(step.logits, positive, counts=counts, reduction="none", **settings)
 
 
 class Margin(Method):
