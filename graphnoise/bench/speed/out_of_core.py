@@ -69,16 +69,9 @@ class OutOfCore(Operation):
             self._measure(case, options, record, say, Path(folder))
 
     def _measure(self, case: Case, options: OutOfCoreOptions, record: Record, say: Say, folder: Path) -> None:
-        nodes, threads = max(2, int(case["arcs"] / case["degree"])), case["threads"]
+        threads = case["threads"]
         say("drawing edges")
-        rng = np.random.default_rng(options.seed)
-        edges = np.lib.format.open_memmap(folder / "edges.npy", "w+", np.int32, (case["arcs"] // 2, 2))
-        for begin in range(0, len(edges), BATCH):
-            edges[begin : begin + BATCH] = rng.integers(0, nodes, edges[begin : begin + BATCH].shape)
-        y = np.lib.format.open_memmap(folder / "y.npy", "w+", np.float32, (nodes, case["width"]))
-        for begin in range(0, nodes, BATCH):
-            y[begin : begin + BATCH] = rng.random(y[begin : begin + BATCH].shape, np.float32)
-        del edges, y
+        nodes = draw(folder, case, options.seed)
         began = time.perf_counter()
         with own_memory() as building:
             built = gn.datasets.build_graph(
@@ -136,6 +129,18 @@ class OutOfCore(Operation):
         yield Text(NOTE, style="dim")
         yield tables.table(TABLE, records)
         yield from tables.notes(records)
+
+
+def draw(folder: Path, case: Case, seed: int) -> int:
+    """Write random edges and values, edges.npy and y.npy, to a folder, and return the number of nodes."""
+    rng, nodes = np.random.default_rng(seed), max(2, int(case["arcs"] / case["degree"]))
+    edges = np.lib.format.open_memmap(folder / "edges.npy", "w+", np.int32, (case["arcs"] // 2, 2))
+    for begin in range(0, len(edges), BATCH):
+        edges[begin : begin + BATCH] = rng.integers(0, nodes, edges[begin : begin + BATCH].shape)
+    y = np.lib.format.open_memmap(folder / "y.npy", "w+", np.float32, (nodes, case["width"]))
+    for begin in range(0, nodes, BATCH):
+        y[begin : begin + BATCH] = rng.random(y[begin : begin + BATCH].shape, np.float32)
+    return nodes
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from graphnoise.errors import InputError
         ("cluster", "scale", "0", r"scale: expected a number in \[0.0001, 10\], got 0.0"),
         ("node-order", "graph", "citeseer", "graph: expected one of cora, planted, power-law, got 'citeseer'"),
         ("node-order", "order", "rmc", "did you mean 'rcm'"),
+        ("engines", "engine", "disc", "did you mean 'disk'"),
         ("erase", "dataset", "croa", "one of .*cora"),
         ("erase", "dataset", "50:61", "dataset: arcs: expected an even number"),
         ("erase", "dataset", "7:4", "dataset: nodes: expected an integer of at least 8"),
