@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from graphnoise import checks, resources
-from graphnoise.labels import class_positions
 
 __all__ = ["draw_queries", "exemplars", "query_value", "robust_query"]
 
@@ -148,7 +147,10 @@ def exemplars(
         the greedy rule is that of Nemhauser, Wolsey and Fisher, 1978.
     """
     rows: Floats = checks.finite("z", z, dims=2).detach().double().cpu().numpy()
-    labels = class_positions(y, unlabelled=True).cpu().numpy()
+    given = checks.finite("y", y, dims=1).detach().double()
+    if bool(((given < -1) | (given % 1 != 0)).any()):
+        checks.fail("y", "class positions, -1 for none", "other numbers")
+    labels = given.long().cpu().numpy()
     g = np.zeros(len(rows)) if suspicion is None else _gains(suspicion, "suspicion")
     if len(labels) != len(rows) or len(g) != len(rows) or (len(g) and g.max() > 1):
         got = f"{len(labels)} labels, and {len(g)} numbers up to {g.max(initial=0):g}"

@@ -197,7 +197,7 @@ def _exchange_rate(
     for title, rows in counted.items():
         columns = [rows[name].to_numpy() for name in ("clean", "noisy")]
         accuracy = finite_array("accuracy", rows["accuracy"].to_numpy(), low=0, high=1)
-        result = exchange_rate(*columns, 1 - accuracy, resamples=resamples, seed=asked.seed)
+        result = exchange_rate(columns[0], columns[1], 1 - accuracy, resamples=resamples, seed=asked.seed)
         reports[title] = (rows, result)
 
     def show() -> None:
