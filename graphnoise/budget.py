@@ -65,7 +65,7 @@ def query_value(p: ArrayLike, gains: ArrayLike, accuracy: float) -> float:
     """Return the expected gain of a query distribution when the r most useful of its nodes are answered wrongly.
 
     Args:
-        p: Probabilities, shape [n].
+        p: Probabilities, which sum to 1, shape [n].
         gains: Gain of each node, at least 0, shape [n].
         accuracy: Share of the answers that are right; r = ceil((1 - accuracy) n).
 
@@ -79,6 +79,8 @@ def query_value(p: ArrayLike, gains: ArrayLike, accuracy: float) -> float:
     chances, values = _gains(p, "p"), _gains(gains)
     if len(chances) != len(values):
         checks.fail("p", f"{len(values)} probabilities, one per gain", len(chances))
+    if abs(chances.sum() - 1) > 1e-6:
+        checks.fail("p", "probabilities that sum to 1", f"a sum of {chances.sum():g}")
     removed = math.ceil((1 - checks.rate("accuracy", accuracy)) * len(values) - 1e-9)
     return float(np.sort(chances * values)[: len(values) - removed].sum())
 
@@ -145,13 +147,14 @@ def exemplars(
         the greedy rule is that of Nemhauser, Wolsey and Fisher, 1978.
     """
     rows: Floats = checks.finite("z", z, dims=2).detach().double().cpu().numpy()
-    labels = checks.finite("y", y, dims=1).long().cpu().numpy()
+    given = checks.finite("y", y, dims=1).detach().double()
+    if bool(((given < -1) | (given % 1 != 0)).any()):
+        checks.fail("y", "class positions, -1 for none", "other numbers")
+    labels = given.long().cpu().numpy()
     g = np.zeros(len(rows)) if suspicion is None else _gains(suspicion, "suspicion")
     if len(labels) != len(rows) or len(g) != len(rows) or (len(g) and g.max() > 1):
         got = f"{len(labels)} labels, and {len(g)} numbers up to {g.max(initial=0):g}"
         checks.fail("y, suspicion", f"{len(rows)} labels, and as many numbers in [0, 1]", got)
-    if len(labels) and labels.min() < -1:
-        checks.fail("y", "class positions, -1 for none", int(labels.min()))
     count = checks.integer("per_class", per_class, 1)
     with np.errstate(over="ignore"):
         unit = rows / np.maximum(np.abs(rows).max(1, keepdims=True, initial=0), 1e-300)

@@ -100,7 +100,9 @@ def test_classes_with_few_nodes_and_nodes_without_label():
         (lambda: draw_queries([1.0], -1), "budget: expected an integer of at least 0"),
         (lambda: query_value([1.0], [1.0, 2.0], 1.0), "p: expected 2 probabilities"),
         (lambda: exemplars(np.eye(2), [0, 0], [0.5, 2.0]), "y, suspicion: expected 2 labels"),
+        (lambda: query_value([1.0, 1.0], [1.0, 2.0], 1.0), "p: expected probabilities that sum to 1, got a sum of 2"),
         (lambda: exemplars(np.eye(2), [0, -2]), "y: expected class positions"),
+        (lambda: exemplars(np.eye(2), [0, 0.5]), "y: expected class positions"),
     ],
 )
 def test_bad_input_is_named(call, message):

@@ -20,7 +20,7 @@ from graphnoise.bench.tasks.node_noise import noise_axis, parse_noise, plant
 from graphnoise.bench.tasks.node_report import row_label
 from graphnoise.bench.tasks.nodes import Nodes, load
 from graphnoise.checks import DataError
-from graphnoise.reports.inputs import Run, measures
+from graphnoise.reports.inputs import Run, finite_array, measures
 
 Record = Mapping[str, Any]
 Labels = NDArray[np.int64]
@@ -101,6 +101,26 @@ def run_table(runs: Sequence[Record]) -> pd.DataFrame:
         config, result = record["config"], record["result"]
         rows.append({**config["config"], "seed": config["seed"], "accuracy": result.get("accuracy", np.nan)})
     return pd.DataFrame(rows)
+
+
+def withheld(folder: Path, runs: Sequence[Record]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return of stored runs of memorisation which labels they saw, and which given and test labels they predicted.
+
+    Raises:
+        DataError: The runs are of different numbers of labels.
+    """
+    correct, test = (
+        [finite_array(f"{run['key']}: {name}", run["result"][name]) for run in runs]
+        for name in MEASURES["memorisation"]
+    )
+    seen = [run["config"]["config"]["included"] for run in runs]
+    sizes = sorted({(len(a), len(b)) for a, b in zip(correct, test, strict=True)})
+    if len(sizes) > 1 or max(map(max, seen)) >= sizes[0][0]:
+        raise DataError(f"{folder}: expected runs of as many labelled and test nodes each, got other ones beside")
+    included = np.zeros((len(runs), sizes[0][0]), dtype=bool)
+    for row, positions in zip(included, seen, strict=True):
+        row[positions] = True
+    return included, np.array(correct), np.array(test)
 
 
 def _labels(records: Sequence[Record]) -> list[str]:

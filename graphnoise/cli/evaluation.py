@@ -158,9 +158,12 @@ def _joined(results: list[Mapping[str, Any]]) -> tuple[Any, Any, Any]:
         for name in ("given", "corrected"):
             if not np.array_equal(np.asarray(result[name]), np.asarray(first[name])):
                 checks.fail(f"run: {name}", "the same labels in every run", "others")
-    predictions = {
-        name: np.stack([np.asarray(result["predictions"][name]) for result in results]) for name in first["predictions"]
-    }
+    predictions = {}
+    for name in first["predictions"]:
+        try:
+            predictions[name] = np.stack([np.asarray(result["predictions"][name]) for result in results])
+        except ValueError:
+            checks.fail(f"run: predictions[{name!r}]", "classes of one shape in every run", "others")
     return predictions, first["given"], first["corrected"]
 
 
@@ -179,9 +182,12 @@ def _exchange_rate(
     """
     from graphnoise.bench import evaluation_cells, evaluation_figures
     from graphnoise.reports import exchange_rate
+    from graphnoise.reports.inputs import finite_array
 
     counts = [_counts(option, text) for option, text in (("--clean", clean), ("--noisy", noisy))]
     configs = [{"clean": c, "noisy": n} for c in counts[0] for n in counts[1] if c + n]
+    if not configs and asked.folder is None:
+        bad("--clean, --noisy", "counts of which one is above 0", f"{clean}, {noisy}")
     title, runs, nodes = _runs(asked, configs)
     counted: dict[str, Any] = {title: runs}
     if runs is None:
@@ -189,8 +195,9 @@ def _exchange_rate(
         counted = dict(evaluation_cells.by_noise(labels, "dataset", "method"))
     reports = {}
     for title, rows in counted.items():
-        columns = [rows[name].to_numpy() for name in ("clean", "noisy", "accuracy")]
-        result = exchange_rate(columns[0], columns[1], 1 - columns[2], resamples=resamples, seed=asked.seed)
+        columns = [rows[name].to_numpy() for name in ("clean", "noisy")]
+        accuracy = finite_array("accuracy", rows["accuracy"].to_numpy(), low=0, high=1)
+        result = exchange_rate(columns[0], columns[1], 1 - accuracy, resamples=resamples, seed=asked.seed)
         reports[title] = (rows, result)
 
     def show() -> None:
@@ -286,19 +293,17 @@ def _memorisation(
     import pandas as pd
 
     from graphnoise.bench import evaluation_cells, evaluation_figures
+    from graphnoise.checks import integer
     from graphnoise.reports import label_influence, memorisation, memorisation_groups, memorisation_runs
 
+    integer("--top", top, 1)
     if asked.folder is not None:
         records, _ = evaluation_cells.cells_of(asked.folder, NAMES[3])
         if not records:
             expected = "runs that withhold labels (graphnoise report memorisation --run … --out)"
             bad("folder", expected, "cells of `bench nodes`, which see all labels")
-        results = [record["result"] for record in records]
-        included = np.zeros((len(records), len(results[0]["correct"])), dtype=bool)
-        for row, record in zip(included, records, strict=True):
-            row[record["config"]["config"]["included"]] = True
-        correct, test = (np.array([result[key] for result in results]) for key in ("correct", "test_correct"))
-        groups: Mapping[str, Any] = results[0].get("groups", {})
+        included, correct, test = evaluation_cells.withheld(asked.folder, records)
+        groups: Mapping[str, Any] = records[0]["result"].get("groups", {})
     else:
         run, _, of_data = _called(asked)
         labelled = of_data or labelled

@@ -20,7 +20,8 @@ def lower_component(values: Floats) -> Floats:
     ordered = np.sort(values)
     if ordered[-1] - ordered[0] <= 1e-12 * max(abs(ordered[0]), abs(ordered[-1])):
         return np.full(len(values), 0.5)
-    scale = ordered.std()
+    # The squares of tiny values are 0.
+    scale = ordered.std() or ordered[-1] - ordered[0]
     with limit_threads(1):
         model = GaussianMixture(2, covariance_type="tied", max_iter=1000, random_state=0)
         model.fit(((ordered - ordered.mean()) / scale)[:, None])

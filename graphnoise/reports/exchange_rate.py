@@ -14,6 +14,8 @@ from graphnoise.reports.inputs import Floats, finite_array, same_length
 
 # Singular values of the scaled Jacobian below this share of the largest leave a parameter open.
 MIN_RATIO = 1e-5
+# Least start of a search, and difference of errors below which a curve is flat.
+MIN_START = 1e-6
 STARTS = tuple((kappa, exponent) for kappa in (0.05, 0.3, 1.0) for exponent in (0.3, 1.0))
 
 
@@ -163,7 +165,7 @@ def _fit(counts: Floats, errors: Floats, starts: tuple[tuple[float, float], ...]
         base = np.maximum(scaled[:, 0] + kappa * scaled[:, 1], 1e-9) ** -exponent
         (limit, scale), _ = optimize.nnls(np.stack([np.ones_like(base), base], 1), errors)
         # Away from the bounds, at which a search stays.
-        start = np.maximum([limit, scale, exponent, kappa], 1e-6)
+        start = np.clip([limit, scale, exponent, kappa], MIN_START, [1.0, np.inf, 10.0, np.inf])
         found = optimize.least_squares(
             lambda p: _law(p, scaled) - errors,
             start,
@@ -183,7 +185,7 @@ def _fit(counts: Floats, errors: Floats, starts: tuple[tuple[float, float], ...]
 
 def _open(parameters: Floats, counts: Floats) -> str:
     """Return why a fit leaves kappa open: the columns of its Jacobian do not tell the parameters apart."""
-    if np.ptp(_law(parameters, counts)) < 1e-9:
+    if np.ptp(_law(parameters, counts)) < MIN_START:
         return "the error does not fall with the number of labels"
     columns = _jacobian(parameters, counts)
     lengths = np.linalg.norm(columns, axis=0)
@@ -235,8 +237,9 @@ def _local(counts: Floats, errors: Floats) -> pd.DataFrame:
 
 
 def _clean_curve(counts: Floats, errors: Floats) -> tuple[float, float, float]:
-    limit, scale, exponent, _ = _fit(np.stack([counts, np.zeros_like(counts)], 1), errors, STARTS[2:4])
-    return float(limit), float(scale), float(exponent)
+    points = np.stack([counts, np.zeros_like(counts)], 1)
+    limit, scale, exponent, _ = found = _fit(points, errors, STARTS[2:4])
+    return float(limit), 0.0 if np.ptp(_law(found, points)) < MIN_START else float(scale), float(exponent)
 
 
 def _equal_count(error: float, limit: float, scale: float, exponent: float, counts: Floats) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from graphnoise import checks, resources
+from graphnoise.labels import class_positions
 from graphnoise.reports.inputs import MAX_RUNS, Floats, finite_array, same_length
 from graphnoise.statistics import compare_draws, estimate
 
@@ -87,7 +87,7 @@ def purchases(
 
 
 def _affordable(money: float, cost: float) -> int:
-    return int(min(math.floor(money / cost), 2**62))
+    return int(min(money / cost, 2**62))
 
 
 def draw_labelled(
@@ -154,7 +154,8 @@ def frontier(runs: pd.DataFrame, budgets: Sequence[float] | None = None) -> Fron
         budgets: Budgets of the regimes; by default all costs.
 
     Raises:
-        InputError: A column is missing or holds other values than finite numbers; a cost is above 0 with no label.
+        InputError: A column is missing or holds other values than finite numbers (whole ones of labels and seeds), a
+            name of a method is missing, a run has no label, or there is no budget.
 
     Example:
         >>> runs = pd.DataFrame({"cost": [10, 10, 20, 20], "weak": [10, 0, 20, 0], "strong": [0, 2, 0, 4],
@@ -173,8 +174,13 @@ def frontier(runs: pd.DataFrame, budgets: Sequence[float] | None = None) -> Fron
         checks.fail("runs", "at least one run", "none")
     table = pd.DataFrame({name: finite_array(f"runs[{name!r}]", runs[name].to_numpy(), low=0) for name in COLUMNS})
     finite_array("runs['accuracy']", table["accuracy"], low=0, high=1)
+    for name in ("weak", "strong", "seed"):
+        if (parts := int((table[name] % 1 != 0).sum())) > 0:
+            checks.fail(f"runs[{name!r}]", "whole numbers", f"{parts} others")
     if (empty := int(((table["weak"] + table["strong"]) == 0).sum())) > 0:
         checks.fail("runs", "labels in every run (a budget that buys none is no run)", f"{empty} runs without")
+    if "method" in runs and (unnamed := int(runs["method"].isna().sum())) > 0:
+        checks.fail("runs['method']", "a name in every row", f"{unnamed} rows without")
     table["method"] = runs["method"].astype(str).to_numpy() if "method" in runs else ""
     points, values = [], []
     for (cost, method, weak, strong), group in table.groupby(["cost", "method", "weak", "strong"], sort=True):
@@ -187,7 +193,9 @@ def frontier(runs: pd.DataFrame, budgets: Sequence[float] | None = None) -> Fron
     names = ["method", "weak", "strong", "cost", "accuracy", "half_width", "seeds", "regime"]
     result = pd.DataFrame(points, columns=names)
     result["pareto"] = pareto(result["cost"].to_numpy(), result["accuracy"].to_numpy())
-    limits = np.unique(result["cost"]) if budgets is None else np.unique(finite_array("budgets", budgets, low=0))
+    limits = np.unique(result["cost"] if budgets is None else finite_array("budgets", budgets, low=0))
+    if not len(limits):
+        checks.fail("budgets", "at least one budget", "none")
     return Frontier(result, pd.DataFrame([_regime(float(b), result, values) for b in limits]))
 
 
@@ -232,7 +240,7 @@ def confident_targets(p: ArrayLike, y: ArrayLike, weight: float) -> Floats:
     """
     scores: Floats = checks.probabilities("p", p).detach().cpu().numpy()
     a = checks.rate("weight", weight)
-    given = finite_array("y", y, low=0, high=scores.shape[1] - 1).astype(int)
+    given = class_positions(y, scores.shape[1]).cpu().numpy()
     same_length({"p": scores, "y": given})
     share = np.bincount(given, minlength=scores.shape[1]) / len(given)
     limits = np.array([np.quantile(scores[:, c], 1 - share[c]) for c in range(scores.shape[1])])

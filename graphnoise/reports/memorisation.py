@@ -132,17 +132,18 @@ def memorisation_runs(
     check_run(run)
     checks.integer("seed", seed, 0)
     count = min(max(round(checks.rate("share", share) * num_labelled), 1), num_labelled - 1)
+    resources.check_memory(f"{runs} runs of {num_labelled} labels", 17 * runs * num_labelled)
     rng, results = np.random.default_rng(seed), []
     included = np.zeros((runs, num_labelled), dtype=bool)
     for k in range(runs):
         chosen = np.sort(rng.choice(num_labelled, count, replace=False))
         included[k, chosen] = True
         result = measures(run, {"included": chosen.tolist()}, seed + k, ["correct", "test_correct"])
-        results.append([np.asarray(result[key]) for key in ("correct", "test_correct")])
+        results.append([finite_array(f"run: {key}", result[key]) for key in ("correct", "test_correct")])
         if results[-1][0].shape != (num_labelled,) or results[-1][1].shape != results[0][1].shape:
             got = f"shapes {results[-1][0].shape} and {results[-1][1].shape} in run {k}"
             checks.fail("run: correct, test_correct", f"{num_labelled} values, and as many as before", got)
-    correct, test = (np.stack([result[k] for result in results]).astype(float) for k in range(2))
+    correct, test = (np.stack([result[k] for result in results]) for k in range(2))
     for name, array in (("correct", correct), ("test_correct", test)):
         if not np.isin(array, (0, 1)).all():
             checks.fail(f"run: {name}", "0 and 1", "other values")

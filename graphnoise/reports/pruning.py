@@ -60,22 +60,27 @@ def pruning_curve(
     Source:
         In the spirit of Ben-Baruch et al., "Distilling the Knowledge in Data Pruning", 2024.
     """
-    shares = finite_array("kept", kept, low=1e-9, high=1).tolist()
+    shares = list(dict.fromkeys(finite_array("kept", kept, low=1e-9, high=1).tolist()))
+    if not shares:
+        checks.fail("kept", "at least one share", "none")
+    steps = checks.integer("steps", steps, 0)
     ratios = sorted({0.0, *finite_array("weights", weights, low=0, high=1).tolist()})
     if not isinstance(selections, list | tuple) or not all(isinstance(name, str) for name in selections):
         checks.fail("selections", "a list of names", type(selections).__name__)
     names = list(dict.fromkeys([*selections, RANDOM]))
     configs = [{"selection": name, "kept": f, "weight": a} for name in names for f in shares for a in ratios]
-    rows = []
-    for (name, f, a), group in collect_runs(run, configs, seeds).groupby(["selection", "kept", "weight"], sort=False):
+    rows, runs = [], collect_runs(run, configs, seeds)
+    finite_array("run: accuracy", runs["accuracy"], low=0, high=1)
+    for (name, f, a), group in runs.groupby(["selection", "kept", "weight"], sort=False):
         mean = estimate({int(seed): [value] for seed, value in zip(group["seed"], group["accuracy"], strict=True)})
         rows.append({"selection": name, "kept": f, "weight": a, "accuracy": mean.mean, "half_width": mean.half_width})
     curve = pd.DataFrame(rows)
     curve["half_width"] = curve["half_width"].astype(float)
-    top = curve.groupby(["selection", "kept"])["accuracy"].idxmax()
+    # Rounded, so that equal means stay equal.
+    top = curve.round({"accuracy": 12}).groupby(["selection", "kept"])["accuracy"].idxmax()
     curve["best"] = curve.index.isin(top)
     hard = curve[curve["weight"] == 0].set_index(["selection", "kept"])["accuracy"]
-    shared = {"soft_labels": "teacher", "steps": checks.integer("steps", steps, 0)}
+    shared = {"soft_labels": "teacher", "steps": steps}
     best = [
         {**row, "hard": float(hard[row["selection"], row["kept"]]), **shared}
         for row in curve[curve["best"]].drop(columns="best").to_dict("records")

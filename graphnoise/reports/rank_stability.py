@@ -65,8 +65,8 @@ def rank_stability(
 
     Args:
         predictions: By model, predicted classes of the test nodes, shape [n] or [runs, n]; -1 is none, an error.
-        given: Given labels of the test nodes, shape [n].
-        corrected: Their corrected (confirmed, or true) labels, shape [n].
+        given: Given labels of the test nodes, of at least 0, shape [n].
+        corrected: Their corrected (confirmed, or true) labels, of at least 0, shape [n].
         orders: Number of random orders of removal.
         resamples: Number of bootstrap resamples of test nodes, drawn within E and outside of it.
         points: Number of prevalences.
@@ -121,7 +121,8 @@ def _right(
     if not isinstance(predictions, Mapping) or len(predictions) < 2:
         got = type(predictions).__name__ if not isinstance(predictions, Mapping) else f"{len(predictions)}"
         checks.fail("predictions", "a mapping with at least two models", got)
-    labels = {"given": finite_array("given", given), "corrected": finite_array("corrected", corrected)}
+    # A prediction of no class, -1, is no label.
+    labels = {"given": finite_array("given", given, low=0), "corrected": finite_array("corrected", corrected, low=0)}
     n = len(labels["given"])
     if len(labels["corrected"]) != n or n == 0:
         checks.fail("corrected", f"{n} labels, one for each of at least one given label", len(labels["corrected"]))
@@ -185,11 +186,12 @@ def _pairs(
         for out, hits in zip(drawn, parts, strict=True):
             size = hits.shape[1]
             out[k] = hits @ np.bincount(rng.integers(size, size=size), minlength=size) / size
-    clean, error = (hits.mean(1) for hits in parts)
+    # Rounded, so that equal means stay equal.
+    clean, error = (hits.mean(1).round(12) for hits in parts)
     rows = []
     for i, j in itertools.combinations(range(len(names)), 2):
-        # The first is the better one where labels are right.
-        a, b = (i, j) if clean[i] >= clean[j] else (j, i)
+        # The first is the better one where labels are right, or is as good there and better where they are wrong.
+        a, b = (i, j) if (clean[i], error[i]) >= (clean[j], error[j]) else (j, i)
         crossing = float(_crossing(clean[a] - clean[b], error[b] - error[a]))
         resampled = _crossing(drawn[0][:, a] - drawn[0][:, b], drawn[1][:, b] - drawn[1][:, a])
         known = resampled[~np.isnan(resampled)]

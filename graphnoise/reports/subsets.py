@@ -28,7 +28,8 @@ def selection_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         The rows, with `gain`, the accuracy minus that of the random subset.
 
     Raises:
-        InputError: A random subset, or an accuracy, is missing; the message says which.
+        InputError: A random subset, or an accuracy, is missing, or there are two random subsets of one setting; the
+            message says which.
 
     Example:
         >>> shared = {"kept": 0.2, "soft_labels": "teacher", "steps": 200}
@@ -63,6 +64,8 @@ def selection_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     base: dict[tuple[Any, ...], float] = {}
     for row in checked:
         if row["selection"] == RANDOM:
+            if _setting(row) in base:
+                checks.fail("rows", "one random subset of each size, soft labels and steps", f"two of {_setting(row)}")
             base[_setting(row)] = row["accuracy"]
     for row in checked:
         if _setting(row) not in base:

@@ -121,7 +121,7 @@ def agreement_of_nearest(z: Floats, y: Ints, k: int, lift: bool = False) -> Floa
     Args:
         z: Embeddings by a model that has not seen y, shape [n, d].
         y: Labels, from 0, shape [n].
-        k: Number of nearest rows; all others where there are fewer.
+        k: Number of nearest rows; all others where there are fewer. Rows of zeros are near to none.
         lift: Whether to divide by the share of the label among all, up to 1.
 
     Returns:
@@ -131,21 +131,22 @@ def agreement_of_nearest(z: Floats, y: Ints, k: int, lift: bool = False) -> Floa
         >>> agreement_of_nearest(np.array([[1.0, 0.0]] * 3), np.array([0, 0, 1]), 2)
         array([0.5, 0.5, 0. ])
     """
-    norms = np.linalg.norm(z, axis=1, keepdims=True)
-    unit, k = z / np.where(norms > 0, norms, 1.0), min(k, len(z) - 1)
+    norms, out = np.linalg.norm(z, axis=1, keepdims=True), np.full(len(z), 0.5)
+    # At distance 1 from all others, rows of zeros would be nearer than those of a cosine below 0.5.
+    rows = np.flatnonzero(norms > 0)
+    unit, own, k = z[rows] / norms[rows], y[rows], min(k, len(rows) - 1)
     if k < 1:
-        return np.full(len(z), 0.5)
+        return out
     with limit_threads(1):
         # Without rows of its own, the search leaves each row itself out, also among its duplicates.
         distance, nearest = NearestNeighbors(n_neighbors=k).fit(unit).kneighbors()
-    cosine = np.maximum(1 - distance**2 / 2, 0.0) * (norms > 0) * (norms[nearest, 0] > 0)
+    cosine = np.maximum(1 - distance**2 / 2, 0.0)
     # Rounding of distances leaves traces where vectors are orthogonal.
     cosine[cosine < 1e-9] = 0.0
-    total, same = cosine.sum(1), (cosine * (y[nearest] == y[:, None])).sum(1)
-    out: Floats = np.divide(same, total, out=np.full(len(z), 0.5), where=total > 0)
-    if lift:
-        share = np.bincount(y)[y] / len(y)
-        out = np.where(total > 0, np.minimum(out / share, 1.0), out)
+    total, same = cosine.sum(1), (cosine * (own[nearest] == own[:, None])).sum(1)
+    rows, agreement = rows[total > 0], same[total > 0] / total[total > 0]
+    share = np.bincount(y)[y[rows]] / len(y) if lift else 1.0
+    out[rows] = np.minimum(agreement / share, 1.0)
     return out
 
 

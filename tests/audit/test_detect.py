@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 from scipy.special import expit
 from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits
@@ -136,6 +137,14 @@ def test_the_mixture_decreases_with_the_loss_and_finds_two_groups():
 
 def test_equal_losses_are_half_sure():
     np.testing.assert_array_equal(detect.loss_mixture(np.full((5, 2), 0.5), [0, 1, 0, 1, 0]), 0.5)
+    # Equal but for rounding in float32, of which a mixture makes two components.
+    logits = 1e-7 * torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_array_equal(detect.loss_mixture(logits.softmax(1), np.arange(30) % 3), 0.5)
+
+
+def test_influences_whose_squares_are_below_the_smallest_number_are_compared():
+    matrix = csr_array([[0, 1e-300, 0], [1e-300, 0, 1], [0, 1, 0]])
+    assert np.isfinite(detect.influence_contradiction(matrix, [0, 1, 1])).all()
 
 
 def test_agreement_is_the_weighted_share_of_labelled_neighbours():
@@ -238,7 +247,7 @@ def test_the_posterior_is_that_of_label_posterior():
 def test_ranks_are_averaged():
     a, b = np.array([0.3, 0.1, 0.1]), np.array([0.0, 5.0, 1.0])
     np.testing.assert_allclose(detect.rank_average(a, b), (rankdata(a) + rankdata(b)) / 6)
-    np.testing.assert_allclose(detect.rank_average(a), [1, 0.5, 0.5])
+    np.testing.assert_allclose(detect.rank_average(torch.tensor(a, requires_grad=True)), [1, 0.5, 0.5])
 
 
 BAD = {

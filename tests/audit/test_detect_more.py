@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
+from torch_geometric.data import Data
 
 from graphnoise import InputError, as_graph, datasets, noise
 from graphnoise.audit import detect
@@ -80,6 +81,23 @@ def test_ensemble_disagreement():
     np.testing.assert_allclose(detect.vote_shares(*spread)[2], [0, 1 / 3, 1 / 3, 1 / 3])
 
 
+def test_a_model_that_knows_nothing_votes_for_no_class():
+    # Voting for the first class, it would find every other label wrong.
+    np.testing.assert_array_equal(detect.disagreement([0, 1], np.full((2, 2), 0.5)), 0.5)
+    np.testing.assert_allclose(detect.vote_shares([[0.4, 0.4, 0.2]], [[0.0, 1.0, 0.0]]), [[0.25, 0.75, 0.0]])
+
+
+def test_nodes_without_neighbours_are_like_no_other_in_the_structure():
+    arcs = as_graph(Data(edge_index=DATA.edge_index, num_nodes=130))
+    y = np.r_[Y.numpy(), np.arange(10) % 3]
+    credibility = detect.neighbour_credibility(arcs, y)
+    np.testing.assert_array_equal(credibility[120:], 0.5)
+    weights = torch.ones(DATA.edge_index.shape[1])
+    weights[(DATA.edge_index == 0).any(0)] = 0.0
+    weighted = Data(edge_index=DATA.edge_index, edge_weight=weights, num_nodes=120)
+    assert detect.neighbour_credibility(weighted, Y)[0] == 0.5
+
+
 def test_strata_have_wilson_intervals():
     rng = np.random.default_rng(0)
     credibility = rng.random(300)
@@ -150,6 +168,11 @@ def test_histories_are_read_for_labelled_nodes():
     np.testing.assert_array_equal(detect.class_onset(torch.from_numpy(history), y), expected)
 
 
+def test_rounding_is_no_change_of_the_prediction():
+    logits = torch.randn(2, 30, 3, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_array_equal(detect.oscillation((1e-7 * logits).softmax(2), np.arange(30) % 3), 1.0)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -163,6 +186,10 @@ def test_histories_are_read_for_labelled_nodes():
         (lambda: detect.class_onset([], GIVEN), "history: expected probabilities"),
         (lambda: detect.oscillation([P, np.eye(3)[[0] * 6]], GIVEN), "history: expected probabilities of one shape"),
         (lambda: detect.confidence_drop(P, np.eye(3)[[0] * 6], GIVEN), r"after: expected probabilities of shape"),
+        (lambda: detect.oscillation([P, P * np.nan], GIVEN), r"history\[1\]: expected finite numbers"),
+        (lambda: detect.class_onset([P, P[1:]], GIVEN), r"history\[1\]: expected 6 rows, one per label, got 5"),
+        (lambda: detect.confidence_drop(2 * P, P, GIVEN), "before: expected rows that sum to 1"),
+        (lambda: detect.confidence_drop(P, 2 * P, GIVEN), "after: expected rows that sum to 1"),
         (lambda: detect.neighbour_credibility(as_graph(DATA), Y, view="both"), "x: expected features"),
         (lambda: detect.neighbour_credibility(DATA, Y, DATA.x[1:]), "x: expected 120 rows"),
         (lambda: detect.neighbour_credibility(DATA, Y, num_neighbours=0), "num_neighbours: expected an integer"),

@@ -1,6 +1,7 @@
 """`graphnoise report rank-stability`, `exchange-rate`, `frontier` and `memorisation`, of cells and of callables."""
 
 import re
+import sys
 
 import pandas as pd
 import pytest
@@ -46,6 +47,22 @@ def unlike(config, seed):
 
 def nothing(config, seed):
     return None
+
+
+def percent(config, seed):
+    return {"accuracy": 50}
+
+
+def text(config, seed):
+    return {"accuracy": "high"}
+
+
+def lengths(config, seed):
+    return {"predictions": {"a": Y, "b": Y[: 50 + seed]}, "given": Y, "corrected": Y}
+
+
+def memorise_more(config, seed):
+    return {"correct": np.ones(LABELLED), "test_correct": [1]}
 
 
 value = 3
@@ -170,6 +187,13 @@ def test_memorisation_of_a_callable_and_its_stored_runs(folder, capfd):
         (["exchange-rate", "--run", "MODULE:unlike"], "--run: expected a result of .*ZeroDivisionError: no labels"),
         (["exchange-rate", "--run", "MODULE:rank"], "run: expected the measure 'accuracy', got predictions"),
         (["exchange-rate", "--run", "MODULE:accuracy", "--clean", "x"], "--clean: expected an integer"),
+        (["exchange-rate", "--run", "MODULE:percent"], r"accuracy: expected numbers in \[0, 1\], got from 50 to 50"),
+        (
+            ["exchange-rate", "--run", "MODULE:accuracy", "--clean", "0", "--noisy", "0"],
+            "--clean, --noisy: expected counts of which one is above 0",
+        ),
+        (["rank-stability", "--run", "MODULE:lengths", "--seeds", "2"], r"predictions\['b'\]: expected classes of one"),
+        (["memorisation", "--run", "MODULE:memorise", "--labelled", "60", "--top", "-5"], "--top: expected an integer"),
         (["frontier", "--run", "MODULE:accuracy", "--budgets", "0"], "--budgets: expected a budget that buys a label"),
         (["frontier", "--run", "MODULE:accuracy", "--weak-cost", "0"], "--weak-cost: expected a number of at least"),
         (["memorisation", "--run", "MODULE:memorise"], "--labelled: expected the number of labelled nodes"),
@@ -200,6 +224,20 @@ def test_stored_runs_are_complete_and_of_one_callable(folder, capfd):
     code, _, err = call(capfd, "memorisation", "stored")
     assert code == 1
     assert f"expected runs of one callable (a folder for each), got {module}:memorise, {module}:memorise_all" in err
+
+
+def test_stored_runs_that_do_not_fit_are_one_line(folder, capfd):
+    _, module = folder
+    words = ["exchange-rate", "--run", f"{module}:text", "--out", "words"]
+    assert call(capfd, *words)[0] == 1
+    code, _, err = call(capfd, "exchange-rate", "words")
+    assert (code, "accuracy: expected numbers, got" in err) == (1, True)
+    for labelled in (60, 80):
+        sys.modules[module].LABELLED = labelled
+        words = ["memorisation", "--labelled", labelled, "--runs", "3", "--out", "sizes", "--run"]
+        assert call(capfd, *words, f"{module}:memorise_more")[0] == 0
+    code, _, err = call(capfd, "memorisation", "sizes")
+    assert (code, "sizes: expected runs of as many labelled and test nodes each" in err) == (1, True)
 
 
 def test_cells_of_the_benchmark_withhold_no_labels(cells, capfd):

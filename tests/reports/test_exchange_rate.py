@@ -133,6 +133,15 @@ def test_bad_input_is_named(clean, noisy, error, message):
         exchange_rate(clean, noisy, error)
 
 
+@pytest.mark.parametrize("error", [0.0, 0.3, 1.0])
+def test_errors_that_do_not_fall_identify_no_worth(error):
+    result = exchange_rate(CLEAN, NOISY, np.full_like(CLEAN, error))
+    assert result.kappa is None
+    assert result.reason == "the error does not fall with the number of labels"
+    assert len(result.local)
+    assert result.local["worth"].isna().all()
+
+
 def test_a_measure_that_is_not_a_number_is_named():
     with pytest.raises(InputError, match=r"run\(\{'n': 1\}, 0\): accuracy: expected a finite number, got nan"):
         collect_runs(lambda config, seed: {"accuracy": float("nan")}, [{"n": 1}], 1)

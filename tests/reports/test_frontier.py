@@ -93,6 +93,9 @@ def test_a_single_run_has_no_interval_and_no_test():
         (runs([("", 0, 0, 0, 0.5, 0)]), "runs: expected labels in every run"),
         (runs([("", 1, 0, 1, float("nan"), 0)]), r"runs\['accuracy'\]: expected finite numbers"),
         (runs([]), "runs: expected at least one run, got none"),
+        (runs([("", 1.5, 0, 1, 0.5, 0)]), r"runs\['weak'\]: expected whole numbers"),
+        (runs([("", 1, 0, 1, 0.5, 0.5)]), r"runs\['seed'\]: expected whole numbers"),
+        (runs([(None, 1, 0, 1, 0.5, 0), ("a", 1, 0, 1, 0.5, 0)]), r"runs\['method'\]: expected a name in every row"),
         (pd.DataFrame({"cost": [1]}), "runs: expected a table with the columns .*, got weak, strong"),
         ([1], "runs: expected a table"),
     ],
@@ -100,6 +103,21 @@ def test_a_single_run_has_no_interval_and_no_test():
 def test_bad_input_is_named(table, message):
     with pytest.raises(InputError, match=message):
         frontier(table)
+
+
+def test_a_frontier_of_no_budget_is_refused():
+    with pytest.raises(InputError, match="budgets: expected at least one budget, got none"):
+        frontier(runs([("", 10, 0, 10, 0.6, 0)]), budgets=[])
+
+
+def test_a_budget_beyond_all_counts_buys_the_pool():
+    table = purchases([1e300], [0.0, 1.0], 1e-9, 1e-9, 100)
+    assert table[["weak", "strong"]].values.tolist() == [[100, 0], [0, 100]]
+
+
+def test_labels_that_are_no_classes_are_named():
+    with pytest.raises(InputError, match="y: expected integers as class labels"):
+        confident_targets([[0.9, 0.1]], [0.5], 0.5)
 
 
 def test_confident_targets_follow_the_shares_of_the_classes():

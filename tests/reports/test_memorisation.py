@@ -90,13 +90,20 @@ def test_groups_have_means_and_unknown_scores():
         ({"correct": [1, 0]}, "run: expected the measure 'test_correct', got correct"),
         ({"correct": [1, 0], "test_correct": []}, "run: correct, test_correct: expected 7 values"),
         ({"correct": [0.5] * 7, "test_correct": []}, "run: correct: expected 0 and 1"),
-        ({"correct": [float("nan")] * 7, "test_correct": []}, "run: correct: expected 0 and 1"),
+        ({"correct": [float("nan")] * 7, "test_correct": []}, "run: correct: expected finite numbers"),
+        ({"correct": ["yes"] * 7, "test_correct": []}, "run: correct: expected numbers"),
+        ({"correct": [1] * 7, "test_correct": [[1], [1, 0]]}, "run: test_correct: expected a tensor or an array"),
         (3, "run: expected a mapping of measures, got int"),
     ],
 )
 def test_bad_runs_are_named(result, message):
     with pytest.raises(InputError, match=message):
         memorisation_runs(lambda config, seed: result, 7, runs=2)
+
+
+def test_more_labels_than_memory_are_refused():
+    with pytest.raises(InputError, match="runs of 1000000000000 labels: expected to need at most"):
+        memorisation_runs(lambda config, seed: {}, 10**12)
 
 
 def test_bad_arrays_are_named():

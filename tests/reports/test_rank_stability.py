@@ -113,11 +113,21 @@ def test_the_same_seed_gives_the_same_tables(seed, count):
         ({"A": [0, 1], "B": [0]}, [0, 1], [0, 0], r"predictions\['B'\]: expected classes of shape \[2\]"),
         ({"A": [0, 1], "B": [0, np.nan]}, [0, 1], [0, 0], r"predictions\['B'\]: expected finite numbers"),
         ({"A": [0, 1], "B": [0, 1]}, [0, 1], [0, 0, 0], "corrected: expected 2 labels"),
+        # A node without a label, which a prediction of no class would hit.
+        ({"A": [0, -1], "B": [0, 1]}, [0, -1], [0, 0], "given: expected numbers in"),
+        ({"A": [0, -1], "B": [0, 1]}, [0, 0], [0, -1], "corrected: expected numbers in"),
     ],
 )
 def test_bad_input_is_named(predictions, given, corrected, message):
     with pytest.raises(InputError, match=message):
         rank_stability(predictions, given, corrected)
+
+
+def test_of_models_as_good_on_right_labels_the_better_one_is_first():
+    # The second is better at no prevalence, which a crossing of NaN says.
+    pairs = rank_stability({"A": [0, 0, 0], "B": [0, 0, 1]}, [0, 0, 0], [0, 0, 1], orders=2, resamples=5).pairs
+    assert pairs[["first", "second", "wrong_labels"]].values.tolist() == [["B", "A", 1.0]]
+    assert pairs["crossing"].isna().all()
 
 
 def test_held_out_clicks_are_hits_or_misses():

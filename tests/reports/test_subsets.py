@@ -23,6 +23,11 @@ def test_a_random_subset_of_equal_size_labels_and_steps_is_required(rows):
         selection_table(rows)
 
 
+def test_two_random_subsets_of_one_setting_are_refused():
+    with pytest.raises(InputError, match="rows: expected one random subset of each size, soft labels and steps"):
+        selection_table([ROW, RANDOM, {**RANDOM, "accuracy": 0.9}])
+
+
 def test_hard_labels_are_required():
     with pytest.raises(InputError, match=r"rows\[0\]: hard: expected an accuracy with hard labels, got none"):
         selection_table([{key: value for key, value in ROW.items() if key != "hard"}, RANDOM])

@@ -96,6 +96,15 @@ def test_neighbour_credibility():
     assert detection.agreement_of_nearest(np.ones((1, 2)), np.array([0]), 10).tolist() == [0.5]
 
 
+def test_rows_of_zeros_take_no_place_among_the_nearest():
+    z = np.array([[1.0, 0.0], [0.4, 0.9], [0.4, 0.9]])
+    y = np.array([0, 0, 1])
+    alone = detection.agreement_of_nearest(z, y, 2)
+    beside = detection.agreement_of_nearest(np.r_[z, np.zeros((5, 2))], np.r_[y, np.ones(5, dtype=int)], 2)
+    assert alone[0] == pytest.approx(0.5)
+    np.testing.assert_array_equal(beside, np.r_[alone, np.full(5, 0.5)])
+
+
 def test_neighbour_credibility_of_random_rows_is_the_sum_over_the_nearest():
     rng = np.random.default_rng(2)
     z, y = rng.normal(size=(60, 4)), rng.integers(0, 3, 60)

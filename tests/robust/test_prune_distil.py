@@ -136,5 +136,18 @@ def test_the_table_has_random_subsets_and_hard_labels():
     assert report.best["hard"].round(9).tolist() == [0.55, 0.5]
     assert report.best["gain"].round(9).tolist() == [0.05, 0.0]
     assert report.curve["half_width"].isna().all()
+    # Of equal means the smallest weight is the best, whatever their last digits.
+    means = {0.0: (0.3, 0.2, 0.1), 0.5: (0.1, 0.2, 0.3), 1.0: (0.2, 0.2, 0.2)}
+    ties = pruning_curve(lambda config, seed: {"accuracy": means[config["weight"]][seed]}, (0.2,), list(means))
+    assert ties.best["weight"].tolist() == [0.0]
+    with pytest.raises(InputError, match="kept: expected at least one share, got none"):
+        pruning_curve(run, ())
+    # Also where the mean is in [0, 1].
+    with pytest.raises(InputError, match=r"run: accuracy: expected numbers in \[0, 1\], got from -0.5 to 1.5"):
+        pruning_curve(lambda config, seed: {"accuracy": seed - 0.5}, (0.2,), seeds=3)
+    called = []
+    with pytest.raises(InputError, match="steps: expected an integer of at least 0"):
+        pruning_curve(lambda config, seed: called.append(1), steps=-1)
+    assert not called
     with pytest.raises(InputError, match="accuracy: expected a finite number, got nan"):
         pruning_curve(lambda config, seed: {"accuracy": float("nan")}, (0.2,))

@@ -15,7 +15,7 @@ from graphnoise.typing import Floats, LabelsLike
 
 
 def vote_shares(*probabilities: Tensor | NDArray[Any]) -> Floats:
-    """Return the share of the models whose most probable class is c, shape [n, C].
+    """Return the share of the models whose most probable class is c, shape [n, C]; equal ones share a vote.
 
     Raises:
         InputError: No probabilities, rows that are no distributions, or unequal shapes.
@@ -27,7 +27,8 @@ def vote_shares(*probabilities: Tensor | NDArray[Any]) -> Floats:
     p = [checks.probabilities(f"probabilities[{m}]", one).detach().cpu().numpy() for m, one in enumerate(probabilities)]
     if not p or len({one.shape for one in p}) > 1 or not p[0].shape[1]:
         checks.fail("probabilities", "at least one matrix, all of one shape", [one.shape for one in p])
-    shares: Floats = np.mean([np.eye(one.shape[1])[one.argmax(1)] for one in p], axis=0)
+    top = [one == one.max(1, keepdims=True) for one in p]
+    shares: Floats = np.mean([votes / votes.sum(1, keepdims=True) for votes in top], axis=0)
     return shares
 
 

@@ -15,7 +15,9 @@ from graphnoise.labels import check_entries, read_labels
 from graphnoise.typing import Floats, GraphLike, Ints, LabelsLike
 
 
-def read_probabilities(probabilities: Tensor | NDArray[Any], y: LabelsLike) -> tuple[Floats, Ints]:
+def read_probabilities(
+    probabilities: Tensor | NDArray[Any], y: LabelsLike, name: str = "probabilities"
+) -> tuple[Floats, Ints]:
     """Return the probabilities, clipped to [0, 1], and the column of each node's label, -1 where it has none.
 
     Columns are the sorted classes of y; where there are more columns than classes, integer labels are columns.
@@ -23,14 +25,14 @@ def read_probabilities(probabilities: Tensor | NDArray[Any], y: LabelsLike) -> t
     Raises:
         InputError: Rows are no distributions or not one per label, a class has no column, or no node has a label.
     """
-    p = checks.probabilities("probabilities", probabilities).detach().cpu().numpy().clip(0.0, 1.0)
+    p = checks.probabilities(name, probabilities).detach().cpu().numpy().clip(0.0, 1.0)
     labels = read_labels(y)
     if len(p) != len(labels.codes):
-        checks.fail("probabilities", f"{len(labels.codes)} rows, one per label", len(p))
+        checks.fail(name, f"{len(labels.codes)} rows, one per label", len(p))
     names = labels.classes
     if p.shape[1] != labels.num_classes:
         if p.shape[1] < labels.num_classes or names.dtype.kind == "O":
-            checks.fail("probabilities", f"{labels.num_classes} columns, one per class of y", p.shape[1])
+            checks.fail(name, f"{labels.num_classes} columns, one per class of y", p.shape[1])
         labels = read_labels(y, p.shape[1])
     return p, _with_labels(labels.codes.cpu().numpy())
 

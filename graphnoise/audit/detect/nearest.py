@@ -34,7 +34,8 @@ def neighbour_credibility(
     r"""Return Σ_j s_ij [y_j = y_i] / Σ_j s_ij over the nearest other labelled nodes j, s their cosines, at least 0.
 
     Features are smoothed over two steps, S² X. The structure is the place in the graph: 64 random directions, smoothed
-    over two steps, whose cosines are about those of the rows of S². Neither has seen a label.
+    over two steps, whose cosines are about those of the rows of S²; a node without neighbours has none. Neither has
+    seen a label.
 
     Errors are taken to be static. Where they have spread from node to node, as in `noise.tree_propagated`, nodes nearby
     share them, and wrong labels are credible; nothing in the labels tells this apart from a class.
@@ -86,6 +87,11 @@ def neighbour_credibility(
 
 
 def _places(looped: Graph) -> torch.Tensor:
-    """Return random directions, smoothed, rows of length 1."""
+    """Return random directions, smoothed, rows of length 1; rows of zeros for nodes without neighbours."""
     drawn = torch.randn(looped.num_nodes, DIRECTIONS, generator=torch.Generator().manual_seed(0))
-    return F.normalize(propagate(looped, drawn, alpha=1.0, num_steps=HOPS).y)
+    row, joined = looped.row, looped.row != looped.col
+    if looped.weight is not None:
+        joined &= looped.weight > 0
+    # Else the directions of such nodes would agree by chance.
+    alone = torch.bincount(row[joined], minlength=looped.num_nodes) == 0
+    return F.normalize(propagate(looped, drawn, alpha=1.0, num_steps=HOPS).y).masked_fill(alone[:, None], 0.0)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from graphnoise import checks
 from graphnoise.audit.detect.inputs import read_probabilities
-from graphnoise.audit.detect.probabilities import MIN_PROBABILITY, self_confidence
+from graphnoise.audit.detect.probabilities import label_losses, without_rounding
 from graphnoise.robust.detection import confidence_falls, divergences, high_losses, linear_rule, onset, overlaps
 from graphnoise.typing import Floats, LabelsLike
 
@@ -22,7 +22,8 @@ def linear_separation(embeddings: Tensor | NDArray[Any], probabilities: Tensor |
 
     The losses -log p[y] have a mixture of two normal distributions; labels with less than 0.05 and more than 0.95 of
     the higher one are the two classes of a logistic regression, which scores all labels. Where one of the two kinds is
-    missing, it is the mixture itself.
+    missing, it is the mixture itself. Of fewer than 20 labels the ranks of the losses take the place of the mixture;
+    where all losses are equal to 1e-6, it is 1.
 
     The rule does not read the label: it finds wrong labels of nodes that are unlike others, such as those of no class,
     or of the classes that are most often confused. Labels that are flipped whatever the node, it cannot find.
@@ -47,7 +48,7 @@ def linear_separation(embeddings: Tensor | NDArray[Any], probabilities: Tensor |
     Source:
         In the spirit of LSA, whose rule has no penalty, and where all labels that the loss does not flag are right.
     """
-    scores = high_losses(_losses(probabilities, y))
+    scores = high_losses(label_losses(probabilities, y))
     codes = read_probabilities(probabilities, y)[1]
     z = _rows("embeddings", embeddings, len(codes))[codes >= 0]
     found = linear_rule(z, scores) if z.shape[1] else None
@@ -63,7 +64,8 @@ def oscillation(history: Any, y: LabelsLike) -> Floats:
         y: Given labels, -1, NaN or None where a node has none, shape [n].
 
     Returns:
-        Credibility of the labelled nodes, float64, shape [num_labelled]; 1 with fewer than two epochs.
+        Credibility of the labelled nodes, float64, shape [num_labelled]; 1 with fewer than two epochs, or where all
+        changes are equal to 1e-6; by rank with fewer than 20 labels.
 
     Raises:
         InputError: As of `self_confidence`, for each epoch.
@@ -77,7 +79,7 @@ def oscillation(history: Any, y: LabelsLike) -> Floats:
         In the spirit of PC², which reads the oscillation of pseudo-captions.
     """
     epochs = _epochs(history)
-    pairs = [read_probabilities(p, y) for p in epochs[-6:]]
+    pairs = [read_probabilities(p, y, f"history[{t}]") for t, p in list(enumerate(epochs))[-6:]]
     codes = pairs[0][1]
     p = [one[codes >= 0] for one, _ in pairs]
     if len({one.shape for one in p}) > 1:
@@ -85,7 +87,7 @@ def oscillation(history: Any, y: LabelsLike) -> Floats:
     if len(p) < 2:
         return np.ones(len(p[0]))
     changes = [divergences(new, stored) for stored, new in itertools.pairwise(p)]
-    return 1 - high_losses(np.mean(changes, axis=0))
+    return 1 - high_losses(without_rounding(np.mean(changes, axis=0)))
 
 
 def confidence_drop(before: Tensor | NDArray[Any], after: Tensor | NDArray[Any], y: LabelsLike) -> Floats:
@@ -110,7 +112,8 @@ def confidence_drop(before: Tensor | NDArray[Any], after: Tensor | NDArray[Any],
         In the spirit of "Towards Open-Set Test-Time Adaptation Utilizing the Wisdom of Crowds in Entropy Minimization",
         ICCV 2023, which leaves samples out whose confidence falls; the score is ours.
     """
-    (first, codes), (second, _) = read_probabilities(before, y), read_probabilities(after, y)
+    first, codes = read_probabilities(before, y, "before")
+    second = read_probabilities(after, y, "after")[0]
     if first.shape != second.shape:
         checks.fail("after", f"probabilities of shape {first.shape}", second.shape)
     rows = codes >= 0
@@ -141,8 +144,8 @@ def class_onset(history: Any, y: LabelsLike) -> Floats:
     """
     epochs = _epochs(history)
     curves = []
-    for one in epochs:
-        p, codes = read_probabilities(one, y)
+    for t, one in enumerate(epochs):
+        p, codes = read_probabilities(one, y, f"history[{t}]")
         curves.append(overlaps(p.argmax(1)[codes >= 0], codes[codes >= 0], p.shape[1]))
     if len({len(curve) for curve in curves}) > 1:
         checks.fail("history", "probabilities of one number of classes", sorted({len(curve) for curve in curves}))
@@ -154,11 +157,6 @@ def _epochs(history: Any) -> list[Any]:
     if not listed or not len(history):
         checks.fail("history", "probabilities of at least one epoch", type(history).__name__)
     return list(history)
-
-
-def _losses(probabilities: Tensor | NDArray[Any], y: LabelsLike) -> Floats:
-    losses: Floats = -np.log(np.maximum(self_confidence(probabilities, y), MIN_PROBABILITY))
-    return losses
 
 
 def _rows(name: str, values: object, count: int) -> Floats:

@@ -229,7 +229,7 @@ class Disagreement:
         draws: Number of draws of the folds and the weights, for all but label propagation.
     """
 
-    version = "1"
+    version = "2"
 
     def __init__(self, folds: int = 5, draws: int = 2) -> None:
         self.folds = checks.integer("disagreement.folds", folds, 2)
@@ -254,7 +254,7 @@ class Credibility:
         view: "features", "structure" or "both".
     """
 
-    version = "1"
+    version = "2"
 
     def __init__(self, num_neighbours: int = 10, view: str = "both") -> None:
         self.num_neighbours = checks.integer("credibility.num_neighbours", num_neighbours, 1)
