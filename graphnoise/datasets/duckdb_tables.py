@@ -93,7 +93,8 @@ def connected(folder: Path, limit: int, caller: str, ordered: bool = False) -> I
         import duckdb
     except ImportError:
         raise InputError(f"{caller} needs DuckDB (the extra `scale`): pip install 'graphnoise[scale]'") from None
-    connection = duckdb.connect(os.path.abspath(folder / "tables.duckdb"))
+    with _one_line(str(folder)):
+        connection = duckdb.connect(os.path.abspath(folder / "tables.duckdb"))
     try:
         connection.execute(f"SET memory_limit = '{int(limit * SHARE) // 1024} KiB'")
         connection.execute(f"SET temp_directory = '{_quoted(folder / 'sorting')}'")
@@ -163,7 +164,7 @@ def fill_table(
         tables: The files.
         values: The columns, as SQL, of those of a file.
     """
-    connection.execute(f"CREATE TABLE {name} ({kinds})")
+    run_query(connection, f"CREATE TABLE {name} ({kinds})", name)
     for table in tables:
         if table.path.name.lower().endswith(".npy"):
             connection.register("batches", _npy_batches(table.path, name))
