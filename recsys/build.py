@@ -96,11 +96,12 @@ def build_interactions(
     names = {"user": user, "item": item, "rating": rating, "time": time}
     for option, name in names.items():
         if not isinstance(name, str) and (name is not None or option in DEFAULTS):
-            checks.fail(option, "the name of a column", repr(name))
+            checks.fail(option, "the name of a column", repr(name)[:60])
+    for option, name in names.items():
         if name is not None and list(names.values()).count(name) > 1:
             checks.fail(option, "a column that no other argument names", repr(name))
     checks.choice("duplicates", duplicates, DUPLICATES)
-    limit = duckdb_tables.check_bound(memory)
+    limit = duckdb_tables.memory_bound(memory)
     if not callable(progress):
         checks.fail("progress", "a function of a text", type(progress).__name__)
     with stored.new_folder(folder) as temporary:

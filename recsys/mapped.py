@@ -134,7 +134,7 @@ class Rows:
             stored.append(file, value, kind)
         self.count, self.rows = self.count + len(items), self.rows + len(ends)
         if self.count > MAX_PAIRS:
-            fail("parts", f"at most {MAX_PAIRS} interactions", f"{self.count} or more")
+            fail("interactions", f"at most {MAX_PAIRS}", f"{self.count} or more")
 
 
 def complete(folder: Path, likes: Rows, dislikes: Rows, num_items: int, ids: Sequence[str]) -> None:

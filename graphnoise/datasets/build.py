@@ -92,7 +92,7 @@ def build_graph(
     folder, columns = checks.path("folder", folder), _check_columns(columns, weight)
     if not callable(progress):
         checks.fail("progress", "a function of a text", type(progress).__name__)
-    limit = duckdb_tables.check_bound(memory)
+    limit = duckdb_tables.memory_bound(memory)
     n = None if num_nodes is None else checks.integer("num_nodes", num_nodes, 1)
     directed, once = checks.flag("directed", directed), checks.flag("once", once)
     with stored.new_folder(folder) as temporary:

@@ -71,7 +71,7 @@ def check_files(name: str, value: object) -> list[Path]:
     return paths
 
 
-def check_bound(memory: object) -> int:
+def memory_bound(memory: object) -> int:
     """Return the bound on memory in bytes."""
     limit = byte_count("memory", memory)
     if limit < 1 << 28:
