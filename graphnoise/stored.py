@@ -101,17 +101,21 @@ def append(file: BinaryIO, values: np.ndarray[Any, Any], dtype: str) -> None:
 
 
 def write_manifest(folder: Path, name: str = MANIFEST, **entries: Any) -> None:
-    """Write what completes a folder: number of nodes and arcs, kinds of arrays, and the size of each file."""
+    """Write what completes a folder: number of nodes and arcs, kinds of arrays, and the size of each file.
+
+    An entry "format" replaces `FORMAT`.
+    """
     sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
     (folder / name).write_text(json.dumps({"format": FORMAT, **entries, "bytes": sizes}, indent=1) + "\n")
 
 
-def read_manifest(manifest: Path, maker: str) -> dict[str, Any]:
+def read_manifest(manifest: Path, maker: str, formats: Sequence[int] = (FORMAT,)) -> dict[str, Any]:
     """Return what `write_manifest` wrote.
 
     Args:
         manifest: The file.
         maker: What completes such a folder, for a message.
+        formats: The versions that the caller reads.
 
     Raises:
         DataError: No such file, or of another version.
@@ -120,9 +124,10 @@ def read_manifest(manifest: Path, maker: str) -> dict[str, Any]:
         raise DataError(f"{manifest.parent}: expected a folder that {maker} completed, got no {manifest.name}")
     with reading(manifest):
         entries = json.loads(manifest.read_text())
-        if not isinstance(entries, dict) or entries.get("format") != FORMAT:
+        if not isinstance(entries, dict) or entries.get("format") not in formats:
             found = entries.get("format") if isinstance(entries, dict) else entries
-            raise DataError(f"{manifest}: expected format {FORMAT}, got {found!r} (build the folder anew)")
+            expected = " or ".join(map(str, formats))
+            raise DataError(f"{manifest}: expected format {expected}, got {found!r} (build the folder anew)")
     return entries
 
 

@@ -8,6 +8,7 @@ from graphnoise.errors import DataError, GraphnoiseError, InputError
 if TYPE_CHECKING:
     from recsys import datasets, objectives, samplers, simulation, splits
     from recsys.base import Recommender
+    from recsys.build import build_interactions
     from recsys.cleaning import Cleaned, Credibility, clean, credibility
     from recsys.cleaning_gain import CleaningTrial, clean_if_better
     from recsys.click_audit import ClickAudit, audit_clicks
@@ -52,6 +53,7 @@ _MODULE_OF = {
     "TwoTower": "models.two_tower",
     "UserKNN": "models.neighbours",
     "audit_clicks": "click_audit",
+    "build_interactions": "build",
     "clean": "cleaning",
     "clean_if_better": "cleaning_gain",
     "compare": "significance",
@@ -91,6 +93,7 @@ __all__ = [
     "TwoTower",
     "UserKNN",
     "audit_clicks",
+    "build_interactions",
     "clean",
     "clean_if_better",
     "compare",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -21,9 +21,9 @@ from recsys.validation import (
     Ints,
     check_csr,
     check_shape,
+    common_pairs,
     identifiers,
     numbers,
-    pair_keys,
     positions,
     seconds,
     transposed,
@@ -457,26 +457,11 @@ def check_disjoint(parts: Iterable[tuple[str, InteractionsLike]]) -> None:
             if matrix.shape != before.shape:
                 hint = transposed(matrix.shape, before.shape)
                 fail(name, f"the shape of {other}, {before.shape}", f"{matrix.shape}{hint}")
-            count, first = 0, -1
-            for rows in row_blocks(matrix, before):
-                common = np.intersect1d(pair_keys(matrix[rows]), pair_keys(before[rows]), assume_unique=True)
-                if common.size and not count:
-                    first = rows.start * matrix.shape[1] + int(common[0])
-                count += common.size
+            count, first = common_pairs(matrix, before)
             if count:
                 user, item = divmod(first, matrix.shape[1])
                 fail(name, f"no pair of {other}", f"{count} of them, the first user {user}, item {item}")
         matrices.append((name, matrix))
-
-
-def row_blocks(*matrices: sp.csr_array, size: int = 1 << 22) -> Iterator[slice]:
-    """Yield slices of consecutive rows with at most so many entries, or one row."""
-    rows, begin = matrices[0].shape[0], 0
-    ends = sum(matrix.indptr.astype(np.int64) for matrix in matrices)
-    while begin < rows:
-        end = max(begin + 1, int(np.searchsorted(ends, ends[begin] + size, side="right")) - 1)
-        yield slice(begin, end)
-        begin = end
 
 
 def _encode(name: str, value: Any, size: int | None) -> tuple[Ints, Array | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -14,7 +14,7 @@ from graphnoise import stored
 from graphnoise.checks import fail, flag, path
 from graphnoise.errors import DataError
 from graphnoise.io import reading
-from recsys.validation import Array
+from recsys.validation import Array, Ints, common_pairs
 
 MANIFEST = "interactions.json"
 # SciPy copies columns of matrices with more entries.
@@ -23,6 +23,8 @@ MAX_PAIRS = 2**31 - 1
 MAX_ITEMS = 2**31
 # Files of what each interaction has.
 KINDS = {"ratings": ("<f4",), "times": ("<i8", "<f8")}
+# Format of folders that have dislikes, which earlier versions do not read.
+WITH_DISLIKES = 2
 
 
 class Mapped:
@@ -36,8 +38,8 @@ class Mapped:
 
         Args:
             folder: The folder.
-            check: Whether to check that the items of each row ascend, that values are finite and that ids differ, which
-                reads each file once.
+            check: Whether to check that the items of each row ascend, that values are finite, that no dislike is an
+                interaction and that ids differ, which reads each file once or twice.
 
         Raises:
             DataError: No such folder, or it is incomplete, damaged or of another version.
@@ -50,7 +52,6 @@ class Mapped:
         """Write the interactions to files in a new folder, for `open`. The folder appears when it is complete.
 
         Raises:
-            InputError: There are dislikes.
             DataError: The folder exists, or cannot be written.
 
         Example:
@@ -72,7 +73,7 @@ class Mapped:
             parts: Interactions of the first users, of the next ones and so on, for the same items.
 
         Raises:
-            InputError: No part, parts with dislikes, or that differ in items or in what they have.
+            InputError: No part, or parts that differ in items or in what they have.
             DataError: The folder exists, or cannot be written.
 
         Example:
@@ -98,33 +99,72 @@ def _checked(cls: type[Any], parts: Iterable[Any]) -> Iterator[Any]:
         yield part
 
 
+class Rows:
+    """Files of compressed rows in a folder, to which the pairs of further rows are added: bounds, items and ones.
+
+    Args:
+        folder: The folder.
+        files: Closes the files.
+        prefix: What the names of files begin with.
+        kinds: Further files, with what each pair has, and their types.
+    """
+
+    def __init__(
+        self, folder: Path, files: ExitStack, prefix: str = "", kinds: Mapping[str, str] | None = None
+    ) -> None:
+        self.kinds, self.count, self.rows = kinds or {}, 0, 0
+        names = [f"{prefix}{name}" for name in ("rowptr", "col", "ones")] + [*self.kinds]
+        self.paths = [folder / f"{name}.bin" for name in names]
+        opened: list[BinaryIO] = [files.enter_context(path.open("wb")) for path in self.paths]
+        self._rowptr, self._col, self._ones, *self._extras = opened
+        stored.append(self._rowptr, np.zeros(1), "<i8")
+
+    def add(self, ends: Array, items: Array, values: Sequence[Array] = ()) -> None:
+        """Add pairs.
+
+        Args:
+            ends: Where each row that ends among these pairs does, in pairs of this call.
+            items: The item of each pair.
+            values: What each pair has, in the order of the kinds.
+        """
+        stored.append(self._rowptr, ends.astype(np.int64) + self.count, "<i8")
+        stored.append(self._col, items, "<i4")
+        stored.append(self._ones, np.ones(len(items), np.float32), "<f4")
+        for file, kind, value in zip(self._extras, self.kinds.values(), values, strict=True):
+            stored.append(file, value, kind)
+        self.count, self.rows = self.count + len(items), self.rows + len(ends)
+        if self.count > MAX_PAIRS:
+            fail("interactions", f"at most {MAX_PAIRS}", f"{self.count} or more")
+
+
+def complete(folder: Path, likes: Rows, dislikes: Rows, num_items: int, ids: Sequence[str]) -> None:
+    """Write the manifest of a folder, of which all other files are closed; without dislikes, their files go."""
+    entries: dict[str, Any] = {"num_users": likes.rows, "num_items": num_items, "pairs": likes.count}
+    entries |= {"extras": dict(likes.kinds), "ids": list(ids)}
+    if dislikes.count:
+        entries |= {"dislikes": dislikes.count, "format": WITH_DISLIKES}
+    else:
+        for file in dislikes.paths:
+            file.unlink()
+    stored.write_manifest(folder, MANIFEST, **entries)
+
+
 def _write(folder: Path, parts: Iterator[Any]) -> None:
     first: Any = None
-    users, done = list[Array](), 0
+    users, none = list[Array](), np.empty(0, np.int32)
     with stored.new_folder(folder) as temporary, ExitStack() as files:
-
-        def opened(name: str) -> BinaryIO:
-            return files.enter_context((temporary / f"{name}.bin").open("wb"))
-
-        rowptr, col, ones = (opened(name) for name in ("rowptr", "col", "ones"))
-        extras = dict[str, BinaryIO]()
         for part in parts:
             if first is None:
                 first = part
-                extras = {name: opened(name) for name in KINDS if getattr(part, name) is not None}
                 if first.num_items > MAX_ITEMS:
                     fail("parts", f"at most {MAX_ITEMS} items", first.num_items)
-                stored.append(rowptr, np.zeros(1), "<i8")
+                kinds = {name: _kind(first, name) for name in KINDS if getattr(first, name) is not None}
+                likes, dislikes = Rows(temporary, files, kinds=kinds), Rows(temporary, files, "dislike_")
             _check_part(first, part)
-            matrix, count = part.matrix, len(part)
-            stored.append(rowptr, matrix.indptr[1:].astype(np.int64) + done, "<i8")
-            stored.append(col, matrix.indices, "<i4")
-            stored.append(ones, matrix.data, "<f4")
-            for name, file in extras.items():
-                stored.append(file, getattr(part, name), _kind(first, name))
-            done += count
-            if done > MAX_PAIRS:
-                fail("parts", f"at most {MAX_PAIRS} interactions", f"{done} or more")
+            likes.add(part.matrix.indptr[1:], part.matrix.indices, [getattr(part, name) for name in kinds])
+            disliked = part.dislikes
+            ends = np.zeros(part.num_users, np.int32) if disliked is None else disliked.indptr[1:]
+            dislikes.add(ends, none if disliked is None else disliked.indices)
             if part.users is not None:
                 users.append(part.users)
         if first is None:
@@ -137,11 +177,7 @@ def _write(folder: Path, parts: Iterator[Any]) -> None:
                 fail("parts", "users whose ids differ", "some that repeat")
         for name, values in ids.items():
             np.save(temporary / f"{name}.npy", values, allow_pickle=False)
-        num_users = (temporary / "rowptr.bin").stat().st_size // 8 - 1
-        kinds = {name: _kind(first, name) for name in extras}
-        stored.write_manifest(
-            temporary, MANIFEST, num_users=num_users, num_items=first.num_items, pairs=done, extras=kinds, ids=list(ids)
-        )
+        complete(temporary, likes, dislikes, first.num_items, list(ids))
 
 
 def _kind(part: Any, name: str) -> str:
@@ -149,8 +185,6 @@ def _kind(part: Any, name: str) -> str:
 
 
 def _check_part(first: Any, part: Any) -> None:
-    if part.dislikes is not None:
-        fail("parts", "interactions without dislikes", "some with")
     same = part.num_items == first.num_items and (part.users is None) == (first.users is None)
     same &= (part.items is None) == (first.items is None) and np.array_equal(part.items, first.items)
     kinds = [getattr(part, name) is not None and _kind(part, name) for name in KINDS]
@@ -160,33 +194,41 @@ def _check_part(first: Any, part: Any) -> None:
 
 def _read(folder: Path | str, check: bool) -> dict[str, Any]:
     folder = path("folder", folder)
-    entries = stored.read_manifest(folder / MANIFEST, "`Interactions.save_mapped`")
+    entries = stored.read_manifest(folder / MANIFEST, "`Interactions.save_mapped`", (stored.FORMAT, WITH_DISLIKES))
     with reading(folder / MANIFEST):
         shape, pairs = (int(entries["num_users"]), int(entries["num_items"])), int(entries["pairs"])
         sizes, extras, ids = dict(entries["bytes"]), dict(entries["extras"]), list(entries["ids"])
+        disliked = int(entries["dislikes"]) if entries["format"] == WITH_DISLIKES else 0
         if not (set(extras) <= set(KINDS) and all(kind in KINDS[name] for name, kind in extras.items())):
             raise ValueError("unknown kinds of arrays")
-        if min(*shape, pairs) < 0 or pairs > MAX_PAIRS or shape[1] > MAX_ITEMS or not set(ids) <= {"users", "items"}:
+        if min(*shape, pairs, disliked) < 0 or max(pairs, disliked) > MAX_PAIRS or shape[1] > MAX_ITEMS:
             raise ValueError("numbers out of range")
+        if not set(ids) <= {"users", "items"}:
+            raise ValueError("unknown ids")
 
     def mapped(name: str, kind: str, length: int) -> Array:
         return stored.map_array(folder / f"{name}.bin", sizes.get(f"{name}.bin"), kind, length)
 
-    rowptr, col = mapped("rowptr", "<i8", shape[0] + 1), mapped("col", "<i4", pairs)
-    stored.check_compressed(folder, rowptr, col, shape[1], pairs, check)
-    ones = mapped("ones", "<f4", pairs)
+    def compressed(prefix: str, count: int) -> sp.csr_array:
+        rowptr, col = mapped(f"{prefix}rowptr", "<i8", shape[0] + 1), mapped(f"{prefix}col", "<i4", count)
+        stored.check_compressed(folder, rowptr, col, shape[1], count, check)
+        ones = mapped(f"{prefix}ones", "<f4", count)
+        if check:
+            _check_rows(folder, rowptr, col, ones)
+        # SciPy would copy the columns to the type of the row bounds.
+        matrix = sp.csr_array((ones, col, rowptr.astype(np.int32)), shape=shape)
+        matrix.has_canonical_format = True
+        return matrix
+
+    matrix = compressed("", pairs)
     fields: dict[str, Any] = {name: mapped(name, kind, pairs) for name, kind in extras.items()}
     for begin in range(0, pairs if check else 0, stored.CHUNK):
-        # Where columns do not ascend, another row has to begin.
-        falls = np.flatnonzero(np.diff(col[begin : begin + stored.CHUNK + 1]) <= 0) + begin + 1
-        if (rowptr[np.searchsorted(rowptr, falls)] != falls).any():
-            raise DataError(f"{folder}: expected items that ascend in each row, got others (the folder is damaged)")
-        part = slice(begin, begin + stored.CHUNK)
-        if (ones[part] != 1).any() or not all(np.isfinite(values[part]).all() for values in fields.values()):
-            raise DataError(f"{folder}: expected ones and finite values, got others (the folder is damaged)")
-    # SciPy would copy the columns to the type of the row bounds.
-    matrix = sp.csr_array((ones, col, rowptr.astype(np.int32)), shape=shape)
-    matrix.has_canonical_format = True
+        if not all(np.isfinite(values[begin : begin + stored.CHUNK]).all() for values in fields.values()):
+            raise DataError(f"{folder}: expected finite values, got others (the folder is damaged)")
+    if disliked:
+        fields["dislikes"] = compressed("dislike_", disliked)
+        if check and common_pairs(matrix, fields["dislikes"])[0]:
+            raise DataError(f"{folder}: expected no dislike among interactions, got some (the folder is damaged)")
     for name, size in zip(("users", "items"), shape, strict=True):
         if name in ids:
             file = folder / f"{name}.npy"
@@ -199,3 +241,13 @@ def _read(folder: Path | str, check: bool) -> dict[str, Any]:
                 raise DataError(f"{file}: expected ids that differ, got some that repeat (the folder is damaged)")
     empty = dict.fromkeys(("ratings", "times", "users", "items", "dislikes"))
     return {**empty, "matrix": matrix, **fields}
+
+
+def _check_rows(folder: Path, rowptr: Ints, col: Array, ones: Array) -> None:
+    for begin in range(0, len(col), stored.CHUNK):
+        # Where columns do not ascend, another row has to begin.
+        falls = np.flatnonzero(np.diff(col[begin : begin + stored.CHUNK + 1]) <= 0) + begin + 1
+        if (rowptr[np.searchsorted(rowptr, falls)] != falls).any():
+            raise DataError(f"{folder}: expected items that ascend in each row, got others (the folder is damaged)")
+        if (ones[begin : begin + stored.CHUNK] != 1).any():
+            raise DataError(f"{folder}: expected ones, got others (the folder is damaged)")

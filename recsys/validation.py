@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -149,6 +149,27 @@ def pair_keys(matrix: sp.csr_array) -> Ints:
     users = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
     keys: Ints = users * matrix.shape[1] + matrix.indices
     return keys
+
+
+def common_pairs(a: sp.csr_array, b: sp.csr_array) -> tuple[int, int]:
+    """Return how many pairs two canonical CSR matrices of one shape share, and the key of the first, or -1."""
+    count, first = 0, -1
+    for rows in _row_blocks(a, b):
+        common = np.intersect1d(pair_keys(a[rows]), pair_keys(b[rows]), assume_unique=True)
+        if common.size and not count:
+            first = rows.start * a.shape[1] + int(common[0])
+        count += common.size
+    return count, first
+
+
+def _row_blocks(*matrices: sp.csr_array, size: int = 1 << 22) -> Iterator[slice]:
+    """Yield slices of consecutive rows with at most so many entries, or one row."""
+    rows, begin = matrices[0].shape[0], 0
+    ends = sum(matrix.indptr.astype(np.int64) for matrix in matrices)
+    while begin < rows:
+        end = max(begin + 1, int(np.searchsorted(ends, ends[begin] + size, side="right")) - 1)
+        yield slice(begin, end)
+        begin = end
 
 
 def as_array(name: str, value: Any) -> Array:

@@ -53,7 +53,7 @@ LAYERS = [
     ("recsys.validation",),
     ("recsys.ids", "recsys.mapped"),
     ("recsys.interactions", "recsys.topk", "recsys.files", "recsys.metrics", "recsys.kernels"),
-    ("recsys.queries",),
+    ("recsys.queries", "recsys.build"),
     ("recsys.splits", "recsys.objectives", "recsys.samplers", "recsys.base"),
     ("recsys.datasets", "recsys.simulation", "recsys.evaluation", "recsys.two_groups", "recsys.agreement"),
     ("recsys.models", "recsys.cleaning", "recsys.oscillation", "recsys.significance", "recsys.spark"),

@@ -126,6 +126,12 @@ HEADER = "source,target\n"
         (["source   target  w\n a  b   1\n\nc       d 2\n"], "abcd"),
         (["# some  words and more\n0   1\n  10   2 \n"], None),
         (["w source target\n1 #a  b\n"], ["#a", "b"]),
+        # Blanks and tabs at the end of a line, or between columns, are no part of an id.
+        (["source target\na b\t\nc d \t \n"], "abcd"),
+        (["a b\t\nc d\t\n"], "abcd"),
+        (["source\ttarget\t\na\tb\n"], "ab"),
+        (["source\ttarget \na\tb \nc\td\t\n"], "abcd"),
+        (["source target\na\t b\n"], "ab"),
         # Each file has its own header.
         ([HEADER + "a,b\n", "target;source;x\nd;c;1\n", "e f\n# comment\n"], "abcdef"),
     ],
@@ -443,6 +449,7 @@ def test_a_bound_that_cannot_be_kept_is_refused(options, message, graphs):
         (HEADER + "0,1\r\n1,2\n", "lines that all end in the same way"),
         ("0  1\n1   2  3\n", "expected 2 columns in each line, got 3: 1   2  3"),
         ("0  1\n1\n", "expected 2 columns in each line, got 1: 1"),
+        ("0\t1\n1\n", "Line: 2, Original Line: 1, Expected Number of Columns: 2 Found: 1"),
     ],
 )
 def test_lines_of_different_forms_are_one_error(text, message, tmp_path):

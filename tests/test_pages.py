@@ -35,6 +35,8 @@ def files():
     renamed = edges.set_axis(["from", "to"], axis=1).assign(amount=1.0)
     renamed.to_csv("part-1.csv", index=False)
     np.save("labels.npy", np.eye(4, 2, dtype=np.float32))
+    clicks = {"who": ["ann", "bob", "ann", "bob"], "what": [7, 7, 9, 8], "stars": [5, 4, -1, 2]}
+    pd.DataFrame({**clicks, "day": ["2026-05-17"] * 4}).to_csv("ratings.csv", index=False)
 
 
 def run(kind, text, names):

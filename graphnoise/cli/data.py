@@ -1,4 +1,4 @@
-"""`graphnoise data`: list, fetch and verify data sets; build graphs that do not fit into memory."""
+"""`graphnoise data`: list, fetch and verify data sets; build graphs and clicks that do not fit into memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from graphnoise.cli.command import Command
 from graphnoise.cli.console import Bar, Json, Root, out
 from graphnoise.errors import DataError
 
-data = typer.Typer(help="List, fetch and verify data sets; build graphs.", no_args_is_help=True)
+data = typer.Typer(help="List, fetch and verify data sets; build graphs and clicks.", no_args_is_help=True)
 
 
 @data.command("list", cls=Command)
@@ -137,3 +137,28 @@ def data_build_graph(
         )
     names = "" if built.names is None else f", named by {built.names}"
     print(f"{built.folder}: {built.num_nodes:,} nodes{names}, {built.num_arcs:,} arcs")
+
+
+@data.command("build-clicks", cls=Command)
+def data_build_clicks(
+    files: Annotated[list[Path], typer.Argument(help="Files of clicks: CSV, TSV, Parquet or .npy.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder to write; it must not exist.")],
+    user: Annotated[str, typer.Option(help="Column of users.")] = "user",
+    item: Annotated[str, typer.Option(help="Column of items.")] = "item",
+    rating: Annotated[
+        str | None, typer.Option(help="Column of ratings, of which negative ones are dislikes; none by default.")
+    ] = None,
+    time: Annotated[str | None, typer.Option(help="Column of times, numbers or dates; none by default.")] = None,
+    duplicates: Annotated[str, typer.Option(help="Of repeated pairs: error, first or last.")] = "error",
+    memory: Annotated[str, typer.Option(help="Bound on memory, such as 4GB.")] = "4GB",
+) -> None:
+    """Write tables of clicks as a folder that `recsys.Interactions.open` maps into memory, in bounded memory.
+
+    An interrupted command leaves nothing, and begins anew.
+    """
+    from recsys import build_interactions
+
+    options: dict[str, Any] = {"user": user, "item": item, "rating": rating, "time": time, "duplicates": duplicates}
+    with Bar("reading clicks") as bar:
+        clicks = build_interactions(list(files), folder, **options, memory=memory, progress=bar.say)
+    print(f"{folder}: {clicks}")

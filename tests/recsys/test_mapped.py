@@ -1,6 +1,7 @@
 """Interactions in folders: what is written is what is read, damage is found, and training copies no pairs."""
 
 import json
+import mmap
 import subprocess
 import sys
 
@@ -24,22 +25,59 @@ CLICKS = Interactions(
 
 def same(a, b):
     assert (a.matrix != b.matrix).nnz == 0
+    assert (a.dislikes is None) == (b.dislikes is None)
+    assert a.dislikes is None or (a.dislikes != b.dislikes).nnz == 0
     for name in ("ratings", "times", "users", "items"):
         x, y = getattr(a, name), getattr(b, name)
         assert (x is None) == (y is None)
         assert x is None or (np.array_equal(x, y) and x.dtype.kind == y.dtype.kind)
 
 
+PAIR = sp.csr_array([[1, -1]])
+RATED = Interactions.from_csr(sp.csr_array(RNG.integers(-2, 3, (12, 9))))
 EMPTY = [Interactions(sp.csr_array(shape)) for shape in ((3, 4), (3, 0), (0, 4))]
 
 
-@pytest.mark.parametrize("clicks", [CLICKS, Interactions(MATRIX), *EMPTY])
+@pytest.mark.parametrize("clicks", [CLICKS, RATED, Interactions(MATRIX), *EMPTY])
 def test_what_is_written_is_read(clicks, tmp_path):
     clicks.save_mapped(tmp_path / "clicks")
     same(Interactions.open(tmp_path / "clicks"), clicks)
     Interactions.build(tmp_path / "parts", (clicks[k : k + 1] for k in range(max(clicks.num_users, 1))))
     same(Interactions.open(tmp_path / "parts"), clicks)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clicks", "parts"]
+
+
+def test_dislikes_are_mapped_and_folders_without_are_what_they_were(tmp_path):
+    RATED.save_mapped(tmp_path / "rated")
+    mapped = Interactions.open(tmp_path / "rated")
+    for matrix in (mapped.matrix, mapped.dislikes):
+        assert isinstance(_owner(matrix.indices), mmap.mmap)
+        assert isinstance(_owner(matrix.data), mmap.mmap)
+    # They are never recommended.
+    found, _ = MatrixFactorization(4, iterations=1).fit(mapped, False).recommend(np.arange(12), mapped, N=9)
+    assert not RATED.dislikes.toarray()[np.arange(12)[:, None], np.where(found < 0, 0, found)][found >= 0].any()
+    CLICKS.save_mapped(tmp_path / "clicks")
+    manifests = [json.loads((tmp_path / name / "interactions.json").read_text()) for name in ("rated", "clicks")]
+    # Version 0.2.0 reads format 1, and would lose dislikes.
+    assert [manifest["format"] for manifest in manifests] == [2, 1]
+    assert sorted(manifests[1]) == ["bytes", "extras", "format", "ids", "num_items", "num_users", "pairs"]
+    assert not list((tmp_path / "clicks").glob("dislike*"))
+
+
+def test_some_parts_may_have_dislikes(tmp_path):
+    parts = [RATED[:3], RATED[3:7]._changed(dislikes=None), RATED[7:]]
+    Interactions.build(tmp_path / "clicks", parts)
+    opened = Interactions.open(tmp_path / "clicks")
+    assert (opened.matrix != RATED.matrix).nnz == 0
+    expected = RATED.dislikes.toarray()
+    expected[3:7] = 0
+    assert np.array_equal(opened.dislikes.toarray(), expected)
+
+
+def _owner(array):
+    while getattr(array, "base", None) is not None:
+        array = array.base
+    return array
 
 
 def test_a_model_of_mapped_interactions_has_the_same_bits(tmp_path):
@@ -61,7 +99,6 @@ def test_a_model_of_mapped_interactions_has_the_same_bits(tmp_path):
         ([CLICKS, Interactions(MATRIX)], "of the first part in all of them"),
         ([CLICKS, CLICKS], "users whose ids differ"),
         ([Interactions(MATRIX), Interactions(MATRIX[:, :9])], "of the first part in all of them"),
-        ([Interactions.from_csr(sp.csr_array([[1, -1]]))], "without dislikes"),
         (7, "interactions of consecutive users, got int"),
     ],
 )
@@ -94,9 +131,9 @@ def test_a_folder_is_never_written_over(tmp_path):
 
 
 def test_damage_is_found(tmp_path):
-    def damaged(change, message):
+    def damaged(change, message, clicks=CLICKS):
         folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
-        CLICKS.save_mapped(folder)
+        clicks.save_mapped(folder)
         change(folder)
         with pytest.raises(DataError, match=message):
             Interactions.open(folder)
@@ -125,17 +162,21 @@ def test_damage_is_found(tmp_path):
     damaged(edit("rowptr.bin", "<i8", 5, 0), "row bounds")
     damaged(lambda folder: (folder / "ones.bin").write_bytes(b""), "expected .* bytes, got 0")
     damaged(lambda folder: (folder / "interactions.json").unlink(), r"Interactions.save_mapped")
-    damaged(entry("format", 9), "expected format 1, got 9")
+    damaged(entry("format", 9), "expected format 1 or 2, got 9")
     damaged(entry("pairs", -1), "interactions.json")
     damaged(entry("extras", {"ratings": "<f8"}), "interactions.json")
     damaged(entry("ids", ["users", "../items"]), "interactions.json")
     damaged(entry("num_items", 10**30), "interactions.json")
-    damaged(edit("ones.bin", "<f4", 4, np.nan), "expected ones and finite values")
-    damaged(edit("ratings.bin", "<f4", 4, np.nan), "expected ones and finite values")
+    damaged(edit("ones.bin", "<f4", 4, np.nan), "expected ones")
+    damaged(edit("ratings.bin", "<f4", 4, np.nan), "expected finite values")
     damaged(lambda folder: np.save(folder / "users.npy", np.arange(3)), "expected 60 ids")
     damaged(lambda folder: np.save(folder / "users.npy", np.zeros(60, int)), "expected ids that differ")
     damaged(lambda folder: np.save(folder / "users.npy", np.arange(60.0)), "integers or text, got float64")
     damaged(zipped, "users.npy")
+    damaged(edit("dislike_col.bin", "<i4", 0, 9), "columns from 0 to 8", RATED)
+    damaged(edit("dislike_ones.bin", "<f4", 0, 2), "expected ones", RATED)
+    damaged(edit("dislike_col.bin", "<i4", 0, 0), "no dislike among interactions", Interactions.from_csr(PAIR))
+    damaged(entry("dislikes", -1), "interactions.json", RATED)
 
 
 MEASURE = """

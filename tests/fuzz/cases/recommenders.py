@@ -143,6 +143,11 @@ CASES: dict[str, Case] = {
     "recsys.Interactions.build": Case(
         recsys.Interactions.build, lambda: {"folder": f"clicks-{uuid.uuid4().hex}", "parts": iter([_interactions()])}
     ),
+    "recsys.build_interactions": Case(
+        recsys.build_interactions,
+        lambda: {"files": table(), "folder": f"clicks-{uuid.uuid4().hex}", "rating": "stars"},
+        ("user", "item", "time", "duplicates", "memory"),
+    ),
     "recsys.Interactions.open": Case(recsys.Interactions.open, lambda: {"folder": _saved()}),
     "recsys.evaluate": Case(
         recsys.evaluate,
