@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from graphnoise.statistics import compare_draws, estimate
+from graphnoise.statistics import DrawComparison, Values, compare_draws, estimate
 
 TOP = Path(__file__).parents[1]
 PAGE = TOP / "docs" / "techniques.md"
@@ -24,48 +24,64 @@ FIELDS = ("number", "name", "where", "tier", "assumes", "helps", "harms", "cost"
 TECHNIQUES: list[dict[str, Any]] = DATA["technique"]
 
 
-def measured(asked: Mapping[str, Any], folder: Path = TOP / "benchmarks" / "results") -> list[str]:
-    """Return lines with a table of differences from a row of a record, in points, paired by draw.
+def differences(
+    asked: Mapping[str, Any], folder: Path = TOP / "benchmarks" / "results"
+) -> tuple[dict[str, dict[str, DrawComparison]], dict[str, Values]]:
+    """Return, by setting, the comparisons of rows of a record with the row `against`, and the values of that row.
 
     Args:
-        asked: The title of the table, the record, the row that others are compared `against`, the measure, `start` and
-            `end` of the rows, and `others`, rows that are no techniques.
+        asked: The record, the row that others are compared `against`, the measure, `start` and `end` of the rows, and
+            `others`, rows that are no techniques.
         folder: Folder of the records.
     """
     cells = pd.read_csv(folder / f"{asked['record']}.csv", low_memory=False).rename(columns={"seed": "draw"})
-    cells = cells.dropna(subset=[asked["measure"]])
-    start, end, against = (asked.get(key, "") for key in ("start", "end", "against"))
-    names = sorted({row for row in cells["row"] if row.startswith(start) and row.endswith(end) and row != against})
-    names = [row for row in names if ":" not in row.removeprefix(start).removesuffix(end)]
-    names = [row for row in names if row not in asked["others"]] + asked["others"]
-    shown = {row: f"`{row if row in asked['others'] else row.removeprefix(start).removesuffix(end)}`" for row in names}
-    entries: dict[str, list[str]] = {row: [] for row in (against, *names)}
-    signs: dict[str, set[str]] = {row: set() for row in names}
-    titles = []
-    for (dataset, kind, rate), part in cells[cells["row"].isin(entries)].groupby(["dataset", "noise", "rate"]):
+    start, end, against = asked.get("start", ""), asked.get("end", ""), asked["against"]
+    own = cells["row"].str.startswith(start) & cells["row"].str.endswith(end)
+    # Rows with other settings of a technique are not shown.
+    own &= ~cells["row"].str.removeprefix(start).str.removesuffix(end).str.contains(":", regex=False)
+    cells = cells[own | cells["row"].isin([against, *asked.get("others", [])])].dropna(subset=[asked["measure"]])
+    if cells.duplicated(["row", "dataset", "noise", "rate", "draw"]).any():
+        raise ValueError(f"{asked['record']}: a cell stands twice")
+    compared, references = {}, {}
+    for (dataset, kind, rate), part in cells.groupby(["dataset", "noise", "rate"]):
         values = {
-            row: {int(draw): list(own[asked["measure"]]) for draw, own in group.groupby("draw")}
+            row: {draw: [value] for draw, value in zip(group["draw"], group[asked["measure"]], strict=True)}
             for row, group in part.groupby("row")
         }
-        if against not in values:
-            continue
-        noise = "" if kind == "none" else f" {kind}" if rate == 1 else f" {kind} {rate:g}"
-        titles.append(f"{dataset}{noise} ({len(values[against])})")
-        entries[against].append(f"{100 * estimate(values[against]).mean:.1f}")
-        compared = {pair.first: pair for pair in compare_draws(values, [against])}
-        for row in names:
-            pair = compared.get(row)
-            half = "" if pair is None or pair.half_width is None else f" ± {100 * pair.half_width:.1f}"
-            star = "*" * (pair is not None and pair.p is not None and pair.p < 0.05)
-            entries[row].append("" if pair is None else f"{100 * pair.difference:+.1f}{half}{star}")
-            signs[row] |= {entries[row][-1][0]} if star else set()
-    lines = ["", f"### {asked['title']}", ""]
-    lines.append(f"| [record](../benchmarks/results/{asked['record']}.csv) | {' | '.join(titles)} |")
-    lines.append("|---|" + "---|" * len(titles))
-    lines += [f"| {shown.get(row, f'`{row}`')} | {' | '.join(texts)} |" for row, texts in entries.items()]
+        if against in values:
+            setting = f"{dataset} {kind}{'' if rate == 1 else f' {rate:g}'}".removesuffix(" none 0")
+            compared[setting] = {pair.first: pair for pair in compare_draws(values, [against])}
+            references[setting] = values[against]
+    return compared, references
+
+
+def measured(asked: Mapping[str, Any], folder: Path = TOP / "benchmarks" / "results") -> list[str]:
+    """Return lines with a table of the differences in points, and which are significant; arguments of `differences`."""
+    compared, references = differences(asked, folder)
+    start, end, others = asked.get("start", ""), asked.get("end", ""), asked.get("others", [])
+    rows = sorted({row for pairs in compared.values() for row in pairs} - set(others)) + others
+    shown = {row: f"`{row if row in others else row.removeprefix(start).removesuffix(end)}`" for row in rows}
+    signs: dict[str, set[bool]] = {row: set() for row in rows}
+
+    def entry(setting: str, row: str) -> str:
+        pair = compared[setting].get(row)
+        if pair is None:
+            return ""
+        half = "" if pair.half_width is None else f" ± {100 * pair.half_width:.1f}"
+        fewer = f" ({pair.pairs})" if pair.pairs < len(references[setting]) else ""
+        significant = pair.p is not None and pair.p < 0.05
+        signs[row] |= {pair.difference > 0} if significant else set()
+        return f"{100 * pair.difference:+.1f}{half}{'*' * significant}{fewer}"
+
+    record = f"[record](../benchmarks/results/{asked['record']}.csv)"
+    titles = [f"{setting} ({len(values)})" for setting, values in references.items()]
+    lines = ["", f"### {asked['title']}", "", f"| {record} | {' | '.join(titles)} |", "|---|" + "---|" * len(titles)]
+    means = (f"{100 * estimate(values).mean:.1f}" for values in references.values())
+    lines.append(f"| `{asked['against']}` | {' | '.join(means)} |")
+    lines += [f"| {shown[row]} | {' | '.join(entry(setting, row) for setting in compared)} |" for row in rows]
     lines += ["", "With an asterisk in at least one column:", ""]
-    for text, kind in (("better", {"+"}), ("worse", {"-"}), ("better in one, worse in another", {"+", "-"})):
-        lines.append(f"- {text}: {', '.join(shown[row] for row in names if signs[row] == kind) or 'none'}")
+    for text, found in (("better", {True}), ("worse", {False}), ("better in one, worse in another", {True, False})):
+        lines.append(f"- {text}: {', '.join(shown[row] for row in rows if signs[row] == found) or 'none'}")
     return lines
 
 

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 BATCH = 1 << 18
 # Bytes of ids that are in memory at a time.
 ID_BYTES = 1 << 24
+# Arguments that name columns of ids, which are their defaults too, and the tables of these ids.
 DEFAULTS = ("user", "item")
-# Columns of the table of clicks in the order of the arguments, and tables of ids.
-COLUMNS = ("u", "i", "r", "t")
 TABLES = ("users", "items")
+# Columns of the table of clicks, in the order of the arguments.
+IDS, VALUES = ("user_id", "item_id"), ("rating", "clicked_at")
+COLUMNS = IDS + VALUES
 # Types of columns of numbers and of dates, up to what is in brackets or behind a blank.
 NUMBERS = (*INTEGERS, "FLOAT", "DOUBLE", "DECIMAL", "HUGEINT", "UHUGEINT", "BOOLEAN", "VARCHAR", TEXT)
 DATES = ("DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS")
@@ -55,12 +57,13 @@ def build_interactions(
     ascending order, and the folder has them.
 
     Args:
-        files: Files of clicks: Parquet, `.npy` of integers of shape [num_clicks, 2], or text as CSV or TSV (also
+        files: Files of clicks: Parquet, `.npy` of integers of shape [num_clicks, 2] or
+            [2, num_clicks], or text as CSV or TSV (also
             `.gz`), or columns that any number of blanks separates. Text has names of columns in its first line, or
             none: then users, items, ratings and times are the first four columns.
         folder: The folder to write, which must not exist. It appears when it is complete.
         user: Column of the user ids, integers or text. In text files they are integers if all are written as those,
-            without leading zeros.
+            without leading zeros. Integers of 2^63 or more need the type UBIGINT in all files.
         item: Column of the item ids.
         rating: Column of ratings, finite numbers. A click whose rating is negative is a dislike, without rating and
             time.
@@ -70,9 +73,9 @@ def build_interactions(
         duplicates: How to treat repeated pairs: "error", or keep the "first" or "last" click, by time where times are
             given and by position in the files among equal ones.
         memory: Bytes, as a number or such as "4GB": what may be allocated beside mapped files. Sorting and ids go to
-            the disk beyond; the folder of `folder` needs some 60 free bytes per click, and more for ids that are
-            text. Ids have to fit into the bound too, at the length of the longest (4 bytes per character): models
-            hold them in memory.
+            the disk beyond; the folder of `folder` should have 60 free bytes per click (an estimate), and more for ids
+            that are text. Ids have to fit into the bound too, at the length of the longest (4 bytes per character):
+            models hold them in memory.
         progress: Called with a text for each stage.
 
     Raises:
@@ -108,14 +111,14 @@ def build_interactions(
         with duckdb_tables.connected(temporary, limit, "build_interactions", duplicates != "error") as connection:
             builder = _Builder(connection, temporary, limit, progress)
             builder.read(paths, Columns("files", tuple(names.items()), DEFAULTS))
-            sizes = builder.write_ids("u", "user"), builder.write_ids("i", "item")
+            sizes = builder.write_ids("user_id", "user"), builder.write_ids("item_id", "item")
             likes, dislikes = builder.write_pairs(sizes[0], duplicates)
         complete(temporary, likes, dislikes, sizes[1], TABLES)
     return Interactions.open(folder, check=False)
 
 
 class _Builder:
-    """Copies clicks to a table with the columns u, i and, where there are any, r and t; sorts and writes them."""
+    """Copies clicks to a table with the columns `IDS` and those of `VALUES` that there are; sorts and writes them."""
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, folder: Path, limit: int, progress: Callable[[str], None]
@@ -131,38 +134,38 @@ class _Builder:
         tables = [duckdb_tables.find_table(self.connection, path, columns) for path in paths]
         given = {COLUMNS[k]: k for k, (_, name) in enumerate(columns.names) if name is not None}
         types = {name: {table.types[k] for table in tables} for name, k in given.items()}
-        self.kinds = {name: _kind(name, columns.names[k][0], types[name]) for name, k in given.items()}
+        self.kinds = {name: _sql_type(name, columns.names[k][0], types[name]) for name, k in given.items()}
 
         def values(table: Table) -> list[str]:
             return [_value(table.columns[k], table.types[k], self.kinds[name]) for name, k in given.items()]
 
         kinds = ", ".join(f"{name} {kind}" for name, kind in self.kinds.items())
-        duckdb_tables.fill_table(self.connection, "clicks", kinds, tables, values)
+        duckdb_tables.fill_table(self.connection, "clicks", kinds, tables, values, columns.files)
         self.values = {name: f"clicks.{name}" for name in given}
         # Text is numbers where all of it is, as for other readers of text files.
         for name in [name for name in given if self.kinds[name] == "VARCHAR" and "VARCHAR" not in types[name]]:
             number = f"bool_and(TRY_CAST({name} AS DOUBLE) IS NOT NULL)"
             integers, numbers = self._query(f"SELECT bool_and({is_integer(name)}), {number} FROM clicks")[0]
-            if integers or (numbers and name == "t"):
+            if integers or (numbers and name == "clicked_at"):
                 self.kinds[name] = "BIGINT" if integers else "DOUBLE"
                 self.values[name] = f"CAST(clicks.{name} AS {self.kinds[name]})"
-        if self.kinds.get("t") == "VARCHAR":
+        if self.kinds.get("clicked_at") == "VARCHAR":
             # Other text, such as "epoch", would be a date too.
-            date = f"CASE WHEN regexp_matches(t, '{DATE}') THEN TRY_CAST(t AS TIMESTAMPTZ) END"
-            self.kinds["t"], self.values["t"] = "DOUBLE", f"(epoch_us({date}) / 1e6)"
+            date = f"CASE WHEN regexp_matches(clicked_at, '{DATE}') THEN TRY_CAST(clicked_at AS TIMESTAMPTZ) END"
+            self.kinds["clicked_at"], self.values["clicked_at"] = "DOUBLE", f"(epoch_us({date}) / 1e6)"
         self._check(columns)
 
     def _check(self, columns: Columns) -> None:
         """Raise `InputError` if there are no clicks, or if something is missing."""
         wrong = dict[str, str]()
         for name in self.kinds:
-            high = LARGEST if name == "r" else "1.7976931348623157e308"
+            high = LARGEST if name == "rating" else "1.7976931348623157e308"
             number = f"coalesce(abs(CAST({self.values[name]} AS DOUBLE)) <= {high}, false)"
-            wrong[name] = f"count(*) FILTER ({f'NOT {number}' if name in 'rt' else f'{name} IS NULL'})"
+            wrong[name] = f"count(*) FILTER ({f'NOT {number}' if name in VALUES else f'{name} IS NULL'})"
         total, *counts = self._query(f"SELECT count(*), {', '.join(wrong.values())} FROM clicks")[0]
         if total == 0:
             checks.fail("files", "at least one click", "none")
-        expected = {"r": "a finite number of float32", "t": "a finite number or a date"}
+        expected = {"rating": "a finite number of float32", "clicked_at": "a finite number or a date"}
         for name, count in zip(self.kinds, counts, strict=True):
             if count:
                 option = columns.names[COLUMNS.index(name)][0]
@@ -196,22 +199,22 @@ class _Builder:
     def write_pairs(self, num_users: int, duplicates: str) -> tuple[Rows, Rows]:
         """Sort and write the pairs, each once, and return likes and dislikes."""
         self.progress("sorting")
-        extras = [name for name in self.kinds if name in "rt"]
+        extras = [name for name in self.kinds if name in VALUES]
         joins = " ".join(
-            f"JOIN {table} ON {self.values[name]} = {table}.id" for name, table in zip("ui", TABLES, strict=True)
+            f"JOIN {table} ON {self.values[name]} = {table}.id" for name, table in zip(IDS, TABLES, strict=True)
         )
-        selected = ", ".join(["users.place AS u", "items.place AS i", *(f"{self.values[x]} AS {x}" for x in extras)])
+        selected = ", ".join(["users.place", "items.place", *(self.values[name] for name in extras)])
         order = ["users.place", "items.place"]
         if duplicates != "error":
             # The order of the files decides last.
-            order += [*([self.values["t"]] if "t" in extras else []), "clicks.rowid"]
+            order += [*([self.values["clicked_at"]] if "clicked_at" in extras else []), "clicks.rowid"]
         query = f"SELECT {selected} FROM clicks {joins} ORDER BY {', '.join(order)}"
-        kinds = {"ratings": "<f4"} if "r" in extras else {}
-        kinds |= {"times": "<f8" if self.kinds["t"] == "DOUBLE" else "<i8"} if "t" in extras else {}
+        kinds = {"ratings": "<f4"} if "rating" in extras else {}
+        kinds |= {"times": "<f8" if self.kinds["clicked_at"] == "DOUBLE" else "<i8"} if "clicked_at" in extras else {}
         with ExitStack() as files:
             likes, dislikes = Rows(self.folder, files, kinds=kinds), Rows(self.folder, files, "dislike_")
             for users, items, *values in self._distinct(self._batches(query, BATCH), duplicates):
-                liked = values[0] >= 0 if "r" in extras else np.ones(len(users), bool)
+                liked = values[0] >= 0 if "rating" in extras else np.ones(len(users), bool)
                 _add(likes, users[liked], items[liked], [value[liked] for value in values])
                 _add(dislikes, users[~liked], items[~liked], [])
                 self.progress(f"{likes.count + dislikes.count:,} clicks written")
@@ -253,18 +256,18 @@ class _Builder:
                 yield [column.to_numpy(zero_copy_only=False) for column in batch.columns]
 
 
-def _kind(name: str, option: str, types: set[str]) -> str:
+def _sql_type(name: str, option: str, types: set[str]) -> str:
     """Return the type that holds the values of columns of these types."""
-    if name in "rt":
-        known, expected = (NUMBERS, "numbers") if name == "r" else (NUMBERS + DATES, "numbers or dates")
+    if name in VALUES:
+        known, expected = (NUMBERS, "numbers") if name == "rating" else (NUMBERS + DATES, "numbers or dates")
         for kind in types:
             if re.split("[( ]", kind)[0] not in known:
                 checks.fail(option, expected, f"a column of type {kind}")
-    if name == "r":
+    if name == "rating":
         return "DOUBLE"
     if types & {TEXT, "VARCHAR"}:
         return "VARCHAR"
-    if types == {"UBIGINT"} and name in "ui":
+    if types == {"UBIGINT"} and name in IDS:
         return "UBIGINT"
     return "BIGINT" if types <= set(INTEGERS) else "DOUBLE"
 

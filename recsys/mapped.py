@@ -126,6 +126,9 @@ class Rows:
             ends: Where each row that ends among these pairs does, in pairs of this call.
             items: The item of each pair.
             values: What each pair has, in the order of the kinds.
+
+        Raises:
+            DataError: More pairs than a folder can have.
         """
         stored.append(self._rowptr, ends.astype(np.int64) + self.count, "<i8")
         stored.append(self._col, items, "<i4")
@@ -134,7 +137,7 @@ class Rows:
             stored.append(file, value, kind)
         self.count, self.rows = self.count + len(items), self.rows + len(ends)
         if self.count > MAX_PAIRS:
-            fail("interactions", f"at most {MAX_PAIRS}", f"{self.count} or more")
+            raise DataError(f"expected at most {MAX_PAIRS} interactions, got {self.count} or more")
 
 
 def complete(folder: Path, likes: Rows, dislikes: Rows, num_items: int, ids: Sequence[str]) -> None:

@@ -5,8 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from graphnoise.robust import methods
+
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text()
+
+
+def test_the_readme_counts_the_methods_of_robust_training():
+    assert f"[{len(methods.names())} methods](docs/robust-methods.md)" in README
 
 
 PAGES = sorted(

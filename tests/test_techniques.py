@@ -4,7 +4,7 @@ import ast
 import functools
 import importlib
 import importlib.util
-import re
+import tomllib
 from pathlib import Path
 
 import numpy
@@ -82,17 +82,26 @@ def test_differences_are_those_of_the_record(tmp_path):
     assert lines[-3:] == ["- better: `good`", "- worse: `bad`", "- better in one, worse in another: none"]
 
 
-def test_the_page_has_all_methods_that_were_measured():
-    text = catalogue().page()
-    for asked in catalogue().DATA["table"]:
-        rows = set(pandas.read_csv(TOP / "benchmarks" / "results" / f"{asked['record']}.csv", low_memory=False)["row"])
-        assert {asked["against"], *asked["others"]} <= rows
-        part = text[text.index(asked["title"]) :].partition("With an asterisk")[0]
-        start, end = asked.get("start", ""), asked.get("end", "")
-        own = {row for row in rows if row.startswith(start) and row.endswith(end)} - {asked["against"]}
-        own = {name for row in own if ":" not in (name := row.removeprefix(start).removesuffix(end))}
-        assert own
-        assert own <= set(re.findall(r"^\| `([^`]+)` \|", part, re.M))
+def test_draws_that_one_row_lacks_are_counted_at_its_entry(tmp_path):
+    rows = [("ce", k, 0.5 + 0.01 * k) for k in range(3)] + [("other", k, 0.6 + 0.02 * k) for k in range(2)]
+    cells = [{"row": row, "dataset": "d", "noise": "pair", "rate": 0.3, "draw": k, "m": m} for row, k, m in rows]
+    asked = {"title": "T", "record": "r", "measure": "m", "against": "ce"}
+    pandas.DataFrame(cells).to_csv(tmp_path / "r.csv")
+    lines = catalogue().measured(asked, tmp_path)
+    assert "| `ce` | 51.0 |" in lines
+    assert any(line.startswith("| `other` | +10.5 ± ") and line.endswith(" (2) |") for line in lines)
+    pandas.DataFrame([*cells, cells[0]]).to_csv(tmp_path / "r.csv")
+    with pytest.raises(ValueError, match="twice"):
+        catalogue().measured(asked, tmp_path)
+
+
+def test_the_tables_have_the_methods_of_the_suites():
+    for name in {asked["record"] for asked in catalogue().DATA["table"]}:
+        suite = tomllib.loads((TOP / "benchmarks" / "suites" / f"{name}.toml").read_text())
+        wanted = {row for grid in suite["grid"] for row in grid.get("methods", suite["defaults"]["methods"])}
+        tables = [asked for asked in catalogue().DATA["table"] if asked["record"] == name]
+        rows = [row for asked in tables for pairs in catalogue().differences(asked)[0].values() for row in pairs]
+        assert wanted == {*rows, *(asked["against"] for asked in tables)}
 
 
 @pytest.mark.parametrize("change", [{"number": 2}, {"tier": "D"}, {"harms": ""}])

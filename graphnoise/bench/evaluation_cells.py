@@ -116,7 +116,7 @@ def withheld(folder: Path, runs: Sequence[Record]) -> tuple[NDArray[Any], NDArra
     seen = [run["config"]["config"]["included"] for run in runs]
     sizes = sorted({(len(a), len(b)) for a, b in zip(correct, test, strict=True)})
     if len(sizes) > 1 or max(map(max, seen)) >= sizes[0][0]:
-        raise DataError(f"{folder}: expected runs of as many labelled and test nodes each, got other ones beside")
+        raise DataError(f"{folder}: expected runs of the same numbers of labelled and test nodes, got different ones")
     included = np.zeros((len(runs), sizes[0][0]), dtype=bool)
     for row, positions in zip(included, seen, strict=True):
         row[positions] = True

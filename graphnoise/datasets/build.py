@@ -136,7 +136,7 @@ def _read(
         return ends if weight is None else [*ends, f"coalesce(TRY_CAST({table.columns[2]} AS DOUBLE), -1)"]
 
     kinds = f"s {kind}, t {kind}" + ("" if weight is None else ", w DOUBLE")
-    duckdb_tables.fill_table(connection, "edges", kinds, tables, values)
+    duckdb_tables.fill_table(connection, "edges", kinds, tables, values, "edges")
 
 
 class _Ids(NamedTuple):

@@ -40,8 +40,8 @@ class Columns(NamedTuple):
     Attributes:
         files: Name of the argument that has the files, for messages.
         names: Pairs of an argument and the name of its column, or None; the first two columns are ids.
-        defaults: The names of both ids with which a text file needs no names of columns; places are then those of
-            `names`.
+        defaults: Names of both ids. With these, a text file needs no line of names: its first columns are then taken,
+            in the order of `names`.
     """
 
     files: str
@@ -154,6 +154,7 @@ def fill_table(
     kinds: str,
     tables: Sequence[Table],
     values: Callable[[Table], Sequence[str]],
+    files: str,
 ) -> None:
     """Create a table and copy the rows of files to it.
 
@@ -162,12 +163,13 @@ def fill_table(
         name: The new table.
         kinds: Its columns and their types, as SQL.
         tables: The files.
-        values: The columns, as SQL, of those of a file.
+        values: Returns, for a file, the SQL expressions that give the columns of the new table.
+        files: Name of the argument that has the files, for messages.
     """
     run_query(connection, f"CREATE TABLE {name} ({kinds})", name)
     for table in tables:
         if table.path.name.lower().endswith(".npy"):
-            connection.register("batches", _npy_batches(table.path, name))
+            connection.register("batches", _npy_batches(table.path, name, files))
         run_query(
             connection, f"INSERT INTO {name} SELECT {', '.join(values(table))} FROM {table.rows}", str(table.path)
         )
@@ -278,16 +280,16 @@ def _is_number(text: str) -> bool:
     return text.removeprefix("-").isdecimal()
 
 
-def _npy_batches(path: Path, name: str) -> pyarrow.RecordBatchReader:
+def _npy_batches(path: Path, name: str, files: str) -> pyarrow.RecordBatchReader:
     import pyarrow
 
     with reading(path):
         pairs = np.load(path, mmap_mode="r", allow_pickle=False)
     if pairs.ndim != 2 or 2 not in pairs.shape or pairs.dtype.kind not in "iu":
         expected = f"integers of shape [num_{name}, 2] or [2, num_{name}]"
-        checks.fail(name, expected, f"{path}: {pairs.dtype} {pairs.shape}")
+        checks.fail(files, expected, f"{path}: {pairs.dtype} {pairs.shape}")
     if pairs.dtype.kind == "u" and pairs.dtype.itemsize == 8 and pairs.size and pairs.max() >= 2**63:
-        checks.fail(name, "integers below 2^63", f"{path}: {pairs.max()}")
+        checks.fail(files, "integers below 2^63", f"{path}: {pairs.max()}")
     pairs = pairs if pairs.shape[1] == 2 else pairs.T
     schema = pyarrow.schema([("0", pyarrow.int64()), ("1", pyarrow.int64())])
 

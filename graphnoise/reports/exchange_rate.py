@@ -14,8 +14,12 @@ from graphnoise.reports.inputs import Floats, finite_array, same_length
 
 # Singular values of the scaled Jacobian below this share of the largest leave a parameter open.
 MIN_RATIO = 1e-5
-# Least start of a search, and difference of errors below which a curve is flat.
+# Least start of a search.
 MIN_START = 1e-6
+# A curve whose errors differ by less does not fall.
+FLAT = 1e-6
+# Largest limit, scale, exponent and kappa of a fit.
+UPPER = (1.0, np.inf, 10.0, np.inf)
 STARTS = tuple((kappa, exponent) for kappa in (0.05, 0.3, 1.0) for exponent in (0.3, 1.0))
 
 
@@ -125,7 +129,7 @@ def exchange_rate(
         return ExchangeRate(None, None, None, reason, None, None, None, None, local)
     low, high, reason = _interval(counts, errors, best, resamples, checks.generator(seed))
     limit, scale, exponent, kappa = map(float, best)
-    residual = float(np.sqrt(np.mean((_law(best, counts) - errors) ** 2)))
+    residual = float(np.sqrt(np.mean((_expected(best, counts) - errors) ** 2)))
     return ExchangeRate(kappa, low, high, reason, limit, scale, exponent, residual, local)
 
 
@@ -143,7 +147,7 @@ def _structure(counts: Floats) -> str:
     return ""
 
 
-def _law(parameters: Floats, counts: Floats) -> Floats:
+def _expected(parameters: Floats, counts: Floats) -> Floats:
     limit, scale, exponent, kappa = parameters
     fitted: Floats = limit + scale * np.maximum(counts[:, 0] + kappa * counts[:, 1], 1e-9) ** -exponent
     return fitted
@@ -165,12 +169,12 @@ def _fit(counts: Floats, errors: Floats, starts: tuple[tuple[float, float], ...]
         base = np.maximum(scaled[:, 0] + kappa * scaled[:, 1], 1e-9) ** -exponent
         (limit, scale), _ = optimize.nnls(np.stack([np.ones_like(base), base], 1), errors)
         # Away from the bounds, at which a search stays.
-        start = np.clip([limit, scale, exponent, kappa], MIN_START, [1.0, np.inf, 10.0, np.inf])
+        start = np.clip([limit, scale, exponent, kappa], MIN_START, UPPER)
         found = optimize.least_squares(
-            lambda p: _law(p, scaled) - errors,
+            lambda p: _expected(p, scaled) - errors,
             start,
             jac=lambda p: _jacobian(p, scaled),
-            bounds=([0.0] * 4, [1.0, np.inf, 10.0, np.inf]),
+            bounds=([0.0] * 4, UPPER),
             x_scale=np.maximum(start, 1e-2),
             xtol=1e-12,
             ftol=1e-14,
@@ -185,7 +189,7 @@ def _fit(counts: Floats, errors: Floats, starts: tuple[tuple[float, float], ...]
 
 def _open(parameters: Floats, counts: Floats) -> str:
     """Return why a fit leaves kappa open: the columns of its Jacobian do not tell the parameters apart."""
-    if np.ptp(_law(parameters, counts)) < MIN_START:
+    if np.ptp(_expected(parameters, counts)) < FLAT:
         return "the error does not fall with the number of labels"
     columns = _jacobian(parameters, counts)
     lengths = np.linalg.norm(columns, axis=0)
@@ -239,7 +243,7 @@ def _local(counts: Floats, errors: Floats) -> pd.DataFrame:
 def _clean_curve(counts: Floats, errors: Floats) -> tuple[float, float, float]:
     points = np.stack([counts, np.zeros_like(counts)], 1)
     limit, scale, exponent, _ = found = _fit(points, errors, STARTS[2:4])
-    return float(limit), 0.0 if np.ptp(_law(found, points)) < MIN_START else float(scale), float(exponent)
+    return float(limit), 0.0 if np.ptp(_expected(found, points)) < FLAT else float(scale), float(exponent)
 
 
 def _equal_count(error: float, limit: float, scale: float, exponent: float, counts: Floats) -> float:

@@ -76,7 +76,7 @@ def pruning_curve(
         rows.append({"selection": name, "kept": f, "weight": a, "accuracy": mean.mean, "half_width": mean.half_width})
     curve = pd.DataFrame(rows)
     curve["half_width"] = curve["half_width"].astype(float)
-    # Rounded, so that equal means stay equal.
+    # Equal means may differ in their last digits.
     top = curve.round({"accuracy": 12}).groupby(["selection", "kept"])["accuracy"].idxmax()
     curve["best"] = curve.index.isin(top)
     hard = curve[curve["weight"] == 0].set_index(["selection", "kept"])["accuracy"]

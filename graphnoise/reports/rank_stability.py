@@ -186,7 +186,7 @@ def _pairs(
         for out, hits in zip(drawn, parts, strict=True):
             size = hits.shape[1]
             out[k] = hits @ np.bincount(rng.integers(size, size=size), minlength=size) / size
-    # Rounded, so that equal means stay equal.
+    # Equal means may differ in their last digits.
     clean, error = (hits.mean(1).round(12) for hits in parts)
     rows = []
     for i, j in itertools.combinations(range(len(names)), 2):

@@ -121,7 +121,7 @@ def agreement_of_nearest(z: Floats, y: Ints, k: int, lift: bool = False) -> Floa
     Args:
         z: Embeddings by a model that has not seen y, shape [n, d].
         y: Labels, from 0, shape [n].
-        k: Number of nearest rows; all others where there are fewer. Rows of zeros are near to none.
+        k: Number of nearest rows; all others where there are fewer. Rows of zeros are no neighbours of any row.
         lift: Whether to divide by the share of the label among all, up to 1.
 
     Returns:

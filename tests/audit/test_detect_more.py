@@ -171,6 +171,10 @@ def test_histories_are_read_for_labelled_nodes():
 def test_rounding_is_no_change_of_the_prediction():
     logits = torch.randn(2, 30, 3, generator=torch.Generator().manual_seed(0))
     np.testing.assert_array_equal(detect.oscillation((1e-7 * logits).softmax(2), np.arange(30) % 3), 1.0)
+    # Small changes that are no rounding are found.
+    still = np.full((40, 2), 0.5)
+    moved = still + np.where(np.arange(40) < 8, 5e-4, 1e-5)[:, None] * [1, -1]
+    np.testing.assert_allclose(detect.oscillation([still, moved], np.arange(40) % 2), np.arange(40) >= 8, atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ from graphnoise.audit.detect.inputs import read_probabilities
 from graphnoise.noise.mixture import lower_component
 from graphnoise.typing import Floats, Ints, LabelsLike
 
-# Probability below which a loss no longer grows; difference below which values are equal but for rounding in float32.
-MIN_PROBABILITY, ROUNDING = 1e-12, 1e-6
+# Probability below which a loss no longer grows.
+MIN_PROBABILITY = 1e-12
+# Losses of float32 probabilities that should be equal differ by less.
+ROUNDING = 1e-6
 
 
 def self_confidence(probabilities: Tensor | NDArray[Any], y: LabelsLike) -> Floats:
@@ -91,7 +93,7 @@ def loss_mixture(probabilities: Tensor | NDArray[Any], y: LabelsLike) -> Floats:
     """Return P(component of lower mean | loss) under a mixture of two normal distributions of the losses -log p[y].
 
     The two have one variance, so that the credibility decreases with the loss everywhere, which with two variances it
-    need not. It is 0.5 where all losses are equal to 1e-6. Arguments and errors are those of `self_confidence`.
+    need not. It is 0.5 where no two losses differ by more than 1e-6. Arguments and errors are as of `self_confidence`.
 
     Example:
         >>> p = np.array([0.9, 0.95, 0.92, 0.88, 0.05, 0.08])
@@ -102,27 +104,27 @@ def loss_mixture(probabilities: Tensor | NDArray[Any], y: LabelsLike) -> Floats:
         Arazo et al., "Unsupervised Label Noise Modeling and Loss Correction", ICML 2019, section 3.1; normal
         distributions: Li et al., "DivideMix", ICLR 2020, section 3.1.
     """
-    return lower_component(label_losses(probabilities, y))
+    return lower_component(losses_or_zeros(probabilities, y))
 
 
-def label_losses(probabilities: Tensor | NDArray[Any], y: LabelsLike) -> Floats:
-    """Return the losses -log p[y], with arguments and errors as of `self_confidence`; zeros where all are equal.
+def losses_or_zeros(probabilities: Tensor | NDArray[Any], y: LabelsLike) -> Floats:
+    """Return the losses -log p[y], arguments and errors as of `self_confidence`; zeros where they are equal.
 
     Example:
-        >>> label_losses(np.array([[0.25, 0.75], [0.5, 0.5]]), [1, 1]).round(3)
+        >>> losses_or_zeros(np.array([[0.25, 0.75], [0.5, 0.5]]), [1, 1]).round(3)
         array([0.288, 0.693])
     """
-    return without_rounding(-np.log(np.maximum(self_confidence(probabilities, y), MIN_PROBABILITY)))
+    return zeros_if_equal(-np.log(np.maximum(self_confidence(probabilities, y), MIN_PROBABILITY)))
 
 
-def without_rounding(values: Floats) -> Floats:
-    """Return values, or zeros where they differ by rounding alone, of which a mixture would make two components.
+def zeros_if_equal(values: Floats, tolerance: float = ROUNDING) -> Floats:
+    """Return values, shape [n], or zeros where no two differ by more: a mixture would make two components of rounding.
 
     Example:
-        >>> without_rounding(np.array([0.5, 0.5 + 1e-8])), without_rounding(np.array([0.5, 0.6]))
+        >>> zeros_if_equal(np.array([0.5, 0.5 + 1e-8])), zeros_if_equal(np.array([0.5, 0.6]))
         (array([0., 0.]), array([0.5, 0.6]))
     """
-    return values if np.ptp(values) > ROUNDING else np.zeros_like(values)
+    return values if np.ptp(values) > tolerance else np.zeros_like(values)
 
 
 def rank_average(*credibilities: NDArray[Any]) -> Floats:

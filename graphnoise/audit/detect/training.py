@@ -12,9 +12,12 @@ from torch import Tensor
 
 from graphnoise import checks
 from graphnoise.audit.detect.inputs import read_probabilities
-from graphnoise.audit.detect.probabilities import label_losses, without_rounding
+from graphnoise.audit.detect.probabilities import losses_or_zeros, zeros_if_equal
 from graphnoise.robust.detection import confidence_falls, divergences, high_losses, linear_rule, onset, overlaps
 from graphnoise.typing import Floats, LabelsLike
+
+# Divergences of equal float32 distributions, whose sums are 1 to rounding, are smaller.
+DIVERGENCE_ROUNDING = 4e-7
 
 
 def linear_separation(embeddings: Tensor | NDArray[Any], probabilities: Tensor | NDArray[Any], y: LabelsLike) -> Floats:
@@ -23,7 +26,7 @@ def linear_separation(embeddings: Tensor | NDArray[Any], probabilities: Tensor |
     The losses -log p[y] have a mixture of two normal distributions; labels with less than 0.05 and more than 0.95 of
     the higher one are the two classes of a logistic regression, which scores all labels. Where one of the two kinds is
     missing, it is the mixture itself. Of fewer than 20 labels the ranks of the losses take the place of the mixture;
-    where all losses are equal to 1e-6, it is 1.
+    where no two losses differ by more than 1e-6, it is 1.
 
     The rule does not read the label: it finds wrong labels of nodes that are unlike others, such as those of no class,
     or of the classes that are most often confused. Labels that are flipped whatever the node, it cannot find.
@@ -48,7 +51,7 @@ def linear_separation(embeddings: Tensor | NDArray[Any], probabilities: Tensor |
     Source:
         In the spirit of LSA, whose rule has no penalty, and where all labels that the loss does not flag are right.
     """
-    scores = high_losses(label_losses(probabilities, y))
+    scores = high_losses(losses_or_zeros(probabilities, y))
     codes = read_probabilities(probabilities, y)[1]
     z = _rows("embeddings", embeddings, len(codes))[codes >= 0]
     found = linear_rule(z, scores) if z.shape[1] else None
@@ -64,8 +67,8 @@ def oscillation(history: Any, y: LabelsLike) -> Floats:
         y: Given labels, -1, NaN or None where a node has none, shape [n].
 
     Returns:
-        Credibility of the labelled nodes, float64, shape [num_labelled]; 1 with fewer than two epochs, or where all
-        changes are equal to 1e-6; by rank with fewer than 20 labels.
+        Credibility of the labelled nodes, float64, shape [num_labelled]; 1 with fewer than two epochs, or where no two
+        changes differ by more than 4e-7; by rank with fewer than 20 labels.
 
     Raises:
         InputError: As of `self_confidence`, for each epoch.
@@ -87,7 +90,7 @@ def oscillation(history: Any, y: LabelsLike) -> Floats:
     if len(p) < 2:
         return np.ones(len(p[0]))
     changes = [divergences(new, stored) for stored, new in itertools.pairwise(p)]
-    return 1 - high_losses(without_rounding(np.mean(changes, axis=0)))
+    return 1 - high_losses(zeros_if_equal(np.mean(changes, axis=0), DIVERGENCE_ROUNDING))
 
 
 def confidence_drop(before: Tensor | NDArray[Any], after: Tensor | NDArray[Any], y: LabelsLike) -> Floats:

@@ -20,20 +20,22 @@ from rich.text import Text
 from torch.multiprocessing.spawn import start_processes
 
 import graphnoise as gn
-from graphnoise import checks, distributed
+from graphnoise import distributed
 from graphnoise.bench.grid import integer, integers, option, real, some_of
 from graphnoise.bench.speed import harness, tables
 from graphnoise.bench.speed.harness import NotMeasurableError, Record, Say, VerificationError
 from graphnoise.bench.speed.operation import Case, Operation, Options
-from graphnoise.bench.speed.out_of_core import draw
+from graphnoise.bench.speed.out_of_core import draw, folder_with_space, too_large
 from graphnoise.bench.speed.propagate import ALPHA
 from graphnoise.resources import cpu_count
 from graphnoise.typing import Floats
 
 ENGINES = ("memory", "disk", "processes", "spark")
 NOTE = (
-    "seconds per step of whole calls; exponent: slope of the logarithm of these seconds against that of the arcs\n"
-    "(least squares); processes: with one thread each, rows divided; spark: local mode, double precision"
+    "seconds per step of whole calls, files in the cache of the operating system. memory: graph and values are in\n"
+    "memory; disk: opens the graph, reads the values, writes the result; processes: with one thread each, read the\n"
+    "values, rows divided, nothing gathered; spark: local mode, double precision, partitions the arcs in each call.\n"
+    "exponent: slope of the logarithm of these seconds against that of the arcs (least squares)"
 )
 # Largest difference of single from double precision; values are below 1.
 TOLERANCE = 1e-5
@@ -48,10 +50,11 @@ class EnginesOptions(Options):
     steps: Annotated[int, integer(1, 1000)] = option(10, "Steps per call.")
     cores: Annotated[int, integer(1, 1024)] = option(cpu_count(), "Threads, processes, or tasks of Spark.")
     engine: Annotated[tuple[str, ...], some_of(*ENGINES)] = option(
-        ENGINES, "memory, disk, processes, spark.", protocol=True
+        ENGINES, "disk, processes, spark; memory is the reference, and always measured.", protocol=True
     )
     rounds: Annotated[int, integer(1, 10_000)] = option(3, "Calls of each.", protocol=True)
     memory: str = option("2GB", "Bound on memory of the graph on the disk.", protocol=True)
+    spark_memory: str = option("8g", "Memory of Spark, as it writes it.", protocol=True)
     folder: str = option("build", "Folder for graphs and values; they are removed.", protocol=True)
 
 
@@ -64,12 +67,10 @@ class Engines(Operation):
     )
 
     def measure(self, case: Case, options: EnginesOptions, record: Record, say: Say) -> None:
-        """Compare what each engine returns with what is computed in memory, and time whole calls."""
-        parent = checks.path("folder", options.folder)
-        parent.mkdir(parents=True, exist_ok=True)
-        need = 60 * case["arcs"]
-        if shutil.disk_usage(parent).free < need:
-            raise NotMeasurableError(f"{case['arcs']:,} arcs need {need / 1e9:.0f} GB of disk")
+        """Time whole calls of each engine; the values of the last have to be those in memory."""
+        parent = folder_with_space(options.folder, case)
+        if reason := too_large(case):
+            raise NotMeasurableError(f"the reference in memory {reason}")
         harness.set_threads(case["cores"])
         with tempfile.TemporaryDirectory(dir=parent) as name:
             folder = Path(name)
@@ -80,7 +81,7 @@ class Engines(Operation):
                 "memory": functools.partial(_in_memory, folder, case, options.rounds),
                 "disk": functools.partial(_from_disk, folder, case, options.rounds, options.memory),
                 "processes": functools.partial(_by_processes, folder, case, options.rounds),
-                "spark": functools.partial(_in_spark, folder, case, options.rounds),
+                "spark": functools.partial(_in_spark, folder, case, options.rounds, options.spark_memory),
             }
             record["times"], expected = {}, None
             for engine in ENGINES:
@@ -102,21 +103,14 @@ class Engines(Operation):
         """Yield the times of all sizes, and how they grow."""
         yield Text(NOTE, style="dim")
         yield tables.table(TABLE, records)
-        for engine in ENGINES:
-            known = [record for record in records if engine in record["times"]]
-            if len(known) > 1:
-                arcs, seconds = ([value(record) for record in known] for value in (_arcs, _seconds(engine)))
-                slope = float(np.polyfit(np.log(arcs), np.log(seconds), 1)[0])
-                yield Text(f"exponent of {engine}, {min(arcs):,} to {max(arcs):,} arcs: {slope:.2f}")
+        cases = {json.dumps({**record["case"], "arcs": None}) for record in records}
+        for engine in ENGINES if len(cases) == 1 else ():
+            points = [(r["arcs"], r["times"][engine]["seconds"]["median"]) for r in records if engine in r["times"]]
+            if len(points) > 1:
+                arcs, seconds = np.log(points).T
+                slope, (least, *_, most) = np.polyfit(arcs, seconds, 1)[0], sorted(arcs for arcs, _ in points)
+                yield Text(f"exponent of {engine}, {least:,} to {most:,} arcs: {slope:.2f}")
         yield from tables.notes(records)
-
-
-def _arcs(record: Record) -> int:
-    return int(record["arcs"])
-
-
-def _seconds(engine: str) -> Callable[[Record], float]:
-    return lambda record: float(record["times"][engine]["seconds"]["median"])
 
 
 def _settings(case: Case) -> dict[str, Any]:
@@ -179,7 +173,7 @@ def _run_rank(rank: int, folder: Path, case: Case, rounds: int) -> None:
     dist.destroy_process_group()
 
 
-def _in_spark(folder: Path, case: Case, rounds: int) -> tuple[list[float], Floats]:
+def _in_spark(folder: Path, case: Case, rounds: int, memory: str) -> tuple[list[float], Floats]:
     import pandas as pd
     from pyspark.sql import SparkSession
 
@@ -190,7 +184,7 @@ def _in_spark(folder: Path, case: Case, rounds: int) -> tuple[list[float], Float
     pd.DataFrame(edges, columns=["source", "target"]).to_parquet(folder / "edges.parquet")
     pd.DataFrame(y, columns=names).assign(node=np.arange(len(y))).to_parquet(folder / "labels.parquet")
     settings = {"spark.ui.enabled": "false", "spark.log.level": "ERROR", "spark.driver.host": "localhost"}
-    settings |= {"spark.sql.shuffle.partitions": str(4 * case["cores"]), "spark.driver.memory": "8g"}
+    settings |= {"spark.sql.shuffle.partitions": str(4 * case["cores"]), "spark.driver.memory": memory}
     settings |= {"spark.driver.bindAddress": "127.0.0.1", "spark.local.dir": str(folder)}
     settings["spark.ui.showConsoleProgress"] = "false"
     spark = SparkSession.builder.master(f"local[{case['cores']}]").config(map=settings).getOrCreate()

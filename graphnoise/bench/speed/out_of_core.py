@@ -34,7 +34,8 @@ BATCH = 1 << 22
 NOTE = (
     "over memory: time per step over that of the same graph and values in memory, within each round; own: memory that\n"
     "the call allocated at its peak, mapped files apart; read: bytes per step that came from the disk, in the first\n"
-    "call, whose files were dropped from memory; of the disk: share of the speed at which the files are read in order"
+    "call, whose files were dropped from the cache; share of disk speed: bytes read per second, in all steps of this\n"
+    "call, over those of reading the files in order; of files that fit into the cache, only the first step reads"
 )
 
 
@@ -60,11 +61,7 @@ class OutOfCore(Operation):
     def measure(self, case: Case, options: OutOfCoreOptions, record: Record, say: Say) -> None:
         """Build a graph of random edges, compare the results, then time them."""
         byte_count("memory", case["memory"])
-        parent = checks.path("folder", options.folder)
-        parent.mkdir(parents=True, exist_ok=True)
-        need = 60 * case["arcs"] + 3 * 4 * case["width"] * case["arcs"] / case["degree"]
-        if shutil.disk_usage(parent).free < need:
-            raise NotMeasurableError(f"{case['arcs']:,} arcs need {need / 1e9:.0f} GB of disk")
+        parent = folder_with_space(options.folder, case)
         with tempfile.TemporaryDirectory(dir=parent) as folder:
             self._measure(case, options, record, say, Path(folder))
 
@@ -103,8 +100,9 @@ class OutOfCore(Operation):
             seconds = time.perf_counter() - began
         record["bounded"] = {"seconds": seconds / case["steps"], **own, "read": read["read"] / case["steps"]}
         runs = [TimedRun("bounded", run, max_steps=case["steps"], threads=threads)]
-        in_memory = 8 * nodes + 4 * built.num_arcs * 2 + 3 * 4 * nodes * case["width"]
-        if in_memory < 0.7 * available_memory():
+        if reason := too_large(case):
+            record["notes"]["memory"] = f"left out: {reason}"
+        else:
             stored = gn.Graph.open(folder / "graph")
             graph = gn.Graph.unchecked(stored.rowptr.clone(), stored.col.clone())
             values = torch.from_numpy(np.load(folder / "y.npy"))
@@ -115,8 +113,6 @@ class OutOfCore(Operation):
             if not np.array_equal(whole(case["steps"]).numpy(), np.load(out, mmap_mode="r")):
                 raise VerificationError("expected the values of the graph in memory, bit for bit, got others")
             runs.append(TimedRun("memory", whole, max_steps=case["steps"], threads=threads))
-        else:
-            record["notes"]["memory"] = f"left out: needs {in_memory / 1e9:.0f} GB"
         out.unlink()
         if len(runs) > 1:
             record["times"] = harness.interleave(runs, options.rounds, options.seed, say)
@@ -129,6 +125,27 @@ class OutOfCore(Operation):
         yield Text(NOTE, style="dim")
         yield tables.table(TABLE, records)
         yield from tables.notes(records)
+
+
+def folder_with_space(folder: str, case: Case) -> Path:
+    """Return the folder, made where it is not there.
+
+    Raises:
+        NotMeasurableError: Its disk has no space for graph, values and what sorting writes.
+    """
+    parent = checks.path("folder", folder)
+    parent.mkdir(parents=True, exist_ok=True)
+    need = 60 * case["arcs"] + 3 * 4 * case["width"] * case["arcs"] / case["degree"]
+    if shutil.disk_usage(parent).free < need:
+        raise NotMeasurableError(f"{case['arcs']:,} arcs need {need / 1e9:.0f} GB of disk")
+    return parent
+
+
+def too_large(case: Case) -> str:
+    """Return how much memory the graph and its values need where that is too much; empty otherwise."""
+    nodes = case["arcs"] / case["degree"]
+    need = 8 * nodes + 4 * case["arcs"] * 2 + 3 * 4 * nodes * case["width"]
+    return "" if need < 0.7 * available_memory() else f"needs {need / 1e9:.0f} GB"
 
 
 def draw(folder: Path, case: Case, seed: int) -> int:
@@ -163,7 +180,7 @@ def own_memory() -> Iterator[dict[str, int]]:
 
 
 def _drop_cached(files: Sequence[Path]) -> None:
-    """Ask the operating system to drop the pages of files from memory."""
+    """Ask the operating system to drop the pages of files from its cache, which it may refuse."""
     for path in files:
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -171,7 +188,7 @@ def _drop_cached(files: Sequence[Path]) -> None:
 
 
 def _read_in_order(files: Sequence[Path]) -> dict[str, float]:
-    """Return the bytes of files that are not in memory, and those per second when they are read one after the other."""
+    """Drop files from the cache, read them one after the other, and return their bytes, and those per second."""
     _drop_cached(files)
     buffer, total, began = bytearray(1 << 24), 0, time.perf_counter()
     for path in files:
@@ -204,7 +221,10 @@ def gigabytes(value: float) -> str:
 def _share_of_disk(record: Record) -> str:
     """Return the bytes read per second over those of reading in order, as text."""
     bounded, disk = record["bounded"], record.get("disk")
-    return f"{bounded['read'] / bounded['seconds'] / disk['bytes_per_second']:.0%}" if disk else "not measured"
+    # Where less than the files was read, they were still in the cache.
+    if not disk or bounded["read"] * record["case"]["steps"] < 0.9 * disk["bytes"]:
+        return "not measured"
+    return f"{bounded['read'] / bounded['seconds'] / disk['bytes_per_second']:.0%}"
 
 
 TABLE: tables.Cells = {
@@ -217,7 +237,7 @@ TABLE: tables.Cells = {
     "bound": lambda r: r["case"]["memory"],
     "own": lambda r: gigabytes(r["bounded"]["own"]),
     "read": lambda r: gigabytes(r["bounded"]["read"]),
-    "of the disk": lambda r: _share_of_disk(r),
+    "share of disk speed": _share_of_disk,
     "step": lambda r: tables.time(r["bounded"]["seconds"]),
     "over memory": lambda r: tables.ratio(r, "bounded"),
 }

@@ -28,7 +28,7 @@ class LabelAssisted(WarmUp):
     A node's own code says which other labelled nodes have its label, right or wrong. In the mode "masked" a step hides
     the codes of a random half of the labelled nodes, and only these count; what the teacher says of a labelled node
     later is from a pass in which its code was hidden. The mode "plain" is that of the publication: no code is hidden,
-    so that each label, right or wrong, is among what the teacher judges its own node by.
+    so that the teacher's prediction for a labelled node depends on that node's label, right or wrong.
 
     Args:
         mode: "masked" or "plain".

@@ -30,6 +30,23 @@ def test_sizes_are_measured_written_and_shown(tmp_path, capfd, names):
     assert not list((tmp_path / "build").iterdir())
 
 
+BASE = {"nodes": 10, "notes": {}, "load": 0.0, "environment": {"cores": 2}}
+
+
+def test_exponents_are_of_one_case_at_several_sizes():
+    def record(arcs, width=3):
+        times = {"memory": {"seconds": {"low": 0.0, "median": 1e-6 * arcs**1.25, "high": 1.0}}}
+        case = {"arcs": arcs, "width": width, "cores": 1}
+        return {**BASE, "case": case, "arcs": arcs, "times": times}
+
+    def exponents(*records):
+        return [str(text) for text in engines.Engines().tables(records) if "exponent of" in str(text)]
+
+    assert exponents(record(1000), record(100), record(10_000)) == ["exponent of memory, 100 to 10,000 arcs: 1.25"]
+    assert exponents(record(1000), record(100, width=4)) == []
+    assert exponents(record(1000)) == []
+
+
 def test_other_values_are_not_recorded(tmp_path, capfd, monkeypatch):
     pytest.importorskip("duckdb")
     from_disk = engines._from_disk

@@ -25,8 +25,21 @@ def test_sizes_are_measured_written_and_shown(tmp_path, capfd):
     assert 19_900 < record["arcs"] <= 20_000
     assert set(record["times"]) == {"bounded", "memory"}
     assert record["bounded"]["own"] < 2e9
+    # Row bounds, columns with their padding, the manifest, and three columns of values.
+    assert record["disk"]["bytes"] > 8 * 1001 + 4 * record["arcs"] + 4 * 3 * 1000
+    assert record["disk"]["bytes_per_second"] > 0
     assert "over memory" in out
     assert not list((tmp_path / "build").iterdir())
+
+
+def test_the_share_of_the_speed_of_the_disk_is_of_files_that_were_read():
+    disk = {"bytes": 1000, "bytes_per_second": 500.0}
+    bounded = {"read": 500.0, "seconds": 4.0}
+    share = out_of_core.TABLE["share of disk speed"]
+    assert share({"case": {"steps": 2}, "bounded": bounded, "disk": disk}) == "25%"
+    # Half of the files was in the cache.
+    assert share({"case": {"steps": 1}, "bounded": bounded, "disk": disk}) == "not measured"
+    assert share({"case": {"steps": 2}, "bounded": bounded}) == "not measured"
 
 
 def test_a_result_of_other_bits_is_not_timed(tmp_path, capfd, monkeypatch):
