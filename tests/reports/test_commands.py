@@ -237,7 +237,7 @@ def test_stored_runs_that_do_not_fit_are_one_line(folder, capfd):
         words = ["memorisation", "--labelled", labelled, "--runs", "3", "--out", "sizes", "--run"]
         assert call(capfd, *words, f"{module}:memorise_more")[0] == 0
     code, _, err = call(capfd, "memorisation", "sizes")
-    assert (code, "sizes: expected runs of as many labelled and test nodes each" in err) == (1, True)
+    assert (code, "sizes: expected runs of the same numbers of labelled and test nodes" in err) == (1, True)
 
 
 def test_cells_of_the_benchmark_withhold_no_labels(cells, capfd):
