@@ -356,9 +356,13 @@ class Graph:
         """Number of arcs out of each node, int64; a part of the arcs is read at a time."""
 
         def make() -> Tensor:
+            if self._cache.get("undirected"):
+                return self.rowptr.diff().long()
             total = torch.zeros(self.num_nodes, dtype=torch.int64, device=self.device)
+            ones = torch.ones(min(CHUNK, self.num_arcs), dtype=torch.int64, device=self.device)
             for begin in range(0, self.num_arcs, CHUNK):
-                total += torch.bincount(self.col[begin : begin + CHUNK], minlength=self.num_nodes)
+                sources = self.col[begin : begin + CHUNK]
+                total.index_add_(0, sources, ones[: len(sources)])
             return total
 
         return self.cached("arcs out", make, uses_weights=False)
