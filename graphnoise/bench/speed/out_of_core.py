@@ -81,7 +81,7 @@ class OutOfCore(Operation):
 
         def bounded(steps: int) -> Path:
             graph, out = gn.Graph.open(folder / "graph", check=False), folder / f"new-{time.monotonic_ns()}.npy"
-            propagate(graph, folder / "y.npy", num_steps=steps, memory=case["memory"], out=out)
+            propagate(graph, folder / "y.npy", num_steps=steps, memory=case["memory"], out=out, progress=say)
             return out
 
         def run(steps: int) -> None:
