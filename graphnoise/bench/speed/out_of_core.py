@@ -79,9 +79,12 @@ class OutOfCore(Operation):
         record |= {"nodes": nodes, "arcs": built.num_arcs}
         propagate = functools.partial(gn.propagate, alpha=ALPHA, normalisation="sym")
 
+        def progress(done: int, total: int) -> None:
+            say(f"block {done} of {total}")
+
         def bounded(steps: int) -> Path:
             graph, out = gn.Graph.open(folder / "graph", check=False), folder / f"new-{time.monotonic_ns()}.npy"
-            propagate(graph, folder / "y.npy", num_steps=steps, memory=case["memory"], out=out, progress=say)
+            propagate(graph, folder / "y.npy", num_steps=steps, memory=case["memory"], out=out, progress=progress)
             return out
 
         def run(steps: int) -> None:
