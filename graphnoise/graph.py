@@ -365,7 +365,8 @@ class Graph:
                 total.index_add_(0, sources, ones[: len(sources)])
             return total
 
-        return self.cached("arcs out", make, uses_weights=False)
+        # Of graphs on the disk, arrays of all nodes are few.
+        return make() if self.stored else self.cached("arcs out", make, uses_weights=False)
 
     @property
     def out_degree(self) -> Tensor:
@@ -510,16 +511,31 @@ class Graph:
         Unweighted graphs keep their scales separate. If a node with arcs has no scale above 0 (with "sym", a node with
         arcs out of it and none into it), every arc gets a value instead.
         """
-        return self.cached(("arcs", dtype), lambda: self._arcs(dtype))
 
-    def _arcs(self, dtype: torch.dtype) -> Arcs:
+        def make() -> Arcs:
+            return self.scaled_arcs(dtype) or Arcs(self.rowptr, self.col, self.values(dtype))
+
+        return self.cached(("arcs", dtype), make)
+
+    def scaled_arcs(self, dtype: torch.dtype) -> Arcs | None:
+        """Return S as arcs without values and scales of nodes, as `arcs`; None where arcs need values."""
         left, right = self.left, self.right
-        scales = [None if t is None else torch.where(t > 0, t, 1.0).to(dtype) for t in (left, right)]
+
+        def missing(scale: Tensor | None, arcs: Callable[[], Tensor]) -> bool:
+            """Return whether a node with arcs has no scale above 0."""
+            zero = None if scale is None else scale <= 0
+            return zero is not None and bool(zero.any()) and bool((zero & (arcs() > 0)).any())
+
+        def scale_of(scale: Tensor | None) -> Tensor | None:
+            return None if scale is None else torch.where(scale > 0, scale, 1.0).to(dtype)
+
+        first = scale_of(left)
+        # "sym" has one scale for both.
+        scales = first, first if right is left else scale_of(right)
         plain = self.weight is None and not self.requires_grad
-        plain = plain and (left is None or not bool(((left <= 0) & (self.rowptr.diff() > 0)).any()))
-        plain = plain and (right is None or not bool(((right <= 0) & (self._arcs_out > 0)).any()))
+        plain = plain and not missing(left, self.rowptr.diff) and not missing(right, lambda: self._arcs_out)
         plain = plain and all(t is None or bool(((t > 0) & t.isfinite()).all()) for t in scales)
-        return Arcs(self.rowptr, self.col, None, *scales) if plain else Arcs(self.rowptr, self.col, self.values(dtype))
+        return Arcs(self.rowptr, self.col, None, *scales) if plain else None
 
     def to_csr(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return S as a torch sparse CSR tensor, without gradients."""

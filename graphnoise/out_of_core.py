@@ -25,8 +25,8 @@ from graphnoise.kernels.propagate import PropagationSettings, cpu
 from graphnoise.resources import available_memory
 
 DTYPES = {torch.float32: "<f4", torch.float64: "<f8"}
-# Bytes per node that normalisation needs at its peak, and what stays of it.
-PEAK, KEPT = 40, 24
+# Bytes per node that normalisation needs at its peak, and what stays of it, with a margin: the arrays have 20 or 24.
+PEAK, KEPT = 40, 32
 # Arrays of values that steps read and write: the source, and the values before and after.
 ARRAYS = 3
 # Arcs or entries that are processed at a time, and the bytes that this takes.
@@ -180,13 +180,16 @@ class BlockPropagation:
     def _arcs(self, scratch: Path) -> Arcs:
         """Return the matrix; where its arcs have values, they are written to a file."""
         graph, dtype = self.graph, self.y.dtype
-        if not graph.stored or graph.weight is None:
+        if not graph.stored:
             return graph.arcs(dtype)
+        if (scaled := graph.scaled_arcs(dtype)) is not None:
+            return scaled
         value = _scratch_array(scratch, graph.num_arcs, DTYPES[dtype])
         left, right = graph.left, graph.right
         for begin in range(0, graph.num_arcs, CHUNK):
             arcs = slice(begin, begin + CHUNK)
-            part = graph.weight[arcs].double()
+            part = torch.ones(len(graph.col[arcs])) if graph.weight is None else graph.weight[arcs]
+            part = part.double()
             if left is not None:
                 part = part * left[graph.rows_between(begin, begin + CHUNK)]
             if right is not None:

@@ -298,7 +298,9 @@ def test_blocks_give_the_bits_of_a_call_without_a_bound(graphs):
         call = {"alpha": 0.7, "num_steps": 12, "mask": mask, "clamp": clamp, **options}
         whole = gn.propagate(graph, y, **call)
         size = y.element_size()
-        memory = out_of_core.CHUNK_BYTES + 500 * (max(out_of_core.PEAK, 24 + 3 * size * columns) + width * size)
+        memory = out_of_core.CHUNK_BYTES + 500 * (
+            max(out_of_core.PEAK, out_of_core.KEPT + 3 * size * columns) + width * size
+        )
         blocks = gn.propagate(graph, y, memory=memory, **call)
         assert torch.equal(blocks.y, whole.y)
         assert (blocks.steps, blocks.residual, blocks.converged) == (whole.steps, whole.residual, whole.converged)
@@ -310,7 +312,7 @@ def test_values_and_result_may_be_files(graphs, tmp_path):
     graph, y = graphs[0], values(5)
     np.save(tmp_path / "y.npy", y.numpy())
     calls = []
-    memory = out_of_core.CHUNK_BYTES + 500 * (24 + 2 * 12)
+    memory = out_of_core.CHUNK_BYTES + 500 * (out_of_core.KEPT + 2 * 12)
     result = gn.propagate(
         *(graph, tmp_path / "y.npy"),
         alpha=0.5,
@@ -330,7 +332,12 @@ def test_values_and_result_may_be_files(graphs, tmp_path):
 
 def test_an_interrupted_call_continues_after_its_last_block(graphs, tmp_path, monkeypatch):
     graph, y, runs = graphs[0], values(6), []
-    call = {"alpha": 0.9, "num_steps": 50, "tol": 1e-3, "memory": out_of_core.CHUNK_BYTES + 500 * (24 + 2 * 12)}
+    call = {
+        "alpha": 0.9,
+        "num_steps": 50,
+        "tol": 1e-3,
+        "memory": out_of_core.CHUNK_BYTES + 500 * (out_of_core.KEPT + 2 * 12),
+    }
     whole = gn.propagate(graph, y, alpha=0.9, num_steps=50, tol=1e-3)
 
     def interrupt(done, total):
@@ -372,7 +379,7 @@ def test_one_column_stays_one_in_the_file(graphs, tmp_path):
 
 def test_one_call_at_a_time_writes_a_file(graphs, tmp_path):
     y, messages = values(4), []
-    call = {"alpha": 0.5, "num_steps": 3, "memory": out_of_core.CHUNK_BYTES + 500 * (24 + 2 * 12)}
+    call = {"alpha": 0.5, "num_steps": 3, "memory": out_of_core.CHUNK_BYTES + 500 * (out_of_core.KEPT + 2 * 12)}
 
     def other(done, total):
         with pytest.raises(DataError, match="another process writes it") as error:
@@ -482,8 +489,8 @@ print(peak[0] - before)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize(("columns", "weighted"), [(0, False), (3, False), (3, True)])
 def test_the_bound_holds(columns, weighted, tmp_path):
-    # The arcs of the weighted graph would exceed the bound as 64-bit numbers.
-    n, edges = 400_000, 4_000_000 if weighted else 400_000
+    # The weighted graph would exceed the bound by arcs of 64 bits, the others by one more array of all nodes.
+    n, edges = (400_000, 4_000_000) if weighted else (4_000_000, 2_000_000)
     rng = np.random.default_rng(0)
     table = pandas.DataFrame(
         {"source": np.arange(edges) % n, "target": rng.integers(0, n, edges), "w": rng.random(edges)}
@@ -492,7 +499,7 @@ def test_the_bound_holds(columns, weighted, tmp_path):
     weight = "w" if weighted else None
     build_graph(tmp_path / "edges.parquet", tmp_path / "graph", weight=weight, num_nodes=n, memory="1GB")
     np.save(tmp_path / "y.npy", np.ones((n, 12), np.float32))
-    memory = out_of_core.CHUNK_BYTES + n * max(out_of_core.PEAK, 24 + 12 * columns)
+    memory = out_of_core.CHUNK_BYTES + n * max(out_of_core.PEAK, out_of_core.KEPT + 12 * columns)
     command = [sys.executable, "-c", MEASURE, tmp_path / "graph", tmp_path / "y.npy", str(memory), tmp_path / "new.npy"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
