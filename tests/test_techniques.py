@@ -4,6 +4,7 @@ import ast
 import functools
 import importlib
 import importlib.util
+import re
 import tomllib
 from pathlib import Path
 
@@ -102,6 +103,22 @@ def test_the_tables_have_the_methods_of_the_suites():
         tables = [asked for asked in catalogue().DATA["table"] if asked["record"] == name]
         rows = [row for asked in tables for pairs in catalogue().differences(asked)[0].values() for row in pairs]
         assert wanted == {*rows, *(asked["against"] for asked in tables)}
+
+
+def test_the_page_of_limits_counts_what_helps_and_harms():
+    text = (
+        (TOP / "docs" / "limits.md").read_text().partition("**Techniques of other fields.**")[2].partition("([tech")[0]
+    )
+    plain, corrected = (catalogue().differences(asked)[0] for asked in catalogue().DATA["table"][:2])
+    gains = [plain[f"cora {kind} 0.3"].pop("ce:labels=graph-gp").difference for kind in ("symmetric", "pair")]
+    numbers = []
+    for compared in (plain, corrected):
+        numbers.append(len(compared["cora symmetric 0.3"]))
+        for kind in ("symmetric", "pair"):
+            sure = [pair.difference for pair in compared[f"cora {kind} 0.3"].values() if (pair.p or 1) < 0.05]
+            numbers += [sum(gap > 0 for gap in sure), sum(gap < 0 for gap in sure)]
+        numbers += [round(100 * gain, 1) for gain in gains] if compared is plain else []
+    assert [float(number) for number in re.findall(r"\d+\.?\d*", text)] == numbers
 
 
 @pytest.mark.parametrize("change", [{"number": 2}, {"tier": "D"}, {"harms": ""}])

@@ -54,12 +54,8 @@ def test_the_page_shows_what_is_recorded(cells):
             assert entry == shown(chosen["test_accuracy"].to_numpy()), (row, kind)
 
 
-# Without a record: a run of it takes minutes.
-NOT_RECORDED = {"nmtune"}
-
-
 def test_all_methods_are_recorded_and_none_is_left_out_of_the_tables(cells):
-    assert set(methods.names()) - NOT_RECORDED <= set(cells["row"]) | set(record("techniques")["row"])
+    assert set(methods.names()) <= set(cells["row"]) | set(record("techniques")["row"])
     listed = {name for _, entries in tables() for name in re.findall(r"[\w-]+", entries[0])}
     assert set(methods.names()) <= listed
 
