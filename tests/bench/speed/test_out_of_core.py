@@ -64,39 +64,67 @@ def test_a_bound_that_is_none_is_one_line(tmp_path, capfd):
     assert "memory: expected a number of bytes" in err
 
 
-def exponents(records, arcs):
-    chosen = [r for r in records if r["case"]["arcs"] in arcs]
-    seconds = [[r["build"]["seconds"] for r in chosen], [r["times"]["bounded"]["seconds"]["median"] for r in chosen]]
-    return [np.polyfit(np.log([r["case"]["arcs"] for r in chosen]), np.log(part), 1)[0] for part in seconds]
+PAGE = (Path(__file__).parents[3] / "docs" / "scale.md").read_text(encoding="utf-8")
+SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 
 
-def test_exponents_are_those_of_the_records():
-    top = Path(__file__).parents[3]
-    page = (top / "docs" / "scale.md").read_text(encoding="utf-8")
-    first, second = (held(top / "benchmarks" / "results" / f"out-of-core{end}.json") for end in ("", "-size"))
-    paragraph = page.partition("Cost against size")[2].partition("\n\n")[0]
+@pytest.fixture(scope="module")
+def records():
+    """The committed records by number of arcs."""
+    folder = Path(__file__).parents[3] / "benchmarks" / "results"
+    return {r["case"]["arcs"]: r for end in ("", "-largest") for r in held(folder / f"out-of-core{end}.json")}
+
+
+def test_exponents_are_those_of_the_records(records):
+    paragraph = PAGE.partition("Cost against size")[2].partition("\n\n")[0]
+    expected = []
+    for least in (10**6, 10**7):
+        arcs = [size for size in sorted(records) if size >= least]
+        for name in ("build", "bounded"):
+            seconds = [records[size][name]["seconds"] for size in arcs]
+            expected.append(np.polyfit(np.log(arcs), np.log(seconds), 1)[0])
     found = [float(number) for number in re.findall(r"\b[01]\.\d\d\b", paragraph)]
-    expected = [
-        *exponents(first, (10**6, 10**7, 10**8)),
-        *exponents(first, (10**7, 10**8)),
-        *exponents(second, (10**5, 10**6, 10**7)),
-    ]
     assert found == pytest.approx(expected, abs=0.006)
 
 
-def test_the_record_is_that_of_the_page():
-    top = Path(__file__).parents[3]
-    records = {r["case"]["arcs"]: r for r in held(top / "benchmarks" / "results" / "out-of-core.json")}
-    graphs = (top / "docs" / "scale.md").read_text(encoding="utf-8").partition("## Clicks in files")[0]
-    rows = re.findall(r"^\| 10([⁶⁷⁸]) \|(.*)\|$", graphs, re.MULTILINE)
-    assert len(rows) == len(records) == 3
+def test_the_record_is_that_of_the_page(records):
+    rows = re.findall(r"^\| 10([⁶⁷⁸⁹]) \|(.*)\|$", PAGE.partition("The same of whole calls")[0], re.MULTILINE)
+    assert len(rows) == len(records) == 4
     for power, row in rows:
-        record = records[10 ** "⁰¹²³⁴⁵⁶⁷⁸".index(power)]
-        built, building, step, own, ratio = (float(re.match(r" *([\d.]+)", cell)[1]) for cell in row.split("|"))
+        record = records[10 ** SUPERSCRIPTS.index(power)]
+        bound, *cells = row.split("|")
+        assert bound.strip().replace(" ", "") == record["case"]["memory"]
+        built, building, step, own = (float(re.match(r" *([\d.]+)", cell)[1]) for cell in cells[:4])
         expected = [record["build"]["seconds"], record["build"]["own"] / 1e9, record["bounded"]["seconds"]]
         assert [built, building, step] == pytest.approx(expected, rel=0.05)
         assert own == pytest.approx(record["bounded"]["own"] / 1e9, abs=0.05)
-        assert ratio == pytest.approx(record["times"]["bounded"]["ratio"]["median"], rel=0.05)
-    largest = records[10**8]
-    assert largest["bounded"]["own"] < 2e9
-    assert largest["times"]["bounded"]["ratio"]["median"] < 3
+        assert record["bounded"]["own"] < float(bound.strip().removesuffix(" GB")) * 1e9
+        if record["times"]:
+            ratio = float(re.match(r" *([\d.]+)", cells[4])[1])
+            assert ratio == pytest.approx(record["times"]["bounded"]["ratio"]["median"], rel=0.05)
+    assert records[10**8]["times"]["bounded"]["ratio"]["median"] < 3
+
+
+def test_the_engines_are_those_of_the_page():
+    records = held(Path(__file__).parents[3] / "benchmarks" / "results" / "engines.json")
+    part = PAGE.partition("The same of whole calls")[2]
+    rows = re.findall(r"^\| 10([⁵⁶⁷⁸]) \|(.*)\|$", part.partition("For 111 million")[0], re.MULTILINE)
+    assert len(rows) == len(records) == 4
+    for power, row in rows:
+        (record,) = (r for r in records if r["case"]["arcs"] == 10 ** SUPERSCRIPTS.index(power))
+        for engine, cell in zip(("memory", "disk", "processes", "spark"), row.split("|"), strict=True):
+            if engine in record["times"]:
+                assert float(cell) == pytest.approx(record["times"][engine]["seconds"]["median"], rel=0.05)
+            else:
+                assert cell.strip() == "not measured"
+    numbers = [
+        float(number)
+        for number in re.findall(r"\b[01]\.\d\d\b", part.partition("Exponents of a step")[2].partition("\n\n")[0])
+    ]
+    expected = []
+    for least, engines in ((10**5, ("memory", "disk", "processes", "spark")), (10**7, ("memory", "disk", "processes"))):
+        for engine in engines:
+            chosen = [r for r in records if r["case"]["arcs"] >= least and engine in r["times"]]
+            seconds = [r["times"][engine]["seconds"]["median"] for r in chosen]
+            expected.append(np.polyfit(np.log([r["arcs"] for r in chosen]), np.log(seconds), 1)[0])
+    assert numbers == pytest.approx(expected, abs=0.006)
