@@ -10,6 +10,7 @@ import pytest
 import torch
 from speeds import call, held, one_error
 
+from graphnoise import out_of_core as out_of_core_module
 from graphnoise.bench.speed import out_of_core
 
 FEW = ["out-of-core", "--arcs", "20000", "--rounds", "2", "--steps", "2", "--threads", "1", "--width", "3"]
@@ -105,10 +106,21 @@ def test_the_record_is_that_of_the_page(records):
     assert records[10**8]["times"]["bounded"]["ratio"]["median"] < 3
 
 
+def test_the_computed_sizes_of_the_page():
+    rows = re.findall(r"^\| \S+, \S+(?: \(\w+\))? \|(.*)\|$", PAGE.partition("## Build a graph")[0], re.MULTILINE)
+    sizes = ((5e6, 1e8), (1.11e8, 3.2e9), (5e8, 1e10))
+    for row, (n, m) in zip(rows[1:], sizes, strict=True):
+        files, own, column = 8 * n + 4 * m, n / 8, 4 * n
+        least = out_of_core_module.PEAK * n + out_of_core_module.CHUNK_BYTES
+        by_rows = 4 * m / 8 + (2 * n + own) * 16 * 4
+        expected = [files, files + 3 * 16 * column, least, 4 * m, by_rows, (n - own) * 16 * 4, 3 * 2 * column]
+        assert [1e9 * float(cell) for cell in row.split("|")] == pytest.approx(expected, rel=0.06)
+
+
 def test_the_engines_are_those_of_the_page():
     records = held(Path(__file__).parents[3] / "benchmarks" / "results" / "engines.json")
     part = PAGE.partition("The same of whole calls")[2]
-    rows = re.findall(r"^\| 10([⁵⁶⁷⁸]) \|(.*)\|$", part.partition("For 111 million")[0], re.MULTILINE)
+    rows = re.findall(r"^\| 10([⁵⁶⁷⁸]) \|(.*)\|$", part.partition("\n## ")[0], re.MULTILINE)
     assert len(rows) == len(records) == 4
     for power, row in rows:
         (record,) = (r for r in records if r["case"]["arcs"] == 10 ** SUPERSCRIPTS.index(power))
