@@ -1,6 +1,6 @@
 """Node methods of the benchmark: the contract of a method, and label propagation, MLP, GCN and GAT.
 
-A method is a class with a class attribute `version` (change it whenever results change: recorded cells of another
+A method is a class with a class attribute `version` (change it whenever recorded results change: cells of another
 version are kept but not used), an `__init__` whose keyword arguments are the hyper-parameters, each with a default, and
 
     fit_predict(trial: Trial) -> Tensor      scores of all nodes, shape [num_nodes, num_classes]; the largest wins

@@ -74,14 +74,14 @@ class MissingPositives(Method):
     r"""Training with `gn.robust.losses.balanced_focal` of each class; probable classes of a row become positives.
 
     Each class is a binary problem. At first the positives of a class are the rows with its label; after the warm-up
-    also those that `gn.robust.losses.recover_positives` adds, with p = sigmoid of the logits in the batch. Given
-    labels stay positives, so that a wrong one is joined by the right one, not replaced. Predictions are the softmax of
-    the logits, without the adjustment to sizes of classes.
+    also those that `gn.robust.losses.recover_positives` adds, with p = sigmoid of the logits and means over the
+    labelled nodes of the batch. Given labels stay positives, so that a wrong one is joined by the right one, not
+    replaced. Predictions are the softmax of the logits, without the adjustment to sizes of classes.
 
     Args:
         threshold: Probability that a missing positive must exceed.
-        gamma: Exponent of the focus on hard negatives; 3 in the publication, whose data have some 80 classes. Among few
-            classes the focus leaves wrong ones probable.
+        gamma: Exponent of the focus on hard negatives; 3 in the publication, whose data have some 80 classes. A
+            negative of probability p weighs about p^gamma, so that among few classes wrong ones would stay probable.
         margin: What positives must exceed.
         balance: Weight of the adjustment of logits to sizes of classes.
         warm_up: Share of the epochs before positives are added.
@@ -91,8 +91,8 @@ class MissingPositives(Method):
 
     Source:
         Zhang et al., "Learning in Imperfect Environment: Multi-Label Classification with Long-Tailed Distribution and
-        Partial Labels", ICCV 2023 (COMIC): its correction, which begins with the second epoch there, its
-        focus and, in place of two experts, adjusted logits.
+        Partial Labels", ICCV 2023 (COMIC): its correction, which begins with the second epoch there, its focus
+        and, in place of two experts, adjusted logits.
     """
 
     search = MappingProxyType({"threshold": (0.5, 0.9), "margin": (0.0, 1.0)})
@@ -116,7 +116,7 @@ class MissingPositives(Method):
         self.register_buffer("positive", F.one_hot(context.given, context.num_classes).bool())
 
     def loss(self, step: Step, targets: Tensor) -> Tensor:
-        """Return the loss of each labelled node of the batch."""
+        """Update the positives, and return the loss of each labelled node of the batch."""
         if step.context.epoch >= step.context.epochs_in(self.warm_up):
             p = step.logits.detach().sigmoid()
             self.positive[step.rows] = losses.recover_positives(p, step.one_hot, threshold=self.threshold)
