@@ -121,6 +121,8 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         height: Of "crd".
         tol: Of "flow" and "l1_pagerank".
         max_pushes: Largest number of pushes of one diffusion.
+        restarts: Of "growth": whether it finds parts of the cluster that are not connected to a seed, for which the
+            labels of all nodes are read.
 
     Attributes:
         members_: Members as a list of names where the graph has names, or `nodes_`.
@@ -174,11 +176,12 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         height: int = 10,
         tol: float = 1e-2,
         max_pushes: int = MAX_PUSHES,
+        restarts: bool = False,
     ) -> None:
         self.method, self.sink, self.label_eps, self.masses = method, sink, label_eps, masses
         self.rounding, self.selection, self.improve = rounding, selection, improve
         self.alpha, self.t, self.p, self.height = alpha, t, p, height
-        self.tol, self.max_pushes = tol, max_pushes
+        self.tol, self.max_pushes, self.restarts = tol, max_pushes, restarts
         self._check()
 
     def _check(self) -> _Parameters:
@@ -198,6 +201,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
             "l1_pagerank": l1_settings(alpha=self.alpha, tol=self.tol, max_pushes=self.max_pushes),
             "heat_kernel": heat_settings(t=self.t, max_pushes=self.max_pushes),
         }
+        checks.flag("restarts", self.restarts)
         height = checks.integer("height", self.height, 1, MAX_HEIGHT)
         release = ReleaseSettings(height=height, max_pushes=self.max_pushes)
         masses = None if self.masses is None else _check_masses(self.masses, self.method)
@@ -248,7 +252,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
     def _grow(
         self, graph: UndirectedGraph, seeds: Ints, labels: CheckedLabels, accuracies: tuple[float, float], quiet: bool
     ) -> LocalCluster:
-        growth = grow_unchecked(graph, seeds, labels, accuracies, quiet=quiet)
+        growth = grow_unchecked(graph, seeds, labels, accuracies, restarts=self.restarts, quiet=quiet)
         self.growth_: Growth | None = growth
         self.diffusion_: Diffusion | None = None
         self.path_: list[Any] = list(growth.path)
