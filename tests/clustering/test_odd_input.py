@@ -19,6 +19,7 @@ N = 180
 NAN = float("nan")
 WAYS = {
     "growth": lambda graph, seeds, labels: grow_cluster(graph, seeds, labels, 0.9, 0.9).nodes,
+    "restarts": lambda graph, seeds, labels: grow_cluster(graph, seeds, labels, 0.9, 0.9, restarts=True).nodes,
     "LocalCluster": lambda graph, seeds, labels: LocalCluster().fit(graph, seeds, labels, 0.9, 0.9).nodes_,
     "flow": lambda graph, seeds, labels: LocalCluster("flow").fit(graph, seeds, labels, 0.9, 0.9).nodes_,
     "posterior": lambda graph, seeds, labels: membership_posterior(graph, labels, 0.9, 0.9, seeds=seeds).nodes,
