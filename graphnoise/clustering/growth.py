@@ -20,6 +20,7 @@ from graphnoise.kernels.region import (
     features_of_sums,
     log_odds,
     positions_of_arcs,
+    positive,
     read_region,
     set_messages,
     update_region,
@@ -322,9 +323,12 @@ class _Growing:
         beliefs[inside] = expit(self.x @ self.w + self.evidence)
         arcs, rowptr = positions_of_arcs(graph, nodes)
         self.arcs += len(arcs)
-        weight = np.ones(len(arcs)) if graph.weight is None else graph.weight[arcs]
+        total, weight = graph.degree[nodes], np.ones(len(arcs))
+        if graph.weight is not None:
+            unit = positive(total)
+            weight, total = graph.weight[arcs] / np.repeat(unit, np.diff(rowptr)), total / unit
         rows = scipy.sparse.csr_array((weight, graph.col[arcs], rowptr), shape=(len(nodes), graph.num_nodes))
-        sums = rows @ beliefs, graph.degree[nodes], rows.power(2).sum(axis=1)
+        sums = rows @ beliefs, total, rows.power(2).sum(axis=1)
         return nodes, log_odds(*sums, share, self.w, self.backend) + self.by_label[1]
 
     def _step(self, keep: float) -> float:
@@ -344,10 +348,12 @@ class _Growing:
         region, graph, nodes = self.region, self.graph, self.region.boundary
         messages, arcs, total = region.messages[len(region.target) :], region.crossing, graph.degree[nodes]
         weight, square = np.ones(len(arcs)), total
-        if region.weight is not None:
-            # As if the weights of a node were equal: those of its unread arcs are not known.
-            weight, square = region.weight[arcs], total**2 / (graph.rowptr[nodes + 1] - graph.rowptr[nodes])
         place = region.target[arcs] - len(region.inside)
+        if graph.weight is not None:
+            # As if the weights of a node were equal: those of its unread arcs are not known. Scaled to a sum of 1.
+            unit, read = positive(total), positions_of_arcs(graph, region.inside)[0][arcs]
+            weight, total = graph.weight[read] / unit[place], total / unit
+            square = total / (graph.rowptr[nodes + 1] - graph.rowptr[nodes])
         seen, came = (np.bincount(place, of_arc, minlength=len(nodes)) for of_arc in (weight, weight * messages))
         sums = came + np.maximum(total - seen, 0.0) * self.share
         return log_odds(sums, total, square, self.mean, self.w, self.backend)

@@ -48,6 +48,8 @@ GROWTH = 1.5
 # The grid ends after PATIENCE candidates without one whose score is better by MIN_GAIN of it, but not before
 # MIN_CANDIDATES, which reach some 4,000 nodes.
 MIN_CANDIDATES, PATIENCE, MIN_GAIN = 16, 4, 0.01
+# Smallest tolerance of flow diffusion.
+MIN_TOL = 1e-300
 # Residual per unit of degree that a walk aimed at a volume leaves, as a part of 1 / volume.
 TAIL_MASS = 0.1
 
@@ -119,7 +121,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         t: Of "heat_kernel".
         p: Of "flow".
         height: Of "crd".
-        tol: Of "flow" and "l1_pagerank".
+        tol: Of "flow" (with sinks of degree times the mean weight of the edges) and "l1_pagerank".
         max_pushes: Largest number of pushes of one diffusion.
         restarts: Of "growth": whether it finds parts of the cluster that are not connected to a seed, for which the
             labels of all nodes are read.
@@ -463,6 +465,9 @@ class _Grid:
                 masses = graph.degree[seeds]
             return release_unchecked(graph, seeds, masses, self.labels, label_eps, self.parameters.release)
         if self.model.method_ == "flow":
+            if not self.unit and graph.weight is not None:
+                # A tolerance for sinks of unweighted degrees.
+                settings = settings._replace(tol=max(settings.tol * graph.volume / max(len(graph.col), 1), MIN_TOL))
             return diffuse_unchecked(graph, seeds, self.shares * mass, self.labels, label_eps, settings)
         settings = settings._replace(eps=TAIL_MASS / mass)
         return diffuse_unchecked(graph, seeds, self.shares, self.labels, label_eps, settings)
