@@ -107,11 +107,11 @@ def grow_cluster(
     Growth ends with a round in which hardly any node joins; no size is needed, and the work depends on the size of the
     cluster, not of the graph. Parts of a cluster that are not connected to a seed are not found without `restarts`.
 
-    With `restarts`, growth that has ended starts again, once, from nodes of label 1 elsewhere, and their neighbours,
-    that are likelier members than not: given their label, the beliefs of neighbours inside and the labels of others,
-    with π of all labels outside. Nodes of label 1 that stay outside keep that probability. This reads the labels of all
-    nodes, and, where π is two standard errors above 0, the arcs of the nodes of label 1 outside, at most twice. With a0
-    too high by δ, a share δ / (a1 + a0 - 1) of members seems to be outside, and is searched in vain.
+    With `restarts`, growth that has ended starts again, once, from nodes of label 1 outside that are likelier members
+    than not, and from their neighbours: likelier given their label, the beliefs of neighbours inside and the labels of
+    others, with π of all labels outside. Those of label 1 that stay outside keep this probability. It reads the labels
+    of all nodes, and, where π is two standard errors above 0, the arcs of the nodes of label 1 outside, at most twice.
+    With a0 too high by δ, a share δ / (a1 + a0 - 1) of members seems to be outside, and is searched in vain.
 
     Where other accuracies make the labels of the nodes inside likelier by more than 5 + m / 1000 in log-likelihood, m
     labels, there is a
