@@ -28,6 +28,8 @@ struct PropagateArguments {
     // Rows of the result, and rows of `start`.
     Index nodes, start_rows, width;
     const Index *rowptr;
+    // Order in which rows are processed.
+    const std::int32_t *order;
     const void *col, *value, *left, *right, *start, *source;
     const unsigned char *mask;
     double alpha, beta, low, high, tol;
@@ -160,6 +162,8 @@ class Propagation {
         Step s{};
         s.rowptr = p_.rowptr;
         s.col = p_.col;
+        // Pieces of long rows are tasks of their own.
+        s.order = plan_.pieces == 0 ? p_.order : nullptr;
         s.left = p_.left;
         s.source = p_.source;
         s.mask = p_.mask;
@@ -315,6 +319,7 @@ void add_propagation(nb::module_ &m) {
     def_field(arguments, "start_rows", &PropagateArguments::start_rows);
     def_field(arguments, "width", &PropagateArguments::width);
     def_field(arguments, "rowptr", &PropagateArguments::rowptr);
+    def_field(arguments, "order", &PropagateArguments::order);
     def_field(arguments, "col", &PropagateArguments::col);
     def_field(arguments, "value", &PropagateArguments::value);
     def_field(arguments, "left", &PropagateArguments::left);

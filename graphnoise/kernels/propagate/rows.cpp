@@ -165,7 +165,8 @@ void run(const Step &s, const Task &t, Outcome &out) {
     const bool plain = !(s.check || s.residual || s.clamp);
     const bool whole = t.kind == Kind::rows || t.kind == Kind::floor;
     const Index first = whole ? t.begin : t.row, end = whole ? t.end : t.row + 1;
-    for (Index i = first; i < end; ++i) {
+    for (Index k = first; k < end; ++k) {
+        const Index i = s.order ? s.order[k] : k;
         Sums<T, N, Full, M> sums;
         if (t.kind == Kind::join) {
             for (Index p = t.begin; p < t.end; ++p) sums.add(partial + p * s.width, t.width);
@@ -184,7 +185,7 @@ void run(const Step &s, const Task &t, Outcome &out) {
         } else {
             sums.keep(row, Full * N + M);
 #pragma GCC unroll 1
-            for (int k = 0; k < Full; ++k) finish<N, T>(r, i, k * N, load<N>(row + k * N), full);
+            for (int b = 0; b < Full; ++b) finish<N, T>(r, i, b * N, load<N>(row + b * N), full);
             if constexpr (M > 0) finish<M, T>(r, i, t.width - M, load<M>(row + Full * N), last);
         }
     }

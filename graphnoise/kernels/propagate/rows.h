@@ -16,6 +16,8 @@ struct Step {
     const Index *rowptr;
     // int32 or int64.
     const void *col;
+    // Order in which rows are processed, or null for 0, 1, 2, …
+    const std::int32_t *order;
     // One per arc, or one per source (`per_source`), or null for ones.
     const void *value;
     // Values that are gathered, [num_nodes, width].
