@@ -8,8 +8,20 @@ import pandas
 import pytest
 import scipy.sparse as sp
 
-from recsys import ALS, DataError, InputError, Interactions, ItemKNN, MatrixFactorization, Popularity, Recommender
+from recsys import (
+    ALS,
+    DataError,
+    InputError,
+    Interactions,
+    ItemKNN,
+    MatrixFactorization,
+    Popularity,
+    Recommender,
+    Split,
+    evaluate,
+)
 from recsys.files import write_model
+from recsys.simulation import corrupt
 
 CELLS = np.array([[1, 1, 0, 0, 0], [0, 1, 1, 0, 0], [1, 1, 0, 1, 0], [0, 0, 1, 1, 1]], float)
 USERS, FILMS = ["ann", "bob", "cleo", "00012"], ["Alien", "Brazil", "Casablanca", "Dune", "Eraserhead"]
@@ -148,11 +160,56 @@ def test_files_of_another_version_or_with_ids_that_do_not_fit(tmp_path, monkeypa
     with pytest.raises(DataError, match=r"m\.npz: expected format 1 of saved models, got 9: another version"):
         Recommender.load(file)
     sizes = {"num_users": 4, "num_items": 5}
+    write_model(file, "ItemKNN", {"neighbours": 3, "decay": 1}, sizes, {})
+    with pytest.raises(DataError, match=r"m\.npz: expected parameters of ItemKNN, got 'decay' too: another version"):
+        Recommender.load(file)
     arrays = {"user_items": MODEL.user_items, "weights": MODEL.weights}
     for wrong in ({"users": np.array(["a", "b"])}, {"items": np.ones(5)}, {"dislikes": sp.csr_array((4, 4))}):
         write_model(file, "ItemKNN", MODEL._parameters(), sizes, arrays | wrong)
         with pytest.raises(DataError, match=r"m\.npz: arrays that do not fit 4 users × 5 items"):
             Recommender.load(file)
+
+
+def test_interactions_whose_ids_are_others_are_refused():
+    held_out = sp.csr_array([[0, 0, 1, 0, 0]] + [[0] * 5] * 3)
+    items, users = Interactions.from_csr(held_out, USERS, FILMS[::-1]), Interactions.from_csr(held_out, USERS[::-1])
+    same = Interactions.from_csr(held_out, list(USERS), list(FILMS))
+    assert evaluate(MODEL, CLICKS, same, ["hit@5"])["hit@5"] == 1
+    assert evaluate(MODEL, CLICKS, held_out, ["hit@5"])["hit@5"] == 1
+    for wrong, side in ((items, "items"), (users, "users")):
+        for call, words in [
+            (lambda: Split(CLICKS, X * 0, wrong), f"test: expected the {side} of train"),
+            (lambda: evaluate(MODEL, CLICKS, wrong), f"test: expected the {side} of model"),
+            (lambda: evaluate(ItemKNN().fit(X), CLICKS, wrong), f"test: expected the {side} of train"),
+            (lambda: evaluate(MODEL, CLICKS, same, validation=wrong), f"validation: expected the {side} of model"),
+            (lambda: ItemKNN().fit(CLICKS, validation=wrong), f"validation: expected the {side} of user_items"),
+            (lambda: MatrixFactorization(2).fit(CLICKS, validation=wrong), f"the {side} of user_items"),
+            (lambda: corrupt(CLICKS, 0.1, exclude=wrong), f"exclude: expected the {side} of interactions"),
+        ]:
+            with pytest.raises(InputError, match=f"{words}, in their order, got others"):
+                call()
+    with pytest.raises(InputError, match="user_items: expected the items of fit, in their order"):
+        ItemKNN().fit(CLICKS).partial_fit_users(["zoe"], items[0])
+    with pytest.raises(InputError, match="item_users: expected the users of fit, in their order"):
+        new = Interactions.from_csr(X.T.tocsr()[[0]], ["Fargo"], USERS[::-1])
+        ALS(2, iterations=1).fit(CLICKS, False).partial_fit_items(["Fargo"], new)
+
+
+@pytest.mark.parametrize("kind", ["bsr", "coo", "csc", "dia", "dok", "lil"])
+def test_matrices_of_any_format_have_no_ids(kind, tmp_path):
+    model = ItemKNN().fit(X.asformat(kind))
+    assert (model.users, model.items, model.dislikes) == (None, None, None)
+    model.save(tmp_path / "m")
+    assert Recommender.load(tmp_path / "m").recommend(1, X[[1]], N=2)[0].tolist() == [3, 0]
+
+
+def test_integers_as_ids():
+    ids = np.array([np.int64(7), 2**40], dtype=object)
+    assert Interactions.from_triples(ids, ["a", "b"]).users.tolist() == [7, 2**40]
+    assert Interactions.from_triples([2**63, 2**64 - 1], ["a", "b"]).users.tolist() == [2**63, 2**64 - 1]
+    for wrong in ([1, 2**64], [-1, 2**63], [2**70, 3]):
+        with pytest.raises(InputError, match=f"users: expected integers that one type .*, got up to {max(wrong)}"):
+            Interactions.from_triples(wrong, ["a", "b"])
 
 
 def test_files_that_are_no_files():
@@ -187,6 +244,10 @@ def test_new_users_and_items_by_id():
     model = ItemKNN().fit(NUMBERED)
     model.partial_fit_users([4], Interactions.from_csr(X[[0]], users=[77]))
     assert model.user_positions([77]).tolist() == [4]
+    named = ItemKNN().fit(CLICKS)
+    named.partial_fit_users([5, 4], Interactions.from_csr(X[[1, 0]], users=["yan", "a longer name"]))
+    assert named.users.tolist() == [*USERS, "a longer name", "yan"]
+    assert named.recommend("yan", N=2)[0].tolist() == named.recommend("bob", N=2)[0].tolist()
     with pytest.raises(InputError, match="userids: expected known users, or new ones with ids, as the model has them"):
         model.partial_fit_users([5], X[[0]])
     with pytest.raises(InputError, match=r"userids: expected new positions 5, 6 and so on, got \[7\]"):
