@@ -97,9 +97,9 @@ def evaluate(
             `ProcessPoolExecutor` or `dask.distributed.Client.get_executor()`. Each block carries the model, pickled.
 
     Raises:
-        InputError: Shapes or ids differ, `test` is absent, empty or shares a pair with the mask, `validation` shares a pair
-            with `train`, there are parts beside a `Split`, a metric or mask is unknown, the ranks exceed the available
-            memory, a score is NaN, or the executor fails.
+        InputError: Shapes or ids differ, `test` is absent, empty or shares a pair with the mask, `validation` shares a
+            pair with `train`, there are parts beside a `Split`, a metric or mask is unknown, the ranks exceed the
+            available memory, a score is NaN, or the executor fails.
 
     Example:
         >>> from recsys import Popularity

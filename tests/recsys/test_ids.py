@@ -170,29 +170,44 @@ def test_files_of_another_version_or_with_ids_that_do_not_fit(tmp_path, monkeypa
             Recommender.load(file)
 
 
-def test_interactions_whose_ids_are_others_are_refused():
+OTHERS = {
+    "train, test": lambda other: Split(CLICKS, X * 0, other),
+    "model, test": lambda other: evaluate(MODEL, CLICKS, other),
+    "model, train": lambda other: evaluate(MODEL, other, X * 0),
+    "train, test ": lambda other: evaluate(ItemKNN().fit(X), CLICKS, other),
+    "model, validation": lambda other: evaluate(MODEL, CLICKS, X * 0, validation=other),
+    "user_items, validation": lambda other: ItemKNN().fit(CLICKS, validation=other),
+    "user_items, validation ": lambda other: MatrixFactorization(2).fit(CLICKS, validation=other),
+    "interactions, exclude": lambda other: corrupt(CLICKS, 0.1, exclude=other),
+}
+
+
+@pytest.mark.parametrize("side", ["users", "items"])
+@pytest.mark.parametrize("names", OTHERS)
+def test_interactions_whose_ids_are_others_are_refused(side, names):
     held_out = sp.csr_array([[0, 0, 1, 0, 0]] + [[0] * 5] * 3)
-    items, users = Interactions.from_csr(held_out, USERS, FILMS[::-1]), Interactions.from_csr(held_out, USERS[::-1])
-    same = Interactions.from_csr(held_out, list(USERS), list(FILMS))
-    assert evaluate(MODEL, CLICKS, same, ["hit@5"])["hit@5"] == 1
-    assert evaluate(MODEL, CLICKS, held_out, ["hit@5"])["hit@5"] == 1
-    for wrong, side in ((items, "items"), (users, "users")):
-        for call, words in [
-            (lambda: Split(CLICKS, X * 0, wrong), f"test: expected the {side} of train"),
-            (lambda: evaluate(MODEL, CLICKS, wrong), f"test: expected the {side} of model"),
-            (lambda: evaluate(ItemKNN().fit(X), CLICKS, wrong), f"test: expected the {side} of train"),
-            (lambda: evaluate(MODEL, CLICKS, same, validation=wrong), f"validation: expected the {side} of model"),
-            (lambda: ItemKNN().fit(CLICKS, validation=wrong), f"validation: expected the {side} of user_items"),
-            (lambda: MatrixFactorization(2).fit(CLICKS, validation=wrong), f"the {side} of user_items"),
-            (lambda: corrupt(CLICKS, 0.1, exclude=wrong), f"exclude: expected the {side} of interactions"),
-        ]:
-            with pytest.raises(InputError, match=f"{words}, in their order, got others"):
-                call()
+    ids = {"users": USERS[::-1]} if side == "users" else {"users": USERS, "items": FILMS[::-1]}
+    first, second = names.strip().split(", ")
+    with pytest.raises(InputError, match=f"^{second}: expected the {side} of {first}, in their order, got others"):
+        OTHERS[names](Interactions.from_csr(held_out, **ids))
+
+
+def test_interactions_with_the_same_ids_or_none_are_taken():
+    held_out = sp.csr_array([[0, 0, 1, 0, 0]] + [[0] * 5] * 3)
+    for same in (held_out, Interactions.from_csr(held_out, list(USERS), list(FILMS))):
+        assert evaluate(MODEL, CLICKS, same, ["hit@5"])["hit@5"] == 1
+        assert Split(CLICKS, X * 0, same).test.num_items == 5
+
+
+def test_rows_of_new_users_and_items_have_the_ids_of_fit():
+    model = ALS(2, iterations=1).fit(CLICKS, False)
+    row, column = CLICKS[["ann"]], Interactions.from_csr(X.T.tocsr()[[0]], ["Fargo"], USERS[::-1])
     with pytest.raises(InputError, match="user_items: expected the items of fit, in their order"):
-        ItemKNN().fit(CLICKS).partial_fit_users(["zoe"], items[0])
+        model.partial_fit_users(["zoe"], Interactions.from_csr(row.matrix, ["zoe"], FILMS[::-1]))
     with pytest.raises(InputError, match="item_users: expected the users of fit, in their order"):
-        new = Interactions.from_csr(X.T.tocsr()[[0]], ["Fargo"], USERS[::-1])
-        ALS(2, iterations=1).fit(CLICKS, False).partial_fit_items(["Fargo"], new)
+        model.partial_fit_items(["Fargo"], column)
+    model.partial_fit_users(["zoe"], row)
+    assert model.users.tolist() == [*USERS, "zoe"]
 
 
 @pytest.mark.parametrize("kind", ["bsr", "coo", "csc", "dia", "dok", "lil"])
