@@ -284,7 +284,7 @@ def test_tables_of_clicks(tmp_path):
     path.write_text("who,what\n7,1\n7,1\n8,2\n")
     assert len(data.read_clicks(f"{path}:user=who,item=what,duplicates=last")) == 2
     for text, message in [
-        ("", r"log\.csv: columns: expected one of what, who, got 'user'"),
+        ("", r"log\.csv: user: expected one of what, who, got 'user'"),
         (":user=who,item=what", r"log\.csv: users, items: expected every pair"),
         (":user=who,item=what,rating=r,at_least=x", r"log\.csv: at_least: expected a finite number, got 'x'"),
         (":users=who", r"log\.csv: expected one of .*, got 'users' \(did you mean 'user'"),
