@@ -314,6 +314,7 @@ class Recommender(Queries, BaseEstimator, ABC):  # type: ignore[misc]
         _, _, places = find("itemid", itemid, self.num_items, self.items)
         if item_users is None:
             fail("item_users", "one row per item, items × users", None)
+        self._check_columns("item_users", item_users, "users")
         rows = self._matrix("item_users", two_dimensions(item_users), (len(places), self.num_users))
 
         def similarity(part: slice) -> Floats:

@@ -206,6 +206,14 @@ def test_rows_of_new_users_and_items_have_the_ids_of_fit():
         model.partial_fit_users(["zoe"], Interactions.from_csr(row.matrix, ["zoe"], FILMS[::-1]))
     with pytest.raises(InputError, match="item_users: expected the users of fit, in their order"):
         model.partial_fit_items(["Fargo"], column)
+    with pytest.raises(InputError, match="item_users: expected the users of fit, in their order"):
+        model.similar_items("Alien", recalculate_item=True, item_users=column)
+    factors = MatrixFactorization(2, iterations=1).fit(CLICKS, False)
+    with pytest.raises(InputError, match="user_items: expected the items of fit, in their order"):
+        factors.fold_in(Interactions.from_csr(row.matrix, None, FILMS[::-1]))
+    # New users by position keep the ids of their rows.
+    assert factors.partial_fit(Interactions.from_csr(row.matrix, ["zoe"], FILMS)).tolist() == [4]
+    assert factors.users.tolist() == [*USERS, "zoe"]
     model.partial_fit_users(["zoe"], row)
     assert model.users.tolist() == [*USERS, "zoe"]
 
