@@ -119,7 +119,7 @@ class Recommender(Queries, BaseEstimator, ABC):  # type: ignore[misc]
         """
         matrix, show_progress = self._check_fit(user_items, callback), flag("show_progress", show_progress)
         if validation is not None:
-            check_held_out(matrix, validation)
+            check_held_out(matrix, validation, self._given[:2])
         return self._fit_checked(matrix, show_progress, callback)
 
     def _check_fit(self, user_items: InteractionsLike, callback: Callback | None) -> sp.csr_array:
@@ -134,7 +134,8 @@ class Recommender(Queries, BaseEstimator, ABC):  # type: ignore[misc]
         what = f"{matrix.shape[0]} users × {matrix.shape[1]} items"
         check_memory(what, 16.0 * sum(matrix.shape))
         check_memory(f"{type(self).__name__} of {what}", self.memory_needed(matrix))
-        self._given = tuple(getattr(user_items, name, None) for name in _GIVEN)  # type: ignore[assignment]
+        given = user_items if isinstance(user_items, Interactions) else None
+        self._given = tuple(getattr(given, name, None) for name in _GIVEN)  # type: ignore[assignment]
         return matrix
 
     def memory_needed(self, user_items: sp.csr_array) -> float:
@@ -313,6 +314,7 @@ class Recommender(Queries, BaseEstimator, ABC):  # type: ignore[misc]
         _, _, places = find("itemid", itemid, self.num_items, self.items)
         if item_users is None:
             fail("item_users", "one row per item, items × users", None)
+        self._check_columns("item_users", item_users, "users")
         rows = self._matrix("item_users", two_dimensions(item_users), (len(places), self.num_users))
 
         def similarity(part: slice) -> Floats:
@@ -419,6 +421,9 @@ class Recommender(Queries, BaseEstimator, ABC):  # type: ignore[misc]
             file, {kind: (*classes[kind]._arrays, *_GIVEN) for kind in classes}
         )
         with reading(shown := file_name(file)):
+            unknown = sorted(set(parameters) - inspect.signature(classes[name]).parameters.keys())
+            if unknown:
+                raise DataError(f"{shown}: expected parameters of {name}, got {unknown[0]!r} too: another version")
             model: Self = classes[name]._from_parameters(parameters)
             for key, value in {**sizes, **arrays}.items():
                 setattr(model, key, value)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from graphnoise.checks import fail, flag, real
+from graphnoise.checks import choice, fail, flag, rate, real
 from recsys.base import Recommender
 from recsys.cleaning import Credibility, clean, credibility, new_model
 from recsys.evaluation import evaluate
 from recsys.interactions import Interactions, InteractionsLike, as_interactions
+from recsys.metrics import PER_USER, parse
 from recsys.significance import Comparison, compare
 from recsys.splits import Seed, ratio
 
@@ -99,6 +100,12 @@ def clean_if_better(
     observed = as_interactions("interactions", interactions)
     if threshold is None and share is None:
         fail("threshold", "a threshold or a share", None)
+    for name, value in (("threshold", threshold), ("share", share)):
+        if value is not None:
+            rate(name, value)
+    ((kind, _),) = parse([metric]).values()
+    choice("metric", kind, PER_USER)
+    real("level", level, 0.5, 1 - 1e-9)
     flag("show_progress", show_progress)
     new_model(model)
     if scorer is not None and not callable(scorer):

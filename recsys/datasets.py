@@ -189,9 +189,12 @@ def read_table(
     kind = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
     if kind not in (".csv", ".tsv", ".txt", ".parquet") or (file.suffix == ".gz" and kind == ".parquet"):
         fail("path", "a file that ends in .csv, .tsv, .txt or .parquet", str(file))
-    columns = [user, item, *(name for name in (rating, time) if name is not None)]
-    if wrong := [type(name).__name__ for name in columns if not isinstance(name, str)]:
-        fail("columns", "names of columns", wrong[0])
+    values = {argument: name for argument, name in (("rating", rating), ("time", time)) if name is not None}
+    named = {"user": user, "item": item} | values
+    columns = list(named.values())
+    for argument, name in named.items():
+        if not isinstance(name, str):
+            fail(argument, "the name of a column", type(name).__name__)
     with reading(file):
         if kind == ".parquet":
             frame = pandas.read_parquet(file, **options)
@@ -205,10 +208,10 @@ def read_table(
         frame.close()
         fail("options", "such that pandas returns one table", type(frame).__name__)
     frame.columns = frame.columns.astype(str)
-    for name in columns:
-        choice("columns", name, list(frame.columns))
+    for argument, name in named.items():
+        choice(argument, name, list(frame.columns))
         if columns.count(name) > 1 or list(frame.columns).count(name) > 1:
-            fail("columns", "names of different columns", f"{name!r} twice")
+            fail(argument, "names of different columns", f"{name!r} twice")
     missing = [name for name in columns if frame[name].isna().any()]
     if missing:
         absent = f"{int(frame[missing[0]].isna().sum())} missing"

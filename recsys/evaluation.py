@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from graphnoise.checks import choice, fail
 from graphnoise.resources import check_memory, one_blas_thread, thread_count
 from recsys.base import BATCH, Recommender
+from recsys.ids import check_same_ids
 from recsys.interactions import InteractionsLike, as_csr, check_disjoint
 from recsys.metrics import CATALOGUE, PER_USER, Values, parse
 from recsys.queries import Ranking
@@ -96,9 +97,9 @@ def evaluate(
             `ProcessPoolExecutor` or `dask.distributed.Client.get_executor()`. Each block carries the model, pickled.
 
     Raises:
-        InputError: Shapes differ, `test` is absent, empty or shares a pair with the mask, `validation` shares a pair
-            with `train`, there are parts beside a `Split`, a metric or mask is unknown, the ranks exceed the available
-            memory, a score is NaN, or the executor fails.
+        InputError: Shapes or ids differ, `test` is absent, empty or shares a pair with the mask, `validation` shares a
+            pair with `train`, there are parts beside a `Split`, a metric or mask is unknown, the ranks exceed the
+            available memory, a score is NaN, or the executor fails.
 
     Example:
         >>> from recsys import Popularity
@@ -123,6 +124,7 @@ def evaluate(
         test = split.test
     elif test is None:
         fail("test", "held-out interactions, or a Split in place of train", None)
+    check_same_ids([("model", model), ("train", train), ("validation", validation), ("test", test)])
     known = as_csr("train", train)
     held_out = as_csr("test", test, shape=known.shape)
     parts = [("train", known)]
@@ -274,6 +276,8 @@ def _ranker(model: Any, shape: tuple[int, int]) -> Callable[[Ints, int, sp.csr_a
             hint = transposed((model.num_users, model.num_items), shape)
             fail("model", expected, f"{model.num_users} × {model.num_items}{hint}")
         return model.rank
+    if isinstance(model, type):
+        fail("model", "a fitted model", f"the class {model.__name__}")
     scores = getattr(model, "scores", None)
     if not callable(scores):
         if not all(isinstance(getattr(model, name, None), np.ndarray) for name in ("user_factors", "item_factors")):

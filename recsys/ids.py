@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -66,6 +67,28 @@ class Ids:
             [['b', 'a'], ['a', None]]
         """
         return names("items", items, self.num_items, self.items)
+
+
+def check_ids(name: str, got: Any, expected: Any, what: str) -> None:
+    """Raise `InputError` if there are ids on both sides, and they are others or in another order."""
+    if got is not None and expected is not None and got is not expected and not np.array_equal(got, expected):
+        fail(name, f"the {what}, in their order", "others")
+
+
+def check_same_ids(parts: Iterable[tuple[str, Any]]) -> None:
+    """Raise `InputError` if two of what is named have ids of users or items that are not the same.
+
+    Args:
+        parts: Pairs of a name and what may have ids; matrices have none. Messages name the later one.
+
+    Raises:
+        InputError: Ids that differ, or are in another order.
+    """
+    parts = [(name, part) for name, part in parts if isinstance(part, Ids)]
+    for side in ("users", "items"):
+        known = [(name, ids) for name, part in parts if (ids := getattr(part, side)) is not None]
+        for name, ids in known[1:]:
+            check_ids(name, ids, known[0][1], f"{side} of {known[0][0]}")
 
 
 def names(name: str, value: Any, size: int, ids: Array | None) -> NDArray[np.object_]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from graphnoise.checks import choice, fail, integer, real
 from graphnoise.resources import check_memory
-from recsys.ids import IdOrPositions, Ids, find
+from recsys.ids import IdOrPositions, Ids, check_ids, check_same_ids, find
 from recsys.mapped import Mapped
 from recsys.validation import (
     Array,
@@ -402,13 +402,23 @@ def as_csr(
     return check_csr(name, getattr(user_items, "matrix", user_items), weights=weights, shape=shape)
 
 
-def check_held_out(user_items: sp.csr_array, validation: InteractionsLike) -> sp.csr_array:
+def check_held_out(
+    user_items: sp.csr_array, validation: InteractionsLike, ids: tuple[Array | None, Array | None] = (None, None)
+) -> sp.csr_array:
     """Return a validation set as a matrix.
 
+    Args:
+        user_items: The training interactions.
+        validation: The held-out ones.
+        ids: Those of the users and of the items of the training interactions.
+
     Raises:
-        InputError: It has another shape than `user_items`, shares a pair with it, or is empty.
+        InputError: It has another shape than `user_items`, shares a pair with it, has other ids, or is empty.
     """
     held_out = as_csr("validation", validation, shape=user_items.shape)
+    if isinstance(validation, Interactions):
+        for side, expected in zip(("users", "items"), ids, strict=True):
+            check_ids("validation", getattr(validation, side), expected, f"{side} of user_items")
     check_disjoint([("user_items", user_items), ("validation", held_out)])
     if held_out.nnz == 0:
         fail("validation", "at least one interaction", "none")
@@ -442,7 +452,7 @@ def check_disjoint(parts: Iterable[tuple[str, InteractionsLike]]) -> None:
         parts: Pairs of a name and interactions; messages name the later one.
 
     Raises:
-        InputError: Two of them share a pair, or their shapes differ.
+        InputError: Two of them share a pair, or their shapes or ids differ.
 
     Example:
         >>> a, b = sp.csr_array([[1, 0]]), sp.csr_array([[1, 1]])
@@ -450,7 +460,7 @@ def check_disjoint(parts: Iterable[tuple[str, InteractionsLike]]) -> None:
         Traceback (most recent call last):
         graphnoise.errors.InputError: validation: expected no pair of train, got 1 of them, the first user 0, item 0
     """
-    matrices: list[tuple[str, sp.csr_array]] = []
+    parts, matrices = list(parts), list[tuple[str, sp.csr_array]]()
     for name, part in parts:
         matrix = as_csr(name, part)
         for other, before in matrices:
@@ -462,6 +472,7 @@ def check_disjoint(parts: Iterable[tuple[str, InteractionsLike]]) -> None:
                 user, item = divmod(first, matrix.shape[1])
                 fail(name, f"no pair of {other}", f"{count} of them, the first user {user}, item {item}")
         matrices.append((name, matrix))
+    check_same_ids(parts)
 
 
 def _encode(name: str, value: Any, size: int | None) -> tuple[Ints, Array | None]:

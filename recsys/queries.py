@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from graphnoise.checks import fail, integer, unfitted
 from graphnoise.resources import check_memory
-from recsys.ids import IdOrPositions, Ids, find
+from recsys.ids import IdOrPositions, Ids, check_ids, find
 from recsys.interactions import Interactions, InteractionsLike, as_csr
 from recsys.topk import Floats
 from recsys.validation import Array, Ints, as_array, identifiers, positions
@@ -116,6 +116,7 @@ class Queries(Ids):
         """
         self.check_fitted()
         places, ids = self._new_places("user", userids, getattr(user_items, "users", None))
+        self._check_columns("user_items", user_items, "items")
         rows = self._matrix("user_items", two_dimensions(user_items), (len(places), self.num_items))
         size = max(self.num_users, int(places.max(initial=-1)) + 1)
         check_memory(f"{size} users", 16.0 * size)
@@ -150,6 +151,7 @@ class Queries(Ids):
         """
         self.check_fitted()
         places, ids = self._new_places("item", itemids, getattr(item_users, "users", None))
+        self._check_columns("item_users", item_users, "users")
         rows = self._matrix("item_users", two_dimensions(item_users), (len(places), self.num_users))
         size = max(self.num_items, int(places.max(initial=-1)) + 1)
         check_memory(f"{size} items", 16.0 * size)
@@ -182,7 +184,8 @@ class Queries(Ids):
                 order = np.argsort(places[new])
                 if not np.array_equal(places[new][order], np.arange(size, size + new.sum())):
                     fail(name, f"new positions {size}, {size + 1} and so on", places[new].tolist())
-                ids = np.concatenate([ids, names[new][order].astype(ids.dtype if ids.dtype.kind in "iu" else None)])
+                added = names[new][order]
+                ids = np.concatenate([ids, added.astype(ids.dtype) if ids.dtype.kind in "iu" else added])
                 if len(np.unique(ids)) != len(ids):
                     fail(name, f"{noun}s that are not known yet", "known ids")
         if len(np.unique(places)) != len(places):
@@ -214,13 +217,16 @@ class Queries(Ids):
         translate = self.user_ids if noun == "user" else self.item_ids
         return (translate(ranking[0]), ranking[1]) if by_id else ranking
 
+    def _check_columns(self, name: str, rows: Any, side: str) -> None:
+        """Raise `InputError` if the columns of interactions have other ids than the fitted users or items."""
+        if isinstance(rows, Interactions):
+            check_ids(name, rows.items, getattr(self, side), f"{side} of fit")
+
     def _rows(self, user_items: Any, users: Ints, single: bool) -> sp.csr_array:
         """Return the checked interactions of some users, a row each."""
         user_items = two_dimensions(user_items)
         _check_rows(user_items, len(users), self.num_users, single)
-        ids = user_items.items if isinstance(user_items, Interactions) else None
-        if ids is not None and self.items is not None and ids is not self.items and not np.array_equal(ids, self.items):
-            fail("user_items", "the items of fit, in their order", "others")
+        self._check_columns("user_items", user_items, "items")
         return self._matrix("user_items", user_items, (len(users), self.num_items))
 
 

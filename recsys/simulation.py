@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +15,10 @@ from scipy.optimize import brentq
 from scipy.sparse.linalg import svds
 from scipy.special import expit
 
-from graphnoise.checks import fail, flag, generator, integer, rate, real
+from graphnoise.checks import InputError, fail, flag, generator, integer, rate, real
 from graphnoise.noise import flip_interactions
 from graphnoise.resources import check_memory
+from recsys.ids import check_same_ids
 from recsys.interactions import Interactions, InteractionsLike, as_csr, as_interactions
 from recsys.splits import Seed, Split
 from recsys.validation import pair_keys
@@ -117,13 +121,15 @@ def corrupt(
     shape, spread = interactions.matrix.shape, integer("spread", spread, 0, 1000)
     check_memory(f"{shape[0]} users × {shape[1]} items", 48.0 * shape[1])
     known = None if exclude is None else as_csr("exclude", exclude, shape=shape)
+    check_same_ids([("interactions", interactions), ("exclude", exclude)])
     if interactions.dislikes is not None:
         known = interactions.dislikes if known is None else known + interactions.dislikes
     rates = rate("false_positive", false_positive), rate("false_negative", false_negative)
     rng = generator(seed)
-    flipped = flip_interactions(
-        interactions.matrix, *rates, popularity, rng, hidden_popularity=hidden_popularity, exclude=known
-    )
+    with _renamed("false_positive_rate", "false_positive"):
+        flipped = flip_interactions(
+            interactions.matrix, *rates, popularity, rng, hidden_popularity=hidden_popularity, exclude=known
+        )
     matrix, new = flipped.matrix, flipped.added[0] * shape[1] + flipped.added[1]
     if spread:
         taken = pair_keys(interactions.matrix if known is None else interactions.matrix + known)
@@ -194,7 +200,17 @@ def two_sided(
         expected = f"at most {len(interactions) / zeros:.3g}, so that no more are added than there are positives"
         fail("add", expected, add)
     share = expected_added / max(len(interactions), 1)
-    return corrupt(interactions, share, rate("hide", hide), exclude=exclude, seed=seed)
+    with _renamed("false_positive", "add"):
+        return corrupt(interactions, share, rate("hide", hide), exclude=exclude, seed=seed)
+
+
+@contextmanager
+def _renamed(name: str, argument: str) -> Iterator[None]:
+    """Let errors about one argument of a function name the argument of its caller."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(re.sub(f"^{name}:", f"{argument}:", str(error))) from None
 
 
 def corrupt_split(

@@ -24,7 +24,7 @@ class Split:
         test: Interactions for the reported metrics.
 
     Raises:
-        InputError: Shapes differ, or two parts share a pair.
+        InputError: Shapes or ids differ, or two parts share a pair.
     """
 
     train: Interactions

@@ -101,9 +101,13 @@ def check_csr(
 
 
 def check_shape(name: str, matrix: Any, shape: tuple[int | None, int | None]) -> None:
-    """Raise `InputError` unless the matrix has these numbers of rows and columns; None is any."""
+    """Raise `InputError` unless the matrix has these numbers of rows and columns; None is any.
+
+    Rows are users, unless the name is item_users.
+    """
     hint = transposed(matrix.shape, shape)
-    for expected, size, noun in zip(shape, matrix.shape, ("users", "items"), strict=True):
+    nouns = ("items", "users") if name == "item_users" else ("users", "items")
+    for expected, size, noun in zip(shape, matrix.shape, nouns, strict=True):
         if expected is not None and size != expected:
             fail(name, f"{expected} {noun}", f"{size}{hint}")
 
@@ -195,8 +199,10 @@ def identifiers(name: str, value: Any) -> Array:
         graphnoise.errors.InputError: users: expected integers or text, got 1 others, the first nan
     """
     ids = as_array(name, value)
-    if ids.dtype.kind == "U" and isinstance(value, list | tuple):
-        # NumPy converts a mix of text and numbers to text, NaN included.
+    if isinstance(value, list | tuple) and (
+        ids.dtype.kind == "U" or (ids.dtype.kind == "f" and all(isinstance(x, int) for x in value))
+    ):
+        # NumPy converts a mix of text and numbers to text, NaN included, and integers beyond 64 bits to floats.
         ids = np.asarray(value, dtype=object)
     if ids.ndim != 1 or isinstance(value, Mapping):
         table = hasattr(value, "columns") or isinstance(value, Mapping)
@@ -209,12 +215,14 @@ def identifiers(name: str, value: Any) -> Array:
         whole = "; whole numbers as integers: ids.astype(int)" if (ids == np.floor(ids)).all() else ""
         fail(name, "integers or text", f"values of type {ids.dtype}{whole}")
     if ids.dtype.kind in "OT":
-        wrong = [x for x in ids.tolist() if not isinstance(x, str | int) or isinstance(x, bool)]
+        wrong = [x for x in ids.tolist() if not isinstance(x, str | int | np.integer) or isinstance(x, bool)]
         if wrong:
             fail(name, "integers or text", f"{len(wrong)} others, the first {wrong[0]!r}")
         if len({isinstance(x, str) for x in ids.tolist()}) > 1:
             fail(name, "all integers or all text", "both")
-        return np.array(ids.tolist())
+        ids, given = np.array(ids.tolist()), ids
+        if ids.size and ids.dtype.kind not in "iuU":
+            fail(name, "integers that one type of 64 bits holds, or text", f"up to {max(given.tolist())}")
     if ids.dtype.kind not in "iuUSf":
         fail(name, "integers or text", f"values of type {ids.dtype}")
     # An empty list has the type float64.

@@ -110,7 +110,9 @@ def _read(
         try:
             clicks = datasets.read_table(source, user, item, truth or rating, duplicates=duplicates)
         except InputError as error:
-            raise InputError(renamed(str(error), {"path": "--clicks"})) from error
+            value = "--rating" if truth is None else "--truth"
+            options = {"path": "--clicks", "user": "--user", "item": "--item", "rating": value}
+            raise InputError(renamed(str(error), options)) from error
         if clicks.dislikes is not None:
             bad("--rating" if truth is None else "--truth", "numbers of at least 0", "negative ones")
     if low_rating is None:

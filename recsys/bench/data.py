@@ -70,9 +70,10 @@ def load(name: str, root: str | None = None, split_seed: int = 0, published: boo
         loaded = Split(parts.train, parts.validation, loaded.test)
     split = _known_users(name, loaded, ("train", "test") if published else PARTS)
     state = hashlib.blake2b(digest_size=16)
-    for part in split:
-        state.update(str(part.matrix.shape).encode())
-        for array in (part.matrix.indptr, part.matrix.indices):
+    dislikes = [] if split.train.dislikes is None else [split.train.dislikes]
+    for matrix in (*(part.matrix for part in split), *dislikes):
+        state.update(str(matrix.shape).encode())
+        for array in (matrix.indptr, matrix.indices):
             state.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
     return split, state.hexdigest()
 
@@ -108,7 +109,12 @@ def read_clicks(text: str) -> Interactions:
     least = given.pop("at_least", None)
     if (least is None) != ("rating" not in given):
         checks.fail(f"dataset: {path}", "rating=COLUMN and at_least=NUMBER together", repr(text))
-    clicks = datasets.read_table(path, **given)
+    if least is not None:
+        checks.real(f"dataset: {path}: at_least", spec.options["at_least"])
+    try:
+        clicks = datasets.read_table(path, **given)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     return clicks if least is None else clicks.at_least(spec.options["at_least"])
 
 

@@ -243,7 +243,9 @@ def parse(spec: Spec) -> tuple[Method, dict[str, Any]]:
 
 
 def check_fits(specs: Iterable[Spec], dataset: str, matrix: sp.csr_array) -> None:
-    """Raise `InputError` if a method with its defaults exceeds the available memory; name plain ones that do not.
+    """Raise `InputError` if a method with its defaults exceeds the available memory.
+
+    The message names those that do not: the plain ones, and the filter for large catalogues.
 
     Raises:
         InputError: A method needs too much memory for this matrix.
@@ -256,10 +258,10 @@ def check_fits(specs: Iterable[Spec], dataset: str, matrix: sp.csr_array) -> Non
         try:
             check_memory(f"{spec.label} on {dataset}, {matrix.shape[1]} items", needed(*parse(spec)))
         except InputError as error:
-            plain = {
-                name: method
-                for name in registry.names("recommenders")
-                if (method := registry.load("recommenders", name)).plain
-            }
-            fitting = [name for name, method in plain.items() if needed(method, {}) <= 0.9 * available_memory()]
+            known = {name: registry.load("recommenders", name) for name in registry.names("recommenders")}
+            fitting = [
+                name
+                for name, method in known.items()
+                if (method.plain or name == "spectral") and needed(method, {}) <= 0.9 * available_memory()
+            ]
             raise InputError(f"{error}; less than that: {', '.join(fitting)}") from error

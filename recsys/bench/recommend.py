@@ -215,7 +215,8 @@ class Recommend(Task[RecommendGrid]):
                 chosen = trials[best]
                 parameters, validation = {**chosen["parameters"], **fixed}, chosen["score"]
                 if procedure == "refit":
-                    known = Interactions(split.train.matrix + split.validation.matrix)
+                    together = split.train.matrix + split.validation.matrix
+                    known = Interactions(together, dislikes=split.train.dislikes)
                     parameters |= {"iterations": chosen["epochs"]} if method.epochs else {}
             model = method.model(parameters, seed)
             curve: list[float] = []

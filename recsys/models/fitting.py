@@ -164,7 +164,7 @@ class EpochModel(FactorModel):
         """
         with self._checking():
             matrix, show_progress = self._check_fit(user_items, callback), flag("show_progress", show_progress)
-            held_out = None if validation is None else check_held_out(matrix, validation)
+            held_out = None if validation is None else check_held_out(matrix, validation, self._given[:2])
         return self._fit_epochs(matrix, show_progress, callback, held_out)
 
     def _checking(self) -> AbstractContextManager[None]:

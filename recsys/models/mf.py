@@ -323,6 +323,7 @@ class MatrixFactorization(EpochModel):
 
     def _check_fold_in(self, user_items: InteractionsLike, iterations: int | None) -> tuple[sp.csr_array, int]:
         self.check_fitted()
+        self._check_columns("user_items", user_items, "items")
         matrix = as_csr("user_items", user_items, shape=(None, self.num_items))
         return matrix, self._fold_in_epochs() if iterations is None else integer("iterations", iterations, 1)
 

@@ -145,6 +145,10 @@ class RobustFactorization(FactorModel):
             fail("method", "a method that needs no graph", repr(self.method))
         return method
 
+    def memory_needed(self, user_items: sp.csr_array) -> float:
+        """Return the bytes of the vectors, their gradient, two moments, what a step needs, and the result."""
+        return 28.0 * self._method().num_networks * self.factors * float(sum(user_items.shape))
+
     def _fit(self, user_items: sp.csr_array, show_progress: bool, callback: Callback | None) -> None:
         with default_modes(1), torch.enable_grad():
             self._train(user_items, show_progress, callback)

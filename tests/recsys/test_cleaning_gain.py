@@ -66,6 +66,10 @@ def test_a_seed_gives_the_same():
     assert (one.interactions.matrix != two.interactions.matrix).nnz == 0
 
 
+def _never():
+    raise AssertionError("arguments are checked before any model is made")
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -77,7 +81,14 @@ def test_a_seed_gives_the_same():
             "credibility: expected what recsys.credibility returned, got int",
         ),
         (lambda: clean_if_better(WORLD, ItemKNN(), share=0.1, held_out=1.0), r"held_out: expected a number in"),
-        (lambda: clean_if_better(WORLD, ItemKNN(), share=0.1, metric="gini@5"), r"metric: expected one of"),
+        (
+            lambda: clean_if_better(WORLD, _never, share=0.1, metric="gini@5"),
+            "metric: expected one of capped_",
+        ),
+        (lambda: clean_if_better(WORLD, _never, share=0.1, metric="ndcg"), "metrics: expected names such as"),
+        (lambda: clean_if_better(WORLD, _never, share=0.1, level=1), "level: expected a number in"),
+        (lambda: clean_if_better(WORLD, _never, share=-0.1), "share: expected a rate in"),
+        (lambda: clean_if_better(WORLD, _never, threshold=2), "threshold: expected a rate in"),
         (
             lambda: clean_if_better(Interactions.from_triples(range(9), range(9)), ItemKNN(), share=0.1),
             "held_out: expected a share that holds out some click, got 0.2",

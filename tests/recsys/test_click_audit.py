@@ -282,8 +282,9 @@ def test_the_command_writes_tables_and_says_what_they_mean(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"user": "who"}, "who"),
-        ({"truth": "right"}, "right"),
+        ({"user": "who"}, "^--user: expected one of .*, got 'who'"),
+        ({"truth": "right"}, "^--truth: expected one of .*, got 'right'"),
+        ({"rating": "right", "low_rating": 2}, "^--rating: expected one of .*, got 'right'"),
         ({"scorer": "bpr"}, "scorer: expected one of"),
         ({"truth": "wrong", "low_rating": 2}, "low-rating: expected none together with --truth"),
         ({"rating": "wrong"}, "--rating: expected the column of ratings, together with --low-rating"),

@@ -181,6 +181,7 @@ def test_threads_and_batches_change_nothing(monkeypatch):
         ({"test": matrix([1], [], [], [], items=5)}, r"test: expected 6 items, got 5"),
         ({"model": Table(np.full((4, 6), np.nan))}, r"model: expected scores that are numbers, got NaN for 3 users"),
         ({"model": Table(np.zeros((4, 5)))}, r"model: expected scores of shape \(3, 6\), got \(3, 5\)"),
+        ({"model": Popularity}, "model: expected a fitted model, got the class Popularity"),
         ({"model": object()}, r"model: expected something fitted with scores\(userids\)"),
         ({"executor": 3}, "executor: expected an executor of concurrent.futures, or None, got int"),
         ({"num_threads": -1}, r"num_threads: expected an integer from 0 to 1024, got -1"),

@@ -8,8 +8,20 @@ import pandas
 import pytest
 import scipy.sparse as sp
 
-from recsys import ALS, DataError, InputError, Interactions, ItemKNN, MatrixFactorization, Popularity, Recommender
+from recsys import (
+    ALS,
+    DataError,
+    InputError,
+    Interactions,
+    ItemKNN,
+    MatrixFactorization,
+    Popularity,
+    Recommender,
+    Split,
+    evaluate,
+)
 from recsys.files import write_model
+from recsys.simulation import corrupt
 
 CELLS = np.array([[1, 1, 0, 0, 0], [0, 1, 1, 0, 0], [1, 1, 0, 1, 0], [0, 0, 1, 1, 1]], float)
 USERS, FILMS = ["ann", "bob", "cleo", "00012"], ["Alien", "Brazil", "Casablanca", "Dune", "Eraserhead"]
@@ -148,11 +160,79 @@ def test_files_of_another_version_or_with_ids_that_do_not_fit(tmp_path, monkeypa
     with pytest.raises(DataError, match=r"m\.npz: expected format 1 of saved models, got 9: another version"):
         Recommender.load(file)
     sizes = {"num_users": 4, "num_items": 5}
+    write_model(file, "ItemKNN", {"neighbours": 3, "decay": 1}, sizes, {})
+    with pytest.raises(DataError, match=r"m\.npz: expected parameters of ItemKNN, got 'decay' too: another version"):
+        Recommender.load(file)
     arrays = {"user_items": MODEL.user_items, "weights": MODEL.weights}
     for wrong in ({"users": np.array(["a", "b"])}, {"items": np.ones(5)}, {"dislikes": sp.csr_array((4, 4))}):
         write_model(file, "ItemKNN", MODEL._parameters(), sizes, arrays | wrong)
         with pytest.raises(DataError, match=r"m\.npz: arrays that do not fit 4 users × 5 items"):
             Recommender.load(file)
+
+
+OTHERS = {
+    "train, test": lambda other: Split(CLICKS, X * 0, other),
+    "model, test": lambda other: evaluate(MODEL, CLICKS, other),
+    "model, train": lambda other: evaluate(MODEL, other, X * 0),
+    "train, test ": lambda other: evaluate(ItemKNN().fit(X), CLICKS, other),
+    "model, validation": lambda other: evaluate(MODEL, CLICKS, X * 0, validation=other),
+    "user_items, validation": lambda other: ItemKNN().fit(CLICKS, validation=other),
+    "user_items, validation ": lambda other: MatrixFactorization(2).fit(CLICKS, validation=other),
+    "interactions, exclude": lambda other: corrupt(CLICKS, 0.1, exclude=other),
+}
+
+
+@pytest.mark.parametrize("side", ["users", "items"])
+@pytest.mark.parametrize("names", OTHERS)
+def test_interactions_whose_ids_are_others_are_refused(side, names):
+    held_out = sp.csr_array([[0, 0, 1, 0, 0]] + [[0] * 5] * 3)
+    ids = {"users": USERS[::-1]} if side == "users" else {"users": USERS, "items": FILMS[::-1]}
+    first, second = names.strip().split(", ")
+    with pytest.raises(InputError, match=f"^{second}: expected the {side} of {first}, in their order, got others"):
+        OTHERS[names](Interactions.from_csr(held_out, **ids))
+
+
+def test_interactions_with_the_same_ids_or_none_are_taken():
+    held_out = sp.csr_array([[0, 0, 1, 0, 0]] + [[0] * 5] * 3)
+    for same in (held_out, Interactions.from_csr(held_out, list(USERS), list(FILMS))):
+        assert evaluate(MODEL, CLICKS, same, ["hit@5"])["hit@5"] == 1
+        assert Split(CLICKS, X * 0, same).test.num_items == 5
+
+
+def test_rows_of_new_users_and_items_have_the_ids_of_fit():
+    model = ALS(2, iterations=1).fit(CLICKS, False)
+    row, column = CLICKS[["ann"]], Interactions.from_csr(X.T.tocsr()[[0]], ["Fargo"], USERS[::-1])
+    with pytest.raises(InputError, match="user_items: expected the items of fit, in their order"):
+        model.partial_fit_users(["zoe"], Interactions.from_csr(row.matrix, ["zoe"], FILMS[::-1]))
+    with pytest.raises(InputError, match="item_users: expected the users of fit, in their order"):
+        model.partial_fit_items(["Fargo"], column)
+    with pytest.raises(InputError, match="item_users: expected the users of fit, in their order"):
+        model.similar_items("Alien", recalculate_item=True, item_users=column)
+    factors = MatrixFactorization(2, iterations=1).fit(CLICKS, False)
+    with pytest.raises(InputError, match="user_items: expected the items of fit, in their order"):
+        factors.fold_in(Interactions.from_csr(row.matrix, None, FILMS[::-1]))
+    # New users by position keep the ids of their rows.
+    assert factors.partial_fit(Interactions.from_csr(row.matrix, ["zoe"], FILMS)).tolist() == [4]
+    assert factors.users.tolist() == [*USERS, "zoe"]
+    model.partial_fit_users(["zoe"], row)
+    assert model.users.tolist() == [*USERS, "zoe"]
+
+
+@pytest.mark.parametrize("kind", ["bsr", "coo", "csc", "dia", "dok", "lil"])
+def test_matrices_of_any_format_have_no_ids(kind, tmp_path):
+    model = ItemKNN().fit(X.asformat(kind))
+    assert (model.users, model.items, model.dislikes) == (None, None, None)
+    model.save(tmp_path / "m")
+    assert Recommender.load(tmp_path / "m").recommend(1, X[[1]], N=2)[0].tolist() == [3, 0]
+
+
+def test_integers_as_ids():
+    ids = np.array([np.int64(7), 2**40], dtype=object)
+    assert Interactions.from_triples(ids, ["a", "b"]).users.tolist() == [7, 2**40]
+    assert Interactions.from_triples([2**63, 2**64 - 1], ["a", "b"]).users.tolist() == [2**63, 2**64 - 1]
+    for wrong in ([1, 2**64], [-1, 2**63], [2**70, 3]):
+        with pytest.raises(InputError, match=f"users: expected integers that one type .*, got up to {max(wrong)}"):
+            Interactions.from_triples(wrong, ["a", "b"])
 
 
 def test_files_that_are_no_files():
@@ -187,6 +267,10 @@ def test_new_users_and_items_by_id():
     model = ItemKNN().fit(NUMBERED)
     model.partial_fit_users([4], Interactions.from_csr(X[[0]], users=[77]))
     assert model.user_positions([77]).tolist() == [4]
+    named = ItemKNN().fit(CLICKS)
+    named.partial_fit_users([5, 4], Interactions.from_csr(X[[1, 0]], users=["yan", "a longer name"]))
+    assert named.users.tolist() == [*USERS, "a longer name", "yan"]
+    assert named.recommend("yan", N=2)[0].tolist() == named.recommend("bob", N=2)[0].tolist()
     with pytest.raises(InputError, match="userids: expected known users, or new ones with ids, as the model has them"):
         model.partial_fit_users([5], X[[0]])
     with pytest.raises(InputError, match=r"userids: expected new positions 5, 6 and so on, got \[7\]"):

@@ -267,7 +267,7 @@ def test_recalculated_items(name, model):
         np.testing.assert_allclose(scores, model.similar_items([3, 8], N=N)[1], rtol=1e-5, atol=1e-6)
     one, _ = model.similar_items(3, N=N, recalculate_item=True, item_users=ITEM_USERS[3])
     assert one.tolist() == ids[0].tolist()
-    for wrong, words in ((None, "one row per item"), (rows[[0]], "expected 2 users, got 1"), (rows[:, :3], "14 items")):
+    for wrong, words in ((None, "one row per item"), (rows[[0]], "expected 2 items, got 1"), (rows[:, :3], "14 users")):
         with pytest.raises(InputError, match=f"item_users: .*{words}"):
             model.similar_items([3, 8], recalculate_item=True, item_users=wrong)
 

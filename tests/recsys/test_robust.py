@@ -101,6 +101,9 @@ def test_bad_input():
         RobustFactorization("cee")
     with pytest.raises(InputError, match="num_negatives: expected an integer"):
         RobustFactorization(num_negatives=0)
+    one = sp.csr_array(([1.0], ([0], [0])), shape=(10**6, 10**6))
+    with pytest.raises(InputError, match=r"^RobustFactorization of 10+ users × 10+ items: expected .* got 854\.5 GiB"):
+        RobustFactorization("ce", 1 << 14).fit(one)
     assert recsys.RobustFactorization is RobustFactorization
 
 

@@ -173,11 +173,14 @@ def test_clicks_are_seen_and_relevant():
 
 def test_invalid_simulations_raise():
     clean = clicks()
+    everything = sp.csr_array(np.ones((30, 20)))
     for call, message in [
         (lambda: corrupt(clean, 1.5), r"false_positive: expected a rate in \[0, 1\], got 1.5"),
         (lambda: corrupt(clean, 0.1, float("nan")), r"false_negative: expected a rate in \[0, 1\], got nan"),
         (lambda: corrupt(clean, 0.1, exclude=sp.csr_array((3, 3))), r"exclude: expected 30 users, got 3"),
-        (lambda: corrupt(clicks(0, density=0.9), 1.0), r"false_positive_rate: expected at most \d+ added pairs"),
+        (lambda: corrupt(clicks(0, density=0.9), 1.0), r"^false_positive: expected at most \d+ added pairs"),
+        (lambda: two_sided(clean, 0.1, 0.1, exclude=everything), "^add: expected at most 0 added pairs"),
+        (lambda: two_sided(clean, 2.0, 0.1), r"^hide: expected a rate in \[0, 1\], got 2.0"),
         (lambda: corrupt(clean, 0.1, exclude=np.ones((30, 20))), r"exclude: expected Interactions or a SciPy sparse"),
         (lambda: low_rank(0, 5), r"num_users: expected an integer of at least 1, got 0"),
         (lambda: low_rank(5, 5, density=1.0), r"density: expected a number above 0 and below 1"),

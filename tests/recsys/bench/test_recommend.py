@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from graphnoise import DataError, InputError
 from graphnoise.bench.task import CellIndex
-from recsys import EASE, Interactions, Split, evaluate
+from recsys import EASE, Interactions, Popularity, Split, evaluate
 from recsys.bench import data, methods
 from recsys.bench.recommend import Recommend, RecommendGrid
 from recsys.bench.report import METRICS
@@ -284,8 +284,9 @@ def test_tables_of_clicks(tmp_path):
     path.write_text("who,what\n7,1\n7,1\n8,2\n")
     assert len(data.read_clicks(f"{path}:user=who,item=what,duplicates=last")) == 2
     for text, message in [
-        ("", r"columns: expected one of what, who, got 'user'"),
-        (":user=who,item=what", r"users, items: expected every pair"),
+        ("", r"log\.csv: user: expected one of what, who, got 'user'"),
+        (":user=who,item=what", r"log\.csv: users, items: expected every pair"),
+        (":user=who,item=what,rating=r,at_least=x", r"log\.csv: at_least: expected a finite number, got 'x'"),
         (":users=who", r"log\.csv: expected one of .*, got 'users' \(did you mean 'user'"),
         (":user=who,item=what,rating=r", r"log\.csv: expected rating=COLUMN and at_least=NUMBER together"),
         (":user", r"dataset: expected .*KEY=VALUE"),
@@ -296,15 +297,36 @@ def test_tables_of_clicks(tmp_path):
         TASK.cells(RecommendGrid(datasets=[str(tmp_path / "absent.csv")], methods=["ease"]))
 
 
+def test_dislikes_of_tables_are_never_recommended(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [f"{u},{i},{1 if rng.random() < 0.7 else -1}" for u in range(30) for i in rng.choice(20, 10, replace=False)]
+    path = tmp_path / "clicks.csv"
+    path.write_text("\n".join(["user,item,stars", *rows]))
+    name = f"{path}:rating=stars,at_least=0"
+    split, digest = data.load(name)
+    assert split.train.dislikes.nnz == sum(row.endswith("-1") for row in rows)
+    for procedure, known in (("honest", split.train), ("refit", split.train.matrix + split.validation.matrix)):
+        grid = RecommendGrid(datasets=[name], methods=["als"], noise=["none"], seeds=1, refit=procedure == "refit")
+        (config,) = (c for c in TASK.cells(grid) if c["method"] == "popularity")
+        dislikes = split.train.dislikes
+        given = Interactions(getattr(known, "matrix", known), dislikes=dislikes)
+        expected = evaluate(Popularity().fit(given), given, split.test)
+        assert TASK.run_cell(config)["test"]["ndcg@20"] == pytest.approx(expected["ndcg@20"], abs=1e-6)
+    # Dislikes are part of the data.
+    path.write_text(path.read_text().replace(next(row for row in rows if row.endswith("-1")) + "\n", "", 1))
+    data.load.cache_clear()
+    assert data.load(name)[1] != digest
+
+
 def test_what_exceeds_the_memory_is_refused_before_any_cell(monkeypatch):
-    monkeypatch.setattr("graphnoise.resources.available_memory", lambda: 2**31)
-    monkeypatch.setattr(methods, "available_memory", lambda: 2**31)
+    monkeypatch.setattr("graphnoise.resources.available_memory", lambda: 2**34)
+    monkeypatch.setattr(methods, "available_memory", lambda: 2**34)
     wide = Interactions(sp.csr_array(([1.0], ([0], [299_999])), shape=(1000, 300_000)))
     monkeypatch.setattr(data, "load", lambda *_: (SimpleNamespace(train=wide), "x"))
     with pytest.raises(
         InputError,
-        match=r"ease on planted.*, 300000 items: expected to need at most 1\.8 GiB of memory, got 335\.3 GiB; "
-        r"less than that: popularity, itemknn-plain, itemknn, .*ease-sparse.*rp3beta",
+        match=r"ease on planted.*, 300000 items: expected to need at most 14\.4 GiB of memory, got 335\.3 GiB; "
+        r"less than that: popularity, itemknn-plain, itemknn, .*ease-sparse.*rp3beta.*spectral",
     ):
         TASK.load(DATA, RecommendGrid(datasets=[DATA], methods=["itemknn", "ease"]), None)
 
