@@ -122,7 +122,8 @@ def laca(
     settings = settings._replace(alpha=(1 - settings.alpha) / (1 + settings.alpha))
     first = diffuse_unchecked(graph, nodes, masses, None, 1.0, settings, backend)
     reached = first.support
-    with threadpool_limits(1, "blas"):
+    # Where the first walk or the products of factors overflow, which the status says.
+    with threadpool_limits(1, "blas"), np.errstate(invalid="ignore", over="ignore"):
         phi = np.maximum(z[reached] @ (first.values[first.values > 0] @ z[reached]), 0.0)
     mass = phi * _degree(graph.degree[reached])
     total = float(mass.sum())

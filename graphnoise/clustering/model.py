@@ -48,6 +48,8 @@ GROWTH = 1.5
 # The grid ends after PATIENCE candidates without one whose score is better by MIN_GAIN of it, but not before
 # MIN_CANDIDATES, which reach some 4,000 nodes.
 MIN_CANDIDATES, PATIENCE, MIN_GAIN = 16, 4, 0.01
+# Smallest tolerance of flow diffusion.
+MIN_TOL = 1e-300
 # Residual per unit of degree that a walk aimed at a volume leaves, as a part of 1 / volume.
 TAIL_MASS = 0.1
 
@@ -119,8 +121,10 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         t: Of "heat_kernel".
         p: Of "flow".
         height: Of "crd".
-        tol: Of "flow" and "l1_pagerank".
+        tol: Of "flow" (with sinks of degree times the mean weight of the edges) and "l1_pagerank".
         max_pushes: Largest number of pushes of one diffusion.
+        restarts: Of "growth": whether it finds parts of the cluster that are not connected to a seed, for which the
+            labels of all nodes are read.
 
     Attributes:
         members_: Members as a list of names where the graph has names, or `nodes_`.
@@ -174,11 +178,12 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
         height: int = 10,
         tol: float = 1e-2,
         max_pushes: int = MAX_PUSHES,
+        restarts: bool = False,
     ) -> None:
         self.method, self.sink, self.label_eps, self.masses = method, sink, label_eps, masses
         self.rounding, self.selection, self.improve = rounding, selection, improve
         self.alpha, self.t, self.p, self.height = alpha, t, p, height
-        self.tol, self.max_pushes = tol, max_pushes
+        self.tol, self.max_pushes, self.restarts = tol, max_pushes, restarts
         self._check()
 
     def _check(self) -> _Parameters:
@@ -198,6 +203,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
             "l1_pagerank": l1_settings(alpha=self.alpha, tol=self.tol, max_pushes=self.max_pushes),
             "heat_kernel": heat_settings(t=self.t, max_pushes=self.max_pushes),
         }
+        checks.flag("restarts", self.restarts)
         height = checks.integer("height", self.height, 1, MAX_HEIGHT)
         release = ReleaseSettings(height=height, max_pushes=self.max_pushes)
         masses = None if self.masses is None else _check_masses(self.masses, self.method)
@@ -248,7 +254,7 @@ class LocalCluster(BaseEstimator):  # type: ignore[misc]
     def _grow(
         self, graph: UndirectedGraph, seeds: Ints, labels: CheckedLabels, accuracies: tuple[float, float], quiet: bool
     ) -> LocalCluster:
-        growth = grow_unchecked(graph, seeds, labels, accuracies, quiet=quiet)
+        growth = grow_unchecked(graph, seeds, labels, accuracies, restarts=self.restarts, quiet=quiet)
         self.growth_: Growth | None = growth
         self.diffusion_: Diffusion | None = None
         self.path_: list[Any] = list(growth.path)
@@ -459,6 +465,9 @@ class _Grid:
                 masses = graph.degree[seeds]
             return release_unchecked(graph, seeds, masses, self.labels, label_eps, self.parameters.release)
         if self.model.method_ == "flow":
+            if not self.unit and graph.weight is not None:
+                # A tolerance for sinks of unweighted degrees.
+                settings = settings._replace(tol=max(settings.tol * graph.volume / max(len(graph.col), 1), MIN_TOL))
             return diffuse_unchecked(graph, seeds, self.shares * mass, self.labels, label_eps, settings)
         settings = settings._replace(eps=TAIL_MASS / mass)
         return diffuse_unchecked(graph, seeds, self.shares, self.labels, label_eps, settings)

@@ -88,12 +88,14 @@ def test_work_does_not_grow_with_the_graph():
         grow_cluster(graph, 19_999, labels, 0.9, 0.95)
 
 
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10_000), weighted=st.booleans(), right=st.booleans())
-def test_both_tiers_give_the_same(seed, weighted, right):
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 10_000), weighted=st.booleans(), right=st.booleans(), restarts=st.booleans())
+def test_both_tiers_give_the_same(seed, weighted, right, restarts):
     rng = np.random.default_rng(seed)
     graph, y = planted([30, 40, 50], 0.3, 0.02, seed)
     matrix = scipy.sparse.csr_array((np.ones(len(graph.col)), graph.col, graph.rowptr))
+    if restarts:
+        matrix, y = scipy.sparse.block_diag([matrix, matrix], format="csr"), np.concatenate([y, y])
     if weighted:
         upper = scipy.sparse.triu(matrix).tocsr()
         upper.data = rng.uniform(0.5, 2, len(upper.data))
@@ -102,7 +104,10 @@ def test_both_tiers_give_the_same(seed, weighted, right):
     labels[0] = 1
     rates = (0.8, 0.9) if right else (0.95, 0.6)
     arguments = as_undirected(matrix), np.array([0]), labels, rates
-    first, second = (grow_unchecked(*arguments, quiet=True, backend=backend) for backend in ("native", "reference"))
+    first, second = (
+        grow_unchecked(*arguments, restarts=restarts, quiet=True, backend=backend)
+        for backend in ("native", "reference")
+    )
     assert [part.tolist() for part in first.path] == [part.tolist() for part in second.path]
     assert np.array_equal(first.touched, second.touched)
     assert first.probability == pytest.approx(second.probability, abs=1e-6)
@@ -120,6 +125,91 @@ def test_seeds_of_several_components_are_all_kept():
     assert f1(growth.nodes, inside) > 0.95
     assert np.isin([0, 80, 160], growth.nodes).all()
     assert growth.probability[np.searchsorted(growth.touched, [0, 80, 160])].tolist() == [1, 1, 1]
+
+
+def copies(count, weighted=False):
+    """A planted partition several times, not connected, and its first blocks."""
+    one, y = planted([60, 120], 0.2, 0.02)
+    block = scipy.sparse.csr_array((np.ones(len(one.col)), one.col, one.rowptr))
+    graph = scipy.sparse.block_diag([block] * count, format="csr")
+    if weighted:
+        graph.data *= 3.0
+    return as_undirected(graph), np.tile(y == 0, count)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("hidden", [0.0, 0.4])
+def test_restarts_find_the_parts_that_are_not_connected_to_a_seed(weighted, hidden):
+    graph, inside = copies(6, weighted)
+    labels = noisy(inside, 0.8, 0.9).astype(float)
+    labels[np.random.default_rng(0).random(len(labels)) < hidden] = np.nan
+    part = grow_cluster(graph, 0, labels, 0.8, 0.9)
+    whole = grow_cluster(graph, 0, labels, 0.8, 0.9, restarts=True)
+    assert f1(part.nodes, inside) < 0.3
+    assert len(whole.path) > len(part.path)
+    posterior = membership_posterior(graph, labels, 0.8, 0.9, seeds=[0])
+    assert f1(whole.nodes, inside) > f1(posterior.nodes, inside) - 0.02 > 0.85
+    assert np.abs(whole.probability - posterior.probability[whole.touched]).mean() < 0.02
+    model = LocalCluster(restarts=True).fit(graph, 0, labels, 0.8, 0.9)
+    assert (model.method_, model.nodes_.tolist(), model.arcs_) == ("growth", whole.nodes.tolist(), whole.arcs)
+
+
+def test_without_members_elsewhere_restarts_read_labels_and_no_arc():
+    graph, inside = copies(10)
+    inside[180:] = False
+    # Exactly as many labels are wrong elsewhere as the accuracy says, and every node of the seed's copy is reached.
+    labels = np.where(inside, 1, np.arange(len(inside)) % 10 == 0).astype(np.uint8)
+    part = grow_cluster(graph, 0, labels, 0.95, 0.9)
+    asked = []
+
+    def lookup(nodes):
+        asked.append(len(nodes))
+        return labels[nodes]
+
+    whole = grow_cluster(graph, 0, lookup, 0.95, 0.9, restarts=True)
+    assert asked == [len(inside)]
+    assert np.array_equal(part.touched, whole.touched)
+    assert np.array_equal(part.probability, whole.probability)
+    assert (part.arcs, part.nodes.tolist()) == (whole.arcs, whole.nodes.tolist())
+
+
+def test_restarts_read_no_row_of_a_far_node_of_label_0():
+    graph, inside = copies(3)
+    near = scipy.sparse.csr_array((np.ones(len(graph.col)), graph.col, graph.rowptr))
+    labels, arcs = np.append(noisy(inside, 0.9, 0.9), np.zeros(300, dtype=int)), []
+    for far in (networkx.complete_graph(300), networkx.empty_graph(300)):
+        both = scipy.sparse.block_diag([near, networkx.to_scipy_sparse_array(far)], format="csr")
+        growth = grow_cluster(as_undirected(both), 0, labels, 0.9, 0.9, restarts=True)
+        assert growth.touched.max() < len(inside)
+        assert f1(growth.nodes, np.append(inside, np.zeros(300, dtype=bool))) > 0.95
+        arcs.append(growth.arcs)
+    assert arcs[0] == arcs[1]
+
+
+def test_nodes_that_restarts_leave_outside_keep_the_posterior_of_their_labels():
+    graph, inside = copies(6)
+    near = scipy.sparse.csr_array((np.ones(len(graph.col)), graph.col, graph.rowptr))
+    # Of 6,000 isolated nodes 3 % are members: too few for one to be likelier a member than not.
+    both = as_undirected(scipy.sparse.block_diag([near, scipy.sparse.csr_array((6000, 6000))], format="csr"))
+    labels = np.append(noisy(inside, 0.8, 0.9), np.arange(6000) < 726)
+    growth = grow_cluster(both, 0, labels, 0.8, 0.9, restarts=True)
+    alone = growth.touched >= len(inside)
+    assert growth.touched[alone].tolist() == list(range(len(inside), len(inside) + 726))
+    outside = np.delete(labels, growth.path[-1])
+    share = (outside.mean() - 0.1) / 0.7
+    odds = growth.calibration[:2] @ [1, np.log(share / (1 - share))] + np.log(0.8 / 0.1)
+    assert growth.probability[alone] == pytest.approx(1 / (1 + np.exp(-odds)), rel=0.01)
+    assert f1(growth.nodes, np.append(inside, np.zeros(6000, dtype=bool))) > 0.95
+
+
+def test_labels_elsewhere_are_enough_with_restarts():
+    graph, inside = copies(3)
+    labels = noisy(inside, 0.9, 0.9).astype(float)
+    labels[1:180] = np.nan
+    with pytest.raises(InputError, match="labels: expected labels of other nodes than the seeds among those near them"):
+        grow_cluster(graph, 0, labels, 0.9, 0.9)
+    growth = grow_cluster(graph, 0, labels, 0.9, 0.9, restarts=True)
+    assert f1(growth.nodes[growth.nodes >= 180], inside & (np.arange(len(inside)) >= 180)) > 0.95
 
 
 def test_a_missing_label_is_no_evidence():
@@ -222,6 +312,8 @@ def test_the_estimator_grows_where_accuracies_are_known():
         ({"labels": [0, 1, 1], "a1": 0.9, "a0": 0.9, "seeds": 3}, "seeds: expected positions"),
         ({"labels": [0, 1, 1], "a1": 0.9, "a0": 0.9, "threshold": 1.5}, "threshold: expected"),
         ({"labels": [0, 1, 1], "a1": 0.9, "a0": 0.9, "tol": -1}, "tol: expected"),
+        ({"labels": [0, 1, 1], "a1": 0.9, "a0": 0.9, "restarts": 1}, "restarts: expected"),
+        ({"labels": [1, 0, 2], "a1": 0.9, "a0": 0.9, "restarts": True}, "labels: expected 0 or 1"),
         (
             {"labels": {0: 1}, "a1": 0.9, "a0": 0.9},
             "labels: expected labels of other .*none among 3",

@@ -126,3 +126,11 @@ def test_odd_seeds_and_attributes(backend):
 def test_bad_input_has_one_clear_error(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("scale", "factor"), [(1e-315, 1.0), (1.0, 1e200)])
+def test_an_overflow_is_a_status(scale, factor):
+    dense = np.array([[0, scale, 0], [scale, 0, scale], [0, scale, 0]])
+    result = laca(sp.csr_array(dense), 0, np.full((3, 2), factor))
+    assert result.status == "overflow"
+    assert (result.values == 0).all()

@@ -19,6 +19,7 @@ N = 180
 NAN = float("nan")
 WAYS = {
     "growth": lambda graph, seeds, labels: grow_cluster(graph, seeds, labels, 0.9, 0.9).nodes,
+    "restarts": lambda graph, seeds, labels: grow_cluster(graph, seeds, labels, 0.9, 0.9, restarts=True).nodes,
     "LocalCluster": lambda graph, seeds, labels: LocalCluster().fit(graph, seeds, labels, 0.9, 0.9).nodes_,
     "flow": lambda graph, seeds, labels: LocalCluster("flow").fit(graph, seeds, labels, 0.9, 0.9).nodes_,
     "posterior": lambda graph, seeds, labels: membership_posterior(graph, labels, 0.9, 0.9, seeds=seeds).nodes,
@@ -91,6 +92,27 @@ def test_one_huge_weight_does_not_hide_the_other_edges(where):
     assert walk.converged
     assert np.isfinite(walk.values).all()
     assert walk.values.sum() <= 1 + 1e-12
+
+
+@pytest.mark.parametrize("factor", [1e-290, 1e-160, 1e160, 1e290])
+@pytest.mark.parametrize("way", WAYS)
+def test_the_unit_of_weights_does_not_matter(way, factor):
+    matrix, _, labels = problem()
+    one, other = (WAYS[way](sp.csr_array(matrix * scale), [0, 5], labels) for scale in (1.5, 1.5 * factor))
+    assert one.tolist() == other.tolist()
+
+
+@pytest.mark.parametrize("factor", [1e-290, 1e-160, 1e160, 1e290])
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "flow"])
+def test_the_weights_of_one_node_do_not_hide_the_others(way, factor):
+    matrix, inside, labels = problem()
+    for v in (100, 20):
+        scaled = matrix.tolil()
+        for u in list(scaled.rows[v]):
+            scaled[u, v] = scaled[v, u] = factor
+        nodes = WAYS[way](sp.csr_array(scaled), [0, 5], labels)
+        assert np.isin([0, 5], nodes).all()
+        assert f1(nodes, inside) > 0.85
 
 
 @pytest.mark.parametrize("missing", [-1, NAN, None])

@@ -260,23 +260,26 @@ class Auto:
 
 @dataclass(frozen=True)
 class Growth:
-    """`grow_cluster`, which reads the neighbourhood of the cluster only."""
+    """`grow_cluster`, which reads the neighbourhood of the cluster only; with `restarts` the labels of all nodes."""
 
     threshold: float = 0.05
+    restarts: bool | None = None
 
     version: ClassVar[str] = "2"
     uses_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.rate("threshold", self.threshold)
+        if self.restarts is not None:
+            flag("restarts", self.restarts)
 
     def candidates(self, trial: Trial) -> Iterator[Candidate]:
         """Yield the cluster; the seed alone where labels of known accuracy say nothing."""
         if trial.a1 + trial.a0 <= 1:
             yield Candidate(np.array([trial.seed]), conductance(trial.graph, [trial.seed]))
             return
-        rates = trial.a1, trial.a0
-        growth = clustering.grow_cluster(trial.graph, [trial.seed], trial.labels, *rates, threshold=self.threshold)
+        grow = functools.partial(clustering.grow_cluster, threshold=self.threshold, restarts=bool(self.restarts))
+        growth = grow(trial.graph, [trial.seed], trial.labels, trial.a1, trial.a0)
         phi = conductance(trial.graph, growth.nodes)
         yield Candidate(growth.nodes, phi, converged=growth.converged, arcs=growth.arcs)
 

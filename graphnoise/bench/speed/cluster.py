@@ -16,6 +16,7 @@ from rich.console import RenderableType
 from rich.text import Text
 from torch import Tensor
 
+from graphnoise.bench.environment import Meter
 from graphnoise.bench.grid import integer, option, real, some_of
 from graphnoise.bench.report import headline
 from graphnoise.bench.speed import harness, propagate, tables
@@ -29,6 +30,7 @@ from graphnoise.clustering import (
     as_undirected,
     flow_diffusion,
     grow_cluster,
+    membership_posterior,
     precision_recall_f1,
 )
 from graphnoise.clustering.batch import DiffusionBatch, diffuse_many
@@ -37,7 +39,7 @@ from graphnoise.clustering.inputs import with_seed_labels
 from graphnoise.datasets.synthetic import planted_partition, stochastic_block_model
 from graphnoise.noise import flip_membership
 
-PARTS = ("walks", "batch", "locality", "growth")
+PARTS = ("walks", "batch", "locality", "growth", "posterior")
 # Seeds are those of a sample.
 WALKS = (
     {"alpha": 0.15, "eps": 1e-4, "seeds": 200},
@@ -48,6 +50,8 @@ WALKS = (
 BLOCK, CLUSTER = 500, 200
 # Blocks that grow, one after the other, from labels of these accuracies.
 GROWN, ACCURACIES = 5, (0.9, 0.95)
+# Accuracies of the labels of "posterior".
+WEAK = (0.7, 0.9)
 # Seeds of the baseline that are verified; the rounding of its float32 values in a residual.
 CHECKED, ROUNDING = 5, 1e-6
 # Bytes of an arc: its end (4), the mass and limit there (16).
@@ -60,19 +64,29 @@ Vector = NDArray[np.float64]
 class ClusterOptions(Options):
     """Options of `graphnoise bench speed cluster`."""
 
-    part: Annotated[tuple[str, ...], some_of(*PARTS)] = option(PARTS, "walks, batch, locality, growth.")
+    part: Annotated[tuple[str, ...], some_of(*PARTS)] = option(
+        PARTS[:-1], "walks, batch, locality, growth, and posterior, which takes minutes and 8 GB."
+    )
     scale: Annotated[float, real(1e-4, 10.0)] = option(1.0, "Multiplies the sizes of the graphs.")
-    threads: Annotated[int, integer(1, 1024)] = option(2, "Threads of the batch.")
+    threads: Annotated[int, integer(1, 1024)] = option(2, "Threads of the batch and the posterior.")
 
 
 @functools.lru_cache(maxsize=1)
 def draw_graph(name: str, nodes: int, seed: int) -> UndirectedGraph:
-    """Draw "arxiv" (a power law), "blocks" of 500 nodes, or "cluster": 200 nodes (p = .1) in a graph of any size."""
+    """Draw a graph.
+
+    "arxiv" is a power law, "blocks" have 500 nodes; "cluster" has 200 nodes (p = .1) in a graph of any size, "class" a
+    tenth of the nodes, with 6 of 10 neighbours in it.
+    """
     if name == "arxiv":
         arcs = round(propagate.SIZES["arxiv"][1] * nodes / propagate.SIZES["arxiv"][0])
         return as_undirected(propagate.draw_graph(nodes, arcs // 2 * 2, "power-law", seed))
     if name == "blocks":
         return as_undirected(planted_partition([BLOCK] * (nodes // BLOCK), 0.02, 10 / nodes, seed=seed).edge_index)
+    if name == "class":
+        crossing = 4 / 0.9
+        probs = np.array([[60, crossing], [crossing, (10 - crossing / 10) / 0.9]]) / nodes
+        return as_undirected(stochastic_block_model([nodes // 10, nodes - nodes // 10], probs, seed=seed).edge_index)
     probs = np.array([[0.1, 2 / nodes], [2 / nodes, 2 / nodes]])
     return as_undirected(stochastic_block_model([CLUSTER, nodes - CLUSTER], probs, seed=seed).edge_index)
 
@@ -138,6 +152,10 @@ class Cluster(Operation):
                 {"graph": "blocks", "nodes": max(int(nodes * scale) // BLOCK, GROWN) * BLOCK}
                 for nodes in (10_000, 100_000, 1_000_000)
             ],
+            "posterior": [
+                {"graph": "class", "nodes": max(int(nodes * scale), 1000), "threads": options.threads}
+                for nodes in (50_000, 500_000, 5_000_000)
+            ],
         }
         return [{"part": part, **case} for part in options.part for case in cases[part]]
 
@@ -145,7 +163,8 @@ class Cluster(Operation):
         """Verify and time one part."""
         say("drawing the graph, verifying")
         graph = draw_graph(case["graph"], case["nodes"], options.seed)
-        part = {"walks": _walks, "batch": _batch, "locality": _locality, "growth": _growth}[case["part"]]
+        parts = {"walks": _walks, "batch": _batch, "locality": _locality, "growth": _growth, "posterior": _posterior}
+        part = parts[case["part"]]
         runs, (copy, copied) = part(graph, case, options.seed, record), harness.memcpy("cpu")
         times = record["times"] = harness.interleave([*runs, copy], options.rounds, options.seed, say)
         if case["part"] == "walks":
@@ -176,6 +195,10 @@ class Cluster(Operation):
             yield headline(f"Growth of a block of {BLOCK} nodes while the graph around it grows, warm, one thread")
             yield Text(f"NumPy: its time over the library's within each round; means of {GROWN} blocks", style="dim")
             yield tables.table(GROWTH_TABLE, sorted(parts["growth"], key=lambda record: record["case"]["nodes"]))
+        if parts["posterior"]:
+            yield headline("Posterior of a class of a tenth of the nodes, from labels of accuracies 0.7 and 0.9")
+            yield Text("peak memory: of the process, with the graph", style="dim")
+            yield tables.table(POSTERIOR_TABLE, sorted(parts["posterior"], key=lambda record: record["case"]["nodes"]))
         yield from tables.notes(records)
 
 
@@ -207,6 +230,18 @@ GROWTH_TABLE: tables.Cells = {
     "arcs read": lambda r: f"{r['arcs'] / GROWN:,.0f}",
     "nodes touched": lambda r: f"{r['touched'] / GROWN:,.0f}",
     "F1": lambda r: f"{r['f1'] / GROWN:.3f}",
+}
+
+
+POSTERIOR_TABLE: tables.Cells = {
+    "nodes": lambda r: f"{r['case']['nodes']:,}",
+    "arcs": lambda r: f"{r['arcs']:,}",
+    "threads": lambda r: str(r["case"]["threads"]),
+    "time": lambda r: tables.duration(r, "library"),
+    "times arcs are read": lambda r: f"{r['reads']:.0f}",
+    "peak memory": lambda r: tables.size(r["peak_memory"]),
+    "F1": lambda r: f"{r['f1']:.3f}",
+    "of labels": lambda r: f"{r['f1_of_labels']:.3f}",
 }
 
 
@@ -285,3 +320,21 @@ def _growth(graph: UndirectedGraph, case: Case, seed: int, record: Record) -> li
     record |= {"arcs": sum(growth.arcs for growth in results), "touched": sum(len(g.touched) for g in results)}
     record["f1"] = sum(precision_recall_f1(g.nodes, block).f1 for g, block in zip(results, blocks, strict=True))
     return [TimedRun("library", library), TimedRun("NumPy", slow)]
+
+
+def _posterior(graph: UndirectedGraph, case: Case, seed: int, record: Record) -> list[TimedRun]:
+    """Posterior of all nodes, which has to be better than the labels; and the memory that it takes."""
+    (a1, a0), inside, meter = WEAK, np.arange(graph.num_nodes) < graph.num_nodes // 10, Meter()
+    labels = np.asarray(flip_membership(inside, a1=a1, a0=a0, seed=seed).y)
+    harness.set_threads(case["threads"])
+    meter.start()
+    result = membership_posterior(graph, labels, a1, a0)
+    record["peak_memory"] = meter.read()["peak_memory"]
+    record |= {"arcs": len(graph.col), "reads": result.arcs / max(len(graph.col), 1)}
+    record["f1_of_labels"] = precision_recall_f1(np.flatnonzero(labels), inside).f1
+    record["f1"] = precision_recall_f1(result.nodes, inside).f1
+    if not record["f1"] > record["f1_of_labels"]:
+        raise VerificationError(
+            f"membership_posterior: F1 {record['f1']:.3f}, and {record['f1_of_labels']:.3f} of labels"
+        )
+    return [TimedRun("library", lambda _: membership_posterior(graph, labels, a1, a0), threads=case["threads"])]

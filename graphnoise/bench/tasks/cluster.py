@@ -188,7 +188,9 @@ class Cluster(Task[ClusterGrid]):
         method, _ = registry.create("clusterings", config["method"], config["parameters"])
         members = problem.y == config["class"]
         meter, results = Meter(), []
-        with one_thread():
+        with one_thread(), warnings.catch_warnings():
+            # Accuracies that a classifier was estimated to have may contradict the labels.
+            warnings.simplefilter("ignore", UserWarning)
             meter.start()
             for trial, (a1, a0) in trials(config, problem):
                 began = time.perf_counter()

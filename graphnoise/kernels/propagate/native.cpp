@@ -28,6 +28,8 @@ struct PropagateArguments {
     // Rows of the result, and rows of `start`.
     Index nodes, start_rows, width;
     const Index *rowptr;
+    // Order in which rows are processed.
+    const std::int32_t *order;
     const void *col, *value, *left, *right, *start, *source;
     const unsigned char *mask;
     double alpha, beta, low, high, tol;
@@ -56,6 +58,8 @@ constexpr Index min_chunk = 4096;
 constexpr Index ahead = 64, short_row = 128;
 // Bytes of values below which they stay in the cache of a core.
 constexpr Index cached = 1 << 20;
+// Bytes of values from which a step writes past the caches: the next one would not find them there.
+constexpr Index streamed = 1 << 26;
 // Arcs times columns below which one thread is faster.
 constexpr Index serial_below = 1 << 18;
 
@@ -160,6 +164,8 @@ class Propagation {
         Step s{};
         s.rowptr = p_.rowptr;
         s.col = p_.col;
+        // Pieces of long rows are tasks of their own.
+        s.order = plan_.pieces == 0 ? p_.order : nullptr;
         s.left = p_.left;
         s.source = p_.source;
         s.mask = p_.mask;
@@ -172,6 +178,7 @@ class Propagation {
         s.beta = p_.beta;
         s.low = p_.low;
         s.high = p_.high;
+        s.stream = can_stream();
         s.clamp = std::isfinite(p_.low) || std::isfinite(p_.high);
         for (Index k = 0; k < p_.num_steps; ++k) {
             const bool first = p_.done + k == 0, last = p_.done + k + 1 == planned;
@@ -200,6 +207,12 @@ class Propagation {
     bool interrupted() const { return interrupt_.raised(); }
 
   private:
+    bool can_stream() const {
+        const Index row = p_.width * size_of(p_.type);
+        const auto unaligned = [](const void *at) { return reinterpret_cast<Address>(at) % 16 != 0; };
+        return p_.nodes * row >= streamed && row % 16 == 0 && !unaligned(p_.out) && !unaligned(p_.other);
+    }
+
     Outcome pass(const Plan &plan, const Step &s) {
         Outcome all{0, false};
         for (auto *tasks : {&plan.tasks, &plan.joins}) {
@@ -315,6 +328,7 @@ void add_propagation(nb::module_ &m) {
     def_field(arguments, "start_rows", &PropagateArguments::start_rows);
     def_field(arguments, "width", &PropagateArguments::width);
     def_field(arguments, "rowptr", &PropagateArguments::rowptr);
+    def_field(arguments, "order", &PropagateArguments::order);
     def_field(arguments, "col", &PropagateArguments::col);
     def_field(arguments, "value", &PropagateArguments::value);
     def_field(arguments, "left", &PropagateArguments::left);

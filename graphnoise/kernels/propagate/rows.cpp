@@ -132,6 +132,11 @@ INLINE void finish(const R &r, Index i, Index column, const Vec<typename Traits<
     store<N>(r.to + at, y);
 }
 
+template <int N, class T>
+INLINE void put(bool past_caches, T *at, const Vec<typename Traits<T>::Sum, N> &v) {
+    past_caches ? stream<N>(at, v) : store<N>(at, v);
+}
+
 // The same without clamp, check and residual, as in most steps: one or two multiplications per block.
 template <int N, int Full, int M, class T, class R, class S>
 INLINE void finish_plain(const R &r, Index i, const S &sums) {
@@ -144,12 +149,12 @@ INLINE void finish_plain(const R &r, Index i, const S &sums) {
         const A b = scale * (from_self && r.held ? r.beta / r.held[i] : r.beta);
         const T *x = (from_source ? r.source : r.from) + at;
 #pragma GCC unroll 8
-        for (int k = 0; k < Full; ++k) store<N>(to + k * N, a * sums.full[k] + b * load<N>(x + k * N));
-        if constexpr (M > 0) store<M>(to + rest, a * sums.last + b * load<M>(x + rest));
+        for (int k = 0; k < Full; ++k) put<N>(r.s.stream, to + k * N, a * sums.full[k] + b * load<N>(x + k * N));
+        if constexpr (M > 0) put<M>(r.s.stream, to + rest, a * sums.last + b * load<M>(x + rest));
     } else {
 #pragma GCC unroll 8
-        for (int k = 0; k < Full; ++k) store<N>(to + k * N, a * sums.full[k]);
-        if constexpr (M > 0) store<M>(to + rest, a * sums.last);
+        for (int k = 0; k < Full; ++k) put<N>(r.s.stream, to + k * N, a * sums.full[k]);
+        if constexpr (M > 0) put<M>(r.s.stream, to + rest, a * sums.last);
     }
 }
 
@@ -165,7 +170,8 @@ void run(const Step &s, const Task &t, Outcome &out) {
     const bool plain = !(s.check || s.residual || s.clamp);
     const bool whole = t.kind == Kind::rows || t.kind == Kind::floor;
     const Index first = whole ? t.begin : t.row, end = whole ? t.end : t.row + 1;
-    for (Index i = first; i < end; ++i) {
+    for (Index k = first; k < end; ++k) {
+        const Index i = s.order ? s.order[k] : k;
         Sums<T, N, Full, M> sums;
         if (t.kind == Kind::join) {
             for (Index p = t.begin; p < t.end; ++p) sums.add(partial + p * s.width, t.width);
@@ -184,10 +190,11 @@ void run(const Step &s, const Task &t, Outcome &out) {
         } else {
             sums.keep(row, Full * N + M);
 #pragma GCC unroll 1
-            for (int k = 0; k < Full; ++k) finish<N, T>(r, i, k * N, load<N>(row + k * N), full);
+            for (int b = 0; b < Full; ++b) finish<N, T>(r, i, b * N, load<N>(row + b * N), full);
             if constexpr (M > 0) finish<M, T>(r, i, t.width - M, load<M>(row + Full * N), last);
         }
     }
+    if (s.stream) end_stream();
     full.report(out);
     last.report(out);
 }

@@ -16,6 +16,8 @@ struct Step {
     const Index *rowptr;
     // int32 or int64.
     const void *col;
+    // Order in which rows are processed, or null for 0, 1, 2, …
+    const std::int32_t *order;
     // One per arc, or one per source (`per_source`), or null for ones.
     const void *value;
     // Values that are gathered, [num_nodes, width].
@@ -40,6 +42,8 @@ struct Step {
     // Distance of prefetching, in arcs, and entries of `col` that can be read.
     Index prefetch, readable;
     bool per_source, clamp, residual, check;
+    // Whether `to` is written past the caches.
+    bool stream;
 };
 
 // Rows [begin, end), or the arcs [begin, end) of one row, or the pieces [begin, end) of one row; some of the columns.

@@ -35,6 +35,7 @@ __all__ = [
     "features_of_sums",
     "log_odds",
     "positions_of_arcs",
+    "positive",
     "read_region",
     "set_messages",
     "update_region",
@@ -51,7 +52,7 @@ class Region:
         rowptr: Where the arcs of each node inside begin, int64, shape [k + 1].
         target: Place of the other end of each arc, int32, shape [m].
         reply: Position in `messages` of the message along each arc, int64, shape [m].
-        weight: Weight of each arc, float64, shape [m], or None for ones.
+        weight: Weight of each arc, those of a node inside with a sum of 1, float64, shape [m], or None for ones.
         total: Sum of the weights of each node inside, float64, shape [k].
         square: Sum of their squares.
         messages: P(source inside) that comes by each arc, then those that go to the boundary, float64, shape [m + b'].
@@ -105,9 +106,22 @@ def read_region(graph: UndirectedGraph, inside: Ints, backend: str | None = None
     total = square = np.diff(rowptr).astype(np.float64)
     weight = None if graph.weight is None else _limited(graph.weight[arcs], rowptr)
     if weight is not None:
-        total, square = (np.add.reduceat(np.append(weight**k, 0), rowptr[:-1]) * (total > 0) for k in (1, 2))
+        # Scaled, since squares of weights may be beyond float64.
+        weight = weight / np.repeat(positive(_sums(weight, rowptr)), np.diff(rowptr))
+        total, square = _sums(weight, rowptr), _sums(weight**2, rowptr)
     messages = np.zeros(len(target) + int((target >= len(inside)).sum()))
     return Region(inside, boundary, rowptr, target, reply, weight, total, square, messages, np.zeros(len(inside)))
+
+
+def _sums(values: Floats, rowptr: Ints) -> Floats:
+    """Return the sum of the values of each node's arcs."""
+    sums: Floats = np.add.reduceat(np.append(values, 0), rowptr[:-1]) * (np.diff(rowptr) > 0)
+    return sums
+
+
+def positive(total: Floats) -> Floats:
+    """Return totals to divide by, 1 in place of 0."""
+    return np.where(total > 0, total, 1.0)
 
 
 def _limited(weight: Floats, rowptr: Ints) -> Floats:
@@ -121,7 +135,8 @@ def _limited(weight: Floats, rowptr: Ints) -> Floats:
     top = weight == largest[source]
     others = np.bincount(source, np.where(top, 0.0, weight), minlength=len(largest))
     alone = np.bincount(source, top, minlength=len(largest)) == 1
-    most = np.where(alone & (others > 0), MAX_WEIGHT * others, np.inf)
+    with np.errstate(over="ignore"):
+        most = np.where(alone & (others > 0), MAX_WEIGHT * others, np.inf)
     return np.minimum(weight, most[source])
 
 

@@ -101,6 +101,32 @@ def test_growth_that_differs_between_the_tiers_is_not_timed(monkeypatch):
         cluster._growth(graph("growth")[1], {}, 0, {})
 
 
+def test_the_posterior_is_measured_where_it_is_asked_for(tmp_path, capfd, monkeypatch):
+    few = [*FEW, "--part", "posterior", "--threads", "1"]
+    code, out, err = call(capfd, *few, "--out", tmp_path / "p.json")
+    assert code == 0, err
+    (record, *_) = records = held(tmp_path / "p.json")
+    assert [record["case"]["nodes"] for record in records] == [1000, 10_000]
+    assert all(record["f1"] > record["f1_of_labels"] + 0.3 for record in records)
+    assert record["arcs"] == len(cluster.draw_graph("class", 1000, 0).col)
+    assert 2 * 20 >= record["reads"] >= 2
+    assert record["peak_memory"] > 1e8
+    assert " ".join(f"1,000 {record['arcs']:,} 1".split()) in " ".join(out.split())
+    right = cluster.membership_posterior
+    monkeypatch.setattr(
+        cluster, "membership_posterior", lambda *words: dataclasses.replace(right(*words), probability=np.ones(1000))
+    )
+    with pytest.raises(cluster.VerificationError, match=r"membership_posterior: F1 0.182, and 0.5.* of labels"):
+        cluster._posterior(*graph("posterior")[::-1], 0, {})
+
+
+def test_a_tenth_of_the_nodes_has_six_of_ten_neighbours_in_its_class():
+    here = cluster.draw_graph("class", 50_000, 0)
+    inside, rows = np.arange(50_000) < 5000, np.repeat(np.arange(50_000), np.diff(here.rowptr))
+    assert len(here.col) / 50_000 == pytest.approx(10, rel=0.02)
+    assert inside[here.col[inside[rows]]].mean() == pytest.approx(0.6, abs=0.02)
+
+
 def scaled(run):
     return dataclasses.replace(run, values=run.values * 1.001)
 

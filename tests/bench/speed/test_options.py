@@ -23,7 +23,7 @@ from graphnoise.errors import InputError
         ("propagate", "limit", "-1", "limit: expected a number"),
         ("propagate", "rounds", "0", "rounds: expected an integer from 1"),
         ("propagate", "seed", "-1", "seed: expected an integer from 0"),
-        ("cluster", "part", "runs", "part: expected one of batch, growth, locality, walks, got 'runs'"),
+        ("cluster", "part", "runs", "part: expected one of batch, growth, locality, posterior, walks, got 'runs'"),
         ("cluster", "scale", "0", r"scale: expected a number in \[0.0001, 10\], got 0.0"),
         ("node-order", "graph", "citeseer", "graph: expected one of cora, planted, power-law, got 'citeseer'"),
         ("node-order", "order", "rmc", "did you mean 'rcm'"),

@@ -46,7 +46,20 @@ CASES: dict[str, Case] = {
     C + "LocalCluster": Case(
         _local,
         lambda: {"graph": karate(), "seeds": [0], "labels": y(), "a1": 0.8, "a0": 0.7, "method": "flow"},
-        ("sink", "label_eps", "masses", "rounding", "selection", "improve", "alpha", "t", "p", "height", "tol"),
+        (
+            "sink",
+            "label_eps",
+            "masses",
+            "rounding",
+            "selection",
+            "improve",
+            "alpha",
+            "t",
+            "p",
+            "height",
+            "tol",
+            "restarts",
+        ),
     ),
     C + "approximate_pagerank": Case(clustering.approximate_pagerank, lambda: _diffusion(alpha=0.2, eps=1e-4, top_k=3)),
     C + "attribute_factors": Case(clustering.attribute_factors, lambda: {"x": few(), "num_components": 2, "seed": 1}),
@@ -86,7 +99,8 @@ CASES: dict[str, Case] = {
         lambda: {"graph": karate(), "diffusion": clustering.approximate_pagerank(karate(), 0)},
     ),
     C + "grow_cluster": Case(
-        clustering.grow_cluster, lambda: {"graph": karate(), "seeds": [1], "labels": y(), "a1": 0.8, "a0": 0.7}
+        clustering.grow_cluster,
+        lambda: {"graph": karate(), "seeds": [1], "labels": y(), "a1": 0.8, "a0": 0.7, "restarts": True},
     ),
     C + "membership_posterior": Case(
         clustering.membership_posterior, lambda: {"graph": karate(), "labels": y(), "a1": 0.8, "a0": 0.7, "seeds": [1]}
