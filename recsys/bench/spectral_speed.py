@@ -29,7 +29,8 @@ TOLERANCE = 1e-3
 WITH_VECTORS = ("auto", "chebycf", "gf-cf")
 NOTE = (
     "fit: seconds of a fit; products: as many columns times the matrix of the item graph as the fit multiplies, and\n"
-    "nothing else; over products: within each round. Rate: operations of the products (4 a click and column) a second"
+    "nothing else; over products: within each round. Rate: operations of the products (4 a click and column) a second.\n"
+    "ranking: 20 items for each user"
 )
 
 
@@ -99,7 +100,7 @@ class Spectral(Operation):
     help = "Time fits of SpectralFilter beside the sparse products that they make."
 
     def measure(self, case: Case, options: SpectralOptions, record: Record, say: Say) -> None:
-        """Verify scores, then time a round of a fit and of its products."""
+        """Verify scores, then time rounds of a fit, of its products, and of ranking items for all users."""
         say("verifying")
         record["checks"] = {"scores": verify()}
         matrix = draw_matrix(case | {"seed": options.seed})
@@ -113,7 +114,12 @@ class Spectral(Operation):
                 graph.multiply(x)
 
         # The dense products of a fit are on one thread as well.
-        runs = [TimedRun("fit", lambda _: model.fit(matrix, False)), TimedRun("products", products)]
+        users = np.arange(matrix.shape[0])
+        runs = [
+            TimedRun("fit", lambda _: model.fit(matrix, False)),
+            TimedRun("products", products),
+            TimedRun("ranking", lambda _: model.recommend(users, matrix, N=20)),
+        ]
         times = record["times"] = harness.interleave(runs, options.rounds, options.seed, say)
         harness.compare(times, "products", times)
         record |= {"columns": columns, "operations": 4 * columns * matrix.nnz}
@@ -138,4 +144,5 @@ TABLE: tables.Cells = {
     ),
     "fit": lambda record: tables.duration(record, "fit"),
     "over products": lambda record: tables.ratio(record, "fit"),
+    "ranking": lambda record: tables.duration(record, "ranking"),
 }
