@@ -50,6 +50,7 @@ class PropagateArguments:
     start_rows: int
     width: int
     rowptr: int
+    order: int
     col: int
     value: int
     left: int

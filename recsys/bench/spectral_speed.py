@@ -29,8 +29,8 @@ TOLERANCE = 1e-3
 WITH_VECTORS = ("auto", "chebycf", "gf-cf")
 NOTE = (
     "fit: seconds of a fit; products: as many columns times the matrix of the item graph as the fit multiplies, and\n"
-    "nothing else; over products: within each round. Rate: operations of the products (4 a click and column) a second.\n"
-    "ranking: 20 items for each user"
+    "nothing else; over products: within each round. Rate: operations (4 a click and column) of the products a\n"
+    "second. Ranking: 20 items for each user"
 )
 
 

@@ -48,6 +48,40 @@ def pair_scores_float64(
     out: int,
     /,
 ) -> None: ...
+def adam_float32(
+    count: int,
+    rows: int,
+    gradient: int,
+    counts: int,
+    width: int,
+    table: int,
+    first: int,
+    second: int,
+    l2: float,
+    beta1: float,
+    beta2: float,
+    scale: float,
+    correction: float,
+    eps: float,
+    /,
+) -> None: ...
+def adam_float64(
+    count: int,
+    rows: int,
+    gradient: int,
+    counts: int,
+    width: int,
+    table: int,
+    first: int,
+    second: int,
+    l2: float,
+    beta1: float,
+    beta2: float,
+    scale: float,
+    correction: float,
+    eps: float,
+    /,
+) -> None: ...
 def group(ids: int, count: int, bound: int, row: int, start: int, order: int, /) -> int: ...
 def grouped_sums_float32(
     threads: int,

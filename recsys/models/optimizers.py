@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.kernels.pairs import Ints
+from recsys.kernels.pairs import Ints, adam_rows
 
 Floats = NDArray[Any]
 
@@ -47,13 +47,11 @@ class Adam:
 
     def move(self, table: Floats, rows: Ints, gradient: Floats, counts: Floats, eta: float, l2: float) -> None:
         """Update rows of a table [n, K], or entries of a vector [n], along the gradient."""
-        first, second = self._moments.setdefault(id(table), (np.zeros_like(table), np.zeros_like(table)))
+        if id(table) not in self._moments:
+            self._moments[id(table)] = np.zeros_like(table), np.zeros_like(table)
         step = self._steps[id(table)] = self._steps.get(id(table), 0) + 1
-        slope = gradient - _broadcast((l2 * counts).astype(table.dtype), table) * table[rows]
-        first[rows] = self.beta1 * first[rows] + (1 - self.beta1) * slope
-        second[rows] = self.beta2 * second[rows] + (1 - self.beta2) * slope * slope
-        scale = eta / (1 - self.beta1**step)
-        table[rows] += scale * first[rows] / (np.sqrt(second[rows] / (1 - self.beta2**step)) + self.eps)
+        settings = {"rate": eta, "l2": l2, "beta1": self.beta1, "beta2": self.beta2, "eps": self.eps}
+        adam_rows(table, self._moments[id(table)], rows, gradient, counts, step=step, **settings)
 
 
 def _broadcast(values: Floats, table: Floats) -> Floats:

@@ -6,6 +6,7 @@ import copy
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import torch
 
 from graphnoise.errors import InputError
 from recsys.evaluation import evaluate
@@ -16,6 +17,7 @@ from recsys.models.baselines import Popularity
 from recsys.models.initialisation import initial_parameters
 from recsys.models.mf import MODES, MatrixFactorization, _UniformByItem
 from recsys.models.minibatch import Minibatch
+from recsys.models.optimizers import Adam
 from recsys.objectives import BPO, NBPO, OBJECTIVES, DeCA, Forward, NonNegativePU, Pairs, RelevanceMF, TruncatedCE
 from recsys.samplers import Uniform
 
@@ -384,6 +386,39 @@ def test_sums_and_scores_of_many_pairs_at_any_number_of_threads(dtype):
     pairs = other.reshape(-1, 4)
     one, two = (scores(table, table, ids[: len(pairs)], pairs, num_threads=threads) for threads in (1, 2))
     assert np.array_equal(one, two)
+
+
+def test_adam_on_all_rows_is_that_of_torch():
+    rng = np.random.default_rng(0)
+    table, rows, once = rng.normal(size=(7, 5)), np.arange(7, dtype=np.int32), np.ones(7)
+    tensor, adam = torch.from_numpy(table.copy()).requires_grad_(), Adam()
+    peer = torch.optim.Adam([tensor], lr=0.03, weight_decay=0.2, maximize=False)
+    for _ in range(20):
+        gradient = rng.normal(size=(7, 5))
+        adam.move(table, rows, gradient, once, 0.03, 0.2)
+        tensor.grad = torch.from_numpy(-gradient)
+        peer.step()
+    np.testing.assert_allclose(table, tensor.detach().numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(50, 13), (50,)])
+def test_adam_changes_the_rows_of_a_step(shape, dtype):
+    rng, adam = np.random.default_rng(1), Adam()
+    table = rng.normal(size=shape).astype(dtype)
+    expected, mean, square = table.copy(), np.zeros_like(table), np.zeros_like(table)
+    for step in range(1, 9):
+        rows = np.sort(rng.choice(50, rng.integers(0, 20), replace=False)).astype(np.int32)
+        gradient = rng.normal(size=(len(rows), *shape[1:])).astype(dtype)
+        counts = rng.integers(0, 4, len(rows)).astype(dtype)
+        adam.move(table, rows, gradient, counts, 0.05, 0.1)
+        # The same formula in NumPy, to the bit.
+        slope = gradient - (0.1 * counts).reshape(-1, *[1] * (len(shape) - 1)) * expected[rows]
+        mean[rows] = 0.9 * mean[rows] + (1 - 0.9) * slope
+        square[rows] = 0.999 * square[rows] + (1 - 0.999) * slope * slope
+        divisor = np.sqrt(square[rows] / (1 - 0.999**step)) + 1e-8
+        expected[rows] += 0.05 / (1 - 0.9**step) * mean[rows] / divisor
+    np.testing.assert_array_equal(table, expected)
 
 
 def test_scores_of_pairs():

@@ -1,4 +1,4 @@
-"""Scores of pairs and row sums of a gradient step, bit-identical at any number of threads.
+"""Scores of pairs, row sums of a gradient step, and Adam on some rows, bit-identical at any number of threads.
 
 Each sum belongs to one row and is computed in the order of its entries, without atomics.
 """
@@ -107,3 +107,54 @@ class Groups(Validated):
         if weight is None:
             return np.diff(self.start)
         return self.totals((weight != 0).astype(weight.dtype))
+
+
+def adam_rows(
+    table: Floats,
+    moments: tuple[Floats, Floats],
+    rows: Ints,
+    gradient: Floats,
+    counts: Floats,
+    *,
+    rate: float,
+    l2: float,
+    step: int,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> None:
+    """Change some rows of a table, and of its moments, by step number `step` of Adam along a gradient.
+
+    Args:
+        table: Shape [n, K], or [n].
+        moments: Means of gradients and of their squares, each of the shape of the table.
+        rows: Positions of the rows, each once.
+        gradient: Their gradients, to go along, without L2; shape [rows, K], or [rows].
+        counts: Draws that touch each row: L2 counts once for each.
+        rate: Learning rate.
+        l2: L2 penalty.
+        step: Number of the step, from 1.
+        beta1: Weight of the old mean.
+        beta2: Weight of the old mean of squares.
+        eps: Added to the divisor.
+
+    Example:
+        >>> table, moments = np.zeros(3), (np.zeros(3), np.zeros(3))
+        >>> gradient, counts = np.array([2.0]), np.ones(1)
+        >>> adam_rows(
+        ...     table, moments, np.array([1], np.int32), gradient, counts,
+        ...     rate=0.1, l2=0.0, step=1, beta1=0.9, beta2=0.999, eps=0.0,
+        ... )
+        >>> table.round(6).tolist()
+        [0.0, 0.1, 0.0]
+
+    Source: Kingma and Ba, Adam: a method for stochastic optimization, ICLR 2015, algorithm 1.
+    """
+    call = _native.adam_float64 if table.dtype == np.float64 else _native.adam_float32
+    width = table.shape[1] if table.ndim == 2 else 1
+    arrays = (array.ctypes.data for array in (table, *moments))
+    scale, correction = rate / (1 - beta1**step), 1 - beta2**step
+    call(
+        len(rows), rows.ctypes.data, gradient.ctypes.data, counts.ctypes.data, width, *arrays,
+        l2, beta1, beta2, scale, correction, eps,
+    )  # fmt: skip

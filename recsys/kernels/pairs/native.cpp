@@ -1,7 +1,8 @@
-// Scores of pairs, and sums of rows grouped by row, for gradient steps; __init__.py defines the operations. Each sum belongs
+// Scores of pairs, sums of rows grouped by row, and Adam on some rows, for gradient steps; __init__.py defines the operations. Each sum belongs
 // to one row and is taken in the order of the entries, so results do not depend on the number of threads.
 
 #include <algorithm>
+#include <cmath>
 #include <type_traits>
 #include <vector>
 
@@ -110,11 +111,37 @@ void sums(int threads, Index groups, Address start, Address order, Address other
     team.rethrow();
 }
 
+// A step of Adam along the gradient of each row of `rows`, with L2 once per draw of the row.
+template <class T>
+void adam(Index count, Address rows, Address gradient, Address counts, Index width, Address table, Address first, Address second,
+          double l2, double beta1, double beta2, double scale, double correction, double eps) {
+    const auto *row = at<const int32_t>(rows);
+    const auto *slope = at<const T>(gradient), *draws = at<const T>(counts);
+    const T decay = static_cast<T>(l2), keep1 = static_cast<T>(beta1), keep2 = static_cast<T>(beta2);
+    const T new1 = static_cast<T>(1 - beta1), new2 = static_cast<T>(1 - beta2);
+    const T step = static_cast<T>(scale), divisor = static_cast<T>(correction), least = static_cast<T>(eps);
+    nb::gil_scoped_release release;
+    for (Index r = 0; r < count; ++r) {
+        const Index begin = row[r] * width;
+        T *value = at<T>(table) + begin, *mean = at<T>(first) + begin, *square = at<T>(second) + begin;
+        const T penalty = decay * draws[r];
+        for (Index k = 0; k < width; ++k) {
+            const T g = slope[r * width + k] - penalty * value[k];
+            const T m = keep1 * mean[k] + new1 * g, v = keep2 * square[k] + new2 * g * g;
+            mean[k] = m;
+            square[k] = v;
+            value[k] += step * m / (std::sqrt(v / divisor) + least);
+        }
+    }
+}
+
 }  // namespace
 
 void add_pairs(nb::module_ &m) {
     m.def("pair_scores_float32", &scores<float>);
     m.def("pair_scores_float64", &scores<double>);
+    m.def("adam_float32", &adam<float>);
+    m.def("adam_float64", &adam<double>);
     m.def("group", &group);
     m.def("grouped_sums_float32", &sums<float>);
     m.def("grouped_sums_float64", &sums<double>);
