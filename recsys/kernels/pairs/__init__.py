@@ -152,9 +152,9 @@ def adam_rows(
     """
     call = _native.adam_float64 if table.dtype == np.float64 else _native.adam_float32
     width = table.shape[1] if table.ndim == 2 else 1
-    arrays = (array.ctypes.data for array in (table, *moments))
+    values, mean, square = (array.ctypes.data for array in (table, *moments))
     scale, correction = rate / (1 - beta1**step), 1 - beta2**step
     call(
-        len(rows), rows.ctypes.data, gradient.ctypes.data, counts.ctypes.data, width, *arrays,
-        l2, beta1, beta2, scale, correction, eps,
+        len(rows), rows.ctypes.data, gradient.ctypes.data, counts.ctypes.data, width, values, mean,
+        square, l2, beta1, beta2, scale, correction, eps,
     )  # fmt: skip
