@@ -34,22 +34,6 @@ def test_every_width(instruction_set, dtype, weighted, draw):
         assert_close(actual.y.double(), expected.y.double(), TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize(
-    ("dtype", "width"), [(torch.float32, 44), (torch.float64, 9), (torch.float64, 10), (torch.bfloat16, 40)]
-)
-def test_results_larger_than_the_caches(instruction_set, dtype, width, draw):
-    # From 64 MiB on steps write past the caches, where rows are multiples of 16 bytes (not nine numbers of eight).
-    n = 2**26 // (width * dtype.itemsize) + 1
-    nodes = torch.arange(n)
-    ring = Graph.from_edge_index(torch.stack([torch.cat([nodes.roll(1), nodes.roll(-1)]), nodes.repeat(2)]), n)
-    x = torch.rand(n, 1, generator=draw).to(dtype).double()
-    expected = 0.7 * (x.roll(1, 0) + x.roll(-1, 0)) / 2 + 0.3 * x
-    expected = 0.7 * (expected.roll(1, 0) + expected.roll(-1, 0)) / 2 + 0.3 * x
-    y = x.to(dtype).expand(n, width).contiguous()
-    actual = propagate(ring, y, alpha=0.7, num_steps=2, normalisation="sym", backend="native").y
-    assert (actual - expected.to(dtype)).abs().max() <= TOLERANCE[dtype]
-
-
 def test_an_instruction_set_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="instruction set"):
         _native.use_instruction_set("v9")
