@@ -58,8 +58,6 @@ constexpr Index min_chunk = 4096;
 constexpr Index ahead = 64, short_row = 128;
 // Bytes of values below which they stay in the cache of a core.
 constexpr Index cached = 1 << 20;
-// Bytes of values from which a step writes past the caches: the next one would not find them there.
-constexpr Index streamed = 1 << 26;
 // Arcs times columns below which one thread is faster.
 constexpr Index serial_below = 1 << 18;
 
@@ -178,7 +176,6 @@ class Propagation {
         s.beta = p_.beta;
         s.low = p_.low;
         s.high = p_.high;
-        s.stream = can_stream();
         s.clamp = std::isfinite(p_.low) || std::isfinite(p_.high);
         for (Index k = 0; k < p_.num_steps; ++k) {
             const bool first = p_.done + k == 0, last = p_.done + k + 1 == planned;
@@ -207,12 +204,6 @@ class Propagation {
     bool interrupted() const { return interrupt_.raised(); }
 
   private:
-    bool can_stream() const {
-        const Index row = p_.width * size_of(p_.type);
-        const auto unaligned = [](const void *at) { return reinterpret_cast<Address>(at) % 16 != 0; };
-        return p_.nodes * row >= streamed && row % 16 == 0 && !unaligned(p_.out) && !unaligned(p_.other);
-    }
-
     Outcome pass(const Plan &plan, const Step &s) {
         Outcome all{0, false};
         for (auto *tasks : {&plan.tasks, &plan.joins}) {

@@ -132,11 +132,6 @@ INLINE void finish(const R &r, Index i, Index column, const Vec<typename Traits<
     store<N>(r.to + at, y);
 }
 
-template <int N, class T>
-INLINE void put(bool past_caches, T *at, const Vec<typename Traits<T>::Sum, N> &v) {
-    past_caches ? stream<N>(at, v) : store<N>(at, v);
-}
-
 // The same without clamp, check and residual, as in most steps: one or two multiplications per block.
 template <int N, int Full, int M, class T, class R, class S>
 INLINE void finish_plain(const R &r, Index i, const S &sums) {
@@ -149,12 +144,12 @@ INLINE void finish_plain(const R &r, Index i, const S &sums) {
         const A b = scale * (from_self && r.held ? r.beta / r.held[i] : r.beta);
         const T *x = (from_source ? r.source : r.from) + at;
 #pragma GCC unroll 8
-        for (int k = 0; k < Full; ++k) put<N>(r.s.stream, to + k * N, a * sums.full[k] + b * load<N>(x + k * N));
-        if constexpr (M > 0) put<M>(r.s.stream, to + rest, a * sums.last + b * load<M>(x + rest));
+        for (int k = 0; k < Full; ++k) store<N>(to + k * N, a * sums.full[k] + b * load<N>(x + k * N));
+        if constexpr (M > 0) store<M>(to + rest, a * sums.last + b * load<M>(x + rest));
     } else {
 #pragma GCC unroll 8
-        for (int k = 0; k < Full; ++k) put<N>(r.s.stream, to + k * N, a * sums.full[k]);
-        if constexpr (M > 0) put<M>(r.s.stream, to + rest, a * sums.last);
+        for (int k = 0; k < Full; ++k) store<N>(to + k * N, a * sums.full[k]);
+        if constexpr (M > 0) store<M>(to + rest, a * sums.last);
     }
 }
 
@@ -194,7 +189,6 @@ void run(const Step &s, const Task &t, Outcome &out) {
             if constexpr (M > 0) finish<M, T>(r, i, t.width - M, load<M>(row + Full * N), last);
         }
     }
-    if (s.stream) end_stream();
     full.report(out);
     last.report(out);
 }

@@ -42,8 +42,6 @@ struct Step {
     // Distance of prefetching, in arcs, and entries of `col` that can be read.
     Index prefetch, readable;
     bool per_source, clamp, residual, check;
-    // Whether `to` is written past the caches.
-    bool stream;
 };
 
 // Rows [begin, end), or the arcs [begin, end) of one row, or the pieces [begin, end) of one row; some of the columns.

@@ -6,9 +6,6 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
 
 #ifndef GRAPHNOISE_ISA
 #define GRAPHNOISE_ISA baseline
@@ -117,29 +114,6 @@ INLINE void store(T *at, const Vec<typename Traits<T>::Sum, N> &v) {
     } else {
         std::memcpy(at, &v, sizeof v);
     }
-}
-
-// Store past the caches: a line that is written whole is not read before. Addresses are multiples of 16 bytes; vectors that are not
-// are stored as usual.
-template <int N, class T>
-INLINE void stream(T *at, const Vec<typename Traits<T>::Sum, N> &v) {
-#if defined(__SSE2__)
-    constexpr std::size_t parts = N * sizeof(T) / 16;
-    if constexpr (parts * 16 == N * sizeof(T)) {
-        __m128i part[parts];
-        store<N>(reinterpret_cast<T *>(part), v);
-        for (std::size_t p = 0; p < parts; ++p) _mm_stream_si128(reinterpret_cast<__m128i *>(at) + p, part[p]);
-        return;
-    }
-#endif
-    store<N>(at, v);
-}
-
-// Make what was streamed visible to other threads.
-INLINE void end_stream() {
-#if defined(__SSE2__)
-    _mm_sfence();
-#endif
 }
 
 // The value as it will be read again after it was stored.
