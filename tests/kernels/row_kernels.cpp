@@ -92,7 +92,6 @@ void propagate(graphnoise::Type type, const char *name, const Arcs &arcs) {
             s.high = .9;
             s.low = .1;
             s.clamp = s.residual = width % 2 == 0;
-            s.stream = width * static_cast<Index>(sizeof(T)) % 16 == 0;
             s.readable = arcs.count() + padding;
             s.prefetch = padding;
             graphnoise::Outcome outcome{};
