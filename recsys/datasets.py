@@ -28,11 +28,12 @@ _PARTS = {
     "retail-rocket-carts": ("retail-rocket", "carts", "test"),
     "retail-rocket-purchases": ("retail-rocket", "purchases", "test"),
     "coat": ("coat", "train", "random"),
+    "coat-likes": ("coat", "train", "random"),
 }
 # Those whose validation may be purchases.
 _BOUGHT_LATER = ("retail-rocket-views", "retail-rocket-carts")
-# The lowest rating of what counts as a like among Coat's items drawn at random.
-_LIKED = 4
+# Coat: the lowest rating of a like, and the one below which the rest are dislikes.
+_LIKED, _DISLIKED = 4, 3
 
 
 def names() -> tuple[str, ...]:
@@ -61,7 +62,8 @@ def load(
     purchase of each user, which is in none of the three. `coat`: the training set are the items that users chose to
     rate, whatever the rating (many are dislikes; see `Interactions.at_least`); the test set are the likes (4 or 5)
     among the 16 items that were drawn for each user at random, all equally likely, without those of the training set:
-    recall on these estimates recall on all likes.
+    recall on these estimates recall on all likes. `coat-likes`: the same test set; the training set are the likes
+    alone, and what users rated 1 or 2 are dislikes.
 
     Files are searched in `root`, then in the cache, then downloaded if their terms allow it, and verified against the
     SHA-256 and the counts of the manifest. Others are read from `root` alone: MovieLens 1M and larger
@@ -102,9 +104,11 @@ def load(
     if "all" in together:
         return together["all"]
     known, held_out = together[train], together[test]
-    if name == "coat":
+    if source == "coat":
         held_out = held_out.at_least(_LIKED)
         held_out = held_out.subset(~np.isin(pair_keys(held_out.matrix), pair_keys(known.matrix)))
+    if name == "coat-likes":
+        known = known.at_least(_LIKED, dislikes_below=_DISLIKED)
     if validation is not None:
         chosen = _last_of_each(together[validation])
         return Split(known.subset(~np.isin(pair_keys(known.matrix), pair_keys(chosen.matrix))), chosen, held_out)

@@ -88,10 +88,12 @@ def _factors(objective: str, *, adam: bool = False, plain: bool = False, **range
     """Return a factorisation with an objective; those that the compiled epochs lack train in minibatches with Adam."""
     options: dict[str, Any] = {"optimizer": "adam", "batch_size": 1024} if adam else {"mode": "deterministic"}
     options["learning_rate_decay"] = 1.0
-    of_objective = ranges.keys() - {"sampler", "extra_regularization"}
+    of_objective = ranges.keys() - {"sampler", "extra_regularization", "dislike_share"}
 
     def build(**parameters: Any) -> Recommender:
         loss = {"name": objective, **{name: parameters.pop(name) for name in of_objective & parameters.keys()}}
+        if "dislike_share" in parameters:
+            parameters["sampler"] = {"name": "uniform", "dislike_share": parameters.pop("dislike_share")}
         return MatrixFactorization(objective=loss, **options, **parameters)
 
     return Method(build, {**(ADAM if adam else FACTORS), **ranges}, True, plain, TRAINING, "3")
@@ -190,6 +192,12 @@ DECA = _factors(
     c1=log_real(1.0, 1000.0),
     c2=log_real(1.0, 100.0),
     direction=choice("both", "positives", "negatives"),
+)
+# Data with known dislikes only.
+DISLIKE_SHARE = real(0.0, 0.9, zero=0.1)
+BPR_DISLIKES = _factors("bpr-dislikes", adam=True, dislike_weight=log_real(0.5, 20), dislike_share=DISLIKE_SHARE)
+DOUBLY_ROBUST = _factors(
+    "doubly-robust", adam=True, power=real(0.0, 1.0), clip=log_real(0.02, 0.5), dislike_share=DISLIKE_SHARE
 )
 BPR_ADAM = _factors("bpr", adam=True, sampler=SAMPLER)
 # Nothing is searched, so that methods of training are compared at the same settings.
