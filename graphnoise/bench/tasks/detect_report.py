@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
-from rich.table import Table
 
 from graphnoise import checks
 from graphnoise.bench import plots, record, report
 from graphnoise.bench.plots import Style
 from graphnoise.bench.record import RUN, Column, count, flag, get, mapping, number, share
-from graphnoise.bench.report import best_rows, decimal, headline, span
+from graphnoise.bench.report import best_rows, columns, decimal, headline, span
 from graphnoise.bench.tasks.node_report import GIVEN, row_label
 from graphnoise.noise import LabelNoise
 from graphnoise.plot import COLOURS, MARKERS
@@ -142,16 +141,6 @@ def _row(cell: Mapping[str, Any]) -> str:
     return str(cell.get("row", cell["config"]["method"]))
 
 
-def _columns(first: Sequence[str], others: Sequence[str]) -> Table:
-    """Return an empty table whose long headers take several lines, so that no number is cut."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name in first:
-        table.add_column(name, overflow="fold")
-    for name in others:
-        table.add_column(name, justify="right", overflow="fold", min_width=4 if len(first) > 1 else 8)
-    return table
-
-
 def _label(point: Point, points: Sequence[Point]) -> str:
     """Return the data set, and the rate where there are several."""
     rates = {rate for _, _, rate in points}
@@ -173,7 +162,7 @@ def render(section: Section) -> Iterator[RenderableType]:
                 continue
             draws = span(e.draws for row in shown.values() for e in row if e)
             yield headline(f"{heading}, {title}", f"mean ± half a 95 % t-interval over {draws} noise draw(s)")
-            table = _columns(["detector"], [_label(points[place], points) for place in seen])
+            table = columns("detector", [_label(points[place], points) for place in seen], fold=True)
             best_rows(table, shown)
             if measure == "corrected_accuracy":
                 base = next(iter(shown))
@@ -187,7 +176,7 @@ def render(section: Section) -> Iterator[RenderableType]:
             "estimated rate and its error in points, mean and greatest error of the transition matrix in points"
         )
         yield headline(f"Details, {title}", note)
-        table = _columns(["data set", "detector"], list(DETAILS))
+        table = columns("data set", ["detector", *DETAILS], fold=True, left=2)
         for point in points:
             for method in section.methods:
                 values = [(section.estimate(method, point, path), f, d) for path, f, d in DETAILS.values()]
