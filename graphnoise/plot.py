@@ -385,9 +385,9 @@ def neighbourhood(audit: Audit, node: int, ax: Axes | None = None) -> Axes:
         if doubt >= 0.05:
             ring = {"facecolor": "none", "edgecolor": "#C1121F", "alpha": doubt, "linewidth": 3, "zorder": 2}
             ax.add_patch(Circle((x, y), radius + 0.03, **ring))
-        shift = radius + 0.13
+        shift = radius + 0.2
         text = f"{name}" if code < 0 else f"{name}\n{two_digits(doubt)}"
-        across, up = (0.0, -shift - 0.05) if one == node else (x * (1 + shift), y * (1 + shift))
+        across, up = (0.0, -shift) if one == node else (x * (1 + shift), y * (1 + shift))
         ax.text(across, up, text, ha="center", va="center", fontsize=7, zorder=3)
     shown = sorted({int(given[one]) for one in nodes if given[one] >= 0})
     for code in shown:
@@ -396,7 +396,7 @@ def neighbourhood(audit: Audit, node: int, ax: Axes | None = None) -> Axes:
         ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, title="given class")
     rest = f", {more:,} more neighbours" if more else ""
     ax.set_title(f"{node_names(audit.posterior.names, nodes[-1:])[0]}: P(label is wrong){rest}", fontsize=9)
-    ax.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")
+    ax.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), aspect="equal")
     ax.axis("off")
     return ax
 
