@@ -15,7 +15,6 @@ from graphnoise.audit.estimates import NoiseEstimate
 from graphnoise.audit.explain import node_names, two_digits
 from graphnoise.clustering import Cluster, Diffusion, LocalCluster
 from graphnoise.clustering.growth import Growth
-from graphnoise.errors import InputError
 from graphnoise.noise import Transition
 from graphnoise.statistics import estimate
 from graphnoise.typing import Floats, Ints, LabelsLike
@@ -33,16 +32,6 @@ DASHES = ("-", "--", ":", "-.")
 MAX_NUMBERS, MAX_INTERVALS, MAX_NAMES, MAX_CLASSES = 15, 8, 40, 1000
 
 Clusters: TypeAlias = "Growth | LocalCluster | Mapping[float, Diffusion | Cluster | ArrayLike]"
-
-
-def require_matplotlib() -> None:
-    """Raise `InputError`, which names the extra, where matplotlib is not installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            "plot: expected matplotlib, which is not installed (pip install 'graphnoise[plots]')"
-        ) from error
 
 
 def series_style(place: int) -> dict[str, Any]:
@@ -403,7 +392,7 @@ def neighbourhood(audit: Audit, node: int, ax: Axes | None = None) -> Axes:
 
 def _axes(ax: Axes | None) -> Axes:
     """Return axes to draw on, new ones where there are none."""
-    require_matplotlib()
+    checks.package("plot", "matplotlib", "plots")
     from matplotlib import pyplot
     from matplotlib.axes import Axes
 

@@ -57,8 +57,7 @@ class TableCommand(Command):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        option = typer.main.get_command(_json_option).params[0]
-        self.params.append(option)
+        self.params.append(typer.main.get_command(_json_option).params[0])
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shlex
 from collections import defaultdict
@@ -77,17 +78,11 @@ def _cases(records: Sequence[Mapping[str, Any]]) -> list[str]:
         alike[", ".join(words) or "one case"].append(place)
     texts = [""] * len(records)
     for text, places in alike.items():
-        here = [records[place] for place in places]
-        marks = dict.fromkeys(places, "")
-        for column in (
-            [f"commit {str(record['environment']['commit'])[:7]}" for record in here],
-            [f"{record['environment'].get('instruction_set', '')} code" for record in here],
-            list(map(_day, here)),
-        ):
-            if len(set(marks.values())) < len(places) and len(set(column)) > 1:
-                marks = {place: f"{marks[place]}, {mark}" for place, mark in zip(places, column, strict=True)}
-        for place, mark in marks.items():
-            texts[place] = text + mark
+        here = [records[place]["environment"] for place in places]
+        marks = [(f"commit {str(e['commit'])[:7]}", f"{e.get('instruction_set', '')} code") for e in here]
+        several = [len(set(column)) > 1 for column in zip(*marks, strict=True)]
+        for place, mark in zip(places, marks, strict=True):
+            texts[place] = ", ".join([text, *itertools.compress(mark, several)])
     return texts
 
 

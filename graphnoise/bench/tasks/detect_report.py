@@ -13,9 +13,9 @@ from rich.console import RenderableType
 from graphnoise import checks
 from graphnoise.bench import plots, record, report
 from graphnoise.bench.plots import Style
-from graphnoise.bench.record import RUN, Column, count, flag, get, mapping, number, share
+from graphnoise.bench.record import RUN, Column, get, number, share
 from graphnoise.bench.report import best_rows, columns, decimal, headline, span
-from graphnoise.bench.tasks.node_report import GIVEN, row_label
+from graphnoise.bench.tasks.node_report import DATA, GIVEN, NOISE, row_label
 from graphnoise.noise import LabelNoise
 from graphnoise.plot import COLOURS, MARKERS
 from graphnoise.statistics import Estimate, Values, estimate
@@ -49,19 +49,9 @@ SHARES = (
     *("corrected_accuracy", "rate", "transition_mean", "transition_max"),
 )
 COLUMNS = (
-    Column("dataset", "config.dataset", str),
-    Column("data", "config.data", str),
-    Column("split_seed", "config.split_seed", count),
+    *DATA,
     Column("labelled", "config.labelled", lambda text: checks.choice("labelled", text, ("all", "train"))),
-    Column("noise", "config.noise.kind", str),
-    Column("rate", "config.noise.rate", share),
-    Column("exact", "config.noise.exact", flag),
-    Column("erase_stream", "config.noise.erase_stream", flag),
-    Column("options", "config.noise.options", mapping),
-    Column("method", "config.method", str),
-    Column("version", "config.version", str),
-    Column("parameters", "config.parameters", mapping),
-    Column("draw", "config.draw", count),
+    *NOISE,
     Column("error_rate", "result.error_rate", share, required=True),
     *(Column(f"estimated_{name}" if name == "rate" else name, f"result.{name}", share) for name in SHARES),
     Column("rate_error", "result.rate_error", number),
