@@ -38,6 +38,7 @@ CONFIG: dict[str, Any] = {
         "domainColor": "var(--line)",
         "tickColor": "var(--line)",
         "labelLimit": 220,
+        "labelSeparation": 8,
         "aria": False,
     },
 }
