@@ -7,6 +7,7 @@ the actual value. Bodies and kernels assume checked arguments.
 from __future__ import annotations
 
 import difflib
+import importlib
 import math
 import numbers
 import os
@@ -28,6 +29,17 @@ from graphnoise.errors import InputError as InputError
 def fail(name: str, expected: str, got: object) -> NoReturn:
     """Raise an `InputError`: `name: expected …, got …`."""
     raise InputError(f"{name}: expected {expected}, got {got}")
+
+
+def package(name: str, module: str, extra: str) -> Any:
+    """Return a module of an optional package; where it is not installed, the error names the extra."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        missing = error.name or module
+        raise InputError(
+            f"{name}: expected {missing}, which is not installed (pip install 'graphnoise[{extra}]')"
+        ) from error
 
 
 def unfitted(name: str) -> NoReturn:

@@ -224,11 +224,7 @@ def _owners(graph: Graph, assignment: Tensor | str | None) -> Ints:
         return np.asarray(np.minimum(work[:-1] * ranks // max(int(work[-1]), 1), ranks - 1), dtype=np.int32)
     if isinstance(assignment, str):
         checks.choice("assignment", assignment, ("metis",))
-        try:
-            import pymetis
-        except ImportError:
-            expected = "pymetis installed for 'metis' (the extra `metis`: pip install 'graphnoise[metis]')"
-            checks.fail("assignment", expected, "no such package")
+        pymetis = checks.package("assignment='metis'", "pymetis", "metis")
         arcs = sp.csr_array((np.ones(graph.num_arcs, bool), graph.col.numpy(), graph.rowptr.numpy()), shape=(n, n))
         # METIS reads undirected graphs without self-loops.
         both = (arcs + arcs.T).tocoo()

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     import networkx
     from torch_geometric.data import Data
 
-# Arcs that are counted or summed at a time.
-CHUNK = 1 << 18
 NORMALISATIONS = ("sym", "row", "col")
 _Value = TypeVar("_Value")
 
@@ -333,9 +331,9 @@ class Graph:
     def _sum(self, weight: Tensor, *, by_target: bool) -> Tensor:
         total = torch.zeros(self.num_nodes, dtype=torch.float64, device=self.device)
         if self.stored:
-            for begin in range(0, self.num_arcs, CHUNK):
-                arcs = slice(begin, begin + CHUNK)
-                ends = self.rows_between(begin, begin + CHUNK) if by_target else self.col[arcs]
+            for begin in range(0, self.num_arcs, stored.CHUNK):
+                arcs = slice(begin, begin + stored.CHUNK)
+                ends = self.rows_between(begin, begin + stored.CHUNK) if by_target else self.col[arcs]
                 total.index_add_(0, ends, weight[arcs].double())
         else:
             total = total.index_add(0, self.row if by_target else self.col, weight.double())
@@ -359,9 +357,9 @@ class Graph:
             if self._cache.get("undirected"):
                 return self.rowptr.diff().long()
             total = torch.zeros(self.num_nodes, dtype=torch.int64, device=self.device)
-            ones = torch.ones(min(CHUNK, self.num_arcs), dtype=torch.int64, device=self.device)
-            for begin in range(0, self.num_arcs, CHUNK):
-                sources = self.col[begin : begin + CHUNK]
+            ones = torch.ones(min(stored.CHUNK, self.num_arcs), dtype=torch.int64, device=self.device)
+            for begin in range(0, self.num_arcs, stored.CHUNK):
+                sources = self.col[begin : begin + stored.CHUNK]
                 total.index_add_(0, sources, ones[: len(sources)])
             return total
 

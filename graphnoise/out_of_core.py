@@ -29,8 +29,8 @@ DTYPES = {torch.float32: "<f4", torch.float64: "<f8"}
 PEAK, KEPT = 40, 32
 # Arrays of values that steps read and write: the source, and the values before and after.
 ARRAYS = 3
-# Arcs or entries that are processed at a time, and the bytes that this takes.
-CHUNK, CHUNK_BYTES = 1 << 18, 1 << 26
+# Bytes that a chunk of arcs or entries takes.
+CHUNK_BYTES = 1 << 26
 
 
 def align_steps(
@@ -69,9 +69,9 @@ def content_hash(described: object, *arrays: Tensor | None) -> str:
     """Return a hash of the text of an object and of the values of arrays, of which a part is read at a time."""
     state = hashlib.blake2b(repr(described).encode(), digest_size=16)
     for array in arrays:
-        for begin in range(0, 0 if array is None else len(array), CHUNK):
+        for begin in range(0, 0 if array is None else len(array), stored.CHUNK):
             assert array is not None
-            state.update(array[begin : begin + CHUNK].detach().contiguous().numpy().tobytes())
+            state.update(array[begin : begin + stored.CHUNK].detach().contiguous().numpy().tobytes())
     return state.hexdigest()
 
 
@@ -147,8 +147,8 @@ class BlockPropagation:
         part = self.y[:, begin : begin + self.width]
         shape = len(part), max(part.shape[1], min(self.width, 2))
         values, *pair = (buffer[: math.prod(shape)].view(shape) for buffer in buffers)
-        for row in range(0, len(part), CHUNK):
-            rows = slice(row, row + CHUNK)
+        for row in range(0, len(part), stored.CHUNK):
+            rows = slice(row, row + stored.CHUNK)
             values[rows, : part.shape[1]] = part[rows]
             values[rows, part.shape[1] :] = 0.0
             # Rows that do not count are not read, and may hold anything.
@@ -186,12 +186,12 @@ class BlockPropagation:
             return scaled
         value = _scratch_array(scratch, graph.num_arcs, DTYPES[dtype])
         left, right = graph.left, graph.right
-        for begin in range(0, graph.num_arcs, CHUNK):
-            arcs = slice(begin, begin + CHUNK)
+        for begin in range(0, graph.num_arcs, stored.CHUNK):
+            arcs = slice(begin, begin + stored.CHUNK)
             part = torch.ones(len(graph.col[arcs])) if graph.weight is None else graph.weight[arcs]
             part = part.double()
             if left is not None:
-                part = part * left[graph.rows_between(begin, begin + CHUNK)]
+                part = part * left[graph.rows_between(begin, begin + stored.CHUNK)]
             if right is not None:
                 part = part * right[graph.col[arcs]]
             value[arcs] = part.to(dtype).numpy()

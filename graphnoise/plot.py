@@ -15,7 +15,6 @@ from graphnoise.audit.estimates import NoiseEstimate
 from graphnoise.audit.explain import node_names, two_digits
 from graphnoise.clustering import Cluster, Diffusion, LocalCluster
 from graphnoise.clustering.growth import Growth
-from graphnoise.errors import InputError
 from graphnoise.noise import Transition
 from graphnoise.statistics import estimate
 from graphnoise.typing import Floats, Ints, LabelsLike
@@ -33,16 +32,6 @@ DASHES = ("-", "--", ":", "-.")
 MAX_NUMBERS, MAX_INTERVALS, MAX_NAMES, MAX_CLASSES = 15, 8, 40, 1000
 
 Clusters: TypeAlias = "Growth | LocalCluster | Mapping[float, Diffusion | Cluster | ArrayLike]"
-
-
-def require_matplotlib() -> None:
-    """Raise `InputError`, which names the extra, where matplotlib is not installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            "plot: expected matplotlib, which is not installed (pip install 'graphnoise[plots]')"
-        ) from error
 
 
 def series_style(place: int) -> dict[str, Any]:
@@ -98,10 +87,7 @@ def accuracy(rates: ArrayLike, accuracies: Mapping[str, ArrayLike], ax: Axes | N
     for place, (name, row) in enumerate(lines.items()):
         points = 100 * np.array([[e.mean, e.half_width or 0.0] for e in row])[order]
         interval_line(ax, x[order], points[:, 0], points[:, 1], {**series_style(place), "label": str(name)})
-    ax.set(xlabel="share of wrong labels", ylabel="accuracy, %")
-    ax.grid(alpha=0.25)
-    ax.legend(frameon=False)
-    return ax
+    return _finish(ax, xlabel="share of wrong labels", ylabel="accuracy, %")
 
 
 def confusion(
@@ -221,10 +207,8 @@ def reliability(probability: ArrayLike, right: ArrayLike, bins: int = 10, ax: Ax
     ax.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1, zorder=0)
     ax.scatter(mean, share, s=20 + 300 * n / n.sum(), color=COLOURS[0], alpha=0.8, zorder=3)
     ax.vlines(mean, np.maximum(middle - half, 0), np.minimum(middle + half, 1), color=COLOURS[0], linewidth=1)
-    ax.set(xlabel="stated probability", ylabel="share that is right")
-    ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
-    ax.grid(alpha=0.25)
-    return ax
+    limits: dict[str, Any] = {"xlim": (-0.03, 1.03), "ylim": (-0.03, 1.03), "aspect": "equal"}
+    return _finish(ax, legend=False, xlabel="stated probability", ylabel="share that is right", **limits)
 
 
 def detection(
@@ -275,12 +259,8 @@ def detection(
     for place, (name, (recall, precision)) in enumerate(curves.items()):
         ax.plot(recall, precision, **{**series_style(place), "marker": "" if len(recall) > 50 else "o", "label": name})
     ax.axhline(chance, color="0.6", linestyle="--", linewidth=1, zorder=0)
-    ax.set(xlabel="wrong labels found, % (recall)", ylabel="wrong among those looked at, % (precision)")
-    ax.set(xlim=(0, 101), ylim=(0, 102))
-    ax.grid(alpha=0.25)
-    if isinstance(credibility, Mapping):
-        ax.legend(frameon=False)
-    return ax
+    x, y = "wrong labels found, % (recall)", "wrong among those looked at, % (precision)"
+    return _finish(ax, isinstance(credibility, Mapping), xlabel=x, ylabel=y, xlim=(0, 101), ylim=(0, 102))
 
 
 def growth(clusters: Clusters, truth: ArrayLike | None = None, ax: Axes | None = None) -> Axes:
@@ -337,7 +317,8 @@ def growth(clusters: Clusters, truth: ArrayLike | None = None, ax: Axes | None =
     if isinstance(clusters, Growth):
         ax.plot(x[-1], len(clusters.nodes), "D", color="0.2", fillstyle="none", label="cluster: of best expected F1")
         ax.set_xticks(x)
-    return _finish_growth(ax, label)
+    ax.set_ylim(bottom=0)
+    return _finish(ax, xlabel=label, ylabel="nodes")
 
 
 def neighbourhood(audit: Audit, node: int, ax: Axes | None = None) -> Axes:
@@ -385,9 +366,9 @@ def neighbourhood(audit: Audit, node: int, ax: Axes | None = None) -> Axes:
         if doubt >= 0.05:
             ring = {"facecolor": "none", "edgecolor": "#C1121F", "alpha": doubt, "linewidth": 3, "zorder": 2}
             ax.add_patch(Circle((x, y), radius + 0.03, **ring))
-        shift = radius + 0.13
+        shift = radius + 0.2
         text = f"{name}" if code < 0 else f"{name}\n{two_digits(doubt)}"
-        across, up = (0.0, -shift - 0.05) if one == node else (x * (1 + shift), y * (1 + shift))
+        across, up = (0.0, -shift) if one == node else (x * (1 + shift), y * (1 + shift))
         ax.text(across, up, text, ha="center", va="center", fontsize=7, zorder=3)
     shown = sorted({int(given[one]) for one in nodes if given[one] >= 0})
     for code in shown:
@@ -396,14 +377,14 @@ def neighbourhood(audit: Audit, node: int, ax: Axes | None = None) -> Axes:
         ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, title="given class")
     rest = f", {more:,} more neighbours" if more else ""
     ax.set_title(f"{node_names(audit.posterior.names, nodes[-1:])[0]}: P(label is wrong){rest}", fontsize=9)
-    ax.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")
+    ax.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), aspect="equal")
     ax.axis("off")
     return ax
 
 
 def _axes(ax: Axes | None) -> Axes:
     """Return axes to draw on, new ones where there are none."""
-    require_matplotlib()
+    checks.package("plot", "matplotlib", "plots")
     from matplotlib import pyplot
     from matplotlib.axes import Axes
 
@@ -495,14 +476,15 @@ def _candidates(model: Any, found: Sequence[Any], inside: Any, ax: Axes) -> Axes
     ax.plot([c.mass for c in chosen], [c.size for c in chosen], "o", color="0.2", fillstyle="none", markersize=11)
     if inside is not None:
         ax.axhline(int(inside.sum()), color="0.5", linestyle="--", linewidth=1, label="true cluster")
-    return _finish_growth(ax, "mass of the source (the selected one is marked)")
-
-
-def _finish_growth(ax: Axes, label: str) -> Axes:
-    ax.set(xlabel=label, ylabel="nodes")
     ax.set_ylim(bottom=0)
+    return _finish(ax, xlabel="mass of the source (the selected one is marked)", ylabel="nodes")
+
+
+def _finish(ax: Axes, legend: bool = True, **settings: Any) -> Axes:
+    ax.set(**settings)
     ax.grid(alpha=0.25)
-    ax.legend(frameon=False)
+    if legend:
+        ax.legend(frameon=False)
     return ax
 
 

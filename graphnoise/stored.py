@@ -27,8 +27,8 @@ MANIFEST = "graph.json"
 PADDING = 64
 # Graphs with fewer nodes have columns of 32 bits.
 MAX_NARROW_NODES = 2**31
-# Arcs that are checked at a time.
-CHUNK = 1 << 22
+# Arcs or entries that are processed at a time.
+CHUNK = 1 << 18
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from graphnoise import InputError, datasets
+from graphnoise.bench.report import columns
 from graphnoise.bench.runner import Store
 from graphnoise.cli import main as cli
 from graphnoise.cli.console import out as console
-from graphnoise.cli.console import tables_as_json
+from graphnoise.cli.console import tables_as_json, wide
 
 COMMAND = [sys.executable, "-m", "graphnoise.cli"]
 
@@ -62,6 +63,8 @@ def test_suite_then_report_of_folder_and_table(planted, tmp_path, monkeypatch, c
     file = tmp_path / "own.toml"
     file.write_text(grid % "first" + 'methods = ["lp", "sgc"]\n' + grid % "second" + rows)
     words = ["bench", "suite", "own.toml", "--jobs", "1"]
+    code, out, err = call(capfd, *words, "--list", "--json")
+    assert (code, [row["cells"] for row in json.loads(out)["tables"][0]["rows"]]) == (0, [4, 4])
     code, out, err = call(capfd, *words, "--list")
     assert (code, err, (tmp_path / "runs").exists()) == (0, "", False)
     assert [line.split()[-2:] for line in out.splitlines()[2:4]] == [["4", "0"], ["4", "0"]]
@@ -395,6 +398,24 @@ def test_tables_as_json_have_the_figures_of_the_tables(planted, tmp_path, capfd)
     assert (code, out) == (1, "")
     code, out, err = call(capfd, "report", folder, "--csv", "--json")
     assert (code, out, "--csv: expected a file with --json" in err) == (1, "", True)
+
+
+def test_a_table_comes_in_parts_where_the_terminal_is_narrow(monkeypatch, capfd):
+    headers = ["first value", *(f"v{k}" for k in range(12))]
+    table = columns("data set", ["detector", *headers], left=2)
+    table.add_row("amazon-computers", "self-confidence", *(f"{k}.0±0.1" for k in range(13)))
+    monkeypatch.setattr(console, "_force_terminal", True)
+    monkeypatch.setattr(console, "_width", 60)
+    monkeypatch.setattr(console, "_color_system", None)
+    wide(table)
+    lines = capfd.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 60
+    rows = [line.split() for line in lines if line.startswith("amazon-computers  self-confidence")]
+    assert [cell for row in rows for cell in row[2:]] == [f"{k}.0±0.1" for k in range(13)]
+    assert lines.count("") == len(rows) - 1 > 0
+    with tables_as_json():
+        wide(table)
+    assert len(json.loads(capfd.readouterr().out)["tables"]) == 1
 
 
 def test_an_audit_as_json_has_names_as_they_are(tmp_path, capfd):

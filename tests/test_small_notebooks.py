@@ -10,7 +10,7 @@ from graphnoise.datasets import feedback_catalogue
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 # Number of figures by notebook.
-FIGURES = {"grow_cluster": 2, "torch_geometric": 2, "clean_clicks": 1}
+FIGURES = {"grow_cluster": 3, "torch_geometric": 2, "clean_clicks": 1}
 
 
 def code(name):

@@ -88,9 +88,11 @@ def two_digits(probability: float) -> str:
     """Return a probability with two digits, without the zero before the point.
 
     Example:
-        >>> two_digits(0.834), two_digits(0.997)
-        ('.83', '>.99')
+        >>> two_digits(0.834), two_digits(0.997), two_digits(0.0)
+        ('.83', '>.99', '0')
     """
+    if probability in (0, 1):
+        return f"{probability:g}"
     return ">.99" if probability >= 0.995 else "<.01" if probability < 0.005 else f"{probability:.2f}"[1:]
 
 

@@ -22,6 +22,13 @@ def _style(place: int) -> dict[str, Any]:
     return {"color": COLOURS[place % count], "linestyle": DASHES[place // count % len(DASHES)]}
 
 
+def _finish(panel: Any, title: str, x: str, y: str, **legend: Any) -> None:
+    panel.set(xlabel=x, ylabel=y)
+    panel.set_title(title, fontsize=9)
+    panel.grid(alpha=0.25)
+    panel.legend(frameon=False, fontsize=8, **legend)
+
+
 def rank_stability_figure(reports: dict[str, RankStability]) -> Figure:
     """Return a panel per report: accuracy by corrected labels over the prevalence of wrong ones, with crossings."""
     figure, grid = panels(len(reports), 1, (6.4, 0.8 + 3.4 * len(reports)))
@@ -33,11 +40,8 @@ def rank_stability_figure(reports: dict[str, RankStability]) -> Figure:
         for rho in report.pairs["crossing"].dropna():
             if rho > report.prevalence:
                 panel.axvline(rho, color="0.7", linewidth=0.8, zorder=0)
-        panel.set_xlabel("share of wrong labels among the test labels")
-        panel.set_ylabel("accuracy in %,\ncorrected labels")
-        panel.set_title(title, fontsize=9)
-        panel.grid(alpha=0.25)
-        panel.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+        x, y = "share of wrong labels among the test labels", "accuracy in %,\ncorrected labels"
+        _finish(panel, title, x, y, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -71,11 +75,7 @@ def exchange_rate_figure(reports: dict[str, tuple[pd.DataFrame, ExchangeRate]]) 
         panel.xaxis.set_major_formatter("{x:g}")
         panel.xaxis.set_minor_formatter(NullFormatter())
         worth = "all labels, the worth is not identified" if result.kappa is None else f"n_c + {kappa:.3g} n_n"
-        panel.set_xlabel(f"labels: {worth}")
-        panel.set_ylabel("error in %")
-        panel.set_title(title, fontsize=9)
-        panel.grid(alpha=0.25)
-        panel.legend(frameon=False, fontsize=8)
+        _finish(panel, title, f"labels: {worth}", "error in %")
     return figure
 
 
@@ -96,11 +96,7 @@ def frontier_figure(reports: dict[str, Frontier]) -> Figure:
         best = points[points["pareto"]].sort_values("cost")
         panel.plot(best["cost"], 100 * best["accuracy"], color="0.4", linewidth=1, drawstyle="steps-post", zorder=0)
         panel.set_ylim(max(panel.get_ylim()[0], 0), min(panel.get_ylim()[1], 100))
-        panel.set_xlabel("cost")
-        panel.set_ylabel("accuracy in %")
-        panel.set_title(title, fontsize=9)
-        panel.grid(alpha=0.25)
-        panel.legend(frameon=False, fontsize=8)
+        _finish(panel, title, "cost", "accuracy in %")
     return figure
 
 
@@ -112,8 +108,5 @@ def memorisation_figure(scores: np.ndarray[Any, Any], wrong: np.ndarray[Any, Any
     known = {name: values[~np.isnan(values)] for name, values in parts.items()}
     weights = [np.full(len(values), 100 / max(len(values), 1)) for values in known.values()]
     panel.hist(list(known.values()), bins, weights=weights, label=list(known), color=COLOURS[: len(known)])
-    panel.set_xlabel("memorisation: correct with the label minus correct without it")
-    panel.set_ylabel("labels in %")
-    panel.grid(alpha=0.25)
-    panel.legend(frameon=False, fontsize=8)
+    _finish(panel, "", "memorisation: correct with the label minus correct without it", "labels in %")
     return figure

@@ -11,7 +11,7 @@ from typing import Any
 from graphnoise import checks, resources
 from graphnoise.bench import slurm
 from graphnoise.bench.runner import Config, Engine, Run, Store, Summary, run_cells
-from graphnoise.errors import DataError, GraphnoiseError, InputError
+from graphnoise.errors import DataError, GraphnoiseError
 
 FORMS = "local, dask://HOST:PORT or slurm[:OPTION=VALUE,…]"
 # Seconds to reach a scheduler.
@@ -53,10 +53,9 @@ def _local(cells: Sequence[Config], run: Run, store: Store, *, jobs: int | None 
 
 @contextlib.contextmanager
 def _dask(address: str) -> Iterator[Engine]:
-    try:
-        from distributed import Client, KilledWorker
-    except ImportError:
-        raise InputError("executor: dask needs the extra `cluster`: pip install 'graphnoise[cluster]'") from None
+    checks.package("executor", "distributed", "cluster")
+    from distributed import Client, KilledWorker
+
     try:
         client = Client(f"tcp://{address}", timeout=PATIENCE)
     except (OSError, ValueError) as error:

@@ -100,6 +100,18 @@ def option(default: Any, help: str, name: str = "", **extra: Any) -> Any:
     return Field(default, description=help, json_schema_extra={**({"option": name} if name else {}), **extra})
 
 
+def word(value: Any) -> str:
+    """Return a value as an option takes it.
+
+    Example:
+        >>> word(True), word(0.50), word("cora")
+        ('yes', '0.5', 'cora')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def renamed(message: str, names: Mapping[str, str]) -> str:
     """Return a message with another name for the argument that it begins with.
 

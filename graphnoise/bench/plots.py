@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from graphnoise import checks
 from graphnoise.bench.report import NoiseSection, Section
 from graphnoise.io import atomic_write
-from graphnoise.plot import interval_line, require_matplotlib, series_style
+from graphnoise.plot import interval_line, series_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ def check(path: Path) -> None:
     Raises:
         InputError: matplotlib is not installed, or the suffix is none of its formats.
     """
-    require_matplotlib()
+    checks.package("plot", "matplotlib", "plots")
     from matplotlib.backend_bases import FigureCanvasBase
 
     formats = FigureCanvasBase.get_supported_filetypes()

@@ -122,12 +122,17 @@ def render(task: Task[Any], section: Section) -> Iterator[RenderableType]:
     yield from task.render(section)
 
 
+def plain_table(*headers: str, **settings: Any) -> Table:
+    """Return an empty table without lines."""
+    return Table(*headers, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", **settings)
+
+
 def columns(first: str, others: Sequence[str], *, fold: bool = False, left: int = 1) -> Table:
     """Return an empty table: columns for names, `left` in number, the others for numbers.
 
     Where a table is too wide, its headers take several lines, and with `fold` long names as well; no number is cut.
     """
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table()
     for place, column in enumerate((first, *others)):
         wraps = (fold and place == 0) or place >= left
         justify: Literal["left", "right"] = "left" if place < left else "right"

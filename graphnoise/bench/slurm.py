@@ -82,10 +82,7 @@ class Arrays:
     """The job arrays that one command submits; all have one name, by which they are found and cancelled."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
-        try:
-            import submitit
-        except ImportError:
-            raise InputError("executor: slurm needs the extra `cluster`: pip install 'graphnoise[cluster]'") from None
+        submitit = checks.package("executor", "submitit", "cluster")
         for program in ("sbatch", "srun", "squeue", "scancel", "scontrol"):
             if shutil.which(program) is None:
                 raise InputError(f"executor: slurm needs the program {program}: {INSTALL}")

@@ -251,11 +251,13 @@ def _write(
 
 
 def _table(suspects: pandas.DataFrame) -> Any:
-    from rich.table import Table
+    from graphnoise.bench.report import plain_table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table()
     for column in ("node", "given", "credibility", "suggested", "probability", "why"):
-        table.add_column(column, justify="right" if column in ("credibility", "probability") else "left")
+        width = 24 if column == "why" else len(column)
+        right = column in ("credibility", "probability")
+        table.add_column(column, justify="right" if right else "left", overflow="fold", min_width=width)
     for row in suspects.itertuples(index=False):
         chances = f"{row.credibility:.2f}", f"{row.probability:.2f}"
         table.add_row(

@@ -124,9 +124,9 @@ def _read(
 
 def _table(clicks: Any) -> Any:
     """Return a table of the most suspicious clicks."""
-    from rich.table import Table
+    from graphnoise.bench.report import plain_table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table()
     for column in clicks.columns:
         table.add_column("P(mistake)" if column == "mistake" else column, justify="right")
     for row in clicks.to_dict("records"):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from graphnoise.cli.command import Command, command, group, resumable
+from graphnoise.cli.command import TableCommand, command, group, resumable
 from graphnoise.cli.console import Bar, Root, out, program
 from graphnoise.cli.speed import speed
 
@@ -65,7 +65,7 @@ def _command(name: str) -> Any:
     return command(name, task.help, task.Grid, run, **others, root=(Root, None))
 
 
-@bench.command("suite", cls=Command)
+@bench.command("suite", cls=TableCommand)
 def bench_suite(
     file: Annotated[Path, typer.Argument(help="TOML file with the grids.")],
     folder: Folder = Path("runs"),
@@ -92,15 +92,16 @@ def bench_suite(
 
 
 def _list(suite: Suite, folder: Path) -> None:
-    from rich.table import Table
-
+    from graphnoise.bench.report import plain_table
     from graphnoise.bench.runner import Store, cell_key
 
     store = Store(folder) if folder.exists() else None
-    table = Table("grid", "data sets", "rows", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table("grid", "data sets", "rows")
     table.columns[0].no_wrap = True
-    for column in ("seeds", "cells", "recorded"):
-        table.add_column(column, justify="right", no_wrap=True)
+    for column in table.columns[1:]:
+        column.overflow = "fold"
+    for name in ("seeds", "cells", "recorded"):
+        table.add_column(name, justify="right", no_wrap=True)
     keys, recorded = set[str](), set[str]()
     for name, cells in suite.cells.items():
         grid, index = suite.grids[name], suite.indexes[name]

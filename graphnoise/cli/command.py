@@ -57,8 +57,7 @@ class TableCommand(Command):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        option = typer.main.get_command(_json_option).params[0]
-        self.params.append(option)
+        self.params.append(typer.main.get_command(_json_option).params[0])
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -118,17 +117,13 @@ def command(
 
 def _kind(option: str, field: Any) -> tuple[Any, Any]:
     """Return the type and the default of a field's parameter; lists are texts separated by commas."""
+    from graphnoise.bench.grid import word
+
     kind, default, help = field.annotation, field.default, field.description
     if isinstance(default, tuple):
         help = help if "commas" in help else f"{help.rstrip('.')}, separated by commas."
-        kind, default = str | None, ",".join(map(_word, default)) or None
+        kind, default = str | None, ",".join(map(word, default)) or None
     return Annotated[kind, typer.Option(option, help=help)], default
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _read(option: str, field: Any, value: Any) -> Any:

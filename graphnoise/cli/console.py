@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import itertools
 import json
 import math
 import re
@@ -12,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -49,16 +52,40 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of table
 
 
 def wide(piece: RenderableType) -> None:
-    """Print a table; where no terminal sets the width, as wide as it has to be, so that nothing in it is cut."""
-    if out.is_terminal:
-        out.print(piece)
+    """Print a table so that no number in it is cut.
+
+    Where no terminal sets the width, it is as wide as it has to be; in a narrow terminal it comes in parts.
+    """
+    if out.is_terminal and out.collected is None:
+        for number, part in enumerate(_parts(piece) if isinstance(piece, Table) else (piece,)):
+            out.print(*[""] * (number > 0), part, sep="\n")
         return
     width = out.width
     try:
-        out.width = max(width, Measurement.get(out, out.options.update(max_width=1 << 16), piece).maximum)
+        out.width = max(width, _size(piece).maximum)
         out.print(piece)
     finally:
         out.width = width
+
+
+def _size(piece: RenderableType) -> Measurement:
+    return Measurement.get(out, out.options.update(max_width=1 << 16), piece)
+
+
+def _parts(table: Table) -> Iterator[Table]:
+    """Yield a table, or parts of it that fit the terminal, each with the columns to the left, which are names."""
+    left = max(1, sum(1 for _ in itertools.takewhile(lambda column: column.justify == "left", table.columns)))
+    names, rest = table.columns[:left], table.columns[left:]
+    while True:
+        for count in range(len(rest), -1, -1):
+            part = copy.copy(table)
+            part.columns = [replace(column, _index=place) for place, column in enumerate(names + rest[:count])]
+            if count < 2 or _size(part).minimum <= out.width:
+                break
+        yield part
+        rest = rest[count:]
+        if not rest:
+            return
 
 
 @contextlib.contextmanager
@@ -149,7 +176,7 @@ def tell(line: str) -> None:
 class Bar:
     """A progress bar with the time that remains, on standard error; it goes when it ends.
 
-    Where standard error is no terminal, a line comes every ten seconds instead.
+    Where standard error is no terminal or a dumb one, a line comes every ten seconds instead.
     """
 
     INTERVAL = 10.0
@@ -159,7 +186,9 @@ class Bar:
 
         times = (p.TimeElapsedColumn(), p.TimeRemainingColumn(compact=True))
         columns = (p.TextColumn("{task.description}", markup=False), p.BarColumn(), p.MofNCompleteColumn(), *times)
-        self._bar = p.Progress(*columns, console=err, transient=True, disable=lines_only or not err.is_terminal)
+        # A dumb terminal cannot redraw a line.
+        self._drawn = err.is_terminal and not err.is_dumb_terminal
+        self._bar = p.Progress(*columns, console=err, transient=True, disable=lines_only or not self._drawn)
         self._task = self._bar.add_task(text, total=None)
         self._tenths = 0
         self._line, self._end, self._began = text, threading.Event(), time.monotonic()
@@ -171,7 +200,7 @@ class Bar:
 
     def __enter__(self) -> Bar:
         self._bar.start()
-        if not err.is_terminal:
+        if not self._drawn:
             self._thread.start()
         return self
 
@@ -184,7 +213,7 @@ class Bar:
         self._bar.update(self._task, total=total, completed=done, description=text)
         self._line = f"{done} of {total} {what}"
         # A log file gets a line for each tenth as well.
-        if not err.is_terminal and 10 * done // total > self._tenths:
+        if not self._drawn and 10 * done // total > self._tenths:
             self._tenths = 10 * done // total
             tell(f"{self._line}, {time.monotonic() - self._began:.0f} s")
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from graphnoise.cli.command import Command
-from graphnoise.cli.console import Bar, Json, Root, out
+from graphnoise.cli.console import Bar, Json, Root, out, wide
 from graphnoise.errors import DataError
 
 data = typer.Typer(help="List, fetch and verify data sets; build graphs and clicks.", no_args_is_help=True)
@@ -46,13 +46,13 @@ def data_list(
     for k, rows in enumerate((graphs, clicks, labels)):
         if k:
             out.print()
-        out.print(_table(rows, licences))
+        wide(_table(rows, licences))
 
 
 def _table(rows: list[dict[str, Any]], licences: bool) -> Any:
-    from rich.table import Table
+    from graphnoise.bench.report import plain_table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table()
     columns = [column for column in rows[0] if licences or column != "licence"]
     for column in columns:
         number = any(isinstance(row[column], int) for row in rows)

@@ -90,6 +90,8 @@ def report(
     for folder in folders:
         if not folder.exists():
             bad("folder", "a folder of results", f"{str(folder)!r}, which is not there")
+        if html is None and folder.suffix == ".json":
+            bad("folder", "--html with speed records (`graphnoise bench speed show` prints tables)", str(folder))
     for target in (table, _target(folders[0], plot, "plot.png") if plot is not None else None, html):
         if target:
             check_writable(Path(target))

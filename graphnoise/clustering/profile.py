@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from graphnoise import checks
-from graphnoise.checks import InputError
 from graphnoise.clustering import inputs
 from graphnoise.clustering.batch import (
     check_num_threads,
@@ -220,12 +219,8 @@ def draw_profile(profile: CommunityProfile, path: str | os.PathLike[str]) -> Pat
     if not isinstance(profile, CommunityProfile) or len(profile.sizes) == 0:
         got = "one without clusters" if isinstance(profile, CommunityProfile) else type(profile).__name__
         checks.fail("profile", "a CommunityProfile with clusters", got)
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError("draw_profile: expected matplotlib (pip install 'graphnoise[plots]'), got none") from error
     target = checks.path("path", path)
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = checks.package("draw_profile", "matplotlib.figure", "plots").Figure(figsize=(6, 4), layout="constrained")
     formats = figure.canvas.get_supported_filetypes()
     suffix = target.suffix[1:].lower()
     if suffix not in formats:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from graphnoise import checks
-from graphnoise.errors import DataError, InputError
+from graphnoise.errors import DataError
 from graphnoise.io import reading
 from graphnoise.resources import byte_count
 
@@ -89,10 +89,7 @@ def connected(folder: Path, limit: int, caller: str, ordered: bool = False) -> I
         caller: Who needs DuckDB, for a message.
         ordered: Whether rows of tables keep the order of the files.
     """
-    try:
-        import duckdb
-    except ImportError:
-        raise InputError(f"{caller} needs DuckDB (the extra `scale`): pip install 'graphnoise[scale]'") from None
+    duckdb = checks.package(caller, "duckdb", "scale")
     with _one_line(str(folder)):
         connection = duckdb.connect(os.path.abspath(folder / "tables.duckdb"))
     try:

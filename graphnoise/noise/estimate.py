@@ -114,26 +114,11 @@ def confident_classes(probabilities: Array, noisy: LabelsLike) -> Ints:
     return _confident(*_pairs(probabilities, noisy))
 
 
-def confident_thresholds(probabilities: Array, noisy: LabelsLike) -> Floats:
-    """Return the mean of p_k over the nodes labelled k, for each class k, shape [C].
-
-    Example:
-        >>> p = np.array([0.9, 0.8, 0.3, 0.2, 0.1, 0.6])
-        >>> confident_thresholds(np.stack([p, 1 - p], axis=1), [0, 0, 0, 1, 1, 1]).round(4)
-        array([0.6667, 0.7   ])
-    """
-    return _thresholds(*_pairs(probabilities, noisy))
-
-
-def _thresholds(p: Floats, y: Ints) -> Floats:
+def _confident(p: Floats, y: Ints) -> Ints:
     sizes = np.bincount(y, minlength=p.shape[1])
     _each_class("noisy", "a label of every class", sizes)
-    thresholds: Floats = _sums(p, y, p.shape[1]).diagonal() / sizes
-    return thresholds
-
-
-def _confident(p: Floats, y: Ints) -> Ints:
-    confident = p >= _thresholds(p, y) - 1e-6
+    # The mean of p_k over the nodes labelled k is the threshold of class k.
+    confident = p >= _sums(p, y, p.shape[1]).diagonal() / sizes - 1e-6
     qualified = confident.sum(axis=1)
     true: Ints = np.where(qualified > 1, p.argmax(axis=1), confident.argmax(axis=1))
     return np.where(qualified > 0, true, -1)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from graphnoise.checks import InputError
+from graphnoise.checks import package
 
 # Trials before the sampler models what it has seen.
 RANDOM_TRIALS = 6
@@ -79,10 +79,7 @@ def choice(*options: Any) -> Range:
 
 def load_optuna() -> Any:
     """Return the module, which logs warnings only; raise `InputError` if it is not installed."""
-    try:
-        import optuna
-    except ImportError as error:
-        raise InputError("trials: expected the package optuna (pip install graphnoise[recsys])") from error
+    optuna = package("trials", "optuna", "recsys")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 

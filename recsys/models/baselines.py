@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
-from graphnoise.checks import InputError, choice, integer, real
+from graphnoise.checks import InputError, choice, integer, package, real
 from recsys.base import Callback, Recommender, wants_stop
 from recsys.interactions import Interactions, InteractionsLike, as_csr
 from recsys.models import gram
@@ -339,14 +339,11 @@ class ALS(FactorModel):
         self.user_factors, self.item_factors = model.user_factors, model.item_factors
 
     def _implicit_model(self) -> Any:
-        try:
-            from implicit.cpu.als import AlternatingLeastSquares
-        except ImportError as error:
-            raise InputError("ALS: expected the package implicit (pip install graphnoise[recsys])") from error
+        als = package("ALS", "implicit.cpu.als", "recsys")
         names = ("factors", "regularization", "alpha", "iterations", "random_state", "num_threads")
         # `implicit` warns if BLAS uses several threads.
         with threadpool_limits(1, "blas"):
-            return AlternatingLeastSquares(**{name: getattr(self, name) for name in names})
+            return als.AlternatingLeastSquares(**{name: getattr(self, name) for name in names})
 
     def _fitted_implicit_model(self) -> Any:
         model = self._implicit_model()

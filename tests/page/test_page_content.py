@@ -6,14 +6,21 @@ import shlex
 import shutil
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas
 import pytest
 
 from graphnoise.bench import record, registry
-from graphnoise.bench.page import write
+from graphnoise.bench.page import charts, write
+from graphnoise.bench.page.chapters import speed_chapter
+from graphnoise.bench.page.figure import Figure
+from graphnoise.bench.speed.operation import read
 from graphnoise.bench.store import Store, cell_key
+from graphnoise.cli import command
 from graphnoise.cli import main as cli
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
 class Reader(HTMLParser):
@@ -88,8 +95,8 @@ def test_numbers_are_those_of_the_records(made):
 
 def test_the_command_beside_a_figure_runs_its_cells(made):
     part = made.html.partition("Accuracy against noise</h3>")[2].partition("</figure>")[0]
-    command = re.search(r'<div class="command">.*?<code>(.*?)</code>', part)[1].replace("&#39;", "'")
-    words = shlex.split(command)
+    line = re.search(r'<div class="command">.*?<code>(.*?)</code>', part)[1].replace("&#39;", "'")
+    words = shlex.split(line)
     assert words[:3] == ["graphnoise", "bench", "nodes"]
     task, fields = registry.task("nodes"), {}
     names = {option: key for key, option in task.Grid.option_names().items()}
@@ -104,6 +111,46 @@ def test_the_command_beside_a_figure_runs_its_cells(made):
     assert {row["method"] for row in axes["row"].values()} == {r["config"]["method"] for r in records}
     assert [p["noise"]["kind"] for p in axes["noise"]] == ["none", "pair", "pair"]
     assert {p["draw"] for p in axes["draw"]} == {r["config"]["draw"] for r in records}
+
+
+@pytest.mark.parametrize("file", sorted(RESULTS.glob("*.json")), ids=lambda file: file.stem)
+def test_recorded_speeds_have_a_chapter(file):
+    chapter = speed_chapter(file)
+    assert chapter.tables
+    for figure in chapter.figures:
+        assert figure.command.startswith("graphnoise bench speed ")
+
+
+def test_the_commands_beside_speeds_measure_their_cases():
+    operation, records = read(RESULTS / "propagate.json")
+    fields = {option: key for key, option in operation.options.option_names().items()}
+    cases = []
+    for line in speed_chapter(RESULTS / "propagate.json").figures[0].command.splitlines():
+        words = shlex.split(line)
+        assert words[:4] == ["graphnoise", "bench", "speed", "propagate"]
+        assert words[-2:] == ["--out", "propagate.json"]
+        given = {
+            fields[option]: command._read(option, operation.options.model_fields[fields[option]], text)
+            for option, text in zip(words[4:-2:2], words[5:-2:2], strict=True)
+        }
+        cases += operation.cases(operation.options(threads=[2], **given))
+    assert all(record["case"] in cases for record in records)
+    assert len(cases) < 2 * len(records)
+
+
+@pytest.mark.parametrize(
+    ("measure", "values", "half", "limits"),
+    [
+        ("accuracy, %", [60.0, 80.0], 90.0, [0, 100]),
+        ("NDCG@20", [0.2, 0.1], 0.4, [0, 0.636]),
+        ("difference", [-1.0, 1.0], 1.0, [-2.16, 2.16]),
+    ],
+)
+def test_an_axis_ends_where_a_measure_does(measure, values, half, limits):
+    frame = pandas.DataFrame({"rate": [0.0, 0.4], measure: values})
+    frame = frame.assign(low=frame[measure] - half, high=frame[measure] + half)
+    figure = Figure("title", "note", frame, "lines", "rate", measure, ("low", "high"))
+    assert charts._limits(figure, frame, measure) == pytest.approx(limits)
 
 
 def test_names_with_html_in_them_are_text(made):

@@ -151,7 +151,7 @@ def speed_chapter(path: Path) -> Chapter:
         "recorded": _range(days),
     }
     pieces = list(operation.tables(records)) if records else []
-    return Chapter(f"Speed: {path.name}", facts, list(speed_figures(path, operation.name, records)), as_text(pieces))
+    return Chapter(f"Speed: {path.name}", facts, list(speed_figures(path, operation, records)), as_text(pieces))
 
 
 def _values(records: Sequence[Mapping[str, Any]], path: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import altair as alt
@@ -38,6 +38,7 @@ CONFIG: dict[str, Any] = {
         "domainColor": "var(--line)",
         "tickColor": "var(--line)",
         "labelLimit": 220,
+        "labelSeparation": 8,
         "aria": False,
     },
 }
@@ -120,8 +121,13 @@ def _spec(figure: Figure, rows: pandas.DataFrame, group: pandas.DataFrame, entri
 def _height(figure: Figure, rows: pandas.DataFrame) -> int:
     if figure.kind in ("lines", "scatter"):
         return 230
-    step = {"points": 19, "bars": 22, "heat": 32}[figure.kind]
+    step = {"points": max(19, 9 * _beside(figure, rows)), "bars": 22, "heat": 32}[figure.kind]
     return max(60, step * int(rows[figure.y].nunique()))
+
+
+def _beside(figure: Figure, rows: pandas.DataFrame) -> int:
+    """Return how many series one category has at most."""
+    return int(rows.groupby(figure.y)[figure.series].nunique().max()) if figure.series else 1
 
 
 def _looks(figure: Figure, columns: dict[str, str], entries: Sequence[Entry]) -> dict[str, Any]:
@@ -156,12 +162,18 @@ def _tooltip(figure: Figure, columns: dict[str, str]) -> list[Any]:
 
 
 def _limits(figure: Figure, group: pandas.DataFrame, measure: str) -> list[float]:
-    """Return the range of a measure over panels, with a margin; shares in per cent end at 100."""
+    """Return the range of a measure over panels, with a margin.
+
+    It begins at 0 at the least, and of shares in per cent ends at 100 at the most, unless values are beyond: intervals
+    of few draws are cut there.
+    """
+    values = group[measure].to_numpy(dtype=float)
     ends = group[[measure, *(figure.interval or ())]].to_numpy(dtype=float)
     low, high = float(ends.min()), float(ends.max())
     margin = 0.04 * (high - low) or 0.02 * abs(high) or 1.0
-    top = 100.0 if "%" in measure and high <= 100 else high + margin
-    return [max(low - margin, 0.0) if low >= 0 else low - margin, min(high + margin, top)]
+    least = 0.0 if values.min() >= 0 else low - margin
+    most = 100.0 if "%" in measure and values.max() <= 100 else high + margin
+    return [max(low - margin, least), min(high + margin, most)]
 
 
 def _along(figure: Figure, group: pandas.DataFrame) -> Floats:
@@ -205,16 +217,18 @@ def _lines(figure: Figure, chart: Any, columns: dict[str, str], group: pandas.Da
     looks = _looks(figure, columns, entries)
     limits = alt.Scale(domain=_limits(figure, group, figure.y), zero=False, nice=False)
     y = alt.Y(f"{columns[figure.y]}:Q", title=figure.y, scale=limits, axis=alt.Axis(tickCount=5))
-    padded = {"padding": 12} if figure.kind == "scatter" else {}
-    x, layers = _x(figure, columns, group, **padded), []
+    ends: dict[str, Any] = {}
+    if figure.kind == "scatter":
+        ends = {"padding": 12} if figure.log else {"domain": _limits(replace(figure, interval=None), group, figure.x)}
+    x, layers = _x(figure, columns, group, **ends), []
     drawn = chart.encode(x=x, color=looks["color"])
     if figure.interval:
         low, high = (columns[end] for end in figure.interval)
-        band = drawn.mark_area() if figure.kind == "lines" else drawn.mark_rule(strokeWidth=1.5)
+        band = drawn.mark_area(clip=True) if figure.kind == "lines" else drawn.mark_rule(strokeWidth=1.5, clip=True)
         # Bands of many lines would hide each other.
         share = min(0.14, 1.1 / max(len(entries), 1)) if figure.kind == "lines" else 0.9
-        ends = alt.Y(f"{low}:Q", title=figure.y, scale=limits)
-        layers.append(band.encode(y=ends, y2=f"{high}:Q", opacity=_faded(figure, columns, share)))
+        begin = alt.Y(f"{low}:Q", title=figure.y, scale=limits)
+        layers.append(band.encode(y=begin, y2=f"{high}:Q", opacity=_faded(figure, columns, share)))
     marks = {"y": y, "opacity": _faded(figure, columns, 1.0)}
     if figure.kind == "lines":
         dashes = {"strokeDash": looks["strokeDash"]} if "strokeDash" in looks else {}
@@ -233,7 +247,8 @@ def _points(figure: Figure, chart: Any, columns: dict[str, str], group: pandas.D
     looks = _looks(figure, columns, entries)
     y = alt.Y(f"{columns[figure.y]}:N", title=None, sort=None, axis=alt.Axis(grid=False, ticks=False, domain=False))
     limits: dict[str, Any] = {"domain": _limits(figure, group, figure.x)} if not figure.log else {"padding": 12}
-    beside = {"yOffset": alt.YOffset(f"{columns[figure.series]}:N", sort=None)} if entries else {}
+    several = _beside(figure, group) > 1
+    beside = {"yOffset": alt.YOffset(f"{columns[figure.series]}:N", sort=None)} if several else {}
     opacity = {"opacity": _faded(figure, columns, 1.0)} if entries else {}
     drawn = chart.encode(y=y, color=looks["color"], **beside, **opacity)
     layers = []
@@ -246,7 +261,7 @@ def _points(figure: Figure, chart: Any, columns: dict[str, str], group: pandas.D
     if figure.interval:
         low, high = (columns[end] for end in figure.interval)
         ends = alt.X(f"{low}:Q", title=figure.x, scale=alt.Scale(nice=False, **limits, **_log(figure)))
-        layers.append(drawn.mark_rule(strokeWidth=1.5).encode(x=ends, x2=f"{high}:Q"))
+        layers.append(drawn.mark_rule(strokeWidth=1.5, clip=True).encode(x=ends, x2=f"{high}:Q"))
     shape = {"shape": looks["shape"]} if "shape" in looks else {}
     points = drawn.mark_point(filled=True, size=50).encode(
         x=_x(figure, columns, group, **limits), **shape, tooltip=_tooltip(figure, columns)

@@ -119,6 +119,8 @@ def bench_command(
     command = ["graphnoise", "bench", task.name]
     for option, word in words.items():
         if values := [value for value in dict.fromkeys(map(word, configs)) if value is not None]:
+            if option == "--rate":
+                values.sort(key=float)
             # A flag has no value.
             command += [option, ",".join(values)] if any(values) else [option]
     if draw:

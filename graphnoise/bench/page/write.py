@@ -12,8 +12,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from graphnoise import checks
 from graphnoise.bench.page.chapters import Chapter, code_parts
-from graphnoise.checks import InputError
 from graphnoise.errors import DataError
 from graphnoise.io import atomic_write
 
@@ -41,14 +41,8 @@ class Cell:
 
 def check_packages() -> None:
     """Raise `InputError`, which names the extra, where a package of the page is not installed."""
-    try:
-        import altair  # noqa: F401
-        import jinja2  # noqa: F401
-        import vl_convert  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            f"html: expected {error.name}, which is not installed (pip install 'graphnoise[page]')"
-        ) from error
+    for module in ("altair", "jinja2", "vl_convert"):
+        checks.package("html", module, "page")
 
 
 def write_page(path: Path, title: str, chapters: Sequence[Chapter]) -> None:

@@ -12,58 +12,32 @@ import torch
 
 from graphnoise.bench import registry
 from graphnoise.bench.environment import Meter, environment, one_thread
-from graphnoise.bench.grid import Count, Flag, Names, Rates, Seed, Specs, one_of, option
+from graphnoise.bench.grid import Specs, one_of, option
 from graphnoise.bench.methods.detectors import Trial
 from graphnoise.bench.methods.problem import Instance
 from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, check_noise, entries, rows
 from graphnoise.bench.tasks import detect_page, detect_report
 from graphnoise.bench.tasks.detect_metrics import checked_detection, measure_detection
-from graphnoise.bench.tasks.graphs import PLANTED, GraphGrid, Word, splits_per_draw
-from graphnoise.bench.tasks.node_noise import Noises, noise_axis, plant
+from graphnoise.bench.tasks.graphs import splits_per_draw
+from graphnoise.bench.tasks.node_noise import NoisyGrid, noise_axis, plant
 from graphnoise.bench.tasks.nodes import load
 from graphnoise.checks import InputError
 from graphnoise.typing import Ints
 
 
-class DetectGrid(GraphGrid):
-    """What to run.
+class DetectGrid(NoisyGrid):
+    """What to run; methods are detectors.
 
     Attributes:
-        datasets: As of `NodesGrid`.
-        methods: Installed detectors, as `NAME` or `NAME:KEY=VALUE,…`.
-        noise: As of `NodesGrid`.
-        rates: Flip rates in [0, 1]; at rate 0 all kinds are one and the same. Given labels have none.
         labelled: "all": every node has a given label (where the true one is known); "train": the training nodes.
-        seeds: Number of noise draws.
-        first_seed: Seed of the first draw.
-        exact: Exact counts of flips instead of independent draws.
-        split_seed: As of `NodesGrid`.
-        split_sizes: As of `NodesGrid`.
-        split: As of `NodesGrid`.
     """
 
-    datasets: Names = option(
-        ("cora",),
-        f"Data sets, separated by commas, or {PLANTED}, to which features=16, separation=1 and seed=0 may be added.",
-        "--dataset",
-    )
     methods: Specs = option(
         ("posterior", "self-confidence", "neighbours", "lp", "graphcleaner"),
         "Detectors, separated by commas; NAME:KEY=VALUE sets an option.",
         "--method",
     )
-    noise: Noises = option(
-        ("symmetric", "pair"),
-        "Kinds of noise, separated by commas; KIND:KEY=VALUE sets an option; llm (Cora) and file:PATH: given labels.",
-    )
-    rates: Rates = option((0.2,), "Flip rates, separated by commas.", "--rate")
     labelled: Annotated[str, one_of("all", "train")] = option("all", "Nodes that have a given label: all or train.")
-    seeds: Count = option(10, "Noise draws.")
-    first_seed: Seed = option(0, "Seed of the first draw.")
-    exact: Flag = option(False, "Exact counts of flips, not independent draws.")
-    split_seed: Seed = option(0, "Seed of the split where there is no public one.")
-    split_sizes: Word = option("", "Sizes of a new split: TRAIN_PER_CLASS/VAL/TEST, as in 20/500/1000; shares below 1.")
-    split: Word = option("", "Which split, where the data have several: 0, 1 and so on.")
 
 
 class Detect(Task[DetectGrid]):

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.console import RenderableType
-from rich.table import Table
 
 from graphnoise import checks
 from graphnoise.bench import plots, record, report
 from graphnoise.bench.plots import Style
-from graphnoise.bench.record import RUN, Column, count, flag, get, mapping, number, share
-from graphnoise.bench.report import best_rows, decimal, headline, span
-from graphnoise.bench.tasks.node_report import GIVEN, row_label
+from graphnoise.bench.record import RUN, Column, get, number, share
+from graphnoise.bench.report import best_rows, columns, decimal, headline, span
+from graphnoise.bench.tasks.node_report import DATA, GIVEN, NOISE, row_label
 from graphnoise.noise import LabelNoise
 from graphnoise.plot import COLOURS, MARKERS
 from graphnoise.statistics import Estimate, Values, estimate
@@ -50,19 +49,9 @@ SHARES = (
     *("corrected_accuracy", "rate", "transition_mean", "transition_max"),
 )
 COLUMNS = (
-    Column("dataset", "config.dataset", str),
-    Column("data", "config.data", str),
-    Column("split_seed", "config.split_seed", count),
+    *DATA,
     Column("labelled", "config.labelled", lambda text: checks.choice("labelled", text, ("all", "train"))),
-    Column("noise", "config.noise.kind", str),
-    Column("rate", "config.noise.rate", share),
-    Column("exact", "config.noise.exact", flag),
-    Column("erase_stream", "config.noise.erase_stream", flag),
-    Column("options", "config.noise.options", mapping),
-    Column("method", "config.method", str),
-    Column("version", "config.version", str),
-    Column("parameters", "config.parameters", mapping),
-    Column("draw", "config.draw", count),
+    *NOISE,
     Column("error_rate", "result.error_rate", share, required=True),
     *(Column(f"estimated_{name}" if name == "rate" else name, f"result.{name}", share) for name in SHARES),
     Column("rate_error", "result.rate_error", number),
@@ -142,16 +131,6 @@ def _row(cell: Mapping[str, Any]) -> str:
     return str(cell.get("row", cell["config"]["method"]))
 
 
-def _columns(first: Sequence[str], others: Sequence[str]) -> Table:
-    """Return an empty table whose long headers take several lines, so that no number is cut."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name in first:
-        table.add_column(name, overflow="fold")
-    for name in others:
-        table.add_column(name, justify="right", overflow="fold", min_width=4 if len(first) > 1 else 8)
-    return table
-
-
 def _label(point: Point, points: Sequence[Point]) -> str:
     """Return the data set, and the rate where there are several."""
     rates = {rate for _, _, rate in points}
@@ -173,7 +152,7 @@ def render(section: Section) -> Iterator[RenderableType]:
                 continue
             draws = span(e.draws for row in shown.values() for e in row if e)
             yield headline(f"{heading}, {title}", f"mean ± half a 95 % t-interval over {draws} noise draw(s)")
-            table = _columns(["detector"], [_label(points[place], points) for place in seen])
+            table = columns("detector", [_label(points[place], points) for place in seen], fold=True)
             best_rows(table, shown)
             if measure == "corrected_accuracy":
                 base = next(iter(shown))
@@ -187,7 +166,7 @@ def render(section: Section) -> Iterator[RenderableType]:
             "estimated rate and its error in points, mean and greatest error of the transition matrix in points"
         )
         yield headline(f"Details, {title}", note)
-        table = _columns(["data set", "detector"], list(DETAILS))
+        table = columns("data set", ["detector", *DETAILS], fold=True, left=2)
         for point in points:
             for method in section.methods:
                 values = [(section.estimate(method, point, path), f, d) for path, f, d in DETAILS.values()]

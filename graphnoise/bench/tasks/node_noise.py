@@ -14,9 +14,10 @@ from torch_geometric.data import Data
 from graphnoise import checks, datasets
 from graphnoise.bench import options, registry
 from graphnoise.bench.environment import one_thread
-from graphnoise.bench.grid import each
+from graphnoise.bench.grid import Count, Flag, Names, Rates, Seed, each, option
 from graphnoise.bench.methods.problem import Instance, Trial
 from graphnoise.bench.task import Part, unique
+from graphnoise.bench.tasks.graphs import PLANTED, GraphGrid, Word
 from graphnoise.bench.tasks.node_report import GIVEN
 from graphnoise.checks import DataError, InputError
 from graphnoise.datasets.files import expanded, sha256
@@ -46,7 +47,44 @@ def parse_noise(name: str, value: object) -> options.Spec:
     return spec
 
 
+KINDS = "Kinds of noise, separated by commas; KIND:KEY=VALUE sets an option; llm (Cora) and file:PATH: given labels."
 Noises = Annotated[tuple[options.Spec, ...], each(parse_noise)]
+
+
+class NoisyGrid(GraphGrid):
+    """What tasks with noisy labels of nodes run.
+
+    Attributes:
+        datasets: Names (`graphnoise data list`), paths as `datasets.load` takes them, data sets of plug-ins, or planted
+            partitions as `graphs.load_graph` takes them.
+        methods: Installed methods of the task, as `NAME` or `NAME:KEY=VALUE,…`.
+        noise: Kinds of noise, see `graphnoise.noise.LabelNoise`, or of plug-ins; `KIND:KEY=VALUE,…` sets options. Or
+            given labels, the same in all draws: "llm", a language model's for Cora (`graphnoise.datasets.llm_labels`),
+            and "file:PATH", those of a table (`graphnoise.datasets.given.read_given`).
+        rates: Flip rates in [0, 1]; at rate 0 all kinds are one and the same. Given labels have none.
+        seeds: Number of noise draws.
+        first_seed: Seed of the first draw.
+        exact: Exact counts of flips instead of independent draws.
+        split_seed: Seed of the split of data sets without a public one; with `NAME:split_seed=draw` as data set, each
+            noise draw has a split of its own, with its seed.
+        split_sizes: Sizes of a new split, as in 20/500/1000: training nodes per class, validation and test nodes;
+            numbers below 1 are shares.
+        split: Which split, where the data have several: 0, 1 and so on.
+    """
+
+    datasets: Names = option(
+        ("cora",),
+        f"Data sets, separated by commas, or {PLANTED}, to which features=16, separation=1 and seed=0 may be added.",
+        "--dataset",
+    )
+    noise: Noises = option(("symmetric", "pair"), KINDS)
+    rates: Rates = option((0.2,), "Flip rates, separated by commas.", "--rate")
+    seeds: Count = option(10, "Noise draws.")
+    first_seed: Seed = option(0, "Seed of the first draw.")
+    exact: Flag = option(False, "Exact counts of flips, not independent draws.")
+    split_seed: Seed = option(0, "Seed of the split where there is no public one.")
+    split_sizes: Word = option("", "Sizes of a new split: TRAIN_PER_CLASS/VAL/TEST, as in 20/500/1000; shares below 1.")
+    split: Word = option("", "Which split, where the data have several: 0, 1 and so on.")
 
 
 def noise_axis(

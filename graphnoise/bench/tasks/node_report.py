@@ -43,11 +43,13 @@ MEASURES = (
     *("test_accuracy", "test_near_right", "test_near_wrong", "test_far", "train_right", "train_wrong"),
     *("train_misled", "val_accuracy", "val_accuracy_clean"),
 )
-COLUMNS = (
+# Columns of cells of noisy node labels, before and after those of a task's setting.
+DATA = (
     Column("dataset", "config.dataset", str),
     Column("data", "config.data", str),
     Column("split_seed", "config.split_seed", count),
-    Column("select", "config.select", str),
+)
+NOISE = (
     Column("noise", "config.noise.kind", str),
     Column("rate", "config.noise.rate", share),
     Column("exact", "config.noise.exact", flag),
@@ -57,6 +59,11 @@ COLUMNS = (
     Column("version", "config.version", str),
     Column("parameters", "config.parameters", mapping),
     Column("draw", "config.draw", count),
+)
+COLUMNS = (
+    *DATA,
+    Column("select", "config.select", str),
+    *NOISE,
     Column("init", "config.init", count),
     Column("init_seed", "result.init_seed", count),
     Column("realised_train", "result.realised_rate.train", share, required=True),

@@ -14,15 +14,15 @@ from torch import Tensor
 from graphnoise import checks
 from graphnoise.bench import registry
 from graphnoise.bench.environment import Meter, environment, one_thread
-from graphnoise.bench.grid import Count, Flag, Names, Rates, Seed, Specs, flag, one_of, option, or_none
+from graphnoise.bench.grid import Count, Rates, Specs, flag, one_of, option, or_none
 from graphnoise.bench.methods.nodes import is_stochastic
 from graphnoise.bench.methods.problem import Instance, Problem, Trial
 from graphnoise.bench.options import call_name
 from graphnoise.bench.task import Axis, FromData, Part, Task, check_digest, check_noise, entries, rows
 from graphnoise.bench.tasks import node_page, node_report
-from graphnoise.bench.tasks.graphs import PLANTED, GraphGrid, Word, load_graph, splits_per_draw
+from graphnoise.bench.tasks.graphs import load_graph, splits_per_draw
 from graphnoise.bench.tasks.node_metrics import Curves, measure, pack
-from graphnoise.bench.tasks.node_noise import Noises, noise_axis, plant
+from graphnoise.bench.tasks.node_noise import KINDS, Noises, NoisyGrid, noise_axis, plant
 from graphnoise.bench.tasks.protocols import PROTOCOLS
 from graphnoise.checks import InputError
 from graphnoise.propagation import predicted_classes
@@ -31,58 +31,29 @@ from graphnoise.propagation import predicted_classes
 NUM_FEATURES = 16
 
 
-class NodesGrid(GraphGrid):
+class NodesGrid(NoisyGrid):
     """What to run.
 
     Attributes:
-        datasets: Names (`graphnoise data list`), paths as `datasets.load` takes them, data sets of plug-ins, or planted
-            partitions as `graphs.load_graph` takes them.
-        methods: Installed methods, as `NAME` or `NAME:KEY=VALUE,…`.
-        noise: Kinds of noise, see `graphnoise.noise.LabelNoise`, or of plug-ins; `KIND:KEY=VALUE,…` sets options. Or
-            given labels, the same in all draws: "llm", a language model's for Cora (`graphnoise.datasets.llm_labels`),
-            and "file:PATH", those of a table (`graphnoise.datasets.given.read_given`).
-        rates: Flip rates in [0, 1]; at rate 0 all kinds are one and the same. Given labels have none.
-        seeds: Number of noise draws.
-        first_seed: Seed of the first draw.
         inits: Number of initialisations for each draw, with other seeds than those for other draws.
         select: Whether methods see "noisy" validation labels or "clean" ones; None: as the protocol has it.
-        exact: Exact counts of flips instead of independent draws.
         erase_stream: The noise stream of ERASE's code (training labels only, so it goes with select="clean"); None: as
             the protocol has it.
-        split_seed: Seed of the split of data sets without a public one; with `NAME:split_seed=draw` as data set, each
-            noise draw has a split of its own, with its seed.
-        split_sizes: Sizes of a new split, as in 20/500/1000: training nodes per class, validation and test nodes;
-            numbers below 1 are shares.
-        split: Which split, where the data have several: 0, 1 and so on.
         protocol: Splits, where noise goes, and selection of a published table, see `protocols.PROTOCOLS`.
     """
 
-    datasets: Names = option(
-        ("cora",),
-        f"Data sets, separated by commas, or {PLANTED}, to which features=16, separation=1 and seed=0 may be added.",
-        "--dataset",
-    )
     methods: Specs = option(
         ("lp", "sgc", "gcn", "gat", "mlp"), "Methods, separated by commas; NAME:KEY=VALUE sets an option.", "--method"
     )
-    noise: Noises = option(
-        ("symmetric", "pair", "asymmetric"),
-        "Kinds of noise, separated by commas; KIND:KEY=VALUE sets an option; llm (Cora) and file:PATH: given labels.",
-    )
+    noise: Noises = option(("symmetric", "pair", "asymmetric"), KINDS)
     rates: Rates = option((0.0, 0.1, 0.2, 0.3, 0.4, 0.5), "Flip rates, separated by commas.", "--rate")
-    seeds: Count = option(10, "Noise draws.")
     inits: Count = option(1, "Initialisations of each draw.")
-    first_seed: Seed = option(0, "Seed of the first draw.")
     select: Annotated[str | None, or_none(functools.partial(checks.choice, options=("noisy", "clean")))] = option(
         None, "Validation labels that methods see: noisy or clean. (default: as the protocol has it)"
     )
-    exact: Flag = option(False, "Exact counts of flips, not independent draws.")
     erase_stream: Annotated[bool | None, or_none(flag)] = option(
         None, "The noise stream of ERASE's code (with --select clean)."
     )
-    split_seed: Seed = option(0, "Seed of the split where there is no public one.")
-    split_sizes: Word = option("", "Sizes of a new split: TRAIN_PER_CLASS/VAL/TEST, as in 20/500/1000; shares below 1.")
-    split: Word = option("", "Which split, where the data have several: 0, 1 and so on.")
     protocol: Annotated[str, one_of(*PROTOCOLS)] = option(
         "honest", "Splits, noise and selection as in a published table: honest (this package's), erase, noisygl, icgnn."
     )

@@ -270,6 +270,6 @@ def test_where_slurm_is_not_installed_the_error_says_what_to_install(helpers, st
         run(helpers, store, helpers.cells(1))
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(
-        InputError, match=r"executor: slurm needs the extra `cluster`: pip install 'graphnoise\[cluster\]'"
+        InputError, match=r"executor: expected submitit, which is not installed \(pip install 'graphnoise\[cluster\]'"
     ):
         run(helpers, store, helpers.cells(1))

@@ -65,14 +65,15 @@ def test_a_bound_that_is_none_is_one_line(tmp_path, capfd):
     assert "memory: expected a number of bytes" in err
 
 
-PAGE = (Path(__file__).parents[3] / "docs" / "scale.md").read_text(encoding="utf-8")
+TOP = Path(__file__).parents[3]
+PAGE = (TOP / "docs" / "scale.md").read_text(encoding="utf-8")
 SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 
 
 @pytest.fixture(scope="module")
 def records():
     """The committed records by number of arcs."""
-    folder = Path(__file__).parents[3] / "benchmarks" / "results"
+    folder = TOP / "benchmarks" / "results"
     return {r["case"]["arcs"]: r for end in ("", "-largest") for r in held(folder / f"out-of-core{end}.json")}
 
 
@@ -103,7 +104,16 @@ def test_the_record_is_that_of_the_page(records):
         if record["times"]:
             ratio = float(re.match(r" *([\d.]+)", cells[4])[1])
             assert ratio == pytest.approx(record["times"]["bounded"]["ratio"]["median"], rel=0.05)
-    assert records[10**8]["times"]["bounded"]["ratio"]["median"] < 3
+    record = records[10**8]
+    assert record["times"]["bounded"]["ratio"]["median"] < 3
+    row = re.search(r"^\| propagation within 2 GB .*$", (TOP / "README.md").read_text(encoding="utf-8"), re.MULTILINE)[
+        0
+    ]
+    found = [float(number) for number in re.findall(r"(\d\.\d) (?:×|GB)", row)]
+    assert found == pytest.approx(
+        [record["times"]["bounded"]["ratio"]["median"], record["bounded"]["own"] / 1e9], abs=0.05
+    )
+    assert ("AVX-512" in row) == (record["environment"]["instruction_set"] == "v4")
 
 
 def test_the_computed_sizes_of_the_page():
@@ -118,7 +128,7 @@ def test_the_computed_sizes_of_the_page():
 
 
 def test_the_engines_are_those_of_the_page():
-    records = held(Path(__file__).parents[3] / "benchmarks" / "results" / "engines.json")
+    records = held(TOP / "benchmarks" / "results" / "engines.json")
     part = PAGE.partition("The same of whole calls")[2]
     rows = re.findall(r"^\| 10([⁵⁶⁷⁸]) \|(.*)\|$", part.partition("\n## ")[0], re.MULTILINE)
     assert len(rows) == len(records) == 4
