@@ -230,3 +230,9 @@ def test_source_rules(path):
     lines = len(text.splitlines())
     if lines > 500:
         warnings.warn(f"{path.relative_to(TOP)} has {lines} lines; over 500 it is probably two files", stacklevel=1)
+
+
+def test_records_hold_no_path_of_a_machine():
+    files = [path for path in (TOP / "benchmarks" / "results").iterdir() if path.suffix in (".csv", ".json")]
+    assert len(files) > 20
+    assert not [path.name for path in files if re.search(r'["\',]/\w', path.read_text(encoding="utf-8"))]

@@ -104,6 +104,12 @@ def test_coat_tests_on_likes_among_items_drawn_at_random(feedback):
     assert (len(split.test), set(split.test.ratings.tolist())) == (769, {4, 5})
 
 
+def test_likes_of_coat_come_with_dislikes(feedback):
+    split, ratings = feedback("coat-likes"), feedback("coat")
+    assert (len(split.train), split.train.dislikes.nnz) == (1275 + 630, 1901 + 1437)
+    assert (split.test.matrix != ratings.test.matrix).nnz == 0
+
+
 MADE_UP = {
     "movielens-csv": {"ratings.csv": "userId,movieId,rating,timestamp\r\n1,10,3.5,99\r\n2,10,1.0,98\r\n"},
     "movielens-dat": {"ratings.dat": "1::10::3.5::99\n2::10::1::98\n"},

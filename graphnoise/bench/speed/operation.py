@@ -38,7 +38,10 @@ Case = dict[str, Any]
 
 
 class Options(Model):
-    """Options of an operation, for the command line and for Python; those of the protocol decide how it is measured."""
+    """Options of an operation, for the command line and for Python.
+
+    Those of the protocol decide how it is measured. Records hold no option that is a place on the machine.
+    """
 
     rounds: Annotated[int, integer(1, 10_000)] = option(9, "Rounds of samples.", protocol=True)
     seed: Annotated[int, integer(0, 2**31 - 1)] = option(
@@ -48,8 +51,9 @@ class Options(Model):
 
     def values(self, protocol: bool) -> dict[str, Any]:
         """Return the options of the protocol, or those of the cases."""
-        fields: dict[str, Any] = {name: field for name, field in type(self).model_fields.items() if not field.exclude}
-        chosen = [name for name, field in fields.items() if ("protocol" in field.json_schema_extra) == protocol]
+        fields = {name: field for name, field in type(self).model_fields.items() if not field.exclude}
+        kinds: dict[str, Any] = {name: field.json_schema_extra for name, field in fields.items()}
+        chosen = [name for name, kind in kinds.items() if "place" not in kind and ("protocol" in kind) == protocol]
         return {name: getattr(self, name) for name in chosen}
 
 
