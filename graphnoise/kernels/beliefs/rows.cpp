@@ -3,6 +3,7 @@
 
 #include "beliefs/rows.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 #include <vector>
@@ -235,7 +236,142 @@ class Chunk {
     }
 };
 
-void run(const Arguments &s, Index begin, Index end, double *joint) { Chunk(s).run(begin, end, joint); }
+// The same for two classes: edges are collected, and each lane has a message.
+class TwoClasses {
+  public:
+    explicit TwoClasses(const Arguments &s) : s_(s) {
+        for (int d = 0; d < few; ++d) gains_[d] = std::log1p(static_cast<float>(d));
+    }
+
+    void run(Index begin, Index end, double *joint) {
+        std::fill_n(joint, 4, 0.0);
+        int held = 0, edges = 0;
+        for (Index i = begin; i < end; ++i) {
+            const Index last = s_.rowptr[i + 1];
+            Index e = s_.rowptr[i];
+            while (e < last && s_.col[e] < i) ++e;
+            for (; e < last; ++e) {
+                if (e + ahead < s_.rowptr[s_.nodes]) fetch(e + ahead);
+                const Index j = s_.col[e], back = s_.reverse[e];
+                read(held, i, e, back);
+                read(lanes + held, j, back, e);
+                if (++held == lanes) {
+                    send(held);
+                    held = 0;
+                    // Sums of single precision are short.
+                    if ((edges += lanes) >= 512 * N) {
+                        flush(joint);
+                        edges = 0;
+                    }
+                }
+            }
+        }
+        if (held > 0) send(held);
+        flush(joint);
+    }
+
+  private:
+    static constexpr int lanes = 64, ahead = 12;
+    const Arguments &s_;
+    float gains_[few];
+    // Of the messages from the smaller ends, then of those from the other ends.
+    float left_[2][2 * lanes]{}, field_[2][2 * lanes]{}, old_[2][2 * lanes]{}, new_[2][2 * lanes]{};
+    // d, and d over the sum of weights.
+    float count_[2 * lanes]{}, ratio_[2 * lanes]{}, gain_[2 * lanes]{};
+    Index to_[2 * lanes];
+    Lanes part_[4]{};
+
+    INLINE void fetch(Index e) const {
+        const Index j = s_.col[e];
+        __builtin_prefetch(s_.messages + s_.reverse[e] * 2);
+        __builtin_prefetch(s_.sums + j * 2);
+        __builtin_prefetch(s_.field + j * 2);
+        __builtin_prefetch(s_.total + j);
+    }
+    // Read what the message of node i needs, without what came by arc e; it goes to arc `to`.
+    INLINE void read(int m, Index i, Index e, Index to) {
+        const float *sums = s_.sums + i * 2, *came = s_.messages + e * 2;
+        double total = s_.total[i];
+        float a = 1, heavy[2] = {0, 0};
+        to_[m] = to;
+        ratio_[m] = 1;
+        if (s_.weight == nullptr) {
+            count_[m] = static_cast<float>(total -= 1);
+            gain_[m] = total < few ? gains_[static_cast<int>(total)] : std::log1p(count_[m]);
+        } else {
+            double square = s_.square[i];
+            const Index top = s_.heaviest[i];
+            a = s_.weight[e];
+            if (top == e) {
+                a = 0;
+            } else {
+                const double most = s_.weight[top];
+                total += most - static_cast<double>(a);
+                square += most * most - static_cast<double>(a) * static_cast<double>(a);
+                std::memcpy(heavy, s_.heavy + i * 2, sizeof heavy);
+            }
+            count_[m] = total > 0 ? static_cast<float>(total * total / square) : 0.0f;
+            ratio_[m] = total > 0 ? static_cast<float>(static_cast<double>(count_[m]) / total) : 0.0f;
+            gain_[m] = std::log1p(count_[m]);
+        }
+        for (int c = 0; c < 2; ++c) {
+            left_[c][m] = (sums[c] - a * came[c]) + heavy[c];
+            field_[c][m] = s_.field[i * 2 + c];
+            old_[c][m] = s_.messages[to * 2 + c];
+        }
+    }
+    // Compute and write the messages of so many edges.
+    void send(int held) {
+        for (int m = 0; m < 2 * lanes; m += N) {
+            const Lanes rest = 1.0f / (load<N>(count_ + m) + 1.0f), scale = load<N>(ratio_ + m) * rest;
+            const Lanes gain = load<N>(gain_ + m), power = s_.vote + s_.vote_count * gain;
+            Lanes u[2], score[2];
+            for (int c = 0; c < 2; ++c) {
+                const Lanes left = load<N>(left_[c] + m);
+                u[c] = (left > 0.0f ? left : Lanes{}) * scale + rest * s_.prior[c];
+            }
+            for (int c = 0; c < 2; ++c) {
+                Lanes mean = u[0] * s_.affinity[c] + u[1] * s_.affinity[2 + c];
+                mean = mean < 1e-30f ? Lanes{} + 1e-30f : mean;
+                score[c] = load<N>(field_[c] + m) + power * (log_of(mean) - s_.baseline[c]) + gain * s_.slope[c];
+                score[c] = score[c] < 3e38f ? score[c] : Lanes{} + 3e38f;
+            }
+            const Lanes ahead_by = score[1] - score[0], least = exp_of(ahead_by < 0.0f ? ahead_by : -ahead_by);
+            const Lanes high = 1.0f / (1.0f + least), low = least * high;
+            const Lanes p[2] = {ahead_by < 0.0f ? high : low, ahead_by < 0.0f ? low : high};
+            for (int c = 0; c < 2; ++c) store<N>(new_[c] + m, s_.keep * load<N>(old_[c] + m) + (1 - s_.keep) * p[c]);
+        }
+        for (int half = 0; half < 2; ++half)
+            for (int m = half * lanes; m < half * lanes + held; ++m)
+                for (int c = 0; c < 2; ++c) s_.messages[to_[m] * 2 + c] = new_[c][m];
+        // Products of both messages of an edge, over the sum of these times the coupling; none in lanes without an edge.
+        for (int half = 0; half < 2; ++half)
+            for (int m = half * lanes + held; m < (half + 1) * lanes; ++m) new_[0][m] = new_[1][m] = 0;
+        for (int m = 0; m < lanes; m += N) {
+            Lanes product[4], sum{};
+            for (int k = 0; k < 4; ++k) {
+                product[k] = load<N>(new_[k / 2] + m) * load<N>(new_[k % 2] + lanes + m);
+                sum += product[k] * s_.coupling[k];
+            }
+            const Lanes part = sum > 0.0f ? 1.0f / sum : Lanes{};
+            for (int k = 0; k < 4; ++k) part_[k] += part * product[k];
+        }
+    }
+    void flush(double *joint) {
+        for (int k = 0; k < 4; ++k) {
+            joint[k] += static_cast<double>(sum_of(part_[k]));
+            part_[k] = Lanes{};
+        }
+    }
+};
+
+void run(const Arguments &s, Index begin, Index end, double *joint) {
+    if (s.classes == 2) {
+        TwoClasses(s).run(begin, end, joint);
+    } else {
+        Chunk(s).run(begin, end, joint);
+    }
+}
 
 }  // namespace
 
