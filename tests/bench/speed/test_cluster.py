@@ -179,6 +179,7 @@ def test_another_result_in_another_order_is_not_timed(monkeypatch, tmp_path, cap
         ("propagate", "40 2 17.6 ms 16.5–18.2 7.53 3.63 3.40–4.17 0.66 0.59–0.68 2.01 1.88–2.16 21.9 19.6–22.5"),
         ("erase-speed", "dense 991 ms 973–995 13.6 13.2–14.1 366 µs 501 MB 3"),
         ("cluster-speed", "412 µs 404–416 31,464 76 76–78 5 % 7.50 6.97–7.89"),
+        ("cluster-posterior", "5,000,000 50,004,792 2 87.7 s 86.4–87.8 40 3.33 GB 0.960 0.538"),
         ("node-order", "planted rcm 50,700 40 2 0.05 0.84 0.84–0.99 0.90 0.87–0.93 11"),
         ("recommend-speed", "nbpo, lock-free 15.8 15.8–15.8 4.63 4.59–5.02"),
     ],
@@ -187,4 +188,4 @@ def test_the_committed_records_print_their_figures(name, figures, capfd):
     code, out, err = call(capfd, "show", RESULTS / f"{name}.json")
     assert (code, err) == (0, "")
     assert figures in " ".join(out.split())
-    assert re.search("AMD EPYC, 2 cores, .+, commit [0-9a-f]{12}$", out.splitlines()[-1])
+    assert re.search("(AMD EPYC|Processor), 2 cores, .+, commit [0-9a-f]{12}$", out.splitlines()[-1])
