@@ -18,7 +18,7 @@ from recsys.bench.report import SCORE
 TOP = Path(__file__).parents[3]
 PAGE = (TOP / "docs" / "recommend.md").read_text(encoding="utf-8")
 TABLES = re.findall(r"<!-- (\S+) (\S+) (\S+) ([0-9.]+) -->\n(.*?)\n\n", PAGE, re.DOTALL)
-SUITES = ("nbpo-amazon", "movielens", "noise-sweep", "gowalla", "real-noise", "coat", "heldout", "techniques-pairs")
+SUITES = ("nbpo-amazon", "movielens", "noise-sweep", "gowalla", "real-noise", "coat", "heldout", "defaults", "techniques-pairs")
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,24 @@ def test_the_documentation_has_the_defaults_of_the_record():
             assert scores[model, name] > 0.98 * scores[f"implicit {model}", name]
         assert scores["nbpo", name] > scores["bpr", name]
         assert scores["spectral", name] > 0.98 * max(value for (_, other), value in scores.items() if other == name)
+
+
+def test_the_documentation_has_the_record_of_methods_as_they_are(records, by_grid):
+    selected = Suite.read(TOP / "benchmarks" / "suites" / "defaults.toml").select(records["defaults"])
+    assert selected.remarks() == []
+    assert len(list(selected.records())) == len(list(records["defaults"].records())) == 4 * 9 * 15
+    (text,) = re.findall(r"<!-- by-default -->\n(.*?)\n\n", PAGE, re.DOTALL)
+    noise = {"as it is": ("none", 0.0), "false clicks": ("false-positive", 0.2), "hidden clicks": ("false-negative", 0.2)}
+    sections = {section.dataset: section for grid, section in by_grid.items() if grid.endswith("by-default")}
+    assert [row[:2] for row in lines(text)] == [[name, clicks] for name in sections for clicks in noise]
+    for name, clicks, plain, *figures in lines(text):
+        section, point = sections[name], noise[clicks]
+        means = {method: mean(section, method, *point) for method in section.methods}
+        assert plain == section.best_plain(*point)
+        ours = means["spectral"]
+        expected = [f"{means[method]:.4f}" for method in (plain, "linear", "spectral")]
+        expected += [f"{100 * (ours / other - 1):+.1f}" for other in (means[plain], max(means.values()))]
+        assert [figure.split()[0] for figure in figures] == expected
 
 
 @pytest.mark.parametrize("kind", ["false-positive", "false-negative"])
