@@ -18,7 +18,17 @@ from recsys.bench.report import SCORE
 TOP = Path(__file__).parents[3]
 PAGE = (TOP / "docs" / "recommend.md").read_text(encoding="utf-8")
 TABLES = re.findall(r"<!-- (\S+) (\S+) (\S+) ([0-9.]+) -->\n(.*?)\n\n", PAGE, re.DOTALL)
-SUITES = ("nbpo-amazon", "movielens", "noise-sweep", "gowalla", "real-noise", "coat", "heldout", "defaults", "techniques-pairs")
+SUITES = (
+    "nbpo-amazon",
+    "movielens",
+    "noise-sweep",
+    "gowalla",
+    "real-noise",
+    "coat",
+    "heldout",
+    "defaults",
+    "techniques-pairs",
+)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +146,11 @@ def test_the_documentation_has_the_record_of_methods_as_they_are(records, by_gri
     assert selected.remarks() == []
     assert len(list(selected.records())) == len(list(records["defaults"].records())) == 4 * 9 * 15
     (text,) = re.findall(r"<!-- by-default -->\n(.*?)\n\n", PAGE, re.DOTALL)
-    noise = {"as it is": ("none", 0.0), "false clicks": ("false-positive", 0.2), "hidden clicks": ("false-negative", 0.2)}
+    noise = {
+        "as it is": ("none", 0.0),
+        "false clicks": ("false-positive", 0.2),
+        "hidden clicks": ("false-negative", 0.2),
+    }
     sections = {section.dataset: section for grid, section in by_grid.items() if grid.endswith("by-default")}
     assert [row[:2] for row in lines(text)] == [[name, clicks] for name in sections for clicks in noise]
     for name, clicks, plain, *figures in lines(text):
