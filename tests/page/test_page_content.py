@@ -244,6 +244,16 @@ def test_ratios_that_are_no_numbers_give_one_line(made, tmp_path, capfd):
     assert "expected positive numbers as the ratios of scipy" in err
 
 
+@pytest.mark.parametrize("damage", [{"case": {"part": "posterior", "nodes": 1, "threads": [1]}}, {"ratio": {"a": 3}}])
+def test_damaged_speeds_give_one_line(damage, tmp_path, capfd):
+    speeds = json.loads((RESULTS / "cluster-posterior.json").read_text())
+    speeds["records"][0] |= damage
+    (tmp_path / "speeds.json").write_text(json.dumps(speeds))
+    code, _, err = call(capfd, "report", tmp_path / "speeds.json", "--html", tmp_path / "page.html")
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "speeds.json: expected whole records" in err
+
+
 def test_a_page_that_cannot_be_written_is_found_before_anything_is_read(made, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(record, "open_source", lambda path: pytest.fail("was read"))
     code, _, err = call(capfd, "report", made.nodes, "--html", tmp_path)
