@@ -111,7 +111,8 @@ def grow_cluster(
     than not, and from their neighbours: likelier given their label, the beliefs of neighbours inside and the labels of
     others, with π of all labels outside. Those of label 1 that stay outside, as isolated nodes always do, keep this
     probability. It reads the labels of all nodes, and, where π is two standard errors above 0, the arcs of the nodes of
-    label 1 outside, at most twice.
+    label 1 outside, at most twice. Members of components of a few nodes get too high a probability: those components
+    are chosen for labels that then count as evidence.
     With a0 too high by δ, a share δ / (a1 + a0 - 1) of members seems to be outside, and is searched in vain.
 
     Where other accuracies make the labels of the nodes inside likelier by more than 5 + m / 1000 in log-likelihood, m
