@@ -157,7 +157,9 @@ class Cluster(Operation):
                 for nodes in (50_000, 500_000, 5_000_000)
             ],
         }
-        return [{"part": part, **case} for part in options.part for case in cases[part]]
+        # The page of a report prints the command of a case.
+        scaled = {} if scale == 1 else {"scale": scale}
+        return [{"part": part, **case, **scaled} for part in options.part for case in cases[part]]
 
     def measure(self, case: Case, options: ClusterOptions, record: Record, say: Say) -> None:
         """Verify and time one part."""
