@@ -109,8 +109,10 @@ def grow_cluster(
 
     With `restarts`, growth that has ended starts again, once, from nodes of label 1 outside that are likelier members
     than not, and from their neighbours: likelier given their label, the beliefs of neighbours inside and the labels of
-    others, with π of all labels outside. Those of label 1 that stay outside keep this probability. It reads the labels
-    of all nodes, and, where π is two standard errors above 0, the arcs of the nodes of label 1 outside, at most twice.
+    others, with π of all labels outside. Those of label 1 that stay outside, as isolated nodes always do, keep this
+    probability. It reads the labels of all nodes, and, where π is two standard errors above 0, the arcs of the nodes of
+    label 1 outside, at most twice. Members of components of a few nodes get too high a probability: those components
+    are chosen for labels that then count as evidence.
     With a0 too high by δ, a share δ / (a1 + a0 - 1) of members seems to be outside, and is searched in vain.
 
     Where other accuracies make the labels of the nodes inside likelier by more than 5 + m / 1000 in log-likelihood, m
@@ -238,7 +240,10 @@ class _Growing:
             joins = self.region.boundary[joining]
             if len(joins) == 0 and self.restarts and not restarted:
                 elsewhere, odds = self._elsewhere()
-                joins = np.setdiff1d(self._neighbours(elsewhere[odds > logit(RESTART)]), inside)
+                # Isolated nodes stay outside: all that is known of them is their label, and where they are inside for
+                # it, labels inside say nothing of the share of members.
+                likely = (odds > logit(RESTART)) & (self.graph.degree[elsewhere] > 0)
+                joins = np.setdiff1d(self._neighbours(elsewhere[likely]), inside)
                 restarted = True
             if len(joins) == 0:
                 break

@@ -202,6 +202,21 @@ def test_nodes_that_restarts_leave_outside_keep_the_posterior_of_their_labels():
     assert f1(growth.nodes, np.append(inside, np.zeros(6000, dtype=bool))) > 0.95
 
 
+def test_isolated_nodes_have_the_probability_of_their_labels():
+    """Joined for label 1, they would make members of all labels inside."""
+    graph, inside = copies(3)
+    near = scipy.sparse.csr_array((np.ones(len(graph.col)), graph.col, graph.rowptr))
+    both = as_undirected(scipy.sparse.block_diag([near, scipy.sparse.csr_array((2000, 2000))], format="csr"))
+    inside = np.append(inside, np.arange(2000) % 5 == 0)
+    labels = noisy(inside, 0.9, 0.95)
+    labels[0] = 1
+    growth = grow_cluster(both, 0, labels, 0.9, 0.95, restarts=True)
+    assert not growth.contradicted
+    alone = growth.touched >= 540
+    assert growth.touched[alone].tolist() == (540 + np.flatnonzero(labels[540:])).tolist()
+    assert growth.probability[alone].mean() == pytest.approx(inside[540:][labels[540:] == 1].mean(), abs=0.06)
+
+
 def test_labels_elsewhere_are_enough_with_restarts():
     graph, inside = copies(3)
     labels = noisy(inside, 0.9, 0.9).astype(float)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from graphnoise import Graph, propagate
+from graphnoise.kernels.propagate import cpu
 
 
 @contextmanager
@@ -42,6 +43,29 @@ def test_the_number_of_threads_changes_no_bit(weighted, kind, dtype, draw):
             results.append((result.y.view(torch.uint8), result.steps, result.residual))
         assert all(torch.equal(f[0], results[0][0]) for f in results)
         assert len({f[1:] for f in results}) == 1
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("num_nodes", [1, 1023, 2500])
+def test_the_order_of_rows_changes_no_bit(num_nodes, dtype, weighted, draw, monkeypatch):
+    ends = (num_nodes * torch.rand(20 * num_nodes, generator=draw) ** 2).long()
+    arcs = torch.stack([torch.randint(0, num_nodes, ends.shape, generator=draw), ends])
+    weight = torch.rand(len(ends), generator=draw) if weighted else None
+    graph = Graph.from_edge_index(arcs, num_nodes, weight).normalise("row")
+    orders, make = [], cpu.row_order
+    monkeypatch.setattr(cpu, "row_order", lambda arcs: orders.append(make(arcs)) or orders[-1])
+    for d, more in ((1, {}), (7, {"clamp": (0.0, 0.6), "tol": 1e-3}), (8, {"mask": torch.arange(num_nodes) % 3 > 0})):
+        y, results = torch.rand(num_nodes, d, generator=draw).to(dtype), []
+        for values in (1 << 20, 0):
+            monkeypatch.setattr(cpu, "MAX_VALUES", values)
+            result = propagate(graph, y, alpha=0.8, num_steps=4, **more)
+            results.append((result.y.view(torch.uint8).tolist(), result.steps, result.residual))
+        assert results[0] == results[1]
+    assert len(orders) == 3
+    assert orders[0].sort().values.tolist() == list(range(num_nodes))
+    lengths = graph.rowptr.diff()[orders[0].long()]
+    assert all((window.diff() >= 0).all() for window in lengths.split(cpu.WINDOW))
 
 
 def test_gradients_are_the_same_on_any_number_of_threads(draw):

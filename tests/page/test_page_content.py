@@ -12,10 +12,10 @@ import pandas
 import pytest
 
 from graphnoise.bench import record, registry
-from graphnoise.bench.page import charts, write
+from graphnoise.bench.page import charts, speeds, write
 from graphnoise.bench.page.chapters import speed_chapter
 from graphnoise.bench.page.figure import Figure
-from graphnoise.bench.speed.operation import read
+from graphnoise.bench.speed.operation import load_operation, read
 from graphnoise.bench.store import Store, cell_key
 from graphnoise.cli import command
 from graphnoise.cli import main as cli
@@ -138,6 +138,16 @@ def test_the_commands_beside_speeds_measure_their_cases():
     assert len(cases) < 2 * len(records)
 
 
+def test_the_command_of_a_smaller_graph_says_its_scale():
+    _, (record, *_) = read(RESULTS / "cluster-speed.json")
+    operation = load_operation("cluster")
+    for scale in (1.0, 0.01):
+        (case, *_) = operation.cases(operation.options(part=("growth",), scale=scale))
+        words = next(speeds._commands(RESULTS / "s.json", operation, [record | {"case": case}]))
+        expected = "--part growth --scale 0.01" if scale == 0.01 else "--part growth"
+        assert words == f"graphnoise bench speed cluster {expected} --out s.json"
+
+
 @pytest.mark.parametrize(
     ("measure", "values", "half", "limits"),
     [
@@ -236,12 +246,22 @@ def test_audits_that_are_damaged_give_one_line(audited, tmp_path, capfd, file, c
 
 
 def test_ratios_that_are_no_numbers_give_one_line(made, tmp_path, capfd):
-    speeds = json.loads(made.sources[4].read_text())
-    speeds["records"][0]["times"]["scipy"]["ratio"]["median"] = float("nan")
-    (tmp_path / "speeds.json").write_text(json.dumps(speeds))
+    file = json.loads(made.sources[4].read_text())
+    file["records"][0]["times"]["scipy"]["ratio"]["median"] = float("nan")
+    (tmp_path / "speeds.json").write_text(json.dumps(file))
     code, _, err = call(capfd, "report", tmp_path / "speeds.json", "--html", tmp_path / "page.html")
     assert (code, len(err.splitlines())) == (1, 1)
     assert "expected positive numbers as the ratios of scipy" in err
+
+
+@pytest.mark.parametrize("damage", [{"case": {"part": "posterior", "nodes": 1, "threads": [1]}}, {"ratio": {"a": 3}}])
+def test_damaged_speeds_give_one_line(damage, tmp_path, capfd):
+    file = json.loads((RESULTS / "cluster-posterior.json").read_text())
+    file["records"][0] |= damage
+    (tmp_path / "speeds.json").write_text(json.dumps(file))
+    code, _, err = call(capfd, "report", tmp_path / "speeds.json", "--html", tmp_path / "page.html")
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "speeds.json: expected whole records" in err
 
 
 def test_a_page_that_cannot_be_written_is_found_before_anything_is_read(made, tmp_path, capfd, monkeypatch):

@@ -65,7 +65,7 @@ class ClusterOptions(Options):
     """Options of `graphnoise bench speed cluster`."""
 
     part: Annotated[tuple[str, ...], some_of(*PARTS)] = option(
-        PARTS[:-1], "walks, batch, locality, growth, and posterior, which takes minutes and 8 GB."
+        PARTS[:-1], "walks, batch, locality, growth, and posterior, which takes minutes and 4 GB."
     )
     scale: Annotated[float, real(1e-4, 10.0)] = option(1.0, "Multiplies the sizes of the graphs.")
     threads: Annotated[int, integer(1, 1024)] = option(2, "Threads of the batch and the posterior.")
@@ -157,7 +157,9 @@ class Cluster(Operation):
                 for nodes in (50_000, 500_000, 5_000_000)
             ],
         }
-        return [{"part": part, **case} for part in options.part for case in cases[part]]
+        # The page of a report prints the command of a case.
+        scaled = {} if scale == 1 else {"scale": scale}
+        return [{"part": part, **case, **scaled} for part in options.part for case in cases[part]]
 
     def measure(self, case: Case, options: ClusterOptions, record: Record, say: Say) -> None:
         """Verify and time one part."""

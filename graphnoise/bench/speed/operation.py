@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -137,15 +138,21 @@ def read(path: Path, operation: Operation | None = None) -> tuple[Operation, lis
         raise DataError(f"{path}: expected {wanted}, got those of {kind!r} (choose another with --out)")
     records: list[Record] = file["records"]
     for number, record in enumerate(records, 1):
-        try:
+        with whole(path, f"record {number}"):
             _ = record["key"], record["failures"], place(record)
             if "skipped" not in record:
                 list(operation.tables([record]))
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            raise DataError(
-                f"{path}: expected whole records, and record {number} is damaged ({type(error).__name__}: {error})"
-            ) from error
     return operation, records
+
+
+@contextlib.contextmanager
+def whole(path: Path, part: str) -> Iterator[None]:
+    """Raise `DataError` for what a damaged record raises where it is read."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        found = f"{part} is damaged ({type(error).__name__}: {error})"
+        raise DataError(f"{path}: expected whole records, and {found}") from error
 
 
 def add(path: Path, operation: Operation, record: Record) -> None:

@@ -3,6 +3,7 @@
 import pytest
 from speeds import refused
 
+from graphnoise.bench.speed.operation import load_operation, operations
 from graphnoise.bench.speed.propagate import PropagateOptions
 from graphnoise.errors import InputError
 
@@ -63,3 +64,12 @@ def test_bad_words_are_one_line(words, code, message, tmp_path, monkeypatch, cap
 def test_python_gets_the_same_error():
     with pytest.raises(InputError, match="width: expected an integer from"):
         PropagateOptions(width=(0,))
+
+
+@pytest.mark.parametrize("name", operations())
+def test_records_hold_no_folder(name):
+    options = load_operation(name).options()
+    kept = options.values(protocol=True) | options.values(protocol=False)
+    assert {"folder", "root"}.isdisjoint(kept)
+    assert set(type(options).model_fields) - set(kept) <= {"folder", "root"}
+    assert {"rounds", "seed"} <= set(kept)
