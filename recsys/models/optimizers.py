@@ -42,16 +42,17 @@ class Adam:
 
     def __init__(self, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
-        self._moments: dict[int, tuple[Floats, Floats]] = {}
+        self._moments: dict[tuple[int, tuple[int, ...]], tuple[Floats, Floats]] = {}
         self._steps: dict[int, int] = {}
 
     def move(self, table: Floats, rows: Ints, gradient: Floats, counts: Floats, eta: float, l2: float) -> None:
         """Update rows of a table [n, K], or entries of a vector [n], along the gradient."""
-        if id(table) not in self._moments:
-            self._moments[id(table)] = np.zeros_like(table), np.zeros_like(table)
+        key = id(table), table.shape
+        if key not in self._moments:
+            self._moments[key] = np.zeros_like(table), np.zeros_like(table)
         step = self._steps[id(table)] = self._steps.get(id(table), 0) + 1
         settings = {"rate": eta, "l2": l2, "beta1": self.beta1, "beta2": self.beta2, "eps": self.eps}
-        adam_rows(table, self._moments[id(table)], rows, gradient, counts, step=step, **settings)
+        adam_rows(table, self._moments[key], rows, gradient, counts, step=step, **settings)
 
 
 def _broadcast(values: Floats, table: Floats) -> Floats:
