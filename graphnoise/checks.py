@@ -11,6 +11,7 @@ import importlib
 import math
 import numbers
 import os
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +30,16 @@ from graphnoise.errors import InputError as InputError
 def fail(name: str, expected: str, got: object) -> NoReturn:
     """Raise an `InputError`: `name: expected …, got …`."""
     raise InputError(f"{name}: expected {expected}, got {got}")
+
+
+def renamed(message: str, names: Mapping[str, str]) -> str:
+    """Return a message with another name for the argument that it begins with.
+
+    Example:
+        >>> renamed("method gcn: hidden: expected …", {"method": "--method"})
+        '--method gcn: hidden: expected …'
+    """
+    return re.sub(r"^\w+", lambda name: names.get(name[0], name[0]), message)
 
 
 def package(name: str, module: str, extra: str) -> Any:

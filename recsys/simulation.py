@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from scipy.optimize import brentq
 from scipy.sparse.linalg import svds
 from scipy.special import expit
 
-from graphnoise.checks import InputError, fail, flag, generator, integer, rate, real
+from graphnoise.checks import InputError, fail, flag, generator, integer, rate, real, renamed
 from graphnoise.noise import flip_interactions
 from graphnoise.resources import check_memory
 from recsys.ids import check_same_ids
@@ -126,7 +125,7 @@ def corrupt(
         known = interactions.dislikes if known is None else known + interactions.dislikes
     rates = rate("false_positive", false_positive), rate("false_negative", false_negative)
     rng = generator(seed)
-    with _renamed("false_positive_rate", "false_positive"):
+    with _errors_about("false_positive_rate", "false_positive"):
         flipped = flip_interactions(
             interactions.matrix, *rates, popularity, rng, hidden_popularity=hidden_popularity, exclude=known
         )
@@ -200,17 +199,17 @@ def two_sided(
         expected = f"at most {len(interactions) / zeros:.3g}, so that no more are added than there are positives"
         fail("add", expected, add)
     share = expected_added / max(len(interactions), 1)
-    with _renamed("false_positive", "add"):
+    with _errors_about("false_positive", "add"):
         return corrupt(interactions, share, rate("hide", hide), exclude=exclude, seed=seed)
 
 
 @contextmanager
-def _renamed(name: str, argument: str) -> Iterator[None]:
+def _errors_about(name: str, argument: str) -> Iterator[None]:
     """Let errors about one argument of a function name the argument of its caller."""
     try:
         yield
     except InputError as error:
-        raise InputError(re.sub(f"^{name}:", f"{argument}:", str(error))) from None
+        raise InputError(renamed(str(error), {name: argument})) from None
 
 
 def corrupt_split(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -100,26 +100,16 @@ def option(default: Any, help: str, name: str = "", **extra: Any) -> Any:
     return Field(default, description=help, json_schema_extra={**({"option": name} if name else {}), **extra})
 
 
-def word(value: Any) -> str:
+def option_text(value: Any) -> str:
     """Return a value as an option takes it.
 
     Example:
-        >>> word(True), word(0.50), word("cora")
+        >>> option_text(True), option_text(0.50), option_text("cora")
         ('yes', '0.5', 'cora')
     """
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def renamed(message: str, names: Mapping[str, str]) -> str:
-    """Return a message with another name for the argument that it begins with.
-
-    Example:
-        >>> renamed("method gcn: hidden: expected …", {"method": "--method"})
-        '--method gcn: hidden: expected …'
-    """
-    return re.sub(r"^\w+", lambda name: names.get(name[0], name[0]), message)
 
 
 class Model(BaseModel):
@@ -137,7 +127,7 @@ class Model(BaseModel):
             cause, field = first.get("ctx", {}).get("error"), str(first["loc"][0])
             if not isinstance(cause, checks.InputError):
                 checks.fail(".".join(map(str, first["loc"])), first["msg"], repr(first["input"]))
-            named = re.match(rf"{field}\b", renamed(str(cause), self.field_names()))
+            named = re.match(rf"{field}\b", checks.renamed(str(cause), self.field_names()))
             raise checks.InputError(str(cause) if named else f"{field}: {cause}") from None
 
     @classmethod

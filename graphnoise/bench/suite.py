@@ -18,7 +18,7 @@ from typing import Any
 
 from graphnoise import checks
 from graphnoise.bench import registry
-from graphnoise.bench.grid import GridModel, renamed, text
+from graphnoise.bench.grid import GridModel, text
 from graphnoise.bench.record import Cells, Source, read_records
 from graphnoise.bench.runner import Store, Summary
 from graphnoise.bench.task import CellIndex, Part, Task
@@ -33,7 +33,7 @@ def prefixed(where: object, task: Task[Any] | None = None) -> Iterator[None]:
     try:
         yield
     except (InputError, DataError) as error:
-        message = renamed(str(error), task.Grid.field_names() if task else {})
+        message = checks.renamed(str(error), task.Grid.field_names() if task else {})
         raise type(error)(f"{where}: {message}") from error
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from graphnoise import checks
-from graphnoise.bench.grid import GridModel, renamed
+from graphnoise.bench.grid import GridModel
 from graphnoise.bench.runner import Engine, Store, Summary, cell_key, run_cells
 from graphnoise.checks import DataError, InputError
 
@@ -177,7 +177,7 @@ class Task(ABC, Generic[G]):
             message = str(error).removeprefix(f"{name}: ")
             if message.partition(":")[0] not in ("name", "dataset", "root"):
                 raise
-            raise InputError(renamed(message, {"name": "dataset"})) from error
+            raise InputError(checks.renamed(message, {"name": "dataset"})) from error
 
     def _product(self, axes: Iterable[Sequence[Part]]) -> Iterator[dict[str, Any]]:
         for parts in itertools.product(*axes):

@@ -91,8 +91,7 @@ def _read(
     root: str | None,
 ) -> tuple[Interactions, Any]:
     """Return clicks, and which are true mistakes, or None."""
-    from graphnoise.bench.grid import renamed
-    from graphnoise.checks import InputError, real
+    from graphnoise.checks import InputError, real, renamed
     from recsys import Split, datasets
 
     if truth is not None and low_rating is not None:

@@ -33,7 +33,7 @@ class Command(TyperCommand):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            from graphnoise.bench.grid import renamed
+            from graphnoise.checks import renamed
 
             options: dict[str, str] = {}
             for parameter in self.params:
@@ -117,12 +117,12 @@ def command(
 
 def _kind(option: str, field: Any) -> tuple[Any, Any]:
     """Return the type and the default of a field's parameter; lists are texts separated by commas."""
-    from graphnoise.bench.grid import word
+    from graphnoise.bench.grid import option_text
 
     kind, default, help = field.annotation, field.default, field.description
     if isinstance(default, tuple):
         help = help if "commas" in help else f"{help.rstrip('.')}, separated by commas."
-        kind, default = str | None, ",".join(map(word, default)) or None
+        kind, default = str | None, ",".join(map(option_text, default)) or None
     return Annotated[kind, typer.Option(option, help=help)], default
 
 

@@ -43,7 +43,7 @@ class MappedOptions(Options):
     factors: Annotated[int, integer(1, 65_536)] = option(64, "Length of the vectors.")
     epochs: Annotated[int, integer(1, 1000)] = option(1, "Epochs.")
     threads: Annotated[tuple[int, ...], integers(1, 1024)] = option((cpu_count(),), "Numbers of threads.")
-    folder: str = option("build", "Folder for the files; they are removed.", place=True)
+    folder: str = option("build", "Folder for the files; they are removed.", unrecorded=True)
 
 
 class MappedClicks(Operation):

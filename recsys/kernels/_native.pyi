@@ -35,19 +35,9 @@ def pair_scores_float32(
     out: int,
     /,
 ) -> None: ...
-def pair_scores_float64(
-    threads: int,
-    left: int,
-    right: int,
-    width: int,
-    bias: int,
-    users: int,
-    items: int,
-    rows: int,
-    each: int,
-    out: int,
-    /,
-) -> None: ...
+
+pair_scores_float64 = pair_scores_float32
+
 def adam_float32(
     count: int,
     rows: int,
@@ -65,23 +55,9 @@ def adam_float32(
     eps: float,
     /,
 ) -> None: ...
-def adam_float64(
-    count: int,
-    rows: int,
-    gradient: int,
-    counts: int,
-    width: int,
-    table: int,
-    first: int,
-    second: int,
-    l2: float,
-    beta1: float,
-    beta2: float,
-    scale: float,
-    correction: float,
-    eps: float,
-    /,
-) -> None: ...
+
+adam_float64 = adam_float32
+
 def group(ids: int, count: int, bound: int, row: int, start: int, order: int, /) -> int: ...
 def grouped_sums_float32(
     threads: int,
@@ -95,18 +71,8 @@ def grouped_sums_float32(
     out: int,
     /,
 ) -> None: ...
-def grouped_sums_float64(
-    threads: int,
-    groups: int,
-    start: int,
-    order: int,
-    other: int,
-    weight: int,
-    table: int,
-    width: int,
-    out: int,
-    /,
-) -> None: ...
+
+grouped_sums_float64 = grouped_sums_float32
 
 class Setting:
     set: str

@@ -29,7 +29,7 @@ class Step:
             table[rows] += eta * gradient
             return
         decay = (max(0.0, 1 - eta * l2) ** counts).astype(table.dtype)
-        table[rows] = _broadcast(decay, table) * table[rows] + table.dtype.type(eta) * gradient
+        table[rows] = (decay[:, None] if table.ndim == 2 else decay) * table[rows] + table.dtype.type(eta) * gradient
 
 
 class Adam:
@@ -43,18 +43,13 @@ class Adam:
     def __init__(self, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> None:
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
         self._moments: dict[tuple[int, tuple[int, ...]], tuple[Floats, Floats]] = {}
-        self._steps: dict[int, int] = {}
+        self._steps: dict[tuple[int, tuple[int, ...]], int] = {}
 
     def move(self, table: Floats, rows: Ints, gradient: Floats, counts: Floats, eta: float, l2: float) -> None:
         """Update rows of a table [n, K], or entries of a vector [n], along the gradient."""
         key = id(table), table.shape
         if key not in self._moments:
             self._moments[key] = np.zeros_like(table), np.zeros_like(table)
-        step = self._steps[id(table)] = self._steps.get(id(table), 0) + 1
+        step = self._steps[key] = self._steps.get(key, 0) + 1
         settings = {"rate": eta, "l2": l2, "beta1": self.beta1, "beta2": self.beta2, "eps": self.eps}
         adam_rows(table, self._moments[key], rows, gradient, counts, step=step, **settings)
-
-
-def _broadcast(values: Floats, table: Floats) -> Floats:
-    """Return one value per row, in a shape that broadcasts with the rows."""
-    return values[:, None] if table.ndim == 2 else values

@@ -263,6 +263,7 @@ class Growth:
     """`grow_cluster`, which reads the neighbourhood of the cluster only; with `restarts` the labels of all nodes."""
 
     threshold: float = 0.05
+    # None, which is False, is the default: configurations of recorded cells have no `restarts`.
     restarts: bool | None = None
 
     version: ClassVar[str] = "2"

@@ -19,7 +19,7 @@ from graphnoise.bench.page.figure import Figure
 from graphnoise.bench.page.speeds import speed_figures
 from graphnoise.bench.record import get
 from graphnoise.bench.report import Section
-from graphnoise.bench.speed.operation import read, whole
+from graphnoise.bench.speed.operation import read, reading_records
 from graphnoise.bench.speed.tables import place
 from graphnoise.bench.store import FORMAT
 from graphnoise.bench.task import Task
@@ -151,7 +151,7 @@ def speed_chapter(path: Path) -> Chapter:
         "recorded": _range(days),
     }
     pieces = list(operation.tables(records)) if records else []
-    with whole(path, "one"):
+    with reading_records(path, "one"):
         figures = list(speed_figures(path, operation, records))
     return Chapter(f"Speed: {path.name}", facts, figures, as_text(pieces))
 

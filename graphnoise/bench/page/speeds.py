@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas
 
-from graphnoise.bench.grid import word
+from graphnoise.bench.grid import option_text
 from graphnoise.bench.page.figure import Figure
 from graphnoise.bench.speed.operation import Operation
 from graphnoise.errors import DataError
@@ -100,7 +100,7 @@ def _commands(path: Path, operation: Operation, records: Sequence[Mapping[str, A
         for key, default in defaults.items():
             values = part.get(key, ())
             if values and values != (default if isinstance(default, tuple) else (default,)):
-                command += [names[key], ",".join(map(word, values))]
+                command += [names[key], ",".join(map(option_text, values))]
         yield shlex.join([*command, "--out", path.name])
 
 

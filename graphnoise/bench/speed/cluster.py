@@ -75,8 +75,8 @@ class ClusterOptions(Options):
 def draw_graph(name: str, nodes: int, seed: int) -> UndirectedGraph:
     """Draw a graph.
 
-    "arxiv" is a power law, "blocks" have 500 nodes; "cluster" has 200 nodes (p = .1) in a graph of any size, "class" a
-    tenth of the nodes, with 6 of 10 neighbours in it.
+    "arxiv": a power law. "blocks": blocks of 500 nodes. "cluster": a cluster of 200 nodes (p = .1) in a graph of any
+    size. "class": a class of a tenth of the nodes, which have 6 of 10 neighbours in it.
     """
     if name == "arxiv":
         arcs = round(propagate.SIZES["arxiv"][1] * nodes / propagate.SIZES["arxiv"][0])

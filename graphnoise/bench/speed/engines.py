@@ -55,7 +55,7 @@ class EnginesOptions(Options):
     rounds: Annotated[int, integer(1, 10_000)] = option(3, "Calls of each.", protocol=True)
     memory: str = option("2GB", "Bound on memory of the graph on the disk.", protocol=True)
     spark_memory: str = option("8g", "Memory of Spark, as it writes it.", protocol=True)
-    folder: str = option("build", "Folder for graphs and values; they are removed.", place=True)
+    folder: str = option("build", "Folder for graphs and values; they are removed.", unrecorded=True)
 
 
 class Engines(Operation):

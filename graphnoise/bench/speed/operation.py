@@ -41,7 +41,7 @@ Case = dict[str, Any]
 class Options(Model):
     """Options of an operation, for the command line and for Python.
 
-    Those of the protocol decide how it is measured. Records hold no option that is a place on the machine.
+    Those of the protocol decide how it is measured. Records hold no option that is `unrecorded`: a path.
     """
 
     rounds: Annotated[int, integer(1, 10_000)] = option(9, "Rounds of samples.", protocol=True)
@@ -54,7 +54,7 @@ class Options(Model):
         """Return the options of the protocol, or those of the cases."""
         fields = {name: field for name, field in type(self).model_fields.items() if not field.exclude}
         kinds: dict[str, Any] = {name: field.json_schema_extra for name, field in fields.items()}
-        chosen = [name for name, kind in kinds.items() if "place" not in kind and ("protocol" in kind) == protocol]
+        chosen = [name for name, kind in kinds.items() if "unrecorded" not in kind and ("protocol" in kind) == protocol]
         return {name: getattr(self, name) for name in chosen}
 
 
@@ -138,7 +138,7 @@ def read(path: Path, operation: Operation | None = None) -> tuple[Operation, lis
         raise DataError(f"{path}: expected {wanted}, got those of {kind!r} (choose another with --out)")
     records: list[Record] = file["records"]
     for number, record in enumerate(records, 1):
-        with whole(path, f"record {number}"):
+        with reading_records(path, f"record {number}"):
             _ = record["key"], record["failures"], place(record)
             if "skipped" not in record:
                 list(operation.tables([record]))
@@ -146,7 +146,7 @@ def read(path: Path, operation: Operation | None = None) -> tuple[Operation, lis
 
 
 @contextlib.contextmanager
-def whole(path: Path, part: str) -> Iterator[None]:
+def reading_records(path: Path, part: str) -> Iterator[None]:
     """Raise `DataError` for what a damaged record raises where it is read."""
     try:
         yield

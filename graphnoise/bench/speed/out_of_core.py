@@ -48,7 +48,7 @@ class OutOfCoreOptions(Options):
     memory: str = option("2GB", "Bound on memory, such as 2GB.")
     steps: Annotated[int, integer(1, 1000)] = option(5, "Steps per call.")
     threads: Threads = option((cpu_count(),), "Numbers of threads.")
-    folder: str = option("build", "Folder for graphs and values; they are removed.", place=True)
+    folder: str = option("build", "Folder for graphs and values; they are removed.", unrecorded=True)
     build_memory: str = option("6GB", "Bound on memory while graphs are built.", protocol=True)
 
 
